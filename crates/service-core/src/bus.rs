@@ -1,0 +1,235 @@
+//! The bus: how services ask each other, hand out jobs and tell of changes.
+//!
+//! One handle, [`Bus`], over a backend: [`memory`] inside one process. Whatever the backend, the
+//! rules are the same and are held by one conformance suite (`tests/it/bus.rs`):
+//!
+//! - a request to a service that is not there fails at once with [`Kind::Unavailable`];
+//! - a request is answered or fails within its deadline, and is never started after it;
+//! - a handler that has started runs to its end, even when the caller is gone;
+//! - a handler's panic is an answer ([`Kind::Internal`]), not the end of the service;
+//! - a notification reaches every subscriber; a job reaches one consumer, and waits for it.
+
+pub mod memory;
+pub mod topology;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::error::{Error, Kind, Result, chain};
+use crate::jsonrpc::Params;
+use crate::lifecycle::Lifecycle;
+use topology::Queue;
+
+/// How long a request waits for its answer, unless the configuration says otherwise.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Notifications that a subscriber may be behind before it is cut off.
+const SUBSCRIBER_BACKLOG: usize = 4096;
+
+/// Who asks, and as part of what: travels in the headers of every message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// One id from the REST call to the store and the host.
+    pub request_id: String,
+    /// Who started it: a user of the gateway, or a service.
+    pub principal: String,
+    /// W3C trace context, passed on as it came.
+    pub traceparent: Option<String>,
+}
+
+impl Context {
+    /// The context of work that a service does by itself.
+    pub fn service(name: &str) -> Self {
+        Self {
+            request_id: Uuid::new_v4().to_string(),
+            principal: format!("service:{name}"),
+            traceparent: None,
+        }
+    }
+}
+
+/// A message as a handler gets it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The routing key it was sent to.
+    pub key: String,
+    /// The method: the last word of the routing key.
+    pub method: String,
+    /// Its parameters.
+    pub params: Params,
+    /// Who asks.
+    pub context: Context,
+}
+
+/// A notification as a subscriber gets it.
+#[derive(Debug, Clone)]
+pub struct Notification {
+    /// The routing key it was sent to.
+    pub key: String,
+    /// What it says.
+    pub params: Value,
+}
+
+/// Notifications that match a pattern, from the moment of subscribing.
+#[derive(Debug)]
+pub struct Subscription(mpsc::Receiver<Notification>);
+
+impl Subscription {
+    /// The next notification. `None` means that some were lost (the reader was too slow, or the bus
+    /// is gone): subscribe again, then list.
+    pub async fn next(&mut self) -> Option<Notification> {
+        self.0.recv().await
+    }
+}
+
+type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Value>> + Send + Sync>;
+
+/// A handle on the bus; clones are cheap and share it.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    backend: Backend,
+    timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Memory(memory::Memory),
+}
+
+impl Bus {
+    /// A bus inside this process.
+    pub fn memory() -> Self {
+        Self { backend: Backend::Memory(memory::Memory::default()), timeout: REQUEST_TIMEOUT }
+    }
+
+    /// The same bus with another deadline for requests.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// Asks the service that serves `key` and waits for its answer.
+    ///
+    /// # Errors
+    /// The service's own error; [`Kind::Unavailable`] when nobody serves `key`; [`Kind::Timeout`].
+    pub async fn request(
+        &self,
+        key: &str,
+        params: &(impl Serialize + Sync),
+        context: &Context,
+    ) -> Result<Value> {
+        let deadline = Instant::now() + self.timeout;
+        let call = call(key, params, context)?;
+        let answer = match &self.backend {
+            Backend::Memory(memory) => memory.request(call, deadline),
+        };
+        tokio::time::timeout_at(deadline, answer).await.unwrap_or_else(|_| {
+            let waited = self.timeout.as_secs_f32();
+            Err(Error::new(Kind::Timeout, format!("no answer to {key} within {waited} s")))
+        })
+    }
+
+    /// Sends a message that nobody answers: a notification to all subscribers, a job to one consumer.
+    ///
+    /// # Errors
+    /// When the message could not be handed to the bus.
+    #[expect(clippy::unused_async, reason = "a broker has to confirm; callers must not care")]
+    pub async fn notify(
+        &self,
+        key: &str,
+        params: &(impl Serialize + Sync),
+        context: &Context,
+    ) -> Result<()> {
+        let call = call(key, params, context)?;
+        match &self.backend {
+            Backend::Memory(memory) => memory.notify(&call),
+        }
+        Ok(())
+    }
+
+    /// Notifications whose routing key matches `pattern`, from now on.
+    ///
+    /// # Errors
+    /// When the bus cannot be reached.
+    #[expect(clippy::unused_async, reason = "a broker has to bind a queue; callers must not care")]
+    pub async fn subscribe(&self, pattern: &str) -> Result<Subscription> {
+        let (sender, receiver) = mpsc::channel(SUBSCRIBER_BACKLOG);
+        match &self.backend {
+            Backend::Memory(memory) => memory.subscribe(pattern, sender),
+        }
+        Ok(Subscription(receiver))
+    }
+
+    /// Serves a queue, at most `prefetch` messages at a time, until the daemon is told to stop.
+    /// Replicas that serve the same queue share the work.
+    ///
+    /// # Errors
+    /// When the bus cannot be reached.
+    #[expect(clippy::unused_async, reason = "a broker has to declare the queue")]
+    pub async fn serve<F, Fut>(
+        &self,
+        queue: Queue,
+        prefetch: usize,
+        lifecycle: &Lifecycle,
+        handler: F,
+    ) -> Result<()>
+    where
+        F: Fn(Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |call| guarded(call, &handler));
+        match &self.backend {
+            Backend::Memory(memory) => memory.serve(queue, prefetch, lifecycle, handler),
+        }
+        Ok(())
+    }
+}
+
+fn call(key: &str, params: &impl Serialize, context: &Context) -> Result<Call> {
+    let method = key.rsplit('.').next().unwrap_or(key).to_owned();
+    let params = Params::of(params)?;
+    Ok(Call { key: key.to_owned(), method, params, context: context.clone() })
+}
+
+/// Runs a handler in a span of its own; a panic becomes an answer, a defect is logged here, once.
+fn guarded<F, Fut>(call: Call, handler: &F) -> BoxFuture<'static, Result<Value>>
+where
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = Result<Value>> + Send + 'static,
+{
+    let key = call.key.clone();
+    let span = tracing::info_span!(
+        "rpc",
+        rpc.key = key,
+        request.id = call.context.request_id,
+        principal = call.context.principal
+    );
+    let work = AssertUnwindSafe(handler(call)).catch_unwind();
+    async move {
+        let result = work.await.unwrap_or_else(|_| {
+            Err(Error::internal(format!("{key} failed unexpectedly; the service's log says where")))
+        });
+        if let Err(error) = &result {
+            match error.kind() {
+                Kind::Internal | Kind::Unavailable => {
+                    tracing::error!(error = chain(error), "request failed");
+                }
+                _ => tracing::debug!(error = chain(error), "request refused"),
+            }
+        }
+        result
+    }
+    .instrument(span)
+    .boxed()
+}

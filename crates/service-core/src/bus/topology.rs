@@ -1,0 +1,88 @@
+//! The exchange, the queues and the routing keys: constants only.
+
+/// The topic exchange, unless `--bus-exchange` names another.
+pub const EXCHANGE: &str = "commissaire";
+
+/// A queue that the replicas of a service share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: &'static str,
+    /// The topic pattern that feeds it.
+    pub binding: &'static str,
+    /// A job queue keeps messages while nobody consumes; a request to any other queue without a
+    /// consumer fails at once.
+    pub jobs: bool,
+}
+
+/// Requests to the storage service.
+pub const STORAGE: Queue = Queue { name: "storage", binding: "storage.*", jobs: false };
+/// Requests to the cluster executor.
+pub const CLUSTEREXEC: Queue =
+    Queue { name: "clusterexec", binding: "jobs.clusterexec.*", jobs: false };
+/// Hosts to look at.
+pub const INVESTIGATOR: Queue =
+    Queue { name: "investigator", binding: "jobs.investigate", jobs: true };
+
+/// The job queues: they exist from the start, so that a job finds its queue before the first consumer.
+pub const JOBS: [Queue; 1] = [INVESTIGATOR];
+
+/// `storage.save`
+pub const STORAGE_SAVE: &str = "storage.save";
+/// `storage.get`
+pub const STORAGE_GET: &str = "storage.get";
+/// `storage.delete`
+pub const STORAGE_DELETE: &str = "storage.delete";
+/// `storage.list`
+pub const STORAGE_LIST: &str = "storage.list";
+/// `storage.transact`
+pub const STORAGE_TRANSACT: &str = "storage.transact";
+/// `storage.list_store_handlers`
+pub const STORAGE_LIST_STORE_HANDLERS: &str = "storage.list_store_handlers";
+/// `jobs.investigate`
+pub const INVESTIGATE: &str = "jobs.investigate";
+/// `jobs.clusterexec.restart`
+pub const RESTART: &str = "jobs.clusterexec.restart";
+
+/// The routing key of the notification about a change to a record.
+pub fn changed(model: &str, event: &str) -> String {
+    format!("notify.storage.{model}.{event}")
+}
+
+/// Whether a topic pattern takes a routing key: `*` stands for one word, `#` for any number.
+pub fn matches(pattern: &str, key: &str) -> bool {
+    fn words(pattern: &[&str], key: &[&str]) -> bool {
+        match (pattern.split_first(), key.split_first()) {
+            (None, None) => true,
+            (Some((&"#", rest)), _) => (0..=key.len()).any(|n| words(rest, &key[n..])),
+            (Some((&"*", rest)), Some((_, key))) => words(rest, key),
+            (Some((word, rest)), Some((first, key))) => word == first && words(rest, key),
+            _ => false,
+        }
+    }
+    let split = |text| str::split(text, '.').collect::<Vec<_>>();
+    words(&split(pattern), &split(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn topic_patterns_match_as_amqp_says() {
+        for (pattern, key) in [
+            ("storage.*", "storage.get"),
+            ("#", "a.b.c"),
+            ("notify.#", "notify"),
+            ("notify.storage.*.deleted", "notify.storage.Host.deleted"),
+            ("notify.#.deleted", "notify.storage.Host.deleted"),
+        ] {
+            assert!(matches(pattern, key), "{pattern} {key}");
+        }
+        for (pattern, key) in
+            [("storage.*", "storage"), ("storage.*", "storage.a.b"), ("a.#.c", "a.b"), ("a", "b")]
+        {
+            assert!(!matches(pattern, key), "{pattern} {key}");
+        }
+    }
+}

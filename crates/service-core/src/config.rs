@@ -1,0 +1,154 @@
+//! Configuration files: JSON objects, read once, checked once.
+//!
+//! `-` and `_` in member names are the same. A member nobody knows is an error that suggests the
+//! nearest known one.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a JSON object.
+    #[error("the configuration {} is not a JSON object", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why, if it is no JSON at all.
+        source: Option<serde_json::Error>,
+    },
+    /// A member is unknown or has the wrong type.
+    #[error("the configuration {} is wrong: {message}", path.display())]
+    Member {
+        /// The file.
+        path: PathBuf,
+        /// Which member, and what was expected.
+        message: String,
+    },
+}
+
+/// Reads the members of a configuration file; `-` is standard input. With `required` unset a missing
+/// file is an empty object: that is for the default path, not for one that somebody named.
+///
+/// # Errors
+/// [`ConfigError::Read`], [`ConfigError::Parse`].
+pub fn read(path: &Path, required: bool) -> Result<Map<String, Value>, ConfigError> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = match text {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {
+            return Ok(Map::new());
+        }
+        Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        Ok(text) => text,
+    };
+    let parse = |source| ConfigError::Parse { path: path.to_owned(), source };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(parse(None)),
+        Err(error) => Err(parse(Some(error))),
+    }
+}
+
+/// Makes a configuration of its members. `path` is for the error; `T` should deny unknown fields.
+///
+/// # Errors
+/// [`ConfigError::Member`].
+pub fn parse<T: DeserializeOwned>(
+    path: &Path,
+    mut members: Map<String, Value>,
+) -> Result<T, ConfigError> {
+    if members.remove("logging").is_some() {
+        tracing::warn!(
+            "the configuration's member `logging` is the original's and is ignored: see --debug"
+        );
+    }
+    let members = members.into_iter().map(|(name, value)| (name.replace('-', "_"), value));
+    serde_json::from_value(Value::Object(members.collect())).map_err(|error| {
+        let message = with_suggestion(&error.to_string());
+        ConfigError::Member { path: path.to_owned(), message }
+    })
+}
+
+/// serde's message about an unknown field, with the nearest known one added.
+fn with_suggestion(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if !message.starts_with("unknown field") {
+        return message.to_owned();
+    }
+    let Some(unknown) = quoted.next() else { return message.to_owned() };
+    let nearest = quoted.min_by_key(|known| strsim::levenshtein(unknown, known));
+    match nearest.filter(|known| strsim::levenshtein(unknown, known) <= 1 + unknown.len() / 3) {
+        Some(known) => format!("unknown member `{unknown}`: did you mean `{known}`?"),
+        None => message.replacen("unknown field", "unknown member", 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        listen_port: u16,
+        #[serde(default)]
+        debug: bool,
+    }
+
+    fn parsed(members: Value) -> Result<Sample, String> {
+        let Value::Object(members) = members else { panic!("an object") };
+        parse(Path::new("x.conf"), members).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn dashes_are_underscores() {
+        let expected = Sample { listen_port: 1, debug: false };
+        assert_eq!(parsed(json!({"listen-port": 1, "logging": {}})).unwrap(), expected);
+        assert_eq!(parsed(json!({"listen_port": 1})).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_unknown_member_suggests_the_nearest() {
+        assert_eq!(
+            parsed(json!({"listen-prot": 1})).unwrap_err(),
+            "the configuration x.conf is wrong: \
+             unknown member `listen_prot`: did you mean `listen_port`?"
+        );
+        assert!(parsed(json!({"colour": 1})).unwrap_err().contains("expected `listen_port`"));
+    }
+
+    #[test]
+    fn a_missing_file_is_fine_only_by_default() {
+        let missing = Path::new("/nonexistent/x.conf");
+        assert!(read(missing, false).unwrap().is_empty());
+        assert!(matches!(read(missing, true), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for text in ["[]", "null", "{", ""] {
+            std::fs::write(file.path(), text).unwrap();
+            assert!(matches!(read(file.path(), true), Err(ConfigError::Parse { .. })), "{text}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! JSON-RPC 2.0 as it goes over the bus: serde types and nothing else.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Kind, Result};
+
+/// The `"jsonrpc": "2.0"` member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Version {
+    /// The only version there is.
+    #[default]
+    #[serde(rename = "2.0")]
+    V2,
+}
+
+/// A request, or a notification when it has no `id`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Request {
+    /// Always 2.0.
+    pub jsonrpc: Version,
+    /// Also the AMQP correlation id; a UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The last word of the routing key.
+    pub method: String,
+    /// An object, or an array in the documented order.
+    #[serde(default)]
+    pub params: Params,
+}
+
+/// The parameters of a request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Params(pub Value);
+
+impl Params {
+    /// Parameters from anything that serialises to an object or an array.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] when it cannot be written as JSON.
+    pub fn of(params: &impl Serialize) -> Result<Self> {
+        serde_json::to_value(params)
+            .map(Self)
+            .map_err(|e| Error::internal("cannot write the parameters as JSON").with_source(e))
+    }
+
+    /// Reads them as `T`; `order` names the members that a positional array stands for.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidParams`] when they do not fit.
+    pub fn parse<T: DeserializeOwned>(self, order: &[&str]) -> Result<T> {
+        let object = match self.0 {
+            Value::Null => Value::Object(Map::new()),
+            Value::Array(values) if values.len() > order.len() => {
+                return Err(Error::invalid(format!(
+                    "{} parameters given, at most {} taken",
+                    values.len(),
+                    order.len()
+                )));
+            }
+            Value::Array(values) => {
+                order.iter().map(ToString::to_string).zip(values).collect::<Map<_, _>>().into()
+            }
+            other => other,
+        };
+        serde_json::from_value(object).map_err(|e| Error::invalid(format!("bad parameters: {e}")))
+    }
+}
+
+/// The answer to a request: exactly one of `result` and `error`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Response {
+    /// Always 2.0.
+    pub jsonrpc: Version,
+    /// The `id` of the request.
+    pub id: Option<String>,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was carried out.
+    Result(Value),
+    /// It was not.
+    Error(ErrorObject),
+}
+
+/// The error of a [`Response`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorObject {
+    /// See [`Kind::code`].
+    pub code: i64,
+    /// A sentence for a person.
+    pub message: String,
+    /// Details for a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+impl Response {
+    /// The response to the request `id`.
+    pub fn new(id: Option<String>, result: Result<Value>) -> Self {
+        let outcome = match result {
+            Ok(value) => Outcome::Result(value),
+            Err(error) => Outcome::Error(ErrorObject {
+                code: error.kind().code(),
+                message: error.to_string(),
+                data: error.data().cloned(),
+            }),
+        };
+        Self { jsonrpc: Version::V2, id, outcome }
+    }
+
+    /// The outcome as a Rust result.
+    ///
+    /// # Errors
+    /// The error that was sent.
+    pub fn into_result(self) -> Result<Value> {
+        match self.outcome {
+            Outcome::Result(value) => Ok(value),
+            Outcome::Error(ErrorObject { code, message, data }) => {
+                let error = Error::new(Kind::from_code(code), message);
+                Err(data.into_iter().fold(error, Error::with_data))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Two {
+        a: u8,
+        #[serde(default)]
+        b: Option<u8>,
+    }
+
+    #[test]
+    fn params_come_by_name_or_by_position() {
+        let order = &["a", "b"];
+        let both = Two { a: 1, b: Some(2) };
+        assert_eq!(Params(json!({"b": 2, "a": 1})).parse::<Two>(order).unwrap(), both);
+        assert_eq!(Params(json!([1, 2])).parse::<Two>(order).unwrap(), both);
+        assert_eq!(Params(json!([1])).parse::<Two>(order).unwrap(), Two { a: 1, b: None });
+    }
+
+    #[test]
+    fn params_that_do_not_fit_are_refused() {
+        for bad in [json!(null), json!([]), json!([1, 2, 3]), json!({"a": "x"}), json!(7)] {
+            let error = Params(bad).parse::<Two>(&["a", "b"]).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidParams);
+        }
+    }
+
+    #[test]
+    fn a_response_has_either_result_or_error() {
+        let text = |result| serde_json::to_value(Response::new(Some("1".into()), result)).unwrap();
+        assert_eq!(text(Ok(json!(null))), json!({"jsonrpc": "2.0", "id": "1", "result": null}));
+        assert_eq!(
+            text(Err(Error::not_found("no such host").with_data(json!({"x": 1})))),
+            json!({"jsonrpc": "2.0", "id": "1",
+                   "error": {"code": -20000, "message": "no such host", "data": {"x": 1}}})
+        );
+    }
+
+    #[test]
+    fn a_response_read_back_is_the_same_result() {
+        let sent = Response::new(None, Err(Error::conflict("stale").with_data(json!([1]))));
+        let read: Response = serde_json::from_str(&serde_json::to_string(&sent).unwrap()).unwrap();
+        let error = read.into_result().unwrap_err();
+        assert_eq!((error.kind(), error.data()), (Kind::Conflict, Some(&json!([1]))));
+        let null: Response =
+            serde_json::from_str(r#"{"jsonrpc":"2.0","id":"1","result":null}"#).unwrap();
+        assert_eq!(null.into_result().unwrap(), Value::Null);
+    }
+}

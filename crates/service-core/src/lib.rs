@@ -1,0 +1,32 @@
+//! What every Commissaire daemon shares.
+//!
+//! - [`bus`][]: requests, notifications and jobs between the services
+//! - [`jsonrpc`][]: the messages on the bus
+//! - [`error`][]: one error type, and the one table error ↔ JSON-RPC code ↔ HTTP status
+//! - [`model`][]: the records, their keys and their validation
+//! - [`storage`][]: the typed client of the storage service
+//! - [`lease`][]: who may work on a record
+//! - [`lifecycle`][]: signals, tasks, shutdown
+//! - [`config`][]: configuration files
+//! - [`telemetry`][]: logs
+//! - [`clock`][]: the time, and how it is written
+//!
+//! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its
+//! configuration and a [`lifecycle::Lifecycle`]; it knows the other services by their routing keys only.
+
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod jsonrpc;
+pub mod lease;
+pub mod lifecycle;
+pub mod model;
+pub mod storage;
+pub mod telemetry;
+
+pub use bus::Bus;
+pub use clock::Clock;
+pub use error::{Error, Kind, Result};
+pub use lifecycle::Lifecycle;
+pub use storage::StorageClient;

@@ -1,0 +1,206 @@
+//! The life of a daemon: its tasks, its signals, its end.
+//!
+//! Stopping is soft: whoever awaits [`Lifecycle::stopping`] takes no new work and finishes or hands
+//! over what is under way. After [`GRACE`], or at a second signal, tasks still running are dropped.
+//! When a critical task ends by itself the daemon stops and its exit status says that it failed, so
+//! that systemd starts it again.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// How long tasks may take to finish once the daemon is told to stop: 30 s minus a margin, so that
+/// systemd never has to kill.
+pub const GRACE: Duration = Duration::from_secs(28);
+
+/// A cheap handle on the daemon's life; clones share it.
+#[derive(Debug, Clone)]
+pub struct Lifecycle {
+    soft: CancellationToken,
+    hard: CancellationToken,
+    tracker: TaskTracker,
+    failed: Arc<AtomicBool>,
+    reload: watch::Sender<()>,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lifecycle {
+    /// A life with no tasks yet.
+    pub fn new() -> Self {
+        Self {
+            soft: CancellationToken::new(),
+            hard: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            failed: Arc::default(),
+            reload: watch::Sender::new(()),
+        }
+    }
+
+    /// Runs a task that shutdown waits for; `name` stands in front of what it logs.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let hard = self.hard.clone();
+        let span = tracing::info_span!("task", task = name);
+        let task = async move {
+            tokio::select! {
+                () = task => {}
+                () = hard.cancelled() => tracing::warn!("given up: it did not finish in time"),
+            }
+        };
+        self.tracker.spawn(task.instrument(span));
+    }
+
+    /// Runs a task without which the daemon is of no use: if it ends, or panics, before the daemon
+    /// is told to stop, the daemon stops and reports failure.
+    pub fn spawn_critical(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let life = self.clone();
+        self.spawn(name, async move {
+            let guard = CriticalGuard { life, name };
+            task.await;
+            drop(guard);
+        });
+    }
+
+    /// Resolves when the daemon is told to stop.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.soft.clone().cancelled_owned()
+    }
+
+    /// True once the daemon is told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.soft.is_cancelled()
+    }
+
+    /// Tells every task to stop.
+    pub fn stop(&self) {
+        self.soft.cancel();
+    }
+
+    /// Sees every request to re-read files (SIGHUP).
+    pub fn reloads(&self) -> watch::Receiver<()> {
+        self.reload.subscribe()
+    }
+
+    /// Tells every task to stop, and waits for them, for `grace` at most.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.soft.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
+            self.hard.cancel();
+            self.tracker.wait().await;
+        }
+    }
+
+    /// Tells systemd that the daemon is ready, and serves signals until the end.
+    ///
+    /// SIGTERM and SIGINT stop, a second one stops at once; SIGHUP reloads. The caller then decides
+    /// by [`Self::exit_code`] how the process ends.
+    ///
+    /// # Errors
+    /// When a signal handler cannot be installed.
+    pub async fn run(&self) -> std::io::Result<()> {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        let mut hup = signal(SignalKind::hangup())?;
+        notify_systemd(&[NotifyState::Ready]);
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                () = self.soft.cancelled() => break,
+                _ = hup.recv() => {
+                    tracing::info!("reloading");
+                    self.reload.send_replace(());
+                }
+            }
+        }
+        notify_systemd(&[NotifyState::Stopping]);
+        tracing::info!("stopping");
+        tokio::select! {
+            () = self.shutdown(GRACE) => {}
+            _ = term.recv() => self.shutdown(Duration::ZERO).await,
+            _ = int.recv() => self.shutdown(Duration::ZERO).await,
+        }
+        Ok(())
+    }
+
+    /// Success, unless a critical task ended by itself.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.failed.load(Ordering::SeqCst) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
+
+/// Notices the end of a critical task, by panic too.
+struct CriticalGuard {
+    life: Lifecycle,
+    name: &'static str,
+}
+
+impl Drop for CriticalGuard {
+    fn drop(&mut self) {
+        if !self.life.is_stopping() {
+            tracing::error!(task = self.name, "a critical task ended, stopping the daemon");
+            self.life.failed.store(true, Ordering::SeqCst);
+            self.life.stop();
+        }
+    }
+}
+
+fn notify_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(error = &error as &dyn std::error::Error, "systemd was not notified");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn shutdown_waits_for_tasks() {
+        let life = Lifecycle::new();
+        let (done, result) = tokio::sync::oneshot::channel();
+        let stopping = life.stopping();
+        life.spawn("worker", async move {
+            stopping.await;
+            done.send("handed over").unwrap();
+        });
+        life.shutdown(GRACE).await;
+        assert_eq!(result.await.unwrap(), "handed over");
+        assert_eq!(life.exit_code(), ExitCode::SUCCESS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_hangs_is_dropped() {
+        let life = Lifecycle::new();
+        life.spawn("hangs", std::future::pending());
+        life.shutdown(GRACE).await;
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_critical_task_is_a_failure() {
+        for task in [false, true] {
+            let life = Lifecycle::new();
+            life.spawn_critical("loop", async move { assert!(!task, "boom") });
+            life.stopping().await;
+            assert_eq!(life.exit_code(), ExitCode::FAILURE);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The records: what is kept, under which key, and what makes one valid.
+//!
+//! A record is checked whenever it enters or leaves the store. The wire form is a JSON object; members
+//! that are missing get their defaults, members nobody knows are ignored.
+
+mod cluster;
+mod host;
+pub mod ident;
+mod lease;
+mod network;
+mod operation;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use cluster::{Cluster, ClusterRestart, Failure, OperationStatus};
+pub use host::{Bootstrap, Host, HostCreds, HostState, Reboot, Status};
+pub use lease::Lease;
+pub use network::{Network, NetworkType};
+pub use operation::{Event, HostProgress, Operation, OperationKind, Outcome, Step};
+
+/// A record that the storage service keeps.
+pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Its name on the bus: `Host`.
+    const TYPE: &'static str;
+    /// The name of a list of them: `Hosts`.
+    const LIST_TYPE: &'static str;
+    /// The member that identifies it: `address`.
+    const ID: &'static str;
+    /// Its key in the store is `PREFIX`, the identifier, `SUFFIX`.
+    const PREFIX: &'static str;
+    /// See [`Self::PREFIX`].
+    const SUFFIX: &'static str = "";
+    /// Members that notifications leave out.
+    const HIDDEN: &'static [&'static str] = &[];
+    /// Encrypted before it reaches the store, and never part of a notification.
+    const SECRET: bool = false;
+
+    /// What identifies it.
+    fn id(&self) -> &str;
+
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// A sentence that names the member and what is wrong with it.
+    fn validate(&self) -> Result<(), String>;
+
+    /// Checks an identifier before it becomes part of a key.
+    ///
+    /// # Errors
+    /// A sentence that says what an identifier looks like.
+    fn validate_id(id: &str) -> Result<(), String> {
+        ident::name(id)
+    }
+
+    /// The key in the store.
+    fn key(id: &str) -> String {
+        format!("{}{id}{}", Self::PREFIX, Self::SUFFIX)
+    }
+}

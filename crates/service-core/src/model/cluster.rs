@@ -1,0 +1,170 @@
+//! Clusters, and the documented records of the operations over them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Model, Network, ident};
+
+/// A cluster: hosts that are worked on together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Kept for the record's sake: REST computes it from the members.
+    #[serde(default)]
+    pub status: String,
+    /// Its network.
+    #[serde(default = "default_network")]
+    pub network: String,
+    /// Its members' addresses, sorted.
+    #[serde(default)]
+    pub hostset: Vec<String>,
+    /// Its container manager; empty for none.
+    #[serde(default)]
+    pub container_manager: String,
+}
+
+fn default_network() -> String {
+    Network::DEFAULT.to_owned()
+}
+
+impl Cluster {
+    /// Adds a member; false when it is one already.
+    pub fn add(&mut self, address: &str) -> bool {
+        match self.hostset.binary_search_by(|member| member.as_str().cmp(address)) {
+            Ok(_) => false,
+            Err(place) => {
+                self.hostset.insert(place, address.to_owned());
+                true
+            }
+        }
+    }
+
+    /// Removes a member; false when it is none.
+    pub fn remove(&mut self, address: &str) -> bool {
+        let before = self.hostset.len();
+        self.hostset.retain(|member| member != address);
+        self.hostset.len() < before
+    }
+
+    /// Whether it has this member.
+    pub fn has(&self, address: &str) -> bool {
+        self.hostset.iter().any(|member| member == address)
+    }
+}
+
+impl Model for Cluster {
+    const TYPE: &'static str = "Cluster";
+    const LIST_TYPE: &'static str = "Clusters";
+    const ID: &'static str = "name";
+    const PREFIX: &'static str = "/commissaire/clusters/";
+    const HIDDEN: &'static [&'static str] = &["hostset"];
+
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::name(&self.name)?;
+        ident::name(&self.network).map_err(|e| format!("network: {e}"))?;
+        if !self.container_manager.is_empty() {
+            ident::name(&self.container_manager).map_err(|e| format!("container_manager: {e}"))?;
+        }
+        self.hostset.iter().try_for_each(|member| ident::address(member))?;
+        if self.hostset.is_sorted_by(|a, b| a < b) {
+            Ok(())
+        } else {
+            Err("hostset is not sorted, or names a member twice".to_owned())
+        }
+    }
+}
+
+/// Where an operation is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationStatus {
+    /// Accepted, and not at its end.
+    #[default]
+    InProcess,
+    /// Every host is done.
+    Finished,
+    /// It stopped at a failure.
+    Failed,
+}
+
+/// Why an operation failed on a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The host's address.
+    pub host: String,
+    /// What was being done.
+    pub step: String,
+    /// Why it failed, and what to do.
+    pub reason: String,
+}
+
+/// A rolling restart, as REST shows it: the newest one of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterRestart {
+    /// The cluster.
+    pub name: String,
+    /// Where it is.
+    #[serde(default)]
+    pub status: OperationStatus,
+    /// When it was accepted.
+    #[serde(default)]
+    pub started_at: String,
+    /// When it ended; null before.
+    #[serde(default)]
+    pub finished_at: Option<String>,
+    /// Hosts under way; at the end of a failed one, those that failed.
+    #[serde(default)]
+    pub in_process: Vec<String>,
+    /// Hosts that are done.
+    #[serde(default)]
+    pub restarted: Vec<String>,
+    /// Only in a failed one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
+
+impl Model for ClusterRestart {
+    const TYPE: &'static str = "ClusterRestart";
+    const LIST_TYPE: &'static str = "ClusterRestarts";
+    const ID: &'static str = "name";
+    const PREFIX: &'static str = "/commissaire/cluster/";
+    const SUFFIX: &'static str = "/restart";
+
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::name(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn members_stay_sorted_and_single() {
+        let mut cluster = Cluster { name: "c".into(), network: "n".into(), ..Cluster::default() };
+        assert!(cluster.add("b") && cluster.add("a") && !cluster.add("b"));
+        assert_eq!(cluster.hostset, ["a", "b"]);
+        assert!(cluster.validate().is_ok() && cluster.has("a"));
+        assert!(cluster.remove("a") && !cluster.remove("a"));
+    }
+
+    #[test]
+    fn a_restart_that_did_not_fail_has_the_documented_keys() {
+        assert_eq!(
+            serde_json::to_value(ClusterRestart { name: "c1".into(), ..Default::default() })
+                .unwrap(),
+            json!({"name": "c1", "status": "in_process", "started_at": "", "finished_at": null,
+                   "in_process": [], "restarted": []})
+        );
+    }
+}

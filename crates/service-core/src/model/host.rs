@@ -1,0 +1,298 @@
+//! Hosts, how they are reached, and what is known about them beyond the documented record.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Model, ident};
+use crate::clock;
+
+/// Where a host is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Never looked at: records of the original have it.
+    #[default]
+    #[serde(rename = "")]
+    New,
+    /// Being looked at for the first time, or again.
+    Investigating,
+    /// Being set up.
+    Bootstrapping,
+    /// Set up; no container manager has it.
+    Disassociated,
+    /// Set up, and its container manager has it.
+    Active,
+    /// Cannot be reached or set up: its [`HostState`] says why.
+    Failed,
+}
+
+impl Status {
+    /// Set up: fit to join a cluster and to be worked on.
+    pub fn is_ready(self) -> bool {
+        matches!(self, Self::Active | Self::Disassociated)
+    }
+
+    /// The investigator has work to do.
+    pub fn is_under_investigation(self) -> bool {
+        matches!(self, Self::New | Self::Investigating | Self::Bootstrapping)
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::New => "",
+            Self::Investigating => "investigating",
+            Self::Bootstrapping => "bootstrapping",
+            Self::Disassociated => "disassociated",
+            Self::Active => "active",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// A host, as REST shows it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// IP address or name, canonical.
+    pub address: String,
+    /// Where it is in its life.
+    #[serde(default)]
+    pub status: Status,
+    /// Its operating system's name: `fedora`, `debian`, …; empty until it is known.
+    #[serde(default)]
+    pub os: String,
+    /// Usable processors.
+    #[serde(default)]
+    pub cpus: u32,
+    /// Memory in MiB.
+    #[serde(default)]
+    pub memory: u64,
+    /// Bytes on real local file systems.
+    #[serde(default)]
+    pub space: u64,
+    /// When it was last checked, whatever the result; empty before.
+    #[serde(default)]
+    pub last_check: String,
+    /// The store that keeps it; empty is the default one.
+    #[serde(default)]
+    pub source: String,
+}
+
+impl Model for Host {
+    const TYPE: &'static str = "Host";
+    const LIST_TYPE: &'static str = "Hosts";
+    const ID: &'static str = "address";
+    const PREFIX: &'static str = "/commissaire/hosts/";
+
+    fn id(&self) -> &str {
+        &self.address
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if !self.last_check.is_empty() && !clock::is_stamp(&self.last_check) {
+            return Err(format!("last_check is no time: {:?}", self.last_check));
+        }
+        ident::address(&self.address)
+    }
+
+    fn validate_id(id: &str) -> Result<(), String> {
+        ident::address(id)
+    }
+}
+
+/// How a host is reached. Sealed before it reaches the store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HostCreds {
+    /// The host.
+    pub address: String,
+    /// The private key, base64 of its file; empty stands for the server's own key.
+    #[serde(default, serialize_with = "expose")]
+    pub ssh_priv_key: SecretString,
+    /// Whom to log in as.
+    #[serde(default = "root")]
+    pub remote_user: String,
+    /// The port of its sshd.
+    #[serde(default = "ssh_port")]
+    pub ssh_port: u16,
+    /// The pinned host keys, one public-key line each; empty until the first log-in pins one.
+    #[serde(default)]
+    pub ssh_host_key: String,
+}
+
+// Credentials travel on the bus and are sealed in the store; they are written nowhere else.
+fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+fn root() -> String {
+    "root".to_owned()
+}
+
+fn ssh_port() -> u16 {
+    22
+}
+
+impl HostCreds {
+    /// The server's own key, `root`, port 22, no pinned host key yet.
+    pub fn new(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            ssh_priv_key: SecretString::default(),
+            remote_user: root(),
+            ssh_port: ssh_port(),
+            ssh_host_key: String::new(),
+        }
+    }
+}
+
+impl Model for HostCreds {
+    const TYPE: &'static str = "HostCreds";
+    const LIST_TYPE: &'static str = "HostCredsList";
+    const ID: &'static str = "address";
+    const PREFIX: &'static str = "/commissaire/secrets/hosts/";
+    const SECRET: bool = true;
+
+    fn id(&self) -> &str {
+        &self.address
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::remote_user(&self.remote_user)?;
+        if self.ssh_port == 0 {
+            return Err("ssh_port is 1 to 65535".to_owned());
+        }
+        ident::address(&self.address)
+    }
+
+    fn validate_id(id: &str) -> Result<(), String> {
+        ident::address(id)
+    }
+}
+
+/// How much of a set-up a host gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bootstrap {
+    /// Everything the manual says.
+    Full,
+    /// The same, but only on a host that runs no kubelet and no container runtime yet and whose
+    /// distribution has the packages.
+    #[default]
+    Auto,
+    /// Nothing: only look.
+    None,
+}
+
+/// A reboot that somebody saw.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// When it was noticed.
+    pub time: String,
+    /// The boot id before.
+    pub before: String,
+    /// The boot id after.
+    pub after: String,
+}
+
+/// What is known about a host beyond the documented record.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostState {
+    /// The host.
+    pub address: String,
+    /// Why it is `failed`, in one stable word (`unreachable`, `host-key-changed`, …).
+    #[serde(default)]
+    pub reason: String,
+    /// The same as a sentence for an operator; for a healthy host what was, or was not, set up.
+    #[serde(default)]
+    pub detail: String,
+    /// The status from before it failed.
+    #[serde(default)]
+    pub previous_status: Status,
+    /// Its boot id when it was last seen.
+    #[serde(default)]
+    pub boot_id: String,
+    /// How much of a set-up was asked for.
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
+    /// The other addresses it said it has.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Its last ten reboots, the newest last.
+    #[serde(default)]
+    pub reboots: Vec<Reboot>,
+}
+
+impl HostState {
+    /// How many reboots are remembered.
+    const REBOOTS: usize = 10;
+
+    /// Notes the boot id that was just seen at `time`, and a reboot when it is another one.
+    pub fn saw_boot(&mut self, time: &str, boot_id: &str) {
+        if !self.boot_id.is_empty() && self.boot_id != boot_id {
+            let before = self.boot_id.clone();
+            self.reboots.push(Reboot { time: time.to_owned(), before, after: boot_id.to_owned() });
+            let surplus = self.reboots.len().saturating_sub(Self::REBOOTS);
+            self.reboots.drain(..surplus);
+        }
+        boot_id.clone_into(&mut self.boot_id);
+    }
+}
+
+impl Model for HostState {
+    const TYPE: &'static str = "HostState";
+    const LIST_TYPE: &'static str = "HostStates";
+    const ID: &'static str = "address";
+    const PREFIX: &'static str = "/commissaire/host_state/";
+
+    fn id(&self) -> &str {
+        &self.address
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.addresses.iter().try_for_each(|address| ident::address(address))?;
+        ident::address(&self.address)
+    }
+
+    fn validate_id(id: &str) -> Result<(), String> {
+        ident::address(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_host_gets_its_defaults() {
+        let host: Host = serde_json::from_value(json!({"address": "10.0.0.1"})).unwrap();
+        assert_eq!(
+            serde_json::to_value(host).unwrap(),
+            json!({"address": "10.0.0.1", "status": "", "os": "", "cpus": 0, "memory": 0,
+                   "space": 0, "last_check": "", "source": ""})
+        );
+    }
+
+    #[test]
+    fn credentials_do_not_show_their_key() {
+        let creds: HostCreds = serde_json::from_value(
+            json!({"address": "10.0.0.1", "ssh_priv_key": "canary", "remote_user": "ops"}),
+        )
+        .unwrap();
+        assert!(!format!("{creds:?}").contains("canary"));
+        assert_eq!(serde_json::to_value(&creds).unwrap()["ssh_priv_key"], "canary");
+    }
+
+    #[test]
+    fn the_last_ten_reboots_are_kept() {
+        let mut state = HostState::default();
+        for boot in 0..13 {
+            state.saw_boot("now", &boot.to_string());
+            state.saw_boot("now", &boot.to_string());
+        }
+        assert_eq!(state.reboots.len(), 10);
+        assert_eq!((state.reboots[9].before.as_str(), state.boot_id.as_str()), ("11", "12"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Names and addresses: the only parts of a key, a path or an option that come from outside.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The longest address: that of a DNS name.
+const ADDRESS_MAX: usize = 253;
+
+/// Checks a name: `[A-Za-z0-9_-]+`.
+///
+/// # Errors
+/// A sentence that says what a name looks like.
+pub fn name(text: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !text.is_empty() && text.len() <= ADDRESS_MAX && text.chars().all(fits) {
+        Ok(())
+    } else {
+        Err("a name consists of letters, digits, '_' and '-'".to_owned())
+    }
+}
+
+/// The canonical form of an address, so that one host has one record: IP literals in their shortest
+/// form (v4-mapped ones as IPv4), names in lower case. `None` when it is no address.
+pub fn canonical_address(text: &str) -> Option<String> {
+    if let Ok(v6) = text.parse::<Ipv6Addr>() {
+        return Some(v6.to_ipv4_mapped().map_or_else(|| v6.to_string(), |v4| v4.to_string()));
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let first = text.chars().next()?;
+    (first.is_ascii_alphanumeric() && text.len() <= ADDRESS_MAX && text.chars().all(fits))
+        .then(|| text.to_ascii_lowercase())
+}
+
+/// Checks that an address is in its canonical form.
+///
+/// # Errors
+/// A sentence that says what an address looks like.
+pub fn address(text: &str) -> Result<(), String> {
+    match canonical_address(text) {
+        Some(canonical) if canonical == text => Ok(()),
+        Some(canonical) => Err(format!("the address is not in its canonical form, {canonical}")),
+        None => Err("an address is an IP address or a host name".to_owned()),
+    }
+}
+
+/// Whether an address cannot be another machine: loopback and unspecified ones.
+pub fn is_loopback(address: &str) -> bool {
+    address == "localhost"
+        || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+}
+
+/// Checks a user name on a host: `[A-Za-z_][A-Za-z0-9_.-]{0,31}`.
+///
+/// # Errors
+/// A sentence that says what a user name looks like.
+pub fn remote_user(text: &str) -> Result<(), String> {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if text.len() <= 32 && text.starts_with(first) && text.chars().all(rest) {
+        Ok(())
+    } else {
+        Err("a remote user is a letter or '_', then at most 31 of letters, digits, '_', '.', '-'"
+            .to_owned())
+    }
+}
+
+/// Checks a lease's or an operation's identifier: [`name`] and [`address`] characters only.
+///
+/// # Errors
+/// A sentence that says what an identifier looks like.
+pub fn token(text: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
+    if !text.is_empty() && text.len() <= ADDRESS_MAX + 32 && text.chars().all(fits) {
+        Ok(())
+    } else {
+        Err("an identifier consists of letters, digits, '.', '_', '-' and ':'".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_host_has_one_address() {
+        for (given, canonical) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("Web1.Example.COM", "web1.example.com"),
+            ("2001:DB8:0:0::1", "2001:db8::1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(canonical_address(given).as_deref(), Some(canonical));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let long = "a".repeat(254);
+        for bad in ["", "-oProxyCommand=x", ".", "a b", "a/b", "a%b", "ä", "a\n", "::g", &long] {
+            assert_eq!(canonical_address(bad), None, "{bad}");
+            assert!(address(bad).is_err());
+        }
+        assert!(address("UPPER").is_err());
+    }
+
+    #[test]
+    fn names_and_users() {
+        assert!(name("my-cluster_1").is_ok());
+        assert!(["", "a.b", "a/b", "ä"].iter().all(|bad| name(bad).is_err()));
+        assert!(remote_user("_apt.x-1").is_ok());
+        let long = "a".repeat(33);
+        assert!(["", "1a", "-l", "a b", "a$", &long].iter().all(|bad| remote_user(bad).is_err()));
+        assert!(is_loopback("127.8.0.1") && is_loopback("::1") && !is_loopback("10.0.0.1"));
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_is_canonical(text in "\\PC{0,40}") {
+            if let Some(canonical) = canonical_address(&text) {
+                prop_assert_eq!(canonical_address(&canonical), Some(canonical.clone()));
+                prop_assert!(address(&canonical).is_ok());
+                prop_assert!(!canonical.starts_with('-') && !canonical.contains('/'));
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Leases, as they are stored; how they are held is in [`crate::lease`].
+
+use serde::{Deserialize, Serialize};
+
+use super::{Model, ident};
+
+/// The right to work on something. Whoever holds it raises `counter` well within `ttl_ms`; whoever has
+/// seen the same counter for longer than that may take it over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// What it is for: `operation.CLUSTER`, `investigation.ADDRESS`.
+    pub name: String,
+    /// Who holds it.
+    pub owner: String,
+    /// Raised by the holder as a sign of life.
+    #[serde(default)]
+    pub counter: u64,
+    /// For how long a sign of life is good, in milliseconds.
+    pub ttl_ms: u64,
+}
+
+impl Model for Lease {
+    const TYPE: &'static str = "Lease";
+    const LIST_TYPE: &'static str = "Leases";
+    const ID: &'static str = "name";
+    const PREFIX: &'static str = "/commissaire/leases/";
+
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::token(&self.name)
+    }
+
+    fn validate_id(id: &str) -> Result<(), String> {
+        ident::token(id)
+    }
+}

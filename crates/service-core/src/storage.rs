@@ -1,0 +1,231 @@
+//! The typed client of the storage service, and the messages that they exchange.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::bus::topology as keys;
+use crate::bus::{Bus, Context};
+use crate::error::{Error, Kind, Result};
+use crate::model::Model;
+
+/// How often a compare-and-swap is tried again when others get in between.
+const UPDATE_ATTEMPTS: usize = 32;
+
+/// A record and the revision it was read at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Revised<T> {
+    /// The record.
+    pub record: T,
+    /// Its revision in the store.
+    pub revision: u64,
+}
+
+/// A condition of a [`Transaction`]: the record is still at `revision`, or (null) is absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// The record's type.
+    pub model_type_name: String,
+    /// What identifies it.
+    pub key: String,
+    /// The revision it was read at; null for "absent".
+    pub revision: Option<u64>,
+}
+
+/// A record to save.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Save {
+    /// The record's type.
+    pub model_type_name: String,
+    /// The record.
+    pub model_json_data: Value,
+}
+
+/// A record to delete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delete {
+    /// The record's type.
+    pub model_type_name: String,
+    /// What identifies it.
+    pub key: String,
+}
+
+/// The parameters of `storage.transact`: all or nothing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Transaction {
+    /// What must still hold.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    /// What to save.
+    #[serde(default)]
+    pub saves: Vec<Save>,
+    /// What to delete; that something is gone already is no error.
+    #[serde(default)]
+    pub deletes: Vec<Delete>,
+}
+
+impl Transaction {
+    /// Goes through only if the record is still at `revision` (`None`: absent).
+    #[must_use]
+    pub fn check<T: Model>(mut self, id: &str, revision: Option<u64>) -> Self {
+        let (model_type_name, key) = (T::TYPE.to_owned(), id.to_owned());
+        self.checks.push(Check { model_type_name, key, revision });
+        self
+    }
+
+    /// Saves a record.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn save<T: Model>(mut self, record: &T) -> Result<Self> {
+        let model_json_data = to_json(record)?;
+        self.saves.push(Save { model_type_name: T::TYPE.to_owned(), model_json_data });
+        Ok(self)
+    }
+
+    /// Saves a record that must still be at the revision it was read at.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn update<T: Model>(self, revised: &Revised<T>) -> Result<Self> {
+        self.check::<T>(revised.record.id(), Some(revised.revision)).save(&revised.record)
+    }
+
+    /// Saves a record that must not exist yet.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn create<T: Model>(self, record: &T) -> Result<Self> {
+        self.check::<T>(record.id(), None).save(record)
+    }
+
+    /// Deletes a record.
+    #[must_use]
+    pub fn delete<T: Model>(mut self, id: &str) -> Self {
+        self.deletes.push(Delete { model_type_name: T::TYPE.to_owned(), key: id.to_owned() });
+        self
+    }
+}
+
+/// The storage service, as one caller sees it; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct StorageClient {
+    bus: Bus,
+    context: Context,
+}
+
+impl StorageClient {
+    /// The storage service over `bus`, asked on behalf of `context`.
+    pub fn new(bus: Bus, context: Context) -> Self {
+        Self { bus, context }
+    }
+
+    /// The record `id`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is none.
+    pub async fn get<T: Model>(&self, id: &str) -> Result<Revised<T>> {
+        let params =
+            json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}, "revisions": true});
+        from_json(self.bus.request(keys::STORAGE_GET, &params, &self.context).await?)
+    }
+
+    /// The record `id`, if there is one.
+    ///
+    /// # Errors
+    /// When the storage service cannot say.
+    pub async fn find<T: Model>(&self, id: &str) -> Result<Option<Revised<T>>> {
+        match self.get(id).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The records `ids`, in that order, `None` for those that do not exist: one snapshot.
+    ///
+    /// # Errors
+    /// When the storage service cannot say.
+    pub async fn get_many<T: Model>(&self, ids: &[String]) -> Result<Vec<Option<Revised<T>>>> {
+        let wanted: Vec<_> = ids.iter().map(|id| json!({T::ID: id})).collect();
+        let params = json!({"model_type_name": T::TYPE, "model_json_data": wanted,
+                            "revisions": true, "missing": "null"});
+        from_json(self.bus.request(keys::STORAGE_GET, &params, &self.context).await?)
+    }
+
+    /// All records of a type, sorted by key: one snapshot.
+    ///
+    /// # Errors
+    /// When the storage service cannot say.
+    pub async fn list<T: Model>(&self) -> Result<Vec<Revised<T>>> {
+        let params = json!({"model_type_name": T::LIST_TYPE, "revisions": true});
+        from_json(self.bus.request(keys::STORAGE_LIST, &params, &self.context).await?)
+    }
+
+    /// Saves a record, whatever was there before, and returns it as saved.
+    ///
+    /// # Errors
+    /// When it is not valid, or the store does not answer.
+    pub async fn save<T: Model>(&self, record: &T) -> Result<T> {
+        let params = json!({"model_type_name": T::TYPE, "model_json_data": to_json(record)?});
+        from_json(self.bus.request(keys::STORAGE_SAVE, &params, &self.context).await?)
+    }
+
+    /// Deletes the record `id`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is none.
+    pub async fn delete<T: Model>(&self, id: &str) -> Result<()> {
+        let params = json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}});
+        self.bus.request(keys::STORAGE_DELETE, &params, &self.context).await.map(drop)
+    }
+
+    /// Carries out a transaction and returns the revision it made.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`], naming the check that failed.
+    pub async fn transact(&self, transaction: &Transaction) -> Result<u64> {
+        let answer = self.bus.request(keys::STORAGE_TRANSACT, transaction, &self.context).await?;
+        answer["revision"]
+            .as_u64()
+            .ok_or_else(|| Error::internal("the storage service named no revision"))
+    }
+
+    /// Changes a record by compare-and-swap, tried again when others get in between: never
+    /// re-creates a deleted record. `change` says false when there is nothing to do. Returns the
+    /// record as it is now.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when the record is gone; an error of `change`; [`Kind::Conflict`] when
+    /// others keep getting in between.
+    pub async fn update<T: Model>(
+        &self,
+        id: &str,
+        mut change: impl FnMut(&mut T) -> Result<bool>,
+    ) -> Result<T> {
+        for _ in 0..UPDATE_ATTEMPTS {
+            let mut revised = self.get::<T>(id).await?;
+            if !change(&mut revised.record)? {
+                return Ok(revised.record);
+            }
+            match self.transact(&Transaction::default().update(&revised)?).await {
+                Ok(_) => return Ok(revised.record),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::conflict(format!("{} {id} keeps being changed by others", T::TYPE)))
+    }
+}
+
+fn to_json(record: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(record)
+        .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
+}
+
+fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|e| {
+        Error::new(Kind::Internal, "the storage service answered with something else than asked")
+            .with_source(e)
+    })
+}

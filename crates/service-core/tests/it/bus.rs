@@ -1,0 +1,296 @@
+//! What every bus backend must do. Each rule is a function over a fresh bus; the macro at the end runs
+//! them all on each backend.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
+use service_core::bus::{Call, Context};
+use service_core::{Bus, Error, Kind, Lifecycle, Result};
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+const ECHO: Queue = Queue { name: "echo", binding: "echo.*", jobs: false };
+const SOON: Duration = Duration::from_secs(10);
+
+/// Serves `echo.*`: answers, refuses, panics or waits for `gate`, as the method says.
+async fn serve_echo(bus: &Bus, life: &Lifecycle, prefetch: usize) -> Echo {
+    let echo =
+        Echo { gate: Arc::new(Semaphore::new(0)), calls: Arc::default(), begun: Arc::default() };
+    let served = echo.clone();
+    let handler = move |call: Call| {
+        let echo = served.clone();
+        async move { echo.answer(call).await }
+    };
+    bus.serve(ECHO, prefetch, life, handler).await.unwrap();
+    echo
+}
+
+#[derive(Clone)]
+struct Echo {
+    gate: Arc<Semaphore>,
+    calls: Arc<AtomicUsize>,
+    begun: Arc<Notify>,
+}
+
+impl Echo {
+    async fn answer(&self, call: Call) -> Result<Value> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.begun.notify_one();
+        match call.method.as_str() {
+            "params" => Ok(call.params.0),
+            "who" => Ok(json!([
+                call.context.request_id,
+                call.context.principal,
+                call.context.traceparent
+            ])),
+            "wait" => {
+                self.gate.acquire().await.unwrap().forget();
+                Ok(json!("waited"))
+            }
+            "refuse" => Err(Error::conflict("no").with_data(json!({"why": 1}))),
+            "panic" => panic!("a test's panic"),
+            other => Err(Error::new(Kind::MethodNotFound, format!("no method {other}"))),
+        }
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+fn who() -> Context {
+    Context {
+        request_id: "r-1".into(),
+        principal: "admin".into(),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    }
+}
+
+async fn ask(bus: &Bus, key: &str, params: Value) -> Result<Value> {
+    bus.request(key, &params, &who()).await
+}
+
+async fn a_request_is_answered(bus: Bus) {
+    let life = Lifecycle::new();
+    serve_echo(&bus, &life, 4).await;
+    for params in [json!({"a": [1, null, "ä"]}), json!([1, 2]), json!({})] {
+        assert_eq!(ask(&bus, "echo.params", params.clone()).await.unwrap(), params);
+    }
+    life.shutdown(SOON).await;
+}
+
+async fn the_context_travels(bus: Bus) {
+    let life = Lifecycle::new();
+    serve_echo(&bus, &life, 4).await;
+    let Context { request_id, principal, traceparent } = who();
+    let answer = ask(&bus, "echo.who", json!({})).await.unwrap();
+    assert_eq!(answer, json!([request_id, principal, traceparent]));
+    life.shutdown(SOON).await;
+}
+
+async fn errors_keep_code_message_and_data(bus: Bus) {
+    let life = Lifecycle::new();
+    serve_echo(&bus, &life, 4).await;
+    let error = ask(&bus, "echo.refuse", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert_eq!((error.to_string().as_str(), error.data()), ("no", Some(&json!({"why": 1}))));
+    let error = ask(&bus, "echo.nonsense", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::MethodNotFound);
+    life.shutdown(SOON).await;
+}
+
+async fn nobody_there_fails_at_once(bus: Bus) {
+    let before = Instant::now();
+    let error = ask(&bus, "echo.params", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(before.elapsed() < Duration::from_secs(1));
+}
+
+async fn a_panic_is_an_answer_and_not_the_end(bus: Bus) {
+    let life = Lifecycle::new();
+    serve_echo(&bus, &life, 1).await;
+    for _ in 0..3 {
+        let error = ask(&bus, "echo.panic", json!({})).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Internal);
+    }
+    assert_eq!(ask(&bus, "echo.params", json!({"a": 1})).await.unwrap(), json!({"a": 1}));
+    life.shutdown(SOON).await;
+}
+
+async fn a_late_answer_is_a_timeout(bus: Bus) {
+    let life = Lifecycle::new();
+    let echo = serve_echo(&bus, &life, 4).await;
+    let hasty = bus.with_timeout(Duration::from_millis(100));
+    let error = ask(&hasty, "echo.wait", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Timeout);
+    echo.gate.add_permits(1);
+    life.shutdown(SOON).await;
+}
+
+async fn what_is_past_its_deadline_is_never_begun(bus: Bus) {
+    let life = Lifecycle::new();
+    let echo = serve_echo(&bus, &life, 1).await;
+    let occupied = tokio::join!(async { ask(&bus, "echo.wait", json!({})).await }, async {
+        echo.begun.notified().await;
+        let hasty = bus.with_timeout(Duration::from_millis(100));
+        let late = ask(&hasty, "echo.params", json!({})).await;
+        assert_eq!(late.unwrap_err().kind(), Kind::Timeout);
+        echo.gate.add_permits(1);
+    });
+    assert_eq!(occupied.0.unwrap(), "waited");
+    ask(&bus, "echo.params", json!({})).await.unwrap();
+    assert_eq!(echo.calls(), 2, "the late one must not have been begun");
+    life.shutdown(SOON).await;
+}
+
+async fn a_handler_runs_on_when_its_caller_is_gone(bus: Bus) {
+    let life = Lifecycle::new();
+    let echo = serve_echo(&bus, &life, 4).await;
+    tokio::select! {
+        _ = ask(&bus, "echo.wait", json!({})) => panic!("nobody opened the gate"),
+        () = echo.begun.notified() => {}
+    }
+    echo.gate.add_permits(1);
+    life.shutdown(SOON).await;
+    assert_eq!(echo.gate.available_permits(), 0, "the handler went through the gate");
+}
+
+async fn at_most_prefetch_are_worked_on_at_a_time(bus: Bus) {
+    let life = Lifecycle::new();
+    let echo = serve_echo(&bus, &life, 2).await;
+    let requests = (0..5).map(|_| ask(&bus, "echo.wait", json!({})));
+    let opening = async {
+        while echo.calls() < 2 {
+            echo.begun.notified().await;
+        }
+        for opened in 0..5 {
+            assert!(echo.calls() <= 2 + opened);
+            echo.gate.add_permits(1);
+            tokio::task::yield_now().await;
+        }
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(requests), opening);
+    assert!(answers.into_iter().all(|answer| answer.is_ok()));
+    life.shutdown(SOON).await;
+}
+
+async fn replicas_share_the_work(bus: Bus) {
+    let life = Lifecycle::new();
+    let (one, two) = (serve_echo(&bus, &life, 4).await, serve_echo(&bus, &life, 4).await);
+    for _ in 0..20 {
+        ask(&bus, "echo.params", json!({})).await.unwrap();
+    }
+    assert_eq!(one.calls() + two.calls(), 20);
+    assert!(one.calls() > 0 && two.calls() > 0);
+    life.shutdown(SOON).await;
+}
+
+async fn a_stopped_replica_gets_nothing_more(bus: Bus) {
+    let (stopped, running) = (Lifecycle::new(), Lifecycle::new());
+    serve_echo(&bus, &stopped, 4).await;
+    let echo = serve_echo(&bus, &running, 4).await;
+    stopped.shutdown(SOON).await;
+    for _ in 0..10 {
+        ask(&bus, "echo.params", json!({})).await.unwrap();
+    }
+    assert_eq!(echo.calls(), 10);
+    running.shutdown(SOON).await;
+    let error = ask(&bus, "echo.params", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
+async fn stopping_finishes_what_is_under_way(bus: Bus) {
+    let life = Lifecycle::new();
+    let echo = serve_echo(&bus, &life, 4).await;
+    let (answer, ()) = tokio::join!(ask(&bus, "echo.wait", json!({})), async {
+        echo.begun.notified().await;
+        life.stop();
+        echo.gate.add_permits(1);
+        life.shutdown(SOON).await;
+    });
+    assert_eq!(answer.unwrap(), "waited");
+}
+
+async fn a_job_waits_for_its_consumer_and_reaches_one(bus: Bus) {
+    let life = Lifecycle::new();
+    for n in 0..10 {
+        bus.notify(INVESTIGATE, &json!({"address": n}), &who()).await.unwrap();
+    }
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    for _ in 0..2 {
+        let sender = sender.clone();
+        let handler = move |call: Call| {
+            sender.send(call.params.0["address"].as_u64().unwrap()).unwrap();
+            async { Ok(Value::Null) }
+        };
+        bus.serve(INVESTIGATOR, 4, &life, handler).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        seen.push(tokio::time::timeout(SOON, receiver.recv()).await.unwrap().unwrap());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..10).collect::<Vec<_>>());
+    life.shutdown(SOON).await;
+    assert!(receiver.try_recv().is_err(), "no job came twice");
+}
+
+async fn a_notification_reaches_every_subscriber_that_asked(bus: Bus) {
+    let mut hosts = bus.subscribe("notify.storage.Host.*").await.unwrap();
+    let mut all = bus.subscribe("notify.#").await.unwrap();
+    for key in ["notify.storage.Host.created", "notify.storage.Cluster.updated"] {
+        bus.notify(key, &json!({"event": key}), &who()).await.unwrap();
+    }
+    let first = hosts.next().await.unwrap();
+    assert_eq!(first.key, "notify.storage.Host.created");
+    assert_eq!(first.params, json!({"event": "notify.storage.Host.created"}));
+    assert_eq!(all.next().await.unwrap().key, "notify.storage.Host.created");
+    assert_eq!(all.next().await.unwrap().key, "notify.storage.Cluster.updated");
+    bus.notify("notify.storage.Host.deleted", &json!({}), &who()).await.unwrap();
+    assert_eq!(hosts.next().await.unwrap().key, "notify.storage.Host.deleted");
+}
+
+async fn a_slow_subscriber_is_told_that_it_lost_some(bus: Bus) {
+    let mut slow = bus.subscribe("notify.#").await.unwrap();
+    for _ in 0..5000 {
+        bus.notify("notify.x", &json!({}), &who()).await.unwrap();
+    }
+    let mut got = 0;
+    while slow.next().await.is_some() {
+        got += 1;
+    }
+    assert!((1..5000).contains(&got), "{got}");
+}
+
+macro_rules! conformance {
+    ($backend:ident, $make:expr, $($rule:ident),+ $(,)?) => {
+        mod $backend {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $rule() {
+                super::$rule($make).await;
+            })+
+        }
+    };
+}
+
+conformance!(
+    memory,
+    service_core::Bus::memory(),
+    a_request_is_answered,
+    the_context_travels,
+    errors_keep_code_message_and_data,
+    nobody_there_fails_at_once,
+    a_panic_is_an_answer_and_not_the_end,
+    a_late_answer_is_a_timeout,
+    what_is_past_its_deadline_is_never_begun,
+    a_handler_runs_on_when_its_caller_is_gone,
+    at_most_prefetch_are_worked_on_at_a_time,
+    replicas_share_the_work,
+    a_stopped_replica_gets_nothing_more,
+    stopping_finishes_what_is_under_way,
+    a_job_waits_for_its_consumer_and_reaches_one,
+    a_notification_reaches_every_subscriber_that_asked,
+    a_slow_subscriber_is_told_that_it_lost_some,
+);

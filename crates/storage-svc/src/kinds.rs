@@ -1,0 +1,179 @@
+//! The record types that the service knows: a table made from the models.
+
+use serde_json::Value;
+use service_core::model::{
+    Cluster, ClusterRestart, Host, HostCreds, HostState, Lease, Model, Network, Operation,
+};
+use service_core::{Error, Result};
+
+use crate::store::{Store, StoreError};
+
+/// A record type.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its name on the bus.
+    pub type_name: &'static str,
+    /// The name of a list of them.
+    pub list_type: &'static str,
+    /// The member that identifies it.
+    pub id: &'static str,
+    /// What its keys begin with.
+    pub prefix: &'static str,
+    /// Members that notifications leave out.
+    pub hidden: &'static [&'static str],
+    /// Sealed before it reaches the store.
+    pub secret: bool,
+    check: fn(Value) -> Result<(String, Value), String>,
+    check_id: fn(&str) -> Result<(), String>,
+    key: fn(&str) -> String,
+}
+
+static KINDS: [Kind; 8] = [
+    Kind::of::<Cluster>(),
+    Kind::of::<ClusterRestart>(),
+    Kind::of::<Host>(),
+    Kind::of::<HostCreds>(),
+    Kind::of::<HostState>(),
+    Kind::of::<Lease>(),
+    Kind::of::<Network>(),
+    Kind::of::<Operation>(),
+];
+
+impl Kind {
+    const fn of<T: Model>() -> Self {
+        Self {
+            type_name: T::TYPE,
+            list_type: T::LIST_TYPE,
+            id: T::ID,
+            prefix: T::PREFIX,
+            hidden: T::HIDDEN,
+            secret: T::SECRET,
+            check: check::<T>,
+            check_id: T::validate_id,
+            key: T::key,
+        }
+    }
+
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        &KINDS
+    }
+
+    /// The type of that name.
+    ///
+    /// # Errors
+    /// When nobody knows it.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        KINDS.iter().find(|kind| kind.type_name == name).ok_or_else(|| unknown(name))
+    }
+
+    /// The type whose list has that name.
+    ///
+    /// # Errors
+    /// When nobody knows it, or there is no such list.
+    pub fn listed_as(name: &str) -> Result<&'static Self> {
+        // Records that share a prefix with others cannot be listed by it.
+        let listable = |kind: &&Self| (kind.key)("").as_str() == kind.prefix;
+        KINDS
+            .iter()
+            .filter(listable)
+            .find(|kind| kind.list_type == name)
+            .ok_or_else(|| unknown(name))
+    }
+
+    /// Checks a record; returns its key and the record with defaults filled in.
+    ///
+    /// # Errors
+    /// A sentence that names the member and what is wrong with it.
+    pub fn check(&self, record: Value) -> Result<(String, Value), String> {
+        let (id, record) = (self.check)(record)?;
+        Ok(((self.key)(&id), record))
+    }
+
+    /// The key of the record `id`.
+    ///
+    /// # Errors
+    /// When it cannot identify such a record.
+    pub fn key(&self, id: &str) -> Result<String> {
+        (self.check_id)(id)
+            .map_err(|e| Error::invalid(format!("{} {id:?}: {e}", self.type_name)))?;
+        Ok((self.key)(id))
+    }
+
+    /// The key of a record of which the identifying member suffices.
+    ///
+    /// # Errors
+    /// When that is missing, or cannot identify such a record.
+    pub fn key_of(&self, record: &Value) -> Result<String> {
+        let id = record[self.id].as_str().ok_or_else(|| {
+            Error::invalid(format!("a {} is identified by its `{}`", self.type_name, self.id))
+        })?;
+        self.key(id)
+    }
+}
+
+fn check<T: Model>(record: Value) -> Result<(String, Value), String> {
+    let record: T = serde_json::from_value(record).map_err(|e| e.to_string())?;
+    T::validate_id(record.id())?;
+    record.validate()?;
+    let value = serde_json::to_value(&record).map_err(|e| e.to_string())?;
+    Ok((record.id().to_owned(), value))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::invalid(format!("there is no record type {name:?}"))
+}
+
+/// Whether the store holds sealed records.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn has_sealed(store: &Store) -> Result<bool, StoreError> {
+    for kind in Kind::all().iter().filter(|kind| kind.secret) {
+        if !store.list(kind.prefix).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_store_keys_are_the_documented_ones() {
+        for (type_name, id, key) in [
+            ("Host", "10.0.0.1", "/commissaire/hosts/10.0.0.1"),
+            ("HostCreds", "10.0.0.1", "/commissaire/secrets/hosts/10.0.0.1"),
+            ("HostState", "10.0.0.1", "/commissaire/host_state/10.0.0.1"),
+            ("Cluster", "c1", "/commissaire/clusters/c1"),
+            ("ClusterRestart", "c1", "/commissaire/cluster/c1/restart"),
+            ("Network", "n1", "/commissaire/networks/n1"),
+            ("Operation", "1-2", "/commissaire/operations/1-2"),
+            ("Lease", "operation.c1", "/commissaire/leases/operation.c1"),
+        ] {
+            assert_eq!(Kind::named(type_name).unwrap().key(id).unwrap(), key);
+        }
+    }
+
+    #[test]
+    fn nothing_from_outside_forms_a_key_unchecked() {
+        for kind in Kind::all() {
+            for id in ["", "../x", "a/b", "a b", "-x/", "\u{0}"] {
+                assert!(kind.key(id).is_err(), "{} {id:?}", kind.type_name);
+            }
+            assert!(kind.key_of(&json!({kind.id: 7})).is_err());
+            assert!(kind.key_of(&json!("x")).is_err());
+        }
+    }
+
+    #[test]
+    fn what_shares_a_prefix_has_no_list() {
+        assert!(Kind::listed_as("Hosts").is_ok());
+        assert!(Kind::listed_as("ClusterRestarts").is_err());
+        assert!(Kind::listed_as("Host").is_err() && Kind::named("Hosts").is_err());
+    }
+}

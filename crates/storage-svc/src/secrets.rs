@@ -1,0 +1,266 @@
+//! Sealing: credentials are encrypted before they reach a store.
+//!
+//! XChaCha20-Poly1305 with a random nonce; the record's key in the store is the associated data, so
+//! that a sealed record cannot be moved to another host. The envelope names the sealing key by an id.
+//! The key file has a line `ID KEY` (base64) per key: the first one seals, all of them open, which is
+//! what rotation needs.
+
+use std::fmt;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+const KEY_LENGTH: usize = 32;
+const NONCE_LENGTH: usize = 24;
+const ALGORITHM: &str = "XChaCha20-Poly1305";
+
+/// Why the sealing key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or made.
+    #[error("cannot {doing} the key file {}", path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others can read it.
+    #[error("the key file {} can be read by others (mode {mode:04o}): `chmod 600` it, and consider the keys on all hosts known", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It is missing although the store holds sealed records.
+    #[error("the key file {} is missing, and the store holds credentials sealed with it: restore it from where you keep it; a new one could not open them", path.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its content is not a key file's.
+    #[error("line {line} of the key file {} is not `ID KEY`", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+/// Why a sealed record does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is no envelope.
+    #[error("it is not a sealed record")]
+    NoEnvelope(#[source] serde_json::Error),
+    /// A member is not what it should be.
+    #[error("its envelope is damaged")]
+    Damaged,
+    /// It was sealed with a key that is not in the key file.
+    #[error("it is sealed with the key {0}, which is not in the key file")]
+    UnknownKey(String),
+    /// It was changed, or belongs to another key of the store.
+    #[error("it was changed or moved since it was sealed")]
+    Forged,
+}
+
+/// A sealed record as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Envelope {
+    sealed: String,
+    key_id: String,
+    nonce: String,
+    ciphertext: String,
+}
+
+/// Seals and opens records.
+pub struct Sealer {
+    /// The first one seals.
+    keys: Vec<(String, XChaCha20Poly1305)>,
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.iter().map(|(id, _)| id)).finish()
+    }
+}
+
+impl Sealer {
+    /// Reads the key file. Where it is missing it is made, unless the store holds sealed records.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn open(path: &Path, store_has_sealed: bool) -> Result<Self, KeyError> {
+        let failed = |doing, source| KeyError::File { doing, path: path.to_owned(), source };
+        let mut file = match std::fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && store_has_sealed => {
+                return Err(KeyError::Lost { path: path.to_owned() });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make(path).map_err(|e| failed("make", e))?;
+                std::fs::File::open(path).map_err(|e| failed("read", e))?
+            }
+            Err(error) => return Err(failed("read", error)),
+        };
+        let mode = file.metadata().map_err(|e| failed("read", e))?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed { path: path.to_owned(), mode });
+        }
+        let mut text = Zeroizing::new(String::new());
+        std::io::Read::read_to_string(&mut file, &mut text).map_err(|e| failed("read", e))?;
+        let malformed = |line| KeyError::Malformed { path: path.to_owned(), line };
+        let keys = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let keys = keys
+            .map(|(index, line)| parse_key(line).ok_or_else(|| malformed(index + 1)))
+            .collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(malformed(1)) } else { Ok(Self { keys }) }
+    }
+
+    /// Seals `plain` for the place `key` in the store; returns the envelope's text.
+    ///
+    /// # Errors
+    /// When the record is absurdly large.
+    pub fn seal(&self, key: &str, plain: &str) -> Result<String, service_core::Error> {
+        let failed = || service_core::Error::internal(format!("cannot seal {key}"));
+        let (key_id, cipher) = self.keys.first().ok_or_else(failed)?;
+        let nonce: [u8; NONCE_LENGTH] = rand::random();
+        let payload = Payload { msg: plain.as_bytes(), aad: key.as_bytes() };
+        let ciphertext = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| failed())?;
+        let envelope = Envelope {
+            sealed: ALGORITHM.to_owned(),
+            key_id: key_id.clone(),
+            nonce: BASE64.encode(nonce),
+            ciphertext: BASE64.encode(ciphertext),
+        };
+        serde_json::to_string(&envelope).map_err(|e| failed().with_source(e))
+    }
+
+    /// Opens the envelope that stands at the place `key` in the store.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_sealed(&self, key: &str, envelope: &str) -> Result<Zeroizing<String>, OpenError> {
+        let envelope: Envelope = serde_json::from_str(envelope).map_err(OpenError::NoEnvelope)?;
+        let decode = |text: &str| BASE64.decode(text).map_err(|_| OpenError::Damaged);
+        let nonce: [u8; NONCE_LENGTH] =
+            decode(&envelope.nonce)?.try_into().map_err(|_| OpenError::Damaged)?;
+        let ciphertext = decode(&envelope.ciphertext)?;
+        if envelope.sealed != ALGORITHM {
+            return Err(OpenError::Damaged);
+        }
+        let known = self.keys.iter().find(|(id, _)| *id == envelope.key_id);
+        let (_, cipher) = known.ok_or(OpenError::UnknownKey(envelope.key_id))?;
+        let payload = Payload { msg: &ciphertext, aad: key.as_bytes() };
+        let plain = cipher.decrypt(&XNonce::from(nonce), payload).map_err(|_| OpenError::Forged)?;
+        String::from_utf8(plain).map(Zeroizing::new).map_err(|_| OpenError::Damaged)
+    }
+}
+
+fn make(path: &Path) -> std::io::Result<()> {
+    let key = Zeroizing::new(rand::random::<[u8; KEY_LENGTH]>());
+    let line = Zeroizing::new(format!("{} {}\n", key_id(&*key), BASE64.encode(*key)));
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(line.as_bytes())?;
+    file.sync_all()?;
+    // The name must be on disk, too, before anything is sealed with the key.
+    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn parse_key(line: &str) -> Option<(String, XChaCha20Poly1305)> {
+    let (id, key) = line.trim().split_once(' ')?;
+    let key = Zeroizing::new(BASE64.decode(key.trim()).ok()?);
+    let cipher = XChaCha20Poly1305::new_from_slice(&key).ok()?;
+    (id == key_id(&key)).then(|| (id.to_owned(), cipher))
+}
+
+/// Tells keys apart without telling anything about them.
+fn key_id(key: &[u8]) -> String {
+    let digest = Sha256::digest(key);
+    format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer() -> (tempfile::TempDir, PathBuf, Sealer) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        let sealer = Sealer::open(&path, false).unwrap();
+        (folder, path, sealer)
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_its_place_only() {
+        let (_folder, path, sealer) = sealer();
+        let envelope = sealer.seal("/hosts/a", "canary").unwrap();
+        assert!(!envelope.contains("canary"));
+        let again = Sealer::open(&path, true).unwrap();
+        assert_eq!(*again.open_sealed("/hosts/a", &envelope).unwrap(), "canary");
+        assert!(matches!(sealer.open_sealed("/hosts/b", &envelope), Err(OpenError::Forged)));
+        assert_ne!(envelope, sealer.seal("/hosts/a", "canary").unwrap());
+    }
+
+    #[test]
+    fn a_foreign_or_damaged_envelope_is_told() {
+        let (_folder, _path, ours) = sealer();
+        let (_other_folder, _path, other) = sealer();
+        let envelope = other.seal("/a", "x").unwrap();
+        assert!(matches!(ours.open_sealed("/a", &envelope), Err(OpenError::UnknownKey(_))));
+        assert!(matches!(ours.open_sealed("/a", "{}"), Err(OpenError::NoEnvelope(_))));
+        let damaged = other.seal("/a", "x").unwrap().replace("\"nonce\":\"", "\"nonce\":\"!");
+        assert!(matches!(other.open_sealed("/a", &damaged), Err(OpenError::Damaged)));
+    }
+
+    #[test]
+    fn a_key_file_that_others_can_read_is_refused() {
+        let (_folder, path, _sealer) = sealer();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(Sealer::open(&path, false), Err(KeyError::Exposed { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced() {
+        let (_folder, path, _sealer) = sealer();
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(Sealer::open(&path, true), Err(KeyError::Lost { .. })));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_second_key_opens_what_the_first_sealed() {
+        let (_folder, path, old) = sealer();
+        let envelope = old.seal("/a", "x").unwrap();
+        let (_new_folder, new_path, _new) = sealer();
+        let both =
+            std::fs::read_to_string(&new_path).unwrap() + &std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, both).unwrap();
+        let rotated = Sealer::open(&path, true).unwrap();
+        assert_eq!(*rotated.open_sealed("/a", &envelope).unwrap(), "x");
+        assert!(old.open_sealed("/a", &rotated.seal("/a", "x").unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_malformed_key_file_names_the_line() {
+        let (_folder, path, _sealer) = sealer();
+        for text in ["", "\n", "zz", "00000000 AAAA", "key"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(matches!(Sealer::open(&path, true), Err(KeyError::Malformed { line: 1, .. })));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Where records are kept: texts under keys, with revisions.
+//!
+//! Every store fulfils the same rules, held by one conformance suite (`tests/it/store.rs`):
+//!
+//! - a commit goes through whole or not at all, and is on disk when it is acknowledged;
+//! - every commit makes a new, higher revision, which all keys that it puts carry;
+//! - a check compares a key's revision, or its absence, with what the caller saw;
+//! - [`Store::get`] and [`Store::list`] each show one moment.
+
+mod sqlite;
+
+use std::path::{Path, PathBuf};
+
+/// A record as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key.
+    pub key: String,
+    /// The record, or the envelope of a sealed one, as JSON text.
+    pub value: String,
+    /// The commit that put it there.
+    pub revision: u64,
+}
+
+/// What a commit is to do: all or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Keys and the revisions they must be at; `None` for "absent".
+    pub checks: Vec<(String, Option<u64>)>,
+    /// Keys and their new values.
+    pub puts: Vec<(String, String)>,
+    /// Keys to remove; one that is gone already is no error.
+    pub deletes: Vec<String>,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The revision it made.
+    pub revision: u64,
+    /// For each put, whether the key existed before.
+    pub replaced: Vec<bool>,
+    /// For each delete, whether the key existed.
+    pub deleted: Vec<bool>,
+}
+
+/// Why a commit did not go through. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A check did not hold.
+    #[error("check {0} does not hold")]
+    Stale(usize),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+}
+
+/// Why a store does not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The database file cannot be opened or prepared.
+    #[error("cannot open the database {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::sync::Arc<rusqlite::Error>,
+    },
+    /// The database file cannot be made.
+    #[error("cannot make the database {}", path.display())]
+    Make {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::sync::Arc<std::io::Error>,
+    },
+    /// The file was written by a newer version.
+    #[error("the database {} has format {found}, this version knows {known}: use a newer one", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format this version knows.
+        known: i64,
+    },
+    /// A statement failed.
+    #[error("cannot {doing}")]
+    Sqlite {
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        source: std::sync::Arc<rusqlite::Error>,
+    },
+    /// The store has been closed.
+    #[error("the store has been closed")]
+    Closed,
+}
+
+/// A store; clones are cheap and share it.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// The embedded store: one SQLite file.
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Store {
+    /// The embedded store in the file `path`, made where it is missing.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or made, or is not ours.
+    pub fn sqlite(path: &Path) -> Result<Self, StoreError> {
+        sqlite::Sqlite::open(path).map(Self::Sqlite)
+    }
+
+    /// The kind of store, as in the configuration.
+    pub fn handler_type(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// The entries of `keys`, in that order, `None` for those that do not exist.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.get(keys).await,
+        }
+    }
+
+    /// All entries whose key begins with `prefix`, sorted by key.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.list(prefix.to_owned()).await,
+        }
+    }
+
+    /// Carries out a commit.
+    ///
+    /// # Errors
+    /// [`CommitError::Stale`] with the index of the first check that does not hold.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.commit(commit).await,
+        }
+    }
+}

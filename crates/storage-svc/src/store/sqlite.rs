@@ -1,0 +1,220 @@
+//! The embedded store: one SQLite file, which `sqlite3` can read.
+//!
+//! One thread writes; commits that wait for it share one flush to disk. Reads have connections of
+//! their own: in WAL mode they never wait for the writer.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Commit, CommitError, Committed, Entry, StoreError};
+
+/// The newest format of the file that this version knows.
+const FORMAT: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)
+        STRICT, WITHOUT ROWID;
+    CREATE TABLE revision (latest INTEGER NOT NULL) STRICT;
+    INSERT INTO revision VALUES (0);
+    PRAGMA user_version = 1;
+";
+
+/// Commits that may share one flush.
+const BATCH: usize = 64;
+
+/// A read of up to this many keys is done where it is asked for: it takes microseconds, and handing
+/// it to another thread takes longer. Anything larger goes to a thread that may block.
+const INLINE_KEYS: usize = 16;
+
+type Waiting = (Commit, oneshot::Sender<Result<Committed, CommitError>>);
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    path: Arc<PathBuf>,
+    writer: mpsc::Sender<Waiting>,
+    readers: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Sqlite {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        // Made by us first: SQLite's side files take over its mode.
+        let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        made.map_err(|e| StoreError::Make { path: path.to_owned(), source: Arc::new(e) })?;
+        let open = |source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(open)?;
+        prepare(&mut connection, path)?;
+
+        let (writer, commits) = mpsc::channel(BATCH * 4);
+        // A thread and not a task: it lives as long as there is a handle, and ends by itself.
+        let builder = std::thread::Builder::new().name("sqlite-writer".to_owned());
+        builder
+            .spawn(move || write(connection, commits))
+            .map_err(|e| StoreError::Make { path: path.to_owned(), source: Arc::new(e) })?;
+        Ok(Self { path: Arc::new(path.to_owned()), writer, readers: Arc::default() })
+    }
+
+    pub(super) async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
+        if keys.len() <= INLINE_KEYS {
+            return self.read("read records", |connection| get(connection, &keys));
+        }
+        self.read_elsewhere("read records", move |connection| get(connection, &keys)).await
+    }
+
+    pub(super) async fn list(&self, prefix: String) -> Result<Vec<Entry>, StoreError> {
+        self.read_elsewhere("list records", move |connection| list(connection, &prefix)).await
+    }
+
+    pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let (sender, receiver) = oneshot::channel();
+        let closed = |()| CommitError::Store(StoreError::Closed);
+        self.writer.send((commit, sender)).await.map_err(|_| closed(()))?;
+        receiver.await.map_err(|_| closed(()))?
+    }
+
+    fn read<T>(
+        &self,
+        doing: &'static str,
+        query: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let failed = |source| StoreError::Sqlite { doing, source: Arc::new(source) };
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?,
+        };
+        let result = query(&mut connection).map_err(failed);
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        result
+    }
+
+    async fn read_elsewhere<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        query: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let reading = tokio::task::spawn_blocking(move || store.read(doing, query));
+        reading.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let open = |source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
+    let found = (|| {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // An acknowledged write survives a power failure.
+        connection.pragma_update(None, "synchronous", "full")?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if found == 0 {
+            transaction.execute_batch(SCHEMA)?;
+        }
+        transaction.commit()?;
+        Ok(found)
+    })()
+    .map_err(open)?;
+    if found > FORMAT {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
+    }
+    Ok(())
+}
+
+fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry { key: row.get(0)?, value: row.get(1)?, revision: row.get(2)? })
+}
+
+fn get(connection: &mut Connection, keys: &[String]) -> rusqlite::Result<Vec<Option<Entry>>> {
+    // One key needs no transaction to show one moment.
+    let transaction = if keys.len() > 1 { Some(connection.unchecked_transaction()?) } else { None };
+    let sql = "SELECT key, value, revision FROM records WHERE key = ?";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = keys.iter().map(|key| statement.query_row([key], entry).optional()).collect();
+    drop(transaction);
+    found
+}
+
+fn list(connection: &mut Connection, prefix: &str) -> rusqlite::Result<Vec<Entry>> {
+    // Keys compare as bytes, and no UTF-8 text contains 0xFF: this is "begins with" over the index.
+    let sql = "SELECT key, value, revision FROM records
+               WHERE key >= ?1 AND key < ?1 || char(0x10FFFF) ORDER BY key";
+    connection.prepare_cached(sql)?.query_map([prefix], entry)?.collect()
+}
+
+/// The writer's thread: ends when the last handle is gone.
+fn write(mut connection: Connection, mut commits: mpsc::Receiver<Waiting>) {
+    while let Some(first) = commits.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(next) = commits.try_recv()
+        {
+            batch.push(next);
+        }
+        let (work, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        match apply_all(&mut connection, &work) {
+            Ok(results) => {
+                for (sender, result) in senders.into_iter().zip(results) {
+                    // A caller that has gone away does not undo its commit.
+                    drop(sender.send(result));
+                }
+            }
+            Err(error) => {
+                let source = Arc::new(error);
+                for sender in senders {
+                    let source = Arc::clone(&source);
+                    let failed = StoreError::Sqlite { doing: "write records", source };
+                    drop(sender.send(Err(CommitError::Store(failed))));
+                }
+            }
+        }
+    }
+}
+
+/// Carries out several commits in one database transaction. A commit that fails a check changes
+/// nothing, so the others are not concerned; a failure of the database undoes them all.
+fn apply_all(
+    connection: &mut Connection,
+    commits: &[Commit],
+) -> rusqlite::Result<Vec<Result<Committed, CommitError>>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let results = commits.iter().map(|commit| apply(&transaction, commit)).collect();
+    transaction.commit()?;
+    results
+}
+
+fn apply(
+    connection: &Connection,
+    commit: &Commit,
+) -> rusqlite::Result<Result<Committed, CommitError>> {
+    let mut current = connection.prepare_cached("SELECT revision FROM records WHERE key = ?")?;
+    let mut revision_of =
+        |key: &String| current.query_row([key], |row| row.get::<_, u64>(0)).optional();
+    for (index, (key, expected)) in commit.checks.iter().enumerate() {
+        if revision_of(key)? != *expected {
+            return Ok(Err(CommitError::Stale(index)));
+        }
+    }
+    let mut next =
+        connection.prepare_cached("UPDATE revision SET latest = latest + 1 RETURNING latest")?;
+    let revision: u64 = next.query_row([], |row| row.get(0))?;
+    let mut put = connection.prepare_cached("REPLACE INTO records VALUES (?, ?, ?)")?;
+    let mut replaced = Vec::with_capacity(commit.puts.len());
+    for (key, value) in &commit.puts {
+        replaced.push(revision_of(key)?.is_some());
+        put.execute(params![key, value, revision])?;
+    }
+    let mut delete = connection.prepare_cached("DELETE FROM records WHERE key = ?")?;
+    let deleted = commit.deletes.iter().map(|key| Ok(delete.execute([key])? > 0));
+    let deleted = deleted.collect::<rusqlite::Result<_>>()?;
+    Ok(Ok(Committed { revision, replaced, deleted }))
+}

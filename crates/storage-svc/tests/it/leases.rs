@@ -1,0 +1,91 @@
+//! Leases over the real storage service.
+
+use std::time::Duration;
+
+use service_core::lease::Leases;
+use service_core::model::{Cluster, Lease};
+use service_core::storage::Transaction;
+use service_core::{Kind, Lifecycle};
+
+use crate::service::{Fixture, start};
+
+const TTL: Duration = Duration::from_secs(8);
+const NAME: &str = "operation.c1";
+
+fn leases(fixture: &Fixture, life: &Lifecycle, owner: &str) -> Leases {
+    Leases::new(fixture.storage.clone(), life.clone(), owner.to_owned(), TTL)
+}
+
+fn cluster(status: &str) -> Cluster {
+    let (name, network) = ("c1".to_owned(), "n".to_owned());
+    Cluster { name, network, status: status.to_owned(), ..Cluster::default() }
+}
+
+#[tokio::test]
+async fn one_holder_at_a_time() {
+    let fixture = start().await;
+    let life = Lifecycle::new();
+    let (one, two) = (leases(&fixture, &life, "one"), leases(&fixture, &life, "two"));
+    let held = one.try_acquire(NAME).await.unwrap().expect("it is free");
+    held.check().unwrap();
+    assert!(two.try_acquire(NAME).await.unwrap().is_none());
+    held.transact(Transaction::default().save(&cluster("working")).unwrap()).await.unwrap();
+    held.release(Transaction::default().save(&cluster("done")).unwrap()).await.unwrap();
+    assert!(held.check().is_err(), "what is released is not held");
+    assert_eq!(fixture.storage.get::<Cluster>("c1").await.unwrap().record.status, "done");
+    assert!(two.try_acquire(NAME).await.unwrap().is_some());
+}
+
+/// The holder's process dies (here: its runtime's life ends, so nothing renews): another takes over
+/// after the time to live, and not before.
+#[tokio::test]
+async fn an_abandoned_lease_is_taken_over_after_its_time() {
+    let fixture = start().await;
+    let (dead, alive) = (Lifecycle::new(), Lifecycle::new());
+    let held = leases(&fixture, &dead, "dead").try_acquire(NAME).await.unwrap().unwrap();
+    dead.shutdown(Duration::ZERO).await;
+    let observer = leases(&fixture, &alive, "alive");
+    let begin = tokio::time::Instant::now();
+    let taken = loop {
+        if let Some(taken) = observer.try_acquire(NAME).await.unwrap() {
+            break taken;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert!(begin.elapsed() > TTL, "not before its time: {:?}", begin.elapsed());
+    assert!(begin.elapsed() < TTL + Duration::from_secs(3));
+    taken.check().unwrap();
+    // The old holder goes on, as after SIGSTOP and SIGCONT: it may do nothing any more.
+    assert!(held.check().is_err());
+    let late = held.transact(Transaction::default().save(&cluster("late")).unwrap()).await;
+    assert_eq!(late.unwrap_err().kind(), Kind::Conflict);
+    assert!(fixture.storage.find::<Cluster>("c1").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_holder_that_lives_keeps_its_lease() {
+    let fixture = start().await;
+    let life = Lifecycle::new();
+    let held = leases(&fixture, &life, "one").try_acquire(NAME).await.unwrap().unwrap();
+    let observer = leases(&fixture, &life, "two");
+    let begin = tokio::time::Instant::now();
+    while begin.elapsed() < TTL + Duration::from_secs(2) {
+        assert!(observer.try_acquire(NAME).await.unwrap().is_none());
+        held.check().unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(fixture.storage.get::<Lease>(NAME).await.unwrap().record.counter >= 3);
+    held.transact(Transaction::default().save(&cluster("fine")).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_taken_by_force_is_noticed_at_the_next_write() {
+    let fixture = start().await;
+    let life = Lifecycle::new();
+    let held = leases(&fixture, &life, "one").try_acquire(NAME).await.unwrap().unwrap();
+    fixture.storage.delete::<Lease>(NAME).await.unwrap();
+    let refused = held.transact(Transaction::default().save(&cluster("x")).unwrap()).await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::Conflict);
+    held.lost().await;
+    assert!(held.check().is_err());
+}

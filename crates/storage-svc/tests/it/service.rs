@@ -1,0 +1,264 @@
+//! The methods of the storage service, over the bus.
+
+use serde_json::{Value, json};
+use service_core::bus::Context;
+use service_core::model::{Cluster, Host, HostCreds, Model as _};
+use service_core::storage::Transaction;
+use service_core::{Bus, Error, Kind, Lifecycle, StorageClient};
+
+pub(crate) struct Fixture {
+    pub(crate) bus: Bus,
+    pub(crate) storage: StorageClient,
+    pub(crate) folder: tempfile::TempDir,
+    life: Lifecycle,
+}
+
+pub(crate) async fn start() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, life) = (Bus::memory(), Lifecycle::new());
+    let config = storage_svc::Config {
+        database: folder.path().join("store.db"),
+        secret_key_file: folder.path().join("secret.key"),
+    };
+    storage_svc::run(&bus, &config, &life).await.unwrap();
+    let storage = StorageClient::new(bus.clone(), Context::service("test"));
+    Fixture { bus, storage, folder, life }
+}
+
+impl Fixture {
+    async fn ask(&self, method: &str, params: Value) -> Result<Value, Error> {
+        self.bus.request(&format!("storage.{method}"), &params, &Context::default()).await
+    }
+
+    fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("store.db")).unwrap()
+    }
+}
+
+fn host(address: &str) -> Host {
+    Host { address: address.into(), ..Host::default() }
+}
+
+#[tokio::test]
+async fn a_saved_record_comes_back_with_its_defaults() {
+    let fixture = start().await;
+    let whole = json!({"name": "n1", "type": "flannel_etcd", "options": {}});
+    for data in [json!({"name": "n1"}), json!("{\"name\": \"n1\"}")] {
+        let params = json!({"model_type_name": "Network", "model_json_data": data});
+        assert_eq!(fixture.ask("save", params).await.unwrap(), whole);
+    }
+    assert_eq!(fixture.ask("get", json!(["Network", {"name": "n1"}])).await.unwrap(), whole);
+    assert_eq!(fixture.ask("list", json!(["Networks"])).await.unwrap(), json!([whole]));
+    assert_eq!(
+        fixture.ask("delete", json!(["Network", {"name": "n1"}])).await.unwrap(),
+        Value::Null
+    );
+    let error = fixture.ask("get", json!(["Network", {"name": "n1"}])).await.unwrap_err();
+    assert_eq!(error.kind().code(), -20000);
+    assert_eq!(
+        error.data(),
+        Some(&json!({"model_type_name": "Network", "model_json_data": [{"name": "n1"}]}))
+    );
+    fixture.life.shutdown(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_list_with_a_bad_record_is_not_saved_at_all() {
+    let fixture = start().await;
+    for bad in [json!({"name": "a b"}), json!({"name": "x", "type": "vlan"}), json!({}), json!(7)] {
+        let data = json!([{"name": "good"}, bad]);
+        let error = fixture.ask("save", json!(["Network", data])).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidParams, "{bad}");
+    }
+    assert_eq!(fixture.ask("list", json!(["Networks"])).await.unwrap(), json!([]));
+    let saved =
+        fixture.ask("save", json!(["Network", [{"name": "a"}, {"name": "b"}]])).await.unwrap();
+    assert_eq!(saved.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_and_never_a_panic() {
+    let fixture = start().await;
+    for (method, params) in [
+        ("save", json!(["Nonsense", {}])),
+        ("save", json!({})),
+        ("get", json!(["Host", {"address": "../../x"}])),
+        ("get", json!(["Host", "{"])),
+        ("list", json!(["Host"])),
+        ("list", json!(["ClusterRestarts"])),
+        ("delete", json!(["Cluster", {"name": 7}])),
+        ("transact", json!({"checks": 1})),
+        ("transact", json!({"saves": [{"model_type_name": "Host", "model_json_data": {}}]})),
+    ] {
+        let error = fixture.ask(method, params.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidParams, "{method} {params}");
+    }
+    assert_eq!(fixture.ask("explode", json!({})).await.unwrap_err().kind(), Kind::MethodNotFound);
+}
+
+#[tokio::test]
+async fn a_stale_revision_is_a_conflict_also_after_deletion() {
+    let fixture = start().await;
+    let storage = &fixture.storage;
+    storage.save(&host("10.0.0.1")).await.unwrap();
+    let seen = storage.get::<Host>("10.0.0.1").await.unwrap();
+    let with = |revision| {
+        json!({"model_type_name": "Host", "model_json_data": {"address": "10.0.0.1", "os": "fedora"},
+               "revision": revision})
+    };
+    fixture.ask("save", with(seen.revision)).await.unwrap();
+    assert!(fixture.ask("save", with(seen.revision)).await.unwrap_err().is_conflict());
+    let now = storage.get::<Host>("10.0.0.1").await.unwrap();
+    storage.delete::<Host>("10.0.0.1").await.unwrap();
+    assert!(fixture.ask("save", with(now.revision)).await.unwrap_err().is_conflict());
+    assert!(storage.find::<Host>("10.0.0.1").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_transaction_is_all_or_nothing_and_names_the_check() {
+    let fixture = start().await;
+    let storage = &fixture.storage;
+    let both = |address: &str| {
+        let cluster = Cluster {
+            name: "c1".into(),
+            network: "default".into(),
+            hostset: vec![address.into()],
+            ..Cluster::default()
+        };
+        Transaction::default().create(&host(address)).unwrap().create(&cluster).unwrap()
+    };
+    let revision = storage.transact(&both("10.0.0.1")).await.unwrap();
+    assert_eq!(storage.get::<Cluster>("c1").await.unwrap().revision, revision);
+    let error = storage.transact(&both("10.0.0.2")).await.unwrap_err();
+    assert!(error.is_conflict());
+    assert_eq!(
+        error.data(),
+        Some(&json!({"check": {"model_type_name": "Cluster", "key": "c1", "revision": null}}))
+    );
+    assert!(storage.find::<Host>("10.0.0.2").await.unwrap().is_none());
+    let deletion = Transaction::default()
+        .check::<Cluster>("c1", Some(revision))
+        .delete::<Cluster>("c1")
+        .delete::<Host>("10.0.0.1")
+        .delete::<Host>("10.0.0.99");
+    storage.transact(&deletion).await.unwrap();
+    assert!(storage.list::<Host>().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn gaps_are_null_where_the_caller_wants_them() {
+    let fixture = start().await;
+    fixture.storage.save(&host("10.0.0.2")).await.unwrap();
+    let ids = ["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
+    let found = fixture.storage.get_many::<Host>(&ids).await.unwrap();
+    assert!(found[0].is_none());
+    assert_eq!(found[1].as_ref().unwrap().record, host("10.0.0.2"));
+}
+
+#[tokio::test]
+async fn changes_are_announced_without_hidden_fields_and_never_for_credentials() {
+    let fixture = start().await;
+    let mut changes = fixture.bus.subscribe("notify.storage.#").await.unwrap();
+    let cluster = Cluster { name: "c1".into(), network: "n".into(), ..Cluster::default() };
+    fixture.storage.save(&HostCreds::new("10.0.0.1")).await.unwrap();
+    fixture.storage.save(&cluster).await.unwrap();
+    fixture.storage.save(&cluster).await.unwrap();
+    fixture.storage.delete::<Cluster>("c1").await.unwrap();
+    let created = changes.next().await.unwrap();
+    assert_eq!(created.key, "notify.storage.Cluster.created");
+    assert_eq!(
+        created.params["model"],
+        json!({"name": "c1", "status": "", "network": "n", "container_manager": ""})
+    );
+    assert_eq!(
+        (&created.params["event"], &created.params["class"]),
+        (&json!("created"), &json!("Cluster"))
+    );
+    assert_eq!(changes.next().await.unwrap().key, "notify.storage.Cluster.updated");
+    let deleted = changes.next().await.unwrap();
+    assert_eq!(deleted.params["model"], json!({"name": "c1"}));
+    assert!(deleted.params["revision"].as_u64() > created.params["revision"].as_u64());
+}
+
+#[tokio::test]
+async fn credentials_are_sealed_in_the_store() {
+    let fixture = start().await;
+    let mut creds = HostCreds::new("10.0.0.1");
+    creds.ssh_priv_key = "Y2FuYXJ5LWtleQ==".into();
+    fixture.storage.save(&creds).await.unwrap();
+    let back = fixture.storage.get::<HostCreds>("10.0.0.1").await.unwrap().record;
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&back.ssh_priv_key), "Y2FuYXJ5LWtleQ==");
+    for file in std::fs::read_dir(fixture.folder.path()).unwrap() {
+        let content = std::fs::read(file.unwrap().path()).unwrap();
+        for canary in ["Y2FuYXJ5LWtleQ", "canary-key"] {
+            assert!(!content.windows(canary.len()).any(|window| window == canary.as_bytes()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_names_its_key_and_hides_no_neighbour() {
+    let fixture = start().await;
+    for n in 1..=4 {
+        fixture.storage.save(&host(&format!("10.0.0.{n}"))).await.unwrap();
+    }
+    let database = fixture.database();
+    let damage = |key: &str, value: &str| {
+        let changed = database
+            .execute("UPDATE records SET value = ? WHERE key = ?", [value, &Host::key(key)])
+            .unwrap();
+        assert_eq!(changed, 1);
+    };
+    damage("10.0.0.1", "{");
+    damage("10.0.0.2", r#"{"address": "10.0.0.2", "status": "confused"}"#);
+    damage("10.0.0.3", r#"{"address": "10.9.9.9"}"#);
+    for n in 1..=3 {
+        let error = fixture.storage.get::<Host>(&format!("10.0.0.{n}")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Internal);
+        assert!(error.to_string().contains(&format!("/commissaire/hosts/10.0.0.{n}")), "{error}");
+    }
+    let healthy: Vec<_> = fixture
+        .storage
+        .list::<Host>()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|h| h.record.address)
+        .collect();
+    assert_eq!(healthy, ["10.0.0.4"]);
+}
+
+#[tokio::test]
+async fn a_credential_moved_to_another_host_does_not_open() {
+    let fixture = start().await;
+    fixture.storage.save(&HostCreds::new("10.0.0.1")).await.unwrap();
+    fixture.database().execute("UPDATE records SET key = replace(key, '.1', '.2')", []).unwrap();
+    let error = fixture.storage.get::<HostCreds>("10.0.0.2").await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Internal);
+}
+
+#[tokio::test]
+async fn updates_by_many_lose_nothing() {
+    let fixture = start().await;
+    let cluster = Cluster { name: "c1".into(), network: "n".into(), ..Cluster::default() };
+    fixture.storage.save(&cluster).await.unwrap();
+    let join = |n: usize| {
+        let storage = fixture.storage.clone();
+        async move {
+            let address = format!("10.0.1.{n}");
+            storage.update::<Cluster>("c1", |cluster| Ok(cluster.add(&address))).await.unwrap();
+        }
+    };
+    futures_util::future::join_all((0..20).map(join)).await;
+    assert_eq!(fixture.storage.get::<Cluster>("c1").await.unwrap().record.hostset.len(), 20);
+    let gone = fixture.storage.update::<Cluster>("c2", |_| Ok(true)).await.unwrap_err();
+    assert!(gone.is_not_found());
+}
+
+#[tokio::test]
+async fn the_store_handlers_are_listed() {
+    let fixture = start().await;
+    let handlers = fixture.ask("list_store_handlers", json!([])).await.unwrap();
+    assert_eq!(handlers[0]["handler_type"], "sqlite");
+    assert!(handlers[0]["model_types"].as_array().unwrap().contains(&json!("Host")));
+}
