@@ -98,7 +98,7 @@ impl Leases {
         if entry.0 != lease.counter {
             *entry = (lease.counter, now);
         }
-        now.duration_since(entry.1) > Duration::from_millis(lease.ttl_ms)
+        lease.ttl_ms == 0 || now.duration_since(entry.1) > Duration::from_millis(lease.ttl_ms)
     }
 }
 
@@ -176,6 +176,21 @@ impl Held {
         let last = transaction
             .check::<model::Lease>(name, Some(lease.revision))
             .delete::<model::Lease>(name);
+        self.inner.noticing_loss(self.inner.storage.transact(&last).await, &lease.record)?;
+        self.inner.lose();
+        Ok(())
+    }
+
+    /// Gives the lease up with the work unfinished: whoever looks next may take it at once.
+    ///
+    /// # Errors
+    /// As [`Self::transact`]; others then wait for the lease's time to live.
+    pub async fn hand_over(&self) -> Result<()> {
+        let mut lease = self.inner.lease.lock().await;
+        self.inner.check()?;
+        lease.record.counter += 1;
+        lease.record.ttl_ms = 0;
+        let last = Transaction::default().update(&lease)?;
         self.inner.noticing_loss(self.inner.storage.transact(&last).await, &lease.record)?;
         self.inner.lose();
         Ok(())

@@ -53,7 +53,8 @@ impl Lifecycle {
     /// Runs a task that shutdown waits for; `name` stands in front of what it logs.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let hard = self.hard.clone();
-        let span = tracing::info_span!("task", task = name);
+        // Not part of whatever started it: a task may outlive that by far.
+        let span = tracing::info_span!(parent: None, "task", name);
         let task = async move {
             tokio::select! {
                 () = task => {}

@@ -215,6 +215,9 @@ pub struct HostState {
     /// How much of a set-up was asked for.
     #[serde(default)]
     pub bootstrap: Bootstrap,
+    /// A set-up of ours was begun on it: what runs there is ours.
+    #[serde(default)]
+    pub set_up: bool,
     /// The other addresses it said it has.
     #[serde(default)]
     pub addresses: Vec<String>,

@@ -89,3 +89,16 @@ async fn a_lease_taken_by_force_is_noticed_at_the_next_write() {
     held.lost().await;
     assert!(held.check().is_err());
 }
+
+#[tokio::test]
+async fn a_lease_handed_over_is_free_at_once() {
+    let fixture = start().await;
+    let life = Lifecycle::new();
+    let (one, two) = (leases(&fixture, &life, "one"), leases(&fixture, &life, "two"));
+    let held = one.try_acquire(NAME).await.unwrap().unwrap();
+    held.hand_over().await.unwrap();
+    assert!(held.check().is_err());
+    let taken = two.try_acquire(NAME).await.unwrap().expect("it was handed over");
+    assert!(one.try_acquire(NAME).await.unwrap().is_none());
+    taken.check().unwrap();
+}

@@ -134,8 +134,7 @@ async fn concurrent_updates_are_never_lost(open: Open, folder: &Path) {
             }
         }
     };
-    futures_util::future::join_all((0..TASKS).map(|_| tokio::task::spawn(add(store.clone()))))
-        .await;
+    futures_util::future::join_all((0..TASKS).map(|_| add(store.clone()))).await;
     assert_eq!(one(&store, "/n").await.unwrap().value, (TASKS * EACH).to_string());
 }
 

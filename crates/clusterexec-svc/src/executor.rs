@@ -1,0 +1,182 @@
+//! Carries an operation out, host after host.
+//!
+//! The record in the store is the truth: every step is saved before its effect, under the lease, and
+//! whoever takes the operation over goes on from what is written there.
+
+use std::time::Duration;
+
+use service_core::error::chain;
+use service_core::lease::Held;
+use service_core::model::{
+    Failure, Host, HostProgress, HostState, Operation, OperationStatus, Outcome, Status, Step,
+};
+use service_core::storage::Transaction;
+use service_core::{Error, Kind, Result};
+
+use crate::restart;
+use crate::rollout::{Next, next};
+use crate::service::ClusterExec;
+
+/// The pause before a write is tried again while the store does not answer.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// An operation that this process carries out.
+pub(crate) struct Execution<'a> {
+    pub(crate) service: &'a ClusterExec,
+    pub(crate) held: &'a Held,
+    pub(crate) operation: Operation,
+}
+
+/// Carries an operation out to its end, or until the daemon stops or the lease is lost: then another
+/// goes on.
+pub(crate) async fn run(service: &ClusterExec, held: &Held, operation: Operation) {
+    let id = operation.id.clone();
+    let mut execution = Execution { service, held, operation };
+    let ended = tokio::select! {
+        ended = execution.roll() => ended,
+        () = held.lost() => Err(Error::conflict("the lease was lost")),
+        () = service.lifecycle.stopping() => {
+            match held.hand_over().await {
+                Ok(()) => tracing::info!(operation.id = id, "operation handed over"),
+                Err(error) => tracing::warn!(operation.id = id, error = chain(&error), "operation not handed over"),
+            }
+            return;
+        }
+    };
+    if let Err(error) = ended {
+        tracing::warn!(operation.id = id, error = chain(&error), "left to another executor");
+    }
+}
+
+impl Execution<'_> {
+    async fn roll(&mut self) -> Result<()> {
+        loop {
+            match next(&self.operation) {
+                Next::Host(index) => restart::host(self, index).await?,
+                Next::End(status) => return self.end(status).await,
+            }
+        }
+    }
+
+    /// The final status and the release of the lock are one write.
+    async fn end(&mut self, status: OperationStatus) -> Result<()> {
+        self.operation.status = status;
+        self.operation.finished_at = Some(self.service.deps.clock.stamp());
+        loop {
+            let last = self.records(Transaction::default())?;
+            match self.held.release(last).await {
+                Ok(()) => break,
+                Err(error) => self.wait_for_store(error).await?,
+            }
+        }
+        let Operation { id, cluster, .. } = &self.operation;
+        tracing::info!(
+            operation.id = id,
+            cluster.name = cluster,
+            ?status,
+            "the operation has ended"
+        );
+        Ok(())
+    }
+
+    /// The host at `index`.
+    pub(crate) fn host(&mut self, index: usize) -> &mut HostProgress {
+        &mut self.operation.hosts[index]
+    }
+
+    /// Adds to the log of the operation, which is saved with the next step, and to the daemon's.
+    pub(crate) fn log(&mut self, index: usize, step: Step, outcome: Outcome, detail: &str) {
+        let address = self.operation.hosts[index].address.clone();
+        tracing::info!(
+            operation.id = self.operation.id,
+            host.address = address,
+            %step,
+            ?outcome,
+            detail,
+            "step"
+        );
+        let now = self.service.deps.clock.stamp();
+        self.operation.log(&now, &address, step, outcome, detail);
+    }
+
+    /// Saves the operation and its documented record. While the store does not answer it is tried
+    /// again, as long as the lease lasts.
+    ///
+    /// # Errors
+    /// When the lease is lost: nothing more may be done.
+    pub(crate) async fn save(&self) -> Result<()> {
+        loop {
+            match self.held.transact(self.records(Transaction::default())?).await {
+                Ok(_) => return Ok(()),
+                Err(error) => self.wait_for_store(error).await?,
+            }
+        }
+    }
+
+    /// Gives a host up: the step, the reason and the host's own status in one write.
+    pub(crate) async fn give_up(&mut self, index: usize, word: &str, reason: &str) -> Result<()> {
+        let now = self.service.deps.clock.stamp();
+        let host = self.host(index);
+        let (address, step) = (host.address.clone(), host.step);
+        host.step = Step::Failed;
+        host.finished_at = Some(now);
+        let failure =
+            Failure { host: address.clone(), step: step.to_string(), reason: reason.to_owned() };
+        host.failure = Some(failure);
+        self.log(index, step, Outcome::Failed, reason);
+        self.save_with_host(&address, |host, state| {
+            if host.status != Status::Failed {
+                state.previous_status = host.status;
+            }
+            host.status = Status::Failed;
+            word.clone_into(&mut state.reason);
+            reason.clone_into(&mut state.detail);
+        })
+        .await
+    }
+
+    /// Saves the operation together with what has become of a host; a host that was deleted meanwhile
+    /// is not made again.
+    pub(crate) async fn save_with_host(
+        &self,
+        address: &str,
+        change: impl Fn(&mut Host, &mut HostState),
+    ) -> Result<()> {
+        loop {
+            let attempt = async {
+                let mut transaction = self.records(Transaction::default())?;
+                let storage = &self.service.storage;
+                if let Some(mut host) = storage.find::<Host>(address).await? {
+                    let state = storage.find::<HostState>(address).await?;
+                    let mut state = state.map(|state| state.record).unwrap_or_default();
+                    address.clone_into(&mut state.address);
+                    host.record.last_check = self.service.deps.clock.stamp();
+                    change(&mut host.record, &mut state);
+                    transaction = transaction.update(&host)?.save(&state)?;
+                }
+                self.held.transact(transaction).await
+            };
+            match attempt.await {
+                Ok(_) => return Ok(()),
+                // Somebody else changed the host meanwhile: it is read again.
+                Err(error) if error.is_conflict() && self.held.check().is_ok() => {}
+                Err(error) => self.wait_for_store(error).await?,
+            }
+        }
+    }
+
+    fn records(&self, transaction: Transaction) -> Result<Transaction> {
+        transaction.save(&self.operation)?.save(&self.operation.restart_record())
+    }
+
+    /// Passes an error on, unless the store may answer again before the lease is lost.
+    async fn wait_for_store(&self, error: Error) -> Result<()> {
+        let may_heal = matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
+        if !may_heal || self.held.check().is_err() {
+            return Err(error);
+        }
+        tracing::warn!(error = chain(&error), "the store does not answer, trying again");
+        tokio::time::sleep(STORE_RETRY).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! One host's restart, step by step: probe, reboot, verify.
+//!
+//! A step that is written down may have happened. So whoever begins at `reboot` asks the host itself:
+//! another boot id than the one from before means that it has been restarted already, and the command
+//! acts only while the old one is still there.
+
+use std::time::Duration;
+
+use host_access::credentials::target;
+use host_access::{AccessError, Playbook, PlaybookError, Session, Target, boot_id};
+use serde_json::{Map, json};
+use service_core::model::{Host, HostCreds, Outcome, Step};
+use service_core::{Error, Result};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::executor::Execution;
+
+/// The pauses before another try at reaching a host that should be there.
+const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
+/// How long the reboot playbook may take: it does not wait for the reboot.
+const REBOOT_DEADLINE: Duration = Duration::from_mins(2);
+
+/// How long a host may go on answering after it was told to reboot, before it is asked in earnest.
+const GOING_DOWN: Duration = Duration::from_secs(5);
+
+/// The pause between looks at a host that is away.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a look may take: short at first, since most hosts are near and back soon; then long enough
+/// for any network.
+const LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
+
+/// How long looks are short.
+const SOON: Duration = Duration::from_secs(20);
+
+/// How long a log-in may take on a host that is coming up, or going down, and may hang at any moment.
+const LOG_IN_WHILE_BOOTING: Duration = Duration::from_secs(5);
+
+/// Why a host is given up.
+struct GiveUp {
+    /// One stable word.
+    word: &'static str,
+    /// A sentence for the operator.
+    reason: String,
+}
+
+impl From<AccessError> for GiveUp {
+    fn from(error: AccessError) -> Self {
+        Self { word: error.reason(), reason: service_core::error::chain(&error) }
+    }
+}
+
+impl From<PlaybookError> for GiveUp {
+    fn from(error: PlaybookError) -> Self {
+        Self { word: error.reason(), reason: service_core::error::chain(&error) }
+    }
+}
+
+/// What may come in between: the host itself, or the store and the lease.
+enum Trouble {
+    Host(GiveUp),
+    Ours(Error),
+}
+
+impl<E: Into<GiveUp>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+/// Restarts the host at `index`, or goes on with what another began; a host that does not come through
+/// is given up, which the planner then sees.
+///
+/// # Errors
+/// When the lease is lost.
+pub(crate) async fn host(execution: &mut Execution<'_>, index: usize) -> Result<()> {
+    match restart(execution, index).await {
+        Ok(()) => Ok(()),
+        Err(Trouble::Ours(error)) => Err(error),
+        Err(Trouble::Host(GiveUp { word, reason })) => {
+            execution.give_up(index, word, &reason).await
+        }
+    }
+}
+
+async fn restart(execution: &mut Execution<'_>, index: usize) -> Result<(), Trouble> {
+    let begun = execution.host(index).step;
+    if begun == Step::Pending {
+        execution.host(index).step = Step::Probe;
+        execution.host(index).started_at = Some(execution.service.deps.clock.stamp());
+        execution.log(index, Step::Probe, Outcome::Started, "");
+        execution.save().await.map_err(Trouble::Ours)?;
+    } else {
+        execution.log(index, begun, Outcome::Resumed, "another executor goes on");
+    }
+    let target = target_of(execution, index).await?;
+    if begun != Step::Verify {
+        probe_and_reboot(execution, index, &target).await?;
+    }
+    verify(execution, index, &target).await
+}
+
+async fn target_of(execution: &mut Execution<'_>, index: usize) -> Result<Target, Trouble> {
+    let address = execution.host(index).address.clone();
+    let found =
+        execution.service.storage.find::<HostCreds>(&address).await.map_err(Trouble::Ours)?;
+    let gone = || GiveUp {
+        word: "deleted",
+        reason: format!("{address} is not registered any more: it was left as it is"),
+    };
+    let creds = found.ok_or_else(gone)?.record;
+    Ok(target(&creds, &execution.service.deps.own_key)?)
+}
+
+/// Reads the boot id, writes it down together with the intent, and asks for the reboot.
+async fn probe_and_reboot(
+    execution: &mut Execution<'_>,
+    index: usize,
+    target: &Target,
+) -> Result<(), Trouble> {
+    // Cut off at this step, the host may be away: it gets the same time to come back.
+    if execution.host(index).step == Step::Reboot {
+        return ask_again(execution, index, target).await;
+    }
+    let session = reach(execution, target).await?;
+    let before = boot_id(&session).await?;
+    execution.log(index, Step::Probe, Outcome::Ok, &format!("boot id {before}"));
+    let now = execution.service.deps.clock.stamp();
+    let host = execution.host(index);
+    host.step = Step::Reboot;
+    host.boot_id_before = Some(before.clone());
+    host.rebooted_at = Some(now);
+    execution.log(index, Step::Reboot, Outcome::Started, "");
+    execution.save().await.map_err(Trouble::Ours)?;
+    reboot(execution, index, session, &before).await
+}
+
+/// Another executor wrote down that it would ask for the reboot: perhaps it did.
+async fn ask_again(
+    execution: &mut Execution<'_>,
+    index: usize,
+    target: &Target,
+) -> Result<(), Trouble> {
+    let before = execution.host(index).boot_id_before.clone().unwrap_or_default();
+    let (session, now) = wait_until_up(execution, index, target, |_| true).await?;
+    if now == before {
+        return reboot(execution, index, session, &before).await;
+    }
+    execution.log(index, Step::Reboot, Outcome::Ok, "it has been restarted already");
+    Ok(())
+}
+
+/// Asks for the reboot, which happens only while the boot id is still the one from before.
+async fn reboot(
+    execution: &mut Execution<'_>,
+    index: usize,
+    session: Session,
+    before: &str,
+) -> Result<(), Trouble> {
+    let service = execution.service;
+    let command = restart_command(execution, index).await?;
+    let vars = Map::from_iter([
+        ("commissaire_boot_id".to_owned(), json!(before)),
+        ("commissaire_restart_command".to_owned(), json!(command)),
+    ]);
+    execution.held.check().map_err(Trouble::Ours)?;
+    let run = service.deps.ansible.run(
+        &service.deps.run_dir,
+        &session,
+        Playbook::Restart,
+        &vars,
+        REBOOT_DEADLINE,
+        |_| {},
+    );
+    run.await?;
+    execution.host(index).step = Step::Verify;
+    execution.log(index, Step::Reboot, Outcome::Ok, "");
+    execution.log(index, Step::Verify, Outcome::Started, "");
+    execution.save().await.map_err(Trouble::Ours)?;
+    goes_down(&session).await;
+    Ok(())
+}
+
+async fn restart_command(
+    execution: &mut Execution<'_>,
+    index: usize,
+) -> Result<&'static str, Trouble> {
+    let address = execution.host(index).address.clone();
+    let host = execution.service.storage.get::<Host>(&address).await.map_err(Trouble::Ours)?;
+    let os = host.record.os.parse::<host_access::Os>().map_err(|error| GiveUp {
+        word: "unknown-os",
+        reason: format!("{error}; nothing was done to {address}"),
+    })?;
+    Ok(os.commands("", false).restart)
+}
+
+/// Waits until the host is back with another boot id, and writes it down as done.
+async fn verify(
+    execution: &mut Execution<'_>,
+    index: usize,
+    target: &Target,
+) -> Result<(), Trouble> {
+    let before = execution.host(index).boot_id_before.clone().unwrap_or_default();
+    let (session, after) = wait_until_up(execution, index, target, |now| now != before).await?;
+    drop(session);
+    let now = execution.service.deps.clock.stamp();
+    let host = execution.host(index);
+    host.step = Step::Done;
+    host.finished_at = Some(now.clone());
+    host.boot_id_after = Some(after.clone());
+    let address = host.address.clone();
+    execution.log(index, Step::Verify, Outcome::Ok, &format!("boot id {after}"));
+    let saved = execution.save_with_host(&address, |_, state| state.saw_boot(&now, &after));
+    saved.await.map_err(Trouble::Ours)
+}
+
+/// Logs in to a host that should be there.
+async fn reach(execution: &Execution<'_>, target: &Target) -> Result<Session, AccessError> {
+    let service = execution.service;
+    let mut pauses = RETRIES.iter();
+    loop {
+        let timeout = service.config.connect_timeout();
+        match Session::connect(&service.deps.run_dir, target, timeout).await {
+            Err(error) if error.heals() => match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => return Err(error),
+            },
+            result => return result,
+        }
+    }
+}
+
+/// Waits, until the deadline that counts from the reboot, for a host that answers over SSH with a boot
+/// id that is `wanted`.
+async fn wait_until_up(
+    execution: &mut Execution<'_>,
+    index: usize,
+    target: &Target,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(Session, String), Trouble> {
+    let allowed = execution.service.config.verify_timeout();
+    let deadline = Instant::now() + allowed.saturating_sub(since_reboot(execution, index));
+    let begun = Instant::now();
+    let mut last = "it did not answer".to_owned();
+    let mut answered = false;
+    loop {
+        let look = LOOKS[usize::from(begun.elapsed() > SOON)];
+        if listens(target, look).await {
+            match look_at(execution, target).await {
+                Ok((session, id)) if wanted(&id) => return Ok((session, id)),
+                Ok((session, _)) => {
+                    "it still runs the boot from before: the reboot had no effect"
+                        .clone_into(&mut last);
+                    answered = true;
+                    goes_down(&session).await;
+                }
+                Err(error @ AccessError::KeyChanged { .. }) => return Err(error.into()),
+                // Refused log-ins included: while it boots a host may let nobody in.
+                Err(error) => last = service_core::error::chain(&error),
+            }
+        }
+        if Instant::now() >= deadline {
+            let address = &target.address;
+            let word = if answered { "not-restarted" } else { "not-back" };
+            let reason = format!(
+                "{address} was not back {} s after its reboot: {last}; look at its console, then \
+                 have it looked at again with POST /api/v0/host/{address}/investigate",
+                allowed.as_secs()
+            );
+            return Err(GiveUp { word, reason }.into());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// How long ago the reboot was asked for, by this executor or another.
+fn since_reboot(execution: &mut Execution<'_>, index: usize) -> Duration {
+    let now = execution.service.deps.clock.now();
+    let rebooted = execution.host(index).rebooted_at.as_deref();
+    let then = rebooted.and_then(|at| format!("{at}Z").parse::<jiff::Timestamp>().ok());
+    then.and_then(|then| Duration::try_from(now.duration_since(then)).ok()).unwrap_or_default()
+}
+
+async fn look_at(
+    execution: &Execution<'_>,
+    target: &Target,
+) -> Result<(Session, String), AccessError> {
+    let session =
+        Session::connect(&execution.service.deps.run_dir, target, LOG_IN_WHILE_BOOTING).await?;
+    let id = boot_id(&session).await?;
+    Ok((session, id))
+}
+
+/// Whether something listens on the host's SSH port: far cheaper than a log-in, and asked anew each
+/// time, so that no back-off of TCP hides the moment when it comes back.
+async fn listens(target: &Target, within: Duration) -> bool {
+    let connect = TcpStream::connect((target.address.as_str(), target.port));
+    matches!(tokio::time::timeout(within, connect).await, Ok(Ok(_)))
+}
+
+/// Waits until a host on its way down has cut our connection, but not for ever: asked through the
+/// connection that there is, which costs the host nothing.
+async fn goes_down(session: &Session) {
+    let down = async {
+        while session.is_alive().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    // Either way it is looked at next.
+    drop(tokio::time::timeout(GOING_DOWN, down).await);
+}

@@ -1,0 +1,293 @@
+//! Accepting operations, and finding those that nobody works on any more.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use host_access::{Ansible, RunDir};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::Value;
+use service_core::bus::{Call, Context, topology};
+use service_core::error::chain;
+use service_core::lease::{Held, Leases};
+use service_core::model::{
+    Cluster, ClusterRestart, Host, HostState, Lease, Operation, OperationKind, OperationStatus,
+};
+use service_core::storage::Transaction;
+use service_core::{Bus, Clock, Error, Kind, Lifecycle, Result, StorageClient};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::executor;
+use crate::rollout::{Fitness, MAX_UNAVAILABLE, fitness, order};
+
+/// How often operations without an executor are looked for.
+const SCAN: Duration = Duration::from_secs(30);
+
+/// How soon again while one is held by somebody else: whether that somebody is alive shows only over
+/// time.
+const SCAN_HELD: Duration = Duration::from_secs(1);
+
+/// Requests that are worked on at a time: each is a few reads and one write.
+const PREFETCH: usize = 16;
+
+/// How often accepting is tried again when the cluster or its hosts change meanwhile.
+const ACCEPT_ATTEMPTS: usize = 32;
+
+/// What the lease of a cluster's operation is called, before the cluster's name.
+const LOCK: &str = "operation.";
+
+/// What the executor works with.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// The other services.
+    pub bus: Bus,
+    /// The time.
+    pub clock: Clock,
+    /// For key files and control sockets.
+    pub run_dir: RunDir,
+    /// The playbook runner.
+    pub ansible: Ansible,
+    /// The server's own SSH key.
+    pub own_key: SecretString,
+    /// How long a lease lasts without a sign of life.
+    pub lease_ttl: Duration,
+    /// The boot id of the machine that this runs on: it is no target.
+    pub own_boot_id: String,
+}
+
+/// What all operations share.
+#[derive(Debug)]
+pub(crate) struct ClusterExec {
+    pub(crate) config: Config,
+    pub(crate) deps: Deps,
+    pub(crate) storage: StorageClient,
+    pub(crate) lifecycle: Lifecycle,
+    leases: Leases,
+    /// Clusters whose operation this process carries out.
+    busy: Mutex<HashSet<String>>,
+}
+
+#[derive(Deserialize)]
+struct Restart {
+    cluster_name: String,
+}
+
+/// Serves the methods of `jobs.clusterexec`, and carries operations out, until the daemon is told to
+/// stop.
+///
+/// # Errors
+/// When the bus cannot be reached.
+pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
+    let storage = StorageClient::new(deps.bus.clone(), Context::service("clusterexec"));
+    let owner = format!("clusterexec:{}", Uuid::new_v4());
+    let service = Arc::new(ClusterExec {
+        leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
+        busy: Mutex::default(),
+        lifecycle: lifecycle.clone(),
+        config,
+        storage,
+        deps,
+    });
+    let (bus, serving) = (service.deps.bus.clone(), Arc::clone(&service));
+    let handler = move |call| {
+        let service = Arc::clone(&serving);
+        async move { service.call(call).await }
+    };
+    bus.serve(topology::CLUSTEREXEC, PREFETCH, lifecycle, handler).await?;
+    lifecycle.spawn_critical("clusterexec", service.look_for_orphans());
+    Ok(())
+}
+
+impl ClusterExec {
+    async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
+        match call.method.as_str() {
+            "restart" => {
+                let Restart { cluster_name } = call.params.parse(&["cluster_name"])?;
+                let record = self.accept(&cluster_name, &call.context).await?;
+                serde_json::to_value(record)
+                    .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
+            }
+            other => {
+                let message = format!("the cluster executor has no method {other:?}");
+                Err(Error::new(Kind::MethodNotFound, message))
+            }
+        }
+    }
+
+    /// Accepts a restart: the lock, the operation and its documented record in one write.
+    async fn accept(self: &Arc<Self>, cluster: &str, context: &Context) -> Result<ClusterRestart> {
+        let lock = format!("{LOCK}{cluster}");
+        for _ in 0..ACCEPT_ATTEMPTS {
+            let (transaction, operation) = self.plan(cluster, context).await?;
+            let record = operation.restart_record();
+            let lease = self.leases.fresh(&lock);
+            let transaction = transaction.create(&lease)?.create(&operation)?.save(&record)?;
+            // From before the write until the executor has begun, so that the scan keeps off.
+            let Some(claim) = Claim::new(self, cluster) else {
+                return Err(self.already_in_process(cluster).await);
+            };
+            let since = Instant::now();
+            match self.storage.transact(&transaction).await {
+                Ok(revision) => {
+                    tracing::info!(cluster.name = cluster, operation.id = operation.id, "accepted");
+                    let held = self.leases.adopt(lease, revision, since);
+                    self.carry_out(claim, held, operation);
+                    return Ok(record);
+                }
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::conflict(format!("the cluster {cluster} keeps being changed by others")))
+    }
+
+    /// The operation as it would begin now, and what must not change until it does.
+    async fn plan(&self, name: &str, context: &Context) -> Result<(Transaction, Operation)> {
+        let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
+        service_core::model::ident::name(name).map_err(unknown)?;
+        let cluster = self.storage.find::<Cluster>(name).await?;
+        let cluster = cluster.ok_or_else(|| unknown(String::new()))?;
+        if self.storage.find::<Lease>(&format!("{LOCK}{name}")).await?.is_some() {
+            return Err(self.already_in_process(name).await);
+        }
+        let members = self.fit_members(&cluster.record.hostset).await?;
+        let operation = Operation {
+            id: Uuid::new_v4().to_string(),
+            cluster: name.to_owned(),
+            kind: OperationKind::Restart,
+            status: OperationStatus::InProcess,
+            started_by: context.principal.clone(),
+            request_id: context.request_id.clone(),
+            started_at: self.deps.clock.stamp(),
+            finished_at: None,
+            hosts: order(members),
+            events: Vec::new(),
+        };
+        let unchanged = Transaction::default().check::<Cluster>(name, Some(cluster.revision));
+        Ok((unchanged, operation))
+    }
+
+    /// The members with their fitness; a refusal when those that are unavailable anyway leave no room
+    /// for the roll, or when this very machine is one of them.
+    async fn fit_members(&self, hostset: &[String]) -> Result<Vec<(String, Fitness)>> {
+        let hosts = self.storage.get_many::<Host>(hostset).await?;
+        let states = self.storage.get_many::<HostState>(hostset).await?;
+        let mut members = Vec::with_capacity(hostset.len());
+        for ((address, host), state) in hostset.iter().zip(&hosts).zip(&states) {
+            let (host, state) =
+                (host.as_ref().map(|h| &h.record), state.as_ref().map(|s| &s.record));
+            if state.is_some_and(|state| state.boot_id == self.deps.own_boot_id) {
+                return Err(Error::conflict(format!(
+                    "{address} is the machine that the restart is run from: take it out of the cluster first"
+                )));
+            }
+            members.push((address.clone(), fitness(host, state)));
+        }
+        let unavailable: Vec<_> = members
+            .iter()
+            .filter(|(_, fitness)| *fitness == Fitness::Unavailable)
+            .map(|(address, _)| address.as_str())
+            .collect();
+        if unavailable.len() >= MAX_UNAVAILABLE {
+            return Err(Error::conflict(format!(
+                "{} of {} hosts cannot be used already ({}), and at most {MAX_UNAVAILABLE} may be away at \
+                 a time: see their status, bring them back or take them out of the cluster",
+                unavailable.len(),
+                members.len(),
+                unavailable.join(", ")
+            )));
+        }
+        Ok(members)
+    }
+
+    async fn already_in_process(&self, cluster: &str) -> Error {
+        let running = self.storage.find::<ClusterRestart>(cluster).await.ok().flatten();
+        let since =
+            running.map_or(String::new(), |r| format!(", started at {}", r.record.started_at));
+        Error::conflict(format!("a restart of the cluster {cluster} is in process already{since}"))
+    }
+
+    /// Carries an operation out in a task of its own.
+    fn carry_out(self: &Arc<Self>, claim: Claim, held: Held, operation: Operation) {
+        let service = Arc::clone(self);
+        self.lifecycle.spawn("operation", async move {
+            executor::run(&service, &held, operation).await;
+            drop(claim);
+        });
+    }
+
+    async fn look_for_orphans(self: Arc<Self>) {
+        let stopping = self.lifecycle.stopping();
+        tokio::pin!(stopping);
+        loop {
+            let pause = match self.adopt_orphans().await {
+                Ok(true) => SCAN,
+                Ok(false) => SCAN_HELD,
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "cannot look for operations to take over"
+                    );
+                    SCAN_HELD
+                }
+            };
+            tokio::select! {
+                () = &mut stopping => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Takes over operations whose executor is gone; false while somebody else holds one.
+    async fn adopt_orphans(self: &Arc<Self>) -> Result<bool> {
+        let mut none_held = true;
+        for lease in self.storage.list::<Lease>().await? {
+            let Some(cluster) = lease.record.name.strip_prefix(LOCK) else { continue };
+            let Some(claim) = Claim::new(self, cluster) else { continue };
+            let Some(held) = self.leases.try_acquire(&lease.record.name).await? else {
+                none_held = false;
+                continue;
+            };
+            let operations = self.storage.list::<Operation>().await?.into_iter();
+            let orphan = operations.map(|operation| operation.record).find(|operation| {
+                operation.cluster == cluster && operation.status == OperationStatus::InProcess
+            });
+            match orphan {
+                Some(operation) => {
+                    tracing::info!(
+                        operation.id = operation.id,
+                        cluster.name = cluster,
+                        "taken over"
+                    );
+                    self.carry_out(claim, held, operation);
+                }
+                None => held.release(Transaction::default()).await?,
+            }
+        }
+        Ok(none_held)
+    }
+}
+
+/// Marks a cluster's operation as carried out by this process until it is dropped.
+struct Claim {
+    service: Arc<ClusterExec>,
+    cluster: String,
+}
+
+impl Claim {
+    fn new(service: &Arc<ClusterExec>, cluster: &str) -> Option<Self> {
+        let mut busy = service.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.insert(cluster.to_owned())
+            .then(|| Self { service: Arc::clone(service), cluster: cluster.to_owned() })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut busy = self.service.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.remove(&self.cluster);
+    }
+}

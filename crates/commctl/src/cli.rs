@@ -1,0 +1,188 @@
+//! The command line around the commands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{cluster, host, network, passhash};
+use crate::output::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  commctl cluster create web
+  commctl host publickey | ssh root@10.0.0.1 'cat >> .ssh/authorized_keys'
+  commctl host create --cluster web --wait 10.0.0.1
+  commctl cluster restart start --wait web
+  commctl -o table host list
+
+Configuration (~/.commissaire.json):
+  {\"username\": \"a\", \"password\": \"a\", \"endpoint\": \"http://127.0.0.1:8000\"}
+
+  endpoint               one address or a list, tried in order
+  certificate_authority  PEM file: trust the server by this authority alone
+  client_certificate     PEM file, with client_key: log in by certificate
+
+  Keep the file to yourself (chmod 600), or leave the password out: commctl then asks for it.
+
+Exit status: 0 success; 1 the server refuses or finds nothing, or what was waited for failed;
+2 wrong usage or configuration; 3 no endpoint can be reached; 130 interrupted.";
+
+/// Manages fleets of Linux hosts through a Commissaire server.
+#[derive(Debug, Parser)]
+#[command(name = "commctl", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    // The short forms belong to this level alone, because commands give the letters meanings of
+    // their own (`host create -c CLUSTER`). The long forms are global.
+    /// `-c` before the first command
+    #[arg(short = 'c', value_name = "FILE", env = "COMMCTL_CONFIG", hide = true)]
+    config_before: Option<PathBuf>,
+
+    /// `-o` before the first command
+    #[arg(short = 'o', value_name = "FORMAT", hide = true)]
+    output_before: Option<Format>,
+
+    /// Configuration file; before the command also `-c`; or set `COMMCTL_CONFIG`
+    /// [default: ~/.commissaire.json]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
+    config: Option<PathBuf>,
+
+    /// How to print data; before the command also `-o` [default: yaml]
+    #[arg(long, value_name = "FORMAT", global = true, help_heading = "Global options")]
+    output: Option<Format>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The configuration file named on the command line or in the environment.
+    pub(crate) fn config(&self) -> Option<PathBuf> {
+        let before = self.config_before.as_ref().filter(|path| !path.as_os_str().is_empty());
+        self.config.as_ref().or(before).cloned()
+    }
+
+    /// The output format, when one was asked for.
+    pub(crate) fn output(&self) -> Option<Format> {
+        self.output.or(self.output_before)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create, show and delete clusters, and run operations on them
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Add, show and remove hosts, and put them into clusters
+    #[command(subcommand)]
+    Host(host::Command),
+    /// Create, show and delete networks
+    #[command(subcommand)]
+    Network(network::Command),
+    /// Make the hash of a password, for the server's users.json
+    Passhash(passhash::Passhash),
+}
+
+/// One object.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// Its name
+    #[arg(value_parser = name)]
+    pub(crate) name: String,
+}
+
+/// One or more objects.
+#[derive(Debug, Args)]
+pub(crate) struct Several {
+    /// Their names
+    #[arg(value_name = "NAME", value_parser = name, required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+/// A host, where it is called by its address.
+#[derive(Debug, Args)]
+pub(crate) struct OneHost {
+    /// Its address, as the server knows it
+    #[arg(value_parser = name)]
+    pub(crate) address: String,
+}
+
+/// Refuses what cannot be one segment of a path: a mistyped name must not reach another resource.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a name cannot be empty".to_owned());
+    }
+    if text == "." || text == ".." {
+        return Err(format!("a name cannot be {text:?}"));
+    }
+    match text.chars().find(|c| matches!(c, '/' | '\\') || c.is_control()) {
+        Some(c) => Err(format!("a name cannot contain {c:?}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// `90s`, `10m`, `1h 30m`, or a plain number of seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|error| format!("{error}; write for example 90s, 10m or 1h30m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_short_forms_mean_something_else_behind_a_command() {
+        let cli = Cli::try_parse_from(
+            "commctl -c a.json -o json host create -c web 10.0.0.1 --output table".split(' '),
+        )
+        .unwrap();
+        assert_eq!(cli.config(), Some(PathBuf::from("a.json")));
+        assert_eq!(cli.output(), Some(Format::Table));
+        let Command::Host(host::Command::Create(create)) = &cli.command else {
+            panic!("not host create: {cli:?}")
+        };
+        assert_eq!(create.cluster.as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn the_long_forms_stand_anywhere() {
+        for line in [
+            "commctl --config a.json cluster restart status c1",
+            "commctl cluster --config a.json restart status c1",
+            "commctl cluster restart --config a.json status c1",
+            "commctl cluster restart status c1 --config a.json",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.config(), Some(PathBuf::from("a.json")), "{line}");
+        }
+        assert!(Cli::try_parse_from("commctl cluster -c a.json list".split(' ')).is_err());
+    }
+
+    #[test]
+    fn names_are_one_segment() {
+        for bad in ["", ".", "..", "a/b", "a\\b", "a\nb", "/"] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+        for good in ["c1", "10.0.0.1", "fe80::1", "a b", "é", "..."] {
+            assert_eq!(name(good).as_deref(), Ok(good));
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
+        assert!(duration("soon").is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! Requests to the server, whichever endpoint answers.
+
+mod answer;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::{Certificate, Identity, Method, Url, redirect};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::config::{Config, Credentials};
+use crate::error::{Error, root_cause};
+
+const API: [&str; 2] = ["api", "v0"];
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the server's own deadlines, so that its explanation arrives.
+const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A connection to the fleet's server; made when the first command needs one.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    endpoints: Vec<Url>,
+    /// The endpoint that answered last: the next request starts there.
+    current: Cell<usize>,
+    credentials: Option<Credentials>,
+}
+
+/// Whether falling over to another endpoint is worth a note.
+#[derive(Clone, Copy, PartialEq)]
+enum Notes {
+    Print,
+    Omit,
+}
+
+impl Client {
+    /// Sets the connection up; nothing is sent yet.
+    pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        let setup = |source| Error::Setup { endpoint: config.endpoints[0].to_string(), source };
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("commctl/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT)
+            // A redirect could carry the credentials elsewhere.
+            .redirect(redirect::Policy::none())
+            // Servers stand in the operator's own network; a proxy for the web does not reach it.
+            .no_proxy();
+        if let Some(path) = &config.certificate_authority {
+            let authorities = Certificate::from_pem_bundle(&read(path)?).map_err(setup)?;
+            builder = builder.tls_certs_only(authorities);
+        }
+        if let Some((certificate, key)) = &config.client_certificate {
+            let mut pem = read(certificate)?;
+            pem.push(b'\n');
+            pem.extend(read(key)?);
+            builder = builder.identity(Identity::from_pem(&pem).map_err(setup)?);
+        }
+        let http = builder.build().map_err(setup)?;
+        let Config { endpoints, credentials, .. } = config;
+        Ok(Self { http, endpoints, current: Cell::new(0), credentials })
+    }
+
+    pub(crate) async fn get(&self, path: &[&str]) -> Result<Value, Error> {
+        self.send(Method::GET, path, None, Notes::Print).await
+    }
+
+    /// As [`Self::get`], for asking again and again: silent about endpoints that are away.
+    pub(crate) async fn poll(&self, path: &[&str]) -> Result<Value, Error> {
+        self.send(Method::GET, path, None, Notes::Omit).await
+    }
+
+    pub(crate) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Error> {
+        self.send(Method::PUT, path, Some(body), Notes::Print).await
+    }
+
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, Error> {
+        self.send(Method::DELETE, path, None, Notes::Print).await
+    }
+
+    /// Tries each endpoint once, beginning with the one that answered last.
+    async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+        notes: Notes,
+    ) -> Result<Value, Error> {
+        // One key for all endpoints: should the first have carried the request out after all, the
+        // next one answers with that result instead of doing it again.
+        let key = body.map(|_| Uuid::new_v4().to_string());
+        let count = self.endpoints.len();
+        let first = self.current.get();
+        let mut sent = false;
+        for attempt in 0..count {
+            let at = (first + attempt) % count;
+            let endpoint = &self.endpoints[at];
+            let url = address(endpoint, path);
+            let failure = match self.attempt(&method, url, body, key.as_deref()).await {
+                Ok(response) => {
+                    self.current.set(at);
+                    return answer::read(response, shown(endpoint)).await;
+                }
+                Err(failure) => failure.without_url(),
+            };
+            let arrived = !failure.is_connect();
+            sent |= arrived && method != Method::GET;
+            // Without a key, only what surely did not arrive may be sent again.
+            let again = !arrived || key.is_some() || method == Method::GET;
+            if attempt + 1 == count || !again {
+                let endpoint = shown(endpoint).to_owned();
+                return Err(Error::Unreachable {
+                    endpoint,
+                    others: count > 1,
+                    sent,
+                    source: failure,
+                });
+            }
+            if notes == Notes::Print {
+                eprintln!(
+                    "cannot reach {}: {}; trying {}",
+                    shown(endpoint),
+                    root_cause(&failure),
+                    shown(&self.endpoints[(at + 1) % count])
+                );
+            }
+        }
+        unreachable!("there is at least one endpoint, and the last attempt returns")
+    }
+
+    async fn attempt(
+        &self,
+        method: &Method,
+        url: Url,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> reqwest::Result<reqwest::Response> {
+        let mut request = self.http.request(method.clone(), url);
+        if let Some(Credentials { username, password }) = &self.credentials {
+            request = request.basic_auth(username, Some(password.expose_secret()));
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        request.send().await
+    }
+}
+
+/// The address of a resource; every segment is percent-encoded, so that a name stays one segment.
+fn address(endpoint: &Url, path: &[&str]) -> Url {
+    let mut url = endpoint.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(API).extend(path);
+    }
+    url
+}
+
+/// An endpoint as its owner wrote it.
+fn shown(endpoint: &Url) -> &str {
+    endpoint.as_str().trim_end_matches('/')
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let plain = Url::parse("http://h:8000").unwrap();
+        let nested = Url::parse("https://h/commissaire").unwrap();
+        assert_eq!(address(&plain, &["clusters"]).as_str(), "http://h:8000/api/v0/clusters");
+        assert_eq!(
+            address(&nested, &["host", "fe80::1"]).as_str(),
+            "https://h/commissaire/api/v0/host/fe80::1"
+        );
+        assert_eq!(
+            address(&plain, &["cluster", "a b/?#%2e"]).as_str(),
+            "http://h:8000/api/v0/cluster/a%20b%2F%3F%23%252e"
+        );
+    }
+}

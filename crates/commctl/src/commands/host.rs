@@ -1,0 +1,123 @@
+//! `commctl host`
+
+mod create;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use self::create::Create;
+use super::Context;
+use crate::cli::{OneHost, name};
+use crate::error::Error;
+use crate::output;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Add a host: the server logs in, looks at it and sets it up
+    #[command(after_help = create::EXAMPLES)]
+    Create(Create),
+    /// Show a host
+    #[command(after_help = "Example:\n  commctl host get 10.0.0.1")]
+    Get(OneHost),
+    /// List all hosts, or the addresses of a cluster's members
+    #[command(after_help = "\
+Examples:
+  commctl host list
+  commctl -o table host list
+  commctl host list web")]
+    List(List),
+    /// Show how a host is doing, and why when it failed
+    #[command(after_help = "Example:\n  commctl host status 10.0.0.1")]
+    Status(OneHost),
+    /// Remove hosts, from their clusters too; the machines themselves are left as they are
+    #[command(after_help = "Example:\n  commctl host delete 10.0.0.1 10.0.0.2")]
+    Delete(Delete),
+    /// Put a host into a cluster
+    #[command(after_help = "Example:\n  commctl host join 10.0.0.1 web")]
+    Join(Membership),
+    /// Take a host out of a cluster
+    #[command(after_help = "Example:\n  commctl host unjoin 10.0.0.1 web")]
+    Unjoin(Membership),
+    /// Print the server's own public key, as hosts must trust it
+    #[command(after_help = "\
+Example:
+  commctl host publickey | ssh root@10.0.0.1 'cat >> .ssh/authorized_keys'
+  commctl host create 10.0.0.1")]
+    Publickey,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only the members of this cluster
+    #[arg(value_parser = name)]
+    cluster: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Their addresses
+    #[arg(value_name = "ADDRESS", value_parser = name, required = true)]
+    addresses: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Membership {
+    /// Address of the host
+    #[arg(value_parser = name)]
+    host: String,
+    /// Name of the cluster
+    #[arg(value_parser = name)]
+    cluster: String,
+}
+
+impl Command {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
+        match self {
+            Self::Create(create) => create.run(context).await,
+            Self::Get(OneHost { address }) => context.show(&["host", address], "host").await,
+            Self::List(List { cluster: None }) => context.show(&["hosts"], "host").await,
+            Self::List(List { cluster: Some(cluster) }) => {
+                context.show(&["cluster", cluster, "hosts"], "host").await
+            }
+            Self::Status(OneHost { address }) => {
+                context.show(&["host", address, "status"], "host").await
+            }
+            Self::Delete(Delete { addresses }) => context.delete("host", addresses).await,
+            Self::Join(membership) => membership.join(context).await,
+            Self::Unjoin(membership) => membership.unjoin(context).await,
+            Self::Publickey => publickey(context).await,
+        }
+    }
+}
+
+impl Membership {
+    fn path(&self) -> [&str; 4] {
+        ["cluster", &self.cluster, "hosts", &self.host]
+    }
+
+    async fn join(&self, context: &Context) -> Result<(), Error> {
+        let members = context.client()?.put(&self.path(), &json!({})).await?;
+        context.print(&members, "host")
+    }
+
+    async fn unjoin(&self, context: &Context) -> Result<(), Error> {
+        context.client()?.delete(&self.path()).await?;
+        eprintln!("{} is no longer in {}", self.host, self.cluster);
+        Ok(())
+    }
+}
+
+/// The bare line, ready to be appended to a file, unless a format was asked for.
+async fn publickey(context: &Context) -> Result<(), Error> {
+    let answer = context.client()?.get(&["publickey"]).await?;
+    if context.format.is_some() {
+        return context.print(&answer, "public_key");
+    }
+    match answer.get("public_key").and_then(Value::as_str) {
+        // More than one line would smuggle further keys in.
+        Some(key) if !key.trim().is_empty() && !key.trim().contains(char::is_control) => {
+            output::print_line(key.trim())
+        }
+        _ => Err(Error::Failed("the server's answer holds no public key".to_owned())),
+    }
+}

@@ -1,0 +1,226 @@
+//! `~/.commissaire.json`: read once, checked once.
+
+mod ask;
+mod file;
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+use self::ask::{Asker, Wanted};
+use self::file::Members;
+
+/// Where the configuration is when nothing else is said, below the home directory.
+const DEFAULT_FILE: &str = ".commissaire.json";
+
+const USERNAME: Wanted = Wanted { name: "username", example: r#""username": "…""# };
+const PASSWORD: Wanted = Wanted { name: "password", example: r#""password": "…""# };
+const ENDPOINT: Wanted =
+    Wanted { name: "endpoint", example: r#""endpoint": "http://127.0.0.1:8000""# };
+
+/// Everything needed to talk to a server.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// At least one; none ends with `/`.
+    pub(crate) endpoints: Vec<Url>,
+    /// None where a client certificate is the log-in.
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) certificate_authority: Option<PathBuf>,
+    /// Certificate and key.
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) username: String,
+    pub(crate) password: SecretString,
+}
+
+/// What is wrong with the configuration, and how to put it right.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read the configuration {}", .path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the configuration {} is not valid JSON", .path.display())]
+    Syntax { path: PathBuf, source: serde_json::Error },
+    #[error("the configuration {} is not a JSON object", .path.display())]
+    NotAnObject { path: PathBuf },
+    #[error("{}: unknown member {name:?}{}", .path.display(), suggestion(*.nearest))]
+    Unknown { path: PathBuf, name: String, nearest: Option<&'static str> },
+    #[error("{}: {name:?} is given twice", .path.display())]
+    Twice { path: PathBuf, name: &'static str },
+    #[error("{}: {name:?} must be {expected}", .path.display())]
+    Type { path: PathBuf, name: &'static str, expected: &'static str },
+    #[error("endpoint {endpoint:?}: {problem}")]
+    Endpoint { endpoint: String, problem: &'static str },
+    #[error("{present:?} is configured without {missing:?}; both are needed")]
+    HalfIdentity { present: &'static str, missing: &'static str },
+    #[error("no {name} is configured: put {example} into {}, or name another file with --config or COMMCTL_CONFIG", .path.display())]
+    Missing { name: &'static str, example: &'static str, path: PathBuf },
+    #[error("cannot ask for the {name}")]
+    Ask { name: &'static str, source: std::io::Error },
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// Reads the named file, or the default one if there is one, and asks for what it lacks.
+pub(crate) fn load(named: Option<PathBuf>) -> Result<Config, ConfigError> {
+    let (path, must_exist) = match named {
+        Some(path) => (path, true),
+        None => (std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE), false),
+    };
+    let members = match std::fs::read_to_string(&path) {
+        Ok(text) => file::parse(&text, &path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+            Members::default()
+        }
+        Err(source) => return Err(ConfigError::Read { path, source }),
+    };
+    if members.password.is_some() && file::is_open_to_others(&path) {
+        eprintln!(
+            "warning: {0} holds a password and others can read it; run: chmod 600 {0}",
+            path.display()
+        );
+    }
+    complete(members, &path, &Asker::of_this_process())
+}
+
+/// Checks what is there and asks for what is not.
+fn complete(members: Members, path: &Path, asker: &Asker) -> Result<Config, ConfigError> {
+    let client_certificate = identity(&members, path)?;
+    let credentials = match (members.username, &client_certificate) {
+        (None, Some(_)) => None,
+        (username, _) => {
+            let username = match username {
+                Some(username) => username,
+                None => asker.line(USERNAME, path)?,
+            };
+            Some((username, members.password))
+        }
+    };
+    let endpoints = match members.endpoints {
+        Some(endpoints) => endpoints,
+        None => vec![asker.line(ENDPOINT, path)?],
+    };
+    let endpoints = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_, _>>()?;
+    let credentials = match credentials {
+        None => None,
+        Some((username, Some(password))) => Some(Credentials { username, password }),
+        Some((username, None)) => {
+            let password = asker.hidden(PASSWORD, path)?;
+            Some(Credentials { username, password })
+        }
+    };
+    let certificate_authority = members.certificate_authority.map(|file| beside(path, &file));
+    Ok(Config { endpoints, credentials, certificate_authority, client_certificate })
+}
+
+fn identity(members: &Members, path: &Path) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    let (certificate, key) = ("client_certificate", "client_key");
+    match (&members.client_certificate, &members.client_key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some((beside(path, certificate), beside(path, key)))),
+        (Some(_), None) => Err(ConfigError::HalfIdentity { present: certificate, missing: key }),
+        (None, Some(_)) => Err(ConfigError::HalfIdentity { present: key, missing: certificate }),
+    }
+}
+
+/// A file named in the configuration: `~/` is the home directory, other relative paths start from
+/// the configuration's own directory.
+fn beside(config: &Path, file: &str) -> PathBuf {
+    match file.strip_prefix("~/") {
+        Some(file) => std::env::home_dir().unwrap_or_default().join(file),
+        None => config.parent().unwrap_or(Path::new("")).join(file),
+    }
+}
+
+fn endpoint(text: &str) -> Result<Url, ConfigError> {
+    let refuse = |problem| ConfigError::Endpoint { endpoint: text.to_owned(), problem };
+    let trimmed = text.trim_end_matches('/');
+    let Ok(url) = Url::parse(trimmed) else {
+        return Err(refuse("not an address such as http://127.0.0.1:8000"));
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("an endpoint begins with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        // Endpoints appear in messages.
+        return Err(ConfigError::Endpoint {
+            endpoint: url.host_str().unwrap_or_default().to_owned(),
+            problem: "put the user name and password into \"username\" and \"password\" instead",
+        });
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("an endpoint has neither ? nor #"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, ConfigError> {
+        let path = Path::new("/etc/c/commctl.json");
+        complete(file::parse(text, path)?, path, &Asker::nobody())
+    }
+
+    fn refusal(text: &str) -> String {
+        config(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_whole_configuration() {
+        let config = config(
+            r#"{"username": "a", "password": "b", "endpoint": ["http://h:1/", "https://h/api//"],
+                "certificate-authority": "ca.pem", "client_certificate": "/c.pem", "client-key": "/k.pem"}"#,
+        )
+        .unwrap();
+        let endpoints: Vec<&str> = config.endpoints.iter().map(Url::as_str).collect();
+        assert_eq!(endpoints, ["http://h:1/", "https://h/api"]);
+        let credentials = config.credentials.unwrap();
+        assert_eq!(credentials.username, "a");
+        assert_eq!(credentials.password.expose_secret(), "b");
+        assert_eq!(config.certificate_authority, Some(PathBuf::from("/etc/c/ca.pem")));
+        assert_eq!(config.client_certificate, Some(("/c.pem".into(), "/k.pem".into())));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(
+            refusal(r#"{"username": "a", "password": "b"}"#),
+            "no endpoint is configured: put \"endpoint\": \"http://127.0.0.1:8000\" into \
+             /etc/c/commctl.json, or name another file with --config or COMMCTL_CONFIG"
+        );
+        assert!(refusal(r#"{"endpoint": "http://h", "password": "b"}"#).contains("no username"));
+        assert!(refusal(r#"{"endpoint": "http://h", "username": "b"}"#).contains("no password"));
+    }
+
+    #[test]
+    fn a_client_certificate_is_a_log_in() {
+        let config =
+            config(r#"{"endpoint": "https://h", "client_certificate": "c", "client_key": "k"}"#);
+        assert!(config.unwrap().credentials.is_none());
+        assert_eq!(
+            refusal(r#"{"endpoint": "https://h", "client_key": "k"}"#),
+            "\"client_key\" is configured without \"client_certificate\"; both are needed"
+        );
+    }
+
+    #[test]
+    fn endpoints_are_checked() {
+        let with = |endpoint| {
+            refusal(&format!(r#"{{"username": "a", "password": "b", "endpoint": "{endpoint}"}}"#))
+        };
+        assert!(with("127.0.0.1:8000").contains("such as http://127.0.0.1:8000"));
+        assert!(with("localhost:8000").contains("begins with http://"));
+        assert!(with("http://h/?x").contains("neither"));
+        let message = with("http://me:hidden@h");
+        assert!(message.contains("instead") && !message.contains("hidden"), "{message}");
+    }
+}

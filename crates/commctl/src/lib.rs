@@ -1,0 +1,46 @@
+//! The operator's command line of Commissaire.
+//!
+//! It speaks the REST API and nothing else, and shares no code with the server. Its licence is
+//! therefore its own, LGPL-2.0-or-later: see `LICENSE` beside this crate's `Cargo.toml`.
+//!
+//! # Layout
+//! * `cli`: what stands on the command line before and around the commands
+//! * `commands`: one file per resource: its arguments, then what they do
+//! * `config`: `~/.commissaire.json`, and asking for what it lacks
+//! * `client`: requests, falling over to another endpoint, refusals
+//! * `wait` and `progress`: `--wait`
+//! * `output`: YAML, JSON and tables on standard output
+//! * `error`: what can go wrong, and the exit status of each
+//!
+//! Data goes to standard output, everything else to standard error.
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod error;
+mod output;
+mod progress;
+mod wait;
+
+use std::process::ExitCode;
+
+pub use cli::Cli;
+
+/// Runs one command and reports how it ended.
+pub async fn run(cli: Cli) -> ExitCode {
+    match commands::run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.message());
+            error.exit_code()
+        }
+    }
+}
+
+/// Prints what the command line's parser has to say: help, the version, or what is wrong.
+pub fn explain(message: &clap::Error) -> ExitCode {
+    // A closed pipe (`commctl --help | head -1`) is no reason to complain.
+    let _closed = message.print();
+    u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}

@@ -1,0 +1,150 @@
+//! `commctl host`
+
+use serde_json::json;
+
+use crate::support::Fleet;
+
+const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
+const KEY_BASE64: &str = "LS0tLS1CRUdJTiBPUEVOU1NIIFBSSVZBVEUgS0VZLS0tLS0KQUFBQQotLS0tLUVORCBPUEVOU1NIIFBSSVZBVEUgS0VZLS0tLS0K";
+
+#[tokio::test]
+async fn create_with_the_servers_own_key() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", "host/10.0.0.1", 201, json!({"address": "10.0.0.1"})).await;
+    fleet.run("host create 10.0.0.1").await.printed("address: 10.0.0.1\n");
+    assert_eq!(fleet.body().await, json!({}));
+}
+
+#[tokio::test]
+async fn create_with_everything() {
+    let fleet = Fleet::new().await;
+    fleet.home.write("key", KEY);
+    fleet.home.write("host.pub", "ssh-ed25519 AAAAC3 root@web1\n");
+    fleet.answers("PUT", "host/10.0.0.1", 201, json!({"address": "10.0.0.1"})).await;
+    let flags = "-c web -u fedora --ssh-port 2222 --host-key host.pub --bootstrap none";
+    fleet.run(&format!("host create {flags} 10.0.0.1 key")).await.printed("address: 10.0.0.1\n");
+    assert_eq!(
+        fleet.body().await,
+        json!({
+            "cluster": "web", "remote_user": "fedora", "ssh_port": 2222, "bootstrap": "none",
+            "ssh_host_key": "ssh-ed25519 AAAAC3 root@web1", "ssh_priv_key": KEY_BASE64,
+        })
+    );
+}
+
+#[tokio::test]
+async fn create_with_a_key_from_standard_input() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", "host/::1", 201, json!({"address": "::1"})).await;
+    let args = ["host", "create", "--host-key", "ssh-ed25519 AAAAC3", "::1", "-"];
+    fleet.home.run_with_input(&args, KEY).await.printed("address: ::1\n");
+    assert_eq!(
+        fleet.body().await,
+        json!({"ssh_host_key": "ssh-ed25519 AAAAC3", "ssh_priv_key": KEY_BASE64})
+    );
+}
+
+#[tokio::test]
+async fn create_refuses_keys_of_the_wrong_kind() {
+    let fleet = Fleet::new().await;
+    fleet.home.write("key", KEY);
+    fleet.home.write("key.pub", "ssh-ed25519 AAAAC3 me@here\n");
+    fleet.home.write("empty", "\n");
+    fleet
+        .run("host create 10.0.0.1 key.pub")
+        .await
+        .failed(2, "error: key.pub holds a public key; the private one is needed\n");
+    fleet.run("host create 10.0.0.1 empty").await.failed(2, "error: empty is empty\n");
+    fleet
+        .run("host create --host-key key 10.0.0.1")
+        .await
+        .failed(2, "error: --host-key is for the host's public key\n");
+    fleet
+        .run("host create 10.0.0.1 missing")
+        .await
+        .failed(2, "error: cannot read missing: No such file or directory (os error 2)\n");
+    assert_eq!(fleet.requests().await.len(), 0);
+}
+
+#[tokio::test]
+async fn create_resolves_names() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", "host/127.0.0.1", 201, json!({"address": "127.0.0.1"})).await;
+    fleet.run("host create localhost").await.printed("address: 127.0.0.1\n");
+    let run = fleet.run("host create host.invalid").await;
+    assert_eq!(run.status, 1);
+    assert!(run.stderr.starts_with("error: cannot resolve host.invalid: "), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn a_create_that_times_out_may_have_happened() {
+    let fleet = Fleet::new().await;
+    fleet.refuses("PUT", "host/10.0.0.1", 504, "no answer in time").await;
+    fleet.run("host create 10.0.0.1").await.failed(
+        1,
+        "error: no answer in time (504 Gateway Timeout)\n\
+         it may have been added nevertheless; look with: commctl host status 10.0.0.1\n",
+    );
+}
+
+#[tokio::test]
+async fn get_list_and_status() {
+    let fleet = Fleet::new().await;
+    let record = json!({"address": "10.0.0.1", "cpus": 2, "status": "active"});
+    fleet.answers("GET", "host/10.0.0.1", 200, record.clone()).await;
+    fleet.run("host get 10.0.0.1").await.printed("address: 10.0.0.1\ncpus: 2\nstatus: active\n");
+    fleet.answers("GET", "hosts", 200, json!([record])).await;
+    fleet.run("host list").await.printed("- address: 10.0.0.1\n  cpus: 2\n  status: active\n");
+    fleet
+        .run("-o table host list")
+        .await
+        .printed("ADDRESS   CPUS  STATUS\n10.0.0.1  2     active\n");
+    fleet.answers("GET", "cluster/web/hosts", 200, json!(["10.0.0.1"])).await;
+    fleet.run("host list web").await.printed("- 10.0.0.1\n");
+    let status =
+        json!({"type": "host_only", "host": {"status": "active"}, "container_manager": {}});
+    fleet.answers("GET", "host/10.0.0.1/status", 200, status).await;
+    fleet
+        .run("host status 10.0.0.1")
+        .await
+        .printed("container_manager: {}\nhost:\n  status: active\ntype: host_only\n");
+}
+
+#[tokio::test]
+async fn delete() {
+    let fleet = Fleet::new().await;
+    fleet.answers("DELETE", "host/10.0.0.1", 200, json!([])).await;
+    fleet.answers("DELETE", "host/10.0.0.2", 200, json!([])).await;
+    let run = fleet.run("host delete 10.0.0.1 10.0.0.2").await;
+    run.printed("");
+    assert_eq!(run.stderr, "deleted 10.0.0.1\ndeleted 10.0.0.2\n");
+}
+
+#[tokio::test]
+async fn join_and_unjoin() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", "cluster/c2/hosts/127.0.0.11", 200, json!(["127.0.0.11"])).await;
+    fleet.run("host join 127.0.0.11 c2").await.printed("- 127.0.0.11\n");
+    assert!(fleet.request().await.headers.contains_key("idempotency-key"));
+    fleet.answers("DELETE", "cluster/c2/hosts/127.0.0.11", 200, json!([])).await;
+    let run = fleet.run("host unjoin 127.0.0.11 c2").await;
+    run.printed("");
+    assert_eq!(run.stderr, "127.0.0.11 is no longer in c2\n");
+}
+
+#[tokio::test]
+async fn publickey_is_a_line_for_authorized_keys() {
+    let fleet = Fleet::new().await;
+    let key = "ssh-ed25519 AAAAC3 commissaire";
+    fleet.answers_once("GET", "publickey", 200, json!({"public_key": format!("{key}\n")})).await;
+    fleet.run("host publickey").await.printed(&format!("{key}\n"));
+    fleet.answers_once("GET", "publickey", 200, json!({"public_key": key})).await;
+    fleet
+        .run("-o yaml host publickey")
+        .await
+        .printed("public_key: ssh-ed25519 AAAAC3 commissaire\n");
+    fleet
+        .answers_once("GET", "publickey", 200, json!({"public_key": format!("{key}\n{key}")}))
+        .await;
+    fleet.run("host publickey").await.failed(1, "error: the server's answer holds no public key\n");
+}

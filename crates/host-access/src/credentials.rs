@@ -1,0 +1,54 @@
+//! From a host's stored credentials to the [`Target`] that `ssh` is to reach.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use secrecy::{ExposeSecret as _, SecretString};
+use service_core::model::HostCreds;
+
+use crate::error::AccessError;
+use crate::target::Target;
+
+/// The target that `creds` describe; a host without a key of its own is reached with `own_key`, the
+/// server's.
+///
+/// # Errors
+/// [`AccessError::BadKey`] when the stored key is not the base64 of a text.
+pub fn target(creds: &HostCreds, own_key: &SecretString) -> Result<Target, AccessError> {
+    let stored = creds.ssh_priv_key.expose_secret();
+    let private_key = if stored.is_empty() {
+        own_key.clone()
+    } else {
+        let compact: String = stored.split_ascii_whitespace().collect();
+        let decoded = BASE64.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        SecretString::from(decoded.ok_or_else(|| AccessError::BadKey {
+            address: creds.address.clone(),
+            detail: "it is not the base64 of a key file".to_owned(),
+        })?)
+    };
+    Ok(Target {
+        address: creds.address.clone(),
+        port: creds.ssh_port,
+        user: creds.remote_user.clone(),
+        private_key,
+        host_keys: creds.ssh_host_key.lines().map(str::to_owned).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_key_wins_over_the_servers() {
+        let own = SecretString::from("own");
+        let mut creds = HostCreds::new("10.0.0.1");
+        assert_eq!(target(&creds, &own).unwrap().private_key.expose_secret(), "own");
+        creds.ssh_priv_key = "c3RvcmVk\n".into();
+        creds.ssh_host_key = "ssh-ed25519 A\nssh-rsa B".into();
+        let both = target(&creds, &own).unwrap();
+        assert_eq!(both.private_key.expose_secret(), "stored");
+        assert_eq!(both.host_keys, ["ssh-ed25519 A", "ssh-rsa B"]);
+        creds.ssh_priv_key = "/w==".into();
+        assert!(matches!(target(&creds, &own), Err(AccessError::BadKey { .. })));
+    }
+}

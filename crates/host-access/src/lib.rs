@@ -1,0 +1,46 @@
+//! Reaching hosts over SSH: sessions, facts, playbooks.
+//!
+//! Nothing is installed on a host: `sshd` and a POSIX shell are all this crate needs of it
+//! (playbooks also need Python). Everything that comes from outside, whether from an operator or
+//! from the host, is validated or quoted before it reaches a shell, an option list or a file.
+//!
+//! # Layout
+//!
+//! - [`run_dir`]: the private directory for key files, control sockets and playbooks, swept of
+//!   what a killed predecessor left behind
+//! - [`session`]: one authenticated connection to one host, its key pinned; scripts with a
+//!   deadline and a limit on their output
+//! - [`target`]: where and as whom to log in, validated
+//! - [`credentials`]: from stored credentials to a target (pure)
+//! - [`keys`]: host keys as text and their fingerprints (pure)
+//! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
+//! - [`facts`]: what kind of host this is, in one round trip
+//! - [`os`]: the known distributions and their commands (pure)
+//! - [`playbook`]: running a bundled playbook, its outcome as events
+//! - [`bootstrap`]: the variables of the bootstrap playbook (pure)
+
+pub mod bootstrap;
+pub mod credentials;
+pub mod error;
+pub mod facts;
+pub mod keys;
+pub mod os;
+pub mod playbook;
+pub mod run_dir;
+pub mod session;
+pub mod target;
+
+mod local;
+
+pub use bootstrap::{
+    BootstrapError, BootstrapOptions, FlannelEtcd, FlannelTls, NetworkSetup, RegistryMirror,
+    bootstrap_vars,
+};
+pub use error::AccessError;
+pub use facts::{Facts, FactsError, gather};
+pub use keys::{HostKeyError, fingerprint, parse_host_keys};
+pub use os::Os;
+pub use playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome};
+pub use run_dir::RunDir;
+pub use session::{Output, Session, boot_id};
+pub use target::Target;

@@ -1,0 +1,250 @@
+//! The known distributions and their commands. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+mod release;
+
+pub use release::{OsRelease, OsReleaseError};
+
+/// A distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Os {
+    /// Fedora, its OSTree editions included.
+    Fedora,
+    /// `CentOS`, Stream included.
+    Centos,
+    /// Red Hat Enterprise Linux, as `/etc/os-release` names it; its OSTree edition included.
+    Rhel,
+    /// Red Hat Enterprise Linux, as older records name it.
+    Redhat,
+    /// An Atomic Host, as older records name it.
+    Atomic,
+    /// Rocky Linux.
+    Rocky,
+    /// `AlmaLinux`.
+    Almalinux,
+    /// Debian.
+    Debian,
+    /// Ubuntu.
+    Ubuntu,
+    /// openSUSE Leap and Tumbleweed.
+    Opensuse,
+    /// SUSE Linux Enterprise Server.
+    Sles,
+}
+
+/// Distributions that are managed alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// `dnf`, or `yum` on version 7.
+    RedHat,
+    /// `apt-get`.
+    Debian,
+    /// `zypper`.
+    Suse,
+}
+
+/// An `os` that is not known: nothing is run on such a host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the operating system {unknown:?} is not known; known are {known}",
+    unknown = .0, known = Os::ALL.map(Os::name).join(", ")
+)]
+pub struct UnknownOs(pub String);
+
+/// What is run on a host of one distribution and version. Constant text: nothing from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commands {
+    /// Lets Ansible handle `SELinux` contexts; nothing elsewhere.
+    pub install_libselinux_python: Option<&'static str>,
+    /// Makes the packages known before the first installation, where that is needed.
+    pub prepare: Option<&'static str>,
+    /// Installs flannel.
+    pub install_flannel: &'static str,
+    /// Installs docker.
+    pub install_docker: &'static str,
+    /// Brings all packages up to date.
+    pub upgrade: &'static str,
+    /// Restarts the host.
+    pub restart: &'static str,
+}
+
+impl Os {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Fedora,
+        Self::Centos,
+        Self::Rhel,
+        Self::Redhat,
+        Self::Atomic,
+        Self::Rocky,
+        Self::Almalinux,
+        Self::Debian,
+        Self::Ubuntu,
+        Self::Opensuse,
+        Self::Sles,
+    ];
+
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fedora => "fedora",
+            Self::Centos => "centos",
+            Self::Rhel => "rhel",
+            Self::Redhat => "redhat",
+            Self::Atomic => "atomic",
+            Self::Rocky => "rocky",
+            Self::Almalinux => "almalinux",
+            Self::Debian => "debian",
+            Self::Ubuntu => "ubuntu",
+            Self::Opensuse => "opensuse",
+            Self::Sles => "sles",
+        }
+    }
+
+    /// The family it belongs to.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Debian | Self::Ubuntu => Family::Debian,
+            Self::Opensuse | Self::Sles => Family::Suse,
+            _ => Family::RedHat,
+        }
+    }
+
+    /// What is run on such a host. `version` is that of the distribution; on an `ostree` host
+    /// everything needed is part of the tree, so the packages' commands are not used there.
+    pub fn commands(self, version: &str, ostree: bool) -> Commands {
+        if ostree || self == Self::Atomic {
+            return OSTREE;
+        }
+        match self.family() {
+            Family::Debian => DEBIAN,
+            Family::Suse => SUSE,
+            // Fedora 7 was long before anything this runs on.
+            Family::RedHat if self == Self::Fedora => DNF,
+            Family::RedHat if major(version) != Some(7) => DNF,
+            // Its extras and optional repositories have to be named on RHEL only.
+            Family::RedHat if matches!(self, Self::Rhel | Self::Redhat) => RHEL_7,
+            Family::RedHat => YUM,
+        }
+    }
+}
+
+/// The 7 in `7.9`.
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+const RESTART: &str = "systemctl reboot";
+
+const DNF: Commands = Commands {
+    install_libselinux_python: Some("dnf install -y python3-libselinux"),
+    prepare: None,
+    install_flannel: "dnf install -y flannel",
+    install_docker: "dnf install -y docker",
+    upgrade: "dnf upgrade -y",
+    restart: RESTART,
+};
+
+const YUM: Commands = Commands {
+    install_libselinux_python: Some("yum install -y libselinux-python"),
+    install_flannel: "yum install -y flannel",
+    install_docker: "yum install -y docker",
+    upgrade: "yum update -y",
+    ..DNF
+};
+
+const RHEL_7: Commands = Commands {
+    prepare: Some(
+        "subscription-manager repos --enable rhel-7-server-extras-rpms \
+         --enable rhel-7-server-optional-rpms",
+    ),
+    ..YUM
+};
+
+/// Asks nothing, waits for another package manager to end, keeps configuration files that were
+/// changed.
+macro_rules! apt_get {
+    ($arguments:literal) => {
+        concat!(
+            "DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=600 \
+             -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold ",
+            $arguments
+        )
+    };
+}
+
+const DEBIAN: Commands = Commands {
+    install_libselinux_python: None,
+    prepare: Some(apt_get!("update")),
+    install_flannel: apt_get!("install flannel"),
+    install_docker: apt_get!("install docker.io"),
+    upgrade: concat!(apt_get!("update"), " && ", apt_get!("upgrade --with-new-pkgs")),
+    restart: RESTART,
+};
+
+const SUSE: Commands = Commands {
+    install_libselinux_python: None,
+    prepare: None,
+    install_flannel: "zypper --non-interactive install flannel",
+    install_docker: "zypper --non-interactive install docker",
+    upgrade: "zypper --non-interactive update",
+    restart: RESTART,
+};
+
+const OSTREE: Commands = Commands {
+    install_libselinux_python: None,
+    prepare: None,
+    install_flannel: "true",
+    install_docker: "true",
+    upgrade: "rpm-ostree upgrade",
+    restart: RESTART,
+};
+
+impl fmt::Display for Os {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for Os {
+    type Err = UnknownOs;
+
+    fn from_str(text: &str) -> Result<Self, UnknownOs> {
+        let known = Self::ALL.into_iter().find(|os| os.name() == text);
+        known.ok_or_else(|| UnknownOs(text.chars().take(40).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for os in Os::ALL {
+            assert_eq!(os.to_string().parse(), Ok(os));
+        }
+        let error = "slackware".parse::<Os>().unwrap_err().to_string();
+        assert!(error.contains("slackware") && error.contains("almalinux"), "{error}");
+    }
+
+    #[test]
+    fn only_version_7_of_the_red_hat_family_uses_yum() {
+        assert_eq!(Os::Centos.commands("7", false), YUM);
+        assert_eq!(Os::Rhel.commands("7.9", false), RHEL_7);
+        assert_eq!(Os::Rhel.commands("9.4", false), DNF);
+        assert_eq!(Os::Fedora.commands("7", false), DNF);
+        assert_eq!(Os::Rocky.commands("", false), DNF);
+        assert_eq!(Os::Debian.commands("7", false), DEBIAN);
+        assert_eq!(Os::Sles.commands("15.6", false), SUSE);
+    }
+
+    #[test]
+    fn nothing_is_installed_on_an_ostree_host() {
+        assert_eq!(Os::Fedora.commands("41", true), OSTREE);
+        assert_eq!(Os::Atomic.commands("7", false), OSTREE);
+    }
+}

@@ -1,0 +1,205 @@
+//! The private directory for what must not outlive its owner: keys, control sockets, playbooks.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::AccessError;
+
+/// The control socket's name inside a session's directory.
+pub(crate) const SOCKET: &str = "mux";
+
+/// Held, by `flock`, for as long as the owner of a directory lives.
+const LOCK: &str = "lock";
+
+/// What is left of a socket address's 108 bytes for the directory, after `/`, a counter, `/mux`,
+/// the 17 characters `ssh` appends while it creates a socket, and the final NUL.
+const MAX_PATH: usize = 108 - 1 - 17 - 1 - SOCKET.len() - 1 - 10;
+
+/// A private directory `base/<name>-<pid>`, removed when the last handle to it is dropped.
+///
+/// When its owner is killed it stays behind, with private keys in it: so [`RunDir::create`] first
+/// removes what earlier processes left in the same base. Best on a memory file system (`/run`).
+#[derive(Debug, Clone)]
+pub struct RunDir(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    next: AtomicU64,
+    playbooks: OnceLock<PathBuf>,
+    /// Not read: the lock on it tells other processes that this directory is in use.
+    _lock: File,
+}
+
+impl RunDir {
+    /// Makes `base/<name>-<pid>`, after sweeping the directories below `base` whose owners died.
+    ///
+    /// # Errors
+    /// When `base` is too long for a control socket, is not ours, or cannot be written.
+    pub fn create(base: &Path, name: &str) -> Result<Self, AccessError> {
+        let path = base.join(format!("{name}-{}", std::process::id()));
+        check_path(&path)
+            .map_err(AccessError::io(format!("use {} as run directory", base.display())))?;
+        private_dir(base, true)
+            .map_err(AccessError::io(format!("create the directory {}", base.display())))?;
+        // One at a time: between its creation and its lock a directory would look dead.
+        let gate = open_locked(&base.join(".lock"))
+            .map_err(AccessError::io(format!("lock the directory {}", base.display())))?;
+        sweep(base);
+        let lock = private_dir(&path, false)
+            .and_then(|()| {
+                let lock = File::create(path.join(LOCK))?;
+                lock.try_lock()?;
+                Ok(lock)
+            })
+            .map_err(AccessError::io(format!("create the directory {}", path.display())))?;
+        drop(gate);
+        Ok(Self(Arc::new(Inner {
+            path,
+            next: AtomicU64::new(0),
+            playbooks: OnceLock::new(),
+            _lock: lock,
+        })))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// A new private directory inside, for one session or one playbook run.
+    pub(crate) fn subdirectory(&self) -> Result<SubDir, AccessError> {
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.path.join(number.to_string());
+        private_dir(&path, false)
+            .map_err(AccessError::io(format!("create the directory {}", path.display())))?;
+        Ok(SubDir { path, _run_dir: self.clone() })
+    }
+
+    /// The directory `playbooks` inside, filled by `fill` the first time.
+    pub(crate) fn playbooks(
+        &self,
+        fill: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<PathBuf, AccessError> {
+        if let Some(path) = self.0.playbooks.get() {
+            return Ok(path.clone());
+        }
+        // Two at once both write: each to a directory of its own, and one of them is kept.
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.path.join(format!("playbooks-{number}"));
+        private_dir(&path, false)
+            .and_then(|()| fill(&path))
+            .map_err(AccessError::io(format!("write the playbooks to {}", path.display())))?;
+        Ok(self.0.playbooks.get_or_init(|| path).clone())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// A private directory inside a [`RunDir`], removed on drop.
+#[derive(Debug)]
+pub(crate) struct SubDir {
+    path: PathBuf,
+    /// Keeps the parent, and its lock, for as long as this one is in use.
+    _run_dir: RunDir,
+}
+
+impl SubDir {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SubDir {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// Its path ends up in `ssh`'s configuration and in an option list that is split at spaces, so
+/// it is kept to characters that mean nothing there.
+fn check_path(path: &Path) -> io::Result<()> {
+    let text = path.to_str().unwrap_or_default();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);
+    let problem = if text.len() > MAX_PATH {
+        format!(
+            "{text} is too long for a control socket: at most {MAX_PATH} bytes, it has {}",
+            text.len()
+        )
+    } else if !path.is_absolute() {
+        "it must be an absolute path".to_owned()
+    } else if !text.chars().all(plain) {
+        "its path may hold only letters, digits and / . _ - +".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(ErrorKind::InvalidInput, problem))
+}
+
+fn private_dir(path: &Path, may_exist: bool) -> io::Result<()> {
+    DirBuilder::new().recursive(may_exist).mode(0o700).create(path)?;
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o022 != 0 {
+        let problem = format!("{} can be written by others", path.display());
+        return Err(io::Error::new(ErrorKind::PermissionDenied, problem));
+    }
+    Ok(())
+}
+
+fn open_locked(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// Removes the directories below `base` whose lock nobody holds.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // Not one of ours without a lock file; alive when the lock is taken.
+        let is_dead = entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if is_dead {
+            tracing::info!(directory = %path.display(), "removing what a dead process left behind");
+            end_masters(&path);
+            remove(&path);
+        }
+    }
+}
+
+/// Tells the `ssh` masters of a dead process to exit: normally they died with it.
+fn end_masters(dead: &Path) {
+    for session in fs::read_dir(dead).into_iter().flatten().flatten() {
+        let socket = session.path().join(SOCKET);
+        if socket.exists() {
+            // A master that hangs must not hang its successor.
+            let asked = Command::new("timeout")
+                .args(["2", "ssh", "-F", "none", "-O", "exit", "-S"])
+                .arg(&socket)
+                .arg("target")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            tracing::debug!(socket = %socket.display(), ?asked, "told a left-over ssh master to exit");
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(directory = %path.display(), error, "cannot remove a private directory");
+    }
+}

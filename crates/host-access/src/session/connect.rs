@@ -1,0 +1,125 @@
+//! Starting the `ssh` process that holds the connection.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+
+use super::silent;
+use super::ssh_config::{HOST, seen_keys};
+use crate::error::{AccessError, Subject, classify};
+use crate::keys::fingerprint;
+use crate::local::{self, Group};
+use crate::run_dir::SOCKET;
+use crate::target::Target;
+
+/// What `ssh` logs here is chosen in part by the host, so only so much is read.
+const LOG_LIMIT: u64 = 16 * 1024;
+
+/// The `ssh` process that holds the connection; commands reach it through its control socket.
+///
+/// It stays our child in the foreground rather than going to the background as is usual: then it
+/// cannot outlive us, and its end is known.
+#[derive(Debug)]
+pub(crate) struct Master(Group);
+
+impl Master {
+    /// Logs in. Everything, from the first packet to the log-in, is bound by `connect_timeout`.
+    pub(crate) async fn start(
+        config: &Path,
+        directory: &Path,
+        target: &Target,
+        connect_timeout: Duration,
+    ) -> Result<Self, AccessError> {
+        let log = directory.join("log");
+        let mut command = local::command("ssh");
+        command.arg("-F").arg(config).arg("-E").arg(&log).args(["-M", "-N", "-T", "-S"]);
+        command.arg(directory.join(SOCKET));
+        // `ssh` runs this once it is logged in and listens: no need to poll for the socket.
+        command.args(["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo ready", HOST]);
+        silent(&mut command).stdout(Stdio::piped());
+        let mut group = Group::spawn(&mut command).map_err(AccessError::io("start ssh"))?;
+        let subject = Subject {
+            address: &target.address,
+            port: target.port,
+            user: &target.user,
+            host_keys: &target.host_keys,
+        };
+        match tokio::time::timeout(connect_timeout, is_ready(&mut group)).await {
+            Ok(Ok(true)) => Ok(Self(group)),
+            Ok(Ok(false)) => {
+                let text = read_log(&log).map_err(AccessError::io("read what ssh logged"))?;
+                let error = classify(subject, &text);
+                Err(look_again(error, config, directory, connect_timeout).await)
+            }
+            Ok(Err(error)) => Err(AccessError::io("read what ssh says")(error)),
+            Err(_) => Err(AccessError::Unreachable {
+                address: target.address.clone(),
+                port: target.port,
+                detail: format!("no log-in within {connect_timeout:?}"),
+            }),
+        }
+    }
+
+    /// Ends the connection and waits for that.
+    pub(crate) async fn end(self) {
+        self.0.end().await;
+    }
+}
+
+/// Waits for the word from `LocalCommand`; false when `ssh` ended without it.
+async fn is_ready(group: &mut Group) -> std::io::Result<bool> {
+    let Some(stdout) = group.child().stdout.as_mut() else { return Ok(false) };
+    Ok(stdout.read_u8().await.is_ok())
+}
+
+fn read_log(path: &Path) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(LOG_LIMIT).read_to_end(&mut bytes)?,
+        // It ended before it logged anything.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// When a host shows only keys of other types than the pinned ones, `ssh` names no fingerprint:
+/// a second look, which authenticates nobody, finds it.
+async fn look_again(
+    error: AccessError,
+    config: &Path,
+    directory: &Path,
+    connect_timeout: Duration,
+) -> AccessError {
+    let AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint } = error else {
+        return error;
+    };
+    let unknown = !seen_fingerprint.starts_with("SHA256:");
+    let seen = if unknown { look(config, directory, connect_timeout).await } else { None };
+    let seen_fingerprint = seen.unwrap_or(seen_fingerprint);
+    AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint }
+}
+
+async fn look(config: &Path, directory: &Path, connect_timeout: Duration) -> Option<String> {
+    let known_hosts = directory.join("seen");
+    let mut command = local::command("ssh");
+    command.arg("-F").arg(config).args(["-N", "-T"]);
+    for option in [
+        "StrictHostKeyChecking=accept-new",
+        "HostKeyAlgorithms=+ssh-ed25519",
+        "PubkeyAuthentication=no",
+        "IdentityFile=none",
+        "ControlPath=none",
+        &format!("UserKnownHostsFile={}", known_hosts.display()),
+    ] {
+        command.arg("-o").arg(option);
+    }
+    let mut group = Group::spawn(silent(command.arg(HOST))).ok()?;
+    let ended = tokio::time::timeout(connect_timeout, group.child().wait()).await;
+    tracing::debug!(?ended, "looked at a changed host key");
+    seen_keys(&known_hosts).ok()?.first().and_then(|key| fingerprint(key))
+}

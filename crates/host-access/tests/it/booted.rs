@@ -1,0 +1,256 @@
+//! Against booted hosts with a systemd, from `tools/testbed/testbed up 3 --flavours debian,fedora,ostree`.
+//! Run with `cargo nextest run -p host-access --run-ignored only booted`.
+
+#![expect(clippy::print_stdout, reason = "how long each step took is part of what is looked for")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use host_access::{
+    Ansible, BootstrapOptions, Facts, FlannelEtcd, FlannelTls, NetworkSetup, Os, Playbook,
+    PlaybookError, RegistryMirror, RunDir, Session, Summary, Target, TaskEvent, boot_id,
+    bootstrap_vars, gather,
+};
+use serde_json::{Map, Value, json};
+
+use crate::sshd::{CONNECT, RUN, run_dir};
+
+const DEADLINE: Duration = Duration::from_mins(2);
+
+fn testbed(arguments: &[&str]) -> String {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/testbed/testbed");
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The first host of this flavour, as `user` sees it.
+fn target(flavour: &str, user: &str) -> Target {
+    let hosts = testbed(&["addresses"]);
+    let line = hosts.lines().find(|line| line.ends_with(flavour)).expect("a host of that flavour");
+    Target {
+        address: line.split(' ').next().unwrap().to_owned(),
+        port: 22,
+        user: user.to_owned(),
+        private_key: std::fs::read_to_string(testbed(&["key"]).trim()).unwrap().into(),
+        host_keys: Vec::new(),
+    }
+}
+
+async fn connect(run_dir: &RunDir, target: &Target) -> Session {
+    let start = Instant::now();
+    let session = Session::connect(run_dir, target, CONNECT).await.unwrap();
+    println!("connected to {} in {:?}", target.address, start.elapsed());
+    session
+}
+
+async fn play(
+    run_dir: &RunDir,
+    session: &Session,
+    playbook: Playbook,
+    vars: &Map<String, Value>,
+) -> Result<Summary, PlaybookError> {
+    let ansible = Ansible::new(None);
+    let start = Instant::now();
+    let show = |event: TaskEvent| println!("  {:?} {:?}", start.elapsed(), event);
+    let result = ansible.run(run_dir, session, playbook, vars, DEADLINE, show).await;
+    println!("{playbook} in {:?}: {result:?}", start.elapsed());
+    result
+}
+
+fn vars(value: Value) -> Map<String, Value> {
+    let Value::Object(vars) = value else { panic!("an object") };
+    vars
+}
+
+fn flannel_etcd() -> (NetworkSetup, BootstrapOptions) {
+    let etcd = FlannelEtcd {
+        endpoints: vec!["http://192.168.152.1:2379".into()],
+        ..FlannelEtcd::default()
+    };
+    let mirror = RegistryMirror { host: "192.168.152.1".into(), port: 5000 };
+    let options = BootstrapOptions { registry_mirror: Some(mirror), ..BootstrapOptions::default() };
+    (NetworkSetup::FlannelEtcd(etcd), options)
+}
+
+async fn facts(session: &Session) -> Facts {
+    let start = Instant::now();
+    let facts = gather(session, RUN).await.unwrap();
+    println!("facts in {:?}: {facts:?}", start.elapsed());
+    facts
+}
+
+async fn bootstrap(run_dir: &RunDir, session: &Session, network: &NetworkSetup) -> Summary {
+    let facts = facts(session).await;
+    let (_, options) = flannel_etcd();
+    let vars = bootstrap_vars(facts.os, &facts.version, facts.ostree, network, &options).unwrap();
+    play(run_dir, session, Playbook::Bootstrap, &vars).await.unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn a_bootstrap_twice_changes_nothing_the_second_time() {
+    for user in ["ops", "root"] {
+        let (_base, run_dir) = run_dir();
+        let session = connect(&run_dir, &target("fedora", user)).await;
+        let reset = "dnf remove -y flannel docker python3-libselinux; rm -rf /var/lib/commissaire";
+        assert_eq!(session.run_privileged(reset, RUN).await.unwrap().status, 0);
+        let (network, _) = flannel_etcd();
+        assert!(bootstrap(&run_dir, &session, &network).await.changed > 0);
+        assert_eq!(facts(&session).await.container_runtime.as_deref(), Some("docker"));
+        assert_eq!(bootstrap(&run_dir, &session, &network).await.changed, 0);
+
+        // Another network: flannel is restarted, docker is not.
+        let since = "systemctl show -p MainPID flanneld docker; cat /etc/sysconfig/flanneld";
+        let before = session.run(since, RUN).await.unwrap().stdout;
+        let server = NetworkSetup::FlannelServer { address: "192.168.152.1:8888".into() };
+        assert_eq!(bootstrap(&run_dir, &session, &server).await.changed, 2);
+        let after = session.run(since, RUN).await.unwrap().stdout;
+        let pids = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.starts_with("MainPID")).map(str::to_owned).collect()
+        };
+        assert_ne!(pids(&before)[0], pids(&after)[0]);
+        assert_eq!(pids(&before)[1], pids(&after)[1]);
+        assert!(after.contains("--remote=192.168.152.1:8888"), "{after}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn a_package_that_does_not_exist_fails_the_bootstrap_with_its_message() {
+    let (_base, run_dir) = run_dir();
+    let session = connect(&run_dir, &target("debian", "root")).await;
+    let facts = facts(&session).await;
+    assert_eq!(facts.os, Os::Debian);
+    let (network, options) = flannel_etcd();
+    let mut vars =
+        bootstrap_vars(facts.os, &facts.version, facts.ostree, &network, &options).unwrap();
+    // Debian 12 has none; without an update, so that it needs no network.
+    vars.insert("commissaire_prepare_packages".into(), json!(""));
+    let error = play(&run_dir, &session, Playbook::Bootstrap, &vars).await.unwrap_err();
+    assert!(error.to_string().contains("Unable to locate package flannel"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn a_restart_happens_once_though_asked_for_twice() {
+    for user in ["root", "ops"] {
+        let target = target("debian", user);
+        let (_base, run_dir) = run_dir();
+        let session = connect(&run_dir, &target).await;
+        let old = boot_id(&session).await.unwrap();
+        let vars = vars(json!({
+            "commissaire_boot_id": old,
+            "commissaire_restart_command": "systemctl reboot",
+        }));
+        play(&run_dir, &session, Playbook::Restart, &vars).await.unwrap();
+        let start = Instant::now();
+        let (session, new) = loop {
+            if let Ok(session) = Session::connect(&run_dir, &target, CONNECT).await
+                && let Ok(new) = boot_id(&session).await
+                && new != old
+            {
+                break (session, new);
+            }
+        };
+        println!("back after {:?}", start.elapsed());
+        let summary = play(&run_dir, &session, Playbook::Restart, &vars).await.unwrap();
+        assert_eq!(summary.changed, 0);
+        assert_eq!(boot_id(&session).await.unwrap(), new);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn a_restart_by_hand_waits_for_the_host() {
+    let target = target("debian", "root");
+    let (_base, run_dir) = run_dir();
+    let session = connect(&run_dir, &target).await;
+    let old = boot_id(&session).await.unwrap();
+    play(&run_dir, &session, Playbook::Restart, &Map::new()).await.unwrap();
+    let session = connect(&run_dir, &target).await;
+    assert_ne!(boot_id(&session).await.unwrap(), old);
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn a_user_without_sudo_is_told_so() {
+    let (_base, run_dir) = run_dir();
+    let session = connect(&run_dir, &target("debian", "plain")).await;
+    let error = session.run_privileged("id -u", RUN).await.unwrap_err();
+    assert_eq!(error.reason(), "no-sudo", "{error}");
+    let session = connect(&run_dir, &target("debian", "ops")).await;
+    assert_eq!(session.run_privileged("id -u", RUN).await.unwrap().stdout, "0\n");
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn a_deployed_version_is_what_is_booted() {
+    let target = target("ostree", "root");
+    let (_base, run_dir) = run_dir();
+    let session = connect(&run_dir, &target).await;
+    assert!(facts(&session).await.ostree);
+    let version = format!("42.{}", &boot_id(&session).await.unwrap()[..8]);
+    let staged =
+        vars(json!({ "commissaire_deploy_version": version, "commissaire_reboot": "never" }));
+    let summary = play(&run_dir, &session, Playbook::Deploy, &staged).await.unwrap();
+    assert_eq!(summary.data["commissaire_reboot_required"], true, "{summary:?}");
+    let booted = vars(json!({ "commissaire_deploy_version": version }));
+    let summary = play(&run_dir, &session, Playbook::Deploy, &booted).await.unwrap();
+    assert_eq!(summary.data["commissaire_reboot_required"], false, "{summary:?}");
+    let session = connect(&run_dir, &target).await;
+    let again = play(&run_dir, &session, Playbook::Deploy, &booted).await.unwrap();
+    assert_eq!(again.changed, 0);
+    let upgrade = vars(json!({ "commissaire_upgrade_command": "rpm-ostree upgrade" }));
+    play(&run_dir, &session, Playbook::Upgrade, &upgrade).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn an_upgrade_of_packages_says_whether_a_reboot_is_needed() {
+    let (_base, run_dir) = run_dir();
+    let session = connect(&run_dir, &target("fedora", "ops")).await;
+    let upgrade = vars(json!({ "commissaire_upgrade_command": "dnf upgrade -y" }));
+    for (prepare, expected) in [("rm -f", false), ("touch", true)] {
+        let script = format!("{prepare} /var/lib/stand-in/reboot-required");
+        session.run_privileged(&script, RUN).await.unwrap();
+        let summary = play(&run_dir, &session, Playbook::Upgrade, &upgrade).await.unwrap();
+        assert_eq!(summary.data["commissaire_reboot_required"], expected, "{summary:?}");
+    }
+    session.run_privileged("rm -f /var/lib/stand-in/reboot-required", RUN).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs booted hosts"]
+async fn the_etcd_credentials_are_copied_and_new_ones_restart_flannel() {
+    let files = tempfile::TempDir::new().unwrap();
+    let file = |name: &str| Some(files.path().join(name).to_str().unwrap().to_owned());
+    let write = |text: &str| {
+        for name in ["ca", "certificate", "key"] {
+            std::fs::write(files.path().join(name), format!("{name} {text}")).unwrap();
+        }
+    };
+    write("old");
+    let (network, _) = flannel_etcd();
+    let NetworkSetup::FlannelEtcd(etcd) = network else { panic!("flannel_etcd") };
+    let tls = FlannelTls {
+        ca_path: file("ca"),
+        certificate_path: file("certificate"),
+        key_path: file("key"),
+    };
+    let network = NetworkSetup::FlannelEtcd(FlannelEtcd { tls, ..etcd });
+
+    let (_base, run_dir) = run_dir();
+    let session = connect(&run_dir, &target("fedora", "ops")).await;
+    bootstrap(&run_dir, &session, &network).await;
+    assert_eq!(bootstrap(&run_dir, &session, &network).await.changed, 0);
+    let look = "cd /etc/commissaire/etcd && stat -c '%n %a %U' * && cat client-key.pem";
+    let seen = session.run_privileged(look, RUN).await.unwrap().stdout;
+    assert_eq!(seen, "ca.pem 644 root\nclient-key.pem 600 root\nclient.pem 644 root\nkey old");
+    write("new");
+    // The copies, and the restart that they make necessary.
+    assert_eq!(bootstrap(&run_dir, &session, &network).await.changed, 2);
+    let seen = session.run_privileged(look, RUN).await.unwrap().stdout;
+    assert!(seen.ends_with("key new"), "{seen}");
+}

@@ -1,0 +1,14 @@
+//! Against a real `sshd` of the tests' own, on a loopback port.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that fails should end its test, as an assertion does"
+)]
+
+mod booted;
+mod connecting;
+mod playbooks;
+mod rendering;
+mod running;
+mod sshd;
+mod sweeping;

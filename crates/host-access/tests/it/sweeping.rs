@@ -1,0 +1,106 @@
+//! What a killed process leaves behind, and who cleans up after it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use host_access::{RunDir, Session};
+use tempfile::TempDir;
+
+use crate::sshd::{CONNECT, Sshd, key_files};
+
+/// Names the base directory and the directory of the `sshd` for the child process.
+const BASE: &str = "HOST_ACCESS_TEST_BASE";
+const PORT: &str = "HOST_ACCESS_TEST_PORT";
+const KEY: &str = "HOST_ACCESS_TEST_KEY";
+
+#[test]
+fn the_next_process_sweeps_what_a_killed_one_left() {
+    let sshd = Sshd::start();
+    let base = TempDir::new().unwrap();
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sweeping::owner_that_gets_killed", "--ignored", "--nocapture"])
+        .env(BASE, base.path())
+        .env(PORT, sshd.target().port.to_string())
+        .env(KEY, sshd.path("user"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let master = lines.find_map(|line| Some(line.ok()?.strip_prefix("master ")?.to_owned()));
+    let master = master.expect("the child logs in");
+    assert_eq!(key_files(base.path()).len(), 1);
+    let alive = RunDir::create(base.path(), "watching").unwrap();
+    assert_eq!(key_files(base.path()).len(), 1, "a living process's files stay");
+
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    // Its connection dies with it, without anyone's help.
+    let process = format!("/proc/{master}");
+    while Path::new(&process).exists() && !is_zombie(&process) {
+        std::thread::yield_now();
+    }
+    assert_eq!(key_files(base.path()).len(), 1, "nobody was there to remove it");
+
+    let _next = RunDir::create(base.path(), "next").unwrap();
+    assert_eq!(key_files(base.path()).len(), 0);
+    assert!(alive.path().exists());
+}
+
+#[tokio::test]
+#[ignore = "not a test: the process that the_next_process_sweeps_what_a_killed_one_left kills"]
+async fn owner_that_gets_killed() {
+    let value = |name| std::env::var_os(name).unwrap().into_string().unwrap();
+    let run_dir = RunDir::create(Path::new(&value(BASE)), "owner").unwrap();
+    let sshd_target = host_access::Target {
+        address: "127.0.0.1".into(),
+        port: value(PORT).parse().unwrap(),
+        user: String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned(),
+        private_key: std::fs::read_to_string(value(KEY)).unwrap().into(),
+        host_keys: Vec::new(),
+    };
+    let session = Session::connect(&run_dir, &sshd_target, CONNECT).await.unwrap();
+    println!("\nmaster {}", master_of(&session));
+    std::future::pending::<()>().await;
+}
+
+/// The process id of the session's `ssh`, from the control socket's owner.
+fn master_of(session: &Session) -> String {
+    let check = Command::new("ssh")
+        .arg("-F")
+        .arg(session.ssh_config())
+        .args(["-O", "check", Session::HOST])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&check.stderr).into_owned();
+    text.split_once("pid=").and_then(|(_, rest)| rest.split_once(')')).unwrap().0.to_owned()
+}
+
+fn is_zombie(process: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+#[test]
+fn a_directory_in_use_is_not_given_twice() {
+    let base = TempDir::new().unwrap();
+    let first = RunDir::create(base.path(), "t").unwrap();
+    assert!(RunDir::create(base.path(), "t").is_err());
+    let path = first.path().to_owned();
+    drop(first);
+    assert!(!path.exists());
+    assert!(RunDir::create(base.path(), "t").is_ok());
+}
+
+#[test]
+fn a_base_that_cannot_hold_a_socket_is_refused() {
+    let base = TempDir::new().unwrap();
+    let long = base.path().join("x".repeat(60));
+    let error = RunDir::create(&long, "t").unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("too long"), "{source}");
+    assert!(RunDir::create(&base.path().join("a b"), "t").is_err());
+}

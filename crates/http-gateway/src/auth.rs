@@ -1,0 +1,141 @@
+//! Who asks: a chain of plugins, tried in order until one accepts.
+//!
+//! Nobody is refused with anything but 403, whatever is wrong with the credentials: the answer tells
+//! nothing about which users exist.
+
+mod http_basic;
+mod throttle;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use service_core::bus::Context;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+use http_basic::HttpBasic;
+use throttle::Throttle;
+
+/// The prefix that names of the original have.
+const ORIGINAL_PREFIX: &str = "commissaire_http.authentication.";
+
+/// Paths that tell nothing and need nobody.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// A plugin, as the configuration names it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PluginConfig {
+    /// Its name, with or without the original's prefix.
+    pub name: String,
+    /// What it needs to know.
+    #[serde(flatten)]
+    pub options: Map<String, Value>,
+}
+
+/// Why a plugin cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is no such plugin.
+    #[error("there is no authentication plugin {0:?}: known is httpbasicauth")]
+    Unknown(String),
+    /// An option is missing or wrong.
+    #[error("the authentication plugin {plugin} is told something wrong: {message}")]
+    Option {
+        /// The plugin.
+        plugin: &'static str,
+        /// What is wrong, and what to say.
+        message: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read the users file {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Who was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal(pub String);
+
+/// The plugins, and the memory of failures.
+#[derive(Debug)]
+pub struct Chain {
+    plugins: Vec<Plugin>,
+    throttle: Throttle,
+}
+
+#[derive(Debug)]
+enum Plugin {
+    HttpBasic(HttpBasic),
+}
+
+impl Chain {
+    /// Sets the plugins up.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn new(configs: &[PluginConfig]) -> Result<Self, SetupError> {
+        let plugin = |config: &PluginConfig| match config
+            .name
+            .strip_prefix(ORIGINAL_PREFIX)
+            .unwrap_or(&config.name)
+        {
+            "httpbasicauth" => HttpBasic::new(&config.options).map(Plugin::HttpBasic),
+            _ => Err(SetupError::Unknown(config.name.clone())),
+        };
+        let plugins = configs.iter().map(plugin).collect::<Result<Vec<_>, _>>()?;
+        if plugins.is_empty() {
+            tracing::warn!("no authentication plugin is configured: every request will be refused");
+        }
+        Ok(Self { plugins, throttle: Throttle::default() })
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
+        for plugin in &self.plugins {
+            let accepted = match plugin {
+                Plugin::HttpBasic(basic) => basic.authenticate(headers).await,
+            };
+            if accepted.is_some() {
+                return accepted;
+            }
+        }
+        None
+    }
+}
+
+/// The middleware: lets a request through with its principal, or refuses it.
+pub async fn require(
+    State(state): State<AppState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    if OPEN.contains(&path) || state.self_auths.iter().any(|open| open == path) {
+        return next.run(request).await;
+    }
+    let claimed = http_basic::claimed_user(request.headers());
+    if let Some(seconds) = state.auth.throttle.refused_for(peer.ip(), &claimed) {
+        let detail = "too many failed log-ins from this address: wait";
+        return ApiError::too_many(detail, seconds).into_response();
+    }
+    let Some(Principal(name)) = state.auth.authenticate(request.headers()).await else {
+        state.auth.throttle.failed(peer.ip(), &claimed);
+        tracing::info!(peer.ip = %peer.ip(), user = claimed, "refused: not authenticated");
+        return ApiError::forbidden("give a user name and password that this server knows")
+            .into_response();
+    };
+    if let Some(context) = request.extensions_mut().get_mut::<Context>() {
+        context.principal = name;
+    }
+    next.run(request).await
+}

@@ -1,0 +1,212 @@
+//! HTTP Basic against bcrypt hashes, from `users.json` or the configuration itself.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use moka::future::Cache;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+
+use super::{Principal, SetupError};
+
+const PLUGIN: &str = "httpbasicauth";
+
+/// How long a verified credential is remembered, so that bcrypt is not paid on every request.
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
+
+/// Credentials remembered at a time.
+const REMEMBERED: u64 = 10_000;
+
+/// bcrypt sees no more of a password than this many bytes: a longer one is refused, not cut.
+const PASSWORD_MAX: usize = 72;
+
+/// What an unknown user is checked against, so that it takes as long as a known one. A bcrypt hash of
+/// random bytes at the usual cost.
+const NOBODY: &str = "$2b$12$haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63qcxTRw/efz/O";
+
+/// A user, as `users.json` has it.
+#[derive(Debug, Clone, Deserialize)]
+struct User {
+    hash: String,
+}
+
+/// See the module.
+pub(super) struct HttpBasic {
+    users: HashMap<String, User>,
+    /// Keyed hashes of credentials that were verified a moment ago: never the credentials.
+    verified: Cache<[u8; 32], Principal>,
+    /// The key of those hashes: this process's alone.
+    key: Hmac<Sha256>,
+    /// bcrypt takes a core for a while: no more at a time than there are cores.
+    slots: Semaphore,
+}
+
+impl std::fmt::Debug for HttpBasic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpBasic").field("users", &self.users.len()).finish_non_exhaustive()
+    }
+}
+
+impl HttpBasic {
+    /// `filepath` names a users file, or `users` holds the same inline.
+    pub(super) fn new(options: &Map<String, Value>) -> Result<Self, SetupError> {
+        let wrong = |message: String| SetupError::Option { plugin: PLUGIN, message };
+        let users = match (options.get("filepath"), options.get("users")) {
+            (Some(Value::String(path)), None) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| SetupError::File { path: PathBuf::from(path), source })?;
+                serde_json::from_str(&text).map_err(|e| wrong(format!("{path}: {e}")))?
+            }
+            (None, Some(users)) => {
+                serde_json::from_value(users.clone()).map_err(|e| wrong(format!("users: {e}")))?
+            }
+            _ => return Err(wrong("it needs either `filepath` or `users`".to_owned())),
+        };
+        Self::of(users).map_err(wrong)
+    }
+
+    fn of(users: HashMap<String, User>) -> Result<Self, String> {
+        for (name, user) in &users {
+            if user.hash.parse::<bcrypt::HashParts>().is_err() {
+                return Err(format!(
+                    "the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`"
+                ));
+            }
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            users,
+            verified: Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(REMEMBERED_FOR)
+                .build(),
+            key: Hmac::new(&rand::random::<[u8; 64]>().into()),
+            slots: Semaphore::new(cores),
+        })
+    }
+
+    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
+        let (user, password) = credentials(headers)?;
+        let remembered = self.keyed(&user, &password);
+        if let Some(principal) = self.verified.get(&remembered).await {
+            return Some(principal);
+        }
+        let known = self.users.get(&user);
+        let hash = known.map_or(NOBODY, |user| user.hash.as_str()).to_owned();
+        let _slot = self.slots.acquire().await.ok()?;
+        let verify = move || bcrypt::verify(password.expose_secret(), &hash).unwrap_or(false);
+        let matches = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
+        if !matches || known.is_none() {
+            return None;
+        }
+        let principal = Principal(user);
+        self.verified.insert(remembered, principal.clone()).await;
+        Some(principal)
+    }
+
+    fn keyed(&self, user: &str, password: &SecretString) -> [u8; 32] {
+        // A user name holds no colon: this is unambiguous.
+        let mac = self.key.clone().chain_update(user).chain_update(b":");
+        mac.chain_update(password.expose_secret()).finalize().into_bytes().into()
+    }
+}
+
+/// The user that a request claims to come from; empty when it does not say.
+pub(super) fn claimed_user(headers: &HeaderMap) -> String {
+    credentials(headers).map(|(user, _)| user).unwrap_or_default()
+}
+
+/// User and password of the `Authorization` header; `None` for whatever is malformed. A password may
+/// contain colons.
+fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    (password.len() <= PASSWORD_MAX && !password.contains('\0'))
+        .then(|| (user.to_owned(), SecretString::from(password)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn header_of(value: &[u8]) -> HeaderMap {
+        HeaderValue::from_bytes(value)
+            .map(|value| HeaderMap::from_iter([(header::AUTHORIZATION, value)]))
+            .unwrap_or_default()
+    }
+
+    fn basic(user_and_password: &str) -> HeaderMap {
+        header_of(format!("Basic {}", BASE64.encode(user_and_password)).as_bytes())
+    }
+
+    fn plugin() -> HttpBasic {
+        let hash = bcrypt::hash("se:cret", 4).unwrap();
+        let options = json!({"users": {"admin": {"hash": hash}}});
+        HttpBasic::new(options.as_object().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_right_password_is_accepted_and_remembered() {
+        let plugin = plugin();
+        for _ in 0..2 {
+            let accepted = plugin.authenticate(&basic("admin:se:cret")).await;
+            assert_eq!(accepted, Some(Principal("admin".into())));
+        }
+        plugin.verified.run_pending_tasks().await;
+        assert_eq!(plugin.verified.entry_count(), 1);
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_not() {
+        let plugin = plugin();
+        for wrong in ["admin:x", "admin:", "nobody:se:cret", "admin", "", ":"] {
+            assert_eq!(plugin.authenticate(&basic(wrong)).await, None, "{wrong}");
+        }
+        let long = format!("admin:{}", "x".repeat(73));
+        assert_eq!(plugin.authenticate(&basic(&long)).await, None);
+        for malformed in [&b"Basic"[..], b"Basic !!", b"Bearer x", b"Basic /////w==", b"\xff"] {
+            assert_eq!(plugin.authenticate(&header_of(malformed)).await, None);
+        }
+        assert_eq!(plugin.authenticate(&HeaderMap::new()).await, None);
+    }
+
+    #[test]
+    fn hashes_of_the_original_are_understood_and_others_refused() {
+        let of = |hash: &str| {
+            HttpBasic::new(json!({"users": {"a": {"hash": hash}}}).as_object().unwrap())
+        };
+        for prefix in ["2a", "2b", "2y"] {
+            assert!(of(&NOBODY.replace("2b", prefix)).is_ok());
+        }
+        for wrong in ["", "plain", "$1$x$y"] {
+            let error = of(wrong).unwrap_err().to_string();
+            assert!(error.contains("commctl passhash"), "{error}");
+        }
+        assert!(HttpBasic::new(&Map::new()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(value in prop::collection::vec(any::<u8>(), 0..100)) {
+            credentials(&header_of(&value));
+            credentials(&header_of(&[b"Basic ", value.as_slice()].concat()));
+        }
+    }
+}

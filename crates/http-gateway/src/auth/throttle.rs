@@ -1,0 +1,58 @@
+//! Failed log-ins: counted by source and user, so that guessing is slow and nobody else is locked out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+/// More failures than this within [`WINDOW`], and further tries are refused unseen.
+const FAILURES: u32 = 60;
+
+const WINDOW: Duration = Duration::from_mins(1);
+
+/// Sources and users that are remembered at a time.
+const REMEMBERED: u64 = 10_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Throttle(Cache<(IpAddr, String), Arc<AtomicU32>>);
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(REMEMBERED).time_to_live(WINDOW).build())
+    }
+}
+
+impl Throttle {
+    /// Notes a failure.
+    pub(super) fn failed(&self, source: IpAddr, user: &str) {
+        let count = self.0.get_with((source, user.to_owned()), Arc::default);
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The seconds to wait, when there were too many failures.
+    pub(super) fn refused_for(&self, source: IpAddr, user: &str) -> Option<u64> {
+        let count = self.0.get(&(source, user.to_owned()))?;
+        (count.load(Ordering::Relaxed) > FAILURES).then_some(WINDOW.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_failures_are_refused_for_that_source_and_user_only() {
+        let throttle = Throttle::default();
+        let source: IpAddr = "10.0.0.1".parse().unwrap();
+        for _ in 0..=FAILURES {
+            assert_eq!(throttle.refused_for(source, "admin"), None);
+            throttle.failed(source, "admin");
+        }
+        assert_eq!(throttle.refused_for(source, "admin"), Some(60));
+        assert_eq!(throttle.refused_for(source, "other"), None);
+        assert_eq!(throttle.refused_for("10.0.0.2".parse().unwrap(), "admin"), None);
+    }
+}

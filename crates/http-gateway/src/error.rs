@@ -1,0 +1,123 @@
+//! What a client is told when it does not work: `application/problem+json` (RFC 9457).
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use service_core::error::{Error, Kind, chain};
+
+/// Seconds after which a client may try again when something does not answer.
+const RETRY_AFTER: &str = "5";
+
+/// A refusal: a status, and a sentence that tells the person what to do.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    detail: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl ApiError {
+    /// A refusal with any status.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), header: None }
+    }
+
+    /// 400: the request is wrong; nothing was changed.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 403: who asks may not.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 404: no route leads there.
+    pub fn no_route() -> Self {
+        Self::not_found("there is nothing at this path")
+    }
+
+    /// 409: the state of the world does not allow it.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// 405 because a host is not ready; `allow` are the methods that would work.
+    pub fn not_allowed(detail: impl Into<String>, allow: &'static str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+            .with_header(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// 429 with the seconds after which it may be tried again.
+    pub fn too_many(detail: impl Into<String>, seconds: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            .with_header(header::RETRY_AFTER, seconds.into())
+    }
+
+    /// 503: something does not answer.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER))
+    }
+
+    /// The same refusal with other words.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+}
+
+impl From<Error> for ApiError {
+    /// The one place where errors of services become statuses. What is behind a 5xx is logged here and
+    /// not told.
+    fn from(error: Error) -> Self {
+        let status = StatusCode::from_u16(error.kind().status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        match error.kind() {
+            Kind::InvalidParams | Kind::NotFound | Kind::Conflict | Kind::ContainerManager => {
+                Self::new(status, error.to_string())
+            }
+            Kind::Unavailable => {
+                tracing::warn!(error = chain(&error), "a service does not answer");
+                Self::unavailable("a part of the service does not answer: try again shortly")
+            }
+            Kind::Timeout => {
+                tracing::warn!(error = chain(&error), "a service took too long");
+                Self::new(
+                    status,
+                    "no answer in time; it may still be carried out: look before you repeat it",
+                )
+            }
+            Kind::Internal | Kind::Parse | Kind::InvalidRequest | Kind::MethodNotFound => {
+                tracing::error!(error = chain(&error), "a request failed");
+                Self::new(status, "this is a defect of the server: its log says more")
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let body = json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
+        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        (self.status, content_type, self.header.map(|header| [header]), Json(body)).into_response()
+    }
+}

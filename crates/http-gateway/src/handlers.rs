@@ -1,0 +1,8 @@
+//! The handlers, a file per resource.
+
+pub mod clusters;
+pub mod health;
+pub mod hosts;
+pub mod members;
+pub mod networks;
+pub mod operations;

@@ -1,0 +1,223 @@
+//! Clusters.
+
+use axum::Json;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use service_core::model::{Cluster, ClusterRestart, Host, Lease, Network, Status};
+use service_core::storage::{Revised, Transaction};
+
+use crate::error::ApiError;
+use crate::params::{Body, Name, Params, same};
+use crate::state::Api;
+
+/// A cluster as it is asked for; what is left out means its default.
+#[derive(Debug, Deserialize)]
+pub struct NewCluster {
+    #[serde(default, deserialize_with = "crate::params::present")]
+    name: Option<String>,
+    #[serde(default)]
+    network: String,
+    #[serde(default)]
+    container_manager: String,
+}
+
+/// A cluster as it is shown after its creation: without its members.
+#[derive(Debug, Serialize)]
+pub struct CreatedCluster {
+    name: String,
+    status: String,
+    network: String,
+    container_manager: String,
+}
+
+/// A cluster with the state of its members.
+#[derive(Debug, Serialize)]
+pub struct ClusterView {
+    name: String,
+    status: &'static str,
+    network: String,
+    hostset: Vec<String>,
+    container_manager: String,
+    hosts: Counts,
+}
+
+/// How many members there are, and how many of them can be used.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Counts {
+    total: usize,
+    available: usize,
+    unavailable: usize,
+}
+
+/// `GET /clusters`
+pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
+    let clusters = api.storage.list::<Cluster>().await?;
+    Ok(Json(clusters.into_iter().map(|cluster| cluster.record.name).collect()))
+}
+
+/// `GET /cluster/{name}`
+pub async fn get(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+) -> Result<Json<ClusterView>, ApiError> {
+    let cluster = found(&api, &name).await?.record;
+    let hosts = api.storage.get_many::<Host>(&cluster.hostset).await?;
+    let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
+    let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());
+    let Cluster { name, network, hostset, container_manager, .. } = cluster;
+    Ok(Json(ClusterView { name, status, network, hostset, container_manager, hosts }))
+}
+
+/// `PUT /cluster/{name}`
+pub async fn create(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+    Body(new): Body<NewCluster>,
+) -> Result<(StatusCode, Json<CreatedCluster>), ApiError> {
+    same("name", new.name.as_deref(), &name)?;
+    if !new.container_manager.is_empty() {
+        let wanted = &new.container_manager;
+        return Err(ApiError::conflict(format!("there is no container manager {wanted:?}")));
+    }
+    let cluster = api.commit(|| plan_creation(&api, &name, &new)).await?;
+    let Cluster { name, network, container_manager, .. } = cluster;
+    let status = String::new();
+    Ok((StatusCode::CREATED, Json(CreatedCluster { name, status, network, container_manager })))
+}
+
+async fn plan_creation(
+    api: &Api,
+    name: &str,
+    new: &NewCluster,
+) -> Result<(Transaction, Cluster), ApiError> {
+    let network = network(api, &new.network).await?;
+    let cluster = Cluster {
+        name: name.to_owned(),
+        network: network.record.name.clone(),
+        container_manager: new.container_manager.clone(),
+        ..Cluster::default()
+    };
+    match api.storage.find::<Cluster>(name).await? {
+        // Saving the network, too, keeps it from being deleted at the same moment.
+        None => Ok((Transaction::default().update(&network)?.create(&cluster)?, cluster)),
+        Some(Revised { record: existing, .. })
+            if existing.network == cluster.network
+                && existing.container_manager == cluster.container_manager =>
+        {
+            Ok((Transaction::default(), existing))
+        }
+        Some(_) => Err(ApiError::conflict(format!(
+            "there is a cluster {name} with another network or container manager"
+        ))),
+    }
+}
+
+/// The network of that name; an unknown one falls back to the default.
+async fn network(api: &Api, name: &str) -> Result<Revised<Network>, ApiError> {
+    if service_core::model::ident::name(name).is_ok()
+        && let Some(network) = api.storage.find::<Network>(name).await?
+    {
+        return Ok(network);
+    }
+    Ok(api.storage.get::<Network>(Network::DEFAULT).await?)
+}
+
+/// `DELETE /cluster/{name}`
+pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
+    let plan = || async {
+        let cluster = found(&api, &name).await?;
+        let mut transaction = not_under_operation(&api, &name)
+            .await?
+            .check::<Cluster>(&name, Some(cluster.revision))
+            .delete::<Cluster>(&name)
+            .delete::<ClusterRestart>(&name);
+        for host in api.storage.get_many::<Host>(&cluster.record.hostset).await? {
+            transaction = leave(transaction, host)?;
+        }
+        Ok((transaction, ()))
+    };
+    api.commit(plan).await?;
+    Ok(Json([]))
+}
+
+/// A transaction that goes through only while no operation is in process on the cluster.
+///
+/// # Errors
+/// 409 when there is one.
+pub async fn not_under_operation(api: &Api, cluster: &str) -> Result<Transaction, ApiError> {
+    let lock = format!("operation.{cluster}");
+    if api.storage.find::<Lease>(&lock).await?.is_some() {
+        return Err(ApiError::conflict(format!(
+            "an operation is in process on the cluster {cluster}: wait until it has ended"
+        )));
+    }
+    Ok(Transaction::default().check::<Lease>(&lock, None))
+}
+
+/// Adds to a transaction what becomes of a host that leaves its cluster: `active` turns into
+/// `disassociated`, other statuses stay.
+///
+/// # Errors
+/// When the record cannot be written as JSON.
+pub fn leave(
+    transaction: Transaction,
+    host: Option<Revised<Host>>,
+) -> Result<Transaction, ApiError> {
+    match host {
+        Some(mut host) if host.record.status == Status::Active => {
+            host.record.status = Status::Disassociated;
+            Ok(transaction.update(&host)?)
+        }
+        _ => Ok(transaction),
+    }
+}
+
+/// The cluster of that name.
+///
+/// # Errors
+/// 404 when there is none.
+pub async fn found(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {
+    let missing = || ApiError::not_found(format!("there is no cluster {name}"));
+    api.storage.find::<Cluster>(name).await?.ok_or_else(missing)
+}
+
+/// The state of a cluster by the statuses of its members; `None` is a member whose record is gone.
+fn state_of(members: &[Option<Status>], unmanaged: bool) -> (&'static str, Counts) {
+    let is_available = |status: &Option<Status>| match status {
+        Some(Status::Active) => true,
+        Some(Status::Disassociated) => unmanaged,
+        _ => false,
+    };
+    let total = members.len();
+    let available = members.iter().filter(|status| is_available(status)).count();
+    let status = match available {
+        all if all == total => "ok",
+        0 => "failed",
+        _ => "degraded",
+    };
+    (status, Counts { total, available, unavailable: total - available })
+}
+
+#[cfg(test)]
+mod tests {
+    use Status::{Active, Disassociated, Failed, Investigating};
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_as_well_as_its_members() {
+        for (members, unmanaged, status, available) in [
+            (vec![], true, "ok", 0),
+            (vec![Some(Disassociated)], true, "ok", 1),
+            (vec![Some(Disassociated)], false, "failed", 0),
+            (vec![Some(Active)], false, "ok", 1),
+            (vec![Some(Active), Some(Failed)], false, "degraded", 1),
+            (vec![Some(Disassociated), None], true, "degraded", 1),
+            (vec![Some(Investigating)], true, "failed", 0),
+        ] {
+            let total = members.len();
+            let counts = Counts { total, available, unavailable: total - available };
+            assert_eq!(state_of(&members, unmanaged), (status, counts), "{members:?}");
+        }
+    }
+}

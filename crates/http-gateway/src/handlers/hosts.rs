@@ -1,0 +1,153 @@
+//! Hosts.
+
+mod create;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value, json};
+use service_core::bus::topology;
+use service_core::model::{Host, HostCreds, HostState, Lease, Status};
+use service_core::storage::{Revised, Transaction};
+
+pub use create::{create, create_unnamed};
+
+use super::clusters::not_under_operation;
+use super::members::cluster_of;
+use crate::error::ApiError;
+use crate::params::{Address, Params};
+use crate::state::{Api, AppState};
+
+/// `GET /hosts`
+pub async fn list(api: Api) -> Result<Json<Vec<Host>>, ApiError> {
+    let hosts = api.storage.list::<Host>().await?;
+    Ok(Json(hosts.into_iter().map(|host| host.record).collect()))
+}
+
+/// `GET /host/{address}`
+pub async fn get(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+) -> Result<Json<Host>, ApiError> {
+    Ok(Json(found(&api, &address).await?.record))
+}
+
+/// `DELETE /host/{address}`: the record, credentials, state and membership in one write.
+pub async fn delete(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+) -> Result<Json<[(); 0]>, ApiError> {
+    let plan = || async {
+        let host = found(&api, &address).await?;
+        let mut transaction = Transaction::default();
+        if let Some(mut cluster) = cluster_of(&api, &address).await? {
+            cluster.record.remove(&address);
+            transaction =
+                not_under_operation(&api, &cluster.record.name).await?.update(&cluster)?;
+        }
+        let transaction = transaction
+            .check::<Host>(&address, Some(host.revision))
+            .delete::<Host>(&address)
+            .delete::<HostCreds>(&address)
+            .delete::<HostState>(&address)
+            // Whoever investigates it notices at the next write.
+            .delete::<Lease>(&format!("investigation.{address}"));
+        Ok((transaction, ()))
+    };
+    api.commit(plan).await?;
+    Ok(Json([]))
+}
+
+/// `GET /host/{address}/creds`
+pub async fn credentials(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+) -> Result<Json<Value>, ApiError> {
+    found(&api, &address).await?;
+    let creds = api.storage.get::<HostCreds>(&address).await?.record;
+    let mut view = json!({
+        "address": creds.address,
+        "ssh_priv_key": creds.ssh_priv_key.expose_secret(),
+        "remote_user": creds.remote_user,
+    });
+    if creds.ssh_port != 22 {
+        view["ssh_port"] = creds.ssh_port.into();
+    }
+    if !creds.ssh_host_key.is_empty() {
+        view["ssh_host_key"] = creds.ssh_host_key.into();
+    }
+    tracing::info!(
+        host.address = address,
+        principal = api.context.principal,
+        "credentials were read"
+    );
+    Ok(Json(view))
+}
+
+/// `GET /host/{address}/status`
+pub async fn status(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+) -> Result<Json<Value>, ApiError> {
+    let Host { status, last_check, .. } = found(&api, &address).await?.record;
+    let state = api.storage.find::<HostState>(&address).await?;
+    let HostState { reason, detail, .. } = state.map(|state| state.record).unwrap_or_default();
+    let mut host = Map::from_iter([
+        ("last_check".to_owned(), last_check.into()),
+        ("status".to_owned(), status.to_string().into()),
+    ]);
+    if status == Status::Failed {
+        host.insert("reason".to_owned(), reason.into());
+    }
+    if !detail.is_empty() {
+        host.insert("detail".to_owned(), detail.into());
+    }
+    Ok(Json(json!({"type": "host_only", "host": host, "container_manager": {}})))
+}
+
+/// `POST /host/{address}/investigate`
+pub async fn investigate(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+) -> Result<(StatusCode, Json<Host>), ApiError> {
+    let plan = || async {
+        let mut host = found(&api, &address).await?;
+        if host.record.status.is_under_investigation() {
+            return Ok((Transaction::default(), host.record));
+        }
+        let mut transaction = Transaction::default();
+        if let Some(cluster) = cluster_of(&api, &address).await? {
+            transaction = not_under_operation(&api, &cluster.record.name).await?;
+        }
+        host.record.status = Status::Investigating;
+        Ok((transaction.update(&host)?, host.record))
+    };
+    let host = api.commit(plan).await?;
+    wake_investigator(&api, &address).await;
+    Ok((StatusCode::ACCEPTED, Json(host)))
+}
+
+/// `GET /publickey`: what goes into `authorized_keys` on hosts that are reached with the server's key.
+pub async fn public_key(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
+    match &state.public_key {
+        Some(key) => Ok(Json(json!({"public_key": &**key}))),
+        None => Err(ApiError::not_found("this server has no SSH key of its own")),
+    }
+}
+
+async fn found(api: &Api, address: &str) -> Result<Revised<Host>, ApiError> {
+    let missing = || ApiError::not_found(format!("there is no host {address}"));
+    api.storage.find::<Host>(address).await?.ok_or_else(missing)
+}
+
+/// The record is the job; the message only makes it sooner.
+async fn wake_investigator(api: &Api, address: &str) {
+    let params = json!({"address": address, "cluster_data": {}});
+    if let Err(error) = api.bus.notify(topology::INVESTIGATE, &params, &api.context).await {
+        tracing::warn!(
+            error = service_core::error::chain(&error),
+            "the investigator was not woken"
+        );
+    }
+}

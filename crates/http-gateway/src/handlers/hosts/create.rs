@@ -1,0 +1,201 @@
+//! Registering a host: all of it, or nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::Json;
+use axum::extract::ConnectInfo;
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use service_core::model::{
+    Bootstrap, Cluster, Host, HostCreds, HostState, Model as _, Status, ident,
+};
+use service_core::storage::{Revised, Transaction};
+
+use super::super::members::cluster_of;
+use super::wake_investigator;
+use crate::error::ApiError;
+use crate::params::{Address, Body, Params, present, same};
+use crate::state::Api;
+
+/// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct NewHost {
+    #[serde(deserialize_with = "present")]
+    address: Option<String>,
+    ssh_priv_key: SecretString,
+    #[serde(deserialize_with = "present")]
+    remote_user: Option<String>,
+    #[serde(deserialize_with = "present")]
+    cluster: Option<String>,
+    source: String,
+    ssh_port: u16,
+    ssh_host_key: String,
+    bootstrap: Bootstrap,
+    addresses: Vec<Address>,
+}
+
+impl Default for NewHost {
+    fn default() -> Self {
+        Self {
+            address: None,
+            ssh_priv_key: SecretString::default(),
+            remote_user: None,
+            cluster: None,
+            source: String::new(),
+            ssh_port: 22,
+            ssh_host_key: String::new(),
+            bootstrap: Bootstrap::Auto,
+            addresses: Vec::new(),
+        }
+    }
+}
+
+/// `PUT /host/{address}`
+pub async fn create(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+    Body(new): Body<NewHost>,
+) -> Result<(StatusCode, Json<Host>), ApiError> {
+    let in_body = new.address.as_deref();
+    let in_body =
+        in_body.map(|text| ident::canonical_address(text).unwrap_or_else(|| text.to_owned()));
+    same("address", in_body.as_deref(), &address)?;
+    register(api, address, new).await
+}
+
+/// `PUT /host`: the address comes from the body, else it is the one the request comes from.
+pub async fn create_unnamed(
+    api: Api,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Body(new): Body<NewHost>,
+) -> Result<(StatusCode, Json<Host>), ApiError> {
+    let address = match &new.address {
+        Some(given) => ident::canonical_address(given)
+            .ok_or_else(|| ApiError::bad_request("`address` is an IP address or a host name"))?,
+        None => infer(peer.ip())?,
+    };
+    register(api, address, new).await
+}
+
+fn infer(peer: IpAddr) -> Result<String, ApiError> {
+    let address = peer.to_canonical().to_string();
+    if ident::is_loopback(&address) {
+        return Err(ApiError::bad_request(
+            "the request comes from the server itself: say which host it is about in `address`",
+        ));
+    }
+    Ok(address)
+}
+
+async fn register(
+    api: Api,
+    address: String,
+    new: NewHost,
+) -> Result<(StatusCode, Json<Host>), ApiError> {
+    let creds = credentials(&address, &new)?;
+    let plan = || async {
+        match api.storage.find::<Host>(&address).await? {
+            None => plan_creation(&api, &address, &new, &creds).await,
+            Some(existing) => plan_repetition(&api, existing, &new, &creds).await,
+        }
+    };
+    let host = api.commit(plan).await?;
+    if host.status == Status::Investigating {
+        wake_investigator(&api, &address).await;
+    }
+    Ok((StatusCode::CREATED, Json(host)))
+}
+
+/// The credentials as they will be stored; the key itself is looked at later, since a wrong one means
+/// something else for a host that exists.
+fn credentials(address: &str, new: &NewHost) -> Result<HostCreds, ApiError> {
+    let host_keys = match new.ssh_host_key.as_str() {
+        "" => Vec::new(),
+        text => host_access::parse_host_keys(text)
+            .map_err(|e| ApiError::bad_request(format!("ssh_host_key: {e}")))?,
+    };
+    let mut creds = HostCreds::new(address);
+    creds.ssh_priv_key = new.ssh_priv_key.clone();
+    creds.ssh_port = new.ssh_port;
+    creds.ssh_host_key = host_keys.join("\n");
+    if let Some(user) = &new.remote_user {
+        creds.remote_user.clone_from(user);
+    }
+    creds.validate().map_err(ApiError::bad_request)?;
+    Ok(creds)
+}
+
+async fn plan_creation(
+    api: &Api,
+    address: &str,
+    new: &NewHost,
+    creds: &HostCreds,
+) -> Result<(Transaction, Host), ApiError> {
+    if decoded(&creds.ssh_priv_key).is_none() {
+        return Err(ApiError::bad_request("ssh_priv_key is the private key's file in base64"));
+    }
+    let host = Host {
+        address: address.to_owned(),
+        status: Status::Investigating,
+        source: new.source.clone(),
+        ..Host::default()
+    };
+    let state = HostState {
+        address: address.to_owned(),
+        bootstrap: new.bootstrap,
+        addresses: new.addresses.iter().map(|Address(address)| address.clone()).collect(),
+        ..HostState::default()
+    };
+    // What an earlier host of that address may have left behind is replaced.
+    let mut transaction = Transaction::default().create(&host)?.save(creds)?.save(&state)?;
+    if let Some(name) = &new.cluster {
+        let mut cluster = joined(api, name).await?;
+        cluster.record.add(address);
+        transaction = transaction.update(&cluster)?;
+    }
+    Ok((transaction, host))
+}
+
+/// Registering again is no error: first boots retry. It changes nothing, except that a host that
+/// failed gets another chance.
+async fn plan_repetition(
+    api: &Api,
+    mut existing: Revised<Host>,
+    new: &NewHost,
+    creds: &HostCreds,
+) -> Result<(Transaction, Host), ApiError> {
+    let address = &existing.record.address;
+    let stored = api.storage.get::<HostCreds>(address).await?.record;
+    let given_key = decoded(&creds.ssh_priv_key);
+    if given_key.is_none() || given_key != decoded(&stored.ssh_priv_key) {
+        return Err(ApiError::conflict(format!("the host {address} exists with another key")));
+    }
+    if let Some(wanted) = &new.cluster {
+        let current = cluster_of(api, address).await?.map(|cluster| cluster.record.name);
+        if current.as_ref() != Some(wanted) {
+            let current = current.map_or("in no cluster".to_owned(), |name| format!("in {name}"));
+            return Err(ApiError::conflict(format!("the host {address} exists, {current}")));
+        }
+    }
+    if existing.record.status != Status::Failed {
+        return Ok((Transaction::default(), existing.record));
+    }
+    existing.record.status = Status::Investigating;
+    Ok((Transaction::default().update(&existing)?, existing.record))
+}
+
+async fn joined(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {
+    let unknown = || ApiError::conflict(format!("there is no cluster {name:?}: create it first"));
+    ident::name(name).map_err(|_| unknown())?;
+    api.storage.find::<Cluster>(name).await?.ok_or_else(unknown)
+}
+
+/// The private key behind its base64, which may be wrapped; `None` when it does not decode.
+fn decoded(key: &SecretString) -> Option<Vec<u8>> {
+    let compact: String = key.expose_secret().split_ascii_whitespace().collect();
+    BASE64.decode(compact).ok()
+}

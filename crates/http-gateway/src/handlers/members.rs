@@ -1,0 +1,151 @@
+//! The members of a cluster.
+//!
+//! Joining writes the host's record as well as the cluster's: so two clusters cannot take the same
+//! host at the same moment, and a host cannot be deleted while it joins.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use serde::Deserialize;
+use service_core::model::{Cluster, Host, Status, ident};
+use service_core::storage::{Revised, Transaction};
+
+use super::clusters::{found, leave};
+use crate::error::ApiError;
+use crate::params::{Address, Body, Name, Params};
+use crate::state::Api;
+
+/// The members as somebody saw them, and as they shall be.
+#[derive(Debug, Deserialize)]
+pub struct Replacement {
+    old: Vec<String>,
+    new: Vec<String>,
+}
+
+/// `GET /cluster/{name}/hosts`
+pub async fn list(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+) -> Result<Json<Vec<String>>, ApiError> {
+    Ok(Json(found(&api, &name).await?.record.hostset))
+}
+
+/// `PUT /cluster/{name}/hosts`
+pub async fn replace(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+    Body(replacement): Body<Replacement>,
+) -> Result<Json<Cluster>, ApiError> {
+    let old = canonical(replacement.old);
+    let new = canonical(replacement.new);
+    let plan = || async {
+        let mut cluster = found(&api, &name).await?;
+        let current: BTreeSet<_> = cluster.record.hostset.iter().cloned().collect();
+        if old != current {
+            return Err(ApiError::conflict(
+                "`old` is not what the members are now: read them again and decide anew",
+            ));
+        }
+        let mut transaction = Transaction::default();
+        for address in new.difference(&old) {
+            transaction = join(&api, transaction, &name, address).await?;
+        }
+        let dropped: Vec<_> = old.difference(&new).cloned().collect();
+        for host in api.storage.get_many::<Host>(&dropped).await? {
+            transaction = leave(transaction, host)?;
+        }
+        cluster.record.hostset = new.iter().cloned().collect();
+        let unchanged = new == old;
+        let transaction = if unchanged { transaction } else { transaction.update(&cluster)? };
+        Ok((transaction, cluster.record))
+    };
+    api.commit(plan).await.map(Json)
+}
+
+/// `GET /cluster/{name}/hosts/{host}`
+pub async fn get(
+    api: Api,
+    Params((Name(name), Address(host))): Params<(Name, Address)>,
+) -> Result<Json<[String; 1]>, ApiError> {
+    if found(&api, &name).await?.record.has(&host) {
+        Ok(Json([host]))
+    } else {
+        Err(ApiError::not_found(format!("{host} is no member of the cluster {name}")))
+    }
+}
+
+/// `PUT /cluster/{name}/hosts/{host}`
+pub async fn add(
+    api: Api,
+    Params((Name(name), Address(host))): Params<(Name, Address)>,
+) -> Result<Json<[String; 1]>, ApiError> {
+    let plan = || async {
+        let mut cluster = found(&api, &name).await?;
+        if !cluster.record.add(&host) {
+            return Ok((Transaction::default(), ()));
+        }
+        let transaction = join(&api, Transaction::default(), &name, &host).await?;
+        Ok((transaction.update(&cluster)?, ()))
+    };
+    api.commit(plan).await?;
+    Ok(Json([host]))
+}
+
+/// `DELETE /cluster/{name}/hosts/{host}`
+pub async fn remove(
+    api: Api,
+    Params((Name(name), Address(host))): Params<(Name, Address)>,
+) -> Result<Json<[(); 0]>, ApiError> {
+    let plan = || async {
+        let mut cluster = found(&api, &name).await?;
+        if !cluster.record.remove(&host) {
+            return Ok((Transaction::default(), ()));
+        }
+        let leaving = api.storage.find::<Host>(&host).await?;
+        Ok((leave(Transaction::default().update(&cluster)?, leaving)?, ()))
+    };
+    api.commit(plan).await?;
+    Ok(Json([]))
+}
+
+/// Adds to a transaction that a host becomes a member of a cluster without a container manager.
+async fn join(
+    api: &Api,
+    transaction: Transaction,
+    cluster: &str,
+    address: &str,
+) -> Result<Transaction, ApiError> {
+    let missing = || ApiError::not_found(format!("there is no host {address}"));
+    if ident::address(address).is_err() {
+        return Err(missing());
+    }
+    let mut host = api.storage.find::<Host>(address).await?.ok_or_else(missing)?;
+    if !host.record.status.is_ready() {
+        let status = host.record.status;
+        let detail = format!("the host {address} is not ready, but {status}: see its status");
+        return Err(ApiError::not_allowed(detail, "GET, HEAD, DELETE"));
+    }
+    if let Some(other) =
+        cluster_of(api, address).await?.filter(|other| other.record.name != cluster)
+    {
+        let other = other.record.name;
+        return Err(ApiError::conflict(format!("the host {address} is a member of {other}")));
+    }
+    host.record.status = Status::Disassociated;
+    Ok(transaction.update(&host)?)
+}
+
+/// The cluster that a host is a member of.
+///
+/// # Errors
+/// When the storage service cannot say.
+pub async fn cluster_of(api: &Api, address: &str) -> Result<Option<Revised<Cluster>>, ApiError> {
+    let clusters = api.storage.list::<Cluster>().await?;
+    Ok(clusters.into_iter().find(|cluster| cluster.record.has(address)))
+}
+
+/// Addresses in their canonical form, duplicates folded; what is no address stays as it is, and will
+/// be found missing.
+fn canonical(addresses: Vec<String>) -> BTreeSet<String> {
+    addresses.into_iter().map(|text| ident::canonical_address(&text).unwrap_or(text)).collect()
+}

@@ -1,0 +1,174 @@
+//! What comes from outside, checked before a handler sees it: path parameters and bodies.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::IntoResponse as _;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use service_core::model::ident;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// The largest body, in bytes.
+pub const BODY_MAX: usize = 1024 * 1024;
+
+/// A name in a path: `[A-Za-z0-9_-]+`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(pub String);
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        ident::name(&text).map(|()| Self(text))
+    }
+}
+
+/// An address in a path, in its canonical form.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Address(pub String);
+
+impl TryFrom<String> for Address {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        ident::canonical_address(&text).map(Self).ok_or("not an address")
+    }
+}
+
+/// The parameters of a path; what does not match is 404, as a path that nobody serves.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let Path(params) =
+            Path::<T>::from_request_parts(parts, state).await.map_err(|_| ApiError::no_route())?;
+        Ok(Self(params))
+    }
+}
+
+/// A body: a JSON object whatever the `Content-Type`; none is an empty object. Members nobody knows
+/// are ignored.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| unreadable(&e))?;
+        parse(&bytes).map(Self).map_err(ApiError::bad_request)
+    }
+}
+
+fn unreadable(rejection: &BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = format!("the body is larger than {BODY_MAX} bytes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    } else {
+        ApiError::bad_request("the body could not be read")
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let value = if bytes.iter().all(u8::is_ascii_whitespace) {
+        Value::Object(serde_json::Map::new())
+    } else {
+        serde_json::from_slice(bytes).map_err(|e| format!("the body is not JSON: {e}"))?
+    };
+    if !value.is_object() {
+        return Err("the body is not a JSON object".to_owned());
+    }
+    serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string().as_str() {
+        "." => e.inner().to_string(),
+        path => format!("{path}: {}", e.inner()),
+    })
+}
+
+/// For optional members: left out is `None`, but `null` is a wrong type like any other.
+///
+/// # Errors
+/// When it is there and does not fit.
+pub fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// The URL names the object: a body that names another is refused.
+///
+/// # Errors
+/// 400 when they differ.
+pub fn same(member: &str, in_body: Option<&str>, in_path: &str) -> Result<(), ApiError> {
+    match in_body {
+        Some(other) if other != in_path => Err(ApiError::bad_request(format!(
+            "the path names {in_path:?}, but the body's `{member}` says {other:?}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// For the fallbacks of the router: a refusal as a response.
+pub async fn no_route() -> axum::response::Response {
+    ApiError::no_route().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Sample {
+        #[serde(deserialize_with = "present")]
+        network: Option<String>,
+        hosts: Vec<String>,
+    }
+
+    #[test]
+    fn no_body_is_an_empty_object_and_unknown_members_are_ignored() {
+        for body in ["", " \n", "{}", r#"{"type": 7}"#] {
+            assert_eq!(parse::<Sample>(body.as_bytes()).unwrap(), Sample::default());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_names_its_member() {
+        for (body, says) in [
+            (r#"{"network": null}"#, "network: invalid type: null, expected a string"),
+            (r#"{"network": 7}"#, "network: invalid type: integer `7`, expected a string"),
+            (r#"{"hosts": ["a", {}]}"#, "hosts[1]: invalid type: map, expected a string"),
+            ("[]", "the body is not a JSON object"),
+            ("null", "the body is not a JSON object"),
+        ] {
+            assert_eq!(parse::<Sample>(body.as_bytes()).unwrap_err(), says);
+        }
+        assert!(parse::<Sample>(b"{\"network\": \"\xff\"}").unwrap_err().contains("not JSON"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse::<Sample>(&body);
+        }
+
+        #[test]
+        fn no_parameter_makes_it_panic(text in "\\PC{0,300}") {
+            let _ = (Name::try_from(text.clone()), Address::try_from(text));
+        }
+    }
+}

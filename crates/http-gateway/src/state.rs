@@ -1,0 +1,91 @@
+//! What handlers share, and what each of them is given.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::Serialize;
+use serde_json::Value;
+use service_core::bus::Context;
+use service_core::storage::Transaction;
+use service_core::{Bus, StorageClient};
+
+use crate::auth::Chain;
+use crate::error::ApiError;
+
+/// How often a plan is made anew when others change its records meanwhile. Each round at least one of
+/// those who compete gets through.
+const COMMIT_ATTEMPTS: usize = 256;
+
+/// Cheap handles, shared by all requests.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// The services.
+    pub bus: Bus,
+    /// Who may ask.
+    pub auth: Arc<Chain>,
+    /// The public half of the server's own SSH key.
+    pub public_key: Option<Arc<str>>,
+    /// Exact paths that authenticate by themselves.
+    pub self_auths: Arc<[String]>,
+}
+
+/// The services as one request sees them: every message carries who asks.
+#[derive(Debug)]
+pub struct Api {
+    /// The storage service.
+    pub storage: StorageClient,
+    /// Who asks.
+    pub context: Context,
+    /// The other services.
+    pub bus: Bus,
+}
+
+impl FromRequestParts<AppState> for Api {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
+        let storage = StorageClient::new(state.bus.clone(), context.clone());
+        Ok(Self { storage, context, bus: state.bus.clone() })
+    }
+}
+
+impl Api {
+    /// Reads, decides and writes as one step: `plan` reads the records and answers what to write
+    /// (checking the revisions it has seen) and what to return. When somebody else was faster it is
+    /// asked again. A plan without anything to write just answers.
+    ///
+    /// # Errors
+    /// Those of `plan`, and of the storage service.
+    pub async fn commit<T, Plan>(&self, plan: impl Fn() -> Plan + Send) -> Result<T, ApiError>
+    where
+        T: Send,
+        Plan: Future<Output = Result<(Transaction, T), ApiError>> + Send,
+    {
+        for _ in 0..COMMIT_ATTEMPTS {
+            let (transaction, answer) = plan().await?;
+            if transaction.saves.is_empty() && transaction.deletes.is_empty() {
+                return Ok(answer);
+            }
+            match self.storage.transact(&transaction).await {
+                Ok(_) => return Ok(answer),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApiError::unavailable("others keep changing the same records: try again"))
+    }
+
+    /// Asks another service.
+    ///
+    /// # Errors
+    /// The service's own.
+    pub async fn request(
+        &self,
+        key: &str,
+        params: &(impl Serialize + Sync),
+    ) -> Result<Value, ApiError> {
+        Ok(self.bus.request(key, params, &self.context).await?)
+    }
+}

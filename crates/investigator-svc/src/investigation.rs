@@ -1,0 +1,286 @@
+//! The work on one host: log in, look, set up, write down how it went.
+//!
+//! It may be cut off anywhere and begun again by anybody: every step may be repeated, and every write
+//! checks the lease.
+
+use std::time::Duration;
+
+use host_access::credentials::target;
+use host_access::{
+    AccessError, BootstrapError, BootstrapOptions, Facts, FactsError, NetworkSetup, Playbook,
+    PlaybookError, Session, TaskOutcome, bootstrap_vars, fingerprint,
+};
+use service_core::Error;
+use service_core::error::chain;
+use service_core::lease::Held;
+use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
+use service_core::storage::Transaction;
+
+use crate::jobs::Investigator;
+use crate::plan::{Plan, decide};
+
+/// The pauses before another try at what may heal by itself; then the host is `failed`.
+const RETRIES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
+
+/// The pause before an investigation that was cut off is begun again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a host may take to tell its facts.
+const FACTS_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a trivial command may take.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why an investigation ended before its end.
+#[derive(Debug, thiserror::Error)]
+enum Obstacle {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    Playbook(#[from] PlaybookError),
+    /// The store, or the lease: nothing that the host could help.
+    #[error("cannot go on")]
+    Internal(#[source] Error),
+}
+
+impl From<Error> for Obstacle {
+    fn from(error: Error) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl Obstacle {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Access(error) => error.reason(),
+            Self::Facts(error) => error.reason(),
+            Self::Bootstrap(_) => "bootstrap-impossible",
+            Self::Playbook(error) => error.reason(),
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    fn heals(&self) -> bool {
+        match self {
+            Self::Access(error) => error.heals(),
+            Self::Facts(error) => error.heals(),
+            Self::Bootstrap(_) | Self::Playbook(_) | Self::Internal(_) => false,
+        }
+    }
+}
+
+/// Investigates a host whose lease we hold, to its end: set up, `failed`, or handed over because the
+/// daemon stops.
+pub(crate) async fn run(investigator: &Investigator, address: &str, held: &Held) {
+    let ended = tokio::select! {
+        ended = attempts(investigator, address, held) => ended,
+        () = investigator.lifecycle.stopping() => {
+            // The record stays as it is, and is the job of whoever looks next.
+            match held.release(Transaction::default()).await {
+                Ok(()) => tracing::info!(host.address = address, "investigation handed over"),
+                Err(error) => tracing::warn!(error = chain(&error), "investigation not handed over"),
+            }
+            return;
+        }
+    };
+    match ended {
+        Ok(()) => {}
+        Err(error) if error.is_not_found() => {
+            tracing::info!(host.address = address, "the host was deleted during its investigation");
+        }
+        // The lease is lost, the store does not answer, or somebody changed the host: the record is
+        // still the job, and is begun again.
+        Err(error) => {
+            tracing::warn!(host.address = address, error = chain(&error), "investigation cut off");
+            tokio::time::sleep(PAUSE).await;
+            if held.check().is_ok()
+                && let Err(error) = held.release(Transaction::default()).await
+            {
+                tracing::warn!(error = chain(&error), "the lease runs out by itself");
+            }
+        }
+    }
+}
+
+async fn attempts(investigator: &Investigator, address: &str, held: &Held) -> Result<(), Error> {
+    let mut pauses = RETRIES.iter();
+    loop {
+        let obstacle = match attempt(investigator, address, held).await {
+            Ok(detail) => return conclude(investigator, address, held, Ok(detail)).await,
+            Err(Obstacle::Internal(error)) => return Err(error),
+            Err(obstacle) => obstacle,
+        };
+        match pauses.next().filter(|_| obstacle.heals()) {
+            Some(pause) => {
+                tracing::info!(host.address = address, error = chain(&obstacle), "trying again");
+                tokio::time::sleep(*pause).await;
+            }
+            None => return conclude(investigator, address, held, Err(obstacle)).await,
+        }
+    }
+}
+
+/// One try; answers what was, or was not, set up.
+async fn attempt(
+    investigator: &Investigator,
+    address: &str,
+    held: &Held,
+) -> Result<String, Obstacle> {
+    let Investigator { config, deps, storage, .. } = investigator;
+    let creds = storage.get::<HostCreds>(address).await?.record;
+    let target = target(&creds, &deps.own_key)?;
+    let session = Session::connect(&deps.run_dir, &target, config.connect_timeout()).await?;
+    let result = async {
+        let facts = host_access::gather(&session, FACTS_DEADLINE).await?;
+        session.run_privileged("true", COMMAND_DEADLINE).await?;
+        let state = save_facts(investigator, held, creds, &session, &facts).await?;
+        let network = network_of(investigator, address).await?;
+        match decide(state.bootstrap, &network, &facts, state.set_up, config) {
+            Plan::Leave(reason) => Ok(reason),
+            Plan::SetUp(setup) => {
+                set_up(investigator, held, &session, &facts, &setup).await?;
+                Ok(format!("set up for the network {}", network.name))
+            }
+        }
+    }
+    .await;
+    session.close().await;
+    result
+}
+
+/// Writes down what the host is, and pins its key if this was the first look.
+async fn save_facts(
+    investigator: &Investigator,
+    held: &Held,
+    mut creds: HostCreds,
+    session: &Session,
+    facts: &Facts,
+) -> Result<HostState, Error> {
+    let Investigator { storage, deps, .. } = investigator;
+    let address = creds.address.clone();
+    let mut host = storage.get::<Host>(&address).await?;
+    let mut state = state_of(investigator, &address).await?;
+    let now = deps.clock.stamp();
+    host.record.status = Status::Bootstrapping;
+    host.record.os = facts.os.to_string();
+    host.record.cpus = facts.cpus;
+    host.record.memory = facts.memory_mib;
+    host.record.space = facts.space;
+    host.record.last_check.clone_from(&now);
+    state.saw_boot(&now, &facts.boot_id);
+    let mut transaction = Transaction::default().update(&host)?.save(&state)?;
+    if creds.ssh_host_key.is_empty() {
+        creds.ssh_host_key = session.host_keys().join("\n");
+        let seen: Vec<_> = session.host_keys().iter().filter_map(|key| fingerprint(key)).collect();
+        tracing::info!(host.address = address, fingerprint = seen.join(" "), "host key pinned");
+        transaction = transaction.save(&creds)?;
+    }
+    held.transact(transaction).await?;
+    Ok(state)
+}
+
+/// The network of the host's cluster, or the default one.
+async fn network_of(investigator: &Investigator, address: &str) -> Result<Network, Error> {
+    let storage = &investigator.storage;
+    let clusters = storage.list::<Cluster>().await?;
+    let cluster = clusters.into_iter().find(|cluster| cluster.record.has(address));
+    let name = cluster.map_or_else(|| Network::DEFAULT.to_owned(), |c| c.record.network);
+    Ok(storage.get::<Network>(&name).await?.record)
+}
+
+async fn set_up(
+    investigator: &Investigator,
+    held: &Held,
+    session: &Session,
+    facts: &Facts,
+    setup: &NetworkSetup,
+) -> Result<(), Obstacle> {
+    let Investigator { config, deps, .. } = investigator;
+    let address = session.address();
+    let options =
+        BootstrapOptions { address: address.to_owned(), registry_mirror: config.mirror() };
+    let vars = bootstrap_vars(facts.os, &facts.version, facts.ostree, setup, &options)?;
+    deps.ansible.check(facts.python).await?;
+    // Written down first: what is found running there from now on is ours.
+    let mut state = state_of(investigator, address).await?;
+    state.set_up = true;
+    held.transact(Transaction::default().save(&state)?).await?;
+    let _slot = investigator.ansible_slots.acquire().await;
+    held.check()?;
+    let log = |event: host_access::TaskEvent| match event.outcome {
+        TaskOutcome::Failed | TaskOutcome::Unreachable => {
+            tracing::warn!(host.address = address, task = event.task, event.message, "task failed");
+        }
+        outcome => tracing::debug!(host.address = address, task = event.task, ?outcome, "task"),
+    };
+    let run = deps.ansible.run(
+        &deps.run_dir,
+        session,
+        Playbook::Bootstrap,
+        &vars,
+        config.bootstrap_timeout(),
+        log,
+    );
+    tokio::select! {
+        summary = run => summary?,
+        () = held.lost() => return Err(Error::conflict("the lease was lost").into()),
+    };
+    Ok(())
+}
+
+/// The last write: the status, its reason, and the end of the lease.
+async fn conclude(
+    investigator: &Investigator,
+    address: &str,
+    held: &Held,
+    result: Result<String, Obstacle>,
+) -> Result<(), Error> {
+    loop {
+        let mut host = investigator.storage.get::<Host>(address).await?;
+        let mut state = state_of(investigator, address).await?;
+        host.record.last_check = investigator.deps.clock.stamp();
+        match &result {
+            Ok(detail) => {
+                host.record.status = Status::Disassociated;
+                state.reason = String::new();
+                state.detail.clone_from(detail);
+            }
+            Err(obstacle) => {
+                host.record.status = Status::Failed;
+                obstacle.reason().clone_into(&mut state.reason);
+                state.detail = chain(obstacle);
+            }
+        }
+        let last = Transaction::default().update(&host)?.save(&state)?;
+        match held.release(last).await {
+            // Somebody else changed the host meanwhile: read it again.
+            Err(error) if error.is_conflict() && held.check().is_ok() => {}
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    match result {
+        Ok(detail) => tracing::info!(host.address = address, detail, "the host is ready"),
+        Err(obstacle) => {
+            tracing::warn!(
+                host.address = address,
+                reason = obstacle.reason(),
+                error = chain(&obstacle),
+                "the host failed"
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn state_of(investigator: &Investigator, address: &str) -> Result<HostState, Error> {
+    let found = investigator.storage.find::<HostState>(address).await?;
+    Ok(found.map_or_else(
+        || HostState { address: address.to_owned(), ..HostState::default() },
+        |state| state.record,
+    ))
+}

@@ -1,0 +1,102 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use service_core::telemetry::LogFormat;
+
+/// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
+/// needs no message broker and no etcd.
+///
+/// The first start makes everything it needs in the data directory: an administrator with a generated
+/// password, an SSH key for reaching hosts, and the key that credentials are encrypted with.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "commissaire",
+    version,
+    after_help = "Examples:\n  \
+        commissaire                                    run as a service would\n  \
+        commissaire --data-dir /tmp/try -p 8001        try it out, beside another one\n  \
+        commctl host publickey >> authorized_keys      let it reach a host\n\n\
+        Stop it with SIGTERM: work under way is finished or handed over to the next start."
+)]
+pub struct Args {
+    /// Where everything is kept [default: /var/lib/commissaire, or ~/.local/share/commissaire when not root]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Where keys in use and SSH sockets are kept: a short path, best in memory [default: /run/commissaire, or below `$XDG_RUNTIME_DIR` when not root]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+
+    /// The configuration file, - for standard input [default: /etc/commissaire/commissaire.conf, if it exists]
+    #[arg(short, long, value_name = "PATH")]
+    pub config_file: Option<PathBuf>,
+
+    /// Who may use the API: {"USER": {"hash": "..."}}, hashes by `commctl passhash` [default: users.json in the data directory, made at the first start]
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub listen_interface: Option<IpAddr>,
+
+    /// The port to listen on; 0 takes a free one, which is then found in the file `address` of the data directory [default: 8000]
+    #[arg(short = 'p', long, value_name = "PORT")]
+    pub listen_port: Option<u16>,
+
+    /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS
+    #[arg(long)]
+    pub insecure_http: bool,
+
+    /// Log debug messages
+    #[arg(long)]
+    pub debug: bool,
+
+    /// How a log line looks
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+impl Args {
+    /// Where everything is kept.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| {
+            if is_root() {
+                return PathBuf::from("/var/lib/commissaire");
+            }
+            let data_home = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+            let home = || std::env::home_dir().unwrap_or_default().join(".local/share");
+            data_home.unwrap_or_else(home).join("commissaire")
+        })
+    }
+
+    /// Where keys in use and SSH sockets are kept.
+    pub fn run_dir(&self) -> PathBuf {
+        self.run_dir.clone().unwrap_or_else(|| {
+            if is_root() {
+                return PathBuf::from("/run/commissaire");
+            }
+            let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+            runtime
+                .map_or_else(|| self.data_dir().join("run"), |runtime| runtime.join("commissaire"))
+        })
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,123 @@
+//! The directory that holds everything that is kept: for one process at a time.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+/// See the module. The lock on it is held until this is dropped, or the process ends.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// The file that says where the API is served; removed with this.
+#[derive(Debug)]
+pub struct AddressFile(PathBuf);
+
+impl DataDir {
+    /// Opens the directory, making it where it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be used, or another process uses it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot use the data directory {}", path.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(cannot)?;
+        let mut options = OpenOptions::new();
+        let lock = options.append(true).create(true).mode(0o600).open(path.join("lock"));
+        let lock = lock.with_context(cannot)?;
+        if lock.try_lock().is_err() {
+            bail!("the data directory {} is in use by another process", path.display());
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The embedded store.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("commissaire.db")
+    }
+
+    /// The key that credentials are sealed with.
+    pub fn secret_key(&self) -> PathBuf {
+        self.path.join("secret.key")
+    }
+
+    /// The server's own SSH key.
+    pub fn private_key(&self) -> PathBuf {
+        self.path.join("id_ed25519")
+    }
+
+    /// Its public half.
+    pub fn public_key(&self) -> PathBuf {
+        self.path.join("id_ed25519.pub")
+    }
+
+    /// Who may use the API.
+    pub fn users(&self) -> PathBuf {
+        self.path.join("users.json")
+    }
+
+    /// The generated password, where there was no terminal to show it on.
+    pub fn admin_password(&self) -> PathBuf {
+        self.path.join("admin-password")
+    }
+
+    /// Writes down where the API is served, for scripts.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn announce(&self, address: SocketAddr) -> anyhow::Result<AddressFile> {
+        let file = AddressFile(self.path.join("address"));
+        write_private(&file.0, &format!("http://{address}\n"))?;
+        Ok(file)
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "not removed");
+        }
+    }
+}
+
+/// Writes a file that only its owner can read: whole, or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let first = DataDir::open(&path).unwrap();
+        assert!(DataDir::open(&path).unwrap_err().to_string().contains("another process"));
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+}

@@ -1,0 +1,106 @@
+//! Commissaire in one process: the gateway and all services on the in-process bus and one SQLite file.
+//! It needs no broker and no etcd.
+//!
+//! - [`args`][]: the command line
+//! - [`config`][]: the configuration file: the gateway's members, and an object for each service
+//! - [`data_dir`][]: the directory that holds everything it keeps, for one process at a time
+//! - [`first_start`][]: what is made there at the first start
+
+pub mod args;
+pub mod config;
+pub mod data_dir;
+pub mod first_start;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use host_access::{Ansible, RunDir};
+use service_core::bus::Context;
+use service_core::lifecycle::GRACE;
+use service_core::{Bus, Clock, Lifecycle, StorageClient};
+use tokio::net::TcpListener;
+
+pub use args::Args;
+use config::Config;
+use data_dir::DataDir;
+
+/// Threads for everything that does not block: requests are short, and the work is done by `ssh` and
+/// Ansible in processes of their own.
+const WORKERS: usize = 4;
+
+/// Runs until a signal, and says how the process ends.
+///
+/// # Errors
+/// When it cannot start.
+pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(WORKERS))
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(run(args, config))
+}
+
+async fn run(args: &Args, mut config: Config) -> anyhow::Result<ExitCode> {
+    let address = (config.gateway.listen_interface, config.gateway.listen_port);
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {} port {}", address.0, address.1))?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    let data = DataDir::open(&args.data_dir())?;
+    let own_key = first_start::own_key(&data)?;
+    config.gateway.ssh_public_key_file = Some(data.public_key());
+    if config.gateway.authentication_plugins.is_empty() {
+        let users = args.users.clone().map_or_else(|| first_start::admin(&data), Ok)?;
+        config.gateway.authentication_plugins.push(config::users_file(&users));
+    }
+
+    // The storage service ends last: what the others finish must still be saved.
+    let (life, storage_life) = (Lifecycle::new(), Lifecycle::new());
+    let bus = Bus::memory();
+    let storage =
+        storage_svc::Config { database: data.database(), secret_key_file: data.secret_key() };
+    storage_svc::run(&bus, &storage, &storage_life)
+        .await
+        .context("cannot start the storage service")?;
+    let client = StorageClient::new(bus.clone(), Context::service("commissaire"));
+    first_start::default_network(&client).await.context("cannot make the default network")?;
+
+    let run_dir =
+        RunDir::create(&args.run_dir(), "commissaire").context("cannot use the run directory")?;
+    let ansible = Ansible::new(config.investigator.playbook_path.clone());
+    let own_boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .context("cannot read this machine's boot id")?;
+    let investigator = investigator_svc::Deps {
+        bus: bus.clone(),
+        clock: Clock::System,
+        run_dir: run_dir.clone(),
+        ansible: ansible.clone(),
+        own_key: own_key.clone(),
+        lease_ttl: config.lease_ttl(),
+    };
+    let clusterexec = clusterexec_svc::Deps {
+        bus: bus.clone(),
+        clock: Clock::System,
+        run_dir,
+        ansible,
+        own_key,
+        lease_ttl: config.lease_ttl(),
+        own_boot_id: own_boot_id.trim().to_owned(),
+    };
+    investigator_svc::run(investigator, config.investigator, &life)
+        .await
+        .context("cannot start the investigator")?;
+    clusterexec_svc::run(clusterexec, config.clusterexec, &life)
+        .await
+        .context("cannot start the cluster executor")?;
+    http_gateway::run(bus, &config.gateway, listener, &life).context("cannot start the gateway")?;
+
+    let _address_file = data.announce(address)?;
+    tracing::info!(%address, data_dir = %data.path().display(), "ready");
+    life.run().await.context("cannot handle signals")?;
+    storage_life.shutdown(GRACE).await;
+    Ok(life.exit_code())
+}
