@@ -78,11 +78,28 @@ pub fn parse<T: DeserializeOwned>(
             "the configuration's member `logging` is the original's and is ignored: see --debug"
         );
     }
-    let members = members.into_iter().map(|(name, value)| (name.replace('-', "_"), value));
-    serde_json::from_value(Value::Object(members.collect())).map_err(|error| {
+    serde_json::from_value(underscored(Value::Object(members))).map_err(|error| {
         let message = with_suggestion(&error.to_string());
         ConfigError::Member { path: path.to_owned(), message }
     })
+}
+
+/// Members whose own members are named by somebody else: they stay as they are.
+const FREE: [&str; 2] = ["users", "options"];
+
+/// The same with `_` for `-` in the names of members, at every depth.
+fn underscored(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let member = |(name, value): (String, Value)| {
+                let value = if FREE.contains(&name.as_str()) { value } else { underscored(value) };
+                (name.replace('-', "_"), value)
+            };
+            Value::Object(members.into_iter().map(member).collect())
+        }
+        Value::Array(items) => items.into_iter().map(underscored).collect(),
+        other => other,
+    }
 }
 
 /// serde's message about an unknown field, with the nearest known one added.
@@ -124,6 +141,12 @@ mod tests {
         let expected = Sample { listen_port: 1, debug: false };
         assert_eq!(parsed(json!({"listen-port": 1, "logging": {}})).unwrap(), expected);
         assert_eq!(parsed(json!({"listen_port": 1})).unwrap(), expected);
+    }
+
+    #[test]
+    fn dashes_are_underscores_at_every_depth_but_in_names_of_others() {
+        let given = json!({"a-b": [{"c-d": 1}], "users": {"e-f": {}}});
+        assert_eq!(underscored(given), json!({"a_b": [{"c_d": 1}], "users": {"e-f": {}}}));
     }
 
     #[test]

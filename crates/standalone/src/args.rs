@@ -39,7 +39,7 @@ pub struct Args {
     pub users: Option<PathBuf>,
 
     /// The address to listen on [default: 127.0.0.1]
-    #[arg(short, long, value_name = "ADDRESS")]
+    #[arg(short = 'i', long, value_name = "ADDRESS")]
     pub listen_interface: Option<IpAddr>,
 
     /// The port to listen on; 0 takes a free one, which is then found in the file `address` of the data directory [default: 8000]

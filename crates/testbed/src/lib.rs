@@ -1,0 +1,192 @@
+//! `tools/testbed` for Rust tests: real hosts, gone with the test.
+//!
+//! Whatever goes wrong here is the end of the test, so it panics, saying what.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The variable that names the file in which skipped tests are noted; `tools/test` shows it at the end.
+pub const SKIPS: &str = "COMMISSAIRE_TEST_SKIPS";
+
+/// A set of hosts of a test's own; taken down when it is dropped, and when the process dies.
+#[derive(Debug)]
+pub struct Testbed {
+    state: PathBuf,
+    hosts: Vec<String>,
+    light: bool,
+    _folder: tempfile::TempDir,
+}
+
+/// A host going away or coming back, as the supervisor of the host saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Milliseconds since the epoch.
+    pub time: u64,
+    /// True when it came back.
+    pub up: bool,
+    /// Its name.
+    pub host: String,
+}
+
+impl Testbed {
+    /// Boots a host of each flavour (`debian`, `fedora`, …), light ones where nothing can be booted.
+    ///
+    /// # Panics
+    /// When it does not work.
+    pub fn up(flavours: &[&str]) -> Self {
+        Self::start(flavours, &[])
+    }
+
+    /// Light hosts, also where others could be booted.
+    ///
+    /// # Panics
+    /// When it does not work.
+    pub fn up_light(count: usize) -> Self {
+        Self::start(&vec!["debian"; count], &["--light"])
+    }
+
+    /// The same as [`Self::up`] for a test that needs a whole system on each host; where nothing can be
+    /// booted it is noted as skipped, with the reason, and `None` ends the test.
+    ///
+    /// # Panics
+    /// When it does not work.
+    pub fn up_booted(test: &str, flavours: &[&str]) -> Option<Self> {
+        let testbed = Self::up(flavours);
+        if !testbed.light {
+            return Some(testbed);
+        }
+        skip(test, "needs booted hosts, and only light ones can be had here");
+        None
+    }
+
+    fn start(flavours: &[&str], options: &[&str]) -> Self {
+        // A short path: control sockets are made below it.
+        let folder = tempfile::Builder::new().prefix("tb").tempdir().expect("a temporary folder");
+        let state = folder.path().join("s");
+        let (count, until) = (flavours.len().to_string(), std::process::id().to_string());
+        let list = flavours.join(",");
+        let mut arguments = vec!["up", &count, "--until", &until];
+        if options.is_empty() {
+            arguments.extend(["--flavours", &list]);
+        }
+        arguments.extend(options);
+        let output = command(&state, &arguments);
+        let text = succeeded(&arguments, &output);
+        let light = text.lines().any(|line| line.starts_with("LIGHT HOSTS"));
+        let hosts = text.lines().filter(|line| !line.starts_with("LIGHT HOSTS"));
+        let hosts = hosts.filter_map(|line| line.split_whitespace().next());
+        let hosts = hosts.map(str::to_owned).collect();
+        Self { state, hosts, light, _folder: folder }
+    }
+
+    /// Whether the hosts are light ones: no systemd, no package manager.
+    pub fn is_light(&self) -> bool {
+        self.light
+    }
+
+    /// The hosts, as `tools/testbed` calls them: their addresses, with a port where that is not 22.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// The address and the SSH port of a host.
+    ///
+    /// # Panics
+    /// When there is no such host.
+    pub fn address(&self, host: usize) -> (&str, u16) {
+        let host = &self.hosts[host];
+        match host.split_once(':') {
+            Some((address, port)) => (address, port.parse().expect("a port")),
+            None => (host, 22),
+        }
+    }
+
+    /// The user to log in as.
+    pub fn user(&self) -> String {
+        self.run(&["user"])
+    }
+
+    /// The path of the private key that the hosts let in.
+    pub fn key(&self) -> PathBuf {
+        PathBuf::from(self.run(&["key"]))
+    }
+
+    /// Runs a command of `tools/testbed` and returns what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        succeeded(arguments, &command(&self.state, arguments))
+    }
+
+    /// A command on a host, by its number.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn exec(&self, host: usize, script: &str) -> String {
+        self.run(&["exec", &self.hosts[host], script])
+    }
+
+    /// The boot id of a host, by its number.
+    pub fn boot_id(&self, host: usize) -> String {
+        self.run(&["boot-id", &self.hosts[host]])
+    }
+
+    /// What the supervisors of the hosts saw, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        let parse = |line: &str| {
+            let mut words = line.split_whitespace();
+            let time = words.next()?.parse().ok()?;
+            Some(Event { time, up: words.next()? == "up", host: words.next()?.to_owned() })
+        };
+        self.run(&["events"]).lines().filter_map(parse).collect()
+    }
+
+    /// The most hosts that were away at the same moment, since all of them had come up.
+    pub fn most_away(&self) -> usize {
+        let (mut away, mut most) = (0_usize, 0);
+        for event in self.events().into_iter().skip(self.hosts.len()) {
+            away = if event.up { away.saturating_sub(1) } else { away + 1 };
+            most = most.max(away);
+        }
+        most
+    }
+}
+
+impl Drop for Testbed {
+    fn drop(&mut self) {
+        let output = command(&self.state, &["down"]);
+        if !output.status.success() && !std::thread::panicking() {
+            succeeded(&["down"], &output);
+        }
+    }
+}
+
+/// Notes that a test was skipped, and why.
+///
+/// # Panics
+/// When the note cannot be written.
+#[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
+pub fn skip(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: {reason}");
+    if let Ok(path) = std::env::var(SKIPS) {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        writeln!(file.expect("the file of skipped tests"), "{test}: {reason}")
+            .expect("a line more");
+    }
+}
+
+fn command(state: &Path, arguments: &[&str]) -> Output {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/testbed/testbed");
+    let mut command = Command::new(program);
+    command.env("TESTBED_STATE", state).args(arguments);
+    command.output().expect("tools/testbed/testbed can be started")
+}
+
+fn succeeded(arguments: &[&str], output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "testbed {} failed: {error}", arguments.join(" "));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
