@@ -20,6 +20,22 @@ use crate::service::ClusterExec;
 /// The pause before a write is tried again while the store does not answer.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
+/// Why a host is given up.
+pub(crate) struct GiveUp {
+    /// One stable word.
+    pub(crate) word: &'static str,
+    /// A sentence for the operator.
+    pub(crate) reason: String,
+    /// The key that the host showed instead of the pinned one, if that is why.
+    pub(crate) seen_key: String,
+}
+
+impl GiveUp {
+    pub(crate) fn new(word: &'static str, reason: String) -> Self {
+        Self { word, reason, seen_key: String::new() }
+    }
+}
+
 /// An operation that this process carries out.
 pub(crate) struct Execution<'a> {
     pub(crate) service: &'a ClusterExec,
@@ -114,14 +130,15 @@ impl Execution<'_> {
     }
 
     /// Gives a host up: the step, the reason and the host's own status in one write.
-    pub(crate) async fn give_up(&mut self, index: usize, word: &str, reason: &str) -> Result<()> {
+    pub(crate) async fn give_up(&mut self, index: usize, given_up: &GiveUp) -> Result<()> {
+        let GiveUp { word, reason, seen_key } = given_up;
         let now = self.service.deps.clock.stamp();
         let host = self.host(index);
         let (address, step) = (host.address.clone(), host.step);
         host.step = Step::Failed;
         host.finished_at = Some(now);
         let failure =
-            Failure { host: address.clone(), step: step.to_string(), reason: reason.to_owned() };
+            Failure { host: address.clone(), step: step.to_string(), reason: reason.clone() };
         host.failure = Some(failure);
         self.log(index, step, Outcome::Failed, reason);
         self.save_with_host(&address, |host, state| {
@@ -129,8 +146,9 @@ impl Execution<'_> {
                 state.previous_status = host.status;
             }
             host.status = Status::Failed;
-            word.clone_into(&mut state.reason);
-            reason.clone_into(&mut state.detail);
+            (*word).clone_into(&mut state.reason);
+            state.detail.clone_from(reason);
+            state.seen_host_key.clone_from(seen_key);
         })
         .await
     }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use host_access::credentials::target;
 use host_access::{AccessError, Playbook, PlaybookError, Session, Target, boot_id};
 use serde_json::{Map, json};
+use service_core::error::chain;
 use service_core::model::{Host, HostCreds, Outcome, Step};
 use service_core::{Error, Result};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::executor::Execution;
+use crate::executor::{Execution, GiveUp};
 
 /// The pauses before another try at reaching a host that should be there.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
@@ -38,23 +39,16 @@ const SOON: Duration = Duration::from_secs(20);
 /// How long a log-in may take on a host that is coming up, or going down, and may hang at any moment.
 const LOG_IN_WHILE_BOOTING: Duration = Duration::from_secs(5);
 
-/// Why a host is given up.
-struct GiveUp {
-    /// One stable word.
-    word: &'static str,
-    /// A sentence for the operator.
-    reason: String,
-}
-
 impl From<AccessError> for GiveUp {
     fn from(error: AccessError) -> Self {
-        Self { word: error.reason(), reason: service_core::error::chain(&error) }
+        let seen_key = error.seen_key().unwrap_or_default().to_owned();
+        Self { seen_key, ..Self::new(error.reason(), chain(&error)) }
     }
 }
 
 impl From<PlaybookError> for GiveUp {
     fn from(error: PlaybookError) -> Self {
-        Self { word: error.reason(), reason: service_core::error::chain(&error) }
+        Self::new(error.reason(), chain(&error))
     }
 }
 
@@ -79,9 +73,7 @@ pub(crate) async fn host(execution: &mut Execution<'_>, index: usize) -> Result<
     match restart(execution, index).await {
         Ok(()) => Ok(()),
         Err(Trouble::Ours(error)) => Err(error),
-        Err(Trouble::Host(GiveUp { word, reason })) => {
-            execution.give_up(index, word, &reason).await
-        }
+        Err(Trouble::Host(given_up)) => execution.give_up(index, &given_up).await,
     }
 }
 
@@ -106,9 +98,9 @@ async fn target_of(execution: &mut Execution<'_>, index: usize) -> Result<Target
     let address = execution.host(index).address.clone();
     let found =
         execution.service.storage.find::<HostCreds>(&address).await.map_err(Trouble::Ours)?;
-    let gone = || GiveUp {
-        word: "deleted",
-        reason: format!("{address} is not registered any more: it was left as it is"),
+    let gone = || {
+        let reason = format!("{address} is not registered any more: it was left as it is");
+        GiveUp::new("deleted", reason)
     };
     let creds = found.ok_or_else(gone)?.record;
     Ok(target(&creds, &execution.service.deps.own_key)?)
@@ -189,9 +181,8 @@ async fn restart_command(
 ) -> Result<&'static str, Trouble> {
     let address = execution.host(index).address.clone();
     let host = execution.service.storage.get::<Host>(&address).await.map_err(Trouble::Ours)?;
-    let os = host.record.os.parse::<host_access::Os>().map_err(|error| GiveUp {
-        word: "unknown-os",
-        reason: format!("{error}; nothing was done to {address}"),
+    let os = host.record.os.parse::<host_access::Os>().map_err(|error| {
+        GiveUp::new("unknown-os", format!("{error}; nothing was done to {address}"))
     })?;
     Ok(os.commands("", false).restart)
 }
@@ -258,7 +249,7 @@ async fn wait_until_up(
                 }
                 Err(error @ AccessError::KeyChanged { .. }) => return Err(error.into()),
                 // Refused log-ins included: while it boots a host may let nobody in.
-                Err(error) => last = service_core::error::chain(&error),
+                Err(error) => last = chain(&error),
             }
         }
         if Instant::now() >= deadline {
@@ -269,7 +260,7 @@ async fn wait_until_up(
                  have it looked at again with POST /api/v0/host/{address}/investigate",
                 allowed.as_secs()
             );
-            return Err(GiveUp { word, reason }.into());
+            return Err(GiveUp::new(word, reason).into());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

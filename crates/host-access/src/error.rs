@@ -29,7 +29,7 @@ pub enum AccessError {
     #[error(
         "the host key of {address} has changed: {} is pinned, {seen_fingerprint} was seen, and nothing \
          was sent to it; if the host was reinstalled, accept its new key with \
-         `commctl host accept-key {address}`",
+         `commctl host accept-key {address} {seen_fingerprint}`",
         pinned_fingerprints.join(" or ")
     )]
     KeyChanged {
@@ -39,6 +39,8 @@ pub enum AccessError {
         pinned_fingerprints: Vec<String>,
         /// Fingerprint of the key the host showed, or words to that effect when it shows none.
         seen_fingerprint: String,
+        /// That key, as `algorithm base64`.
+        seen_key: Option<String>,
     },
     /// The host does not accept the key for that user.
     #[error(
@@ -149,6 +151,14 @@ impl AccessError {
             Self::Remote { .. } => "unexpected-answer",
             Self::InvalidTarget(_) => "invalid-target",
             Self::Io { .. } => "controller-error",
+        }
+    }
+
+    /// The key that a host showed instead of the pinned one: what an operator may accept.
+    pub fn seen_key(&self) -> Option<&str> {
+        match self {
+            Self::KeyChanged { seen_key, .. } => seen_key.as_deref(),
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse as _;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use service_core::model::ident;
@@ -107,6 +107,18 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
+/// For members that are one of a few words: serde takes `{"word": null}` for one, too.
+///
+/// # Errors
+/// When it is no text, or none of the words.
+pub fn word<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}
+
 /// The URL names the object: a body that names another is refused.
 ///
 /// # Errors
@@ -118,6 +130,15 @@ pub fn same(member: &str, in_body: Option<&str>, in_path: &str) -> Result<(), Ap
         ))),
         _ => Ok(()),
     }
+}
+
+/// The same for an address, whatever form it has in the body.
+///
+/// # Errors
+/// As [`same`].
+pub fn same_address(member: &str, in_body: Option<&str>, in_path: &str) -> Result<(), ApiError> {
+    let is_same = |text: &str| ident::canonical_address(text).is_some_and(|text| text == in_path);
+    same(member, in_body.filter(|text| !is_same(text)), in_path)
 }
 
 /// For the fallbacks of the router: a refusal as a response.

@@ -5,7 +5,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use service_core::bus::Context;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
@@ -35,11 +35,12 @@ pub fn router(state: AppState) -> Router {
         .route("/cluster/{name}/restart", get(operations::restart_status).put(operations::restart))
         // Hosts
         .route("/hosts", get(hosts::list))
-        .route("/host", axum::routing::put(hosts::create_unnamed))
+        .route("/host", put(hosts::create_unnamed))
         .route("/host/{address}", get(hosts::get).put(hosts::create).delete(hosts::delete))
         .route("/host/{address}/creds", get(hosts::credentials))
         .route("/host/{address}/status", get(hosts::status))
         .route("/host/{address}/investigate", post(hosts::investigate))
+        .route("/host/{address}/hostkey", put(hosts::accept_key))
         .route("/publickey", get(hosts::public_key))
         // Networks
         .route("/networks", get(networks::list))

@@ -64,6 +64,13 @@ impl Obstacle {
         }
     }
 
+    fn seen_key(&self) -> &str {
+        match self {
+            Self::Access(error) => error.seen_key().unwrap_or_default(),
+            _ => "",
+        }
+    }
+
     fn heals(&self) -> bool {
         match self {
             Self::Access(error) => error.heals(),
@@ -248,11 +255,13 @@ async fn conclude(
                 host.record.status = Status::Disassociated;
                 state.reason = String::new();
                 state.detail.clone_from(detail);
+                state.seen_host_key = String::new();
             }
             Err(obstacle) => {
                 host.record.status = Status::Failed;
                 obstacle.reason().clone_into(&mut state.reason);
                 state.detail = chain(obstacle);
+                obstacle.seen_key().clone_into(&mut state.seen_host_key);
             }
         }
         let last = Transaction::default().update(&host)?.save(&state)?;

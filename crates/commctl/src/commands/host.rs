@@ -29,6 +29,14 @@ Examples:
     /// Show how a host is doing, and why when it failed
     #[command(after_help = "Example:\n  commctl host status 10.0.0.1")]
     Status(OneHost),
+    /// Accept the new key of a host that was reinstalled; the host is then looked at again
+    #[command(after_help = "\
+Compare the fingerprint with the host's own before you accept it, at its console:
+  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
+
+Example:
+  commctl host accept-key 10.0.0.1 SHA256:oS6uUZQPKCYRBzkbA1ZJwzcN2gCxa5wZPyXDBQ8nVbM")]
+    AcceptKey(AcceptKey),
     /// Remove hosts, from their clusters too; the machines themselves are left as they are
     #[command(after_help = "Example:\n  commctl host delete 10.0.0.1 10.0.0.2")]
     Delete(Delete),
@@ -61,6 +69,15 @@ pub(crate) struct Delete {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AcceptKey {
+    /// Address of the host
+    #[arg(value_parser = name)]
+    address: String,
+    /// Fingerprint of its new key, as `host status` shows it
+    fingerprint: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Membership {
     /// Address of the host
     #[arg(value_parser = name)]
@@ -81,6 +98,11 @@ impl Command {
             }
             Self::Status(OneHost { address }) => {
                 context.show(&["host", address, "status"], "host").await
+            }
+            Self::AcceptKey(AcceptKey { address, fingerprint }) => {
+                let body = json!({"fingerprint": fingerprint});
+                let host = context.client()?.put(&["host", address, "hostkey"], &body).await?;
+                context.print(&host, "host")
             }
             Self::Delete(Delete { addresses }) => context.delete("host", addresses).await,
             Self::Join(membership) => membership.join(context).await,

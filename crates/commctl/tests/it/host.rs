@@ -45,6 +45,14 @@ async fn create_with_a_key_from_standard_input() {
 }
 
 #[tokio::test]
+async fn accept_key_names_the_fingerprint() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", "host/10.0.0.1/hostkey", 202, json!({"address": "10.0.0.1"})).await;
+    fleet.run("host accept-key 10.0.0.1 SHA256:abc").await.printed("address: 10.0.0.1\n");
+    assert_eq!(fleet.body().await, json!({"fingerprint": "SHA256:abc"}));
+}
+
+#[tokio::test]
 async fn create_refuses_keys_of_the_wrong_kind() {
     let fleet = Fleet::new().await;
     fleet.home.write("key", KEY);

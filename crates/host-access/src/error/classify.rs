@@ -45,7 +45,7 @@ pub(crate) fn classify(subject: Subject<'_>, log: &str) -> AccessError {
             seen_fingerprint(log).unwrap_or_else(|| "a key of another type or none".to_owned());
         let pinned_fingerprints =
             subject.host_keys.iter().filter_map(|key| fingerprint(key)).collect();
-        AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint }
+        AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint, seen_key: None }
     } else if says(BAD_KEY) {
         AccessError::BadKey { address, detail }
     } else if says(AUTH_REFUSED) {

@@ -87,21 +87,21 @@ fn read_log(path: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// When a host shows only keys of other types than the pinned ones, `ssh` names no fingerprint:
-/// a second look, which authenticates nobody, finds it.
+/// `ssh` does not tell the key of a host that has changed it, and when only the types differ not even
+/// its fingerprint: a second look, which authenticates nobody, finds both.
 async fn look_again(
     error: AccessError,
     config: &Path,
     directory: &Path,
     connect_timeout: Duration,
 ) -> AccessError {
-    let AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint } = error else {
+    let AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint, .. } = error
+    else {
         return error;
     };
-    let unknown = !seen_fingerprint.starts_with("SHA256:");
-    let seen = if unknown { look(config, directory, connect_timeout).await } else { None };
-    let seen_fingerprint = seen.unwrap_or(seen_fingerprint);
-    AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint }
+    let seen_key = look(config, directory, connect_timeout).await;
+    let seen_fingerprint = seen_key.as_deref().and_then(fingerprint).unwrap_or(seen_fingerprint);
+    AccessError::KeyChanged { address, pinned_fingerprints, seen_fingerprint, seen_key }
 }
 
 async fn look(config: &Path, directory: &Path, connect_timeout: Duration) -> Option<String> {
@@ -121,5 +121,5 @@ async fn look(config: &Path, directory: &Path, connect_timeout: Duration) -> Opt
     let mut group = Group::spawn(silent(command.arg(HOST))).ok()?;
     let ended = tokio::time::timeout(connect_timeout, group.child().wait()).await;
     tracing::debug!(?ended, "looked at a changed host key");
-    seen_keys(&known_hosts).ok()?.first().and_then(|key| fingerprint(key))
+    seen_keys(&known_hosts).ok()?.into_iter().next()
 }

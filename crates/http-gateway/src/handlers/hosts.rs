@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::ExposeSecret as _;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, HostState, Lease, Status};
@@ -16,8 +17,16 @@ pub use create::{create, create_unnamed};
 use super::clusters::not_under_operation;
 use super::members::cluster_of;
 use crate::error::ApiError;
-use crate::params::{Address, Params};
+use crate::params::{Address, Body, Params, present, same_address};
 use crate::state::{Api, AppState};
+
+/// What a body may repeat of the URL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Named {
+    #[serde(deserialize_with = "present")]
+    address: Option<String>,
+}
 
 /// `GET /hosts`
 pub async fn list(api: Api) -> Result<Json<Vec<Host>>, ApiError> {
@@ -110,7 +119,9 @@ pub async fn status(
 pub async fn investigate(
     api: Api,
     Params(Address(address)): Params<Address>,
+    Body(named): Body<Named>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
+    same_address("address", named.address.as_deref(), &address)?;
     let plan = || async {
         let mut host = found(&api, &address).await?;
         if host.record.status.is_under_investigation() {
@@ -124,6 +135,47 @@ pub async fn investigate(
         Ok((transaction.update(&host)?, host.record))
     };
     let host = api.commit(plan).await?;
+    wake_investigator(&api, &address).await;
+    Ok((StatusCode::ACCEPTED, Json(host)))
+}
+
+/// The key that an operator accepts, by its fingerprint.
+#[derive(Debug, Deserialize)]
+pub struct AcceptedKey {
+    #[serde(default, deserialize_with = "present")]
+    address: Option<String>,
+    fingerprint: String,
+}
+
+/// `PUT /host/{address}/hostkey`: the way out of `host-key-changed`. Pins the key that the host was seen
+/// with, if it is the one that the operator means, and has the host investigated again.
+pub async fn accept_key(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+    Body(AcceptedKey { address: in_body, fingerprint }): Body<AcceptedKey>,
+) -> Result<(StatusCode, Json<Host>), ApiError> {
+    same_address("address", in_body.as_deref(), &address)?;
+    let plan = || async {
+        let mut host = found(&api, &address).await?;
+        let state = api.storage.find::<HostState>(&address).await?;
+        let seen = state.map(|state| state.record.seen_host_key).unwrap_or_default();
+        if host_access::fingerprint(&seen).as_deref() != Some(fingerprint.as_str()) {
+            return Err(ApiError::conflict(format!(
+                "the host {address} has not been seen with a changed key of that fingerprint: see its status"
+            )));
+        }
+        let mut creds = api.storage.get::<HostCreds>(&address).await?;
+        creds.record.ssh_host_key = seen;
+        host.record.status = Status::Investigating;
+        Ok((Transaction::default().update(&host)?.update(&creds)?, host.record))
+    };
+    let host = api.commit(plan).await?;
+    tracing::info!(
+        host.address = address,
+        fingerprint,
+        principal = api.context.principal,
+        "host key accepted"
+    );
     wake_investigator(&api, &address).await;
     Ok((StatusCode::ACCEPTED, Json(host)))
 }

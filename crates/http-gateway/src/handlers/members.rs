@@ -12,14 +12,26 @@ use service_core::storage::{Revised, Transaction};
 
 use super::clusters::{found, leave};
 use crate::error::ApiError;
-use crate::params::{Address, Body, Name, Params};
+use crate::params::{Address, Body, Name, Params, present, same, same_address};
 use crate::state::Api;
 
 /// The members as somebody saw them, and as they shall be.
 #[derive(Debug, Deserialize)]
 pub struct Replacement {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
     old: Vec<String>,
     new: Vec<String>,
+}
+
+/// What a body may repeat of the URL.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Membership {
+    #[serde(deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(deserialize_with = "present")]
+    host: Option<String>,
 }
 
 /// `GET /cluster/{name}/hosts`
@@ -36,6 +48,7 @@ pub async fn replace(
     Params(Name(name)): Params<Name>,
     Body(replacement): Body<Replacement>,
 ) -> Result<Json<Cluster>, ApiError> {
+    same("name", replacement.name.as_deref(), &name)?;
     let old = canonical(replacement.old);
     let new = canonical(replacement.new);
     let plan = || async {
@@ -48,7 +61,7 @@ pub async fn replace(
         }
         let mut transaction = Transaction::default();
         for address in new.difference(&old) {
-            transaction = join(&api, transaction, &name, address).await?;
+            transaction = join(&api, transaction, &name, address, "GET, HEAD").await?;
         }
         let dropped: Vec<_> = old.difference(&new).cloned().collect();
         for host in api.storage.get_many::<Host>(&dropped).await? {
@@ -78,13 +91,17 @@ pub async fn get(
 pub async fn add(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
+    Body(membership): Body<Membership>,
 ) -> Result<Json<[String; 1]>, ApiError> {
+    same("name", membership.name.as_deref(), &name)?;
+    same_address("host", membership.host.as_deref(), &host)?;
     let plan = || async {
         let mut cluster = found(&api, &name).await?;
         if !cluster.record.add(&host) {
             return Ok((Transaction::default(), ()));
         }
-        let transaction = join(&api, Transaction::default(), &name, &host).await?;
+        let allow = "GET, HEAD, DELETE";
+        let transaction = join(&api, Transaction::default(), &name, &host, allow).await?;
         Ok((transaction.update(&cluster)?, ()))
     };
     api.commit(plan).await?;
@@ -108,12 +125,14 @@ pub async fn remove(
     Ok(Json([]))
 }
 
-/// Adds to a transaction that a host becomes a member of a cluster without a container manager.
+/// Adds to a transaction that a host becomes a member of a cluster without a container manager. `allow`
+/// is what works on the path while the host is not ready.
 async fn join(
     api: &Api,
     transaction: Transaction,
     cluster: &str,
     address: &str,
+    allow: &'static str,
 ) -> Result<Transaction, ApiError> {
     let missing = || ApiError::not_found(format!("there is no host {address}"));
     if ident::address(address).is_err() {
@@ -123,7 +142,7 @@ async fn join(
     if !host.record.status.is_ready() {
         let status = host.record.status;
         let detail = format!("the host {address} is not ready, but {status}: see its status");
-        return Err(ApiError::not_allowed(detail, "GET, HEAD, DELETE"));
+        return Err(ApiError::not_allowed(detail, allow));
     }
     if let Some(other) =
         cluster_of(api, address).await?.filter(|other| other.record.name != cluster)

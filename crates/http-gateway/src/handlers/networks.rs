@@ -16,7 +16,7 @@ use crate::state::Api;
 pub struct NewNetwork {
     #[serde(default, deserialize_with = "crate::params::present")]
     name: Option<String>,
-    #[serde(default, rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "crate::params::word")]
     kind: NetworkType,
     #[serde(default)]
     options: Map<String, Value>,

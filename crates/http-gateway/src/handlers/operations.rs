@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service_core::bus::topology;
 use service_core::model::ClusterRestart;
 
 use super::clusters::found;
 use crate::error::ApiError;
-use crate::params::{Body, Name, Params};
+use crate::params::{Body, Name, Params, present, same};
 use crate::state::Api;
 
 /// Options of operations. This version carries none of them out, and must not seem to: a restart that
@@ -27,6 +28,15 @@ const OPTIONS: [&str; 11] = [
     "if_needed",
 ];
 
+/// A restart as it is asked for.
+#[derive(Debug, Deserialize)]
+pub struct NewRestart {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(flatten)]
+    options: Map<String, Value>,
+}
+
 /// `GET /cluster/{name}/restart`
 pub async fn restart_status(
     api: Api,
@@ -42,9 +52,10 @@ pub async fn restart_status(
 pub async fn restart(
     api: Api,
     Params(Name(name)): Params<Name>,
-    Body(options): Body<Map<String, Value>>,
+    Body(new): Body<NewRestart>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    refuse_options(&options)?;
+    same("name", new.name.as_deref(), &name)?;
+    refuse_options(&new.options)?;
     let started = api.request(topology::RESTART, &json!({"cluster_name": name})).await;
     let record = started.map_err(|error| match error.status() {
         StatusCode::GATEWAY_TIMEOUT => error.with_detail(format!(

@@ -206,6 +206,9 @@ pub struct HostState {
     /// The same as a sentence for an operator; for a healthy host what was, or was not, set up.
     #[serde(default)]
     pub detail: String,
+    /// The key that it showed instead of the pinned one, when that is why it failed.
+    #[serde(default)]
+    pub seen_host_key: String,
     /// The status from before it failed.
     #[serde(default)]
     pub previous_status: Status,

@@ -96,6 +96,14 @@ async fn a_changed_host_key_gets_nothing() {
     let (status, _) = server.call(Method::POST, &path, json!({})).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     failed(&server, address, "host-key-changed").await;
+    // The operator does, but only the key that was seen.
+    let (exit, _, error) = server.commctl(&["host", "accept-key", address, &pinned]);
+    assert_eq!(exit, 1, "{error}");
+    let (exit, _, error) = server.commctl(&["host", "accept-key", address, &seen]);
+    assert_eq!(exit, 0, "{error}");
+    assert_eq!(server.settled(address).await["host"]["status"], "disassociated");
+    server.put("/cluster/c1/restart", json!({})).await;
+    assert_eq!(server.restarted().await["status"], "finished");
 }
 
 /// The hosts in the order in which they are worked on: by address.

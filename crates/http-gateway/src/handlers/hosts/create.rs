@@ -17,7 +17,7 @@ use service_core::storage::{Revised, Transaction};
 use super::super::members::cluster_of;
 use super::wake_investigator;
 use crate::error::ApiError;
-use crate::params::{Address, Body, Params, present, same};
+use crate::params::{Address, Body, Params, present, same_address, word};
 use crate::state::Api;
 
 /// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
@@ -34,6 +34,7 @@ pub struct NewHost {
     source: String,
     ssh_port: u16,
     ssh_host_key: String,
+    #[serde(deserialize_with = "word")]
     bootstrap: Bootstrap,
     addresses: Vec<Address>,
 }
@@ -60,10 +61,7 @@ pub async fn create(
     Params(Address(address)): Params<Address>,
     Body(new): Body<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
-    let in_body = new.address.as_deref();
-    let in_body =
-        in_body.map(|text| ident::canonical_address(text).unwrap_or_else(|| text.to_owned()));
-    same("address", in_body.as_deref(), &address)?;
+    same_address("address", new.address.as_deref(), &address)?;
     register(api, address, new).await
 }
 
