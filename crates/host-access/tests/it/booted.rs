@@ -1,10 +1,7 @@
-//! Against booted hosts with a systemd, from `tools/testbed/testbed up 3 --flavours debian,fedora,ostree`.
-//! Run with `cargo nextest run -p host-access --run-ignored only booted`.
+//! Against booted hosts with a systemd: each test has hosts of its own.
 
 #![expect(clippy::print_stdout, reason = "how long each step took is part of what is looked for")]
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use host_access::{
@@ -13,27 +10,19 @@ use host_access::{
     bootstrap_vars, gather,
 };
 use serde_json::{Map, Value, json};
+use testbed::Testbed;
 
 use crate::sshd::{CONNECT, RUN, run_dir};
 
 const DEADLINE: Duration = Duration::from_mins(2);
 
-fn testbed(arguments: &[&str]) -> String {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/testbed/testbed");
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The first host of this flavour, as `user` sees it.
-fn target(flavour: &str, user: &str) -> Target {
-    let hosts = testbed(&["addresses"]);
-    let line = hosts.lines().find(|line| line.ends_with(flavour)).expect("a host of that flavour");
+/// The only host, as `user` sees it.
+fn target(testbed: &Testbed, user: &str) -> Target {
     Target {
-        address: line.split(' ').next().unwrap().to_owned(),
+        address: testbed.address(0).0.to_owned(),
         port: 22,
         user: user.to_owned(),
-        private_key: std::fs::read_to_string(testbed(&["key"]).trim()).unwrap().into(),
+        private_key: std::fs::read_to_string(testbed.key()).unwrap().into(),
         host_keys: Vec::new(),
     }
 }
@@ -89,11 +78,15 @@ async fn bootstrap(run_dir: &RunDir, session: &Session, network: &NetworkSetup) 
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn a_bootstrap_twice_changes_nothing_the_second_time() {
+    let Some(testbed) =
+        Testbed::up_booted("a_bootstrap_twice_changes_nothing_the_second_time", &["fedora"])
+    else {
+        return;
+    };
     for user in ["ops", "root"] {
         let (_base, run_dir) = run_dir();
-        let session = connect(&run_dir, &target("fedora", user)).await;
+        let session = connect(&run_dir, &target(&testbed, user)).await;
         let reset = "dnf remove -y flannel docker python3-libselinux; rm -rf /var/lib/commissaire";
         assert_eq!(session.run_privileged(reset, RUN).await.unwrap().status, 0);
         let (network, _) = flannel_etcd();
@@ -117,10 +110,15 @@ async fn a_bootstrap_twice_changes_nothing_the_second_time() {
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn a_package_that_does_not_exist_fails_the_bootstrap_with_its_message() {
+    let Some(testbed) = Testbed::up_booted(
+        "a_package_that_does_not_exist_fails_the_bootstrap_with_its_message",
+        &["debian"],
+    ) else {
+        return;
+    };
     let (_base, run_dir) = run_dir();
-    let session = connect(&run_dir, &target("debian", "root")).await;
+    let session = connect(&run_dir, &target(&testbed, "root")).await;
     let facts = facts(&session).await;
     assert_eq!(facts.os, Os::Debian);
     let (network, options) = flannel_etcd();
@@ -133,10 +131,14 @@ async fn a_package_that_does_not_exist_fails_the_bootstrap_with_its_message() {
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn a_restart_happens_once_though_asked_for_twice() {
+    let Some(testbed) =
+        Testbed::up_booted("a_restart_happens_once_though_asked_for_twice", &["debian"])
+    else {
+        return;
+    };
     for user in ["root", "ops"] {
-        let target = target("debian", user);
+        let target = target(&testbed, user);
         let (_base, run_dir) = run_dir();
         let session = connect(&run_dir, &target).await;
         let old = boot_id(&session).await.unwrap();
@@ -162,9 +164,12 @@ async fn a_restart_happens_once_though_asked_for_twice() {
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn a_restart_by_hand_waits_for_the_host() {
-    let target = target("debian", "root");
+    let Some(testbed) = Testbed::up_booted("a_restart_by_hand_waits_for_the_host", &["debian"])
+    else {
+        return;
+    };
+    let target = target(&testbed, "root");
     let (_base, run_dir) = run_dir();
     let session = connect(&run_dir, &target).await;
     let old = boot_id(&session).await.unwrap();
@@ -174,20 +179,25 @@ async fn a_restart_by_hand_waits_for_the_host() {
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn a_user_without_sudo_is_told_so() {
+    let Some(testbed) = Testbed::up_booted("a_user_without_sudo_is_told_so", &["debian"]) else {
+        return;
+    };
     let (_base, run_dir) = run_dir();
-    let session = connect(&run_dir, &target("debian", "plain")).await;
+    let session = connect(&run_dir, &target(&testbed, "plain")).await;
     let error = session.run_privileged("id -u", RUN).await.unwrap_err();
     assert_eq!(error.reason(), "no-sudo", "{error}");
-    let session = connect(&run_dir, &target("debian", "ops")).await;
+    let session = connect(&run_dir, &target(&testbed, "ops")).await;
     assert_eq!(session.run_privileged("id -u", RUN).await.unwrap().stdout, "0\n");
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn a_deployed_version_is_what_is_booted() {
-    let target = target("ostree", "root");
+    let Some(testbed) = Testbed::up_booted("a_deployed_version_is_what_is_booted", &["ostree"])
+    else {
+        return;
+    };
+    let target = target(&testbed, "root");
     let (_base, run_dir) = run_dir();
     let session = connect(&run_dir, &target).await;
     assert!(facts(&session).await.ostree);
@@ -207,10 +217,14 @@ async fn a_deployed_version_is_what_is_booted() {
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn an_upgrade_of_packages_says_whether_a_reboot_is_needed() {
+    let Some(testbed) =
+        Testbed::up_booted("an_upgrade_of_packages_says_whether_a_reboot_is_needed", &["fedora"])
+    else {
+        return;
+    };
     let (_base, run_dir) = run_dir();
-    let session = connect(&run_dir, &target("fedora", "ops")).await;
+    let session = connect(&run_dir, &target(&testbed, "ops")).await;
     let upgrade = vars(json!({ "commissaire_upgrade_command": "dnf upgrade -y" }));
     for (prepare, expected) in [("rm -f", false), ("touch", true)] {
         let script = format!("{prepare} /var/lib/stand-in/reboot-required");
@@ -222,8 +236,13 @@ async fn an_upgrade_of_packages_says_whether_a_reboot_is_needed() {
 }
 
 #[tokio::test]
-#[ignore = "needs booted hosts"]
 async fn the_etcd_credentials_are_copied_and_new_ones_restart_flannel() {
+    let Some(testbed) = Testbed::up_booted(
+        "the_etcd_credentials_are_copied_and_new_ones_restart_flannel",
+        &["fedora"],
+    ) else {
+        return;
+    };
     let files = tempfile::TempDir::new().unwrap();
     let file = |name: &str| Some(files.path().join(name).to_str().unwrap().to_owned());
     let write = |text: &str| {
@@ -242,7 +261,7 @@ async fn the_etcd_credentials_are_copied_and_new_ones_restart_flannel() {
     let network = NetworkSetup::FlannelEtcd(FlannelEtcd { tls, ..etcd });
 
     let (_base, run_dir) = run_dir();
-    let session = connect(&run_dir, &target("fedora", "ops")).await;
+    let session = connect(&run_dir, &target(&testbed, "ops")).await;
     bootstrap(&run_dir, &session, &network).await;
     assert_eq!(bootstrap(&run_dir, &session, &network).await.changed, 0);
     let look = "cd /etc/commissaire/etcd && stat -c '%n %a %U' * && cat client-key.pem";
