@@ -17,4 +17,4 @@ pub mod rollout;
 pub mod service;
 
 pub use config::Config;
-pub use service::{Deps, run};
+pub use service::run;

@@ -1,21 +1,20 @@
 //! Accepting operations, and finding those that nobody works on any more.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use host_access::{Ansible, RunDir};
-use secrecy::SecretString;
+use host_access::Deps;
 use serde::Deserialize;
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
+use service_core::claims::{Claim, Claims};
 use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{
     Cluster, ClusterRestart, Host, HostState, Lease, Operation, OperationKind, OperationStatus,
 };
 use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Error, Kind, Lifecycle, Result, StorageClient};
+use service_core::{Error, Kind, Lifecycle, Result, StorageClient};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -39,25 +38,6 @@ const ACCEPT_ATTEMPTS: usize = 32;
 /// What the lease of a cluster's operation is called, before the cluster's name.
 const LOCK: &str = "operation.";
 
-/// What the executor works with.
-#[derive(Debug, Clone)]
-pub struct Deps {
-    /// The other services.
-    pub bus: Bus,
-    /// The time.
-    pub clock: Clock,
-    /// For key files and control sockets.
-    pub run_dir: RunDir,
-    /// The playbook runner.
-    pub ansible: Ansible,
-    /// The server's own SSH key.
-    pub own_key: SecretString,
-    /// How long a lease lasts without a sign of life.
-    pub lease_ttl: Duration,
-    /// The boot id of the machine that this runs on: it is no target.
-    pub own_boot_id: String,
-}
-
 /// What all operations share.
 #[derive(Debug)]
 pub(crate) struct ClusterExec {
@@ -67,7 +47,9 @@ pub(crate) struct ClusterExec {
     pub(crate) lifecycle: Lifecycle,
     leases: Leases,
     /// Clusters whose operation this process carries out.
-    busy: Mutex<HashSet<String>>,
+    busy: Claims,
+    /// The boot id of the machine that this runs on: it is no target.
+    own_boot_id: String,
 }
 
 #[derive(Deserialize)]
@@ -76,16 +58,22 @@ struct Restart {
 }
 
 /// Serves the methods of `jobs.clusterexec`, and carries operations out, until the daemon is told to
-/// stop.
+/// stop. `own_boot_id` is that of the machine that this runs on.
 ///
 /// # Errors
 /// When the bus cannot be reached.
-pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
+pub async fn run(
+    deps: Deps,
+    config: Config,
+    own_boot_id: String,
+    lifecycle: &Lifecycle,
+) -> Result<()> {
     let storage = StorageClient::new(deps.bus.clone(), Context::service("clusterexec"));
     let owner = format!("clusterexec:{}", Uuid::new_v4());
     let service = Arc::new(ClusterExec {
         leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
-        busy: Mutex::default(),
+        busy: Claims::default(),
+        own_boot_id,
         lifecycle: lifecycle.clone(),
         config,
         storage,
@@ -126,7 +114,7 @@ impl ClusterExec {
             let lease = self.leases.fresh(&lock);
             let transaction = transaction.create(&lease)?.create(&operation)?.save(&record)?;
             // From before the write until the executor has begun, so that the scan keeps off.
-            let Some(claim) = Claim::new(self, cluster) else {
+            let Some(claim) = self.busy.claim(cluster) else {
                 return Err(self.already_in_process(cluster).await);
             };
             let since = Instant::now();
@@ -179,7 +167,7 @@ impl ClusterExec {
         for ((address, host), state) in hostset.iter().zip(&hosts).zip(&states) {
             let (host, state) =
                 (host.as_ref().map(|h| &h.record), state.as_ref().map(|s| &s.record));
-            if state.is_some_and(|state| state.boot_id == self.deps.own_boot_id) {
+            if state.is_some_and(|state| state.boot_id == self.own_boot_id) {
                 return Err(Error::conflict(format!(
                     "{address} is the machine that the restart is run from: take it out of the cluster first"
                 )));
@@ -246,7 +234,7 @@ impl ClusterExec {
         let mut none_held = true;
         for lease in self.storage.list::<Lease>().await? {
             let Some(cluster) = lease.record.name.strip_prefix(LOCK) else { continue };
-            let Some(claim) = Claim::new(self, cluster) else { continue };
+            let Some(claim) = self.busy.claim(cluster) else { continue };
             let Some(held) = self.leases.try_acquire(&lease.record.name).await? else {
                 none_held = false;
                 continue;
@@ -268,26 +256,5 @@ impl ClusterExec {
             }
         }
         Ok(none_held)
-    }
-}
-
-/// Marks a cluster's operation as carried out by this process until it is dropped.
-struct Claim {
-    service: Arc<ClusterExec>,
-    cluster: String,
-}
-
-impl Claim {
-    fn new(service: &Arc<ClusterExec>, cluster: &str) -> Option<Self> {
-        let mut busy = service.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert(cluster.to_owned())
-            .then(|| Self { service: Arc::clone(service), cluster: cluster.to_owned() })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut busy = self.service.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.remove(&self.cluster);
     }
 }

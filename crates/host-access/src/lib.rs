@@ -12,6 +12,7 @@
 //!   deadline and a limit on their output
 //! - [`target`]: where and as whom to log in, validated
 //! - [`credentials`]: from stored credentials to a target (pure)
+//! - [`deps`]: what a service that works on hosts is given
 //! - [`keys`]: host keys as text and their fingerprints (pure)
 //! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
 //! - [`facts`]: what kind of host this is, in one round trip
@@ -21,6 +22,7 @@
 
 pub mod bootstrap;
 pub mod credentials;
+pub mod deps;
 pub mod error;
 pub mod facts;
 pub mod keys;
@@ -36,6 +38,7 @@ pub use bootstrap::{
     BootstrapError, BootstrapOptions, FlannelEtcd, FlannelTls, NetworkSetup, RegistryMirror,
     bootstrap_vars,
 };
+pub use deps::Deps;
 pub use error::AccessError;
 pub use facts::{Facts, FactsError, gather};
 pub use keys::{HostKeyError, fingerprint, parse_host_keys};

@@ -1,17 +1,16 @@
 //! Finding hosts to look at, and claiming each by a lease.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use host_access::{Ansible, RunDir};
-use secrecy::SecretString;
+use host_access::Deps;
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
+use service_core::claims::Claims;
 use service_core::error::chain;
 use service_core::lease::Leases;
 use service_core::model::Host;
-use service_core::{Bus, Clock, Lifecycle, Result, StorageClient};
+use service_core::{Lifecycle, Result, StorageClient};
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
@@ -28,23 +27,6 @@ const SCAN_CLAIMED: Duration = Duration::from_secs(1);
 /// Messages taken at a time: each only wakes the scan.
 const PREFETCH: usize = 32;
 
-/// What the investigator works with.
-#[derive(Debug, Clone)]
-pub struct Deps {
-    /// The other services.
-    pub bus: Bus,
-    /// The time.
-    pub clock: Clock,
-    /// For key files and control sockets.
-    pub run_dir: RunDir,
-    /// The playbook runner.
-    pub ansible: Ansible,
-    /// The server's own SSH key.
-    pub own_key: SecretString,
-    /// How long a lease lasts without a sign of life.
-    pub lease_ttl: Duration,
-}
-
 /// What the work on every host shares.
 #[derive(Debug)]
 pub(crate) struct Investigator {
@@ -56,7 +38,7 @@ pub(crate) struct Investigator {
     leases: Leases,
     slots: Arc<Semaphore>,
     /// Hosts that this process works on.
-    busy: Mutex<HashSet<String>>,
+    busy: Claims,
     wake: Notify,
 }
 
@@ -71,7 +53,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
         leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
         slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
         ansible_slots: Semaphore::new(config.ansible_processes.max(1)),
-        busy: Mutex::default(),
+        busy: Claims::default(),
         wake: Notify::new(),
         lifecycle: lifecycle.clone(),
         config,
@@ -117,7 +99,7 @@ impl Investigator {
         let waiting = hosts.into_iter().map(|host| host.record);
         let mut all_claimed = true;
         for host in waiting.filter(|host| host.status.is_under_investigation()) {
-            let Some(claim) = Claim::new(self, &host.address) else { continue };
+            let Some(claim) = self.busy.claim(&host.address) else { continue };
             let lease = format!("investigation.{}", host.address);
             match self.leases.try_acquire(&lease).await? {
                 None => all_claimed = false,
@@ -134,26 +116,5 @@ impl Investigator {
             }
         }
         Ok(all_claimed)
-    }
-}
-
-/// Marks a host as worked on by this process until it is dropped.
-struct Claim {
-    investigator: Arc<Investigator>,
-    address: String,
-}
-
-impl Claim {
-    fn new(investigator: &Arc<Investigator>, address: &str) -> Option<Self> {
-        let mut busy = investigator.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert(address.to_owned())
-            .then(|| Self { investigator: Arc::clone(investigator), address: address.to_owned() })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut busy = self.investigator.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.remove(&self.address);
     }
 }

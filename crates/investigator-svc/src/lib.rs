@@ -13,4 +13,4 @@ pub mod jobs;
 pub mod plan;
 
 pub use config::Config;
-pub use jobs::{Deps, run};
+pub use jobs::run;

@@ -7,6 +7,7 @@
 //! - [`storage`][]: the typed client of the storage service
 //! - [`lease`][]: who may work on a record
 //! - [`lifecycle`][]: signals, tasks, shutdown
+//! - [`claims`][]: what this process works on
 //! - [`config`][]: configuration files
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
@@ -15,6 +16,7 @@
 //! configuration and a [`lifecycle::Lifecycle`]; it knows the other services by their routing keys only.
 
 pub mod bus;
+pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod error;

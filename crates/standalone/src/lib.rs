@@ -14,7 +14,7 @@ pub mod first_start;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use host_access::{Ansible, RunDir};
+use host_access::{Ansible, Deps, RunDir};
 use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
 use service_core::{Bus, Clock, Lifecycle, StorageClient};
@@ -73,27 +73,18 @@ async fn run(args: &Args, mut config: Config) -> anyhow::Result<ExitCode> {
     let ansible = Ansible::new(config.investigator.playbook_path.clone());
     let own_boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .context("cannot read this machine's boot id")?;
-    let investigator = investigator_svc::Deps {
-        bus: bus.clone(),
-        clock: Clock::System,
-        run_dir: run_dir.clone(),
-        ansible: ansible.clone(),
-        own_key: own_key.clone(),
-        lease_ttl: config.lease_ttl(),
-    };
-    let clusterexec = clusterexec_svc::Deps {
+    let deps = Deps {
         bus: bus.clone(),
         clock: Clock::System,
         run_dir,
         ansible,
         own_key,
         lease_ttl: config.lease_ttl(),
-        own_boot_id: own_boot_id.trim().to_owned(),
     };
-    investigator_svc::run(investigator, config.investigator, &life)
+    investigator_svc::run(deps.clone(), config.investigator, &life)
         .await
         .context("cannot start the investigator")?;
-    clusterexec_svc::run(clusterexec, config.clusterexec, &life)
+    clusterexec_svc::run(deps, config.clusterexec, own_boot_id.trim().to_owned(), &life)
         .await
         .context("cannot start the cluster executor")?;
     http_gateway::run(bus, &config.gateway, listener, &life).context("cannot start the gateway")?;

@@ -36,6 +36,13 @@ const NOBODY: &str = "$2b$12$haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63qcxTRw/efz
 #[derive(Debug, Clone, Deserialize)]
 struct User {
     hash: String,
+    #[serde(default = "admin")]
+    role: String,
+}
+
+/// The only role there is so far, and the one of users that name none.
+fn admin() -> String {
+    "admin".to_owned()
 }
 
 /// See the module.
@@ -75,6 +82,13 @@ impl HttpBasic {
 
     fn of(users: HashMap<String, User>) -> Result<Self, String> {
         for (name, user) in &users {
+            // Better no server than one on which a reader may do everything.
+            if user.role != admin() {
+                let role = &user.role;
+                return Err(format!(
+                    "{name:?} has the role {role:?}: this version knows admin only"
+                ));
+            }
             if user.hash.parse::<bcrypt::HashParts>().is_err() {
                 return Err(format!(
                     "the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`"
@@ -200,6 +214,20 @@ mod tests {
             assert!(error.contains("commctl passhash"), "{error}");
         }
         assert!(HttpBasic::new(&Map::new()).is_err());
+    }
+
+    #[test]
+    fn a_role_that_would_be_ignored_is_refused() {
+        let of = |role| json!({"users": {"a": {"hash": NOBODY, "role": role}}});
+        assert!(HttpBasic::new(of("admin").as_object().unwrap()).is_ok());
+        let error = HttpBasic::new(of("reader").as_object().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("knows admin only"), "{error}");
+    }
+
+    #[test]
+    fn the_sample_is_understood() {
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf/users.json");
+        HttpBasic::new(json!({"filepath": sample}).as_object().unwrap()).unwrap();
     }
 
     proptest! {

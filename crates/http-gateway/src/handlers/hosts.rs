@@ -127,12 +127,8 @@ pub async fn investigate(
         if host.record.status.is_under_investigation() {
             return Ok((Transaction::default(), host.record));
         }
-        let mut transaction = Transaction::default();
-        if let Some(cluster) = cluster_of(&api, &address).await? {
-            transaction = not_under_operation(&api, &cluster.record.name).await?;
-        }
-        host.record.status = Status::Investigating;
-        Ok((transaction.update(&host)?, host.record))
+        let transaction = look_again(&api, &mut host).await?;
+        Ok((transaction, host.record))
     };
     let host = api.commit(plan).await?;
     wake_investigator(&api, &address).await;
@@ -166,8 +162,8 @@ pub async fn accept_key(
         }
         let mut creds = api.storage.get::<HostCreds>(&address).await?;
         creds.record.ssh_host_key = seen;
-        host.record.status = Status::Investigating;
-        Ok((Transaction::default().update(&host)?.update(&creds)?, host.record))
+        let transaction = look_again(&api, &mut host).await?.update(&creds)?;
+        Ok((transaction, host.record))
     };
     let host = api.commit(plan).await?;
     tracing::info!(
@@ -186,6 +182,16 @@ pub async fn public_key(State(state): State<AppState>) -> Result<Json<Value>, Ap
         Some(key) => Ok(Json(json!({"public_key": &**key}))),
         None => Err(ApiError::not_found("this server has no SSH key of its own")),
     }
+}
+
+/// A transaction that hands a host to the investigator; not while an operation works on its cluster.
+async fn look_again(api: &Api, host: &mut Revised<Host>) -> Result<Transaction, ApiError> {
+    let mut transaction = Transaction::default();
+    if let Some(cluster) = cluster_of(api, &host.record.address).await? {
+        transaction = not_under_operation(api, &cluster.record.name).await?;
+    }
+    host.record.status = Status::Investigating;
+    Ok(transaction.update(host)?)
 }
 
 async fn found(api: &Api, address: &str) -> Result<Revised<Host>, ApiError> {

@@ -91,9 +91,7 @@ async fn killed_during_an_investigation(moment: impl Fn(&Server) -> bool) {
     let test = "killed_during_an_investigation";
     let Some(testbed) = Testbed::up_booted(test, &["fedora"]) else { return };
     let mut server = Server::start(config()).await;
-    let network = json!({"type": "flannel_server", "options": {"address": "192.168.152.1:8888"}});
-    server.put("/network/fl", network).await;
-    server.put("/cluster/c1", json!({"network": "fl"})).await;
+    server.flannel_cluster().await;
     server.register(&testbed, 0, json!({"cluster": "c1"})).await;
     soon("the moment to kill it", || moment(&server).then_some(())).await;
     let dead = server.pid();
@@ -138,9 +136,7 @@ async fn killed_when_docker_has_been_installed() {
     let test = "killed_when_docker_has_been_installed";
     let Some(testbed) = Testbed::up_booted(test, &["fedora"]) else { return };
     let mut server = Server::start(config()).await;
-    let network = json!({"type": "flannel_server", "options": {"address": "192.168.152.1:8888"}});
-    server.put("/network/fl", network).await;
-    server.put("/cluster/c1", json!({"network": "fl"})).await;
+    server.flannel_cluster().await;
     server.register(&testbed, 0, json!({"cluster": "c1"})).await;
     eventually("docker is installed", || async {
         let log = testbed.exec(0, "cat /var/log/stand-in.log 2>/dev/null || true");

@@ -48,9 +48,7 @@ async fn a_red_hat_host_gets_flannel_and_docker_and_a_second_look_changes_nothin
     let test = "a_red_hat_host_gets_flannel_and_docker";
     let Some(testbed) = Testbed::up_booted(test, &["fedora"]) else { return };
     let server = Server::start(json!({})).await;
-    let network = json!({"type": "flannel_server", "options": {"address": "192.168.152.1:8888"}});
-    server.put("/network/fl", network).await;
-    server.put("/cluster/c1", json!({"network": "fl"})).await;
+    server.flannel_cluster().await;
     let address = testbed.address(0).0;
     server.register(&testbed, 0, json!({"cluster": "c1"})).await;
     let status = server.settled(address).await;

@@ -153,6 +153,13 @@ impl Server {
         }
     }
 
+    /// An empty cluster `c1` whose hosts get flannel.
+    pub(crate) async fn flannel_cluster(&self) {
+        let options = json!({"address": "192.168.152.1:8888"});
+        self.put("/network/fl", json!({"type": "flannel_server", "options": options})).await;
+        self.put("/cluster/c1", json!({"network": "fl"})).await;
+    }
+
     /// Waits for the end of the restart of `c1`.
     pub(crate) async fn restarted(&self) -> Value {
         eventually("the restart ends", || async {

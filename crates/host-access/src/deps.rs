@@ -1,0 +1,26 @@
+//! What a service that works on hosts is given.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use service_core::{Bus, Clock};
+
+use crate::playbook::Ansible;
+use crate::run_dir::RunDir;
+
+/// See the module. Clones are cheap and share everything.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// The other services.
+    pub bus: Bus,
+    /// The time.
+    pub clock: Clock,
+    /// For key files and control sockets.
+    pub run_dir: RunDir,
+    /// The playbook runner.
+    pub ansible: Ansible,
+    /// The server's own SSH key.
+    pub own_key: SecretString,
+    /// How long a lease lasts without a sign of life.
+    pub lease_ttl: Duration,
+}

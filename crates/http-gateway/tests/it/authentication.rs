@@ -1,0 +1,144 @@
+//! Who may ask, and what everybody else is told.
+
+use serde_json::json;
+
+use crate::support::{Gateway, PASSWORD, ROUTES, Setup, USER, basic};
+
+const HOSTS: &str = "/api/v0/hosts";
+
+#[tokio::test]
+async fn authentication_comes_before_everything_else() {
+    let gateway = Gateway::start().await.with_everything().await;
+    let before = gateway.records();
+    for (path, _) in ROUTES.iter().filter(|(path, _)| path.starts_with("/api/")) {
+        for method in ["GET", "PUT", "DELETE"] {
+            gateway.send_as("", method, path).await.refused(403, "user name and password");
+        }
+    }
+    for path in [
+        "/",
+        "//",
+        "/nothing",
+        "/api/v1/hosts",
+        "/api/v0/nothing",
+        "//healthz",
+        "/healthz//",
+        "/Healthz",
+    ] {
+        gateway.raw_as(b"", "GET", path.as_bytes(), b"").await.refused(403, "user name");
+    }
+    let large = vec![b' '; 1024 * 1024 + 1];
+    for (method, path, body) in [
+        ("BREW", "/api/v0/hosts", &b""[..]),
+        ("PUT", "/api/v0/cluster/c9", b"{"),
+        ("PUT", "/api/v0/cluster/a.b", b""),
+        ("PUT", "/api/v0/cluster/c9", &large),
+    ] {
+        gateway.raw_as(b"", method, path.as_bytes(), body).await.refused(403, "user name");
+    }
+    assert_eq!(gateway.records(), before);
+}
+
+#[tokio::test]
+async fn the_password_opens_and_the_scheme_has_no_case() {
+    let gateway = Gateway::start().await;
+    let right = basic(format!("{USER}:{PASSWORD}"));
+    let (_, encoded) = right.split_once(' ').unwrap();
+    for value in [&right, &format!("basic {encoded}"), &format!("BASIC  {encoded}")] {
+        gateway.send_as(value, "GET", HOSTS).await.is(200, &json!([]));
+    }
+}
+
+#[tokio::test]
+async fn malformed_and_wrong_credentials_are_403() {
+    let gateway = Gateway::start().await;
+    let right = basic(format!("{USER}:{PASSWORD}"));
+    let (_, encoded) = right.split_once(' ').unwrap();
+    let no_utf8 = basic(b"admin:\xff");
+    for value in [
+        "Basic",
+        "Basic ",
+        "Basic !!",
+        "Basic YWRtaW4",
+        encoded,
+        &format!("Bearer {encoded}"),
+        &format!("Negotiate {encoded}"),
+        &format!("Basic\t{encoded}"),
+        &format!("{right} x"),
+        &format!("{right}, {right}"),
+        &format!("Basic {}", encoded.trim_end_matches('=')),
+        &no_utf8,
+        &basic(""),
+        &basic("admin"),
+        &basic(":"),
+        &basic(format!(":{PASSWORD}")),
+        &basic("admin:"),
+        &basic("admin:wrong"),
+        &basic(format!("admin:{PASSWORD}\0")),
+        &basic(format!("admin:{}", "x".repeat(73))),
+        &basic(format!("Admin:{PASSWORD}")),
+        &basic(format!(" admin:{PASSWORD}")),
+        &basic(format!("nobody:{PASSWORD}")),
+    ] {
+        let answer = gateway.raw_as(value.as_bytes(), "GET", HOSTS.as_bytes(), b"").await;
+        answer.refused(403, "user name and password");
+    }
+    for value in [&b"Basic \xff\xfe"[..], b"\xc3\xa4"] {
+        gateway.raw_as(value, "GET", HOSTS.as_bytes(), b"").await.refused(403, "user name");
+    }
+}
+
+#[tokio::test]
+async fn more_than_60_failures_are_429_for_that_user_alone() {
+    let gateway = Gateway::start().await;
+    let wrong = basic(format!("{USER}:wrong"));
+    for _ in 0..=60 {
+        gateway.send_as(&wrong, "GET", HOSTS).await.refused(403, "user name and password");
+    }
+    let right = basic(format!("{USER}:{PASSWORD}"));
+    for value in [wrong, right] {
+        let answer = gateway.send_as(&value, "GET", HOSTS).await;
+        answer.refused(429, "too many failed log-ins");
+        assert_eq!(answer.header("retry-after"), "60");
+    }
+    let other = basic(format!("other:{PASSWORD}"));
+    gateway.send_as(&other, "GET", HOSTS).await.is(200, &json!([]));
+    gateway.send_as("", "GET", "/healthz").await.is(200, &json!({"status": "ok"}));
+}
+
+#[tokio::test]
+async fn paths_that_authenticate_by_themselves_are_exact() {
+    let open = "/api/v0/secrets/open".to_owned();
+    let gateway = Setup { self_auths: vec![open], ..Setup::default() }.start().await;
+    for path in ["/api/v0/secrets/open", "/api/v0/secrets/open/", "/api/v0/secrets/open?x=y"] {
+        gateway.send_as("", "GET", path).await.refused(404, "path");
+    }
+    for path in [
+        "/api/v0/secrets/open//",
+        "/api/v0/secrets/open/x",
+        "/api/v0/secrets/Open",
+        "/api/v0/secrets/%6fpen",
+        "/api/v0/secrets",
+        "//api/v0/secrets/open",
+    ] {
+        gateway.raw_as(b"", "GET", path.as_bytes(), b"").await.refused(403, "user name");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_and_the_request_id_travel_with_the_message() {
+    let gateway = Gateway::with_executor(Ok(json!({}))).await;
+    let restart = "/api/v0/cluster/c1/restart";
+    let answer = gateway.send_with(("x-request-id", "abc-1"), "PUT", restart, "").await;
+    assert_eq!(answer.header("x-request-id"), "abc-1");
+    for unfit in ["", "a b", &"x".repeat(65)] {
+        let answer = gateway.send_with(("x-request-id", unfit), "PUT", restart, "").await;
+        assert_eq!(answer.header("x-request-id").len(), 36, "{unfit}");
+    }
+    let contexts: Vec<_> = gateway.restarts().into_iter().map(|call| call.context).collect();
+    assert_eq!(contexts.len(), 4);
+    assert!(contexts.iter().all(|context| context.principal == USER));
+    assert_eq!(contexts[0].request_id, "abc-1");
+    let refused = gateway.send_as("", "GET", HOSTS).await;
+    assert_eq!(refused.header("x-request-id").len(), 36);
+}

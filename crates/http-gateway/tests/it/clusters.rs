@@ -1,0 +1,203 @@
+//! Clusters.
+
+use serde_json::{Value, json};
+use service_core::model::{Cluster, ClusterRestart, Host, Status};
+
+use crate::support::Gateway;
+
+/// A cluster as its creation shows it.
+fn created(name: &str, network: &str) -> Value {
+    json!({"name": name, "status": "", "network": network, "container_manager": ""})
+}
+
+#[tokio::test]
+async fn lists_are_sorted() {
+    let gateway = Gateway::start().await;
+    gateway.get("/clusters").await.is(200, &json!([]));
+    gateway.get("/networks").await.is(200, &json!(["default"]));
+    gateway.get("/hosts").await.is(200, &json!([]));
+    for name in ["web", "db", "B-2", "a_1"] {
+        gateway
+            .put(&format!("/cluster/{name}"), json!({}))
+            .await
+            .is(201, &created(name, "default"));
+        assert_eq!(gateway.put(&format!("/network/{name}"), json!({})).await.status, 201);
+        assert_eq!(gateway.put(&format!("/host/{name}"), json!({})).await.status, 201);
+    }
+    gateway.get("/clusters").await.is(200, &json!(["B-2", "a_1", "db", "web"]));
+    gateway.get("/networks").await.is(200, &json!(["B-2", "a_1", "db", "default", "web"]));
+    let hosts: Vec<Value> = serde_json::from_slice(&gateway.get("/hosts").await.body).unwrap();
+    let addresses: Vec<_> = hosts.iter().map(|host| &host["address"]).collect();
+    assert_eq!(addresses, ["a_1", "b-2", "db", "web"]);
+    for (address, status) in [("web", Status::Disassociated), ("db", Status::Active)] {
+        gateway.host(address, status).await;
+    }
+    let replaced =
+        gateway.put("/cluster/web/hosts", json!({"old": [], "new": ["web", "db"]})).await;
+    assert_eq!(replaced.status, 200);
+    gateway.get("/cluster/web/hosts").await.is(200, &json!(["db", "web"]));
+}
+
+#[tokio::test]
+async fn a_cluster_is_created_and_shown() {
+    let gateway = Gateway::start().await;
+    assert_eq!(gateway.put("/network/n1", json!({})).await.status, 201);
+    gateway.put("/cluster/c1", json!({"network": "n1"})).await.is(201, &created("c1", "n1"));
+    gateway.get("/cluster/c1").await.is(
+        200,
+        &json!({"name": "c1", "status": "ok", "network": "n1", "hostset": [], "container_manager": "",
+                "hosts": {"total": 0, "available": 0, "unavailable": 0}}),
+    );
+}
+
+#[tokio::test]
+async fn status_and_hostset_in_the_body_are_ignored() {
+    let gateway = Gateway::start().await;
+    let body = json!({"status": "failed", "hostset": ["10.0.0.1"], "hosts": {"total": 7}});
+    gateway.put("/cluster/c1", body).await.is(201, &created("c1", "default"));
+    let stored: Cluster = gateway.stored("c1").await.unwrap();
+    assert_eq!((stored.status.as_str(), stored.hostset.len()), ("", 0));
+    gateway
+        .put("/cluster/c1", json!({"status": 7, "hostset": 7}))
+        .await
+        .is(201, &created("c1", "default"));
+}
+
+#[tokio::test]
+async fn an_unknown_network_falls_back_to_the_default_one() {
+    let gateway = Gateway::start().await;
+    for (name, network) in [("c1", "nonsense"), ("c2", ""), ("c3", "no name"), ("c4", "../x")] {
+        let answer = gateway.put(&format!("/cluster/{name}"), json!({"network": network})).await;
+        answer.is(201, &created(name, "default"));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_container_manager_is_refused() {
+    let gateway = Gateway::start().await;
+    for name in ["openshift", "no name", "../x"] {
+        let body = json!({"container_manager": name});
+        gateway.put("/cluster/c1", body).await.refused(409, "container manager");
+    }
+    gateway.get("/clusters").await.is(200, &json!([]));
+    let none = json!({"container_manager": ""});
+    gateway.put("/cluster/c1", none).await.is(201, &created("c1", "default"));
+}
+
+#[tokio::test]
+async fn creating_a_cluster_again_leaves_its_members_alone() {
+    let gateway = Gateway::start().await.with_everything().await;
+    let before = gateway.records();
+    for body in [
+        json!({}),
+        json!({"network": "default"}),
+        json!({"network": "nonsense"}),
+        json!({"network": "", "container_manager": ""}),
+    ] {
+        gateway.put("/cluster/c1", body).await.is(201, &created("c1", "default"));
+    }
+    gateway.put("/cluster/c1", json!({"network": "n1"})).await.refused(409, "another network");
+    let managed = json!({"container_manager": "m"});
+    gateway.put("/cluster/c1", managed).await.refused(409, "container manager");
+    assert_eq!(gateway.records(), before);
+    // What is left out means the default, not "as it is".
+    gateway.put("/cluster/c2", json!({"network": "n1"})).await.is(201, &created("c2", "n1"));
+    gateway.put("/cluster/c2", json!({})).await.refused(409, "another network");
+}
+
+#[tokio::test]
+async fn a_missing_cluster_is_404() {
+    let gateway = Gateway::start().await;
+    gateway.get("/cluster/c1").await.refused(404, "there is no cluster c1");
+    gateway.delete("/cluster/c1").await.refused(404, "there is no cluster c1");
+}
+
+async fn shows(gateway: &Gateway, status: &str, [available, unavailable]: [usize; 2]) {
+    let answer = gateway.get("/cluster/c1").await;
+    let shown: Value = serde_json::from_slice(&answer.body).unwrap();
+    let total = available + unavailable;
+    let hosts = json!({"total": total, "available": available, "unavailable": unavailable});
+    assert_eq!((&shown["status"], &shown["hosts"]), (&json!(status), &hosts));
+}
+
+#[tokio::test]
+async fn a_cluster_without_container_manager_is_as_well_as_its_members() {
+    let gateway = Gateway::start().await;
+    gateway.cluster("c1", &[]).await;
+    shows(&gateway, "ok", [0, 0]).await;
+    gateway.cluster("c1", &["10.0.0.1", "10.0.0.2"]).await;
+    for (first, second, status, counts) in [
+        (Status::Disassociated, Status::Disassociated, "ok", [2, 0]),
+        (Status::Active, Status::Disassociated, "ok", [2, 0]),
+        (Status::Disassociated, Status::Failed, "degraded", [1, 1]),
+        (Status::Investigating, Status::Active, "degraded", [1, 1]),
+        (Status::Bootstrapping, Status::New, "failed", [0, 2]),
+        (Status::Failed, Status::Failed, "failed", [0, 2]),
+    ] {
+        gateway.host("10.0.0.1", first).await;
+        gateway.host("10.0.0.2", second).await;
+        shows(&gateway, status, counts).await;
+    }
+}
+
+#[tokio::test]
+async fn in_a_cluster_with_a_container_manager_disassociated_is_not_available() {
+    let gateway = Gateway::start().await;
+    for (address, status) in [("10.0.0.1", Status::Active), ("10.0.0.2", Status::Disassociated)] {
+        gateway.host(address, status).await;
+    }
+    gateway.cluster("c1", &["10.0.0.1", "10.0.0.2"]).await;
+    let mut managed: Cluster = gateway.stored("c1").await.unwrap();
+    managed.container_manager = "m".to_owned();
+    gateway.storage.save(&managed).await.unwrap();
+    shows(&gateway, "degraded", [1, 1]).await;
+}
+
+#[tokio::test]
+async fn a_member_whose_record_is_gone_counts_as_unavailable() {
+    let gateway = Gateway::start().await;
+    gateway.host("10.0.0.1", Status::Active).await;
+    gateway.cluster("c1", &["10.0.0.1", "10.0.0.2"]).await;
+    shows(&gateway, "degraded", [1, 1]).await;
+    gateway.cluster("c1", &["10.0.0.2"]).await;
+    shows(&gateway, "failed", [0, 1]).await;
+    gateway.delete("/cluster/c1/hosts/10.0.0.2").await.is(200, &json!([]));
+    gateway.cluster("c1", &["10.0.0.2"]).await;
+    gateway.delete("/cluster/c1").await.is(200, &json!([]));
+}
+
+#[tokio::test]
+async fn deleting_a_cluster_frees_its_hosts_and_no_others() {
+    let gateway = Gateway::start().await.with_everything().await;
+    for (address, status) in [("10.0.0.4", Status::Failed), ("10.0.0.5", Status::Active)] {
+        gateway.host(address, status).await;
+    }
+    gateway.cluster("c1", &["10.0.0.1", "10.0.0.4"]).await;
+    gateway.cluster("c2", &["10.0.0.5"]).await;
+    let restart = ClusterRestart { name: "c1".to_owned(), ..ClusterRestart::default() };
+    gateway.storage.save(&restart).await.unwrap();
+    gateway.delete("/cluster/c1").await.is(200, &json!([]));
+    gateway.get("/clusters").await.is(200, &json!(["c2"]));
+    for (address, status) in [
+        ("10.0.0.1", Status::Disassociated),
+        ("10.0.0.2", Status::Disassociated),
+        ("10.0.0.4", Status::Failed),
+        ("10.0.0.5", Status::Active),
+    ] {
+        assert_eq!(gateway.stored::<Host>(address).await.unwrap().status, status, "{address}");
+    }
+    gateway.delete("/cluster/c1").await.refused(404, "c1");
+    // A cluster of the same name begins anew.
+    assert_eq!(gateway.put("/cluster/c1", json!({})).await.status, 201);
+    gateway.get("/cluster/c1/restart").await.refused(404, "never been restarted");
+}
+
+#[tokio::test]
+async fn a_cluster_with_an_operation_in_process_stays() {
+    let gateway = Gateway::start().await.with_everything().await;
+    gateway.operation_on("c1").await;
+    let before = gateway.records();
+    gateway.delete("/cluster/c1").await.refused(409, "operation is in process on the cluster c1");
+    gateway.delete("/host/10.0.0.1").await.refused(409, "operation");
+    assert_eq!(gateway.records(), before);
+}

@@ -1,0 +1,18 @@
+//! The REST contract, case by case: a running gateway and the real storage service on a bus inside the
+//! test; small stand-ins serve the queues of the other daemons.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod authentication;
+mod bodies;
+mod clusters;
+mod failures;
+mod health;
+mod hosts;
+mod members;
+mod methods;
+mod networks;
+mod paths;
+mod properties;
+mod restart;
+mod support;

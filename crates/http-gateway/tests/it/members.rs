@@ -1,0 +1,257 @@
+//! The members of clusters.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use service_core::model::{Cluster, Host, Status};
+
+use crate::support::Gateway;
+
+fn change(old: &[&str], new: &[&str]) -> Value {
+    json!({"old": old, "new": new})
+}
+
+/// A cluster's whole record.
+fn record(members: &[&str]) -> Value {
+    json!({"name": "c1", "status": "", "network": "default", "hostset": members,
+           "container_manager": ""})
+}
+
+impl Gateway {
+    async fn status_of(&self, address: &str) -> Status {
+        self.stored::<Host>(address).await.unwrap().status
+    }
+
+    /// `c1` with `10.0.0.1`, `c2` with `10.0.0.2`, `10.0.0.3` in no cluster, and hosts that are not
+    /// ready.
+    async fn with_clusters() -> Self {
+        let gateway = Self::start().await;
+        for (address, status) in [
+            ("10.0.0.1", Status::Active),
+            ("10.0.0.2", Status::Disassociated),
+            ("10.0.0.3", Status::Active),
+            ("10.0.1.1", Status::New),
+            ("10.0.1.2", Status::Investigating),
+            ("10.0.1.3", Status::Bootstrapping),
+            ("10.0.1.4", Status::Failed),
+        ] {
+            gateway.host(address, status).await;
+        }
+        gateway.cluster("c1", &["10.0.0.1"]).await;
+        gateway.cluster("c2", &["10.0.0.2"]).await;
+        gateway
+    }
+}
+
+#[tokio::test]
+async fn members_are_listed_and_found() {
+    let gateway = Gateway::with_clusters().await;
+    gateway.get("/cluster/c1/hosts").await.is(200, &json!(["10.0.0.1"]));
+    gateway.get("/cluster/c1/hosts/10.0.0.1").await.is(200, &json!(["10.0.0.1"]));
+    gateway.get("/cluster/c1/hosts/10.0.0.2").await.refused(404, "no member of the cluster c1");
+    gateway.get("/cluster/c1/hosts/10.9.9.9").await.refused(404, "no member of the cluster c1");
+    gateway.get("/cluster/c9/hosts").await.refused(404, "there is no cluster c9");
+    gateway.get("/cluster/c9/hosts/10.0.0.1").await.refused(404, "there is no cluster c9");
+}
+
+#[tokio::test]
+async fn joining_and_leaving_can_be_repeated() {
+    let gateway = Gateway::with_clusters().await;
+    let path = "/cluster/c1/hosts/10.0.0.3";
+    for _ in 0..2 {
+        gateway.put(path, json!({})).await.is(200, &json!(["10.0.0.3"]));
+        gateway.get("/cluster/c1/hosts").await.is(200, &json!(["10.0.0.1", "10.0.0.3"]));
+        assert_eq!(gateway.status_of("10.0.0.3").await, Status::Disassociated);
+    }
+    for _ in 0..2 {
+        gateway.delete(path).await.is(200, &json!([]));
+        gateway.get("/cluster/c1/hosts").await.is(200, &json!(["10.0.0.1"]));
+    }
+    gateway.delete("/cluster/c1/hosts/10.9.9.9").await.is(200, &json!([]));
+    gateway.delete("/cluster/c9/hosts/10.0.0.1").await.refused(404, "there is no cluster c9");
+}
+
+#[tokio::test]
+async fn leaving_turns_active_into_disassociated_and_nothing_else() {
+    let gateway = Gateway::with_clusters().await;
+    gateway.cluster("c1", &["10.0.0.1", "10.0.0.3", "10.0.1.2", "10.0.1.4"]).await;
+    gateway.delete("/cluster/c1/hosts/10.0.0.1").await.is(200, &json!([]));
+    gateway.delete("/cluster/c1/hosts/10.0.1.4").await.is(200, &json!([]));
+    let rest = change(&["10.0.0.3", "10.0.1.2"], &[]);
+    gateway.put("/cluster/c1/hosts", rest).await.is(200, &record(&[]));
+    for (address, status) in [
+        ("10.0.0.1", Status::Disassociated),
+        ("10.0.0.3", Status::Disassociated),
+        ("10.0.1.2", Status::Investigating),
+        ("10.0.1.4", Status::Failed),
+    ] {
+        assert_eq!(gateway.status_of(address).await, status, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_cluster_or_host_cannot_be_joined() {
+    let gateway = Gateway::with_clusters().await;
+    let before = gateway.records();
+    gateway.put("/cluster/c9/hosts/10.0.0.3", json!({})).await.refused(404, "no cluster c9");
+    gateway.put("/cluster/c1/hosts/10.9.9.9", json!({})).await.refused(404, "no host 10.9.9.9");
+    gateway.put("/cluster/c9/hosts", change(&[], &[])).await.refused(404, "no cluster c9");
+    assert_eq!(gateway.records(), before);
+}
+
+#[tokio::test]
+async fn a_new_member_that_does_not_exist_is_404() {
+    let gateway = Gateway::with_clusters().await;
+    let before = gateway.records();
+    for missing in ["10.9.9.9", "not an address", "", "../x", "-oProxyCommand=x"] {
+        let body = change(&["10.0.0.1"], &["10.0.0.1", "10.0.0.3", missing]);
+        gateway.put("/cluster/c1/hosts", body).await.refused(404, "there is no host");
+    }
+    assert_eq!(gateway.records(), before);
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_ready_is_405_and_says_what_is_allowed() {
+    let gateway = Gateway::with_clusters().await;
+    let before = gateway.records();
+    for address in ["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4"] {
+        let one = gateway.put(&format!("/cluster/c1/hosts/{address}"), json!({})).await;
+        one.refused(405, "not ready");
+        assert_eq!(one.allowed(), ["DELETE", "GET", "HEAD"]);
+        let body = change(&["10.0.0.1"], &["10.0.0.3", address]);
+        let many = gateway.put("/cluster/c1/hosts", body).await;
+        many.refused(405, "not ready");
+        assert_eq!(many.allowed(), ["GET", "HEAD"]);
+    }
+    assert_eq!(gateway.records(), before);
+}
+
+#[tokio::test]
+async fn a_member_of_another_cluster_is_refused() {
+    let gateway = Gateway::with_clusters().await;
+    let before = gateway.records();
+    let one = gateway.put("/cluster/c1/hosts/10.0.0.2", json!({})).await;
+    one.refused(409, "10.0.0.2 is a member of c2");
+    let body = change(&["10.0.0.1"], &["10.0.0.2", "10.0.0.3"]);
+    gateway.put("/cluster/c1/hosts", body).await.refused(409, "10.0.0.2 is a member of c2");
+    assert_eq!(gateway.records(), before);
+}
+
+#[tokio::test]
+async fn members_are_replaced_as_a_set() {
+    let gateway = Gateway::with_clusters().await;
+    gateway.host("10.0.0.4", Status::Disassociated).await;
+    let path = "/cluster/c1/hosts";
+    for (old, new, members) in [
+        (
+            &["10.0.0.1"][..],
+            &["10.0.0.4", "10.0.0.3", "10.0.0.1"][..],
+            &["10.0.0.1", "10.0.0.3", "10.0.0.4"][..],
+        ),
+        (
+            &["10.0.0.4", "10.0.0.1", "10.0.0.3", "10.0.0.1"],
+            &["10.0.0.3", "10.0.0.3"],
+            &["10.0.0.3"],
+        ),
+        (&["10.0.0.3"], &["::ffff:10.0.0.4", "10.0.0.4"], &["10.0.0.4"]),
+        (&["10.0.0.4"], &["10.0.0.4"], &["10.0.0.4"]),
+        (&["10.0.0.4", "::ffff:10.0.0.4"], &[], &[]),
+        (&[], &[], &[]),
+    ] {
+        gateway.put(path, change(old, new)).await.is(200, &record(members));
+        gateway.get(path).await.is(200, &json!(members));
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_stays_need_not_be_ready() {
+    let gateway = Gateway::with_clusters().await;
+    gateway.cluster("c1", &["10.0.0.1", "10.0.1.4"]).await;
+    gateway.put("/cluster/c1/hosts/10.0.1.4", json!({})).await.is(200, &json!(["10.0.1.4"]));
+    let body = change(&["10.0.0.1", "10.0.1.4"], &["10.0.1.4", "10.0.0.3"]);
+    gateway.put("/cluster/c1/hosts", body).await.is(200, &record(&["10.0.0.3", "10.0.1.4"]));
+    assert_eq!(gateway.status_of("10.0.1.4").await, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_stale_view_of_the_members_is_refused() {
+    let gateway = Gateway::with_clusters().await;
+    let before = gateway.records();
+    for old in [&[][..], &["10.0.0.3"], &["10.0.0.1", "10.0.0.3"], &["nonsense"]] {
+        let body = change(old, &["10.0.0.1"]);
+        gateway.put("/cluster/c1/hosts", body).await.refused(409, "`old` is not what");
+    }
+    assert_eq!(gateway.records(), before);
+}
+
+#[tokio::test]
+async fn lists_that_are_missing_are_400() {
+    let gateway = Gateway::with_clusters().await;
+    let before = gateway.records();
+    for (body, words) in [
+        (json!({}), "missing field `old`"),
+        (json!({"old": []}), "missing field `new`"),
+        (json!({"new": []}), "missing field `old`"),
+        (json!({"hosts": [], "Old": [], "New": []}), "missing field `old`"),
+    ] {
+        gateway.put("/cluster/c1/hosts", body).await.refused(400, words);
+    }
+    assert_eq!(gateway.records(), before);
+}
+
+/// How many clients change one cluster at the same moment.
+const CLIENTS: usize = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_at_once_lose_no_change() {
+    let gateway = Gateway::start().await;
+    let addresses: Vec<_> = (0..CLIENTS).map(|n| format!("10.1.0.{n}")).collect();
+    let (staying, leaving) = addresses.split_at(CLIENTS / 2);
+    for address in &addresses {
+        gateway.host(address, Status::Disassociated).await;
+    }
+    gateway.cluster("c1", &leaving.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let path = |address: &String| format!("/cluster/c1/hosts/{address}");
+    let join = async |address| {
+        gateway.put(&path(address), json!({})).await.is(200, &json!([address]));
+    };
+    let leave = async |address| gateway.delete(&path(address)).await.is(200, &json!([]));
+    futures_util::join!(join_all(staying.iter().map(join)), join_all(leaving.iter().map(leave)));
+    let mut expected = staying.to_vec();
+    expected.sort();
+    assert_eq!(gateway.stored::<Cluster>("c1").await.unwrap().hostset, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clusters_never_get_the_same_host() {
+    let gateway = Gateway::start().await;
+    gateway.host("10.0.0.1", Status::Disassociated).await;
+    let clusters: Vec<_> = (0..8).map(|n| format!("c{n}")).collect();
+    for name in &clusters {
+        gateway.cluster(name, &[]).await;
+    }
+    let join = async |name: &String| {
+        gateway.put(&format!("/cluster/{name}/hosts/10.0.0.1"), json!({})).await.status
+    };
+    let mut statuses = join_all(clusters.iter().map(join)).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409]);
+    let stored = gateway.storage.list::<Cluster>().await.unwrap();
+    assert_eq!(stored.iter().filter(|cluster| cluster.record.has("10.0.0.1")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_replacements_of_one_view_a_single_one_gets_through() {
+    let gateway = Gateway::start().await;
+    gateway.cluster("c1", &[]).await;
+    let addresses: Vec<_> = (0..8).map(|n| format!("10.1.0.{n}")).collect();
+    for address in &addresses {
+        gateway.host(address, Status::Disassociated).await;
+    }
+    let replace = async |address: &String| {
+        gateway.put("/cluster/c1/hosts", change(&[], &[address])).await.status
+    };
+    let mut statuses = join_all(addresses.iter().map(replace)).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409]);
+    assert_eq!(gateway.stored::<Cluster>("c1").await.unwrap().hostset.len(), 1);
+}

@@ -1,0 +1,52 @@
+//! The fixture, and what makes a case one line.
+
+mod answer;
+mod gateway;
+mod raw;
+
+pub(crate) use answer::Answer;
+pub(crate) use gateway::{Executor, Gateway, PASSWORD, Setup, Storage, USER, V0, basic};
+
+/// A host key, as hosts show it; its fingerprint is in [`WITH_BODY`].
+pub(crate) const HOST_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+
+/// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member and a network
+/// `n1`, and the methods it has.
+pub(crate) const ROUTES: [(&str, &[&str]); 17] = [
+    ("/api/v0/clusters", &["GET", "HEAD"]),
+    ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
+    ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
+    ("/api/v0/cluster/c1/hosts/10.0.0.1", &["DELETE", "GET", "HEAD", "PUT"]),
+    ("/api/v0/cluster/c1/restart", &["GET", "HEAD", "PUT"]),
+    ("/api/v0/hosts", &["GET", "HEAD"]),
+    ("/api/v0/host", &["PUT"]),
+    ("/api/v0/host/10.0.0.1", &["DELETE", "GET", "HEAD", "PUT"]),
+    ("/api/v0/host/10.0.0.1/creds", &["GET", "HEAD"]),
+    ("/api/v0/host/10.0.0.1/status", &["GET", "HEAD"]),
+    ("/api/v0/host/10.0.0.1/investigate", &["POST"]),
+    ("/api/v0/host/10.0.0.1/hostkey", &["PUT"]),
+    ("/api/v0/publickey", &["GET", "HEAD"]),
+    ("/api/v0/networks", &["GET", "HEAD"]),
+    ("/api/v0/network/n1", &["DELETE", "GET", "HEAD", "PUT"]),
+    ("/healthz", &["GET", "HEAD"]),
+    ("/readyz", &["GET", "HEAD"]),
+];
+
+/// The routes that read a body: method, path, and what a fitting body has to hold.
+pub(crate) const WITH_BODY: [(&str, &str, &str); 10] = [
+    ("PUT", "/api/v0/cluster/c1", "{}"),
+    ("PUT", "/api/v0/cluster/c2", "{}"),
+    ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
+    ("PUT", "/api/v0/cluster/c1/hosts/10.0.0.2", "{}"),
+    ("PUT", "/api/v0/cluster/c1/restart", "{}"),
+    ("PUT", "/api/v0/host", r#"{"address": "10.0.0.3"}"#),
+    ("PUT", "/api/v0/host/10.0.0.3", "{}"),
+    ("PUT", "/api/v0/network/n2", "{}"),
+    ("POST", "/api/v0/host/10.0.0.1/investigate", "{}"),
+    (
+        "PUT",
+        "/api/v0/host/10.0.0.1/hostkey",
+        r#"{"fingerprint": "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"}"#,
+    ),
+];

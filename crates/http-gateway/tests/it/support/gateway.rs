@@ -1,0 +1,337 @@
+//! A running gateway, with everything behind it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http_gateway::Config;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Map, Value, json};
+use service_core::bus::{Call, Context, topology};
+use service_core::model::{
+    Cluster, Host, HostCreds, HostState, Lease, Model, Network, NetworkType, Status,
+};
+use service_core::{Bus, Error, Lifecycle, StorageClient};
+use tokio::net::TcpListener;
+
+use super::{Answer, HOST_KEY, raw};
+
+/// What every path of the API begins with.
+pub(crate) const V0: &str = "/api/v0";
+
+pub(crate) const USER: &str = "admin";
+pub(crate) const PASSWORD: &str = "se:cret";
+
+/// How the storage service behaves.
+pub(crate) enum Storage {
+    Real,
+    Absent,
+    Silent,
+}
+
+/// How the cluster executor behaves.
+pub(crate) enum Executor {
+    Absent,
+    Silent,
+    Answers(Result<Value, Error>),
+}
+
+/// What a fixture is made of.
+pub(crate) struct Setup {
+    pub(crate) storage: Storage,
+    pub(crate) executor: Executor,
+    pub(crate) public_key: Option<&'static str>,
+    pub(crate) self_auths: Vec<String>,
+    /// How long the gateway waits for an answer on the bus.
+    pub(crate) timeout: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            storage: Storage::Real,
+            executor: Executor::Absent,
+            public_key: None,
+            self_auths: Vec::new(),
+            timeout: service_core::bus::REQUEST_TIMEOUT,
+        }
+    }
+}
+
+/// Messages that a stand-in got.
+type Calls = Arc<Mutex<Vec<Call>>>;
+
+/// See the module.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) bus: Bus,
+    pub(crate) storage: StorageClient,
+    client: Client,
+    folder: tempfile::TempDir,
+    restarts: Calls,
+    investigations: Calls,
+}
+
+impl Setup {
+    pub(crate) async fn start(self) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let (bus, life) = (Bus::memory(), Lifecycle::new());
+        let storage = StorageClient::new(bus.clone(), Context::service("test"));
+        match self.storage {
+            Storage::Absent => {}
+            Storage::Silent => silent(&bus, topology::STORAGE, &life).await,
+            Storage::Real => {
+                let (database, secret_key_file) =
+                    (folder.path().join("store.db"), folder.path().join("secret.key"));
+                let config = storage_svc::Config { database, secret_key_file };
+                storage_svc::run(&bus, &config, &life).await.unwrap();
+                let (name, options) = (Network::DEFAULT.to_owned(), Map::new());
+                let default = Network { name, kind: NetworkType::FlannelEtcd, options };
+                storage.save(&default).await.unwrap();
+            }
+        }
+        let restarts = match self.executor {
+            Executor::Absent => Calls::default(),
+            Executor::Silent => {
+                silent(&bus, topology::CLUSTEREXEC, &life).await;
+                Calls::default()
+            }
+            Executor::Answers(answer) => recorder(&bus, topology::CLUSTEREXEC, &life, answer).await,
+        };
+        let investigations = recorder(&bus, topology::INVESTIGATOR, &life, Ok(Value::Null)).await;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let ssh_public_key_file = self.public_key.map(|key| {
+            let file = folder.path().join("id.pub");
+            std::fs::write(&file, key).unwrap();
+            file
+        });
+        let config = Config {
+            authentication_plugins: serde_json::from_value(plugins()).unwrap(),
+            self_auths: self.self_auths,
+            ssh_public_key_file,
+            ..Config::default()
+        };
+        http_gateway::run(bus.with_timeout(self.timeout), &config, listener, &life).unwrap();
+        let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        Gateway { address, bus, storage, client, folder, restarts, investigations }
+    }
+}
+
+/// The authentication of every fixture: two users, with the cheapest hash there is.
+fn plugins() -> Value {
+    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
+    let users = json!({USER: {"hash": hash}, "other": {"hash": hash}});
+    json!([{"name": "httpbasicauth", "users": users}])
+}
+
+/// An `Authorization` header's value.
+pub(crate) fn basic(user_and_password: impl AsRef<[u8]>) -> String {
+    format!("Basic {}", BASE64.encode(user_and_password))
+}
+
+async fn silent(bus: &Bus, queue: topology::Queue, life: &Lifecycle) {
+    bus.serve(queue, 256, life, |_| std::future::pending()).await.unwrap();
+}
+
+async fn recorder(
+    bus: &Bus,
+    queue: topology::Queue,
+    life: &Lifecycle,
+    answer: Result<Value, Error>,
+) -> Calls {
+    let calls = Calls::default();
+    let record = Arc::clone(&calls);
+    let handler = move |call| {
+        record.lock().unwrap().push(call);
+        std::future::ready(answer.clone())
+    };
+    bus.serve(queue, 1, life, handler).await.unwrap();
+    calls
+}
+
+// Requests
+impl Gateway {
+    /// With the storage service, without an executor.
+    pub(crate) async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// With an executor that answers like this.
+    pub(crate) async fn with_executor(answer: Result<Value, Error>) -> Self {
+        Setup { executor: Executor::Answers(answer), ..Setup::default() }.start().await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", &format!("{V0}{path}"), "").await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send("PUT", &format!("{V0}{path}"), body.to_string()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", &format!("{V0}{path}"), "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str) -> Answer {
+        self.send("POST", &format!("{V0}{path}"), "").await
+    }
+
+    /// A request of the user, with any method, path and body.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let request = self.request(method, target).basic_auth(USER, Some(PASSWORD));
+        answer(request.body(body)).await
+    }
+
+    /// A request without credentials but for this `Authorization` header.
+    pub(crate) async fn send_as(&self, authorization: &str, method: &str, target: &str) -> Answer {
+        let request = self.request(method, target);
+        answer(match authorization {
+            "" => request,
+            value => request.header("authorization", value),
+        })
+        .await
+    }
+
+    /// A request of the user with one more header.
+    pub(crate) async fn send_with(
+        &self,
+        (name, value): (&str, &str),
+        method: &str,
+        target: &str,
+        body: &str,
+    ) -> Answer {
+        let request = self.request(method, target).basic_auth(USER, Some(PASSWORD));
+        answer(request.header(name, value).body(body.to_owned())).await
+    }
+
+    fn request(&self, method: &str, target: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        self.client.request(method, format!("http://{}{target}", self.address))
+    }
+
+    /// A request of the user whose target, method and body nobody has touched.
+    pub(crate) async fn raw(&self, method: &str, target: &[u8], body: &[u8]) -> Answer {
+        self.raw_as(basic(format!("{USER}:{PASSWORD}")).as_bytes(), method, target, body).await
+    }
+
+    /// The same with any `Authorization` header.
+    pub(crate) async fn raw_as(
+        &self,
+        authorization: &[u8],
+        method: &str,
+        target: &[u8],
+        body: &[u8],
+    ) -> Answer {
+        let length = body.len();
+        let rest = format!(
+            "\r\nHost: test\r\nContent-Length: {length}\r\nConnection: close\r\nAuthorization: "
+        );
+        let line = [method.as_bytes(), b" ", target, b" HTTP/1.1"].concat();
+        let request = [&line, rest.as_bytes(), authorization, b"\r\n\r\n", body].concat();
+        raw::exchange(self.address, &request).await
+    }
+
+    /// Bytes, whatever they are.
+    pub(crate) async fn bytes(&self, request: &[u8]) -> Answer {
+        raw::exchange(self.address, request).await
+    }
+}
+
+async fn answer(request: RequestBuilder) -> Answer {
+    let what = format!("{request:?}");
+    let response = request.send().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { what, status, headers, body: response.bytes().await.unwrap().to_vec() }
+}
+
+// What is behind it
+impl Gateway {
+    /// A host that is in this state, with the credentials it was registered with.
+    pub(crate) async fn host(&self, address: &str, status: Status) {
+        let host = Host { address: address.to_owned(), status, ..Host::default() };
+        self.storage.save(&host).await.unwrap();
+        self.storage.save(&HostCreds::new(address)).await.unwrap();
+    }
+
+    /// A cluster in the default network with these members.
+    pub(crate) async fn cluster(&self, name: &str, members: &[&str]) {
+        let (name, network) = (name.to_owned(), Network::DEFAULT.to_owned());
+        let hostset = members.iter().map(ToString::to_string).collect();
+        let cluster = Cluster { name, network, hostset, ..Cluster::default() };
+        self.storage.save(&cluster).await.unwrap();
+    }
+
+    /// An operation in process on this cluster.
+    pub(crate) async fn operation_on(&self, cluster: &str) {
+        let (name, owner) = (format!("operation.{cluster}"), "executor".to_owned());
+        let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000 };
+        self.storage.save(&lease).await.unwrap();
+    }
+
+    /// What is known about a host beyond its record.
+    pub(crate) async fn host_state(&self, state: Value) {
+        let state: HostState = serde_json::from_value(state).unwrap();
+        self.storage.save(&state).await.unwrap();
+    }
+
+    /// What [`super::ROUTES`] and [`super::WITH_BODY`] speak of; `10.0.0.2` is a host in no cluster.
+    pub(crate) async fn with_everything(self) -> Self {
+        self.host("10.0.0.1", Status::Active).await;
+        self.host_state(json!({"address": "10.0.0.1", "seen_host_key": HOST_KEY})).await;
+        self.host("10.0.0.2", Status::Disassociated).await;
+        self.cluster("c1", &["10.0.0.1"]).await;
+        self.put("/network/n1", json!({}))
+            .await
+            .is(201, &json!({"name": "n1", "type": "flannel_etcd", "options": {}}));
+        self
+    }
+
+    /// A record as it is stored.
+    pub(crate) async fn stored<T: Model>(&self, id: &str) -> Option<T> {
+        self.storage.find::<T>(id).await.unwrap().map(|found| found.record)
+    }
+
+    /// Everything that is stored, with revisions.
+    pub(crate) fn records(&self) -> Vec<(String, String, u64)> {
+        let database = self.database();
+        let mut query =
+            database.prepare("SELECT key, value, revision FROM records ORDER BY key").unwrap();
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    /// Writes over a record, past the storage service.
+    pub(crate) fn damage<T: Model>(&self, id: &str, value: &str) {
+        let update = "UPDATE records SET value = ? WHERE key = ?";
+        assert_eq!(self.database().execute(update, [value, &T::key(id)]).unwrap(), 1);
+    }
+
+    fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("store.db")).unwrap()
+    }
+
+    /// What the executor was asked so far.
+    pub(crate) fn restarts(&self) -> Vec<Call> {
+        self.restarts.lock().unwrap().clone()
+    }
+
+    /// The hosts that the investigator was sent to since this was last asked.
+    pub(crate) async fn investigations(&self) -> Vec<String> {
+        // Messages are taken in turn: when this one is answered, those before it have arrived.
+        let last = json!({"address": "last"});
+        self.bus.request(topology::INVESTIGATE, &last, &Context::default()).await.unwrap();
+        let calls = std::mem::take(&mut *self.investigations.lock().unwrap());
+        let address = |call: &Call| call.params.0["address"].as_str().unwrap().to_owned();
+        calls.iter().map(address).filter(|address| address != "last").collect()
+    }
+}
