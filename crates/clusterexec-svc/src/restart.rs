@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use host_access::backoff::Backoff;
 use host_access::credentials::target;
 use host_access::{AccessError, Playbook, PlaybookError, Session, Target, boot_id};
 use serde_json::{Map, json};
@@ -207,18 +208,28 @@ async fn verify(
     saved.await.map_err(Trouble::Ours)
 }
 
-/// Logs in to a host that should be there.
+/// Logs in to a host that should be there. One that only turns connections away for the moment gets as
+/// long as one that reboots.
 async fn reach(execution: &Execution<'_>, target: &Target) -> Result<Session, AccessError> {
     let service = execution.service;
-    let mut pauses = RETRIES.iter();
+    let deadline = Instant::now() + service.config.verify_timeout();
+    let mut pauses = RETRIES.into_iter();
+    let mut throttled = Backoff::default();
     loop {
         let timeout = service.config.connect_timeout();
-        match Session::connect(&service.deps.run_dir, target, timeout).await {
-            Err(error) if error.heals() => match pauses.next() {
-                Some(pause) => tokio::time::sleep(*pause).await,
-                None => return Err(error),
-            },
-            result => return result,
+        let error = match Session::connect(&service.deps.run_dir, target, timeout).await {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
+        };
+        let pause = match &error {
+            AccessError::Throttled { .. } => {
+                Some(throttled.next_pause()).filter(|_| Instant::now() < deadline)
+            }
+            error => pauses.next().filter(|_| error.heals()),
+        };
+        match pause {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return Err(error),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use host_access::backoff::Backoff;
 use host_access::credentials::target;
 use host_access::{
     AccessError, BootstrapError, BootstrapOptions, Facts, FactsError, NetworkSetup, Playbook,
@@ -114,20 +115,25 @@ pub(crate) async fn run(investigator: &Investigator, address: &str, held: &Held)
 }
 
 async fn attempts(investigator: &Investigator, address: &str, held: &Held) -> Result<(), Error> {
-    let mut pauses = RETRIES.iter();
+    let mut pauses = RETRIES.into_iter();
+    let mut throttled = Backoff::default();
     loop {
         let obstacle = match attempt(investigator, address, held).await {
             Ok(detail) => return conclude(investigator, address, held, Ok(detail)).await,
             Err(Obstacle::Internal(error)) => return Err(error),
             Err(obstacle) => obstacle,
         };
-        match pauses.next().filter(|_| obstacle.heals()) {
-            Some(pause) => {
-                tracing::info!(host.address = address, error = chain(&obstacle), "trying again");
-                tokio::time::sleep(*pause).await;
-            }
-            None => return conclude(investigator, address, held, Err(obstacle)).await,
-        }
+        let pause = match &obstacle {
+            // Not a failure of the host: it only wants to be asked less often.
+            Obstacle::Access(AccessError::Throttled { .. }) => Some(throttled.next_pause()),
+            obstacle => pauses.next().filter(|_| obstacle.heals()),
+        };
+        let Some(pause) = pause else {
+            return conclude(investigator, address, held, Err(obstacle)).await;
+        };
+        let error = chain(&obstacle);
+        tracing::info!(host.address = address, error, ?pause, "trying again");
+        tokio::time::sleep(pause).await;
     }
 }
 

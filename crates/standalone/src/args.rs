@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use service_core::telemetry::LogFormat;
 
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
@@ -57,6 +57,17 @@ pub struct Args {
     /// How a log line looks
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done while it does not run.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Change the key that credentials are encrypted with, and encrypt them anew
+    Rekey,
 }
 
 impl Args {

@@ -46,9 +46,11 @@ impl DataDir {
         self.path.join("commissaire.db")
     }
 
-    /// The key that credentials are sealed with.
+    /// The key that credentials are sealed with; systemd's `LoadCredential=secret.key` comes first.
     pub fn secret_key(&self) -> PathBuf {
-        self.path.join("secret.key")
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let loaded = credentials.map(|folder| folder.join("secret.key"));
+        loaded.filter(|file| file.exists()).unwrap_or_else(|| self.path.join("secret.key"))
     }
 
     /// The server's own SSH key.

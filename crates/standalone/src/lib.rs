@@ -21,6 +21,7 @@ use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 pub use args::Args;
+use args::Command;
 use config::Config;
 use data_dir::DataDir;
 
@@ -40,7 +41,24 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(run(args, config))
+    runtime.block_on(async {
+        match args.command {
+            None => run(args, config).await,
+            Some(Command::Rekey) => rekey(args).await,
+        }
+    })
+}
+
+fn storage_config(data: &DataDir) -> storage_svc::Config {
+    storage_svc::Config { database: data.database(), secret_key_file: data.secret_key() }
+}
+
+async fn rekey(args: &Args) -> anyhow::Result<ExitCode> {
+    let data = DataDir::open(&args.data_dir())?;
+    let count =
+        storage_svc::rekey::run(&storage_config(&data)).await.context("the key is not changed")?;
+    tracing::info!(count, "credentials are encrypted with a new key");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(args: &Args, mut config: Config) -> anyhow::Result<ExitCode> {
@@ -60,9 +78,7 @@ async fn run(args: &Args, mut config: Config) -> anyhow::Result<ExitCode> {
     // The storage service ends last: what the others finish must still be saved.
     let (life, storage_life) = (Lifecycle::new(), Lifecycle::new());
     let bus = Bus::memory();
-    let storage =
-        storage_svc::Config { database: data.database(), secret_key_file: data.secret_key() };
-    storage_svc::run(&bus, &storage, &storage_life)
+    storage_svc::run(&bus, &storage_config(&data), &storage_life)
         .await
         .context("cannot start the storage service")?;
     let client = StorageClient::new(bus.clone(), Context::service("commissaire"));

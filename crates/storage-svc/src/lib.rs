@@ -2,10 +2,12 @@
 //!
 //! - [`service`][]: the methods on the bus
 //! - [`kinds`][]: the record types it knows
+//! - [`rekey`][]: changing the sealing key
 //! - [`store`][]: where records are kept, and the interface every store fulfils
 //! - [`secrets`][]: sealing of credentials before they reach a store
 
 pub mod kinds;
+pub mod rekey;
 pub mod secrets;
 pub mod service;
 pub mod store;

@@ -6,7 +6,7 @@
 //! what rotation needs.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -103,30 +103,46 @@ impl Sealer {
     /// # Errors
     /// [`KeyError`].
     pub fn open(path: &Path, store_has_sealed: bool) -> Result<Self, KeyError> {
-        let failed = |doing, source| KeyError::File { doing, path: path.to_owned(), source };
-        let mut file = match std::fs::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && store_has_sealed => {
+        if !path.exists() {
+            if store_has_sealed {
                 return Err(KeyError::Lost { path: path.to_owned() });
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                make(path).map_err(|e| failed("make", e))?;
-                std::fs::File::open(path).map_err(|e| failed("read", e))?
-            }
-            Err(error) => return Err(failed("read", error)),
-        };
-        let mode = file.metadata().map_err(|e| failed("read", e))?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_owned(), mode });
+            replace(path, &new_line())?;
         }
-        let mut text = Zeroizing::new(String::new());
-        std::io::Read::read_to_string(&mut file, &mut text).map_err(|e| failed("read", e))?;
+        let text = read(path)?;
         let malformed = |line| KeyError::Malformed { path: path.to_owned(), line };
         let keys = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let keys = keys
             .map(|(index, line)| parse_key(line).ok_or_else(|| malformed(index + 1)))
             .collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() { Err(malformed(1)) } else { Ok(Self { keys }) }
+    }
+
+    /// Puts a new key before the ones in the file: from now on it seals, and all of them open.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn rotate(path: &Path) -> Result<Self, KeyError> {
+        let old = read(path)?;
+        replace(path, &format!("{}{}", *new_line(), *old))?;
+        Self::open(path, true)
+    }
+
+    /// Drops all keys but the one that seals: nothing may be left that was sealed with another.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn drop_old_keys(path: &Path) -> Result<(), KeyError> {
+        let keys = read(path)?;
+        let first = keys.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        replace(path, &format!("{first}\n"))
+    }
+
+    /// Whether an envelope was sealed with the key that seals now.
+    pub fn is_current(&self, envelope: &str) -> bool {
+        let envelope = serde_json::from_str::<Envelope>(envelope);
+        envelope
+            .is_ok_and(|envelope| self.keys.first().is_some_and(|(id, _)| *id == envelope.key_id))
     }
 
     /// Seals `plain` for the place `key` in the store; returns the envelope's text.
@@ -169,15 +185,38 @@ impl Sealer {
     }
 }
 
-fn make(path: &Path) -> std::io::Result<()> {
+/// A line with a new key.
+fn new_line() -> Zeroizing<String> {
     let key = Zeroizing::new(rand::random::<[u8; KEY_LENGTH]>());
-    let line = Zeroizing::new(format!("{} {}\n", key_id(&*key), BASE64.encode(*key)));
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(line.as_bytes())?;
-    file.sync_all()?;
-    // The name must be on disk, too, before anything is sealed with the key.
-    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    Zeroizing::new(format!("{} {}\n", key_id(&*key), BASE64.encode(*key)))
+}
+
+/// The content of a key file that nobody else can read.
+fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let failed = |source| KeyError::File { doing: "read", path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+/// Writes a key file whole, or not at all, and on disk before anything is sealed with it.
+fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
+    let temporary = path.with_extension("new");
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|source| KeyError::File { doing: "write", path: path.to_owned(), source })
 }
 
 fn parse_key(line: &str) -> Option<(String, XChaCha20Poly1305)> {

@@ -1,5 +1,8 @@
 //! The methods of the storage service, over the bus.
 
+use std::path::Path;
+
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use service_core::bus::Context;
 use service_core::model::{Cluster, Host, HostCreds, Model as _};
@@ -14,13 +17,19 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) async fn start() -> Fixture {
-    let folder = tempfile::tempdir().unwrap();
+    start_in(tempfile::tempdir().unwrap()).await
+}
+
+fn config(folder: &Path) -> storage_svc::Config {
+    storage_svc::Config {
+        database: folder.join("store.db"),
+        secret_key_file: folder.join("secret.key"),
+    }
+}
+
+async fn start_in(folder: tempfile::TempDir) -> Fixture {
     let (bus, life) = (Bus::memory(), Lifecycle::new());
-    let config = storage_svc::Config {
-        database: folder.path().join("store.db"),
-        secret_key_file: folder.path().join("secret.key"),
-    };
-    storage_svc::run(&bus, &config, &life).await.unwrap();
+    storage_svc::run(&bus, &config(folder.path()), &life).await.unwrap();
     let storage = StorageClient::new(bus.clone(), Context::service("test"));
     Fixture { bus, storage, folder, life }
 }
@@ -187,7 +196,7 @@ async fn credentials_are_sealed_in_the_store() {
     creds.ssh_priv_key = "Y2FuYXJ5LWtleQ==".into();
     fixture.storage.save(&creds).await.unwrap();
     let back = fixture.storage.get::<HostCreds>("10.0.0.1").await.unwrap().record;
-    assert_eq!(secrecy::ExposeSecret::expose_secret(&back.ssh_priv_key), "Y2FuYXJ5LWtleQ==");
+    assert_eq!(back.ssh_priv_key.expose_secret(), "Y2FuYXJ5LWtleQ==");
     for file in std::fs::read_dir(fixture.folder.path()).unwrap() {
         let content = std::fs::read(file.unwrap().path()).unwrap();
         for canary in ["Y2FuYXJ5LWtleQ", "canary-key"] {
@@ -261,4 +270,35 @@ async fn the_store_handlers_are_listed() {
     let handlers = fixture.ask("list_store_handlers", json!([])).await.unwrap();
     assert_eq!(handlers[0]["handler_type"], "sqlite");
     assert!(handlers[0]["model_types"].as_array().unwrap().contains(&json!("Host")));
+}
+
+#[tokio::test]
+async fn after_a_rekey_everything_opens_with_the_new_key_and_nothing_with_the_old() {
+    let fixture = start().await;
+    for n in 1..=3 {
+        let mut creds = HostCreds::new(&format!("10.0.0.{n}"));
+        creds.ssh_priv_key = format!("key {n}").into();
+        fixture.storage.save(&creds).await.unwrap();
+    }
+    let Fixture { folder, life, .. } = fixture;
+    life.shutdown(std::time::Duration::from_secs(5)).await;
+    let key_file = folder.path().join("secret.key");
+    let old = std::fs::read_to_string(&key_file).unwrap();
+    assert_eq!(storage_svc::rekey::run(&config(folder.path())).await.unwrap(), 3);
+    let new = std::fs::read_to_string(&key_file).unwrap();
+    assert_eq!(new.lines().count(), 1);
+    assert_ne!(old, new);
+
+    let fixture = start_in(folder).await;
+    let creds = fixture.storage.list::<HostCreds>().await.unwrap();
+    let keys: Vec<_> = creds.iter().map(|c| c.record.ssh_priv_key.expose_secret()).collect();
+    assert_eq!(keys, ["key 1", "key 2", "key 3"]);
+    std::fs::write(&key_file, old).unwrap();
+    let Fixture { folder, life, .. } = fixture;
+    life.shutdown(std::time::Duration::from_secs(5)).await;
+    let fixture = start_in(folder).await;
+    assert_eq!(
+        fixture.storage.get::<HostCreds>("10.0.0.1").await.unwrap_err().kind(),
+        Kind::Internal
+    );
 }
