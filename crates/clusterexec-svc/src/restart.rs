@@ -21,6 +21,9 @@ use crate::executor::{Execution, GiveUp};
 /// The pauses before another try at reaching a host that should be there.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
+/// How often a host is asked to reboot when the connection is lost over it.
+const ASKS: usize = 3;
+
 /// How long the reboot playbook may take: it does not wait for the reboot.
 const REBOOT_DEADLINE: Duration = Duration::from_mins(2);
 
@@ -107,51 +110,65 @@ async fn target_of(execution: &mut Execution<'_>, index: usize) -> Result<Target
     Ok(target(&creds, &execution.service.deps.own_key)?)
 }
 
-/// Reads the boot id, writes it down together with the intent, and asks for the reboot.
+/// Reads the boot id, writes it down together with the intent, and asks for the reboot. When it is not
+/// certain whether the host was asked, by another executor or over a connection that was lost, the host
+/// itself is looked at: it has had another boot since, or it is asked again.
 async fn probe_and_reboot(
     execution: &mut Execution<'_>,
     index: usize,
     target: &Target,
 ) -> Result<(), Trouble> {
-    // Cut off at this step, the host may be away: it gets the same time to come back.
-    if execution.host(index).step == Step::Reboot {
-        return ask_again(execution, index, target).await;
+    let mut fresh = None;
+    if execution.host(index).step != Step::Reboot {
+        fresh = Some(probe(execution, index, target).await?);
     }
+    let before = execution.host(index).boot_id_before.clone().unwrap_or_default();
+    for _ in 0..ASKS {
+        let session = if let Some(session) = fresh.take() {
+            session
+        } else {
+            let (session, now) = wait_until_up(execution, index, target, |_| true).await?;
+            if now != before {
+                execution.log(index, Step::Reboot, Outcome::Ok, "it has been restarted already");
+                return Ok(());
+            }
+            session
+        };
+        if ask(execution, index, session, &before).await? {
+            return Ok(());
+        }
+    }
+    let address = &target.address;
+    let reason = format!("{address} was lost {ASKS} times while it was asked to reboot");
+    Err(GiveUp::new("disconnected", reason).into())
+}
+
+async fn probe(
+    execution: &mut Execution<'_>,
+    index: usize,
+    target: &Target,
+) -> Result<Session, Trouble> {
     let session = reach(execution, target).await?;
     let before = boot_id(&session).await?;
     execution.log(index, Step::Probe, Outcome::Ok, &format!("boot id {before}"));
     let now = execution.service.deps.clock.stamp();
     let host = execution.host(index);
     host.step = Step::Reboot;
-    host.boot_id_before = Some(before.clone());
+    host.boot_id_before = Some(before);
     host.rebooted_at = Some(now);
     execution.log(index, Step::Reboot, Outcome::Started, "");
     execution.save().await.map_err(Trouble::Ours)?;
-    reboot(execution, index, session, &before).await
+    Ok(session)
 }
 
-/// Another executor wrote down that it would ask for the reboot: perhaps it did.
-async fn ask_again(
-    execution: &mut Execution<'_>,
-    index: usize,
-    target: &Target,
-) -> Result<(), Trouble> {
-    let before = execution.host(index).boot_id_before.clone().unwrap_or_default();
-    let (session, now) = wait_until_up(execution, index, target, |_| true).await?;
-    if now == before {
-        return reboot(execution, index, session, &before).await;
-    }
-    execution.log(index, Step::Reboot, Outcome::Ok, "it has been restarted already");
-    Ok(())
-}
-
-/// Asks for the reboot, which happens only while the boot id is still the one from before.
-async fn reboot(
+/// Asks for the reboot, which happens only while the boot id is still the one from before; false when
+/// the connection was lost over it.
+async fn ask(
     execution: &mut Execution<'_>,
     index: usize,
     session: Session,
     before: &str,
-) -> Result<(), Trouble> {
+) -> Result<bool, Trouble> {
     let service = execution.service;
     let command = restart_command(execution, index).await?;
     let vars = Map::from_iter([
@@ -167,13 +184,20 @@ async fn reboot(
         REBOOT_DEADLINE,
         |_| {},
     );
-    run.await?;
+    match run.await {
+        Err(lost @ PlaybookError::Unreachable { .. }) => {
+            let detail = format!("{}; looking whether it got through", chain(&lost));
+            execution.log(index, Step::Reboot, Outcome::Failed, &detail);
+            return Ok(false);
+        }
+        result => result?,
+    };
     execution.host(index).step = Step::Verify;
     execution.log(index, Step::Reboot, Outcome::Ok, "");
     execution.log(index, Step::Verify, Outcome::Started, "");
     execution.save().await.map_err(Trouble::Ours)?;
     goes_down(&session).await;
-    Ok(())
+    Ok(true)
 }
 
 async fn restart_command(
@@ -268,7 +292,7 @@ async fn wait_until_up(
             let word = if answered { "not-restarted" } else { "not-back" };
             let reason = format!(
                 "{address} was not back {} s after its reboot: {last}; look at its console, then \
-                 have it looked at again with POST /api/v0/host/{address}/investigate",
+                 have it looked at again with `commctl host investigate {address}`",
                 allowed.as_secs()
             );
             return Err(GiveUp::new(word, reason).into());

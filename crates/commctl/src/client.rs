@@ -76,6 +76,10 @@ impl Client {
         self.send(Method::PUT, path, Some(body), Notes::Print).await
     }
 
+    pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Error> {
+        self.send(Method::POST, path, Some(body), Notes::Print).await
+    }
+
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, Error> {
         self.send(Method::DELETE, path, None, Notes::Print).await
     }

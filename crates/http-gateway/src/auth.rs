@@ -6,7 +6,7 @@
 mod http_basic;
 mod throttle;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -99,16 +99,42 @@ impl Chain {
         Ok(Self { plugins, throttle: Throttle::default() })
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
-        for plugin in &self.plugins {
-            let accepted = match plugin {
-                Plugin::HttpBasic(basic) => basic.authenticate(headers).await,
-            };
+    /// Whoever was accepted a moment ago with the same credentials.
+    async fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
+        for Plugin::HttpBasic(basic) in &self.plugins {
+            let accepted = basic.remembered(headers).await;
             if accepted.is_some() {
                 return accepted;
             }
         }
         None
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
+        for Plugin::HttpBasic(basic) in &self.plugins {
+            let accepted = basic.authenticate(headers).await;
+            if accepted.is_some() {
+                return accepted;
+            }
+        }
+        None
+    }
+
+    /// Who asks; else the answer to them. Guessing is slowed down: what was accepted before is not.
+    async fn admit(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Principal, ApiError> {
+        if let Some(principal) = self.remembered(headers).await {
+            return Ok(principal);
+        }
+        let claimed = http_basic::claimed_user(headers);
+        if let Some(seconds) = self.throttle.refused_for(peer, &claimed) {
+            let detail = "too many failed log-ins from this address: wait";
+            return Err(ApiError::too_many(detail, seconds));
+        }
+        self.authenticate(headers).await.ok_or_else(|| {
+            self.throttle.failed(peer, &claimed);
+            tracing::info!(peer.ip = %peer, user = claimed, "refused: not authenticated");
+            ApiError::forbidden("give a user name and password that this server knows")
+        })
     }
 }
 
@@ -123,16 +149,9 @@ pub async fn require(
     if OPEN.contains(&path) || state.self_auths.iter().any(|open| open == path) {
         return next.run(request).await;
     }
-    let claimed = http_basic::claimed_user(request.headers());
-    if let Some(seconds) = state.auth.throttle.refused_for(peer.ip(), &claimed) {
-        let detail = "too many failed log-ins from this address: wait";
-        return ApiError::too_many(detail, seconds).into_response();
-    }
-    let Some(Principal(name)) = state.auth.authenticate(request.headers()).await else {
-        state.auth.throttle.failed(peer.ip(), &claimed);
-        tracing::info!(peer.ip = %peer.ip(), user = claimed, "refused: not authenticated");
-        return ApiError::forbidden("give a user name and password that this server knows")
-            .into_response();
+    let Principal(name) = match state.auth.admit(peer.ip(), request.headers()).await {
+        Ok(principal) => principal,
+        Err(refusal) => return refusal.into_response(),
     };
     if let Some(context) = request.extensions_mut().get_mut::<Context>() {
         context.principal = name;

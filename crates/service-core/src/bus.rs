@@ -202,19 +202,15 @@ fn call(key: &str, params: &impl Serialize, context: &Context) -> Result<Call> {
     Ok(Call { key: key.to_owned(), method, params, context: context.clone() })
 }
 
-/// Runs a handler in a span of its own; a panic becomes an answer, a defect is logged here, once.
+/// Runs a handler in a span of its own (for debugging only: it costs as much as a small answer); a panic
+/// becomes an answer, a defect is logged here, once.
 fn guarded<F, Fut>(call: Call, handler: &F) -> BoxFuture<'static, Result<Value>>
 where
     F: Fn(Call) -> Fut,
     Fut: Future<Output = Result<Value>> + Send + 'static,
 {
-    let key = call.key.clone();
-    let span = tracing::info_span!(
-        "rpc",
-        rpc.key = key,
-        request.id = call.context.request_id,
-        principal = call.context.principal
-    );
+    let (key, context) = (call.key.clone(), call.context.clone());
+    let span = tracing::debug_span!("rpc", rpc.key = key);
     let work = AssertUnwindSafe(handler(call)).catch_unwind();
     async move {
         let result = work.await.unwrap_or_else(|_| {
@@ -223,7 +219,13 @@ where
         if let Err(error) = &result {
             match error.kind() {
                 Kind::Internal | Kind::Unavailable => {
-                    tracing::error!(error = chain(error), "request failed");
+                    tracing::error!(
+                        rpc.key = key,
+                        request.id = context.request_id,
+                        principal = context.principal,
+                        error = chain(error),
+                        "request failed"
+                    );
                 }
                 _ => tracing::debug!(error = chain(error), "request refused"),
             }

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 
 /// How long tasks may take to finish once the daemon is told to stop: 30 s minus a margin, so that
@@ -77,6 +78,11 @@ impl Lifecycle {
             task.await;
             drop(guard);
         });
+    }
+
+    /// Shutdown also waits for whoever holds this.
+    pub fn token(&self) -> TaskTrackerToken {
+        self.tracker.token()
     }
 
     /// Resolves when the daemon is told to stop.

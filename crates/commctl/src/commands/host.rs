@@ -29,6 +29,9 @@ Examples:
     /// Show how a host is doing, and why when it failed
     #[command(after_help = "Example:\n  commctl host status 10.0.0.1")]
     Status(OneHost),
+    /// Have a host looked at again, after what made it fail has been mended
+    #[command(after_help = "Example:\n  commctl host investigate 10.0.0.1")]
+    Investigate(OneHost),
     /// Accept the new key of a host that was reinstalled; the host is then looked at again
     #[command(after_help = "\
 Compare the fingerprint with the host's own before you accept it, at its console:
@@ -98,6 +101,10 @@ impl Command {
             }
             Self::Status(OneHost { address }) => {
                 context.show(&["host", address, "status"], "host").await
+            }
+            Self::Investigate(OneHost { address }) => {
+                let path = ["host", address, "investigate"];
+                context.print(&context.client()?.post(&path, &json!({})).await?, "host")
             }
             Self::AcceptKey(AcceptKey { address, fingerprint }) => {
                 let body = json!({"fingerprint": fingerprint});

@@ -45,6 +45,14 @@ async fn create_with_a_key_from_standard_input() {
 }
 
 #[tokio::test]
+async fn investigate_posts() {
+    let fleet = Fleet::new().await;
+    fleet.answers("POST", "host/10.0.0.1/investigate", 202, json!({"address": "10.0.0.1"})).await;
+    fleet.run("host investigate 10.0.0.1").await.printed("address: 10.0.0.1\n");
+    assert_eq!(fleet.body().await, json!({}));
+}
+
+#[tokio::test]
 async fn accept_key_names_the_fingerprint() {
     let fleet = Fleet::new().await;
     fleet.answers("PUT", "host/10.0.0.1/hostkey", 202, json!({"address": "10.0.0.1"})).await;

@@ -84,6 +84,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ANSIBLE_NOCOLOR", "True"),
     ("ANSIBLE_HOST_KEY_CHECKING", "True"),
     ("ANSIBLE_PIPELINING", "True"),
+    // `raw` would ask for a terminal, which not every sshd can give.
+    ("ANSIBLE_SSH_USETTY", "False"),
     // Without it, `sftp` and `scp` are tried first, one connection each.
     ("ANSIBLE_SSH_TRANSFER_METHOD", "piped"),
     ("ANSIBLE_BECOME_METHOD", "sudo"),

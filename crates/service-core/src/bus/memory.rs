@@ -1,19 +1,24 @@
 //! The bus inside one process: what `commissaire` runs on.
 //!
-//! A message goes straight to a task of the consumer that takes it; values are passed, not bytes.
+//! Values are passed, not bytes. A request is carried out by the task that asks, which saves waking
+//! another one twice; when that task goes away, the request goes on in a task of the consumer.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::topology::{JOBS, Queue, matches};
 use super::{Call, Handler, Notification};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::lifecycle::Lifecycle;
 
 /// See the module.
@@ -38,7 +43,7 @@ struct QueueState {
     /// Taken in turn: the front one gets the next message.
     consumers: VecDeque<Consumer>,
     /// Jobs that wait for a consumer.
-    waiting: Vec<Delivery>,
+    waiting: Vec<Call>,
 }
 
 impl QueueState {
@@ -55,12 +60,6 @@ struct Consumer {
     lifecycle: Lifecycle,
 }
 
-struct Delivery {
-    call: Call,
-    /// Present for requests: until when, and to whom the answer goes.
-    reply: Option<(Instant, oneshot::Sender<Result<Value>>)>,
-}
-
 impl Memory {
     // A std mutex: it is held for a few map operations and never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
@@ -73,15 +72,23 @@ impl Memory {
         deadline: Instant,
     ) -> impl Future<Output = Result<Value>> + use<> {
         let key = call.key.clone();
-        let (sender, receiver) = oneshot::channel();
-        let routed = self.state().deliver(Delivery { call, reply: Some((deadline, sender)) });
+        let consumer = self.state().consumer(&key);
         async move {
-            if !routed {
-                return Err(Error::unavailable(format!("no service serves {key}")));
-            }
-            receiver.await.unwrap_or_else(|_| {
-                Err(Error::unavailable(format!("the service that served {key} has stopped")))
-            })
+            let unserved = || Error::unavailable(format!("no service serves {key}"));
+            let consumer = consumer.ok_or_else(unserved)?;
+            let lifecycle = consumer.lifecycle.clone();
+            // A shutdown of the service waits for it, whoever carries it out.
+            let token = lifecycle.token();
+            let work = async move {
+                let _token = token;
+                let late = || Error::new(Kind::Timeout, "it was not begun before its deadline");
+                let _slot = consumer.slots.acquire_owned().await.map_err(|_| late())?;
+                if Instant::now() >= deadline {
+                    return Err(late());
+                }
+                (consumer.handler)(call).await
+            };
+            ToTheEnd { work: Some(work.boxed()), lifecycle }.await
         }
     }
 
@@ -93,7 +100,7 @@ impl Memory {
             // A full or closed channel ends the subscription: its reader lists again.
             !matches(pattern, &call.key) || sender.try_send(notification()).is_ok()
         });
-        state.deliver(Delivery { call: call.clone(), reply: None });
+        state.deliver(call.clone());
     }
 
     pub(super) fn subscribe(&self, pattern: &str, sender: mpsc::Sender<Notification>) {
@@ -117,8 +124,8 @@ impl Memory {
         };
         let id = consumer.id;
         let shared = state.queue(queue);
-        for delivery in std::mem::take(&mut shared.waiting) {
-            consumer.take(delivery);
+        for call in std::mem::take(&mut shared.waiting) {
+            consumer.take(call);
         }
         shared.consumers.push_back(consumer);
         drop(state);
@@ -142,37 +149,61 @@ impl State {
         &mut self.queues[index]
     }
 
-    /// Hands a message to a consumer; false when there is none and the queue does not keep it.
-    fn deliver(&mut self, delivery: Delivery) -> bool {
-        let key = &delivery.call.key;
-        let Some(shared) = self.queues.iter_mut().find(|q| matches(q.queue.binding, key)) else {
-            return false;
-        };
-        if let Some(consumer) = shared.consumers.pop_front() {
-            consumer.take(delivery);
-            shared.consumers.push_back(consumer);
-            return true;
+    /// The consumer whose turn it is to take a message for `key`.
+    fn consumer(&mut self, key: &str) -> Option<Consumer> {
+        let shared = self.queues.iter_mut().find(|shared| matches(shared.queue.binding, key))?;
+        let consumer = shared.consumers.pop_front()?;
+        shared.consumers.push_back(consumer.clone());
+        Some(consumer)
+    }
+
+    /// Hands a message that nobody answers to a consumer; a job waits for one.
+    fn deliver(&mut self, call: Call) {
+        if let Some(consumer) = self.consumer(&call.key) {
+            consumer.take(call);
+        } else if let Some(shared) =
+            self.queues.iter_mut().find(|shared| matches(shared.queue.binding, &call.key))
+            && shared.queue.jobs
+        {
+            shared.waiting.push(call);
         }
-        if shared.queue.jobs {
-            shared.waiting.push(delivery);
-        }
-        shared.queue.jobs
     }
 }
 
 impl Consumer {
-    fn take(&self, delivery: Delivery) {
+    fn take(&self, call: Call) {
         let Self { handler, slots, lifecycle, .. } = self.clone();
         lifecycle.spawn("bus.call", async move {
             let Ok(_slot) = slots.acquire().await else { return };
-            let Delivery { call, reply } = delivery;
-            match reply {
-                None => drop(handler(call).await),
-                Some((deadline, _)) if Instant::now() >= deadline => {}
-                // Whether the caller still waits is its own business: the work is done either way.
-                Some((_, sender)) => drop(sender.send(handler(call).await)),
-            }
+            drop(handler(call).await);
         });
+    }
+}
+
+/// Work that is brought to its end: by whoever awaits it, or, when that is gone, by a task.
+struct ToTheEnd {
+    work: Option<BoxFuture<'static, Result<Value>>>,
+    lifecycle: Lifecycle,
+}
+
+impl Future for ToTheEnd {
+    type Output = Result<Value>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let Some(work) = &mut self.work else {
+            return Poll::Ready(Err(Error::internal("asked again after the answer")));
+        };
+        let answer = std::task::ready!(work.as_mut().poll(context));
+        self.work = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for ToTheEnd {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.lifecycle.spawn("bus.call", async move { drop(work.await) });
+        }
     }
 }
 

@@ -92,9 +92,8 @@ async fn a_changed_host_key_gets_nothing() {
     }
     assert_eq!([testbed.boot_id(first), testbed.boot_id(second)], boot_ids, "nothing was done");
     // Another look does not accept it either.
-    let path = format!("/host/{address}/investigate");
-    let (status, _) = server.call(Method::POST, &path, json!({})).await;
-    assert_eq!(status, StatusCode::ACCEPTED);
+    let (exit, _, error) = server.commctl(&["host", "investigate", address]);
+    assert_eq!(exit, 0, "{error}");
     failed(&server, address, "host-key-changed").await;
     // The operator does, but only the key that was seen.
     let (exit, _, error) = server.commctl(&["host", "accept-key", address, &pinned]);

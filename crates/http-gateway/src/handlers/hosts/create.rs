@@ -15,7 +15,7 @@ use service_core::model::{
 use service_core::storage::{Revised, Transaction};
 
 use super::super::members::cluster_of;
-use super::wake_investigator;
+use super::{look_again, wake_investigator};
 use crate::error::ApiError;
 use crate::params::{Address, Body, Params, present, same_address, word};
 use crate::state::Api;
@@ -179,11 +179,18 @@ async fn plan_repetition(
             return Err(ApiError::conflict(format!("the host {address} exists, {current}")));
         }
     }
-    if existing.record.status != Status::Failed {
-        return Ok((Transaction::default(), existing.record));
+    let unchanged = existing.record.clone();
+    if unchanged.status != Status::Failed {
+        return Ok((Transaction::default(), unchanged));
     }
-    existing.record.status = Status::Investigating;
-    Ok((Transaction::default().update(&existing)?, existing.record))
+    match look_again(api, &mut existing).await {
+        Ok(transaction) => Ok((transaction, existing.record)),
+        // An operation is at work: it has the host for itself.
+        Err(error) if error.status() == StatusCode::CONFLICT => {
+            Ok((Transaction::default(), unchanged))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn joined(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {

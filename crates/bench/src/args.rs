@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures commissaire against its raw parts, in turns, and prints one table.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "bench",
+    version,
+    after_help = "Exit status: 0 measured, also when a bound is missed; 1 with --check when one is; \
+                  2 it could not be measured.\n\n\
+                  Needs a calm machine, and root for hosts with a systemd of their own."
+)]
+pub struct Args {
+    /// What to measure [default: all of it]
+    #[arg(value_enum)]
+    what: Vec<What>,
+
+    /// Write the figures into this file too, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Exit with 1 when a bound is missed
+    #[arg(long)]
+    pub check: bool,
+
+    /// The requests that `get` sends to each server
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = at_least_one)]
+    pub requests: usize,
+
+    /// How often `restart` restarts the hosts, either way
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
+    pub rounds: usize,
+
+    /// The program to measure [default: the `commissaire` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub commissaire: Option<PathBuf>,
+
+    /// Be the bare server, which answers the content of this file
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub serve_bare: Option<PathBuf>,
+
+    /// The port of the bare server
+    #[arg(long, value_name = "PORT", hide = true, default_value_t = 0)]
+    pub port: u16,
+}
+
+/// Something to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// `GET /api/v0/host/X`, against a bare axum handler
+    Get,
+    /// From exec until the first 200
+    Start,
+    /// Restarting a cluster of three hosts, against bare reboots and playbooks
+    Restart,
+}
+
+impl Args {
+    /// What to measure, each once.
+    pub fn what(&self) -> Vec<What> {
+        let asked = |what: &What| self.what.is_empty() || self.what.contains(what);
+        What::value_variants().iter().copied().filter(asked).collect()
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "get",
+            Self::Start => "start",
+            Self::Restart => "restart",
+        })
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn all_is_measured_unless_some_is_chosen() {
+        let what = |words: &[&str]| Args::parse_from([&["bench"], words].concat()).what();
+        assert_eq!(what(&[]), [What::Get, What::Start, What::Restart]);
+        assert_eq!(what(&["restart", "get", "get"]), [What::Get, What::Restart]);
+    }
+}

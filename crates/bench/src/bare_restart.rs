@@ -1,0 +1,135 @@
+//! What nobody can do without who restarts a host and runs a playbook on it: the reboot, and Ansible.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use testbed::Testbed;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long a host may be away.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long `ssh` may take: on a host that goes down it may hang at any moment.
+const LOG_IN: Duration = Duration::from_secs(5);
+
+/// How long a look at the SSH port may take, and the pause between two. Looking is cheap, so this is as
+/// often as makes sense: `ssh` itself takes longer.
+const LOOK: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The one trivial task.
+const PLAYBOOK: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - raw: 'true'\n";
+
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// `ssh` without anything of this machine's configuration, and without a connection that stays.
+const SSH_OPTIONS: &[&str] = &[
+    "-F/dev/null",
+    "-oBatchMode=yes",
+    "-oIdentitiesOnly=yes",
+    "-oStrictHostKeyChecking=no",
+    "-oUserKnownHostsFile=/dev/null",
+    "-oLogLevel=ERROR",
+    "-oControlMaster=no",
+];
+
+/// A host of the testbed, and how to log in to it.
+#[derive(Debug)]
+pub struct BareHost {
+    address: String,
+    port: u16,
+    user: String,
+    key: PathBuf,
+    playbook: PathBuf,
+    config: PathBuf,
+}
+
+/// How long the parts took.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts {
+    /// From the command until `ssh` runs something on the next boot.
+    pub reboot: Duration,
+    /// One `ansible-playbook`.
+    pub playbook: Duration,
+}
+
+impl BareHost {
+    /// The host of that number; the playbook is written into `folder`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(testbed: &Testbed, number: usize, folder: &Path) -> anyhow::Result<Self> {
+        let playbook = folder.join("bare.yaml");
+        std::fs::write(&playbook, PLAYBOOK).context("cannot write the playbook")?;
+        // Empty: no other configuration is looked for.
+        let config = folder.join("ansible.cfg");
+        std::fs::write(&config, "").context("cannot write Ansible's configuration")?;
+        let (address, port) = testbed.address(number);
+        let address = address.to_owned();
+        Ok(Self { address, port, user: testbed.user(), key: testbed.key(), playbook, config })
+    }
+
+    /// Reboots it, waits until it is back, and runs the playbook; `before` is its boot id.
+    ///
+    /// # Errors
+    /// When it does not come back, or the playbook fails.
+    pub async fn restart(&self, before: &str) -> anyhow::Result<Parts> {
+        let begun = Instant::now();
+        let command = if self.user == "root" { "reboot" } else { "sudo -n reboot" };
+        // It may or may not get an answer out.
+        drop(self.ssh(command).await);
+        loop {
+            if self.listens().await
+                && let Some(id) = self.ssh(BOOT_ID).await
+                && id.len() == before.len()
+                && id != before
+            {
+                break;
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("{} does not come back from its reboot", self.address);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let reboot = begun.elapsed();
+        let begun = Instant::now();
+        self.play().await?;
+        Ok(Parts { reboot, playbook: begun.elapsed() })
+    }
+
+    async fn listens(&self) -> bool {
+        let connect = TcpStream::connect((self.address.as_str(), self.port));
+        matches!(timeout(LOOK, connect).await, Ok(Ok(_)))
+    }
+
+    /// What a command says, when it succeeds.
+    async fn ssh(&self, script: &str) -> Option<String> {
+        let mut command = Command::new("ssh");
+        command.args(SSH_OPTIONS).arg("-i").arg(&self.key).arg("-p").arg(self.port.to_string());
+        command.arg(format!("{}@{}", self.user, self.address)).arg(script);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(LOG_IN, command.output()).await.ok()?.ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    }
+
+    async fn play(&self) -> anyhow::Result<()> {
+        let mut command = Command::new("ansible-playbook");
+        command.arg("-i").arg(format!("{},", self.address)).arg("-u").arg(&self.user);
+        command.arg("--private-key").arg(&self.key).arg("-e");
+        command.arg(format!("ansible_port={}", self.port)).arg(&self.playbook);
+        command.env("ANSIBLE_CONFIG", &self.config).env("ANSIBLE_HOST_KEY_CHECKING", "False");
+        command.env("ANSIBLE_SSH_ARGS", SSH_OPTIONS.join(" "));
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let output = output.context("cannot run ansible-playbook")?;
+        if !output.status.success() {
+            let said = [output.stdout, output.stderr].concat();
+            bail!("ansible-playbook failed: {}", String::from_utf8_lossy(&said));
+        }
+        Ok(())
+    }
+}

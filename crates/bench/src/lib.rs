@@ -1,0 +1,110 @@
+//! Measures commissaire against its raw parts: what it adds to them is what it costs.
+//!
+//! Both are measured in the same run on the same cores, in turns, so that whatever else the machine is
+//! doing falls on both. Bounds are ratios wherever there is something raw to compare with.
+//!
+//! - [`args`][]: the command line
+//! - [`get`][], [`start`](mod@start), [`restart`][]: what is measured
+//! - [`bare_server`][], [`bare_restart`][]: the raw parts
+//! - [`client`][]: the HTTP client, the same for both
+//! - [`process`][]: the servers, as processes
+//! - [`stats`][], [`report`][]: what becomes of the figures
+
+pub mod args;
+pub mod bare_restart;
+pub mod bare_server;
+pub mod client;
+pub mod get;
+pub mod process;
+pub mod report;
+pub mod restart;
+pub mod start;
+pub mod stats;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use args::Args;
+use args::What;
+use report::Report;
+
+/// What every measurement needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// The `commissaire` that is measured.
+    pub commissaire: PathBuf,
+    /// This very program, which is the bare server too.
+    pub own: PathBuf,
+    /// Where everything is kept that a run leaves behind: removed with this.
+    pub folder: TempDir,
+    /// How many requests of each server are measured.
+    pub requests: usize,
+    /// How often the hosts are restarted, either way.
+    pub rounds: usize,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// When something cannot be measured. A bound that is missed is no error.
+pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(body) = &args.serve_bare {
+        bare_server::run(body, args.port)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // One thread: the client takes as little as it can from the servers.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let report = runtime.context("cannot start the runtime")?.block_on(async {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            report = measure(args) => report,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })?;
+    show(&report);
+    if let Some(path) = &args.json {
+        fs::write(path, format!("{:#}\n", report.to_json()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let failed = args.check && !report.all_ok();
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn measure(args: &Args) -> anyhow::Result<Report> {
+    let own = std::env::current_exe().context("cannot find this program")?;
+    let setup = Setup {
+        commissaire: args.commissaire.clone().unwrap_or_else(|| own.with_file_name("commissaire")),
+        own,
+        // A short path: control sockets are made below it.
+        folder: tempfile::Builder::new().prefix("cb").tempdir().context("no temporary folder")?,
+        requests: args.requests,
+        rounds: args.rounds,
+    };
+    if !setup.commissaire.exists() {
+        bail!("there is no {}: build it, or use tools/bench", setup.commissaire.display());
+    }
+    let mut report = Report::default();
+    for what in args.what() {
+        eprintln!("measuring {what} …");
+        report.note_load(what);
+        match what {
+            What::Get => get::measure(&setup, &mut report).await,
+            What::Start => start::measure(&setup, &mut report).await,
+            What::Restart => restart::measure(&setup, &mut report).await,
+        }
+        .with_context(|| format!("cannot measure {what}"))?;
+    }
+    Ok(report)
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn show(report: &Report) {
+    print!("{report}");
+}

@@ -1,0 +1,185 @@
+//! The servers, as processes.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::timeout;
+
+use crate::Setup;
+use crate::client::Client;
+
+/// How long a server may take to start, and to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The pause between looks at a server that is starting.
+const LOOK_AGAIN: Duration = Duration::from_micros(500);
+
+/// The path whose 200 says that commissaire can work.
+pub const READY: &str = "/readyz";
+
+/// A server that runs; told to end, and waited for, when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// When it was started.
+    pub begun: Instant,
+    log: PathBuf,
+}
+
+/// A commissaire that runs.
+#[derive(Debug)]
+pub struct Commissaire {
+    /// The process.
+    pub server: Server,
+    data: PathBuf,
+}
+
+impl Server {
+    fn start(command: &mut Command, address: SocketAddr, log: PathBuf) -> anyhow::Result<Self> {
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file);
+        let begun = Instant::now();
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { child, address, begun, log })
+    }
+
+    /// The server that answers the content of a file, whatever it is asked.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn bare(setup: &Setup, body: &Path) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let mut command = Command::new(&setup.own);
+        command.arg("--serve-bare").arg(body).arg("--port").arg(address.port().to_string());
+        Self::start(&mut command, address, setup.folder.path().join("bare.log"))
+    }
+
+    /// The processor time that its threads have taken so far.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let threads = format!("/proc/{}/task", self.child.id());
+        let mut total = 0;
+        for thread in std::fs::read_dir(threads).context("the server is gone")? {
+            let path = thread.context("the server is gone")?.path().join("schedstat");
+            // A thread may end at any moment.
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            total += text.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(total))
+    }
+
+    /// Asks for `path` until it is answered with 200, and says how long after the start that was.
+    ///
+    /// # Errors
+    /// When the server ends, or takes too long.
+    pub async fn first_200(
+        &mut self,
+        path: &str,
+        authorization: Option<&str>,
+    ) -> anyhow::Result<Duration> {
+        loop {
+            let asked = timeout(PATIENCE, ask(self.address, path, authorization)).await;
+            let last = asked.unwrap_or_else(|_| bail!("it takes too long"));
+            let took = self.begun.elapsed();
+            let Err(error) = last else { return Ok(took) };
+            if let Some(status) = self.child.try_wait().context("cannot wait")? {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("the server ended, {status}: {log}");
+            }
+            if took > PATIENCE {
+                return Err(error.context("the server does not answer"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It fails only when the process is gone, which is what is wanted.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if begun.elapsed() > PATIENCE {
+                eprintln!("a server does not end: it is killed");
+                drop(self.child.kill());
+                drop(self.child.wait());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Commissaire {
+    /// Starts it with this data directory, which need not exist yet, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(setup: &Setup, data: &str) -> anyhow::Result<Self> {
+        let (folder, address) = (setup.folder.path(), free_address()?);
+        let data = folder.join(data);
+        let mut command = Command::new(&setup.commissaire);
+        command.arg("--data-dir").arg(&data).arg("--run-dir").arg(folder.join("run"));
+        // What this machine's own one is told is no concern of ours.
+        command.arg("--config-file").arg(empty_config(folder)?);
+        command.arg("--listen-port").arg(address.port().to_string());
+        let server = Server::start(&mut command, address, folder.join("commissaire.log"))?;
+        Ok(Self { server, data })
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub async fn ready(setup: &Setup, data: &str) -> anyhow::Result<Self> {
+        let mut commissaire = Self::start(setup, data)?;
+        commissaire.server.first_200(READY, None).await?;
+        Ok(commissaire)
+    }
+
+    /// The administrator's `Authorization`.
+    ///
+    /// # Errors
+    /// Before the first start has made it.
+    pub fn authorization(&self) -> anyhow::Result<String> {
+        let file = self.data.join("admin-password");
+        let password = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(format!("Basic {}", BASE64.encode(format!("admin:{}", password.trim()))))
+    }
+
+    /// A connection as its administrator.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Client::connect(self.server.address, Some(&self.authorization()?)).await
+    }
+}
+
+fn empty_config(folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("commissaire.conf");
+    std::fs::write(&path, "{}").with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+async fn ask(address: SocketAddr, path: &str, authorization: Option<&str>) -> anyhow::Result<()> {
+    Client::connect(address, authorization).await?.get(path).await.map(drop)
+}
+
+/// An address that nobody listens on.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
+    listener.local_addr().context("no address")
+}

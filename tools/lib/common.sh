@@ -1,0 +1,84 @@
+# shellcheck shell=bash disable=SC2034 # some of it is used by one script only
+# What the scripts in tools/ share: sourced, not run.
+
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+TESTBED=$ROOT/tools/testbed/testbed
+NAME=$(basename -- "$0")
+readonly ROOT TESTBED NAME
+
+# Where rustup puts its programs, and where Debian has those of the administrator.
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
+
+say() { echo "$NAME: $*" >&2; }
+die() { say "$@"; exit 1; }
+usage() { say "$@"; say "see: tools/$NAME --help"; exit 2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+now_ms() { date +%s%3N; }
+
+# Something that is not as it should be, and that nobody may overlook.
+loud() {
+    { echo; printf '    *** %s\n' "$@"; echo; } >&2
+}
+
+# The comment at the head of the calling script is its help.
+show_help() { sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0"; }
+
+# ---------------------------------------------------------------- Rust
+
+rust_wanted() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml"; }
+
+rust_found() { rustc --version 2>/dev/null | cut -d' ' -f2; }
+
+# Whether the toolchain that `cargo` stands for now is recent enough.
+rust_is_good() {
+    local found
+    have cargo && have rustc && found=$(rust_found) && [ -n "$found" ] &&
+        printf '%s\n' "$(rust_wanted)" "$found" | sort --check=quiet --version-sort
+}
+
+# The default toolchain if it will do, else rustup's stable one.
+use_rust() {
+    rust_is_good && return
+    have rustup || return 1
+    export RUSTUP_TOOLCHAIN=stable
+    rust_is_good && return
+    unset RUSTUP_TOOLCHAIN
+    return 1
+}
+
+# Where cargo puts what it builds.
+target_dir() { (cd "$ROOT" && cargo metadata --no-deps --format-version 1) | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'; }
+
+# ---------------------------------------------------------------- processes
+
+# When a process started: with it, a recorded pid can't be taken for a later process of the same number.
+start_time() { # PID
+    local stat
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    stat=${stat##*) }
+    # shellcheck disable=SC2086 # split on purpose
+    set -- $stat
+    echo "${20}"
+}
+
+record_pid() { echo "$2 $(start_time "$2")" >"$1"; } # FILE PID
+
+# Prints the recorded pid if that very process still lives.
+live_pid() { # FILE
+    local pid started
+    read -r pid started 2>/dev/null <"$1" || return 1
+    [ "$(start_time "$pid")" = "$started" ] && echo "$pid"
+}
+
+# Asks the recorded process to end; after 30 s it is killed.
+stop_recorded() { # FILE
+    local pid end
+    pid=$(live_pid "$1") || return 0
+    kill -TERM "$pid" 2>/dev/null || return 0
+    end=$(($(now_ms) + 30000))
+    while live_pid "$1" >/dev/null; do
+        if [ "$(now_ms)" -ge "$end" ]; then say "process $pid does not end: killed"; kill -KILL "$pid"; return; fi
+        sleep 0.1
+    done
+}
