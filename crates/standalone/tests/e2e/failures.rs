@@ -38,7 +38,8 @@ async fn an_address_that_nobody_answers_on_is_told() {
     let server = Server::start(json!({"investigator": {"connect-timeout": 2}})).await;
     let (address, port) = testbed.address(0);
     testbed.run(&["kill", &testbed.hosts()[0]]);
-    let body = json!({"ssh_port": port, "ssh_priv_key": key(&testbed)});
+    let user = testbed.user();
+    let body = json!({"ssh_port": port, "remote_user": user, "ssh_priv_key": key(&testbed)});
     server.put(&format!("/host/{address}"), body.clone()).await;
     failed(&server, address, "unreachable").await;
     // Back again: registering once more gives it another chance.
