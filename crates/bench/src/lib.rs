@@ -8,6 +8,7 @@
 //! - [`bare_server`][], [`bare_restart`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
+//! - [`load`][]: whether the machine is calm
 //! - [`stats`][], [`report`][]: what becomes of the figures
 
 pub mod args;
@@ -15,6 +16,7 @@ pub mod bare_restart;
 pub mod bare_server;
 pub mod client;
 pub mod get;
+pub mod load;
 pub mod process;
 pub mod report;
 pub mod restart;
@@ -93,7 +95,9 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for what in args.what() {
         eprintln!("measuring {what} …");
-        report.note_load(what);
+        if let Some(busy) = load::not_calm().await {
+            report.note(format!("the machine was not calm before {what}: {busy:.0} % busy"));
+        }
         match what {
             What::Get => get::measure(&setup, &mut report).await,
             What::Start => start::measure(&setup, &mut report).await,

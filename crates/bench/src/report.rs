@@ -5,11 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::args::What;
-
-/// More than this many processes that want to run, and a machine is not calm.
-const CALM: f64 = 0.5;
-
 /// Something that was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Figure {
@@ -123,15 +118,6 @@ impl Report {
     /// Adds a sentence, to be printed below the table.
     pub fn note(&mut self, text: String) {
         self.notes.push(text);
-    }
-
-    /// Notes it when the machine has other things to do.
-    pub fn note_load(&mut self, what: What) {
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().and_then(|number| number.parse::<f64>().ok());
-        if let Some(load) = load.filter(|load| *load > CALM) {
-            self.note(format!("the machine was not calm before {what}: load {load}"));
-        }
     }
 
     /// Whether no bound is missed.
