@@ -23,9 +23,13 @@ pub const CLUSTEREXEC: Queue =
 /// Hosts to look at.
 pub const INVESTIGATOR: Queue =
     Queue { name: "investigator", binding: "jobs.investigate", jobs: true };
+/// Hosts to keep an eye on.
+pub const WATCHER: Queue = Queue { name: "watcher", binding: "jobs.watcher", jobs: true };
+/// Requests to the container manager service.
+pub const CONTAINERMGR: Queue = Queue { name: "containermgr", binding: "container.*", jobs: false };
 
 /// The job queues: they exist from the start, so that a job finds its queue before the first consumer.
-pub const JOBS: [Queue; 1] = [INVESTIGATOR];
+pub const JOBS: [Queue; 2] = [INVESTIGATOR, WATCHER];
 
 /// `storage.save`
 pub const STORAGE_SAVE: &str = "storage.save";
@@ -41,8 +45,20 @@ pub const STORAGE_TRANSACT: &str = "storage.transact";
 pub const STORAGE_LIST_STORE_HANDLERS: &str = "storage.list_store_handlers";
 /// `jobs.investigate`
 pub const INVESTIGATE: &str = "jobs.investigate";
+/// `jobs.watcher`: a bare `WatcherRecord`, no JSON-RPC around it.
+pub const WATCH: &str = "jobs.watcher";
 /// `jobs.clusterexec.restart`
 pub const RESTART: &str = "jobs.clusterexec.restart";
+/// `container.register_node`
+pub const CONTAINER_REGISTER_NODE: &str = "container.register_node";
+/// `container.remove_node`
+pub const CONTAINER_REMOVE_NODE: &str = "container.remove_node";
+/// `container.remove_all_nodes`
+pub const CONTAINER_REMOVE_ALL_NODES: &str = "container.remove_all_nodes";
+/// `container.node_registered`
+pub const CONTAINER_NODE_REGISTERED: &str = "container.node_registered";
+/// `container.get_node_status`
+pub const CONTAINER_GET_NODE_STATUS: &str = "container.get_node_status";
 
 /// The routing key of the notification about a change to a record.
 pub fn changed(model: &str, event: &str) -> String {
