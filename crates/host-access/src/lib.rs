@@ -14,6 +14,7 @@
 //! - [`backoff`]: pauses for a host that turns connections away
 //! - [`credentials`]: from stored credentials to a target (pure)
 //! - [`deps`]: what a service that works on hosts is given
+//! - [`own_key`]: the server's own SSH key
 //! - [`keys`]: host keys as text and their fingerprints (pure)
 //! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
 //! - [`facts`]: what kind of host this is, in one round trip
@@ -29,6 +30,7 @@ pub mod error;
 pub mod facts;
 pub mod keys;
 pub mod os;
+pub mod own_key;
 pub mod playbook;
 pub mod run_dir;
 pub mod session;
@@ -44,7 +46,9 @@ pub use deps::Deps;
 pub use error::AccessError;
 pub use facts::{Facts, FactsError, gather};
 pub use keys::{HostKeyError, fingerprint, parse_host_keys};
+pub use local::own_boot_id;
 pub use os::Os;
+pub use own_key::own_key;
 pub use playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome};
 pub use run_dir::RunDir;
 pub use session::{Output, Session, boot_id};

@@ -10,6 +10,15 @@ use tokio::process::{Child, Command};
 /// How long a program may take to end when asked to, before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// The boot id of the machine that this runs on.
+///
+/// # Errors
+/// When the kernel does not tell it.
+pub fn own_boot_id() -> io::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
+
 /// `program` as a child that dies with this process, in a process group of its own.
 ///
 /// Its environment holds `PATH`, `HOME` and `LANG` and nothing else, so that neither an agent, nor

@@ -8,6 +8,7 @@ mod throttle;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
@@ -69,7 +70,7 @@ pub struct Principal(pub String);
 /// The plugins, and the memory of failures.
 #[derive(Debug)]
 pub struct Chain {
-    plugins: Vec<Plugin>,
+    plugins: RwLock<Arc<[Plugin]>>,
     throttle: Throttle,
 }
 
@@ -84,24 +85,29 @@ impl Chain {
     /// # Errors
     /// [`SetupError`].
     pub fn new(configs: &[PluginConfig]) -> Result<Self, SetupError> {
-        let plugin = |config: &PluginConfig| match config
-            .name
-            .strip_prefix(ORIGINAL_PREFIX)
-            .unwrap_or(&config.name)
-        {
-            "httpbasicauth" => HttpBasic::new(&config.options).map(Plugin::HttpBasic),
-            _ => Err(SetupError::Unknown(config.name.clone())),
-        };
-        let plugins = configs.iter().map(plugin).collect::<Result<Vec<_>, _>>()?;
+        let plugins = set_up(configs)?;
         if plugins.is_empty() {
             tracing::warn!("no authentication plugin is configured: every request will be refused");
         }
-        Ok(Self { plugins, throttle: Throttle::default() })
+        Ok(Self { plugins: RwLock::new(plugins), throttle: Throttle::default() })
     }
 
+    /// Reads the files that the plugins' configurations name again; whoever was accepted is asked anew.
+    ///
+    /// # Errors
+    /// [`SetupError`]; everything is then as it was.
+    pub fn reload(&self, configs: &[PluginConfig]) -> Result<(), SetupError> {
+        let plugins = set_up(configs)?;
+        *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = plugins;
+        Ok(())
+    }
+
+    fn plugins(&self) -> Arc<[Plugin]> {
+        Arc::clone(&self.plugins.read().unwrap_or_else(PoisonError::into_inner))
+    }
     /// Whoever was accepted a moment ago with the same credentials.
     async fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
-        for Plugin::HttpBasic(basic) in &self.plugins {
+        for Plugin::HttpBasic(basic) in &*self.plugins() {
             let accepted = basic.remembered(headers).await;
             if accepted.is_some() {
                 return accepted;
@@ -111,7 +117,7 @@ impl Chain {
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
-        for Plugin::HttpBasic(basic) in &self.plugins {
+        for Plugin::HttpBasic(basic) in &*self.plugins() {
             let accepted = basic.authenticate(headers).await;
             if accepted.is_some() {
                 return accepted;
@@ -136,6 +142,17 @@ impl Chain {
             ApiError::forbidden("give a user name and password that this server knows")
         })
     }
+}
+
+fn set_up(configs: &[PluginConfig]) -> Result<Arc<[Plugin]>, SetupError> {
+    let plugin = |config: &PluginConfig| {
+        let name = config.name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(&config.name);
+        match name {
+            "httpbasicauth" => HttpBasic::new(&config.options).map(Plugin::HttpBasic),
+            _ => Err(SetupError::Unknown(config.name.clone())),
+        }
+    };
+    configs.iter().map(plugin).collect()
 }
 
 /// The middleware: lets a request through with its principal, or refuses it.

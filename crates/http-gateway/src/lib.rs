@@ -19,12 +19,20 @@ pub mod server;
 pub mod state;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use service_core::{Bus, Lifecycle};
+use service_core::bus::Context;
+use service_core::error::chain;
+use service_core::model::{Network, NetworkType};
+use service_core::storage::Transaction;
+use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 pub use config::Config;
 use state::AppState;
+
+/// The pause before the storage service is asked again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +40,6 @@ pub enum StartError {
     /// An authentication plugin cannot be set up.
     #[error("cannot set up authentication")]
     Auth(#[source] auth::SetupError),
-    /// The server's public SSH key cannot be read.
-    #[error("cannot read the server's public SSH key {}", path.display())]
-    PublicKey {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 /// Serves the API on `listener` until the daemon is told to stop.
@@ -53,19 +53,64 @@ pub fn run(
     lifecycle: &Lifecycle,
 ) -> Result<(), StartError> {
     let auth = auth::Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
-    let public_key = match &config.ssh_public_key_file {
-        None => None,
-        Some(path) => {
-            let failed = |source| StartError::PublicKey { path: path.clone(), source };
-            Some(std::fs::read_to_string(path).map_err(failed)?.trim().to_owned())
-        }
-    };
+    let auth = Arc::new(auth);
+    lifecycle.spawn("reload", reload(Arc::clone(&auth), config.clone(), lifecycle.clone()));
     let state = AppState {
         bus,
-        auth: Arc::new(auth),
-        public_key: public_key.map(Arc::from),
+        auth,
+        public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
         self_auths: config.self_auths.clone().into(),
     };
     server::serve(state, listener, lifecycle);
     Ok(())
+}
+
+/// Makes the network `default`, of which clusters that name none are part, as soon as the storage
+/// service can be asked; what an operator made of it stays.
+pub fn keep_default_network(bus: Bus, lifecycle: &Lifecycle) {
+    let stopping = lifecycle.stopping();
+    let storage = StorageClient::new(bus, Context::service("gateway"));
+    let make = async move {
+        while let Err(error) = make_default_network(&storage, NetworkType::FlannelEtcd).await {
+            tracing::debug!(error = chain(&error), "the default network is not made yet");
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+    lifecycle.spawn("default network", async move {
+        tokio::select! {
+            () = stopping => {}
+            () = make => {}
+        }
+    });
+}
+
+/// Makes the network `default` where it is missing.
+///
+/// # Errors
+/// When the storage service does not answer.
+pub async fn make_default_network(
+    storage: &StorageClient,
+    kind: NetworkType,
+) -> service_core::Result<()> {
+    if storage.find::<Network>(Network::DEFAULT).await?.is_some() {
+        return Ok(());
+    }
+    let name = Network::DEFAULT.to_owned();
+    let network = Network { name, kind, options: serde_json::Map::new() };
+    storage.transact(&Transaction::default().create(&network)?).await.map(drop)
+}
+
+/// Reads the users again whenever the daemon is told to.
+async fn reload(auth: Arc<auth::Chain>, config: Config, lifecycle: Lifecycle) {
+    let mut reloads = lifecycle.reloads();
+    loop {
+        tokio::select! {
+            () = lifecycle.stopping() => return,
+            told = reloads.changed() => if told.is_err() { return },
+        }
+        match auth.reload(&config.authentication_plugins) {
+            Ok(()) => tracing::info!("authentication is set up anew"),
+            Err(error) => tracing::error!(error = chain(&error), "authentication stays as it was"),
+        }
+    }
 }

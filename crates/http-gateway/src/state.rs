@@ -1,5 +1,6 @@
 //! What handlers share, and what each of them is given.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -25,7 +26,7 @@ pub struct AppState {
     /// Who may ask.
     pub auth: Arc<Chain>,
     /// The public half of the server's own SSH key.
-    pub public_key: Option<Arc<str>>,
+    pub public_key_file: Option<Arc<Path>>,
     /// Exact paths that authenticate by themselves.
     pub self_auths: Arc<[String]>,
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -115,35 +115,32 @@ impl Lifecycle {
         }
     }
 
-    /// Tells systemd that the daemon is ready, and serves signals until the end.
+    /// Starts the daemon by `start`, tells systemd that it is ready, and serves signals until the end;
+    /// what `start` returns is kept until then.
     ///
-    /// SIGTERM and SIGINT stop, a second one stops at once; SIGHUP reloads. The caller then decides
-    /// by [`Self::exit_code`] how the process ends.
+    /// SIGTERM and SIGINT stop, during the start too, a second one stops at once; SIGHUP reloads. The
+    /// caller then decides by [`Self::exit_code`] how the process ends.
     ///
     /// # Errors
-    /// When a signal handler cannot be installed.
-    pub async fn run(&self) -> std::io::Result<()> {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        let mut hup = signal(SignalKind::hangup())?;
-        notify_systemd(&[NotifyState::Ready]);
-        loop {
-            tokio::select! {
-                _ = term.recv() => break,
-                _ = int.recv() => break,
-                () = self.soft.cancelled() => break,
-                _ = hup.recv() => {
-                    tracing::info!("reloading");
-                    self.reload.send_replace(());
-                }
-            }
+    /// When a signal handler cannot be installed, and those of `start`.
+    pub async fn run<T, E: From<std::io::Error>>(
+        &self,
+        start: impl Future<Output = Result<T, E>>,
+    ) -> Result<(), E> {
+        let mut signals = Signals::install()?;
+        let started = tokio::select! {
+            started = start => Some(started?),
+            () = signals.stop(self) => None,
+        };
+        if started.is_some() {
+            notify_systemd(&[NotifyState::Ready]);
+            signals.stop(self).await;
         }
         notify_systemd(&[NotifyState::Stopping]);
         tracing::info!("stopping");
         tokio::select! {
             () = self.shutdown(GRACE) => {}
-            _ = term.recv() => self.shutdown(Duration::ZERO).await,
-            _ = int.recv() => self.shutdown(Duration::ZERO).await,
+            () = signals.terminate() => self.shutdown(Duration::ZERO).await,
         }
         Ok(())
     }
@@ -151,6 +148,44 @@ impl Lifecycle {
     /// Success, unless a critical task ended by itself.
     pub fn exit_code(&self) -> ExitCode {
         if self.failed.load(Ordering::SeqCst) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn terminate(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+
+    /// Resolves when the daemon is to stop, and passes on every reload until then.
+    async fn stop(&mut self, life: &Lifecycle) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                () = life.soft.cancelled() => return,
+                _ = self.hup.recv() => {
+                    tracing::info!("reloading");
+                    life.reload.send_replace(());
+                }
+            }
+        }
     }
 }
 

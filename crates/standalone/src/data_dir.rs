@@ -53,14 +53,9 @@ impl DataDir {
         loaded.filter(|file| file.exists()).unwrap_or_else(|| self.path.join("secret.key"))
     }
 
-    /// The server's own SSH key.
-    pub fn private_key(&self) -> PathBuf {
-        self.path.join("id_ed25519")
-    }
-
-    /// Its public half.
+    /// The public half of the server's own SSH key.
     pub fn public_key(&self) -> PathBuf {
-        self.path.join("id_ed25519.pub")
+        self.path.join(host_access::own_key::PUBLIC)
     }
 
     /// Who may use the API.

@@ -17,13 +17,14 @@ use anyhow::Context as _;
 use host_access::{Ansible, Deps, RunDir};
 use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
+use service_core::model::NetworkType;
 use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 pub use args::Args;
 use args::Command;
 use config::Config;
-use data_dir::DataDir;
+use data_dir::{AddressFile, DataDir};
 
 /// Threads for everything that does not block: requests are short, and the work is done by `ssh` and
 /// Ansible in processes of their own.
@@ -61,53 +62,63 @@ async fn rekey(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run(args: &Args, mut config: Config) -> anyhow::Result<ExitCode> {
+async fn run(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
+    // The storage service ends last: what the others finish must still be saved.
+    let (life, storage_life) = (Lifecycle::new(), Lifecycle::new());
+    life.run(begin(args, config, &life, &storage_life)).await?;
+    storage_life.shutdown(GRACE).await;
+    Ok(life.exit_code())
+}
+
+async fn begin(
+    args: &Args,
+    mut config: Config,
+    life: &Lifecycle,
+    storage_life: &Lifecycle,
+) -> anyhow::Result<(DataDir, AddressFile)> {
     let address = (config.gateway.listen_interface, config.gateway.listen_port);
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {} port {}", address.0, address.1))?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let data = DataDir::open(&args.data_dir())?;
-    let own_key = first_start::own_key(&data)?;
+    let own_key = host_access::own_key(data.path()).context("cannot make an SSH key")?;
     config.gateway.ssh_public_key_file = Some(data.public_key());
     if config.gateway.authentication_plugins.is_empty() {
         let users = args.users.clone().map_or_else(|| first_start::admin(&data), Ok)?;
         config.gateway.authentication_plugins.push(config::users_file(&users));
     }
 
-    // The storage service ends last: what the others finish must still be saved.
-    let (life, storage_life) = (Lifecycle::new(), Lifecycle::new());
     let bus = Bus::memory();
-    storage_svc::run(&bus, &storage_config(&data), &storage_life)
+    storage_svc::run(&bus, &storage_config(&data), storage_life)
         .await
         .context("cannot start the storage service")?;
     let client = StorageClient::new(bus.clone(), Context::service("commissaire"));
-    first_start::default_network(&client).await.context("cannot make the default network")?;
+    // Nothing to install: there is no etcd for flannel here.
+    http_gateway::make_default_network(&client, NetworkType::None)
+        .await
+        .context("cannot make the default network")?;
 
     let run_dir =
         RunDir::create(&args.run_dir(), "commissaire").context("cannot use the run directory")?;
-    let ansible = Ansible::new(config.investigator.playbook_path.clone());
-    let own_boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .context("cannot read this machine's boot id")?;
     let deps = Deps {
         bus: bus.clone(),
         clock: Clock::System,
         run_dir,
-        ansible,
+        ansible: Ansible::new(config.investigator.playbook_path.clone()),
         own_key,
         lease_ttl: config.lease_ttl(),
     };
-    investigator_svc::run(deps.clone(), config.investigator, &life)
+    investigator_svc::run(deps.clone(), config.investigator, life)
         .await
         .context("cannot start the investigator")?;
-    clusterexec_svc::run(deps, config.clusterexec, own_boot_id.trim().to_owned(), &life)
+    let boot_id = host_access::own_boot_id().context("cannot read this machine's boot id")?;
+    clusterexec_svc::run(deps, config.clusterexec, boot_id, life)
         .await
         .context("cannot start the cluster executor")?;
-    http_gateway::run(bus, &config.gateway, listener, &life).context("cannot start the gateway")?;
+    http_gateway::run(bus, &config.gateway, listener, life).context("cannot start the gateway")?;
 
-    let _address_file = data.announce(address)?;
+    let address_file = data.announce(address)?;
     tracing::info!(%address, data_dir = %data.path().display(), "ready");
-    life.run().await.context("cannot handle signals")?;
-    storage_life.shutdown(GRACE).await;
-    Ok(life.exit_code())
+    Ok((data, address_file))
 }

@@ -2,6 +2,8 @@
 
 mod create;
 
+use std::io::ErrorKind;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -178,9 +180,18 @@ pub async fn accept_key(
 
 /// `GET /publickey`: what goes into `authorized_keys` on hosts that are reached with the server's key.
 pub async fn public_key(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
-    match &state.public_key {
-        Some(key) => Ok(Json(json!({"public_key": &**key}))),
-        None => Err(ApiError::not_found("this server has no SSH key of its own")),
+    let none = || ApiError::not_found("this server has no SSH key of its own");
+    let path = state.public_key_file.as_deref().ok_or_else(none)?;
+    // Read each time: a service that reaches hosts makes it at its first start, whenever that is.
+    match tokio::fs::read_to_string(path).await {
+        Ok(key) => Ok(Json(json!({"public_key": key.trim()}))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(none()),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "cannot read the public SSH key");
+            Err(ApiError::unavailable(
+                "the server cannot read its public SSH key: its log says why",
+            ))
+        }
     }
 }
 

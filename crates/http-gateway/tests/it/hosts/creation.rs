@@ -175,7 +175,7 @@ async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
     let state = AppState {
         bus: gateway.bus.clone(),
         auth: Arc::new(Chain::new(&[]).unwrap()),
-        public_key: None,
+        public_key_file: None,
         self_auths: [format!("{V0}/host")].into(),
     };
     let peer: SocketAddr = peer.parse().unwrap();
