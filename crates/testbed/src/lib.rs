@@ -1,6 +1,10 @@
-//! `tools/testbed` for Rust tests: real hosts, gone with the test.
+//! `tools/testbed` for Rust tests: real hosts and a real broker, gone with the test.
 //!
 //! Whatever goes wrong here is the end of the test, so it panics, saying what.
+
+pub mod etcd;
+pub mod proxy;
+pub mod rabbitmq;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
