@@ -1,7 +1,8 @@
 //! The bus: how services ask each other, hand out jobs and tell of changes.
 //!
-//! One handle, [`Bus`], over a backend: [`memory`] inside one process. Whatever the backend, the
-//! rules are the same and are held by one conformance suite (`tests/it/bus.rs`):
+//! One handle, [`Bus`], over a backend: [`memory`] inside one process, or [`amqp`] between many.
+//! Whatever the backend, the rules are the same and are held by one conformance suite
+//! (`tests/it/bus.rs`):
 //!
 //! - a request to a service that is not there fails at once with [`Kind::Unavailable`];
 //! - a request is answered or fails within its deadline, and is never started after it;
@@ -9,6 +10,8 @@
 //! - a handler's panic is an answer ([`Kind::Internal`]), not the end of the service;
 //! - a notification reaches every subscriber; a job reaches one consumer, and waits for it.
 
+pub mod amqp;
+pub mod dead_letters;
 pub mod memory;
 pub mod topology;
 
@@ -83,13 +86,17 @@ pub struct Notification {
 
 /// Notifications that match a pattern, from the moment of subscribing.
 #[derive(Debug)]
-pub struct Subscription(mpsc::Receiver<Notification>);
+pub struct Subscription {
+    receiver: mpsc::Receiver<Notification>,
+    /// Held for its end: with it ends the subscription at the broker.
+    _queue: Option<amqp::Subscribed>,
+}
 
 impl Subscription {
     /// The next notification. `None` means that some were lost (the reader was too slow, or the bus
     /// is gone): subscribe again, then list.
     pub async fn next(&mut self) -> Option<Notification> {
-        self.0.recv().await
+        self.receiver.recv().await
     }
 }
 
@@ -105,12 +112,41 @@ pub struct Bus {
 #[derive(Debug, Clone)]
 enum Backend {
     Memory(memory::Memory),
+    Amqp(amqp::Amqp),
 }
 
 impl Bus {
     /// A bus inside this process.
     pub fn memory() -> Self {
         Self { backend: Backend::Memory(memory::Memory::default()), timeout: REQUEST_TIMEOUT }
+    }
+
+    /// A bus over an AMQP broker: waits for the broker, and keeps up the connection from then on.
+    ///
+    /// # Errors
+    /// [`amqp::ConnectError`]: the URI or the broker says no, or the daemon was told to stop.
+    pub async fn amqp(
+        options: &amqp::Options,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, amqp::ConnectError> {
+        let backend = Backend::Amqp(amqp::Amqp::connect(options, lifecycle).await?);
+        Ok(Self { backend, timeout: REQUEST_TIMEOUT })
+    }
+
+    /// Whether there is a connection to the broker now; a bus inside the process is always there.
+    pub fn is_connected(&self) -> bool {
+        match &self.backend {
+            Backend::Memory(_) => true,
+            Backend::Amqp(amqp) => amqp.is_connected(),
+        }
+    }
+
+    /// Takes leave of the broker, at the very end of the daemon: nothing can be sent any more.
+    pub async fn close(&self) {
+        match &self.backend {
+            Backend::Memory(_) => {}
+            Backend::Amqp(amqp) => amqp.close().await,
+        }
     }
 
     /// The same bus with another deadline for requests.
@@ -130,53 +166,78 @@ impl Bus {
         context: &Context,
     ) -> Result<Value> {
         let deadline = Instant::now() + self.timeout;
-        let call = call(key, params, context)?;
-        let answer = match &self.backend {
-            Backend::Memory(memory) => memory.request(call, deadline),
+        let answer = async {
+            match &self.backend {
+                Backend::Memory(memory) => {
+                    memory.request(call(key, params, context)?, deadline).await
+                }
+                Backend::Amqp(amqp) => amqp.request(key, params, context, self.timeout).await,
+            }
         };
-        tokio::time::timeout_at(deadline, answer).await.unwrap_or_else(|_| {
-            let waited = self.timeout.as_secs_f32();
-            Err(Error::new(Kind::Timeout, format!("no answer to {key} within {waited} s")))
+        self.in_time(deadline, answer, || format!("no answer to {key}")).await
+    }
+
+    /// The outcome of `work`, or [`Kind::Timeout`] at `deadline`.
+    async fn in_time<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T>>,
+        otherwise: impl FnOnce() -> String,
+    ) -> Result<T> {
+        tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| {
+            let (what, waited) = (otherwise(), self.timeout.as_secs_f32());
+            Err(Error::new(Kind::Timeout, format!("{what} within {waited} s")))
         })
     }
 
     /// Sends a message that nobody answers: a notification to all subscribers, a job to one consumer.
     ///
     /// # Errors
-    /// When the message could not be handed to the bus.
-    #[expect(clippy::unused_async, reason = "a broker has to confirm; callers must not care")]
+    /// [`Kind::Unavailable`] when the message could not be handed to the bus; [`Kind::Timeout`] when the
+    /// broker did not confirm a job in time.
     pub async fn notify(
         &self,
         key: &str,
         params: &(impl Serialize + Sync),
         context: &Context,
     ) -> Result<()> {
-        let call = call(key, params, context)?;
-        match &self.backend {
-            Backend::Memory(memory) => memory.notify(&call),
-        }
-        Ok(())
+        let deadline = Instant::now() + self.timeout;
+        let sent = async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.notify(&call(key, params, context)?),
+                Backend::Amqp(amqp) => amqp.notify(key, params, context).await?,
+            }
+            Ok(())
+        };
+        self.in_time(deadline, sent, || format!("{key} was not taken by the message broker")).await
     }
 
     /// Notifications whose routing key matches `pattern`, from now on.
     ///
     /// # Errors
-    /// When the bus cannot be reached.
-    #[expect(clippy::unused_async, reason = "a broker has to bind a queue; callers must not care")]
+    /// [`Kind::Unavailable`] when the bus cannot be reached now, [`Kind::Timeout`].
     pub async fn subscribe(&self, pattern: &str) -> Result<Subscription> {
+        let deadline = Instant::now() + self.timeout;
         let (sender, receiver) = mpsc::channel(SUBSCRIBER_BACKLOG);
-        match &self.backend {
-            Backend::Memory(memory) => memory.subscribe(pattern, sender),
-        }
-        Ok(Subscription(receiver))
+        let subscribed = async {
+            match &self.backend {
+                Backend::Memory(memory) => {
+                    memory.subscribe(pattern, sender);
+                    Ok(None)
+                }
+                Backend::Amqp(amqp) => amqp.subscribe(pattern, sender).await.map(Some),
+            }
+        };
+        let what = || format!("no subscription to {pattern}");
+        let queue = self.in_time(deadline, subscribed, what).await?;
+        Ok(Subscription { receiver, _queue: queue })
     }
 
     /// Serves a queue, at most `prefetch` messages at a time, until the daemon is told to stop.
     /// Replicas that serve the same queue share the work.
     ///
     /// # Errors
-    /// When the bus cannot be reached.
-    #[expect(clippy::unused_async, reason = "a broker has to declare the queue")]
+    /// [`Kind::Unavailable`] when the broker refuses the queue, or the daemon is told to stop first.
     pub async fn serve<F, Fut>(
         &self,
         queue: Queue,
@@ -190,9 +251,12 @@ impl Bus {
     {
         let handler: Handler = Arc::new(move |call| guarded(call, &handler));
         match &self.backend {
-            Backend::Memory(memory) => memory.serve(queue, prefetch, lifecycle, handler),
+            Backend::Memory(memory) => {
+                memory.serve(queue, prefetch, lifecycle, handler);
+                Ok(())
+            }
+            Backend::Amqp(amqp) => amqp.serve(queue, prefetch, lifecycle, handler).await,
         }
-        Ok(())
     }
 }
 

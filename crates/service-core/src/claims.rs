@@ -20,6 +20,11 @@ impl Claims {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         names.insert(name.to_owned()).then(|| Claim { claims: self.clone(), name: name.to_owned() })
     }
+
+    /// Whether it is there.
+    pub fn holds(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
 }
 
 impl Drop for Claim {

@@ -52,6 +52,11 @@ pub fn is_stamp(text: &str) -> bool {
     text.len() == 26 && jiff::civil::DateTime::strptime("%Y-%m-%dT%H:%M:%S.%6f", text).is_ok()
 }
 
+/// Reads a time that [`format()`] has written; `None` when it is none.
+pub fn parse(text: &str) -> Option<Timestamp> {
+    is_stamp(text).then(|| format!("{text}Z").parse().ok())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,13 +68,14 @@ mod tests {
         clock.advance(SignedDuration::from_micros(602_718));
         assert_eq!(clock.stamp(), "2026-11-21T23:40:22.000000");
         assert!(is_stamp(&clock.stamp()));
+        assert_eq!(parse(&clock.stamp()), Some(clock.now()));
         assert!(is_stamp(&Clock::System.stamp()));
     }
 
     #[test]
     fn other_formats_are_no_stamps() {
         for text in ["", "yesterday", "2026-11-21T23:40:21Z", "2026-13-21T23:40:21.397282"] {
-            assert!(!is_stamp(text), "{text}");
+            assert!(!is_stamp(text) && parse(text).is_none(), "{text}");
         }
     }
 }

@@ -1,13 +1,17 @@
-//! Configuration files: JSON objects, read once, checked once.
+//! Configuration: JSON objects in files or in etcd, read once, checked once.
 //!
 //! `-` and `_` in member names are the same. A member nobody knows is an error that suggests the
 //! nearest known one.
+
+mod etcd;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+pub use etcd::{Loaded, load, load_from};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,14 @@ pub enum ConfigError {
         /// Which member, and what was expected.
         message: String,
     },
+    /// etcd cannot be asked, or refuses.
+    #[error("cannot read the configuration {} from etcd", path.display())]
+    Etcd {
+        /// The key.
+        path: PathBuf,
+        /// Why.
+        source: crate::etcd::Error,
+    },
 }
 
 /// Reads the members of a configuration file; `-` is standard input. With `required` unset a missing
@@ -57,8 +69,12 @@ pub fn read(path: &Path, required: bool) -> Result<Map<String, Value>, ConfigErr
         Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
         Ok(text) => text,
     };
+    object(path, text.as_bytes())
+}
+
+fn object(path: &Path, text: &[u8]) -> Result<Map<String, Value>, ConfigError> {
     let parse = |source| ConfigError::Parse { path: path.to_owned(), source };
-    match serde_json::from_str(&text) {
+    match serde_json::from_slice(text) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(parse(None)),
         Err(error) => Err(parse(Some(error))),

@@ -90,6 +90,12 @@ impl Leases {
         }
     }
 
+    /// Whether the holder of a lease may be alive: its counter has moved within its time to live, or has
+    /// not been observed for that long yet. Only looks; to be asked again and again.
+    pub fn may_be_alive(&self, lease: &model::Lease) -> bool {
+        !self.is_abandoned(lease)
+    }
+
     /// Whether the counter has stood still for the lease's time to live while we were looking.
     fn is_abandoned(&self, lease: &model::Lease) -> bool {
         let now = Instant::now();
@@ -123,7 +129,8 @@ struct Inner {
 impl Held {
     fn new(leases: &Leases, lease: Revised<model::Lease>, since: Instant) -> Self {
         let inner = Arc::new(Inner {
-            storage: leases.storage.clone(),
+            // A renewal that is not answered must leave time for another.
+            storage: leases.storage.with_timeout(leases.ttl / 3),
             ttl: leases.ttl,
             lease: AsyncMutex::new(lease),
             alive: Mutex::new(Some(since)),
@@ -221,6 +228,14 @@ impl Inner {
         result
     }
 
+    /// The lease, when it is as a renewal of ours made it whose answer did not arrive.
+    async fn made_after_all(&self, renewal: &model::Lease) -> Option<Revised<model::Lease>> {
+        let current = self.storage.find::<model::Lease>(&renewal.name).await.ok()??;
+        let same =
+            (&current.record.owner, current.record.counter) == (&renewal.owner, renewal.counter);
+        same.then_some(current)
+    }
+
     /// Renews until the lease is lost.
     async fn keep(&self) {
         let mut tick = tokio::time::interval(self.ttl / 3);
@@ -242,8 +257,13 @@ impl Inner {
                     *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
                 }
                 Err(error) if error.is_conflict() => {
-                    tracing::warn!(lease = lease.record.name, "the lease was taken over");
-                    return self.lose();
+                    let Some(current) = self.made_after_all(&next.record).await else {
+                        tracing::warn!(lease = lease.record.name, "the lease was taken over");
+                        return self.lose();
+                    };
+                    // Others may have seen it long ago: it counts as no sign of life, another does.
+                    *lease = current;
+                    tick.reset_immediately();
                 }
                 // The store does not answer: another try is due before the lease ends.
                 Err(error) => {

@@ -8,7 +8,8 @@
 //! - [`lease`][]: who may work on a record
 //! - [`lifecycle`][]: signals, tasks, shutdown
 //! - [`claims`][]: what this process works on
-//! - [`config`][]: configuration files
+//! - [`config`][]: configuration, from files or etcd
+//! - [`etcd`][]: the way to etcd
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
 //!
@@ -20,6 +21,7 @@ pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod etcd;
 pub mod jsonrpc;
 pub mod lease;
 pub mod lifecycle;

@@ -31,6 +31,8 @@ pub struct Lifecycle {
     tracker: TaskTracker,
     failed: Arc<AtomicBool>,
     reload: watch::Sender<()>,
+    /// The life that ends, too, when this one fails.
+    elder: Option<CancellationToken>,
 }
 
 impl Default for Lifecycle {
@@ -48,7 +50,16 @@ impl Lifecycle {
             tracker: TaskTracker::new(),
             failed: Arc::default(),
             reload: watch::Sender::new(()),
+            elder: None,
         }
+    }
+
+    /// The life of a part that the others need until their end: it is told separately to stop, but sees
+    /// the same reloads, and its failure is the daemon's.
+    #[must_use]
+    pub fn outliving(&self) -> Self {
+        let (failed, reload) = (Arc::clone(&self.failed), self.reload.clone());
+        Self { failed, reload, elder: Some(self.soft.clone()), ..Self::new() }
     }
 
     /// Runs a task that shutdown waits for; `name` stands in front of what it logs.
@@ -115,8 +126,8 @@ impl Lifecycle {
         }
     }
 
-    /// Starts the daemon by `start`, tells systemd that it is ready, and serves signals until the end;
-    /// what `start` returns is kept until then.
+    /// Starts the daemon by `start`, tells systemd that it is ready, and serves signals until all tasks
+    /// have ended; then returns what `start` did, if it came to that.
     ///
     /// SIGTERM and SIGINT stop, during the start too, a second one stops at once; SIGHUP reloads. The
     /// caller then decides by [`Self::exit_code`] how the process ends.
@@ -126,7 +137,7 @@ impl Lifecycle {
     pub async fn run<T, E: From<std::io::Error>>(
         &self,
         start: impl Future<Output = Result<T, E>>,
-    ) -> Result<(), E> {
+    ) -> Result<Option<T>, E> {
         let mut signals = Signals::install()?;
         let started = tokio::select! {
             started = start => Some(started?),
@@ -142,7 +153,7 @@ impl Lifecycle {
             () = self.shutdown(GRACE) => {}
             () = signals.terminate() => self.shutdown(Duration::ZERO).await,
         }
-        Ok(())
+        Ok(started)
     }
 
     /// Success, unless a critical task ended by itself.
@@ -201,6 +212,9 @@ impl Drop for CriticalGuard {
             tracing::error!(task = self.name, "a critical task ended, stopping the daemon");
             self.life.failed.store(true, Ordering::SeqCst);
             self.life.stop();
+            if let Some(elder) = &self.life.elder {
+                elder.cancel();
+            }
         }
     }
 }
@@ -234,6 +248,23 @@ mod tests {
         let life = Lifecycle::new();
         life.spawn("hangs", std::future::pending());
         life.shutdown(GRACE).await;
+    }
+
+    #[tokio::test]
+    async fn a_part_that_outlives_the_others_fails_them_and_is_reloaded_with_them() {
+        let life = Lifecycle::new();
+        let part = life.outliving();
+        let mut reloads = part.reloads();
+        life.reload.send_replace(());
+        reloads.changed().await.unwrap();
+        assert!(!life.is_stopping());
+        part.spawn_critical("loop", async {});
+        life.stopping().await;
+        assert_eq!(life.exit_code(), ExitCode::FAILURE);
+        let life = Lifecycle::new();
+        let part = life.outliving();
+        life.shutdown(GRACE).await;
+        assert!(!part.is_stopping());
     }
 
     #[tokio::test]

@@ -4,20 +4,27 @@
 //! that are missing get their defaults, members nobody knows are ignored.
 
 mod cluster;
+mod container_manager;
 mod host;
 pub mod ident;
 mod lease;
 mod network;
 mod operation;
+mod watcher_record;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use cluster::{Cluster, ClusterRestart, Failure, OperationStatus};
-pub use host::{Bootstrap, Host, HostCreds, HostState, Reboot, Status};
+pub use container_manager::{
+    Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
+    ContainerManagerType, KubernetesOptions, MASK, Secrets,
+};
+pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use lease::Lease;
 pub use network::{Network, NetworkType};
 pub use operation::{Event, HostProgress, Operation, OperationKind, Outcome, Step};
+pub use watcher_record::WatcherRecord;
 
 /// A record that the storage service keeps.
 pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {

@@ -1,5 +1,7 @@
 //! The typed client of the storage service, and the messages that they exchange.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -118,6 +120,12 @@ impl StorageClient {
     /// The storage service over `bus`, asked on behalf of `context`.
     pub fn new(bus: Bus, context: Context) -> Self {
         Self { bus, context }
+    }
+
+    /// The same, with another deadline for requests.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { bus: self.bus.with_timeout(timeout), context: self.context.clone() }
     }
 
     /// The record `id`.

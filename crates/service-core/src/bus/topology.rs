@@ -13,23 +13,32 @@ pub struct Queue {
     /// A job queue keeps messages while nobody consumes; a request to any other queue without a
     /// consumer fails at once.
     pub jobs: bool,
+    /// Its messages are bare records, without JSON-RPC around them.
+    pub bare: bool,
 }
 
 /// Requests to the storage service.
-pub const STORAGE: Queue = Queue { name: "storage", binding: "storage.*", jobs: false };
+pub const STORAGE: Queue =
+    Queue { name: "storage", binding: "storage.*", jobs: false, bare: false };
 /// Requests to the cluster executor.
 pub const CLUSTEREXEC: Queue =
-    Queue { name: "clusterexec", binding: "jobs.clusterexec.*", jobs: false };
+    Queue { name: "clusterexec", binding: "jobs.clusterexec.*", jobs: false, bare: false };
 /// Hosts to look at.
 pub const INVESTIGATOR: Queue =
-    Queue { name: "investigator", binding: "jobs.investigate", jobs: true };
+    Queue { name: "investigator", binding: INVESTIGATE, jobs: true, bare: false };
 /// Hosts to keep an eye on.
-pub const WATCHER: Queue = Queue { name: "watcher", binding: "jobs.watcher", jobs: true };
+pub const WATCHER: Queue = Queue { name: "watcher", binding: WATCH, jobs: true, bare: true };
 /// Requests to the container manager service.
-pub const CONTAINERMGR: Queue = Queue { name: "containermgr", binding: "container.*", jobs: false };
+pub const CONTAINERMGR: Queue =
+    Queue { name: "containermgr", binding: "container.*", jobs: false, bare: false };
 
 /// The job queues: they exist from the start, so that a job finds its queue before the first consumer.
 pub const JOBS: [Queue; 2] = [INVESTIGATOR, WATCHER];
+
+/// The job queue that a message for `key` belongs into, if it is a job.
+pub fn job_queue(key: &str) -> Option<Queue> {
+    JOBS.into_iter().find(|queue| matches(queue.binding, key))
+}
 
 /// `storage.save`
 pub const STORAGE_SAVE: &str = "storage.save";

@@ -195,6 +195,26 @@ pub struct Reboot {
     pub after: String,
 }
 
+/// Checks of the watcher that failed for the same reason, one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Failing {
+    /// The reason, in one stable word; empty for none.
+    pub reason: String,
+    /// How many.
+    pub count: u32,
+}
+
+impl Failing {
+    /// One more.
+    pub fn note(&mut self, reason: &str) {
+        if self.reason != reason {
+            *self = Self { reason: reason.to_owned(), count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+    }
+}
+
 /// What is known about a host beyond the documented record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostState {
@@ -212,6 +232,9 @@ pub struct HostState {
     /// The status from before it failed.
     #[serde(default)]
     pub previous_status: Status,
+    /// Its last checks, where those failed.
+    #[serde(default)]
+    pub failing: Failing,
     /// Its boot id when it was last seen.
     #[serde(default)]
     pub boot_id: String,
@@ -233,8 +256,43 @@ impl HostState {
     /// How many reboots are remembered.
     const REBOOTS: usize = 10;
 
-    /// Notes the boot id that was just seen at `time`, and a reboot when it is another one.
+    /// The reason of a host that is set up, but that its container manager refuses: that does not heal
+    /// by itself.
+    pub const MANAGER_REFUSES: &str = "container-manager-refuses";
+
+    /// The reason of a host that is set up, but whose container manager does not answer: it is asked
+    /// again.
+    pub const MANAGER_UNAVAILABLE: &str = "container-manager-unavailable";
+
+    /// Forgets why its container manager did not have it; false when that was not so.
+    pub fn registered(&mut self) -> bool {
+        let was_kept_out =
+            [Self::MANAGER_REFUSES, Self::MANAGER_UNAVAILABLE].contains(&self.reason.as_str());
+        if was_kept_out {
+            self.reason.clear();
+            self.detail.clear();
+        }
+        was_kept_out
+    }
+
+    /// The one reason of a failure that heals by itself.
+    pub const UNREACHABLE: &str = "unreachable";
+
+    /// Makes `host` a failed one. The status from before is kept, however often it fails.
+    pub fn fail(&mut self, host: &mut Host, reason: &str, detail: String, seen_host_key: &str) {
+        if host.status != Status::Failed {
+            self.previous_status = host.status;
+        }
+        host.status = Status::Failed;
+        reason.clone_into(&mut self.reason);
+        self.detail = detail;
+        seen_host_key.clone_into(&mut self.seen_host_key);
+    }
+
+    /// Notes the boot id that was just seen at `time`, and a reboot when it is another one. So the host
+    /// was reached: no check of it is failing any more.
     pub fn saw_boot(&mut self, time: &str, boot_id: &str) {
+        self.failing = Failing::default();
         if !self.boot_id.is_empty() && self.boot_id != boot_id {
             let before = self.boot_id.clone();
             self.reboots.push(Reboot { time: time.to_owned(), before, after: boot_id.to_owned() });
@@ -300,5 +358,25 @@ mod tests {
         }
         assert_eq!(state.reboots.len(), 10);
         assert_eq!((state.reboots[9].before.as_str(), state.boot_id.as_str()), ("11", "12"));
+    }
+
+    #[test]
+    fn a_host_that_fails_twice_keeps_the_status_from_before() {
+        let mut host = Host { status: Status::Active, ..Host::default() };
+        let mut state = HostState::default();
+        state.fail(&mut host, HostState::UNREACHABLE, "gone".to_owned(), "");
+        state.fail(&mut host, "host-key-changed", "another".to_owned(), "ssh-ed25519 AAAA");
+        assert_eq!((host.status, state.previous_status), (Status::Failed, Status::Active));
+        assert_eq!((state.reason.as_str(), state.detail.as_str()), ("host-key-changed", "another"));
+        assert_eq!(state.seen_host_key, "ssh-ed25519 AAAA");
+    }
+
+    #[test]
+    fn only_failures_of_the_same_kind_make_a_row() {
+        let mut failing = Failing::default();
+        for (reason, count) in [("unreachable", 1), ("unreachable", 2), ("auth-refused", 1)] {
+            failing.note(reason);
+            assert_eq!(failing, Failing { reason: reason.to_owned(), count });
+        }
     }
 }

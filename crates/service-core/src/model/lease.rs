@@ -8,7 +8,7 @@ use super::{Model, ident};
 /// seen the same counter for longer than that may take it over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
-    /// What it is for: `operation.CLUSTER`, `investigation.ADDRESS`.
+    /// What it is for: `operation.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`.
     pub name: String,
     /// Who holds it.
     pub owner: String,
@@ -17,6 +17,13 @@ pub struct Lease {
     pub counter: u64,
     /// For how long a sign of life is good, in milliseconds.
     pub ttl_ms: u64,
+}
+
+impl Lease {
+    /// What the name of a cluster's operation lease begins with; the cluster's name follows.
+    pub const OPERATION: &str = "operation.";
+    /// What the name of a watcher's lease begins with; those that are alive divide the hosts.
+    pub const WATCHER: &str = "watcher.";
 }
 
 impl Model for Lease {

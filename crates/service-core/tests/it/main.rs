@@ -1,5 +1,10 @@
-//! Conformance of the bus backends, and leases over a real storage client.
+//! Conformance of the bus backends, what AMQP adds to it, faults of the broker, and etcd.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![expect(clippy::disallowed_methods, reason = "tasks of a test end with it")]
 
 mod bus;
+mod etcd;
+mod faults;
+mod support;
+mod traffic;

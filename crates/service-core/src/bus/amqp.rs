@@ -1,0 +1,287 @@
+//! The bus over an AMQP 0-9-1 broker (RabbitMQ): what the separate daemons run on.
+//!
+//! # One connection, rebuilt as a whole
+//!
+//! A process has one connection. A task owns it (`supervisor`): it connects, hands a `Link` (the
+//! connection with its channels) to everybody through a `watch`, reads the answers to requests, and when
+//! anything on it fails it throws the whole link away and connects anew, with full-jitter pauses of at
+//! most a second. Nothing is patched up: lapin's own recovery is off, since a channel that fails to
+//! recover disturbs the others. Consumers notice that their stream has ended, wait for the next link and
+//! declare their queue again. Subscriptions end, for notifications may have been lost: their readers
+//! subscribe again and list. There is no moment at which a request waits for a connection: without one
+//! it fails at once, and one in flight fails when its connection does.
+//!
+//! A broker that is silent rather than gone is noticed by heartbeats, within five seconds. Its socket is
+//! then shut from our side (`connection`), for lapin would wait for an answer to its farewell.
+//!
+//! # Requests
+//!
+//! Published as mandatory on a channel with confirms, answered by direct reply-to on the same channel,
+//! and told apart by their correlation id, the JSON-RPC id. Two things can come first: the answer, or
+//! the message itself, returned because nobody serves its key. The confirmation is of no interest but
+//! for carrying the returned message; it is not waited for when the answer is there. Whose message it
+//! is, its correlation id tells: lapin attaches returned messages to confirmations by counting, and
+//! RabbitMQ confirms several at a time.
+//!
+//! The header `deadline` says until when the asker waits. The messages have no expiry at the broker:
+//! that would move expired ones to a dead-letter queue, secrets and all.
+//!
+//! # Queues
+//!
+//! Names as in [`topology`], behind the name of the exchange unless that is the usual
+//! one, so that several installations can share a broker.
+//!
+//! - Requests: classic, durable *and* auto-delete. With the last consumer goes the queue, and requests
+//!   come back at once. Taking a request acknowledges it: whether it is carried out a second time is for
+//!   the asker to decide.
+//! - Jobs: quorum, with a delivery limit, declared by publishers as well as consumers, so that a job
+//!   finds its queue before the first consumer. Acknowledged when the handler has finished; one that
+//!   cannot be read or fails goes to `QUEUE.dead` (see [`dead_letters`](super::dead_letters)).
+//! - Notifications: exclusive, one for each subscription, named by us.
+//!
+//! Each consumer has a channel of its own with a bounded prefetch, and as many messages in hand at a
+//! time. On a stop it takes no more, hands back what is not begun, and finishes the rest; the
+//! connection itself outlives the daemon's tasks, which may need it to finish, and ends with the last
+//! [`Bus`](super::Bus) handle or [`Bus::close`](super::Bus::close).
+
+mod address;
+mod backoff;
+mod connection;
+mod consumer;
+mod link;
+pub(crate) mod message;
+pub(crate) mod queues;
+mod subscriber;
+mod supervisor;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use super::topology::{self, Queue};
+use super::{Context, Handler, Notification};
+use crate::error::Result;
+use crate::lifecycle::Lifecycle;
+use address::Address;
+use connection::Failure;
+use consumer::{Server, now_ms};
+use link::{Link, lost, not_connected};
+use message::short;
+
+pub(super) use subscriber::Subscribed;
+
+/// The longest name of an exchange or a process: those of queues are built from them.
+const LONGEST_NAME: usize = 127;
+
+/// What the bus needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the broker is: `amqp://` or `amqps://`. Parameters: `heartbeat` (seconds), `frame_max`
+    /// (bytes), `channel_max`, `auth_mechanism`, `cacertfile` (a PEM file of certificate authorities).
+    pub uri: SecretString,
+    /// The name of the topic exchange, [`topology::EXCHANGE`] as a rule.
+    pub exchange: String,
+    /// Who connects, for instance `storage`: shown by the broker.
+    pub name: String,
+}
+
+/// Why there is no bus.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It is the URI of something else.
+    #[error(
+        "the bus speaks AMQP 0-9-1, not {scheme}: give a URI of the form {}, or amqps:// for TLS",
+        address::form()
+    )]
+    Scheme {
+        /// The scheme that was given.
+        scheme: String,
+    },
+    /// It is no URI. What it is is not told: it may hold a password.
+    #[error("the URI of the bus is not of the form {}: {why}", address::form())]
+    Invalid {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file of certificate authorities cannot be read.
+    #[error("cannot read the certificate authorities of the bus in {path}")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No exchange or connection can have that name.
+    #[error("{name:?} is no name for {what}: it needs 1 to {LONGEST_NAME} characters")]
+    Name {
+        /// The name that was given.
+        name: String,
+        /// For what.
+        what: &'static str,
+    },
+    /// The broker cannot be reached, or does not let us in.
+    #[error("cannot use the message broker at {broker}")]
+    Broker {
+        /// Where it is, and whom it knows us as.
+        broker: String,
+        /// What it says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The daemon was told to stop while it waited for the broker.
+    #[error("told to stop before the message broker could be reached")]
+    Stopped,
+}
+
+/// Where to connect, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    address: Address,
+    exchange: ShortString,
+    name: String,
+}
+
+impl Target {
+    pub(super) fn new(options: &Options) -> Result<Self, ConnectError> {
+        let check = |name: &str, what| {
+            let fits = (1..=LONGEST_NAME).contains(&name.len());
+            let error = ConnectError::Name { name: name.chars().take(40).collect(), what };
+            if fits { Ok(name.to_owned()) } else { Err(error) }
+        };
+        Ok(Self {
+            address: Address::parse(options.uri.expose_secret())?,
+            exchange: check(&options.exchange, "an exchange")?.into(),
+            name: check(&options.name, "a connection")?,
+        })
+    }
+
+    /// A connection for somebody who needs nothing else of this bus.
+    pub(super) async fn connect(&self) -> Result<lapin::Connection, ConnectError> {
+        let set_up = async |connection, _| Ok(connection);
+        let connected = connection::connect(&self.address, &self.name, set_up);
+        connected.await.map_err(|failure| self.error(failure))
+    }
+
+    fn error(&self, failure: Failure) -> ConnectError {
+        ConnectError::Broker { broker: self.address.shown(), source: Box::new(failure) }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct Amqp(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    links: watch::Receiver<Option<Arc<Link>>>,
+    target: Target,
+    /// Told when the connection is not needed any more: at the latest when this is dropped.
+    close: CancellationToken,
+    _closed_by_drop: DropGuard,
+}
+
+impl Amqp {
+    pub(super) async fn connect(
+        options: &Options,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, ConnectError> {
+        let target = Target::new(options)?;
+        let first = tokio::select! {
+            connected = supervisor::first_link(&target) => connected?,
+            () = lifecycle.stopping() => return Err(ConnectError::Stopped),
+        };
+        let close = CancellationToken::new();
+        let links = supervisor::start(target.clone(), first, close.clone());
+        let closed_by_drop = close.clone().drop_guard();
+        Ok(Self(Arc::new(Shared { links, target, close, _closed_by_drop: closed_by_drop })))
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.0.links.borrow().is_some()
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.close.cancel();
+        // Its end is the end of the task that owns the connection.
+        let mut links = self.0.links.clone();
+        while links.changed().await.is_ok() {}
+    }
+
+    fn exchange(&self) -> &str {
+        self.0.target.exchange.as_str()
+    }
+
+    fn link(&self) -> Result<Arc<Link>> {
+        self.0.links.borrow().clone().ok_or_else(not_connected)
+    }
+
+    async fn wait_for_link(&self) -> Result<Arc<Link>> {
+        let mut links = self.0.links.clone();
+        let link = links.wait_for(Option::is_some).await;
+        link.ok().and_then(|link| link.clone()).ok_or_else(not_connected)
+    }
+
+    pub(super) async fn request(
+        &self,
+        key: &str,
+        params: &(impl Serialize + Sync),
+        context: &Context,
+        timeout: Duration,
+    ) -> Result<serde_json::Value> {
+        let link = self.link()?;
+        let id = Uuid::new_v4();
+        let body = message::body(Some(&id.to_string()), key, params)?;
+        let waits = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        let properties = message::properties(context, Some(now_ms().saturating_add(waits)));
+        let key = short("the routing key", key)?;
+        message::answer(&link.request(key, id, &body, properties).await?)
+    }
+
+    pub(super) async fn notify(
+        &self,
+        key: &str,
+        params: &(impl Serialize + Sync),
+        context: &Context,
+    ) -> Result<()> {
+        let link = self.link()?;
+        let properties = message::properties(context, None);
+        let job_queue = topology::job_queue(key);
+        let body = match job_queue {
+            Some(queue) if queue.bare => message::json(params)?,
+            _ => message::body(None, key, params)?,
+        };
+        let key = short("the routing key", key)?;
+        match job_queue {
+            Some(queue) => link.job(&queue, key, &body, properties).await,
+            None => link.notification(key, &body, properties).await,
+        }
+    }
+
+    pub(super) async fn subscribe(
+        &self,
+        pattern: &str,
+        sender: mpsc::Sender<Notification>,
+    ) -> Result<Subscribed> {
+        let name = ShortString::from(format!("{}-{}", self.0.target.name, Uuid::new_v4()));
+        let pattern = short("the pattern", pattern)?;
+        subscriber::subscribe(self.link()?, name, pattern, sender).await.map_err(lost)
+    }
+
+    pub(super) async fn serve(
+        &self,
+        queue: Queue,
+        prefetch: usize,
+        lifecycle: &Lifecycle,
+        handler: Handler,
+    ) -> Result<()> {
+        let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).max(1);
+        let (amqp, lifecycle) = (self.clone(), lifecycle.clone());
+        Server { amqp, queue, prefetch, lifecycle, handler }.start().await
+    }
+}

@@ -1,0 +1,113 @@
+//! One connection to the broker, from the first packet on, and its end, whatever state it is in.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::AMQPScheme;
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties, ErrorKind};
+
+use super::address::Address;
+
+/// How long a connection may take until it can be used. Whatever swallows packets when it begins may
+/// have gone by when it ends: another attempt must then still succeed within seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why there is no connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("the message broker did not answer in time")]
+    Silent,
+    #[error("the message broker cannot be reached")]
+    Unreachable(#[source] lapin::Error),
+    #[error("the message broker refused")]
+    Refused(#[source] lapin::Error),
+}
+
+impl From<lapin::Error> for Failure {
+    fn from(error: lapin::Error) -> Self {
+        if is_refusal(&error) { Self::Refused(error) } else { Self::Unreachable(error) }
+    }
+}
+
+/// Whether the broker said no, and would say so again.
+pub(super) fn is_refusal(error: &lapin::Error) -> bool {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+    matches!(
+        error.kind(),
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::PRECONDITIONFAILED)
+            | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
+    )
+}
+
+/// Connects, and makes of the connection what `set_up` does: all of it in time, or none.
+pub(super) async fn connect<T>(
+    address: &Address,
+    name: &str,
+    set_up: impl AsyncFnOnce(Connection, Socket) -> lapin::Result<T>,
+) -> Result<T, Failure> {
+    let socket = Socket::default();
+    let ready = async {
+        let connection = open(address, name, &socket).await?;
+        set_up(connection, socket.clone()).await
+    };
+    let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, ready).await {
+        Ok(outcome) => outcome.map_err(Failure::from),
+        Err(_) => Err(Failure::Silent),
+    };
+    outcome.inspect_err(|_| socket.shut())
+}
+
+async fn open(address: &Address, name: &str, socket: &Socket) -> lapin::Result<Connection> {
+    let tls = OwnedTLSConfig { cert_chain: address.authorities.clone(), identity: None };
+    let socket = socket.clone();
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connector(
+        address.uri.clone(),
+        runtime,
+        async move |uri, runtime| {
+            let connected = async {
+                let at = (uri.authority.host.as_str(), uri.authority.port);
+                let addresses = tokio::net::lookup_host(at).await?.collect::<Vec<_>>();
+                let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+                if let AsyncTcpStream::Plain(stream) = &stream {
+                    socket.keep(stream.get_ref())?;
+                }
+                match uri.scheme {
+                    AMQPScheme::AMQP => Ok(stream),
+                    AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, tls.as_ref()).await,
+                }
+            };
+            // This is awaited on lapin's own thread, which nothing else would ever end.
+            let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
+            Ok(connected.unwrap_or_else(|_| Err(late()))?)
+        },
+        properties,
+    )
+    .await
+}
+
+/// A second handle on the socket of a connection. lapin ends a connection by talking to the broker;
+/// when that is silent, only the end of the socket ends its thread.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Socket(Arc<Mutex<Option<TcpStream>>>);
+
+impl Socket {
+    fn keep(&self, stream: &tokio::net::TcpStream) -> std::io::Result<()> {
+        use std::os::fd::AsFd as _;
+        let stream = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+        Ok(())
+    }
+
+    pub(super) fn shut(&self) {
+        if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Closed already, or closed now.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Messages: what is written into them, and what is made of those that others have written. Pure.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::bus::{Call, Context, Notification};
+use crate::error::{Error, Kind, Result};
+use crate::jsonrpc::{ErrorObject, Outcome, Params, Request, Response, Version};
+
+const DEADLINE: &str = "deadline";
+const REQUEST_ID: &str = "request-id";
+const PRINCIPAL: &str = "principal";
+const TRACEPARENT: &str = "traceparent";
+
+/// The longest text of a header that is believed.
+const LONGEST_HEADER: usize = 256;
+
+/// Who asks when nobody says so.
+const UNKNOWN: &str = "unknown";
+
+/// A name as AMQP has it; `what` is for the message of the error.
+pub(crate) fn short(what: &str, text: impl Into<String>) -> Result<ShortString> {
+    ShortString::try_new(text).map_err(|source| {
+        Error::invalid(format!("{what} is too long for AMQP")).with_source(source)
+    })
+}
+
+/// The last word of a routing key.
+pub(super) fn method(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// The body of a request, or of a notification when it has no id.
+pub(super) fn body(id: Option<&str>, key: &str, params: &impl Serialize) -> Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Outgoing<'a, P> {
+        jsonrpc: Version,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+        method: &'a str,
+        params: P,
+    }
+    json(&Outgoing { jsonrpc: Version::V2, id, method: method(key), params })
+}
+
+/// Anything as JSON text.
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|e| Error::internal("cannot write the message as JSON").with_source(e))
+}
+
+/// The properties of any message of ours: who asks, and until when they wait, in ms since the epoch.
+pub(super) fn properties(context: &Context, deadline: Option<i64>) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let mut text = |name: &str, value: &str| {
+        headers.insert(name.into(), AMQPValue::LongString(value.into()));
+    };
+    text(REQUEST_ID, &context.request_id);
+    text(PRINCIPAL, &context.principal);
+    if let Some(traceparent) = &context.traceparent {
+        text(TRACEPARENT, traceparent);
+    }
+    if let Some(deadline) = deadline {
+        headers.insert(DEADLINE.into(), AMQPValue::LongLongInt(deadline));
+    }
+    BasicProperties::default().with_content_type("application/json".into()).with_headers(headers)
+}
+
+/// A message for a service that could not be read: it is answered, and not begun.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) id: Option<String>,
+    pub(super) error: Error,
+}
+
+/// A message for a service, as it came.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// The JSON-RPC id, absent in notifications.
+    pub(super) id: Option<String>,
+    pub(super) call: Call,
+    /// When the asker stops waiting, in ms since the epoch.
+    pub(super) deadline: Option<i64>,
+}
+
+/// Reads a message for a service; of a bare one the whole body is the parameters.
+pub(super) fn receive(
+    key: &str,
+    properties: &BasicProperties,
+    body: &[u8],
+    bare: bool,
+) -> Result<Received, Unreadable> {
+    let headers = properties.headers().as_ref();
+    let (id, params) = if bare {
+        let unreadable = |error| Unreadable { id: None, error: unreadable(body, &error) };
+        (None, Params(serde_json::from_slice(body).map_err(unreadable)?))
+    } else {
+        request(key, body)?
+    };
+    let deadline = match headers.and_then(|headers| headers.inner().get(DEADLINE)) {
+        None => None,
+        Some(value) => Some(integer(value).ok_or_else(|| Unreadable {
+            id: id.clone(),
+            error: invalid("the header deadline is no integer"),
+        })?),
+    };
+    let call = Call {
+        key: key.to_owned(),
+        method: method(key).to_owned(),
+        params,
+        context: context(headers),
+    };
+    Ok(Received { id, call, deadline })
+}
+
+fn request(key: &str, body: &[u8]) -> Result<(Option<String>, Params), Unreadable> {
+    let request = serde_json::from_slice::<Request>(body)
+        .map_err(|error| Unreadable { id: None, error: unreadable(body, &error) })?;
+    if request.method != method(key) {
+        let why = "the method is not the last word of the routing key";
+        return Err(Unreadable { id: request.id, error: invalid(why) });
+    }
+    Ok((request.id, request.params))
+}
+
+fn invalid(why: &str) -> Error {
+    Error::new(Kind::InvalidRequest, why)
+}
+
+/// Not JSON at all, or JSON and not what it should be: a mistake in content can stand before one in form.
+fn unreadable(body: &[u8], error: &serde_json::Error) -> Error {
+    if serde_json::from_slice::<IgnoredAny>(body).is_err() {
+        Error::new(Kind::Parse, format!("the message is not JSON: {error}"))
+    } else {
+        invalid(&format!("the message is no JSON-RPC 2.0 request: {error}"))
+    }
+}
+
+/// Who asks, as far as the headers are believable: they end up in logs and records.
+fn context(headers: Option<&FieldTable>) -> Context {
+    let text = |name| {
+        let text = text(headers?.inner().get(name)?)?;
+        let believable =
+            (1..=LONGEST_HEADER).contains(&text.len()) && !text.chars().any(char::is_control);
+        believable.then(|| text.to_owned())
+    };
+    Context {
+        request_id: text(REQUEST_ID).unwrap_or_else(|| Uuid::new_v4().to_string()),
+        principal: text(PRINCIPAL).unwrap_or_else(|| UNKNOWN.to_owned()),
+        traceparent: text(TRACEPARENT),
+    }
+}
+
+/// A header's text, of whichever kind.
+pub(crate) fn text(value: &AMQPValue) -> Option<&str> {
+    match value {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        AMQPValue::ShortString(text) => Some(text.as_str()),
+        _ => None,
+    }
+}
+
+/// A header's number, of whichever width: client libraries take the shortest.
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match *value {
+        AMQPValue::ShortShortInt(n) => Some(n.into()),
+        AMQPValue::ShortShortUInt(n) => Some(n.into()),
+        AMQPValue::ShortInt(n) => Some(n.into()),
+        AMQPValue::ShortUInt(n) => Some(n.into()),
+        AMQPValue::LongInt(n) => Some(n.into()),
+        AMQPValue::LongUInt(n) => Some(n.into()),
+        AMQPValue::LongLongInt(n) => Some(n),
+        _ => None,
+    }
+}
+
+/// The body of an answer.
+pub(super) fn response(id: Option<String>, result: Result<Value>) -> Result<Vec<u8>> {
+    json(&Response::new(id, result))
+}
+
+/// Reads an answer.
+pub(super) fn answer(body: &[u8]) -> Result<Value> {
+    /// As [`Response`], which has to buffer what it flattens.
+    #[derive(Deserialize)]
+    struct Incoming {
+        #[serde(default, deserialize_with = "present")]
+        result: Option<Value>,
+        #[serde(default)]
+        error: Option<ErrorObject>,
+    }
+    fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+        Value::deserialize(value).map(Some)
+    }
+    let no_answer = || Error::internal("the answer is no JSON-RPC 2.0 response");
+    let incoming: Incoming =
+        serde_json::from_slice(body).map_err(|e| no_answer().with_source(e))?;
+    let outcome = match (incoming.error, incoming.result) {
+        (Some(error), _) => Outcome::Error(error),
+        (None, Some(result)) => Outcome::Result(result),
+        (None, None) => return Err(no_answer()),
+    };
+    Response { jsonrpc: Version::V2, id: None, outcome }.into_result()
+}
+
+/// Reads a notification; none if it is not one.
+pub(super) fn notification(key: &str, body: &[u8]) -> Result<Notification> {
+    let (_, params) = request(key, body).map_err(|unreadable| unreadable.error)?;
+    Ok(Notification { key: key.to_owned(), params: params.0 })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Notifications as they come, until some are lost.
+
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lapin::message::{Delivery, DeliveryResult};
+use lapin::options::BasicConsumeOptions;
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer, ConsumerDelegate};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::link::Link;
+use super::{message, queues};
+use crate::bus::Notification;
+use crate::error::chain;
+
+/// A subscription at the broker: its channel, its queue and its consumer end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Subscribed {
+    _link: Arc<Link>,
+    _consumer: Consumer,
+    _channel: Channel,
+}
+
+/// Hands notifications on, on lapin's thread; so it never waits.
+struct Feed(Mutex<Option<mpsc::Sender<Notification>>>);
+
+pub(super) async fn subscribe(
+    link: Arc<Link>,
+    name: ShortString,
+    pattern: ShortString,
+    sender: mpsc::Sender<Notification>,
+) -> lapin::Result<Subscribed> {
+    let channel = link.connection.create_channel().await?;
+    queues::declare_own(&channel, &link.exchange, &name, pattern).await?;
+    // What is lost is noticed and read anew, so that nothing has to be confirmed.
+    let options =
+        BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+    let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
+    consumer.set_delegate(Feed(Mutex::new(Some(sender))));
+    Ok(Subscribed { _link: link, _consumer: consumer, _channel: channel })
+}
+
+impl Feed {
+    fn feed(&self, delivery: &Delivery) {
+        let key = delivery.routing_key.as_str();
+        let notification = match message::notification(key, &delivery.data) {
+            Ok(notification) => notification,
+            Err(error) => {
+                debug!(notification = key, error = chain(&error), "notification not understood");
+                return;
+            }
+        };
+        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Full: its reader is too slow, and has to be told.
+        if sender.as_ref().is_some_and(|sender| sender.try_send(notification).is_err()) {
+            *sender = None;
+        }
+    }
+}
+
+impl ConsumerDelegate for Feed {
+    fn on_new_delivery(
+        &self,
+        delivery: DeliveryResult,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match delivery {
+            Ok(Some(delivery)) => self.feed(&delivery),
+            // Cancelled, or the connection is lost.
+            Ok(None) | Err(_) => *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None,
+        }
+        Box::pin(ready(()))
+    }
+}

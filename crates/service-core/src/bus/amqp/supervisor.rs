@@ -1,0 +1,104 @@
+//! The task that owns the connection: it is always either connected or connecting.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::backoff::Backoff;
+use super::connection::{self, Failure};
+use super::link::{Answers, Link};
+use super::{ConnectError, Target};
+use crate::error::chain;
+
+type Connected = (Arc<Link>, Answers);
+
+async fn connect(target: &Target) -> Result<Connected, Failure> {
+    let set_up = async |connection, socket| Link::open(connection, socket, &target.exchange).await;
+    connection::connect(&target.address, &target.name, set_up).await
+}
+
+/// The first connection: waits for a broker that is not there yet, but not for one that says no.
+pub(super) async fn first_link(target: &Target) -> Result<Connected, ConnectError> {
+    let broker = target.address.shown();
+    let (mut backoff, mut waited) = (Backoff::default(), false);
+    loop {
+        match connect(target).await {
+            Ok(connected) => {
+                if waited {
+                    tracing::info!(broker, "the message broker is there");
+                }
+                return Ok(connected);
+            }
+            Err(failure @ Failure::Refused(_)) => return Err(target.error(failure)),
+            Err(failure) if !waited => {
+                waited = true;
+                tracing::warn!(broker, error = chain(&failure), "waiting for the message broker");
+            }
+            Err(failure) => tracing::debug!(error = chain(&failure), "still no message broker"),
+        }
+        backoff.pause().await;
+    }
+}
+
+/// Keeps the connection up until `close`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it outlives the tasks that a shutdown waits for, which need it to finish"
+)]
+pub(super) fn start(
+    target: Target,
+    first: Connected,
+    close: CancellationToken,
+) -> watch::Receiver<Option<Arc<Link>>> {
+    let (links, receiver) = watch::channel(Some(Arc::clone(&first.0)));
+    let span = tracing::info_span!(parent: None, "task", name = "bus.connection");
+    tokio::spawn(supervise(target, first, links, close).instrument(span));
+    receiver
+}
+
+async fn supervise(
+    target: Target,
+    mut connected: Connected,
+    links: watch::Sender<Option<Arc<Link>>>,
+    close: CancellationToken,
+) {
+    loop {
+        let (link, answers) = &mut connected;
+        let cause = tokio::select! {
+            cause = link.pump(answers) => cause,
+            () = close.cancelled() => {
+                links.send_replace(None);
+                return link.close().await;
+            }
+        };
+        links.send_replace(None);
+        link.fail();
+        let error = cause.map_or_else(|| "a channel was closed".to_owned(), |cause| chain(&cause));
+        tracing::warn!(error, "lost the connection to the message broker, connecting again");
+        connected = tokio::select! {
+            connected = next_link(&target) => connected,
+            () = close.cancelled() => return,
+        };
+        tracing::info!("connected to the message broker again");
+        links.send_replace(Some(Arc::clone(&connected.0)));
+    }
+}
+
+/// The next connection: also waits for a broker that says no, for whatever it says now it did not before.
+async fn next_link(target: &Target) -> Connected {
+    let (mut backoff, mut refused) = (Backoff::default(), false);
+    loop {
+        backoff.pause().await;
+        match connect(target).await {
+            Ok(connected) => return connected,
+            Err(failure @ Failure::Refused(_)) if !refused => {
+                refused = true;
+                let broker = target.address.shown();
+                tracing::error!(broker, error = chain(&failure), "cannot use the message broker");
+            }
+            Err(failure) => tracing::debug!(error = chain(&failure), "still no message broker"),
+        }
+    }
+}

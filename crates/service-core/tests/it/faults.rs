@@ -1,0 +1,162 @@
+//! What happens to requests, jobs and notifications when the broker or the way to it fails: requests go
+//! on all the time, each is answered or fails in time, and all goes on within seconds of the fault's end.
+
+use std::time::Duration;
+
+use service_core::bus::amqp::Options;
+use service_core::{Bus, Lifecycle};
+use testbed::proxy::Proxy;
+use testbed::rabbitmq::{self, RabbitMq};
+
+use crate::support::{connected, options};
+use crate::traffic::{Traffic, soon};
+
+/// How soon all goes on after a fault.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+/// How soon a broker that is silent is given up.
+const SILENCE: Duration = Duration::from_secs(6);
+
+/// Blocks, as the test bed does, but not the traffic.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// The same exchange by another way.
+fn through(proxy: &Proxy, options: &Options) -> Options {
+    let uri = format!("amqp://guest:guest@{}/%2f", proxy.address());
+    Options { uri: uri.into(), ..options.clone() }
+}
+
+/// A proxy in front of the broker that tests share.
+fn proxied() -> (Proxy, Options) {
+    let uri = rabbitmq::shared_uri();
+    let proxy = Proxy::start(rabbitmq::address(&uri));
+    let through = through(&proxy, &options(&uri));
+    (proxy, through)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_is_restarted() {
+    let broker = blocking(RabbitMq::up).await;
+    let options = options(&broker.uri());
+    let mut traffic = Traffic::start(&options, &options).await;
+    let broker = blocking(move || {
+        broker.stop();
+        broker.start();
+        broker
+    });
+    let broker = broker.await;
+    traffic.goes_on_within(RECOVERY).await;
+    traffic.end().await;
+    blocking(move || drop(broker)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_is_killed() {
+    service_core::telemetry::init(true, service_core::telemetry::LogFormat::Text);
+    let broker = blocking(RabbitMq::up).await;
+    let options = options(&broker.uri());
+    let mut traffic = Traffic::start(&options, &options).await;
+    // RabbitMQ 3.10 saves its list of quorum queues half a second after the last change: killed before
+    // that, it loses the queue for good.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let broker = blocking(move || {
+        broker.kill();
+        broker.start();
+        broker
+    });
+    let broker = broker.await;
+    traffic.goes_on_within(RECOVERY).await;
+    traffic.end().await;
+    blocking(move || drop(broker)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_connections_are_cut() {
+    let (proxy, options) = proxied();
+    let mut traffic = Traffic::start(&options, &options).await;
+    for _ in 0..3 {
+        proxy.cut();
+        soon(RECOVERY, || !traffic.client.is_connected()).await;
+        proxy.restore();
+        traffic.goes_on_within(RECOVERY).await;
+    }
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_connection_of_the_service_is_cut() {
+    let (proxy, far) = proxied();
+    let near = Options { uri: rabbitmq::shared_uri().into(), ..far.clone() };
+    let mut traffic = Traffic::start(&near, &far).await;
+    proxy.cut();
+    soon(RECOVERY, || !traffic.service.is_connected()).await;
+    traffic.fails_at_once().await;
+    proxy.restore();
+    traffic.goes_on_within(RECOVERY).await;
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_connections_hang() {
+    let (proxy, options) = proxied();
+    let mut traffic = Traffic::start(&options, &options).await;
+    proxy.hang();
+    soon(SILENCE, || !traffic.client.is_connected() && !traffic.service.is_connected()).await;
+    // It has begun to connect, and that hangs too.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    proxy.restore();
+    traffic.goes_on_within(RECOVERY).await;
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_hangs_is_given_up_for_another() {
+    let (proxy, far) = proxied();
+    let near = Options { uri: rabbitmq::shared_uri().into(), ..far.clone() };
+    for (client, service) in [(&near, &far), (&far, &near)] {
+        let mut traffic = Traffic::start(client, service).await;
+        proxy.hang();
+        proxy.restore();
+        traffic.goes_on_within(SILENCE + Duration::from_secs(1)).await;
+        traffic.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_comes_after_its_clients() {
+    let broker = blocking(|| {
+        let broker = RabbitMq::up();
+        broker.stop();
+        broker
+    });
+    let broker = broker.await;
+    let options = options(&broker.uri());
+    let waiting = tokio::spawn({
+        let options = options.clone();
+        async move { connected(&options).await }
+    });
+    let broker = blocking(move || {
+        broker.start();
+        broker
+    });
+    let broker = broker.await;
+    tokio::time::timeout(RECOVERY, waiting).await.expect("a connection").unwrap();
+    let mut traffic = Traffic::start(&options, &options).await;
+    traffic.goes_on_within(RECOVERY).await;
+    traffic.end().await;
+    blocking(move || drop(broker)).await;
+}
+
+#[tokio::test]
+async fn waiting_for_the_broker_ends_with_the_daemon() {
+    let (proxy, options) = proxied();
+    proxy.cut();
+    let life = Lifecycle::new();
+    let (outcome, ()) = tokio::join!(Bus::amqp(&options, &life), async { life.stop() });
+    assert_eq!(
+        outcome.unwrap_err().to_string(),
+        "told to stop before the message broker could be reached"
+    );
+}

@@ -1,0 +1,171 @@
+//! Requests, jobs and notifications that go on all the time, and an account of what became of them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use service_core::bus::amqp::Options;
+use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
+use service_core::bus::{Call, Context, Subscription};
+use service_core::{Bus, Kind, Lifecycle};
+use tokio::task::JoinSet;
+
+use crate::support::connected;
+
+const ECHO: Queue = Queue { name: "echo", binding: "echo.*", jobs: false, bare: false };
+
+/// How long a request of this traffic waits.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a busy machine may add to that.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Awaits a condition.
+pub(crate) async fn soon(within: Duration, condition: impl Fn() -> bool) {
+    let until = Instant::now() + within;
+    while !condition() {
+        assert!(Instant::now() < until, "it did not come to that within {within:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A client that asks a service, each with a connection of its own.
+pub(crate) struct Traffic {
+    pub(crate) client: Bus,
+    pub(crate) service: Bus,
+    account: Arc<Account>,
+    clients: JoinSet<()>,
+    subscription: Subscription,
+    life: Lifecycle,
+}
+
+#[derive(Default)]
+struct Account {
+    requests: Mutex<Vec<Request>>,
+    /// Jobs that the broker has confirmed.
+    published: Mutex<HashSet<u64>>,
+    /// Jobs that the service has got.
+    worked_on: Mutex<HashSet<u64>>,
+}
+
+struct Request {
+    begun: Instant,
+    took: Duration,
+    outcome: Result<(), Kind>,
+}
+
+impl Account {
+    fn succeeded_since(&self, begun: Instant) -> bool {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().any(|one| one.begun >= begun && one.outcome.is_ok())
+    }
+}
+
+fn context() -> Context {
+    Context::service("test")
+}
+
+impl Traffic {
+    pub(crate) async fn start(client: &Options, service: &Options) -> Self {
+        let (client, service) = (connected(client).await, connected(service).await);
+        let (life, account) = (Lifecycle::new(), Arc::new(Account::default()));
+        service.serve(ECHO, 64, &life, |call| async { Ok(call.params.0) }).await.unwrap();
+        let got = Arc::clone(&account);
+        let worker = move |call: Call| {
+            got.worked_on.lock().unwrap().insert(call.params.0["address"].as_u64().unwrap());
+            async { Ok(Value::Null) }
+        };
+        service.serve(INVESTIGATOR, 4, &life, worker).await.unwrap();
+        let subscription = service.subscribe("notify.#").await.unwrap();
+        let mut clients = JoinSet::new();
+        for _ in 0..4 {
+            clients.spawn(ask(client.with_timeout(TIMEOUT), Arc::clone(&account)));
+        }
+        clients.spawn(publish(client.with_timeout(TIMEOUT), Arc::clone(&account)));
+        let mut traffic = Self { client, service, account, clients, subscription, life };
+        traffic.goes_on_within(Duration::from_secs(2)).await;
+        traffic
+    }
+
+    /// The first success of those begun from now on comes in time; and then all succeed.
+    pub(crate) async fn goes_on_within(&mut self, recovery: Duration) {
+        let ended = Instant::now();
+        soon(recovery, || self.account.succeeded_since(ended)).await;
+        // Jobs and notifications, too.
+        let before = self.account.worked_on.lock().unwrap().len();
+        let left = recovery.saturating_sub(ended.elapsed()) + MARGIN;
+        soon(left, || self.account.worked_on.lock().unwrap().len() > before).await;
+        soon(left, || self.service.is_connected()).await;
+        self.notifications_come().await;
+        let well = Instant::now();
+        soon(TIMEOUT, || self.account.succeeded_since(well + Duration::from_millis(200))).await;
+        let requests = self.account.requests.lock().unwrap();
+        let failed = requests.iter().filter(|one| one.begun >= well && one.outcome.is_err());
+        assert_eq!(failed.count(), 0, "after the recovery all is well");
+    }
+
+    /// A subscriber is told that it may have missed some, and subscribes again.
+    async fn notifications_come(&mut self) {
+        loop {
+            self.client.notify("notify.test", &json!({}), &context()).await.unwrap();
+            if tokio::time::timeout(TIMEOUT, self.subscription.next()).await.unwrap().is_some() {
+                return;
+            }
+            self.subscription = self.service.subscribe("notify.#").await.unwrap();
+        }
+    }
+
+    /// Nobody waits for a service that is not there.
+    pub(crate) async fn fails_at_once(&self) {
+        let from = Instant::now();
+        let refused = || {
+            let requests = self.account.requests.lock().unwrap();
+            let late = requests.iter().filter(|one| one.begun >= from);
+            let mut quick = late.filter(|one| one.took < Duration::from_millis(100));
+            quick.any(|one| one.outcome == Err(Kind::Unavailable))
+        };
+        // Those in flight were lost with the consumer that had them.
+        soon(TIMEOUT + MARGIN, refused).await;
+    }
+
+    /// Every request had its end in time, and no confirmed job was lost.
+    pub(crate) async fn end(mut self) {
+        self.clients.shutdown().await;
+        let all = || {
+            let published = self.account.published.lock().unwrap();
+            published.is_subset(&self.account.worked_on.lock().unwrap())
+        };
+        soon(Duration::from_secs(10), all).await;
+        assert!(!self.account.published.lock().unwrap().is_empty());
+        for Request { took, outcome, .. } in self.account.requests.lock().unwrap().iter() {
+            assert!(*took < TIMEOUT + MARGIN, "{took:?}");
+            let expected = matches!(outcome, Ok(()) | Err(Kind::Unavailable | Kind::Timeout));
+            assert!(expected, "{outcome:?}");
+        }
+        self.life.shutdown(Duration::from_secs(10)).await;
+        self.client.close().await;
+        self.service.close().await;
+    }
+}
+
+async fn ask(client: Bus, account: Arc<Account>) {
+    loop {
+        let begun = Instant::now();
+        let answer = client.request("echo.params", &json!({"a": 1}), &context()).await;
+        let outcome = answer.map(drop).map_err(|error| error.kind());
+        let request = Request { begun, took: begun.elapsed(), outcome };
+        account.requests.lock().unwrap().push(request);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn publish(client: Bus, account: Arc<Account>) {
+    for number in 0.. {
+        let job = json!({"address": number});
+        if client.notify(INVESTIGATE, &job, &context()).await.is_ok() {
+            account.published.lock().unwrap().insert(number);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
