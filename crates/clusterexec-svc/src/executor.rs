@@ -8,7 +8,7 @@ use std::time::Duration;
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{
-    Failure, Host, HostProgress, HostState, Operation, OperationStatus, Outcome, Status, Step,
+    Failure, Host, HostProgress, HostState, Operation, OperationStatus, Outcome, Step,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Result};
@@ -142,13 +142,7 @@ impl Execution<'_> {
         host.failure = Some(failure);
         self.log(index, step, Outcome::Failed, reason);
         self.save_with_host(&address, |host, state| {
-            if host.status != Status::Failed {
-                state.previous_status = host.status;
-            }
-            host.status = Status::Failed;
-            (*word).clone_into(&mut state.reason);
-            state.detail.clone_from(reason);
-            state.seen_host_key.clone_from(seen_key);
+            state.fail(host, word, reason.clone(), seen_key);
         })
         .await
     }

@@ -1,4 +1,5 @@
-//! From a host's stored credentials to the [`Target`] that `ssh` is to reach.
+//! From a host's stored credentials to the [`Target`] that `ssh` is to reach, and back: the key that it
+//! showed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use service_core::model::HostCreds;
 
 use crate::error::AccessError;
+use crate::keys::fingerprint;
 use crate::target::Target;
 
 /// The target that `creds` describe; a host without a key of its own is reached with `own_key`, the
@@ -34,6 +36,19 @@ pub fn target(creds: &HostCreds, own_key: &SecretString) -> Result<Target, Acces
     })
 }
 
+/// Pins the keys that a host was first seen with, and logs their fingerprints; false when some are
+/// pinned already.
+pub fn pin(creds: &mut HostCreds, seen: &[String]) -> bool {
+    if !creds.ssh_host_key.is_empty() {
+        return false;
+    }
+    creds.ssh_host_key = seen.join("\n");
+    let fingerprints: Vec<_> = seen.iter().filter_map(|key| fingerprint(key)).collect();
+    let fingerprint = fingerprints.join(" ");
+    tracing::info!(host.address = creds.address, fingerprint, "host key pinned");
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +65,13 @@ mod tests {
         assert_eq!(both.host_keys, ["ssh-ed25519 A", "ssh-rsa B"]);
         creds.ssh_priv_key = "/w==".into();
         assert!(matches!(target(&creds, &own), Err(AccessError::BadKey { .. })));
+        assert!(!pin(&mut creds, &["ssh-ed25519 C".to_owned()]), "what is pinned stays");
+    }
+
+    #[test]
+    fn the_first_keys_are_pinned() {
+        let mut creds = HostCreds::new("10.0.0.1");
+        assert!(pin(&mut creds, &["ssh-ed25519 A".to_owned(), "ssh-rsa B".to_owned()]));
+        assert_eq!(creds.ssh_host_key, "ssh-ed25519 A\nssh-rsa B");
     }
 }

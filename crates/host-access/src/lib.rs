@@ -14,7 +14,7 @@
 //! - [`backoff`]: pauses for a host that turns connections away
 //! - [`credentials`]: from stored credentials to a target (pure)
 //! - [`deps`]: what a service that works on hosts is given
-//! - [`own_key`]: the server's own SSH key
+//! - [`mod@own_key`]: the server's own SSH key
 //! - [`keys`]: host keys as text and their fingerprints (pure)
 //! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
 //! - [`facts`]: what kind of host this is, in one round trip

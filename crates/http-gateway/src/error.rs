@@ -73,6 +73,11 @@ impl ApiError {
         self
     }
 
+    /// What the person is told.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -1,6 +1,7 @@
 //! The handlers, a file per resource.
 
 pub mod clusters;
+pub mod container_managers;
 pub mod health;
 pub mod hosts;
 pub mod members;

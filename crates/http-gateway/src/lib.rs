@@ -3,6 +3,7 @@
 //! - [`config`][]: what it is told
 //! - [`routes`][]: the whole API on one screen
 //! - [`handlers`][]: a file per resource
+//! - [`nodes`][]: what joining and leaving a cluster means for its container manager
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
 //! - [`auth`][]: who asks
 //! - [`error`][]: what a client is told when it does not work
@@ -13,6 +14,7 @@ pub mod auth;
 pub mod config;
 pub mod error;
 pub mod handlers;
+pub mod nodes;
 pub mod params;
 pub mod routes;
 pub mod server;
@@ -32,7 +34,7 @@ pub use config::Config;
 use state::AppState;
 
 /// The pause before the storage service is asked again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,10 @@ use crate::state::AppState;
 /// The largest body, in bytes.
 pub const BODY_MAX: usize = 1024 * 1024;
 
+/// Deeper bodies are refused: on the bus and in the store they are part of something larger, and JSON
+/// readers, ours included, stop at 128.
+const DEPTH_MAX: usize = 64;
+
 /// A name in a path: `[A-Za-z0-9_-]+`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
@@ -89,10 +93,24 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     if !value.is_object() {
         return Err("the body is not a JSON object".to_owned());
     }
+    if is_deeper(&value, DEPTH_MAX) {
+        return Err(format!("the JSON of the body is nested more than {DEPTH_MAX} deep"));
+    }
     serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string().as_str() {
         "." => e.inner().to_string(),
         path => format!("{path}: {}", e.inner()),
     })
+}
+
+/// Whether a value is nested deeper than that.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Object(members) => {
+            levels == 0 || members.values().any(|member| is_deeper(member, levels - 1))
+        }
+        Value::Array(items) => levels == 0 || items.iter().any(|item| is_deeper(item, levels - 1)),
+        _ => false,
+    }
 }
 
 /// For optional members: left out is `None`, but `null` is a wrong type like any other.

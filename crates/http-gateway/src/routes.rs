@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::auth;
 use crate::error::ApiError;
-use crate::handlers::{clusters, health, hosts, members, networks, operations};
+use crate::handlers::{clusters, container_managers, health, hosts, members, networks, operations};
 use crate::params::{BODY_MAX, no_route};
 use crate::state::AppState;
 
@@ -33,6 +33,14 @@ pub fn router(state: AppState) -> Router {
         )
         // Operations
         .route("/cluster/{name}/restart", get(operations::restart_status).put(operations::restart))
+        // Container managers
+        .route("/containermanagers", get(container_managers::list))
+        .route(
+            "/containermanager/{name}",
+            get(container_managers::get)
+                .put(container_managers::create)
+                .delete(container_managers::delete),
+        )
         // Hosts
         .route("/hosts", get(hosts::list))
         .route("/host", put(hosts::create_unnamed))

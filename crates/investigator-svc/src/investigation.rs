@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use host_access::backoff::Backoff;
-use host_access::credentials::target;
+use host_access::credentials::{pin, target};
 use host_access::{
     AccessError, BootstrapError, BootstrapOptions, Facts, FactsError, NetworkSetup, Playbook,
-    PlaybookError, Session, TaskOutcome, bootstrap_vars, fingerprint,
+    PlaybookError, Session, TaskOutcome, bootstrap_vars,
 };
 use service_core::Error;
 use service_core::error::chain;
@@ -115,6 +115,11 @@ pub(crate) async fn run(investigator: &Investigator, address: &str, held: &Held)
 }
 
 async fn attempts(investigator: &Investigator, address: &str, held: &Held) -> Result<(), Error> {
+    // Since we looked, somebody else may have been here.
+    let host = investigator.storage.get::<Host>(address).await?;
+    if !host.record.status.is_under_investigation() {
+        return held.release(Transaction::default()).await;
+    }
     let mut pauses = RETRIES.into_iter();
     let mut throttled = Backoff::default();
     loop {
@@ -186,10 +191,7 @@ async fn save_facts(
     host.record.last_check.clone_from(&now);
     state.saw_boot(&now, &facts.boot_id);
     let mut transaction = Transaction::default().update(&host)?.save(&state)?;
-    if creds.ssh_host_key.is_empty() {
-        creds.ssh_host_key = session.host_keys().join("\n");
-        let seen: Vec<_> = session.host_keys().iter().filter_map(|key| fingerprint(key)).collect();
-        tracing::info!(host.address = address, fingerprint = seen.join(" "), "host key pinned");
+    if pin(&mut creds, session.host_keys()) {
         transaction = transaction.save(&creds)?;
     }
     held.transact(transaction).await?;
@@ -263,12 +265,12 @@ async fn conclude(
                 state.detail.clone_from(detail);
                 state.seen_host_key = String::new();
             }
-            Err(obstacle) => {
-                host.record.status = Status::Failed;
-                obstacle.reason().clone_into(&mut state.reason);
-                state.detail = chain(obstacle);
-                obstacle.seen_key().clone_into(&mut state.seen_host_key);
-            }
+            Err(obstacle) => state.fail(
+                &mut host.record,
+                obstacle.reason(),
+                chain(obstacle),
+                obstacle.seen_key(),
+            ),
         }
         let last = Transaction::default().update(&host)?.save(&state)?;
         match held.release(last).await {
@@ -292,7 +294,10 @@ async fn conclude(
     Ok(())
 }
 
-async fn state_of(investigator: &Investigator, address: &str) -> Result<HostState, Error> {
+pub(crate) async fn state_of(
+    investigator: &Investigator,
+    address: &str,
+) -> Result<HostState, Error> {
     let found = investigator.storage.find::<HostState>(address).await?;
     Ok(found.map_or_else(
         || HostState { address: address.to_owned(), ..HostState::default() },

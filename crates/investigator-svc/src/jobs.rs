@@ -1,21 +1,25 @@
 //! Finding hosts to look at, and claiming each by a lease.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use host_access::Deps;
+use rand::seq::SliceRandom as _;
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
-use service_core::claims::Claims;
+use service_core::claims::{Claim, Claims};
 use service_core::error::chain;
-use service_core::lease::Leases;
-use service_core::model::Host;
+use service_core::lease::{Held, Leases};
+use service_core::model::{Cluster, Host, HostState, Lease};
+use service_core::storage::Transaction;
 use service_core::{Lifecycle, Result, StorageClient};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::config::Config;
 use crate::investigation;
+use crate::registration::{self, is_waiting};
 
 /// How often all hosts are looked through for work, whatever messages say.
 const SCAN: Duration = Duration::from_secs(30);
@@ -24,8 +28,14 @@ const SCAN: Duration = Duration::from_secs(30);
 /// somebody is alive shows only over time.
 const SCAN_CLAIMED: Duration = Duration::from_secs(1);
 
+/// Hosts that are registered with container managers at a time.
+const REGISTRATIONS: usize = 16;
+
 /// Messages taken at a time: each only wakes the scan.
 const PREFETCH: usize = 32;
+
+/// What the lease of a host under investigation is called, before the host's address.
+const LEASE: &str = "investigation.";
 
 /// What the work on every host shares.
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub(crate) struct Investigator {
     pub(crate) ansible_slots: Semaphore,
     leases: Leases,
     slots: Arc<Semaphore>,
+    /// Not those of investigations: a container manager that hangs holds up no host.
+    registration_slots: Semaphore,
     /// Hosts that this process works on.
     busy: Claims,
     wake: Notify,
@@ -52,6 +64,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
     let investigator = Arc::new(Investigator {
         leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
         slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
+        registration_slots: Semaphore::new(REGISTRATIONS),
         ansible_slots: Semaphore::new(config.ansible_processes.max(1)),
         busy: Claims::default(),
         wake: Notify::new(),
@@ -92,29 +105,129 @@ impl Investigator {
         }
     }
 
-    /// Starts the work on every host that needs it and that nobody works on; false when somebody
-    /// else holds the lease of one.
+    /// Starts the work on every host that needs it and that nobody works on, each as soon as there is
+    /// a slot for it; false when somebody else holds the lease of one.
     async fn scan(self: &Arc<Self>) -> Result<bool> {
         let hosts = self.storage.list::<Host>().await?;
-        let waiting = hosts.into_iter().map(|host| host.record);
+        let mut hosts: Vec<_> = hosts.into_iter().map(|host| host.record).collect();
+        // So that replicas do not run after each other for the same leases.
+        hosts.shuffle(&mut rand::rng());
         let mut all_claimed = true;
-        for host in waiting.filter(|host| host.status.is_under_investigation()) {
-            let Some(claim) = self.busy.claim(&host.address) else { continue };
-            let lease = format!("investigation.{}", host.address);
-            match self.leases.try_acquire(&lease).await? {
-                None => all_claimed = false,
-                Some(held) => {
-                    let (investigator, slots) = (Arc::clone(self), Arc::clone(&self.slots));
-                    self.lifecycle.spawn("investigation", async move {
-                        let Ok(_slot) = slots.acquire_owned().await else { return };
-                        investigation::run(&investigator, &host.address, &held).await;
-                        drop(claim);
-                        // The host may need another look: it was changed while we worked.
-                        investigator.wake.notify_one();
-                    });
+        for host in hosts.iter().filter(|host| host.status.is_under_investigation()) {
+            if self.busy.holds(&host.address) {
+                continue;
+            }
+            // The slot comes first: a lease that is held has to be renewed, whatever it waits for.
+            let slot = tokio::select! {
+                slot = Arc::clone(&self.slots).acquire_owned() => slot,
+                () = self.lifecycle.stopping() => return Ok(true),
+            };
+            let Ok(slot) = slot else { return Ok(true) };
+            match self.claim(&host.address).await? {
+                Claimed::Here => {}
+                Claimed::Elsewhere => all_claimed = false,
+                Claimed::Now(claim, held) => {
+                    self.investigate(host.address.clone(), (slot, claim), held);
                 }
+            }
+        }
+        all_claimed &= self.sweep_leases(&hosts).await?;
+        for address in self.waiting_for_managers(&hosts).await? {
+            // Kept beyond the work itself, until it is time for another try; no address has a slash.
+            let Some(rest) = self.busy.claim(&format!("registration/{address}")) else { continue };
+            match self.claim(&address).await? {
+                Claimed::Here => {}
+                Claimed::Elsewhere => all_claimed = false,
+                Claimed::Now(claim, held) => self.register(address, rest, claim, held),
             }
         }
         Ok(all_claimed)
     }
+
+    /// Removes what killed processes left: leases on hosts that others have brought to an end, or that
+    /// are gone; false while one may be somebody's.
+    async fn sweep_leases(&self, hosts: &[Host]) -> Result<bool> {
+        let waiting = hosts.iter().filter(|host| host.status.is_under_investigation());
+        let waiting: HashSet<_> = waiting.map(|host| host.address.as_str()).collect();
+        let mut all_swept = true;
+        for lease in self.storage.list::<Lease>().await? {
+            let name = lease.record.name;
+            let Some(address) = name.strip_prefix(LEASE) else { continue };
+            let Some(_claim) = self.busy.claim(address).filter(|_| !waiting.contains(address))
+            else {
+                continue;
+            };
+            match self.leases.try_acquire(&name).await? {
+                Some(held) => held.release(Transaction::default()).await?,
+                None => all_swept = false,
+            }
+        }
+        Ok(all_swept)
+    }
+
+    /// The hosts that are set up, and that the container manager of their cluster does not have yet.
+    async fn waiting_for_managers(&self, hosts: &[Host]) -> Result<Vec<String>> {
+        let clusters = self.storage.list::<Cluster>().await?;
+        let managed = clusters.into_iter().map(|cluster| cluster.record);
+        let members: HashSet<_> = managed
+            .filter(|cluster| !cluster.container_manager.is_empty())
+            .flat_map(|cluster| cluster.hostset)
+            .collect();
+        let members: Vec<_> = hosts.iter().filter(|host| members.contains(&host.address)).collect();
+        let addresses: Vec<_> = members.iter().map(|host| host.address.clone()).collect();
+        if addresses.is_empty() {
+            return Ok(addresses);
+        }
+        let states = self.storage.get_many::<HostState>(&addresses).await?;
+        let states = states.into_iter().map(|state| state.map(|state| state.record));
+        let waiting = members.into_iter().zip(states);
+        let waiting = waiting.filter(|(host, state)| is_waiting(host, state.as_ref()));
+        Ok(waiting.map(|(host, _)| host.address.clone()).collect())
+    }
+
+    async fn claim(&self, address: &str) -> Result<Claimed> {
+        let Some(claim) = self.busy.claim(address) else { return Ok(Claimed::Here) };
+        let held = self.leases.try_acquire(&format!("{LEASE}{address}")).await?;
+        Ok(held.map_or(Claimed::Elsewhere, |held| Claimed::Now(claim, held)))
+    }
+
+    fn investigate(
+        self: &Arc<Self>,
+        address: String,
+        kept: (OwnedSemaphorePermit, Claim),
+        held: Held,
+    ) {
+        let investigator = Arc::clone(self);
+        self.lifecycle.spawn("investigation", async move {
+            investigation::run(&investigator, &address, &held).await;
+            drop(kept);
+            // The host may need another look: it was changed while we worked, or is to be registered.
+            investigator.wake.notify_one();
+        });
+    }
+
+    fn register(self: &Arc<Self>, address: String, rest: Claim, claim: Claim, held: Held) {
+        let investigator = Arc::clone(self);
+        self.lifecycle.spawn("registration", async move {
+            let Ok(slot) = investigator.registration_slots.acquire().await else { return };
+            let pause = registration::run(&investigator, &address, held).await;
+            drop((slot, claim));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = investigator.lifecycle.stopping() => {}
+            }
+            drop(rest);
+            investigator.wake.notify_one();
+        });
+    }
+}
+
+/// Who works on a host.
+enum Claimed {
+    /// This process already.
+    Here,
+    /// Another one, or one that is gone.
+    Elsewhere,
+    /// This process from now on.
+    Now(Claim, Held),
 }

@@ -1,16 +1,19 @@
 //! The investigator: looks at new hosts and sets them up.
 //!
 //! A host whose status says that it is under investigation *is* the job; messages only make it sooner.
+//! So is a `disassociated` member of a cluster with a container manager: it is to be registered there.
 //!
 //! - [`config`][]: what it is told
 //! - [`jobs`][]: finds hosts to look at, and claims each by a lease
 //! - [`investigation`][]: the work on one host, from log-in to the last write
 //! - [`plan`][]: what is to be done to a host (pure)
+//! - `registration`: hands hosts that are set up to the container manager of their cluster
 
 pub mod config;
 pub mod investigation;
 pub mod jobs;
 pub mod plan;
+mod registration;
 
 pub use config::Config;
 pub use jobs::run;

@@ -63,11 +63,18 @@ pub struct Args {
     pub command: Option<Command>,
 }
 
-/// What can be done while it does not run.
+/// What it can do instead of serving.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Change the key that credentials are encrypted with, and encrypt them anew
     Rekey,
+    /// Install the six daemons of the distributed form: links to this program, under their names
+    Links {
+        /// Where to: a directory that is in $PATH
+        dir: PathBuf,
+    },
+    /// Look after jobs that no service could work on
+    DeadLetters(daemons::dead_letters::Args),
 }
 
 impl Args {

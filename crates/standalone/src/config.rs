@@ -23,6 +23,10 @@ pub struct Config {
     pub investigator: investigator_svc::Config,
     /// The member `clusterexec`.
     pub clusterexec: clusterexec_svc::Config,
+    /// The member `containermgr`.
+    pub containermgr: containermgr_svc::Config,
+    /// The member `watcher`.
+    pub watcher: watcher_svc::Config,
     /// The member `lease-ttl`, in seconds.
     lease_ttl: u64,
 }
@@ -51,6 +55,8 @@ impl Config {
     pub fn parse(path: &Path, mut members: Map<String, Value>) -> anyhow::Result<Self> {
         let investigator = section(path, &mut members, "investigator")?;
         let clusterexec = section(path, &mut members, "clusterexec")?;
+        let containermgr = section(path, &mut members, "containermgr")?;
+        let watcher = section(path, &mut members, "watcher")?;
         let lease_ttl = ["lease-ttl", "lease_ttl"].iter().find_map(|name| members.remove(*name));
         let lease_ttl = match lease_ttl {
             None => lease::TTL.as_secs(),
@@ -65,7 +71,7 @@ impl Config {
             }
         };
         let gateway = config::parse(path, members)?;
-        Ok(Self { gateway, investigator, clusterexec, lease_ttl })
+        Ok(Self { gateway, investigator, clusterexec, containermgr, watcher, lease_ttl })
     }
 
     /// How long a lease lasts without a sign of life.
@@ -114,10 +120,12 @@ mod tests {
             "listen-port": 8001,
             "lease-ttl": 20,
             "clusterexec": {"verify-timeout": 60},
+            "watcher": {"retry-pauses": [1, 2.5]},
         }));
         let config = config.unwrap();
         assert_eq!(config.gateway.listen_port, 8001);
         assert_eq!(config.clusterexec.verify_timeout().as_secs(), 60);
+        assert_eq!(config.watcher.retry_pauses[1].0.as_millis(), 2500);
         assert_eq!(config.lease_ttl().as_secs(), 20);
     }
 
@@ -126,6 +134,7 @@ mod tests {
         for (members, says) in [
             (json!({"listen-prot": 1}), "did you mean `listen_port`?"),
             (json!({"clusterexec": {"verify-timeuot": 1}}), "did you mean `verify_timeout`?"),
+            (json!({"watcher": {"interval": 0}}), "a number of seconds"),
             (json!({"investigator": 7}), "the member investigator is an object"),
             (json!({"lease-ttl": 1}), "at least 8"),
         ] {
@@ -136,7 +145,10 @@ mod tests {
 
     #[test]
     fn the_sample_is_understood() {
-        let sample = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf/commissaire.conf"));
+        let sample = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../conf/one-process/commissaire.conf"
+        ));
         Config::parse(sample, config::read(sample, true).unwrap()).unwrap();
     }
 }

@@ -11,9 +11,11 @@ pub mod config;
 pub mod data_dir;
 pub mod first_start;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use daemons::Daemon;
 use host_access::{Ansible, Deps, RunDir};
 use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
@@ -30,12 +32,11 @@ use data_dir::{AddressFile, DataDir};
 /// Ansible in processes of their own.
 const WORKERS: usize = 4;
 
-/// Runs until a signal, and says how the process ends.
+/// Runs until a signal, or does what it was called for instead, and says how the process ends.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, or what it was called for does not work.
 pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = Config::load(args)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(WORKERS))
@@ -43,15 +44,35 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        match args.command {
-            None => run(args, config).await,
+        match &args.command {
+            None => run(args, Config::load(args)?).await,
             Some(Command::Rekey) => rekey(args).await,
+            Some(Command::Links { dir }) => link(dir),
+            Some(Command::DeadLetters(command)) => {
+                command.carry_out(args.config_file.clone()).await?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     })
 }
 
+/// Links to this program, under the names of the daemons.
+fn link(dir: &Path) -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    for daemon in Daemon::ALL {
+        let path = dir.join(daemon.program());
+        if std::fs::read_link(&path).is_ok_and(|target| target == program) {
+            continue;
+        }
+        let made = std::os::unix::fs::symlink(&program, &path);
+        made.with_context(|| format!("cannot make {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn storage_config(data: &DataDir) -> storage_svc::Config {
-    storage_svc::Config { database: data.database(), secret_key_file: data.secret_key() }
+    storage_svc::Config::sqlite(data.database(), data.secret_key())
 }
 
 async fn rekey(args: &Args) -> anyhow::Result<ExitCode> {
@@ -64,8 +85,9 @@ async fn rekey(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn run(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     // The storage service ends last: what the others finish must still be saved.
-    let (life, storage_life) = (Lifecycle::new(), Lifecycle::new());
-    life.run(begin(args, config, &life, &storage_life)).await?;
+    let life = Lifecycle::new();
+    let storage_life = life.outliving();
+    life.run(Box::pin(begin(args, config, &life, &storage_life))).await?;
     storage_life.shutdown(GRACE).await;
     Ok(life.exit_code())
 }
@@ -112,10 +134,16 @@ async fn begin(
     investigator_svc::run(deps.clone(), config.investigator, life)
         .await
         .context("cannot start the investigator")?;
+    watcher_svc::run(deps.clone(), config.watcher, life)
+        .await
+        .context("cannot start the watcher")?;
     let boot_id = host_access::own_boot_id().context("cannot read this machine's boot id")?;
     clusterexec_svc::run(deps, config.clusterexec, boot_id, life)
         .await
         .context("cannot start the cluster executor")?;
+    containermgr_svc::run(bus.clone(), config.containermgr, life)
+        .await
+        .context("cannot start the container manager service")?;
     http_gateway::run(bus, &config.gateway, listener, life).context("cannot start the gateway")?;
 
     let address_file = data.announce(address)?;

@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 use service_core::model::{
-    Cluster, ClusterRestart, Host, HostCreds, HostState, Lease, Model, Network, Operation,
+    Cluster, ClusterRestart, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
+    Host, HostCreds, HostState, Lease, Model, Network, Operation,
 };
 use service_core::{Error, Result};
-
-use crate::store::{Store, StoreError};
 
 /// A record type.
 #[derive(Debug)]
@@ -28,9 +27,12 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 8] = [
+static KINDS: [Kind; 11] = [
     Kind::of::<Cluster>(),
     Kind::of::<ClusterRestart>(),
+    Kind::of::<ContainerManagerConfig>(),
+    Kind::of::<ContainerManagerNodes>(),
+    Kind::of::<ContainerManagerSecret>(),
     Kind::of::<Host>(),
     Kind::of::<HostCreds>(),
     Kind::of::<HostState>(),
@@ -40,7 +42,8 @@ static KINDS: [Kind; 8] = [
 ];
 
 impl Kind {
-    const fn of<T: Model>() -> Self {
+    /// The kind of a model.
+    pub(crate) const fn of<T: Model>() -> Self {
         Self {
             type_name: T::TYPE,
             list_type: T::LIST_TYPE,
@@ -124,19 +127,6 @@ fn unknown(name: &str) -> Error {
     Error::invalid(format!("there is no record type {name:?}"))
 }
 
-/// Whether the store holds sealed records.
-///
-/// # Errors
-/// When the store does not answer.
-pub async fn has_sealed(store: &Store) -> Result<bool, StoreError> {
-    for kind in Kind::all().iter().filter(|kind| kind.secret) {
-        if !store.list(kind.prefix).await?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -151,6 +141,9 @@ mod tests {
             ("HostState", "10.0.0.1", "/commissaire/host_state/10.0.0.1"),
             ("Cluster", "c1", "/commissaire/clusters/c1"),
             ("ClusterRestart", "c1", "/commissaire/cluster/c1/restart"),
+            ("ContainerManagerConfig", "k1", "/commissaire/container_managers/k1"),
+            ("ContainerManagerSecret", "k1", "/commissaire/secrets/container_managers/k1"),
+            ("ContainerManagerNodes", "k1", "/commissaire/container_manager_nodes/k1"),
             ("Network", "n1", "/commissaire/networks/n1"),
             ("Operation", "1-2", "/commissaire/operations/1-2"),
             ("Lease", "operation.c1", "/commissaire/leases/operation.c1"),

@@ -1,65 +1,119 @@
 //! The storage service: keeps the records.
 //!
+//! - [`config`][]: what it is told
+//! - [`registry`][]: which store keeps which models
+//! - [`handlers`][]: the open stores, and where a record belongs
 //! - [`service`][]: the methods on the bus
 //! - [`kinds`][]: the record types it knows
+//! - [`keyring`][]: the sealing key in use
+//! - [`migrate`][]: taking over the data of the original
 //! - [`rekey`][]: changing the sealing key
 //! - [`store`][]: where records are kept, and the interface every store fulfils
 //! - [`secrets`][]: sealing of credentials before they reach a store
+//! - [`vault`][]: where secrets are
+//! - `split`: sealing of what is secret in an otherwise plain record
 
+pub mod config;
+pub mod handlers;
+pub mod keyring;
 pub mod kinds;
+pub mod migrate;
+pub mod registry;
 pub mod rekey;
 pub mod secrets;
 pub mod service;
+mod split;
 pub mod store;
+pub mod vault;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use service_core::bus::topology;
+use service_core::error::chain;
 use service_core::{Bus, Lifecycle};
 
+pub use config::{Config, Handler};
+pub use handlers::Handlers;
+use keyring::{Keyring, UnlockError};
 pub use secrets::Sealer;
 pub use service::StorageService;
 pub use store::Store;
+use vault::Vault;
 
 /// Requests that are worked on at a time: more than a store answers at once, few enough to bound memory.
 const PREFETCH: usize = 256;
 
-/// What the storage service needs to know.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The file of the embedded store.
-    pub database: PathBuf,
-    /// The key file that credentials are sealed with; made at the first start of an empty store.
-    pub secret_key_file: PathBuf,
-}
+/// How long a store may take to answer at the start before requests are served without it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why the storage service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The store cannot be opened.
-    #[error("cannot open the store")]
-    Store(#[source] store::StoreError),
+    /// The stores cannot be opened.
+    #[error("cannot open the stores")]
+    Open(#[source] handlers::OpenError),
     /// The sealing key cannot be used.
-    #[error("cannot use the sealing key")]
-    Key(#[source] secrets::KeyError),
+    #[error("credentials cannot be kept")]
+    Key(#[source] UnlockError),
+    /// Custodia cannot be used.
+    #[error("credentials cannot be kept")]
+    Custodia(#[source] secrets::CustodiaError),
     /// The bus cannot be reached.
     #[error("cannot serve the bus")]
     Bus(#[source] service_core::Error),
 }
 
-/// Opens the store and serves it on the bus until the daemon is told to stop.
+/// Opens the stores and serves them on the bus until the daemon is told to stop.
+///
+/// A store that is reached over the network may be away: it is then waited for, and requests are told so.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<(), StartError> {
-    let store = Store::sqlite(&config.database).map_err(StartError::Store)?;
-    let holds_secrets = kinds::has_sealed(&store).await.map_err(StartError::Store)?;
-    let sealer = Sealer::open(&config.secret_key_file, holds_secrets).map_err(StartError::Key)?;
-    let service = Arc::new(StorageService::new(store, sealer, bus.clone()));
+    let handlers = Handlers::open(config.handlers()).await.map_err(StartError::Open)?;
+    let (handlers, keyring) = (Arc::new(handlers), Arc::new(Keyring::default()));
+    if config.custodia_socket_path.is_none() {
+        unlock(&handlers, &keyring, config.key_file(), lifecycle).await.map_err(StartError::Key)?;
+    }
+    let vault = Vault::new(config.custodia_socket_path.as_ref(), keyring);
+    let vault = vault.map_err(StartError::Custodia)?;
+
+    let service = Arc::new(StorageService::new(handlers, vault, bus.clone()));
     let handler = move |call| {
         let service = Arc::clone(&service);
         async move { service.call(call).await }
     };
     bus.serve(topology::STORAGE, PREFETCH, lifecycle, handler).await.map_err(StartError::Bus)
+}
+
+/// Finds the sealing key; a store that is away is waited for in the background.
+async fn unlock(
+    handlers: &Arc<Handlers>,
+    keyring: &Arc<Keyring>,
+    key_file: PathBuf,
+    lifecycle: &Lifecycle,
+) -> Result<(), UnlockError> {
+    if key_file.exists() {
+        Sealer::open(&key_file, true).map_err(UnlockError::Key)?;
+    }
+    let unlock = keyring::unlock(handlers, &key_file);
+    let why = match tokio::time::timeout(PATIENCE, unlock).await {
+        Ok(Ok(sealer)) => {
+            keyring.put(sealer);
+            None
+        }
+        Ok(Err(error)) if !handlers.is_away(&error) => return Err(error),
+        Ok(Err(error)) => Some(chain(&error)),
+        Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+    };
+    if let Some(error) = why {
+        tracing::warn!(error, "waiting for the store: until then no credentials can be used");
+    }
+    let (keyring, handlers) = (Arc::clone(keyring), Arc::clone(handlers));
+    let reloads = lifecycle.reloads();
+    let keep = keyring::keep(keyring, handlers, key_file, lifecycle.clone(), reloads);
+    lifecycle.spawn_critical("sealing key", keep);
+    Ok(())
 }

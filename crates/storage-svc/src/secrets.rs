@@ -2,62 +2,27 @@
 //!
 //! XChaCha20-Poly1305 with a random nonce; the record's key in the store is the associated data, so
 //! that a sealed record cannot be moved to another host. The envelope names the sealing key by an id.
-//! The key file has a line `ID KEY` (base64) per key: the first one seals, all of them open, which is
-//! what rotation needs.
+//! The first key of the key file seals, all of them open, which is what rotation needs.
+
+mod custodia;
+mod key_file;
 
 use std::fmt;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-const KEY_LENGTH: usize = 32;
+pub use custodia::{Custodia, CustodiaError};
+pub use key_file::KeyError;
+use key_file::NamedKey;
+
 const NONCE_LENGTH: usize = 24;
 const ALGORITHM: &str = "XChaCha20-Poly1305";
-
-/// Why the sealing key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The file cannot be read or made.
-    #[error("cannot {doing} the key file {}", path.display())]
-    File {
-        /// What was tried.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Others can read it.
-    #[error("the key file {} can be read by others (mode {mode:04o}): `chmod 600` it, and consider the keys on all hosts known", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// It is missing although the store holds sealed records.
-    #[error("the key file {} is missing, and the store holds credentials sealed with it: restore it from where you keep it; a new one could not open them", path.display())]
-    Lost {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Its content is not a key file's.
-    #[error("line {line} of the key file {} is not `ID KEY`", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-}
 
 /// Why a sealed record does not open.
 #[derive(Debug, thiserror::Error)]
@@ -107,15 +72,11 @@ impl Sealer {
             if store_has_sealed {
                 return Err(KeyError::Lost { path: path.to_owned() });
             }
-            replace(path, &new_line())?;
+            key_file::make(path)?;
         }
-        let text = read(path)?;
-        let malformed = |line| KeyError::Malformed { path: path.to_owned(), line };
-        let keys = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-        let keys = keys
-            .map(|(index, line)| parse_key(line).ok_or_else(|| malformed(index + 1)))
-            .collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() { Err(malformed(1)) } else { Ok(Self { keys }) }
+        let cipher = |(id, key): NamedKey| (id, XChaCha20Poly1305::new(&(*key).into()));
+        let keys = key_file::keys(path)?.into_iter().map(cipher).collect();
+        Ok(Self { keys })
     }
 
     /// Puts a new key before the ones in the file: from now on it seals, and all of them open.
@@ -123,8 +84,7 @@ impl Sealer {
     /// # Errors
     /// [`KeyError`].
     pub fn rotate(path: &Path) -> Result<Self, KeyError> {
-        let old = read(path)?;
-        replace(path, &format!("{}{}", *new_line(), *old))?;
+        key_file::add(path)?;
         Self::open(path, true)
     }
 
@@ -133,9 +93,13 @@ impl Sealer {
     /// # Errors
     /// [`KeyError`].
     pub fn drop_old_keys(path: &Path) -> Result<(), KeyError> {
-        let keys = read(path)?;
-        let first = keys.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        replace(path, &format!("{first}\n"))
+        key_file::keep_first(path)
+    }
+
+    /// The id of the key that an envelope was sealed with, if that is none of ours.
+    pub fn foreign_key(&self, envelope: &str) -> Option<String> {
+        let Envelope { key_id, .. } = serde_json::from_str(envelope).ok()?;
+        self.keys.iter().all(|(id, _)| *id != key_id).then_some(key_id)
     }
 
     /// Whether an envelope was sealed with the key that seals now.
@@ -185,55 +149,10 @@ impl Sealer {
     }
 }
 
-/// A line with a new key.
-fn new_line() -> Zeroizing<String> {
-    let key = Zeroizing::new(rand::random::<[u8; KEY_LENGTH]>());
-    Zeroizing::new(format!("{} {}\n", key_id(&*key), BASE64.encode(*key)))
-}
-
-/// The content of a key file that nobody else can read.
-fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
-    let failed = |source| KeyError::File { doing: "read", path: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.to_owned(), mode });
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
-}
-
-/// Writes a key file whole, or not at all, and on disk before anything is sealed with it.
-fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|source| KeyError::File { doing: "write", path: path.to_owned(), source })
-}
-
-fn parse_key(line: &str) -> Option<(String, XChaCha20Poly1305)> {
-    let (id, key) = line.trim().split_once(' ')?;
-    let key = Zeroizing::new(BASE64.decode(key.trim()).ok()?);
-    let cipher = XChaCha20Poly1305::new_from_slice(&key).ok()?;
-    (id == key_id(&key)).then(|| (id.to_owned(), cipher))
-}
-
-/// Tells keys apart without telling anything about them.
-fn key_id(key: &[u8]) -> String {
-    let digest = Sha256::digest(key);
-    format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn sealer() -> (tempfile::TempDir, PathBuf, Sealer) {
@@ -266,14 +185,6 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_that_others_can_read_is_refused() {
-        let (_folder, path, _sealer) = sealer();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Sealer::open(&path, false), Err(KeyError::Exposed { mode: 0o640, .. })));
-    }
-
-    #[test]
     fn a_lost_key_is_not_replaced() {
         let (_folder, path, _sealer) = sealer();
         std::fs::remove_file(&path).unwrap();
@@ -292,14 +203,5 @@ mod tests {
         let rotated = Sealer::open(&path, true).unwrap();
         assert_eq!(*rotated.open_sealed("/a", &envelope).unwrap(), "x");
         assert!(old.open_sealed("/a", &rotated.seal("/a", "x").unwrap()).is_err());
-    }
-
-    #[test]
-    fn a_malformed_key_file_names_the_line() {
-        let (_folder, path, _sealer) = sealer();
-        for text in ["", "\n", "zz", "00000000 AAAA", "key"] {
-            std::fs::write(&path, text).unwrap();
-            assert!(matches!(Sealer::open(&path, true), Err(KeyError::Malformed { line: 1, .. })));
-        }
     }
 }

@@ -1,65 +1,36 @@
 //! The methods of the storage service.
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use service_core::bus::{Call, Context, topology};
+mod change;
+mod commit;
+mod params;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use service_core::bus::{Call, Context};
 use service_core::error::chain;
 use service_core::storage::{Check, Delete, Save, Transaction};
 use service_core::{Bus, Error, Kind as ErrorKind, Result};
 
+use crate::handlers::Handlers;
 use crate::kinds::Kind;
-use crate::secrets::Sealer;
-use crate::store::{Commit, CommitError, Committed, Entry, Store, StoreError};
+use crate::store::Entry;
+use crate::vault::Vault;
+use change::{Change, Condition, Deletion};
+use params::{List, Missing, Records, object, records};
 
-/// The storage service: one store, and the key that seals.
+/// The storage service: the stores, and where secrets are.
 #[derive(Debug)]
 pub struct StorageService {
-    store: Store,
-    sealer: Sealer,
+    handlers: Arc<Handlers>,
+    vault: Vault,
     bus: Bus,
 }
 
-/// The parameters of `save`, `get` and `delete`.
-#[derive(Deserialize)]
-struct Records {
-    model_type_name: String,
-    model_json_data: Value,
-    #[serde(default)]
-    revision: Option<u64>,
-    #[serde(default)]
-    revisions: bool,
-    #[serde(default)]
-    missing: Missing,
-}
-
-/// What `get` does about records that do not exist.
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Missing {
-    #[default]
-    Error,
-    Null,
-}
-
-#[derive(Deserialize)]
-struct List {
-    model_type_name: String,
-    #[serde(default)]
-    revisions: bool,
-}
-
-/// A record on its way into the store.
-struct Prepared {
-    kind: &'static Kind,
-    key: String,
-    record: Value,
-    stored: String,
-}
-
 impl StorageService {
-    /// A service over `store`; changes are announced on `bus`.
-    pub fn new(store: Store, sealer: Sealer, bus: Bus) -> Self {
-        Self { store, sealer, bus }
+    /// A service over `handlers`; changes are announced on `bus`.
+    pub fn new(handlers: Arc<Handlers>, vault: Vault, bus: Bus) -> Self {
+        Self { handlers, vault, bus }
     }
 
     /// Carries out one request.
@@ -77,7 +48,7 @@ impl StorageService {
             "transact" => {
                 self.transact(params.parse(&["checks", "saves", "deletes"])?, &context).await
             }
-            "list_store_handlers" => Ok(self.handlers()),
+            "list_store_handlers" => Ok(self.handlers.shown()),
             other => {
                 let message = format!("the storage service has no method {other:?}");
                 Err(Error::new(ErrorKind::MethodNotFound, message))
@@ -88,18 +59,18 @@ impl StorageService {
     async fn save(&self, params: Records, context: &Context) -> Result<Value> {
         let kind = Kind::named(&params.model_type_name)?;
         let (records, is_list) = records(params.model_json_data)?;
-        let prepared = self.prepare_all(records.into_iter().map(|record| (kind, record)))?;
-        let mut checks = Vec::new();
+        let mut change = Change::saving(records.into_iter().map(|record| (kind, record)))?;
         if params.revision.is_some() {
-            let [only] = prepared.as_slice() else {
+            let [only] = change.saves.as_slice() else {
                 return Err(Error::invalid("`revision` goes with a single record"));
             };
-            checks.push((only.key.clone(), params.revision));
+            change.checks =
+                vec![Condition { kind, key: only.key.clone(), revision: params.revision }];
         }
         let stale =
             |_| Error::conflict(format!("the {} has changed since it was read", kind.type_name));
-        self.commit(checks, &prepared, Vec::new(), stale, context).await?;
-        let mut saved = prepared.into_iter().map(|prepared| prepared.record);
+        self.commit(&change, stale, context).await?;
+        let mut saved = change.saves.into_iter().map(|prepared| prepared.record);
         Ok(if is_list { saved.collect() } else { saved.next().unwrap_or_default() })
     }
 
@@ -107,13 +78,22 @@ impl StorageService {
         let kind = Kind::named(&params.model_type_name)?;
         let (wanted, is_list) = records(params.model_json_data)?;
         let keys = wanted.iter().map(|record| kind.key_of(record)).collect::<Result<_>>()?;
-        let entries = self.store.get(keys).await.map_err(unavailable)?;
+        let entries = self.handlers.get(kind, keys).await?;
+        // Who tolerates gaps in a list also gets the neighbours of a damaged record.
+        let tolerant = params.missing == Missing::Null;
         let mut found = Vec::with_capacity(entries.len());
         for (entry, wanted) in entries.into_iter().zip(wanted) {
-            found.push(match entry {
-                Some(entry) => self.read(kind, entry, params.revisions)?,
-                None if params.missing == Missing::Null => Value::Null,
-                None => return Err(lookup_failed(kind, &wanted)),
+            let read = match entry {
+                Some(entry) => self.read(kind, entry, params.revisions).await,
+                None if tolerant => Ok(Value::Null),
+                None => Err(lookup_failed(kind, &wanted)),
+            };
+            found.push(match read {
+                Err(error) if is_list && tolerant && is_damage(&error) => {
+                    tracing::error!(error = chain(&error), "left out of a list");
+                    Value::Null
+                }
+                other => other?,
             });
         }
         Ok(if is_list { found.into() } else { found.pop().unwrap_or_default() })
@@ -126,46 +106,48 @@ impl StorageService {
             wanted.iter().map(|record| kind.key_of(record)).collect::<Result<_>>()?;
         // Deleting what is not there is an error, and then nothing is deleted: so each must be there
         // at the moment of the commit, at whatever revision it has.
-        let entries = self.store.get(keys.clone()).await.map_err(unavailable)?;
-        let mut checks = Vec::with_capacity(keys.len());
-        for (entry, wanted) in entries.into_iter().zip(&wanted) {
-            let entry = entry.ok_or_else(|| lookup_failed(kind, wanted))?;
-            checks.push((entry.key, Some(entry.revision)));
+        let entries = self.handlers.get(kind, keys.clone()).await?;
+        let mut change = Change::default();
+        for ((entry, wanted), key) in entries.into_iter().zip(&wanted).zip(keys) {
+            let revision = Some(entry.ok_or_else(|| lookup_failed(kind, wanted))?.revision);
+            change.checks.push(Condition { kind, key: key.clone(), revision });
+            change.deletes.push(Deletion { kind, key, id: id(kind, wanted) });
         }
-        let deletes =
-            keys.into_iter().zip(&wanted).map(|(key, record)| (kind, key, id(kind, record)));
         let stale = |_| Error::conflict(format!("the {} was changed meanwhile", kind.type_name));
-        self.commit(checks, &[], deletes.collect(), stale, context).await?;
+        self.commit(&change, stale, context).await?;
         Ok(Value::Null)
     }
 
     async fn list(&self, params: List) -> Result<Value> {
         let kind = Kind::listed_as(&params.model_type_name)?;
-        let entries = self.store.list(kind.prefix).await.map_err(unavailable)?;
-        let read = entries.into_iter().filter_map(|entry| {
-            // A damaged record must not hide its neighbours.
-            self.read(kind, entry, params.revisions)
-                .inspect_err(|error| tracing::error!(error = chain(error), "left out of a list"))
-                .ok()
-        });
-        Ok(read.collect())
+        let mut read = Vec::new();
+        for entry in self.handlers.list(kind).await? {
+            match self.read(kind, entry, params.revisions).await {
+                Ok(record) => read.push(record),
+                // A damaged record must not hide its neighbours.
+                Err(error) if is_damage(&error) => {
+                    tracing::error!(error = chain(&error), "left out of a list");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read.into())
     }
 
     async fn transact(&self, transaction: Transaction, context: &Context) -> Result<Value> {
         let Transaction { checks, saves, deletes } = transaction;
-        let keyed = checks.iter().map(|Check { model_type_name, key, revision }| {
-            Ok((Kind::named(model_type_name)?.key(key)?, *revision))
-        });
-        let keyed = keyed.collect::<Result<Vec<_>>>()?;
         let saves = saves.into_iter().map(|Save { model_type_name, model_json_data }| {
             Ok((Kind::named(&model_type_name)?, object(model_json_data)?))
         });
-        let prepared = self.prepare_all(saves.collect::<Result<Vec<_>>>()?)?;
-        let deletes = deletes.into_iter().map(|Delete { model_type_name, key: id }| {
+        let mut change = Change::saving(saves.collect::<Result<Vec<_>>>()?)?;
+        for Check { model_type_name, key, revision } in &checks {
+            let kind = Kind::named(model_type_name)?;
+            change.checks.push(Condition { kind, key: kind.key(key)?, revision: *revision });
+        }
+        for Delete { model_type_name, key: id } in deletes {
             let kind = Kind::named(&model_type_name)?;
-            Ok((kind, kind.key(&id)?, id))
-        });
-        let deletes = deletes.collect::<Result<Vec<_>>>()?;
+            change.deletes.push(Deletion { kind, key: kind.key(&id)?, id });
+        }
         let stale = |index: usize| {
             let Check { model_type_name, key, revision } = &checks[index];
             let message = match revision {
@@ -174,92 +156,16 @@ impl StorageService {
             };
             Error::conflict(message).with_data(json!({"check": checks[index]}))
         };
-        let committed = self.commit(keyed, &prepared, deletes, stale, context).await?;
+        let committed = self.commit(&change, stale, context).await?;
         Ok(json!({"revision": committed.revision}))
     }
 
-    fn handlers(&self) -> Value {
-        let models: Vec<_> = Kind::all().iter().map(|kind| kind.type_name).collect();
-        json!([{"handler_type": self.store.handler_type(), "config": {}, "model_types": models}])
-    }
-
-    /// Checks every record before the first is written, and seals what is secret.
-    fn prepare_all(
-        &self,
-        records: impl IntoIterator<Item = (&'static Kind, Value)>,
-    ) -> Result<Vec<Prepared>> {
-        let prepare = |(kind, record): (&'static Kind, Value)| {
-            let wrong = |why| Error::invalid(format!("not a valid {}: {why}", kind.type_name));
-            let (key, record) = kind.check(record).map_err(wrong)?;
-            let plain = record.to_string();
-            let stored = if kind.secret { self.sealer.seal(&key, &plain)? } else { plain };
-            Ok(Prepared { kind, key, record, stored })
-        };
-        records.into_iter().map(prepare).collect()
-    }
-
-    /// Commits, then announces what has changed.
-    async fn commit(
-        &self,
-        checks: Vec<(String, Option<u64>)>,
-        saves: &[Prepared],
-        deletes: Vec<(&'static Kind, String, String)>,
-        stale: impl FnOnce(usize) -> Error,
-        context: &Context,
-    ) -> Result<Committed> {
-        let commit = Commit {
-            checks,
-            puts: saves.iter().map(|save| (save.key.clone(), save.stored.clone())).collect(),
-            deletes: deletes.iter().map(|(_, key, _)| key.clone()).collect(),
-        };
-        let committed = self.store.commit(commit).await.map_err(|error| match error {
-            CommitError::Stale(index) => stale(index),
-            CommitError::Store(error) => unavailable(error),
-        })?;
-        for (save, replaced) in saves.iter().zip(&committed.replaced) {
-            let event = if *replaced { "updated" } else { "created" };
-            self.announce(save.kind, event, save.record.clone(), committed.revision, context).await;
-        }
-        for ((kind, _, id), deleted) in deletes.into_iter().zip(&committed.deleted) {
-            if *deleted {
-                let record = json!({kind.id: id});
-                self.announce(kind, "deleted", record, committed.revision, context).await;
-            }
-        }
-        Ok(committed)
-    }
-
-    /// Tells subscribers about a change. The record is stored by now, whatever becomes of the message:
-    /// receivers list again when they may have missed one.
-    async fn announce(
-        &self,
-        kind: &Kind,
-        event: &str,
-        mut record: Value,
-        revision: u64,
-        context: &Context,
-    ) {
-        if kind.secret {
-            return;
-        }
-        if let Some(members) = record.as_object_mut() {
-            members.retain(|name, _| !kind.hidden.contains(&name.as_str()));
-        }
-        let key = topology::changed(kind.type_name, event);
-        let message =
-            json!({"event": event, "class": kind.type_name, "model": record, "revision": revision});
-        if let Err(error) = self.bus.notify(&key, &message, context).await {
-            tracing::warn!(error = chain(&error), notification = key, "not announced");
-        }
-    }
-
     /// A record on its way out of the store: opened, checked, with defaults filled in.
-    fn read(&self, kind: &Kind, entry: Entry, revisions: bool) -> Result<Value> {
+    async fn read(&self, kind: &Kind, entry: Entry, revisions: bool) -> Result<Value> {
         let Entry { key, value, revision } = entry;
         let damaged = || Error::internal(format!("the record {key} in the store is damaged"));
         let record = if kind.secret {
-            let opened = self.sealer.open_sealed(&key, &value);
-            serde_json::from_str(&opened.map_err(|e| damaged().with_source(e))?)
+            serde_json::from_str(&self.vault.open(&key, &value).await?)
         } else {
             serde_json::from_str(&value)
         };
@@ -274,8 +180,9 @@ impl StorageService {
     }
 }
 
-fn unavailable(error: StoreError) -> Error {
-    Error::unavailable("the store does not answer").with_source(error)
+/// Whether a record is to blame, and not that the store or the key is away.
+fn is_damage(error: &Error) -> bool {
+    error.kind() == ErrorKind::Internal
 }
 
 fn lookup_failed(kind: &Kind, wanted: &Value) -> Error {
@@ -285,28 +192,4 @@ fn lookup_failed(kind: &Kind, wanted: &Value) -> Error {
 
 fn id(kind: &Kind, record: &Value) -> String {
     record[kind.id].as_str().unwrap_or_default().to_owned()
-}
-
-/// `model_json_data`: a record or a list of them, each an object or a JSON text. Also says which.
-fn records(data: Value) -> Result<(Vec<Value>, bool)> {
-    let parsed = match data {
-        Value::String(text) => serde_json::from_str(&text)
-            .map_err(|e| Error::invalid(format!("model_json_data is not JSON: {e}")))?,
-        other => other,
-    };
-    match parsed {
-        Value::Array(items) => Ok((items.into_iter().map(object).collect::<Result<_>>()?, true)),
-        other => Ok((vec![object(other)?], false)),
-    }
-}
-
-fn object(data: Value) -> Result<Value> {
-    let wrong = || Error::invalid("model_json_data is a record, or a list of records");
-    match data {
-        Value::Object(_) => Ok(data),
-        Value::String(text) => {
-            serde_json::from_str::<Map<_, _>>(&text).map(Value::Object).map_err(|_| wrong())
-        }
-        _ => Err(wrong()),
-    }
 }

@@ -3,13 +3,17 @@
 //! Every store fulfils the same rules, held by one conformance suite (`tests/it/store.rs`):
 //!
 //! - a commit goes through whole or not at all, and is on disk when it is acknowledged;
-//! - every commit makes a new, higher revision, which all keys that it puts carry;
+//! - every commit that changes something makes a new, higher revision, which all keys that it puts carry;
+//! - of a key that a commit names several times the last put counts, and a delete more than a put;
 //! - a check compares a key's revision, or its absence, with what the caller saw;
 //! - [`Store::get`] and [`Store::list`] each show one moment.
 
+mod etcd;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
+
+use service_core::etcd::{Cause, Error as EtcdError, Options};
 
 /// A record as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub struct Committed {
     pub deleted: Vec<bool>,
 }
 
-/// Why a commit did not go through. Nothing was changed.
+/// Why a commit did not go through. Nothing was changed, but with [`StoreError::Unconfirmed`].
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A check did not hold.
@@ -95,6 +99,30 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store has been closed")]
     Closed,
+    /// etcd does not answer, or refuses.
+    #[error("cannot {doing}")]
+    Etcd {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: EtcdError,
+    },
+    /// etcd fell silent during a commit: it was carried out, will be, or not at all.
+    #[error("etcd did not confirm the commit: whether it was carried out is unknown")]
+    Unconfirmed(#[source] Cause),
+    /// More than etcd takes in one transaction.
+    #[error(
+        "a commit of {count} is more than etcd takes at once: its option {option} sets the limit"
+    )]
+    TooLarge {
+        /// How many operations or bytes.
+        count: usize,
+        /// The option of etcd that sets the limit.
+        option: &'static str,
+    },
+    /// The answer of etcd does not fit the request.
+    #[error("etcd answered with something else than asked")]
+    Answer,
 }
 
 /// A store; clones are cheap and share it.
@@ -102,6 +130,8 @@ pub enum StoreError {
 pub enum Store {
     /// The embedded store: one SQLite file.
     Sqlite(sqlite::Sqlite),
+    /// The store of the distributed form: etcd.
+    Etcd(etcd::Etcd),
 }
 
 impl Store {
@@ -113,10 +143,20 @@ impl Store {
         sqlite::Sqlite::open(path).map(Self::Sqlite)
     }
 
+    /// The store in the etcd that `options` lead to. It need not answer yet: each read and each commit
+    /// asks anew, and fails until it does.
+    ///
+    /// # Errors
+    /// When the options are wrong, or a file that they name cannot be used.
+    pub async fn etcd(options: &Options) -> Result<Self, StoreError> {
+        etcd::Etcd::new(options).await.map(Self::Etcd)
+    }
+
     /// The kind of store, as in the configuration.
     pub fn handler_type(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite",
+            Self::Etcd(_) => "etcd",
         }
     }
 
@@ -127,6 +167,7 @@ impl Store {
     pub async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.get(keys).await,
+            Self::Etcd(etcd) => etcd.get(&keys).await,
         }
     }
 
@@ -137,6 +178,7 @@ impl Store {
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.list(prefix.to_owned()).await,
+            Self::Etcd(etcd) => etcd.list(prefix).await,
         }
     }
 
@@ -147,6 +189,7 @@ impl Store {
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.commit(commit).await,
+            Self::Etcd(etcd) => etcd.commit(&commit).await,
         }
     }
 }

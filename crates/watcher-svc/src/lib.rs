@@ -1,1 +1,23 @@
-//! The watcher.
+//! The watcher: checks every host once per interval, and says so when one is gone.
+//!
+//! Whatever it knows lies in records: when a host was last checked, and how often in a row that failed.
+//! So any number of watchers share the hosts, and each goes on where another has stopped.
+//!
+//! - [`config`][]: what it is told
+//! - [`service`][]: keeps the roster up to date and starts the checks that are due
+//! - [`membership`][]: which watchers there are, by their leases
+//! - [`check`][]: one check, from reading the records to writing what came of it
+//! - [`roster`][]: all hosts as their records say; who is due, who is away (pure)
+//! - [`schedule`][]: whose a host is, and when it is due (pure)
+//! - [`decide`][]: what a check makes of a host (pure)
+
+pub mod check;
+pub mod config;
+pub mod decide;
+pub mod membership;
+pub mod roster;
+pub mod schedule;
+pub mod service;
+
+pub use config::Config;
+pub use service::run;

@@ -3,10 +3,13 @@
 use axum::Json;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use service_core::model::{Cluster, ClusterRestart, Host, Lease, Network, Status};
+use service_core::model::{
+    Cluster, ClusterRestart, ContainerManagerConfig, Host, Lease, Network, Status,
+};
 use service_core::storage::{Revised, Transaction};
 
 use crate::error::ApiError;
+use crate::nodes;
 use crate::params::{Body, Name, Params, same};
 use crate::state::Api;
 
@@ -75,10 +78,6 @@ pub async fn create(
     Body(new): Body<NewCluster>,
 ) -> Result<(StatusCode, Json<CreatedCluster>), ApiError> {
     same("name", new.name.as_deref(), &name)?;
-    if !new.container_manager.is_empty() {
-        let wanted = &new.container_manager;
-        return Err(ApiError::conflict(format!("there is no container manager {wanted:?}")));
-    }
     let cluster = api.commit(|| plan_creation(&api, &name, &new)).await?;
     let Cluster { name, network, container_manager, .. } = cluster;
     let status = String::new();
@@ -91,6 +90,7 @@ async fn plan_creation(
     new: &NewCluster,
 ) -> Result<(Transaction, Cluster), ApiError> {
     let network = network(api, &new.network).await?;
+    let manager = container_manager(api, &new.container_manager).await?;
     let cluster = Cluster {
         name: name.to_owned(),
         network: network.record.name.clone(),
@@ -98,8 +98,14 @@ async fn plan_creation(
         ..Cluster::default()
     };
     match api.storage.find::<Cluster>(name).await? {
-        // Saving the network, too, keeps it from being deleted at the same moment.
-        None => Ok((Transaction::default().update(&network)?.create(&cluster)?, cluster)),
+        // Saving what it uses, too, keeps that from being deleted at the same moment.
+        None => {
+            let mut transaction = Transaction::default().update(&network)?.create(&cluster)?;
+            if let Some(manager) = manager {
+                transaction = transaction.update(&manager)?;
+            }
+            Ok((transaction, cluster))
+        }
         Some(Revised { record: existing, .. })
             if existing.network == cluster.network
                 && existing.container_manager == cluster.container_manager =>
@@ -119,7 +125,23 @@ async fn network(api: &Api, name: &str) -> Result<Revised<Network>, ApiError> {
     {
         return Ok(network);
     }
-    Ok(api.storage.get::<Network>(Network::DEFAULT).await?)
+    // Made at the first start, as soon as the storage service answers.
+    let early = || ApiError::unavailable("the default network is being made: try again");
+    api.storage.find::<Network>(Network::DEFAULT).await?.ok_or_else(early)
+}
+
+/// The container manager of that name; an empty name is none.
+async fn container_manager(
+    api: &Api,
+    name: &str,
+) -> Result<Option<Revised<ContainerManagerConfig>>, ApiError> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let unknown = || ApiError::conflict(format!("there is no container manager {name:?}"));
+    service_core::model::ident::name(name).map_err(|_| unknown())?;
+    let found = api.storage.find::<ContainerManagerConfig>(name).await?;
+    found.ok_or_else(unknown).map(Some)
 }
 
 /// `DELETE /cluster/{name}`
@@ -131,6 +153,7 @@ pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[
             .check::<Cluster>(&name, Some(cluster.revision))
             .delete::<Cluster>(&name)
             .delete::<ClusterRestart>(&name);
+        nodes::remove(&api, &cluster.record, &cluster.record.hostset).await?;
         for host in api.storage.get_many::<Host>(&cluster.record.hostset).await? {
             transaction = leave(transaction, host)?;
         }

@@ -19,6 +19,7 @@ pub use create::{create, create_unnamed};
 use super::clusters::not_under_operation;
 use super::members::cluster_of;
 use crate::error::ApiError;
+use crate::nodes;
 use crate::params::{Address, Body, Params, present, same_address};
 use crate::state::{Api, AppState};
 
@@ -56,6 +57,7 @@ pub async fn delete(
             cluster.record.remove(&address);
             transaction =
                 not_under_operation(&api, &cluster.record.name).await?.update(&cluster)?;
+            nodes::remove(&api, &cluster.record, std::slice::from_ref(&address)).await?;
         }
         let transaction = transaction
             .check::<Host>(&address, Some(host.revision))
@@ -114,7 +116,8 @@ pub async fn status(
     if !detail.is_empty() {
         host.insert("detail".to_owned(), detail.into());
     }
-    Ok(Json(json!({"type": "host_only", "host": host, "container_manager": {}})))
+    let container_manager = nodes::status(&api, &address).await?;
+    Ok(Json(json!({"type": "host_only", "host": host, "container_manager": container_manager})))
 }
 
 /// `POST /host/{address}/investigate`

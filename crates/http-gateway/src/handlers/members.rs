@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use serde::Deserialize;
-use service_core::model::{Cluster, Host, Status, ident};
+use service_core::model::{Cluster, Host, HostState, Status, ident};
 use service_core::storage::{Revised, Transaction};
 
 use super::clusters::{found, leave};
 use crate::error::ApiError;
+use crate::nodes::{self, Registered};
 use crate::params::{Address, Body, Name, Params, present, same, same_address};
 use crate::state::Api;
 
@@ -51,6 +52,7 @@ pub async fn replace(
     same("name", replacement.name.as_deref(), &name)?;
     let old = canonical(replacement.old);
     let new = canonical(replacement.new);
+    let registered = Registered::default();
     let plan = || async {
         let mut cluster = found(&api, &name).await?;
         let current: BTreeSet<_> = cluster.record.hostset.iter().cloned().collect();
@@ -59,11 +61,13 @@ pub async fn replace(
                 "`old` is not what the members are now: read them again and decide anew",
             ));
         }
-        let mut transaction = Transaction::default();
+        let mut joining = Vec::new();
         for address in new.difference(&old) {
-            transaction = join(&api, transaction, &name, address, "GET, HEAD").await?;
+            joining.push(fit_to_join(&api, &name, address, "GET, HEAD").await?);
         }
+        let mut transaction = join(&api, &cluster.record, joining, &registered).await?;
         let dropped: Vec<_> = old.difference(&new).cloned().collect();
+        nodes::remove(&api, &cluster.record, &dropped).await?;
         for host in api.storage.get_many::<Host>(&dropped).await? {
             transaction = leave(transaction, host)?;
         }
@@ -72,7 +76,11 @@ pub async fn replace(
         let transaction = if unchanged { transaction } else { transaction.update(&cluster)? };
         Ok((transaction, cluster.record))
     };
-    api.commit(plan).await.map(Json)
+    let replaced = api.commit(plan).await;
+    if replaced.is_err() {
+        registered.take_back(&api).await;
+    }
+    replaced.map(Json)
 }
 
 /// `GET /cluster/{name}/hosts/{host}`
@@ -95,17 +103,21 @@ pub async fn add(
 ) -> Result<Json<[String; 1]>, ApiError> {
     same("name", membership.name.as_deref(), &name)?;
     same_address("host", membership.host.as_deref(), &host)?;
+    let registered = Registered::default();
     let plan = || async {
         let mut cluster = found(&api, &name).await?;
         if !cluster.record.add(&host) {
             return Ok((Transaction::default(), ()));
         }
-        let allow = "GET, HEAD, DELETE";
-        let transaction = join(&api, Transaction::default(), &name, &host, allow).await?;
+        let joining = fit_to_join(&api, &name, &host, "GET, HEAD, DELETE").await?;
+        let transaction = join(&api, &cluster.record, vec![joining], &registered).await?;
         Ok((transaction.update(&cluster)?, ()))
     };
-    api.commit(plan).await?;
-    Ok(Json([host]))
+    let added = api.commit(plan).await;
+    if added.is_err() {
+        registered.take_back(&api).await;
+    }
+    added.map(|()| Json([host]))
 }
 
 /// `DELETE /cluster/{name}/hosts/{host}`
@@ -118,6 +130,7 @@ pub async fn remove(
         if !cluster.record.remove(&host) {
             return Ok((Transaction::default(), ()));
         }
+        nodes::remove(&api, &cluster.record, std::slice::from_ref(&host)).await?;
         let leaving = api.storage.find::<Host>(&host).await?;
         Ok((leave(Transaction::default().update(&cluster)?, leaving)?, ()))
     };
@@ -125,20 +138,19 @@ pub async fn remove(
     Ok(Json([]))
 }
 
-/// Adds to a transaction that a host becomes a member of a cluster without a container manager. `allow`
-/// is what works on the path while the host is not ready.
-async fn join(
+/// The host of that address, if it may become a member. `allow` is what works on the path while it is not
+/// ready.
+async fn fit_to_join(
     api: &Api,
-    transaction: Transaction,
     cluster: &str,
     address: &str,
     allow: &'static str,
-) -> Result<Transaction, ApiError> {
+) -> Result<Revised<Host>, ApiError> {
     let missing = || ApiError::not_found(format!("there is no host {address}"));
     if ident::address(address).is_err() {
         return Err(missing());
     }
-    let mut host = api.storage.find::<Host>(address).await?.ok_or_else(missing)?;
+    let host = api.storage.find::<Host>(address).await?.ok_or_else(missing)?;
     if !host.record.status.is_ready() {
         let status = host.record.status;
         let detail = format!("the host {address} is not ready, but {status}: see its status");
@@ -150,8 +162,34 @@ async fn join(
         let other = other.record.name;
         return Err(ApiError::conflict(format!("the host {address} is a member of {other}")));
     }
-    host.record.status = Status::Disassociated;
-    Ok(transaction.update(&host)?)
+    Ok(host)
+}
+
+/// A transaction in which hosts become members; they are registered with the cluster's container manager
+/// before, if it has one.
+async fn join(
+    api: &Api,
+    cluster: &Cluster,
+    hosts: Vec<Revised<Host>>,
+    registered: &Registered,
+) -> Result<Transaction, ApiError> {
+    let mut transaction = Transaction::default();
+    for mut host in hosts {
+        let address = host.record.address.clone();
+        if cluster.container_manager.is_empty() {
+            host.record.status = Status::Disassociated;
+        } else {
+            registered.register(api, cluster, &address).await?;
+            host.record.status = Status::Active;
+            if let Some(mut state) = api.storage.find::<HostState>(&address).await?
+                && state.record.registered()
+            {
+                transaction = transaction.update(&state)?;
+            }
+        }
+        transaction = transaction.update(&host)?;
+    }
+    Ok(transaction)
 }
 
 /// The cluster that a host is a member of.

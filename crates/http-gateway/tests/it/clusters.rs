@@ -87,7 +87,7 @@ async fn an_unknown_container_manager_is_refused() {
 #[tokio::test]
 async fn creating_a_cluster_again_leaves_its_members_alone() {
     let gateway = Gateway::start().await.with_everything().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for body in [
         json!({}),
         json!({"network": "default"}),
@@ -99,7 +99,7 @@ async fn creating_a_cluster_again_leaves_its_members_alone() {
     gateway.put("/cluster/c1", json!({"network": "n1"})).await.refused(409, "another network");
     let managed = json!({"container_manager": "m"});
     gateway.put("/cluster/c1", managed).await.refused(409, "container manager");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
     // What is left out means the default, not "as it is".
     gateway.put("/cluster/c2", json!({"network": "n1"})).await.is(201, &created("c2", "n1"));
     gateway.put("/cluster/c2", json!({})).await.refused(409, "another network");
@@ -196,8 +196,8 @@ async fn deleting_a_cluster_frees_its_hosts_and_no_others() {
 async fn a_cluster_with_an_operation_in_process_stays() {
     let gateway = Gateway::start().await.with_everything().await;
     gateway.operation_on("c1").await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     gateway.delete("/cluster/c1").await.refused(409, "operation is in process on the cluster c1");
     gateway.delete("/host/10.0.0.1").await.refused(409, "operation");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }

@@ -74,7 +74,7 @@ async fn a_damaged_record_names_no_internals_and_hides_no_neighbour() {
     }
     let neighbour = Host { address: "10.0.0.2".into(), status: Status::Active, ..Host::default() };
     for damage in ["", "garbage", "null", r#"{"address": "10.0.0.9"}"#, r#"{"address": 7}"#] {
-        gateway.damage::<Host>("10.0.0.1", damage);
+        gateway.damage::<Host>("10.0.0.1", damage).await;
         for path in ["/host/10.0.0.1", "/host/10.0.0.1/status", "/host/10.0.0.1/creds"] {
             names_no_internals(&gateway.get(path).await);
         }
@@ -88,7 +88,7 @@ async fn a_damaged_record_names_no_internals_and_hides_no_neighbour() {
 async fn damaged_credentials_do_not_hide_the_host() {
     let gateway = Gateway::start().await;
     gateway.host("10.0.0.1", Status::Active).await;
-    gateway.damage::<HostCreds>("10.0.0.1", &HostCreds::key("10.0.0.1"));
+    gateway.damage::<HostCreds>("10.0.0.1", &HostCreds::key("10.0.0.1")).await;
     names_no_internals(&gateway.get("/host/10.0.0.1/creds").await);
     for path in ["/host/10.0.0.1", "/host/10.0.0.1/status", "/hosts"] {
         assert_eq!(gateway.get(path).await.status, 200, "{path}");

@@ -7,6 +7,7 @@ mod repetition;
 
 use serde_json::{Value, json};
 use service_core::model::{Cluster, Host, HostCreds, HostState, Lease, Status};
+use storage_svc::store::Entry;
 
 use crate::support::{Gateway, HOST_KEY, Setup};
 
@@ -71,18 +72,18 @@ async fn a_failed_host_says_why() {
 async fn deleting_a_host_removes_everything_about_it_and_nothing_else() {
     let gateway = Gateway::start().await.with_everything().await;
     let key = json!({"cluster": "c1", "ssh_priv_key": "a2V5"});
-    let before = gateway.records();
+    let before = gateway.records().await;
     gateway.put("/host/10.0.0.3", key).await.is(201, &new_host("10.0.0.3"));
     let lease = json!({"name": "investigation.10.0.0.3", "owner": "i", "ttl_ms": 1});
     gateway.storage.save(&serde_json::from_value::<Lease>(lease).unwrap()).await.unwrap();
     gateway.get("/cluster/c1/hosts").await.is(200, &json!(["10.0.0.1", "10.0.0.3"]));
 
     gateway.delete("/host/10.0.0.3").await.is(200, &json!([]));
-    let texts = |records: Vec<(String, String, u64)>| -> Vec<_> {
-        records.into_iter().map(|(key, value, _)| (key, value)).collect()
+    let texts = |records: Vec<Entry>| -> Vec<_> {
+        records.into_iter().map(|entry| (entry.key, entry.value)).collect()
     };
     // But for the revisions, and credentials are sealed anew each time.
-    assert_eq!(texts(gateway.records()), texts(before));
+    assert_eq!(texts(gateway.records().await), texts(before));
     gateway.delete("/host/10.0.0.3").await.refused(404, "there is no host 10.0.0.3");
     for path in ["/host/10.0.0.3", "/host/10.0.0.3/creds", "/host/10.0.0.3/status"] {
         gateway.get(path).await.refused(404, "there is no host 10.0.0.3");
@@ -111,9 +112,9 @@ async fn investigating_again_is_the_way_out_of_failed() {
 async fn a_host_is_not_investigated_under_an_operation() {
     let gateway = Gateway::start().await.with_everything().await;
     gateway.operation_on("c1").await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     gateway.post("/host/10.0.0.1/investigate").await.refused(409, "operation");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
     assert!(gateway.investigations().await.is_empty());
     assert_eq!(gateway.post("/host/10.0.0.2/investigate").await.status, 202);
 }

@@ -6,12 +6,14 @@
 mod authentication;
 mod bodies;
 mod clusters;
+mod container_managers;
 mod failures;
 mod health;
 mod hosts;
 mod members;
 mod methods;
 mod networks;
+mod nodes;
 mod paths;
 mod properties;
 mod restart;

@@ -91,28 +91,28 @@ async fn leaving_turns_active_into_disassociated_and_nothing_else() {
 #[tokio::test]
 async fn a_missing_cluster_or_host_cannot_be_joined() {
     let gateway = Gateway::with_clusters().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     gateway.put("/cluster/c9/hosts/10.0.0.3", json!({})).await.refused(404, "no cluster c9");
     gateway.put("/cluster/c1/hosts/10.9.9.9", json!({})).await.refused(404, "no host 10.9.9.9");
     gateway.put("/cluster/c9/hosts", change(&[], &[])).await.refused(404, "no cluster c9");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]
 async fn a_new_member_that_does_not_exist_is_404() {
     let gateway = Gateway::with_clusters().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for missing in ["10.9.9.9", "not an address", "", "../x", "-oProxyCommand=x"] {
         let body = change(&["10.0.0.1"], &["10.0.0.1", "10.0.0.3", missing]);
         gateway.put("/cluster/c1/hosts", body).await.refused(404, "there is no host");
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]
 async fn a_host_that_is_not_ready_is_405_and_says_what_is_allowed() {
     let gateway = Gateway::with_clusters().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for address in ["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4"] {
         let one = gateway.put(&format!("/cluster/c1/hosts/{address}"), json!({})).await;
         one.refused(405, "not ready");
@@ -122,18 +122,18 @@ async fn a_host_that_is_not_ready_is_405_and_says_what_is_allowed() {
         many.refused(405, "not ready");
         assert_eq!(many.allowed(), ["GET", "HEAD"]);
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]
 async fn a_member_of_another_cluster_is_refused() {
     let gateway = Gateway::with_clusters().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     let one = gateway.put("/cluster/c1/hosts/10.0.0.2", json!({})).await;
     one.refused(409, "10.0.0.2 is a member of c2");
     let body = change(&["10.0.0.1"], &["10.0.0.2", "10.0.0.3"]);
     gateway.put("/cluster/c1/hosts", body).await.refused(409, "10.0.0.2 is a member of c2");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]
@@ -175,18 +175,18 @@ async fn a_member_that_stays_need_not_be_ready() {
 #[tokio::test]
 async fn a_stale_view_of_the_members_is_refused() {
     let gateway = Gateway::with_clusters().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for old in [&[][..], &["10.0.0.3"], &["10.0.0.1", "10.0.0.3"], &["nonsense"]] {
         let body = change(old, &["10.0.0.1"]);
         gateway.put("/cluster/c1/hosts", body).await.refused(409, "`old` is not what");
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]
 async fn lists_that_are_missing_are_400() {
     let gateway = Gateway::with_clusters().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for (body, words) in [
         (json!({}), "missing field `old`"),
         (json!({"old": []}), "missing field `new`"),
@@ -195,7 +195,7 @@ async fn lists_that_are_missing_are_400() {
     ] {
         gateway.put("/cluster/c1/hosts", body).await.refused(400, words);
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 /// How many clients change one cluster at the same moment.

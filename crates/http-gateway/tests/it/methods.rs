@@ -5,7 +5,7 @@ use crate::support::{Answer, Gateway, ROUTES};
 #[tokio::test]
 async fn a_wrong_method_is_405_and_says_which_are_right() {
     let gateway = Gateway::start().await.with_everything().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for (path, served) in ROUTES {
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
             if served.contains(&method) {
@@ -18,7 +18,7 @@ async fn a_wrong_method_is_405_and_says_which_are_right() {
             }
         }
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]

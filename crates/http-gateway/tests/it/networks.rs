@@ -84,7 +84,7 @@ async fn the_same_name_with_something_else_is_refused() {
     let gateway = Gateway::start().await;
     let body = json!({"options": {"a": 1}});
     gateway.put("/network/n1", body).await.is(201, &network("flannel_etcd", &json!({"a": 1})));
-    let before = gateway.records();
+    let before = gateway.records().await;
     for other in [
         json!({}),
         json!({"options": {"a": 2}}),
@@ -95,13 +95,13 @@ async fn the_same_name_with_something_else_is_refused() {
     }
     let other = json!({"type": "none"});
     gateway.put("/network/default", other).await.refused(409, "another type");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]
 async fn the_same_options_are_the_same_whatever_stands_in_them() {
     let gateway = Gateway::start().await;
-    let deepest = format!("{}1{}", r#"{"a":"#.repeat(126), "}".repeat(126));
+    let deepest = format!("{}1{}", r#"{"a":"#.repeat(63), "}".repeat(63));
     for options in [
         r#"{"a": 0.1, "b": 1e-7, "c": -0.0, "d": 123456789012345678901234567890}"#,
         r#"{"a": -73432267262047275000000000000000000, "b": 5e-324}"#,
@@ -129,10 +129,10 @@ async fn the_default_network_and_one_in_use_stay() {
     for cluster in ["web", "db"] {
         assert_eq!(gateway.put(&format!("/cluster/{cluster}"), in_n1.clone()).await.status, 201);
     }
-    let before = gateway.records();
+    let before = gateway.records().await;
     gateway.delete("/network/default").await.refused(409, "the default network stays");
     gateway.delete("/network/n1").await.refused(409, "n1 is in use by db, web");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
     for cluster in ["web", "db"] {
         gateway.delete(&format!("/cluster/{cluster}")).await.is(200, &json!([]));
     }

@@ -57,7 +57,7 @@ async fn doubled_slashes_other_cases_and_other_versions_lead_nowhere() {
 #[tokio::test]
 async fn what_is_no_name_or_address_leads_nowhere_and_nothing_is_stored() {
     let gateway = Gateway::start().await.with_everything().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     let long = "a".repeat(254);
     let neither: [&[u8]; 14] = [
         b"%2e%2e",
@@ -97,7 +97,7 @@ async fn what_is_no_name_or_address_leads_nowhere_and_nothing_is_stored() {
         check("/api/v0/cluster/", text, "/restart").await;
         check("/api/v0/network/", text, "").await;
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]

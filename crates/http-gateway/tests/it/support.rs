@@ -5,20 +5,22 @@ mod gateway;
 mod raw;
 
 pub(crate) use answer::Answer;
-pub(crate) use gateway::{Executor, Gateway, PASSWORD, Setup, Storage, USER, V0, basic};
+pub(crate) use gateway::{Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic};
 
 /// A host key, as hosts show it; its fingerprint is in [`WITH_BODY`].
 pub(crate) const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
 
-/// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member and a network
-/// `n1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 17] = [
+/// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, a network
+/// `n1` and a container manager `k1`, and the methods it has.
+pub(crate) const ROUTES: [(&str, &[&str]); 19] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts/10.0.0.1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/restart", &["GET", "HEAD", "PUT"]),
+    ("/api/v0/containermanagers", &["GET", "HEAD"]),
+    ("/api/v0/containermanager/k1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/hosts", &["GET", "HEAD"]),
     ("/api/v0/host", &["PUT"]),
     ("/api/v0/host/10.0.0.1", &["DELETE", "GET", "HEAD", "PUT"]),
@@ -34,12 +36,13 @@ pub(crate) const ROUTES: [(&str, &[&str]); 17] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 10] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 11] = [
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
     ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
     ("PUT", "/api/v0/cluster/c1/hosts/10.0.0.2", "{}"),
     ("PUT", "/api/v0/cluster/c1/restart", "{}"),
+    ("PUT", "/api/v0/containermanager/k2", r#"{"type": "trivial"}"#),
     ("PUT", "/api/v0/host", r#"{"address": "10.0.0.3"}"#),
     ("PUT", "/api/v0/host/10.0.0.3", "{}"),
     ("PUT", "/api/v0/network/n2", "{}"),

@@ -4,6 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testbed::Testbed;
 
+use crate::processes::Form;
 use crate::server::{Server, key};
 
 /// The status is `failed` with this reason, in the log and in `commctl host status`, too.
@@ -20,10 +21,9 @@ async fn failed(server: &Server, address: &str, reason: &str) -> String {
     detail
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_is_told() {
+async fn a_wrong_key_is_told(form: Form) {
     let testbed = Testbed::up(&["debian"]);
-    let server = Server::start(json!({})).await;
+    let server = Server::start(form, json!({})).await;
     // The server's own key, which the host does not know.
     let (address, port) = testbed.address(0);
     let body = json!({"ssh_port": port, "remote_user": testbed.user()});
@@ -32,10 +32,9 @@ async fn a_wrong_key_is_told() {
     assert!(detail.contains("authorized_keys"), "it says what to do: {detail}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_nobody_answers_on_is_told() {
+async fn an_address_that_nobody_answers_on_is_told(form: Form) {
     let testbed = Testbed::up(&["debian"]);
-    let server = Server::start(json!({"investigator": {"connect-timeout": 2}})).await;
+    let server = Server::start(form, json!({"investigator": {"connect-timeout": 2}})).await;
     let (address, port) = testbed.address(0);
     testbed.run(&["kill", &testbed.hosts()[0]]);
     let user = testbed.user();
@@ -51,10 +50,9 @@ async fn an_address_that_nobody_answers_on_is_told() {
     assert_eq!(status["host"].get("reason"), None, "{status}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_does_not_come_back_stops_the_roll() {
+async fn a_host_that_does_not_come_back_stops_the_roll(form: Form) {
     let testbed = Testbed::up(&["debian", "debian"]);
-    let server = Server::start(json!({"clusterexec": {"verify-timeout": 6}})).await;
+    let server = Server::start(form, json!({"clusterexec": {"verify-timeout": 6}})).await;
     server.cluster(&testbed).await;
     let (first, second) = first_and_second(&testbed);
     let untouched = testbed.boot_id(second);
@@ -72,10 +70,9 @@ async fn a_host_that_does_not_come_back_stops_the_roll() {
     assert!(refusal["detail"].as_str().unwrap().contains(address), "{refusal}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_host_key_gets_nothing() {
+async fn a_changed_host_key_gets_nothing(form: Form) {
     let testbed = Testbed::up(&["debian", "debian"]);
-    let server = Server::start(json!({})).await;
+    let server = Server::start(form, json!({})).await;
     server.cluster(&testbed).await;
     let (first, second) = first_and_second(&testbed);
     let boot_ids = [testbed.boot_id(first), testbed.boot_id(second)];
@@ -119,3 +116,10 @@ fn assert_failed_at(record: &Value, address: &str, step: &str) {
     assert!(failure["reason"].as_str().unwrap().contains(address), "{failure}");
     assert!(record["finished_at"].is_string(), "{record}");
 }
+
+both_forms!(
+    a_wrong_key_is_told,
+    an_address_that_nobody_answers_on_is_told,
+    a_host_that_does_not_come_back_stops_the_roll,
+    a_changed_host_key_gets_nothing,
+);

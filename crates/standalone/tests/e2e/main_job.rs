@@ -4,12 +4,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use testbed::Testbed;
 
-use crate::server::{Server, eventually, key};
+use crate::processes::Form;
+use crate::server::Server;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_is_registered_set_up_and_restarted_one_host_at_a_time() {
+async fn a_cluster_is_registered_set_up_and_restarted_one_host_at_a_time(form: Form) {
     let testbed = Testbed::up(&["debian", "debian", "debian"]);
-    let server = Server::start(json!({})).await;
+    let server = Server::start(form, json!({})).await;
     server.cluster(&testbed).await;
     let cluster = server.get("/cluster/c1").await;
     assert_eq!((&cluster["status"], &cluster["hosts"]["available"]), (&json!("ok"), &json!(3)));
@@ -43,11 +43,10 @@ async fn a_cluster_is_registered_set_up_and_restarted_one_host_at_a_time() {
     assert_eq!(status, StatusCode::OK, "the lock is released");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_red_hat_host_gets_flannel_and_docker_and_a_second_look_changes_nothing() {
+async fn a_red_hat_host_gets_flannel_and_docker_and_a_second_look_changes_nothing(form: Form) {
     let test = "a_red_hat_host_gets_flannel_and_docker";
     let Some(testbed) = Testbed::up_booted(test, &["fedora"]) else { return };
-    let server = Server::start(json!({})).await;
+    let server = Server::start(form, json!({})).await;
     server.flannel_cluster().await;
     let address = testbed.address(0).0;
     server.register(&testbed, 0, json!({"cluster": "c1"})).await;
@@ -72,12 +71,11 @@ async fn a_red_hat_host_gets_flannel_and_docker_and_a_second_look_changes_nothin
     assert_eq!(testbed.exec(0, pids), running, "no service restarted");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_is_reached_with_the_servers_own_key_and_its_key_is_pinned() {
+async fn a_host_is_reached_with_the_servers_own_key_and_its_key_is_pinned(form: Form) {
     // Light hosts let in the testbed's key only.
     let test = "a_host_is_reached_with_the_servers_own_key";
     let Some(testbed) = Testbed::up_booted(test, &["debian"]) else { return };
-    let server = Server::start(json!({})).await;
+    let server = Server::start(form, json!({})).await;
     let public = server.get("/publickey").await["public_key"].as_str().unwrap().to_owned();
     testbed.exec(0, &format!("mkdir -p ~/.ssh && echo '{public}' >> ~/.ssh/authorized_keys"));
     let (address, port) = testbed.address(0);
@@ -92,13 +90,12 @@ async fn a_host_is_reached_with_the_servers_own_key_and_its_key_is_pinned() {
     assert!(host["cpus"].as_u64() > Some(0) && host["memory"].as_u64() > Some(0), "{host}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_user_with_sudo_will_do_and_one_without_is_told() {
+async fn a_user_with_sudo_will_do_and_one_without_is_told(form: Form) {
     let Some(testbed) = Testbed::up_booted("a_user_with_sudo_will_do", &["debian", "debian"])
     else {
         return;
     };
-    let server = Server::start(json!({})).await;
+    let server = Server::start(form, json!({})).await;
     server.put("/cluster/c1", json!({})).await;
     server.register(&testbed, 0, json!({"remote_user": "ops", "cluster": "c1"})).await;
     server.register(&testbed, 1, json!({"remote_user": "plain"})).await;
@@ -115,39 +112,9 @@ async fn a_user_with_sudo_will_do_and_one_without_is_told() {
     assert_ne!(testbed.boot_id(0), before);
 }
 
-/// Looks for a key that was registered everywhere it must not be, while it is in use and afterwards.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_registered_key_is_found_nowhere_in_clear() {
-    let testbed = Testbed::up(&["debian"]);
-    let server = Server::start(json!({})).await;
-    server.cluster(&testbed).await;
-    server.put("/cluster/c1/restart", json!({})).await;
-    assert_eq!(server.restarted().await["status"], "finished");
-    eventually("the key file is gone", || async {
-        let left = files_below(&server.run_dir());
-        let holds_key = |path: &std::path::PathBuf| {
-            std::fs::read(path).is_ok_and(|bytes| find(&bytes, b"OPENSSH PRIVATE KEY"))
-        };
-        (!left.iter().any(holds_key)).then_some(())
-    })
-    .await;
-    let pem = std::fs::read_to_string(testbed.key()).unwrap();
-    let (line, encoded) = (pem.lines().nth(2).unwrap(), key(&testbed));
-    let canaries = [line.as_bytes(), &encoded.as_bytes()[100..160]];
-    for canary in canaries {
-        assert!(!find(server.log().as_bytes(), canary), "in the log");
-        for file in files_below(&server.data_dir()) {
-            assert!(!find(&std::fs::read(&file).unwrap(), canary), "in {}", file.display());
-        }
-    }
-}
-
-fn find(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
-fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
-}
+both_forms!(
+    a_cluster_is_registered_set_up_and_restarted_one_host_at_a_time,
+    a_red_hat_host_gets_flannel_and_docker_and_a_second_look_changes_nothing,
+    a_host_is_reached_with_the_servers_own_key_and_its_key_is_pinned,
+    a_user_with_sudo_will_do_and_one_without_is_told,
+);

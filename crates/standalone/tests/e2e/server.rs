@@ -1,9 +1,8 @@
-//! A `commissaire` process of a test's own, and its API.
+//! A Commissaire of a test's own, in one of its forms, and its API.
 
 use std::fmt::Debug;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -12,54 +11,57 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use testbed::Testbed;
 
+use crate::processes::{Form, Ground, Processes};
+
 /// Long enough for anything that works.
 pub(crate) const LONG: Duration = Duration::from_secs(90);
 
 const PASSWORD: &str = "se:cret";
 
 pub(crate) struct Server {
+    // Before the folder: their logs are shown when a test fails.
+    pub(crate) processes: Processes,
     folder: tempfile::TempDir,
-    process: Option<Child>,
     client: Client,
 }
 
 impl Server {
-    /// Starts a server with the given members in its configuration.
-    pub(crate) async fn start(config: Value) -> Self {
+    /// Starts Commissaire in a form, with the given members in its configuration.
+    pub(crate) async fn start(form: Form, config: Value) -> Self {
+        let mut server = Self::prepare(form, None, &config);
+        server.start_again().await;
+        server
+    }
+
+    /// The same, on this broker and store; nothing is started yet.
+    pub(crate) fn prepare(form: Form, ground: Option<Ground>, config: &Value) -> Self {
         // A short path: control sockets are made below it.
         let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();
         let hash = bcrypt::hash(PASSWORD, 4).unwrap();
         let users = json!({"admin": {"hash": hash}}).to_string();
         std::fs::write(folder.path().join("users.json"), users).unwrap();
-        std::fs::write(folder.path().join("conf"), config.to_string()).unwrap();
         let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        let mut server = Self { folder, process: None, client };
-        server.start_again().await;
-        server
+        let processes = Processes::new(folder.path(), form, ground, config);
+        Self { processes, folder, client }
     }
 
-    /// Starts the process on the same data as before, and waits until it is ready.
+    /// Starts what does not run, on the same data as before, and waits until all of it is ready.
     pub(crate) async fn start_again(&mut self) {
-        let path = |name: &str| self.folder.path().join(name);
-        let _ = std::fs::remove_file(self.address_file());
-        let log = File::options().append(true).create(true).open(path("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_commissaire"));
-        command.arg("--data-dir").arg(path("d")).arg("--run-dir").arg(path("r"));
-        command.arg("--users").arg(path("users.json")).arg("-c").arg(path("conf"));
-        command.args(["-p", "0", "--debug"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let mut process = command.spawn().unwrap();
-        eventually("the server is ready", || {
-            let ended = process.try_wait().unwrap();
-            assert!(ended.is_none(), "it ended with {ended:?}: {}", self.log());
-            let ready = self.address_file().exists();
-            async move { ready.then_some(()) }
+        self.processes.start().await;
+        self.answers().await;
+    }
+
+    /// Waits until the API answers with something from the store.
+    pub(crate) async fn answers(&self) {
+        eventually("the storage service answers", || async {
+            let (status, _) = self.try_call(Method::GET, "/network/default", json!({})).await?;
+            (status == StatusCode::OK).then_some(())
         })
         .await;
-        self.process = Some(process);
     }
 
-    fn address_file(&self) -> PathBuf {
-        self.data_dir().join("address")
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -71,29 +73,7 @@ impl Server {
     }
 
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.as_ref().unwrap().id()
-    }
-
-    pub(crate) fn kill(&mut self) {
-        let mut process = self.process.take().unwrap();
-        process.kill().unwrap();
-        process.wait().unwrap();
-    }
-
-    /// SIGTERM, and how it ended.
-    pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(self.process.as_ref().unwrap());
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let mut process = self.process.take().unwrap();
-        eventually("the process ends", || {
-            let ended = process.try_wait().unwrap();
-            async move { ended }
-        })
-        .await
+        self.processes.log()
     }
 
     /// A request, its status and its JSON body.
@@ -103,11 +83,53 @@ impl Server {
         path: &str,
         body: Value,
     ) -> (StatusCode, Value) {
-        let address = std::fs::read_to_string(self.address_file()).unwrap();
-        let url = format!("{}/api/v0{path}", address.trim());
-        let request = self.client.request(method, url).basic_auth("admin", Some(PASSWORD));
-        let answer = request.json(&body).send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
+        self.try_call(method, path, body).await.unwrap()
+    }
+
+    /// The same; `None` when no gateway can be reached, or the connection broke.
+    pub(crate) async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Option<(StatusCode, Value)> {
+        for url in self.processes.urls() {
+            let url = format!("{url}/api/v0{path}");
+            let request = self.client.request(method.clone(), url);
+            let request = request.basic_auth("admin", Some(PASSWORD)).json(&body);
+            if let Ok(answer) = request.send().await {
+                let status = answer.status();
+                return Some((status, answer.json().await.ok()?));
+            }
+        }
+        None
+    }
+
+    /// The answer to a GET once there is one: whatever is just being killed comes back.
+    pub(crate) async fn get_at_last(&self, path: &str) -> Value {
+        eventually(path, || async {
+            let (status, body) = self.try_call(Method::GET, path, json!({})).await?;
+            (status == StatusCode::OK).then_some(body)
+        })
+        .await
+    }
+
+    /// A PUT until it is acknowledged.
+    pub(crate) async fn put_at_last(&self, path: &str, body: Value) -> Value {
+        eventually(path, || async {
+            let (status, body) = self.try_call(Method::PUT, path, body.clone()).await?;
+            (status == StatusCode::CREATED).then_some(body)
+        })
+        .await
+    }
+
+    /// A DELETE until what it deletes is gone.
+    pub(crate) async fn delete_at_last(&self, path: &str) {
+        eventually(path, || async {
+            let (status, _) = self.try_call(Method::DELETE, path, json!({})).await?;
+            [StatusCode::OK, StatusCode::NOT_FOUND].contains(&status).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
@@ -134,7 +156,7 @@ impl Server {
     /// Waits until a host is set up, or has failed, and returns its status document.
     pub(crate) async fn settled(&self, address: &str) -> Value {
         eventually("the host is settled", || async {
-            let status = self.get(&format!("/host/{address}/status")).await;
+            let status = self.get_at_last(&format!("/host/{address}/status")).await;
             let word = status["host"]["status"].as_str().unwrap().to_owned();
             matches!(word.as_str(), "disassociated" | "active" | "failed").then_some(status)
         })
@@ -163,7 +185,7 @@ impl Server {
     /// Waits for the end of the restart of `c1`.
     pub(crate) async fn restarted(&self) -> Value {
         eventually("the restart ends", || async {
-            let record = self.get("/cluster/c1/restart").await;
+            let record = self.get_at_last("/cluster/c1/restart").await;
             (record["status"] != "in_process").then_some(record)
         })
         .await
@@ -171,18 +193,41 @@ impl Server {
 
     /// The newest record whose key begins with `prefix`, read from the store behind the server's back.
     pub(crate) fn stored(&self, prefix: &str) -> Option<Value> {
+        let text = match &self.processes.ground {
+            None => self.stored_in_sqlite(prefix)?,
+            Some(ground) => {
+                let newest = ["--sort-by=MODIFY", "--order=DESCEND", "--limit=1"];
+                let get = ["get", prefix, "--prefix", "--print-value-only"];
+                let arguments = [&get[..], &newest].concat();
+                tokio::task::block_in_place(|| ground.etcd.ctl(&arguments))
+            }
+        };
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Writes over a record, behind the server's back.
+    pub(crate) fn overwrite(&self, key: &str, value: &str) {
+        if let Some(ground) = &self.processes.ground {
+            ground.etcd.ctl(&["put", key, value]);
+            return;
+        }
+        let path = self.data_dir().join("commissaire.db");
+        let database = rusqlite::Connection::open(path).unwrap();
+        let update = "UPDATE records SET value = ? WHERE key = ?";
+        assert_eq!(database.execute(update, [value, key]).unwrap(), 1);
+    }
+
+    fn stored_in_sqlite(&self, prefix: &str) -> Option<String> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let path = self.data_dir().join("commissaire.db");
         let database = rusqlite::Connection::open_with_flags(path, flags).unwrap();
         let sql = "SELECT value FROM records WHERE key GLOB ? ORDER BY revision DESC LIMIT 1";
-        let value = database.query_row(sql, [format!("{prefix}*")], |row| row.get::<_, String>(0));
-        value.ok().map(|text| serde_json::from_str(&text).unwrap())
+        database.query_row(sql, [format!("{prefix}*")], |row| row.get(0)).ok()
     }
 
     /// `commctl` against this server: exit status, standard output and standard error.
     pub(crate) fn commctl(&self, arguments: &[&str]) -> (i32, String, String) {
-        let address = std::fs::read_to_string(self.address_file()).unwrap();
-        let config = json!({"endpoint": address.trim(), "username": "admin", "password": PASSWORD});
+        let config = json!({"endpoint": self.processes.urls()[0], "username": "admin", "password": PASSWORD});
         let path = self.folder.path().join("commctl.json");
         std::fs::write(&path, config.to_string()).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_commissaire")).with_file_name("commctl");
@@ -190,18 +235,6 @@ impl Server {
         let output = Command::new(program).arg("-c").arg(path).args(arguments).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("---- log of commissaire ----\n{}", self.log());
-        }
     }
 }
 
@@ -219,12 +252,11 @@ pub(crate) async fn eventually<T: Debug, F: Future<Output = Option<T>>>(
 }
 
 /// Asks at short intervals until there is an answer: for moments that pass quickly.
-pub(crate) async fn soon<T: Debug>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    poll(what, Duration::from_millis(2), || {
-        let answer = ask();
-        async { answer }
-    })
-    .await
+pub(crate) async fn soon<T: Debug, F: Future<Output = Option<T>>>(
+    what: &str,
+    ask: impl FnMut() -> F,
+) -> T {
+    poll(what, Duration::from_millis(2), ask).await
 }
 
 async fn poll<T: Debug, F: Future<Output = Option<T>>>(

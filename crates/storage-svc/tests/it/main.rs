@@ -1,7 +1,14 @@
-//! Conformance of the stores, the service's methods over the bus, and leases.
+//! Conformance of the stores, the service's methods over the bus, sealing keys, leases.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod away;
+mod custodia;
+mod etcd;
+mod keyring;
 mod leases;
+mod migrate;
+mod registry;
 mod service;
+mod split;
 mod store;

@@ -1,17 +1,38 @@
-//! What every store must do. Each rule is a function over a way to open a store; the macro at the end
-//! runs them all on each kind.
+//! What every store must do. Each rule is a function over the place of a store; the macro at the end runs
+//! them all on each kind.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use service_core::etcd::Options;
 use storage_svc::store::{Commit, CommitError, Entry, Store};
+use testbed::etcd::Etcd;
 
-/// Opens the store of a test; the same folder is the same store.
-type Open = fn(&Path) -> Store;
+/// Where the store of a test is, whoever opens it.
+enum Place {
+    File(tempfile::TempDir),
+    Etcd(Etcd),
+}
+
+impl Place {
+    fn sqlite() -> Self {
+        Self::File(tempfile::tempdir().unwrap())
+    }
+
+    fn etcd() -> Self {
+        Self::Etcd(Etcd::up())
+    }
+
+    async fn open(&self) -> Store {
+        match self {
+            Self::File(folder) => Store::sqlite(&folder.path().join("store.db")).unwrap(),
+            Self::Etcd(etcd) => Store::etcd(&Options::at(etcd.endpoints())).await.unwrap(),
+        }
+    }
+}
 
 fn put(key: &str, value: &str) -> Commit {
     Commit { puts: vec![(key.into(), value.into())], ..Commit::default() }
@@ -25,8 +46,8 @@ async fn one(store: &Store, key: &str) -> Option<Entry> {
     store.get(vec![key.into()]).await.unwrap().pop().unwrap()
 }
 
-async fn what_is_put_is_there(open: Open, folder: &Path) {
-    let store = open(folder);
+async fn what_is_put_is_there(place: &Place) {
+    let store = place.open().await;
     let first = store.commit(put("/a", "1")).await.unwrap();
     assert_eq!(first.replaced, [false]);
     let second = store.commit(put("/a", "zwei ä")).await.unwrap();
@@ -37,17 +58,17 @@ async fn what_is_put_is_there(open: Open, folder: &Path) {
     assert_eq!(one(&store, "/b").await, None);
 }
 
-async fn what_is_acknowledged_outlives_the_process(open: Open, folder: &Path) {
-    let store = open(folder);
+async fn what_is_acknowledged_outlives_the_process(place: &Place) {
+    let store = place.open().await;
     let revision = store.commit(put("/a", "1")).await.unwrap().revision;
     drop(store);
-    let again = open(folder);
+    let again = place.open().await;
     assert_eq!(one(&again, "/a").await.unwrap().revision, revision);
     assert!(again.commit(put("/a", "2")).await.unwrap().revision > revision);
 }
 
-async fn a_list_is_sorted_and_ends_with_its_prefix(open: Open, folder: &Path) {
-    let store = open(folder);
+async fn a_list_is_sorted_and_ends_with_its_prefix(place: &Place) {
+    let store = place.open().await;
     for key in ["/h/b", "/h/a", "/h/\u{10FFFF}", "/h0", "/g/a", "/h/a/x"] {
         store.commit(put(key, "")).await.unwrap();
     }
@@ -56,23 +77,25 @@ async fn a_list_is_sorted_and_ends_with_its_prefix(open: Open, folder: &Path) {
     assert!(store.list("/nothing/").await.unwrap().is_empty());
 }
 
-async fn many_keys_are_read_in_order(open: Open, folder: &Path) {
-    let store = open(folder);
-    let puts = (0..100).map(|n| (format!("/k/{n}"), n.to_string())).collect();
-    store.commit(Commit { puts, ..Commit::default() }).await.unwrap();
-    let keys: Vec<_> = (0..120).rev().map(|n| format!("/k/{n}")).collect();
+async fn many_keys_are_read_in_order(place: &Place) {
+    let store = place.open().await;
+    for from in [0, 100, 200] {
+        let puts = (from..from + 100).map(|n| (format!("/k/{n}"), n.to_string())).collect();
+        store.commit(Commit { puts, ..Commit::default() }).await.unwrap();
+    }
+    let keys: Vec<_> = (0..320).rev().map(|n| format!("/k/{n}")).collect();
     let found = store.get(keys).await.unwrap();
     assert!(found[..20].iter().all(Option::is_none));
     assert!(
         found[20..]
             .iter()
             .enumerate()
-            .all(|(i, e)| e.as_ref().unwrap().value == (99 - i).to_string())
+            .all(|(i, e)| e.as_ref().unwrap().value == (299 - i).to_string())
     );
 }
 
-async fn a_failed_check_changes_nothing(open: Open, folder: &Path) {
-    let store = open(folder);
+async fn a_failed_check_changes_nothing(place: &Place) {
+    let store = place.open().await;
     let revision = store.commit(put("/a", "1")).await.unwrap().revision;
     for (checks, failing) in [
         (vec![at("/a", Some(revision + 1))], 0),
@@ -89,8 +112,8 @@ async fn a_failed_check_changes_nothing(open: Open, folder: &Path) {
     assert_eq!(one(&store, "/c").await, None);
 }
 
-async fn checks_that_hold_let_it_through(open: Open, folder: &Path) {
-    let store = open(folder);
+async fn checks_that_hold_let_it_through(place: &Place) {
+    let store = place.open().await;
     let a = store.commit(put("/a", "1")).await.unwrap().revision;
     let commit = Commit {
         checks: vec![at("/a", Some(a)), at("/b", None)],
@@ -104,8 +127,33 @@ async fn checks_that_hold_let_it_through(open: Open, folder: &Path) {
     assert_eq!(one(&store, "/a").await, None);
 }
 
-async fn a_key_made_again_has_a_new_revision(open: Open, folder: &Path) {
-    let store = open(folder);
+async fn impossible_revisions_never_hold(place: &Place) {
+    let store = place.open().await;
+    for revision in [0, 1 << 40, u64::MAX >> 1] {
+        let commit = Commit { checks: vec![at("/a", Some(revision))], ..put("/a", "1") };
+        assert!(matches!(store.commit(commit).await, Err(CommitError::Stale(0))), "{revision}");
+    }
+}
+
+async fn a_key_may_be_named_twice(place: &Place) {
+    let store = place.open().await;
+    let commit = Commit {
+        puts: [("/a", "1"), ("/b", "1"), ("/a", "2"), ("/c", "1")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .to_vec(),
+        deletes: vec!["/c".into(), "/d".into(), "/c".into()],
+        ..Commit::default()
+    };
+    let done = store.commit(commit).await.unwrap();
+    assert_eq!(done.replaced, [false, false, true, false]);
+    assert_eq!(done.deleted, [true, false, false]);
+    let found = store.get(["/a", "/b", "/c"].map(str::to_owned).to_vec()).await.unwrap();
+    let values: Vec<_> = found.into_iter().map(|found| found.map(|entry| entry.value)).collect();
+    assert_eq!(values, [Some("2".to_owned()), Some("1".to_owned()), None]);
+}
+
+async fn a_key_made_again_has_a_new_revision(place: &Place) {
+    let store = place.open().await;
     let first = store.commit(put("/a", "1")).await.unwrap().revision;
     store.commit(Commit { deletes: vec!["/a".into()], ..Commit::default() }).await.unwrap();
     store.commit(put("/a", "1")).await.unwrap();
@@ -114,10 +162,10 @@ async fn a_key_made_again_has_a_new_revision(open: Open, folder: &Path) {
 }
 
 /// 8 tasks add to one counter by compare-and-swap: no addition is lost, none happens twice.
-async fn concurrent_updates_are_never_lost(open: Open, folder: &Path) {
+async fn concurrent_updates_are_never_lost(place: &Place) {
     const TASKS: u64 = 8;
     const EACH: u64 = 25;
-    let store = open(folder);
+    let store = place.open().await;
     store.commit(put("/n", "0")).await.unwrap();
     let add = |store: Store| async move {
         for _ in 0..EACH {
@@ -139,8 +187,8 @@ async fn concurrent_updates_are_never_lost(open: Open, folder: &Path) {
 }
 
 /// Readers see both halves of a pair that is always written together, or neither change.
-async fn a_read_shows_one_moment(open: Open, folder: &Path) {
-    let store = open(folder);
+async fn a_read_shows_one_moment(place: &Place) {
+    let store = place.open().await;
     let both = |n: u64| Commit {
         puts: vec![("/p/a".into(), n.to_string()), ("/p/b".into(), n.to_string())],
         ..Commit::default()
@@ -164,7 +212,7 @@ async fn a_read_shows_one_moment(open: Open, folder: &Path) {
 }
 
 /// Random commits on a store and on a model of it: the same answers, the same content.
-async fn it_behaves_like_its_model(open: Open, folder: &Path) {
+async fn it_behaves_like_its_model(place: &Place) {
     let key = || prop::sample::select(vec!["/a", "/b", "/c"]).prop_map(str::to_owned);
     let commit = (
         prop::collection::vec((key(), 0..4_u8), 0..3),
@@ -176,7 +224,7 @@ async fn it_behaves_like_its_model(open: Open, folder: &Path) {
         let mut runner = TestRunner::default();
         commits.new_tree(&mut runner).unwrap().current()
     });
-    let store = open(folder);
+    let store = place.open().await;
     let mut model: BTreeMap<String, (String, u64)> = BTreeMap::new();
     for (checks, puts, deletes) in commits.take(20).flatten() {
         let checks: Vec<_> = checks
@@ -219,26 +267,29 @@ async fn it_behaves_like_its_model(open: Open, folder: &Path) {
 }
 
 macro_rules! conformance {
-    ($kind:ident, $open:expr, $($rule:ident),+ $(,)?) => {
+    ($($rule:ident),+ $(,)?) => {
+        conformance!(@sqlite $($rule)+);
+        conformance!(@etcd $($rule)+);
+    };
+    (@$kind:ident $($rule:ident)+) => {
         mod $kind {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $rule() {
-                let folder = tempfile::tempdir().unwrap();
-                super::$rule($open, folder.path()).await;
+                super::$rule(&super::Place::$kind()).await;
             })+
         }
     };
 }
 
 conformance!(
-    sqlite,
-    |folder| storage_svc::Store::sqlite(&folder.join("store.db")).unwrap(),
     what_is_put_is_there,
     what_is_acknowledged_outlives_the_process,
     a_list_is_sorted_and_ends_with_its_prefix,
     many_keys_are_read_in_order,
     a_failed_check_changes_nothing,
     checks_that_hold_let_it_through,
+    impossible_revisions_never_hold,
+    a_key_may_be_named_twice,
     a_key_made_again_has_a_new_revision,
     concurrent_updates_are_never_lost,
     a_read_shows_one_moment,

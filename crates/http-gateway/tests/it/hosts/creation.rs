@@ -73,7 +73,7 @@ async fn status_and_facts_in_the_body_are_ignored() {
 async fn a_refused_member_leaves_nothing_behind() {
     let gateway = Gateway::start().await;
     gateway.cluster("c1", &[]).await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     let long = "a".repeat(33);
     let data = HOST_KEY.split(' ').nth(1).unwrap();
     for (member, value, status, words) in [
@@ -117,7 +117,7 @@ async fn a_refused_member_leaves_nothing_behind() {
             gateway.put("/host", body).await.refused(status, words);
         }
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
     assert!(gateway.investigations().await.is_empty());
 }
 
@@ -160,14 +160,14 @@ async fn the_address_may_stand_in_the_body() {
 #[tokio::test]
 async fn loopback_is_never_inferred() {
     let gateway = Gateway::start().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     gateway.put("/host", json!({})).await.refused(400, "`address`");
     for header in [("x-forwarded-for", "10.0.0.7"), ("forwarded", "for=10.0.0.7")] {
         // Nobody has said that the peer is a proxy to be trusted.
         let answer = gateway.send_with(header, "PUT", &format!("{V0}/host"), "").await;
         answer.refused(400, "`address`");
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
 }
 
 /// `PUT /host` without an address, as it arrives from `peer`.

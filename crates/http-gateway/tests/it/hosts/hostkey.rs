@@ -30,11 +30,11 @@ async fn any_other_fingerprint_is_refused_and_nothing_is_stored() {
     gateway.put(PATH, json!({"fingerprint": ""})).await.refused(409, "has not been seen");
     gateway.put(PATH, json!({"fingerprint": FINGERPRINT})).await.refused(409, "has not been seen");
     gateway.host_state(json!({"address": "10.0.0.1", "seen_host_key": HOST_KEY})).await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for other in ["", "SHA256:", "SHA256:other", HOST_KEY, &FINGERPRINT.to_lowercase()] {
         gateway.put(PATH, json!({"fingerprint": other})).await.refused(409, "has not been seen");
     }
     gateway.put(PATH, json!({})).await.refused(400, "missing field `fingerprint`");
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
     assert!(gateway.investigations().await.is_empty());
 }

@@ -31,7 +31,7 @@ async fn becomes(gateway: &Gateway, address: &str, status: Status) {
 #[tokio::test]
 async fn the_same_key_changes_nothing() {
     let gateway = registered().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for body in [
         json!({"ssh_priv_key": "a2V5"}),
         json!({"ssh_priv_key": " a2\nV5\r\n"}),
@@ -44,14 +44,14 @@ async fn the_same_key_changes_nothing() {
     for body in [json!({}), json!({"ssh_priv_key": ""}), json!({"ssh_priv_key": " \n"})] {
         gateway.put("/host/10.0.0.2", body).await.is(201, &new_host("10.0.0.2"));
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
     assert_eq!(gateway.stored::<HostCreds>("10.0.0.1").await.unwrap().remote_user, "root");
 }
 
 #[tokio::test]
 async fn another_key_or_another_cluster_is_refused() {
     let gateway = registered().await;
-    let before = gateway.records();
+    let before = gateway.records().await;
     for (address, body, words) in [
         ("10.0.0.1", json!({"ssh_priv_key": "b3RoZXI="}), "another key"),
         ("10.0.0.1", json!({}), "another key"),
@@ -67,7 +67,7 @@ async fn another_key_or_another_cluster_is_refused() {
         with_address["address"] = json!(address);
         gateway.put("/host", with_address).await.refused(409, words);
     }
-    assert_eq!(gateway.records(), before);
+    assert_eq!(gateway.records().await, before);
     assert!(gateway.investigations().await.is_empty());
 }
 

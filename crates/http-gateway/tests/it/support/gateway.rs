@@ -1,6 +1,7 @@
 //! A running gateway, with everything behind it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,11 +10,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http_gateway::Config;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Map, Value, json};
-use service_core::bus::{Call, Context, topology};
+use service_core::bus::{Call, Context, amqp, topology};
 use service_core::model::{
     Cluster, Host, HostCreds, HostState, Lease, Model, Network, NetworkType, Status,
 };
 use service_core::{Bus, Error, Lifecycle, StorageClient};
+use storage_svc::config::Handler;
+use storage_svc::store::{Commit, Entry, Store};
+use testbed::etcd::Etcd;
 use tokio::net::TcpListener;
 
 use super::{Answer, HOST_KEY, raw};
@@ -38,10 +42,18 @@ pub(crate) enum Executor {
     Answers(Result<Value, Error>),
 }
 
+/// How the container manager service behaves.
+pub(crate) enum Managers {
+    Absent,
+    Real,
+    Answers(Result<Value, Error>),
+}
+
 /// What a fixture is made of.
 pub(crate) struct Setup {
     pub(crate) storage: Storage,
     pub(crate) executor: Executor,
+    pub(crate) managers: Managers,
     pub(crate) public_key: Option<&'static str>,
     pub(crate) self_auths: Vec<String>,
     /// How long the gateway waits for an answer on the bus.
@@ -53,6 +65,7 @@ impl Default for Setup {
         Self {
             storage: Storage::Real,
             executor: Executor::Absent,
+            managers: Managers::Absent,
             public_key: None,
             self_auths: Vec::new(),
             timeout: service_core::bus::REQUEST_TIMEOUT,
@@ -69,23 +82,26 @@ pub(crate) struct Gateway {
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
     client: Client,
-    folder: tempfile::TempDir,
+    store: Store,
+    _ground: (tempfile::TempDir, Option<Etcd>),
     restarts: Calls,
     investigations: Calls,
+    registrations: Calls,
 }
 
 impl Setup {
     pub(crate) async fn start(self) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
-        let (bus, life) = (Bus::memory(), Lifecycle::new());
+        let life = Lifecycle::new();
+        let Form { bus, handler, store, etcd } = Form::new(folder.path(), &life).await;
         let storage = StorageClient::new(bus.clone(), Context::service("test"));
         match self.storage {
             Storage::Absent => {}
             Storage::Silent => silent(&bus, topology::STORAGE, &life).await,
             Storage::Real => {
-                let (database, secret_key_file) =
-                    (folder.path().join("store.db"), folder.path().join("secret.key"));
-                let config = storage_svc::Config { database, secret_key_file };
+                let secret_key_file = folder.path().join("secret.key");
+                let config = storage_svc::Config { secret_key_file, ..Default::default() };
+                let config = config.or_handler(handler.clone());
                 storage_svc::run(&bus, &config, &life).await.unwrap();
                 let (name, options) = (Network::DEFAULT.to_owned(), Map::new());
                 let default = Network { name, kind: NetworkType::FlannelEtcd, options };
@@ -99,6 +115,17 @@ impl Setup {
                 Calls::default()
             }
             Executor::Answers(answer) => recorder(&bus, topology::CLUSTEREXEC, &life, answer).await,
+        };
+        let registrations = match self.managers {
+            Managers::Absent => Calls::default(),
+            Managers::Real => {
+                let config = containermgr_svc::Config::default();
+                containermgr_svc::run(bus.clone(), config, &life).await.unwrap();
+                Calls::default()
+            }
+            Managers::Answers(answer) => {
+                recorder(&bus, topology::CONTAINERMGR, &life, answer).await
+            }
         };
         let investigations = recorder(&bus, topology::INVESTIGATOR, &life, Ok(Value::Null)).await;
 
@@ -117,7 +144,52 @@ impl Setup {
         };
         http_gateway::run(bus.with_timeout(self.timeout), &config, listener, &life).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        Gateway { address, bus, storage, client, folder, restarts, investigations }
+        Gateway {
+            address,
+            bus,
+            storage,
+            client,
+            store,
+            restarts,
+            investigations,
+            registrations,
+            _ground: (folder, etcd),
+        }
+    }
+}
+
+/// What the services stand on: `COMMISSAIRE_TEST_FORM=distributed` says that of the six daemons.
+struct Form {
+    bus: Bus,
+    handler: Handler,
+    store: Store,
+    etcd: Option<Etcd>,
+}
+
+impl Form {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration but this")]
+    async fn new(folder: &Path, life: &Lifecycle) -> Self {
+        if std::env::var("COMMISSAIRE_TEST_FORM").as_deref() == Ok("distributed") {
+            return Self::distributed(life).await;
+        }
+        let path = folder.join("store.db");
+        let store = Store::sqlite(&path).unwrap();
+        Self { bus: Bus::memory(), handler: Handler::sqlite(path), store, etcd: None }
+    }
+
+    /// The broker of all tests, an exchange and an etcd of this fixture's own.
+    async fn distributed(life: &Lifecycle) -> Self {
+        let amqp = amqp::Options {
+            uri: testbed::rabbitmq::shared_uri().into(),
+            exchange: format!("test-{}", uuid::Uuid::new_v4()),
+            name: "test".to_owned(),
+        };
+        let etcd = Etcd::up();
+        let options = json!({"server_url": etcd.endpoints()});
+        let options: service_core::etcd::Options = serde_json::from_value(options).unwrap();
+        let store = Store::etcd(&options).await.unwrap();
+        let bus = Bus::amqp(&amqp, life).await.unwrap();
+        Self { bus, handler: Handler::etcd(options), store, etcd: Some(etcd) }
     }
 }
 
@@ -293,6 +365,9 @@ impl Gateway {
         self.put("/network/n1", json!({}))
             .await
             .is(201, &json!({"name": "n1", "type": "flannel_etcd", "options": {}}));
+        self.put("/containermanager/k1", json!({"type": "trivial"}))
+            .await
+            .is(201, &json!({"name": "k1", "type": "trivial", "options": {}}));
         self
     }
 
@@ -302,22 +377,21 @@ impl Gateway {
     }
 
     /// Everything that is stored, with revisions.
-    pub(crate) fn records(&self) -> Vec<(String, String, u64)> {
-        let database = self.database();
-        let mut query =
-            database.prepare("SELECT key, value, revision FROM records ORDER BY key").unwrap();
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-        rows.map(Result::unwrap).collect()
+    pub(crate) async fn records(&self) -> Vec<Entry> {
+        self.store.list("/").await.unwrap()
     }
 
     /// Writes over a record, past the storage service.
-    pub(crate) fn damage<T: Model>(&self, id: &str, value: &str) {
-        let update = "UPDATE records SET value = ? WHERE key = ?";
-        assert_eq!(self.database().execute(update, [value, &T::key(id)]).unwrap(), 1);
+    pub(crate) async fn damage<T: Model>(&self, id: &str, value: &str) {
+        let puts = vec![(T::key(id), value.to_owned())];
+        let done = self.store.commit(Commit { puts, ..Commit::default() }).await.unwrap();
+        assert_eq!(done.replaced, [true]);
     }
 
-    fn database(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.folder.path().join("store.db")).unwrap()
+    /// What the container manager service was asked so far: methods and parameters.
+    pub(crate) fn registrations(&self) -> Vec<(String, Value)> {
+        let calls = self.registrations.lock().unwrap();
+        calls.iter().map(|call| (call.method.clone(), call.params.0.clone())).collect()
     }
 
     /// What the executor was asked so far.

@@ -1,0 +1,96 @@
+//! The methods of the container manager service.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use service_core::bus::{Call, Context, topology};
+use service_core::jsonrpc::Params;
+use service_core::model::ident;
+use service_core::{Bus, Error, Kind, Lifecycle, Result, StorageClient};
+
+use crate::config::Config;
+use crate::managers::{Manager, Managers};
+
+/// Requests that are worked on at a time: each waits for a container manager.
+const PREFETCH: usize = 64;
+
+#[derive(Deserialize)]
+struct Node {
+    container_manager_name: String,
+    address: String,
+}
+
+#[derive(Deserialize)]
+struct Nodes {
+    container_manager_name: String,
+    addresses: Vec<String>,
+}
+
+/// Serves the methods of `container` until the daemon is told to stop.
+///
+/// # Errors
+/// When the bus cannot be reached.
+pub async fn run(bus: Bus, config: Config, lifecycle: &Lifecycle) -> Result<()> {
+    let storage = StorageClient::new(bus.clone(), Context::service("containermgr"));
+    let managers = Arc::new(Managers::new(storage, config));
+    let serving = Arc::clone(&managers);
+    let handler = move |call| {
+        let managers = Arc::clone(&serving);
+        async move { answer(&managers, call).await }
+    };
+    bus.serve(topology::CONTAINERMGR, PREFETCH, lifecycle, handler).await?;
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn_critical("containermgr", async move {
+        tokio::select! {
+            () = stopping => {}
+            () = managers.follow(&bus) => {}
+        }
+    });
+    Ok(())
+}
+
+async fn answer(managers: &Managers, call: Call) -> Result<Value> {
+    match call.method.as_str() {
+        "register_node" => {
+            let (manager, address) = node(managers, call.params).await?;
+            manager.register_node(&address).await.map(|()| Value::Null)
+        }
+        "remove_node" => {
+            let (manager, address) = node(managers, call.params).await?;
+            manager.remove_node(&address).await.map(|()| Value::Null)
+        }
+        "remove_all_nodes" => {
+            let Nodes { container_manager_name, addresses } =
+                call.params.parse(&["container_manager_name", "addresses"])?;
+            let addresses: Vec<_> =
+                addresses.iter().map(|address| canonical(address)).collect::<Result<_>>()?;
+            let manager = managers.get(&container_manager_name).await?;
+            manager.remove_nodes(&addresses).await.map(|()| Value::Null)
+        }
+        "node_registered" => {
+            let (manager, address) = node(managers, call.params).await?;
+            manager.node_status(&address).await.map(|_| Value::Null)
+        }
+        "get_node_status" => {
+            let (manager, address) = node(managers, call.params).await?;
+            manager.node_status(&address).await
+        }
+        other => {
+            let message = format!("the container manager service has no method {other:?}");
+            Err(Error::new(Kind::MethodNotFound, message))
+        }
+    }
+}
+
+async fn node(managers: &Managers, params: Params) -> Result<(Manager, String)> {
+    let Node { container_manager_name, address } =
+        params.parse(&["container_manager_name", "address"])?;
+    let address = canonical(&address)?;
+    Ok((managers.get(&container_manager_name).await?, address))
+}
+
+fn canonical(address: &str) -> Result<String> {
+    ident::canonical_address(address)
+        .ok_or_else(|| Error::invalid("an address is an IP address or a host name"))
+}

@@ -1,0 +1,162 @@
+//! The command lines: what all daemons share, and what the gateway and the storage service add.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Command, FromArgMatches as _, Subcommand};
+use http_gateway::auth::PluginConfig;
+use service_core::telemetry::LogFormat;
+
+use crate::Daemon;
+
+/// A command line, read.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// What every daemon takes.
+    pub common: CommonArgs,
+    /// What only the gateway takes.
+    pub server: Option<ServerArgs>,
+    /// What the storage service does instead of serving.
+    pub storage: Option<StorageCommand>,
+}
+
+/// What every daemon takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CommonArgs {
+    /// The configuration file, - for standard input [default: /etc/commissaire/NAME.conf, if it exists]
+    #[arg(short, long, value_name = "PATH")]
+    pub config_file: Option<PathBuf>,
+
+    /// The topic exchange: installations that share a broker differ in it [default: commissaire]
+    #[arg(long, value_name = "NAME")]
+    pub bus_exchange: Option<String>,
+
+    /// The broker, `amqp://HOST` or `amqps://HOST`; one with a password belongs into the configuration
+    /// (bus-uri), where other users cannot see it [default: `amqp://127.0.0.1`]
+    #[arg(long, value_name = "URI")]
+    pub bus_uri: Option<String>,
+
+    /// Log debug messages
+    #[arg(long)]
+    pub debug: bool,
+
+    /// How a log line looks
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// What only the gateway takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServerArgs {
+    /// Read no configuration file
+    #[arg(long, visible_alias = "no-config", conflicts_with = "config_file")]
+    pub no_config_file: bool,
+
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(short = 'i', long, value_name = "ADDRESS")]
+    pub listen_interface: Option<IpAddr>,
+
+    /// The port to listen on; 0 takes a free one [default: 8000]
+    #[arg(short = 'p', long, value_name = "PORT")]
+    pub listen_port: Option<u16>,
+
+    /// Write the URL of the API into this file once it is served
+    #[arg(long, value_name = "FILE")]
+    pub address_file: Option<PathBuf>,
+
+    /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS
+    #[arg(long)]
+    pub insecure_http: bool,
+
+    /// Who may use the API; may be repeated, is tried in order, before those of the configuration
+    #[arg(long, value_name = "NAME:KEY=VALUE,...", value_parser = plugin)]
+    pub authentication_plugin: Vec<PluginConfig>,
+
+    /// An exact path that authenticates by itself; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub self_auth: Vec<String>,
+}
+
+/// What the storage service does instead of serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum StorageCommand {
+    /// Take over the records of the original from a dump of etcd's v2 keys
+    #[command(after_help = "The dump: curl 'http://ETCD:2379/v2/keys/commissaire?recursive=true'")]
+    Migrate {
+        /// The dump; standard input when left out
+        file: Option<PathBuf>,
+    },
+    /// Change the key that credentials are encrypted with, and encrypt them anew; while no storage
+    /// service runs
+    Rekey,
+}
+
+impl Invocation {
+    /// Reads the process's command line; where it is wrong, or asks for help, the process ends here.
+    pub fn read(daemon: Daemon) -> Self {
+        let matches = command(daemon).get_matches();
+        let read = || {
+            let storage =
+                matches.subcommand_name().map(|_| StorageCommand::from_arg_matches(&matches));
+            let server = (daemon == Daemon::Server).then(|| ServerArgs::from_arg_matches(&matches));
+            Ok(Self {
+                common: CommonArgs::from_arg_matches(&matches)?,
+                server: server.transpose()?,
+                storage: storage.transpose()?,
+            })
+        };
+        read().unwrap_or_else(|error: clap::Error| error.exit())
+    }
+}
+
+fn command(daemon: Daemon) -> Command {
+    let command = Command::new(daemon.program())
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(daemon.about())
+        .after_help(format!(
+            "Configuration: /etc/commissaire/{0}.conf, or the key /commissaire/config/{0} of the etcd that \
+             $ETCD_MACHINES names.\nSIGTERM finishes or hands over what is under way; SIGHUP reads the files \
+             that the configuration names, and the log level, again.",
+            daemon.config()
+        ));
+    let command = CommonArgs::augment_args(command);
+    match daemon {
+        Daemon::Server => ServerArgs::augment_args(command),
+        Daemon::Storage => StorageCommand::augment_subcommands(command).subcommand_required(false),
+        _ => command,
+    }
+}
+
+/// `NAME:key=value,key=value`; values may hold `:` and `=`.
+fn plugin(text: &str) -> Result<PluginConfig, String> {
+    let (name, options) = text.split_once(':').unwrap_or((text, ""));
+    let option = |option: &str| {
+        let (key, value) =
+            option.split_once('=').ok_or_else(|| format!("{option:?} is not KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned().into()))
+    };
+    let options = options.split(',').filter(|option| !option.is_empty()).map(option);
+    Ok(PluginConfig { name: name.to_owned(), options: options.collect::<Result<_, String>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_lines_are_sound() {
+        for daemon in Daemon::ALL {
+            command(daemon).debug_assert();
+        }
+    }
+
+    #[test]
+    fn a_plugin_is_read_from_a_flag() {
+        let read = plugin("httpbasicauth:filepath=/a:b=c,x=1").unwrap();
+        assert_eq!(read.name, "httpbasicauth");
+        assert_eq!(read.options["filepath"], "/a:b=c");
+        assert_eq!(read.options["x"], "1");
+        assert!(plugin("httpauthclientcert").unwrap().options.is_empty());
+        assert!(plugin("a:b").unwrap_err().contains("KEY=VALUE"));
+    }
+}

@@ -1,0 +1,192 @@
+//! The six daemons of the distributed form: each serves one part of Commissaire on the AMQP bus.
+//!
+//! They are one program under six names: it looks at the name it was called by, as a link to it has it.
+//!
+//! - [`args`][]: the command lines
+//! - [`config`][]: the members that all configuration files share
+//! - [`service`][]: what each daemon serves
+//! - [`dead_letters`][]: the command for jobs that nobody could work on
+
+pub mod args;
+pub mod config;
+pub mod dead_letters;
+pub mod service;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use service_core::telemetry::{self, Level};
+use service_core::{Bus, Lifecycle};
+
+use args::Invocation;
+use config::Common;
+use service::Service;
+
+/// Threads for everything that does not block: a machine may run several daemons.
+const WORKERS: usize = 2;
+
+/// A daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// The REST gateway.
+    Server,
+    /// The storage service.
+    Storage,
+    /// The investigator.
+    Investigator,
+    /// The watcher.
+    Watcher,
+    /// The cluster executor.
+    Clusterexec,
+    /// The container manager service.
+    Containermgr,
+}
+
+impl Daemon {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Server,
+        Self::Storage,
+        Self::Investigator,
+        Self::Watcher,
+        Self::Clusterexec,
+        Self::Containermgr,
+    ];
+
+    /// The name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Server => "commissaire-server",
+            Self::Storage => "commissaire-storage-service",
+            Self::Investigator => "commissaire-investigator-service",
+            Self::Watcher => "commissaire-watcher-service",
+            Self::Clusterexec => "commissaire-clusterexec-service",
+            Self::Containermgr => "commissaire-containermgr-service",
+        }
+    }
+
+    /// What its configuration is called: `/etc/commissaire/NAME.conf`, `/commissaire/config/NAME` in etcd.
+    pub fn config(self) -> &'static str {
+        match self {
+            Self::Server => "commissaire",
+            Self::Storage => "storage",
+            Self::Investigator => "investigator",
+            Self::Watcher => "watcher",
+            Self::Clusterexec => "clusterexec",
+            Self::Containermgr => "containermgr",
+        }
+    }
+
+    /// What it does, for its help.
+    fn about(self) -> &'static str {
+        match self {
+            Self::Server => "Serves Commissaire's REST API",
+            Self::Storage => "Keeps Commissaire's records, in etcd unless told otherwise",
+            Self::Investigator => "Looks at new hosts and sets them up",
+            Self::Watcher => "Notices which hosts are gone, and when they are back",
+            Self::Clusterexec => "Restarts clusters, host after host",
+            Self::Containermgr => "Registers hosts with Kubernetes and OpenShift",
+        }
+    }
+
+    /// The daemon whose program has the name that this one was called by.
+    pub fn called(program: &Path) -> Option<Self> {
+        let name = program.file_name()?.to_str()?;
+        Self::ALL.into_iter().find(|daemon| daemon.program() == name)
+    }
+
+    /// Reads the command line, runs until a signal, and says how the process ends.
+    pub fn main(self) -> ExitCode {
+        let invocation = Invocation::read(self);
+        let level = telemetry::init(invocation.common.debug, invocation.common.log_format);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .enable_all()
+            .build()
+            .context("cannot start the runtime");
+        let ended = runtime.and_then(|runtime| {
+            let ended = runtime.block_on(self.run(&invocation, level));
+            // The AMQP library has threads in it that look up only now and then.
+            runtime.shutdown_background();
+            ended
+        });
+        ended.unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+
+    async fn run(self, invocation: &Invocation, level: Level) -> anyhow::Result<ExitCode> {
+        if let Some(command) = &invocation.storage {
+            let (_, service) = self.service(invocation).await?;
+            service.carry_out(command).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let life = Lifecycle::new();
+        let start = async {
+            let (common, service) = self.service(invocation).await?;
+            level.set(common.debug);
+            life.spawn("log level", follow_level(self, invocation.clone(), level, life.clone()));
+            let bus = Bus::amqp(&common.amqp(self), &life).await.context("cannot use the bus")?;
+            let bus = bus.with_timeout(common.request_timeout());
+            service.start(bus.clone(), &common, &life).await?;
+            tracing::info!(daemon = self.program(), "ready");
+            anyhow::Ok(bus)
+        };
+        // The bus ends last: what the service finishes must still be said.
+        if let Some(bus) = life.run(Box::pin(start)).await? {
+            bus.close().await;
+        }
+        Ok(life.exit_code())
+    }
+
+    async fn service(self, invocation: &Invocation) -> anyhow::Result<(Common, Service)> {
+        let (common, members) = Common::load(self, &invocation.common).await?;
+        let service = Service::parse(self, &common, members, invocation)?;
+        Ok((common, service))
+    }
+}
+
+/// Reads the log level again whenever the daemon is told to.
+async fn follow_level(daemon: Daemon, invocation: Invocation, level: Level, life: Lifecycle) {
+    let mut reloads = life.reloads();
+    loop {
+        tokio::select! {
+            () = life.stopping() => return,
+            told = reloads.changed() => if told.is_err() { return },
+        }
+        match Common::load(daemon, &invocation.common).await {
+            Ok((common, _)) => level.set(common.debug),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the log level stays"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_daemon_is_called_by_its_name() {
+        for daemon in Daemon::ALL {
+            let program = Path::new("/usr/bin").join(daemon.program());
+            assert_eq!(Daemon::called(&program), Some(daemon));
+        }
+        assert_eq!(Daemon::called(Path::new("/usr/bin/commissaire")), None);
+        assert_eq!(Daemon::called(Path::new("")), None);
+    }
+
+    #[test]
+    fn the_samples_are_understood() {
+        let conf = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf"));
+        for daemon in Daemon::ALL {
+            let path = conf.join(format!("{}.conf", daemon.config()));
+            let members = service_core::config::read(&path, true).unwrap();
+            let (common, members) = Common::split(&path, members).unwrap();
+            let invocation =
+                Invocation { common: args::CommonArgs::default(), server: None, storage: None };
+            Service::parse(daemon, &common, members, &invocation).unwrap();
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What each daemon serves.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use host_access::{Ansible, Deps, RunDir};
+use serde_json::{Map, Value};
+use service_core::config::parse;
+use service_core::lifecycle::GRACE;
+use service_core::{Bus, Clock, Lifecycle};
+use tokio::net::TcpListener;
+
+use crate::Daemon;
+use crate::args::{Invocation, ServerArgs, StorageCommand};
+use crate::config::Common;
+
+/// How long the storage service goes on when it is told to stop: the others may be told at the same
+/// moment, and what they hand over must still be saved.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// A service and what it is told.
+#[derive(Debug)]
+pub enum Service {
+    /// The REST gateway, and where to write its address.
+    Server(Box<http_gateway::Config>, Option<PathBuf>),
+    /// The storage service.
+    Storage(Box<storage_svc::Config>),
+    /// The investigator.
+    Investigator(investigator_svc::Config),
+    /// The watcher.
+    Watcher(watcher_svc::Config),
+    /// The cluster executor.
+    Clusterexec(clusterexec_svc::Config),
+    /// The container manager service.
+    Containermgr(containermgr_svc::Config),
+}
+
+impl Service {
+    /// Reads what is the service's own in a configuration.
+    ///
+    /// # Errors
+    /// Names the member that is wrong.
+    pub fn parse(
+        daemon: Daemon,
+        common: &Common,
+        members: Map<String, Value>,
+        invocation: &Invocation,
+    ) -> anyhow::Result<Self> {
+        let path = &common.path;
+        Ok(match daemon {
+            Daemon::Server => {
+                let args = invocation.server.clone().unwrap_or_default();
+                let address_file = args.address_file.clone();
+                Self::Server(Box::new(gateway(parse(path, members)?, args, common)?), address_file)
+            }
+            Daemon::Storage => Self::Storage(parse(path, members)?),
+            Daemon::Investigator => Self::Investigator(parse(path, members)?),
+            Daemon::Watcher => Self::Watcher(parse(path, members)?),
+            Daemon::Clusterexec => Self::Clusterexec(parse(path, members)?),
+            Daemon::Containermgr => Self::Containermgr(parse(path, members)?),
+        })
+    }
+
+    /// Serves it on the bus until the daemon is told to stop.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn start(self, bus: Bus, common: &Common, life: &Lifecycle) -> anyhow::Result<()> {
+        match self {
+            Self::Server(config, address_file) => {
+                serve_api(bus, &config, address_file.as_deref(), life).await
+            }
+            Self::Storage(config) => {
+                common.data_dir()?;
+                let serving = life.outliving();
+                storage_svc::run(&bus, &config, &serving).await?;
+                let stopping = life.stopping();
+                life.spawn("storage", async move {
+                    stopping.await;
+                    tokio::time::sleep(LAST_WRITES).await;
+                    serving.shutdown(GRACE.saturating_sub(LAST_WRITES)).await;
+                });
+                Ok(())
+            }
+            Self::Investigator(config) => {
+                let deps = deps(bus, common, "investigator", config.playbook_path.clone())?;
+                Ok(investigator_svc::run(deps, config, life).await?)
+            }
+            Self::Watcher(config) => {
+                Ok(watcher_svc::run(deps(bus, common, "watcher", None)?, config, life).await?)
+            }
+            Self::Clusterexec(config) => {
+                let deps = deps(bus, common, "clusterexec", config.playbook_path.clone())?;
+                let boot_id =
+                    host_access::own_boot_id().context("cannot read this machine's boot id")?;
+                Ok(clusterexec_svc::run(deps, config, boot_id, life).await?)
+            }
+            Self::Containermgr(config) => Ok(containermgr_svc::run(bus, config, life).await?),
+        }
+    }
+
+    /// Does what the storage service was called for instead of serving.
+    ///
+    /// # Errors
+    /// When it does not work: nothing is then changed.
+    pub async fn carry_out(&self, command: &StorageCommand) -> anyhow::Result<()> {
+        let Self::Storage(config) = self else { bail!("only the storage service has commands") };
+        match command {
+            StorageCommand::Rekey => {
+                let count =
+                    storage_svc::rekey::run(config).await.context("the key is not changed")?;
+                tracing::info!(count, "credentials are encrypted with a new key");
+            }
+            StorageCommand::Migrate { file } => {
+                let report = match file {
+                    Some(path) => {
+                        let dump = std::fs::File::open(path);
+                        let dump =
+                            dump.with_context(|| format!("cannot read {}", path.display()))?;
+                        storage_svc::migrate::run(config, dump).await
+                    }
+                    None => storage_svc::migrate::run(config, std::io::stdin()).await,
+                };
+                eprint!("{}", report.context("nothing is taken over")?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The gateway's configuration, in which the command line has the last word.
+fn gateway(
+    config: http_gateway::Config,
+    args: ServerArgs,
+    common: &Common,
+) -> anyhow::Result<http_gateway::Config> {
+    let public_key = common.data_dir.join(host_access::own_key::PUBLIC);
+    let config = http_gateway::Config {
+        listen_interface: args.listen_interface.unwrap_or(config.listen_interface),
+        listen_port: args.listen_port.unwrap_or(config.listen_port),
+        insecure_http: config.insecure_http || args.insecure_http,
+        authentication_plugins: [args.authentication_plugin, config.authentication_plugins]
+            .concat(),
+        self_auths: [config.self_auths, args.self_auth].concat(),
+        ssh_public_key_file: config.ssh_public_key_file.or(Some(public_key)),
+    };
+    config.validate().map_err(|message| anyhow!(message))?;
+    Ok(config)
+}
+
+async fn serve_api(
+    bus: Bus,
+    config: &http_gateway::Config,
+    address_file: Option<&Path>,
+    life: &Lifecycle,
+) -> anyhow::Result<()> {
+    let address = (config.listen_interface, config.listen_port);
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {} port {}", address.0, address.1))?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    http_gateway::keep_default_network(bus.clone(), life);
+    http_gateway::run(bus, config, listener, life).context("cannot start the gateway")?;
+    if let Some(path) = address_file {
+        let written = std::fs::write(path, format!("http://{address}\n"));
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    tracing::info!(%address, "serving the API");
+    Ok(())
+}
+
+/// What a service that works on hosts is given.
+fn deps(bus: Bus, common: &Common, name: &str, playbooks: Option<PathBuf>) -> anyhow::Result<Deps> {
+    Ok(Deps {
+        bus,
+        clock: Clock::System,
+        run_dir: RunDir::create(&common.run_dir, name).context("cannot use the run directory")?,
+        ansible: Ansible::new(playbooks),
+        own_key: host_access::own_key(common.data_dir()?).context("cannot make an SSH key")?,
+        lease_ttl: common.lease_ttl(),
+    })
+}

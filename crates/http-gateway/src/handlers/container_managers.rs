@@ -1,0 +1,134 @@
+//! Container managers.
+
+use std::fmt;
+
+use axum::Json;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use service_core::model::{
+    Cluster, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
+    Model as _, Secrets,
+};
+use service_core::storage::{Revised, Transaction};
+
+use crate::error::ApiError;
+use crate::params::{Body, Name, Params, same};
+use crate::state::Api;
+
+/// A container manager as it is asked for.
+#[derive(Deserialize)]
+pub struct NewContainerManager {
+    #[serde(default, deserialize_with = "crate::params::present")]
+    name: Option<String>,
+    #[serde(default, rename = "type", deserialize_with = "crate::params::word")]
+    kind: ContainerManagerType,
+    #[serde(default)]
+    options: Map<String, Value>,
+}
+
+impl fmt::Debug for NewContainerManager {
+    /// Without the options: they hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewContainerManager")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `GET /containermanagers`
+pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
+    let managers = api.storage.list::<ContainerManagerConfig>().await?;
+    Ok(Json(managers.into_iter().map(|manager| manager.record.name).collect()))
+}
+
+/// `GET /containermanager/{name}`: secrets are masked in the record already.
+pub async fn get(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+) -> Result<Json<ContainerManagerConfig>, ApiError> {
+    Ok(Json(found(&api, &name).await?.record))
+}
+
+/// `PUT /containermanager/{name}`
+pub async fn create(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+    Body(new): Body<NewContainerManager>,
+) -> Result<(StatusCode, Json<ContainerManagerConfig>), ApiError> {
+    same("name", new.name.as_deref(), &name)?;
+    let given = ContainerManagerConfig { name: name.clone(), kind: new.kind, options: new.options };
+    let (masked, secrets) = given.clone().split().map_err(ApiError::bad_request)?;
+    masked.validate().map_err(ApiError::bad_request)?;
+    let plan = || async {
+        let Some(existing) = api.storage.find::<ContainerManagerConfig>(&name).await? else {
+            return Ok((creation(&masked, &secrets)?, ()));
+        };
+        if existing.record == masked && has_secrets(&api, &given, &secrets).await? {
+            return Ok((Transaction::default(), ()));
+        }
+        Err(ApiError::conflict(format!(
+            "there is a container manager {name} with another type or other options: delete it first"
+        )))
+    };
+    api.commit(plan).await?;
+    Ok((StatusCode::CREATED, Json(masked)))
+}
+
+/// The record and its secrets in one write.
+fn creation(masked: &ContainerManagerConfig, secrets: &Secrets) -> Result<Transaction, ApiError> {
+    let transaction = Transaction::default().create(masked)?;
+    match secrets {
+        Secrets::None => Ok(transaction),
+        Secrets::Given(secret) => Ok(transaction.save(secret)?),
+        Secrets::Unchanged => Err(ApiError::bad_request(format!(
+            "{MASK:?} stands for a secret that is stored already, and none is"
+        ))),
+    }
+}
+
+/// Whether the secrets that are stored are those that were given.
+async fn has_secrets(
+    api: &Api,
+    given: &ContainerManagerConfig,
+    secrets: &Secrets,
+) -> Result<bool, ApiError> {
+    let Secrets::Given(secret) = secrets else { return Ok(true) };
+    let stored = api.storage.find::<ContainerManagerSecret>(&given.name).await?;
+    let same = |stored: &Map<String, Value>| {
+        secret.options.iter().all(|(name, value)| stored.get(name) == Some(value))
+    };
+    Ok(stored.is_some_and(|stored| same(&stored.record.options)))
+}
+
+/// `DELETE /containermanager/{name}`
+pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
+    let plan = || async {
+        let manager = found(&api, &name).await?;
+        let clusters = api.storage.list::<Cluster>().await?;
+        let users: Vec<_> = clusters
+            .into_iter()
+            .map(|cluster| cluster.record)
+            .filter(|cluster| cluster.container_manager == name)
+            .map(|cluster| cluster.name)
+            .collect();
+        if !users.is_empty() {
+            let users = users.join(", ");
+            return Err(ApiError::conflict(format!(
+                "the container manager {name} is in use by {users}"
+            )));
+        }
+        // A cluster that begins to use it changes its revision. Its secrets go with it.
+        let check =
+            Transaction::default().check::<ContainerManagerConfig>(&name, Some(manager.revision));
+        Ok((check.delete::<ContainerManagerConfig>(&name), ()))
+    };
+    api.commit(plan).await?;
+    Ok(Json([]))
+}
+
+async fn found(api: &Api, name: &str) -> Result<Revised<ContainerManagerConfig>, ApiError> {
+    let missing = || ApiError::not_found(format!("there is no container manager {name}"));
+    api.storage.find::<ContainerManagerConfig>(name).await?.ok_or_else(missing)
+}

@@ -1,0 +1,115 @@
+//! What joining and leaving a cluster means for its container manager.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use service_core::bus::topology;
+use service_core::error::chain;
+use service_core::model::{Cluster, ContainerManagerConfig};
+
+use crate::error::ApiError;
+use crate::handlers::members::cluster_of;
+use crate::state::Api;
+
+/// Hosts that a request has registered with a container manager; to be taken back when they do not become
+/// members after all.
+#[derive(Debug, Default)]
+pub struct Registered(Mutex<Vec<(String, String)>>);
+
+impl Registered {
+    /// Registers a host with the container manager of a cluster that has one. Doing so again does no harm.
+    ///
+    /// # Errors
+    /// 502 with the manager's words when it refuses; 503 or 504 when it does not answer.
+    pub async fn register(
+        &self,
+        api: &Api,
+        cluster: &Cluster,
+        address: &str,
+    ) -> Result<(), ApiError> {
+        let manager = &cluster.container_manager;
+        let params = json!({"container_manager_name": manager, "address": address});
+        // Noted first: without an answer it may have been carried out.
+        let entry = (manager.clone(), address.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        api.request(topology::CONTAINER_REGISTER_NODE, &params).await.map(drop)
+    }
+
+    /// Takes those back that are not members of a cluster with that container manager.
+    pub async fn take_back(self, api: &Api) {
+        let mut registered = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        registered.sort_unstable();
+        registered.dedup();
+        for (manager, address) in registered {
+            if let Err(error) = take_back(api, &manager, &address).await {
+                tracing::warn!(
+                    host.address = address,
+                    container_manager.name = manager,
+                    error = error.detail(),
+                    "a node may be left behind"
+                );
+            }
+        }
+    }
+}
+
+async fn take_back(api: &Api, manager: &str, address: &str) -> Result<(), ApiError> {
+    let cluster = cluster_of(api, address).await?;
+    if cluster.is_some_and(|cluster| cluster.record.container_manager == manager) {
+        return Ok(());
+    }
+    let params = json!({"container_manager_name": manager, "address": address});
+    api.request(topology::CONTAINER_REMOVE_NODE, &params).await.map(drop)
+}
+
+/// Removes members that leave a cluster from its container manager, if it has one. To be done before they
+/// leave: as long as it fails, it can be repeated.
+///
+/// # Errors
+/// 502 with the manager's words when it refuses; 503 or 504 when it does not answer.
+pub async fn remove(api: &Api, cluster: &Cluster, addresses: &[String]) -> Result<(), ApiError> {
+    let manager = &cluster.container_manager;
+    // A container manager that is configured no more has no nodes.
+    if addresses.is_empty() || !is_configured(api, manager).await? {
+        return Ok(());
+    }
+    let named = ("container_manager_name", manager);
+    let removed = match addresses {
+        [address] => {
+            let params = json!({named.0: named.1, "address": address});
+            api.request(topology::CONTAINER_REMOVE_NODE, &params).await
+        }
+        addresses => {
+            let params = json!({named.0: named.1, "addresses": addresses});
+            api.request(topology::CONTAINER_REMOVE_ALL_NODES, &params).await
+        }
+    };
+    removed.map(drop)
+}
+
+async fn is_configured(api: &Api, manager: &str) -> Result<bool, ApiError> {
+    if manager.is_empty() {
+        return Ok(false);
+    }
+    Ok(api.storage.find::<ContainerManagerConfig>(manager).await?.is_some())
+}
+
+/// What the container manager says about the node of a host: an empty object when there is none, or when
+/// it cannot say.
+///
+/// # Errors
+/// When the storage service cannot say which container manager it is.
+pub async fn status(api: &Api, address: &str) -> Result<Value, ApiError> {
+    let cluster = cluster_of(api, address).await?.map(|cluster| cluster.record);
+    let Some(cluster) = cluster.filter(|cluster| !cluster.container_manager.is_empty()) else {
+        return Ok(json!({}));
+    };
+    let params = json!({"container_manager_name": cluster.container_manager, "address": address});
+    match api.bus.request(topology::CONTAINER_GET_NODE_STATUS, &params, &api.context).await {
+        Ok(node) => Ok(node),
+        Err(error) => {
+            tracing::debug!(host.address = address, error = chain(&error), "no node status");
+            Ok(json!({}))
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Handing a host that is set up to the container manager of its cluster: then it is `active`.
+//!
+//! It may be cut off anywhere and begun again by anybody: registering again does no harm, and the write
+//! checks that the host is still a member. A host that has left meanwhile is taken out again.
+
+use std::time::Duration;
+
+use serde_json::json;
+use service_core::bus::{Context, topology};
+use service_core::error::chain;
+use service_core::lease::Held;
+use service_core::model::{Cluster, Host, HostState, Lease, Status};
+use service_core::storage::{Revised, Transaction};
+use service_core::{Error, Kind};
+
+use crate::investigation::state_of;
+use crate::jobs::Investigator;
+
+/// The pause before another try with a container manager that does not answer, or after one that was cut
+/// off.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the container manager service may take: it gives a manager 30 s.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Whether a member of a cluster with a container manager is to be registered there.
+pub(crate) fn is_waiting(host: &Host, state: Option<&HostState>) -> bool {
+    host.status == Status::Disassociated
+        && state.is_none_or(|state| state.reason != HostState::MANAGER_REFUSES)
+}
+
+/// Registers a host whose lease we hold; answers how long to leave it alone then.
+pub(crate) async fn run(investigator: &Investigator, address: &str, held: Held) -> Duration {
+    let mut with = None;
+    let ended = tokio::select! {
+        ended = register(investigator, address, &held, &mut with) => ended,
+        () = investigator.lifecycle.stopping() => Ok(Duration::ZERO),
+    };
+    if let Some(manager) = with
+        && let Err(error) = undo(investigator, address, &manager).await
+    {
+        tracing::warn!(
+            host.address = address,
+            container_manager.name = manager,
+            error = chain(&error),
+            "the host has left, but its node may be left behind"
+        );
+    }
+    if held.check().is_ok()
+        && let Err(error) = held.release(Transaction::default()).await
+    {
+        tracing::warn!(error = chain(&error), "the lease runs out by itself");
+    }
+    ended.unwrap_or_else(|error| {
+        tracing::warn!(host.address = address, error = chain(&error), "registration cut off");
+        PAUSE
+    })
+}
+
+/// `with` names the container manager while the host is registered there without being so written down.
+async fn register(
+    investigator: &Investigator,
+    address: &str,
+    held: &Held,
+    with: &mut Option<String>,
+) -> Result<Duration, Error> {
+    let storage = &investigator.storage;
+    loop {
+        let Some(host) = storage.find::<Host>(address).await? else { return Ok(Duration::ZERO) };
+        let state = state_of(investigator, address).await?;
+        let Some(cluster) = managed_cluster(investigator, address).await? else {
+            return Ok(Duration::ZERO);
+        };
+        if !is_waiting(&host.record, Some(&state)) {
+            return Ok(Duration::ZERO);
+        }
+        // An operation has its hosts for itself.
+        if storage.find::<Lease>(&format!("operation.{}", cluster.record.name)).await?.is_some() {
+            return Ok(PAUSE);
+        }
+        held.check()?;
+        let manager = &cluster.record.container_manager;
+        let answer = ask(investigator, topology::CONTAINER_REGISTER_NODE, manager, address).await;
+        if answer.is_ok() {
+            *with = Some(manager.clone());
+        }
+        let (transaction, pause) = outcome(host, state, &cluster, &answer)?;
+        match held.release(transaction).await {
+            Ok(()) => {
+                *with = None;
+                report(address, manager, &answer);
+                return Ok(pause);
+            }
+            // Somebody else changed the host or its cluster meanwhile: look again.
+            Err(error) if error.is_conflict() && held.check().is_ok() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What to write after the container manager's answer, and how long to leave the host alone then.
+fn outcome(
+    mut host: Revised<Host>,
+    mut state: HostState,
+    cluster: &Revised<Cluster>,
+    answer: &Result<(), Error>,
+) -> Result<(Transaction, Duration), Error> {
+    let still_member =
+        Transaction::default().check::<Cluster>(&cluster.record.name, Some(cluster.revision));
+    match answer {
+        Ok(()) => {
+            host.record.status = Status::Active;
+            state.registered();
+            Ok((still_member.update(&host)?.save(&state)?, Duration::ZERO))
+        }
+        Err(error) => {
+            let (reason, pause) = match error.kind() {
+                Kind::Unavailable | Kind::Timeout => (HostState::MANAGER_UNAVAILABLE, PAUSE),
+                _ => (HostState::MANAGER_REFUSES, Duration::ZERO),
+            };
+            reason.clone_into(&mut state.reason);
+            state.detail = format!("set up, but not registered: {error}");
+            let unchanged = still_member.check::<Host>(&host.record.address, Some(host.revision));
+            Ok((unchanged.save(&state)?, pause))
+        }
+    }
+}
+
+fn report(address: &str, manager: &str, answer: &Result<(), Error>) {
+    match answer {
+        Ok(()) => tracing::info!(
+            host.address = address,
+            container_manager.name = manager,
+            "the host is active"
+        ),
+        Err(error) => tracing::warn!(
+            host.address = address,
+            container_manager.name = manager,
+            error = chain(error),
+            "the host is not registered"
+        ),
+    }
+}
+
+/// Takes a host out of a container manager again, unless it is a member of a cluster there.
+async fn undo(investigator: &Investigator, address: &str, manager: &str) -> Result<(), Error> {
+    let cluster = managed_cluster(investigator, address).await?;
+    if cluster.is_some_and(|cluster| cluster.record.container_manager == manager) {
+        return Ok(());
+    }
+    ask(investigator, topology::CONTAINER_REMOVE_NODE, manager, address).await
+}
+
+/// The cluster of a host, if it has a container manager.
+async fn managed_cluster(
+    investigator: &Investigator,
+    address: &str,
+) -> Result<Option<Revised<Cluster>>, Error> {
+    let clusters = investigator.storage.list::<Cluster>().await?;
+    let cluster = clusters.into_iter().find(|cluster| cluster.record.has(address));
+    Ok(cluster.filter(|cluster| !cluster.record.container_manager.is_empty()))
+}
+
+async fn ask(
+    investigator: &Investigator,
+    key: &str,
+    manager: &str,
+    address: &str,
+) -> Result<(), Error> {
+    let params = json!({"container_manager_name": manager, "address": address});
+    let bus = investigator.deps.bus.with_timeout(PATIENCE);
+    bus.request(key, &params, &Context::service("investigator")).await.map(drop)
+}

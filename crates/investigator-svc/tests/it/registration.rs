@@ -1,0 +1,240 @@
+//! Hosts that are set up become `active` once the container manager of their cluster has them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use host_access::{Ansible, Deps, RunDir};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use service_core::bus::{Call, Context, topology};
+use service_core::model::{
+    Cluster, ContainerManagerNodes, Host, HostState, Lease, Network, Status,
+};
+use service_core::{Bus, Clock, Error, Kind, Lifecycle, StorageClient};
+
+struct Fixture {
+    bus: Bus,
+    storage: StorageClient,
+    folder: tempfile::TempDir,
+    life: Lifecycle,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (bus, life) = (Bus::memory(), Lifecycle::new());
+        let config = storage_svc::Config::sqlite(
+            folder.path().join("store.db"),
+            folder.path().join("secret.key"),
+        );
+        storage_svc::run(&bus, &config, &life).await.unwrap();
+        let storage = StorageClient::new(bus.clone(), Context::service("test"));
+        Self { bus, storage, folder, life }
+    }
+
+    /// With a trivial container manager `k`.
+    async fn with_manager(self) -> Self {
+        let config = containermgr_svc::Config::default();
+        containermgr_svc::run(self.bus.clone(), config, &self.life).await.unwrap();
+        let record = json!({"name": "k", "type": "trivial"});
+        let params = json!(["ContainerManagerConfig", record]);
+        self.bus.request(topology::STORAGE_SAVE, &params, &Context::default()).await.unwrap();
+        self
+    }
+
+    /// With a container manager service that answers like this.
+    async fn with_answers(
+        self,
+        answer: impl Fn(&Call) -> Result<Value, Error> + Send + Sync + 'static,
+    ) -> (Self, Arc<Mutex<Vec<String>>>) {
+        let calls = Arc::<Mutex<Vec<String>>>::default();
+        let record = Arc::clone(&calls);
+        let handler = move |call: Call| {
+            record.lock().unwrap().push(call.method.clone());
+            std::future::ready(answer(&call))
+        };
+        self.bus.serve(topology::CONTAINERMGR, 1, &self.life, handler).await.unwrap();
+        (self, calls)
+    }
+
+    async fn start(&self) {
+        self.start_replica("a").await;
+    }
+
+    async fn start_replica(&self, name: &str) {
+        let deps = Deps {
+            bus: self.bus.clone(),
+            clock: Clock::System,
+            run_dir: RunDir::create(self.folder.path(), name).unwrap(),
+            ansible: Ansible::new(None),
+            own_key: SecretString::default(),
+            lease_ttl: service_core::lease::TTL,
+        };
+        let config = investigator_svc::Config::default();
+        investigator_svc::run(deps, config, &self.life).await.unwrap();
+    }
+
+    async fn host(&self, address: &str, status: Status) {
+        let host = Host { address: address.into(), status, ..Host::default() };
+        self.storage.save(&host).await.unwrap();
+    }
+
+    async fn cluster(&self, name: &str, manager: &str, members: &[&str]) {
+        let cluster = Cluster {
+            name: name.into(),
+            network: Network::DEFAULT.into(),
+            container_manager: manager.into(),
+            hostset: members.iter().map(ToString::to_string).collect(),
+            ..Cluster::default()
+        };
+        self.storage.save(&cluster).await.unwrap();
+    }
+
+    async fn status(&self, address: &str) -> Status {
+        self.storage.get::<Host>(address).await.unwrap().record.status
+    }
+
+    async fn state(&self, address: &str) -> HostState {
+        let found = self.storage.find::<HostState>(address).await.unwrap();
+        found.map(|found| found.record).unwrap_or_default()
+    }
+
+    async fn wake(&self) {
+        self.bus.notify(topology::INVESTIGATE, &json!({}), &Context::default()).await.unwrap();
+    }
+
+    async fn nodes(&self) -> Vec<String> {
+        let found = self.storage.find::<ContainerManagerNodes>("k").await.unwrap();
+        found.map(|found| found.record.nodes.into_iter().collect()).unwrap_or_default()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.life.stop();
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test]
+async fn members_that_are_set_up_are_registered_and_nobody_else() {
+    let fixture = Fixture::new().await.with_manager().await;
+    for address in ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"] {
+        fixture.host(address, Status::Disassociated).await;
+    }
+    fixture.host("10.0.0.5", Status::Failed).await;
+    fixture.cluster("managed", "k", &["10.0.0.1", "10.0.0.2", "10.0.0.5"]).await;
+    fixture.cluster("unmanaged", "", &["10.0.0.3"]).await;
+    fixture.start().await;
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        eventually("it is active", async || fixture.status(address).await == Status::Active).await;
+    }
+    assert_eq!(fixture.nodes().await, ["10.0.0.1", "10.0.0.2"]);
+    for address in ["10.0.0.3", "10.0.0.4"] {
+        assert_eq!(fixture.status(address).await, Status::Disassociated);
+    }
+    assert_eq!(fixture.status("10.0.0.5").await, Status::Failed);
+    let leases = fixture.storage.list::<Lease>().await.unwrap();
+    assert!(leases.is_empty(), "{leases:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_and_waits_for_the_operator() {
+    let refusal = "the container manager k cannot have a node web_1";
+    let (fixture, calls) = Fixture::new()
+        .await
+        .with_answers(move |_| Err(Error::new(Kind::ContainerManager, refusal)))
+        .await;
+    fixture.host("web_1", Status::Disassociated).await;
+    fixture.cluster("c1", "k", &["web_1"]).await;
+    fixture.start().await;
+    eventually("it is told", async || {
+        fixture.state("web_1").await.reason == HostState::MANAGER_REFUSES
+    })
+    .await;
+    assert_eq!(
+        fixture.state("web_1").await.detail,
+        format!("set up, but not registered: {refusal}")
+    );
+    assert_eq!(fixture.status("web_1").await, Status::Disassociated);
+    // Asked once: another host that is looked at afterwards shows that the next round has come and gone.
+    fixture.host("10.0.0.1", Status::Disassociated).await;
+    fixture.cluster("c2", "k", &["10.0.0.1"]).await;
+    fixture.wake().await;
+    eventually("it is told", async || {
+        fixture.state("10.0.0.1").await.reason == HostState::MANAGER_REFUSES
+    })
+    .await;
+    assert_eq!(calls.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_manager_that_does_not_answer_is_told_and_forgotten_once_it_does() {
+    let fixture = Fixture::new().await;
+    fixture.host("10.0.0.1", Status::Disassociated).await;
+    fixture.cluster("c1", "k", &["10.0.0.1"]).await;
+    fixture.start().await;
+    eventually("it is told", async || {
+        fixture.state("10.0.0.1").await.reason == HostState::MANAGER_UNAVAILABLE
+    })
+    .await;
+    assert!(fixture.state("10.0.0.1").await.detail.contains("no service serves"));
+    // Another process has not waited since, and asks at once.
+    let fixture = fixture.with_manager().await;
+    fixture.start_replica("b").await;
+    eventually("it is active", async || fixture.status("10.0.0.1").await == Status::Active).await;
+    let state = fixture.state("10.0.0.1").await;
+    assert_eq!((state.reason.as_str(), state.detail.as_str()), ("", ""));
+}
+
+#[tokio::test]
+async fn a_host_that_leaves_meanwhile_is_taken_out_again() {
+    let fixture = Fixture::new().await;
+    let storage = fixture.storage.clone();
+    let left = Arc::new(Mutex::new(false));
+    let calls = Arc::<Mutex<Vec<String>>>::default();
+    let record = Arc::clone(&calls);
+    let handler = move |call: Call| {
+        let (storage, left, record) = (storage.clone(), Arc::clone(&left), Arc::clone(&record));
+        async move {
+            record.lock().unwrap().push(call.method.clone());
+            let first = !std::mem::replace(&mut *left.lock().unwrap(), true);
+            if first {
+                let leave = |cluster: &mut Cluster| Ok(cluster.remove("10.0.0.1"));
+                storage.update::<Cluster>("c1", leave).await?;
+            }
+            Ok(Value::Null)
+        }
+    };
+    fixture.bus.serve(topology::CONTAINERMGR, 1, &fixture.life, handler).await.unwrap();
+    fixture.host("10.0.0.1", Status::Disassociated).await;
+    fixture.cluster("c1", "k", &["10.0.0.1"]).await;
+    fixture.start().await;
+    eventually("it is taken out", async || calls.lock().unwrap().len() == 2).await;
+    assert_eq!(*calls.lock().unwrap(), ["register_node", "remove_node"]);
+    assert_eq!(fixture.status("10.0.0.1").await, Status::Disassociated);
+}
+
+#[tokio::test]
+async fn an_operation_has_its_hosts_for_itself() {
+    let fixture = Fixture::new().await.with_manager().await;
+    let lease =
+        Lease { name: "operation.c1".into(), owner: "x".into(), counter: 1, ttl_ms: 60_000 };
+    fixture.storage.save(&lease).await.unwrap();
+    fixture.host("10.0.0.1", Status::Disassociated).await;
+    fixture.host("10.0.0.2", Status::Disassociated).await;
+    fixture.cluster("c1", "k", &["10.0.0.1"]).await;
+    fixture.cluster("c2", "k", &["10.0.0.2"]).await;
+    fixture.start().await;
+    eventually("it is active", async || fixture.status("10.0.0.2").await == Status::Active).await;
+    assert_eq!(fixture.nodes().await, ["10.0.0.2"]);
+    assert_eq!(fixture.status("10.0.0.1").await, Status::Disassociated);
+}

@@ -1,0 +1,321 @@
+//! The configuration: where records are kept, and what credentials are sealed with.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+use service_core::etcd;
+use service_core::model::MASK;
+
+/// What the original writes before the name of a type.
+const PREFIXES: [&str; 2] = ["commissaire.storage.", "commissaire_service.storage."];
+
+/// What the storage service needs to know.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The stores, and which models each of them keeps; `None` when the configuration does not say.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub storage_handlers: Option<Vec<Handler>>,
+    /// The key file that credentials are sealed with; made at the first start of an empty store.
+    #[serde(default = "secret_key_file")]
+    pub secret_key_file: PathBuf,
+    /// The socket of a Custodia server that keeps credentials instead.
+    #[serde(default)]
+    pub custodia_socket_path: Option<PathBuf>,
+}
+
+/// A store, and which models it keeps.
+#[derive(Debug, Clone)]
+pub struct Handler {
+    /// Its name; hosts whose `source` this is are kept here.
+    pub name: String,
+    /// Where it is.
+    pub backend: Backend,
+    /// Patterns of model names, as in `fnmatch`. None at all: only hosts whose `source` it is.
+    pub models: Vec<String>,
+}
+
+/// A kind of store, and what it needs to know.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// etcd.
+    Etcd(etcd::Options),
+    /// One SQLite file.
+    Sqlite(SqliteOptions),
+}
+
+/// Where a SQLite store is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqliteOptions {
+    /// The file.
+    pub path: PathBuf,
+}
+
+fn secret_key_file() -> PathBuf {
+    PathBuf::from("/var/lib/commissaire/secret.key")
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            storage_handlers: None,
+            secret_key_file: secret_key_file(),
+            custodia_socket_path: None,
+        }
+    }
+}
+
+impl Config {
+    /// Everything in one SQLite file, credentials sealed with the key in `secret_key_file`.
+    pub fn sqlite(database: PathBuf, secret_key_file: PathBuf) -> Self {
+        Self {
+            storage_handlers: Some(vec![Handler::sqlite(database)]),
+            secret_key_file,
+            custodia_socket_path: None,
+        }
+    }
+
+    /// The same with `handler` for everything, if the configuration names no handlers.
+    #[must_use]
+    pub fn or_handler(mut self, handler: Handler) -> Self {
+        self.storage_handlers.get_or_insert_with(|| vec![handler]);
+        self
+    }
+
+    /// The handlers in use: the configured ones, or else etcd for everything. What they do not say about
+    /// etcd is taken from the environment (`ETCD_MACHINES` and so on).
+    pub fn handlers(&self) -> Vec<Handler> {
+        let default = || vec![Handler::etcd(etcd::Options::default())];
+        let mut handlers = self.storage_handlers.clone().unwrap_or_else(default);
+        for handler in &mut handlers {
+            if let Backend::Etcd(options) = &mut handler.backend {
+                *options = std::mem::take(options).merged_with_env();
+            }
+        }
+        handlers
+    }
+
+    /// The key file in use: the one that systemd hands over (`LoadCredential=secret.key`) comes first.
+    pub fn key_file(&self) -> PathBuf {
+        key_file(std::env::var_os("CREDENTIALS_DIRECTORY"), &self.secret_key_file)
+    }
+}
+
+fn key_file(credentials: Option<OsString>, configured: &Path) -> PathBuf {
+    let loaded = credentials.map(|folder| PathBuf::from(folder).join("secret.key"));
+    loaded.filter(|file| file.exists()).unwrap_or_else(|| configured.to_owned())
+}
+
+impl Handler {
+    /// An etcd for all models.
+    pub fn etcd(options: etcd::Options) -> Self {
+        Self::of_everything(Backend::Etcd(options))
+    }
+
+    /// A SQLite file for all models.
+    pub fn sqlite(path: PathBuf) -> Self {
+        Self::of_everything(Backend::Sqlite(SqliteOptions { path }))
+    }
+
+    fn of_everything(backend: Backend) -> Self {
+        Self { name: backend.kind().to_owned(), backend, models: everything() }
+    }
+
+    /// What it was told, for people: secrets are masked.
+    pub fn shown(&self) -> Value {
+        let mut members = self.backend.shown();
+        members.insert("name".to_owned(), json!(self.name));
+        members.insert("models".to_owned(), json!(self.models));
+        Value::Object(members)
+    }
+}
+
+impl Backend {
+    /// The name of the kind, as in the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Etcd(_) => "etcd",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    fn of(kind: &str, members: Map<String, Value>) -> Result<Self, String> {
+        let members = Value::Object(members);
+        match kind {
+            "etcd" => serde_json::from_value(members).map(Self::Etcd),
+            "sqlite" => serde_json::from_value(members).map(Self::Sqlite),
+            other => {
+                return Err(format!(
+                    "there is no store type {other:?}: `type` is \"etcd\" or \"sqlite\""
+                ));
+            }
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    fn shown(&self) -> Map<String, Value> {
+        let members = match self {
+            Self::Etcd(options) => json!({
+                "server_url": options.endpoints(),
+                "certificate_path": options.certificate_path,
+                "certificate_key_path": options.certificate_key_path,
+                "certificate_ca_path": options.certificate_ca_path,
+                "username": options.username,
+                "password": options.password.as_ref().map(|_| MASK),
+            }),
+            Self::Sqlite(SqliteOptions { path }) => json!({"path": path}),
+        };
+        match members {
+            Value::Object(mut members) => {
+                members.retain(|_, value| !value.is_null());
+                members
+            }
+            _ => Map::new(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Handler {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut members = Map::deserialize(deserializer)?;
+        let mut text = |name: &str| match members.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
+            Some(_) => Err(D::Error::custom(format!("a store handler's `{name}` is a text"))),
+        };
+        let (kind, name) = (text("type")?, text("name")?);
+        let models = match members.remove("models") {
+            None => everything(),
+            Some(models) => serde_json::from_value(models).map_err(|_| {
+                D::Error::custom("a store handler's `models` is a list of model names or patterns")
+            })?,
+        };
+        let either = kind.as_deref().or(name.as_deref()).ok_or_else(|| {
+            D::Error::custom("a store handler needs a `type`: \"etcd\" or \"sqlite\"")
+        })?;
+        let plain = PREFIXES.iter().find_map(|prefix| either.strip_prefix(prefix));
+        let plain = plain.unwrap_or(either).to_owned();
+        let name = name.filter(|_| kind.is_some()).unwrap_or_else(|| plain.clone());
+        let backend = Backend::of(&plain, members).map_err(D::Error::custom)?;
+        Ok(Self { name, backend, models })
+    }
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+/// An object stands for a list of one.
+fn one_or_many<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Handler>>, D::Error> {
+    let handlers = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        one @ Value::Object(_) => vec![one],
+        Value::Array(many) => many,
+        _ => return Err(D::Error::custom("`storage_handlers` is an object or a list of objects")),
+    };
+    let handler = |value| serde_json::from_value(value).map_err(D::Error::custom);
+    let handlers = handlers.into_iter().map(handler).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(handlers).filter(|handlers| !handlers.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(members: Value) -> Result<Config, String> {
+        let Value::Object(members) = members else { panic!("an object") };
+        service_core::config::parse(Path::new("storage.conf"), members).map_err(|e| e.to_string())
+    }
+
+    fn handlers(members: &Value) -> Result<Vec<Handler>, String> {
+        parsed(json!({"storage-handlers": members})).map(|config| config.storage_handlers.unwrap())
+    }
+
+    #[test]
+    fn type_and_name_stand_for_each_other() {
+        for (given, name) in [
+            (json!({"type": "sqlite"}), "sqlite"),
+            (json!({"name": "sqlite"}), "sqlite"),
+            (json!({"name": " ", "type": "sqlite"}), "sqlite"),
+            (json!({"type": "sqlite", "name": "main"}), "main"),
+            (json!({"type": "commissaire.storage.sqlite"}), "sqlite"),
+            (json!({"name": "commissaire_service.storage.sqlite"}), "sqlite"),
+            (json!({"type": "commissaire.storage.sqlite", "name": "a.b"}), "a.b"),
+        ] {
+            let mut members = given.clone();
+            members["path"] = json!("/x.db");
+            let handler = handlers(&members).unwrap().remove(0);
+            assert_eq!(
+                (handler.name.as_str(), handler.backend.kind()),
+                (name, "sqlite"),
+                "{given}"
+            );
+            assert_eq!(handler.models, ["*"]);
+        }
+    }
+
+    #[test]
+    fn an_object_stands_for_a_list_and_nothing_for_the_default() {
+        let one = json!({"type": "sqlite", "path": "/x.db", "models": ["Host"]});
+        assert_eq!(handlers(&one).unwrap()[0].models, ["Host"]);
+        assert_eq!(handlers(&json!([one, {"name": "sqlite", "path": "/y.db"}])).unwrap().len(), 2);
+        for nothing in
+            [json!({}), json!({"storage_handlers": []}), json!({"storage-handlers": null})]
+        {
+            let config = parsed(nothing).unwrap();
+            assert!(config.storage_handlers.is_none());
+            assert_eq!(config.secret_key_file, Path::new("/var/lib/commissaire/secret.key"));
+            let config = config.or_handler(Handler::sqlite("/x.db".into()));
+            assert_eq!(config.handlers()[0].name, "sqlite");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (members, says) in [
+            (json!([{"type": "zookeeper"}]), "no store type \"zookeeper\""),
+            (json!({"type": "my.own.sqlite", "path": "/x"}), "no store type \"my.own.sqlite\""),
+            (json!({"name": "main"}), "no store type \"main\""),
+            (json!({}), "needs a `type`"),
+            (json!({"type": 7}), "`type` is a text"),
+            (json!({"type": "sqlite"}), "missing field `path`"),
+            (json!({"type": "sqlite", "paht": "/x"}), "did you mean `path`?"),
+            (json!({"type": "etcd", "server-ulr": "http://a"}), "did you mean `server_url`?"),
+            (json!({"type": "sqlite", "path": "/x", "models": "Host"}), "`models` is a list"),
+            (json!("etcd"), "an object or a list of objects"),
+        ] {
+            let error = handlers(&members).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+        let error = parsed(json!({"secret-key-fiel": "/x"})).unwrap_err();
+        assert!(error.contains("did you mean `secret_key_file`?"), "{error}");
+    }
+
+    #[test]
+    fn what_is_shown_hides_the_password() {
+        let given = json!({"type": "commissaire.storage.etcd", "server-url": "https://e:2379",
+                           "username": "root", "password": "canary"});
+        let handler = handlers(&given).unwrap().remove(0);
+        let shown = json!({"name": "etcd", "models": ["*"], "server_url": ["https://e:2379"],
+                           "username": "root", "password": MASK});
+        assert_eq!(handler.shown(), shown);
+        assert!(!format!("{handler:?}").contains("canary"));
+    }
+
+    #[test]
+    fn the_key_that_systemd_hands_over_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, configured) = (folder.path().join("secret.key"), Path::new("/x/secret.key"));
+        let credentials = || Some(folder.path().into());
+        assert_eq!(key_file(None, configured), configured);
+        assert_eq!(key_file(credentials(), configured), configured);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(key_file(credentials(), configured), path);
+    }
+}

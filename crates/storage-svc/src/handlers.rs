@@ -1,0 +1,234 @@
+//! The open stores, and which of them a record belongs in.
+
+use serde_json::{Value, json};
+use service_core::{Error, Kind as ErrorKind, Result};
+
+use crate::config::{Backend, Handler};
+use crate::keyring::UnlockError;
+use crate::kinds::Kind;
+use crate::registry::{Assignments, RegistryError};
+use crate::store::{Entry, Store, StoreError};
+
+/// Why the stores cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// What is configured makes no sense.
+    #[error("the member storage_handlers is wrong")]
+    Config(#[source] RegistryError),
+    /// A store cannot be opened.
+    #[error("cannot open the store {handler:?}")]
+    Store {
+        /// Its handler.
+        handler: String,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// A record that a commit checks, saves or deletes.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// Its type.
+    pub kind: &'static Kind,
+    /// Its key in the store.
+    pub key: &'a str,
+    /// The record, if it is to be saved.
+    pub record: Option<&'a Value>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Handlers {
+    configured: Vec<Handler>,
+    stores: Vec<Store>,
+    assignments: Assignments,
+}
+
+impl Handlers {
+    /// Opens the stores of the configured handlers.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(configured: Vec<Handler>) -> Result<Self, OpenError> {
+        let assignments = Assignments::of(&configured).map_err(OpenError::Config)?;
+        let mut stores = Vec::with_capacity(configured.len());
+        for handler in &configured {
+            let store = open(&handler.backend).await;
+            let failed = |source| OpenError::Store { handler: handler.name.clone(), source };
+            stores.push(store.map_err(failed)?);
+        }
+        Ok(Self { configured, stores, assignments })
+    }
+
+    /// The entries of `keys`, in that order, `None` for those that do not exist.
+    ///
+    /// # Errors
+    /// When a store does not answer.
+    pub async fn get(&self, kind: &Kind, keys: Vec<String>) -> Result<Vec<Option<Entry>>> {
+        let mut keepers = self.assignments.keepers(kind).iter().copied();
+        let Some(default) = keepers.next() else { return Ok(vec![None; keys.len()]) };
+        let first = self.stores[default].get(keys.clone()).await;
+        let mut found = first.map_err(|error| self.failure(default, error))?;
+        for source in keepers {
+            let missing: Vec<_> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
+            if missing.is_empty() {
+                break;
+            }
+            let wanted = missing.iter().map(|i| keys[*i].clone()).collect();
+            let entries = self.stores[source].get(wanted).await;
+            let entries = entries.map_err(|error| self.failure(source, error))?;
+            for (index, entry) in missing.into_iter().zip(entries) {
+                found[index] = entry;
+            }
+        }
+        Ok(found)
+    }
+
+    /// All entries of a kind, sorted by key. Where several stores have one, the default's counts.
+    ///
+    /// # Errors
+    /// When a store does not answer: a list without its hosts would be a lie.
+    pub async fn list(&self, kind: &Kind) -> Result<Vec<Entry>> {
+        let mut all = Vec::new();
+        let keepers = self.assignments.keepers(kind);
+        for keeper in keepers {
+            let entries = self.stores[*keeper].list(kind.prefix).await;
+            all.extend(entries.map_err(|error| self.failure(*keeper, error))?);
+        }
+        if keepers.len() > 1 {
+            // Stable: of two with the same key the default store's comes first, and stays.
+            all.sort_by(|a, b| a.key.cmp(&b.key));
+            all.dedup_by(|later, first| later.key == first.key);
+        }
+        Ok(all)
+    }
+
+    /// The one store that a commit goes to, as its index.
+    ///
+    /// # Errors
+    /// When its parts belong in several, since no transaction spans two stores.
+    pub async fn store_for(&self, parts: &[Part<'_>]) -> Result<usize> {
+        let mut chosen: Option<(usize, &Kind)> = None;
+        for part in parts {
+            let keeper = self.keeper(part, parts).await?;
+            match chosen {
+                None => chosen = Some((keeper, part.kind)),
+                Some((first, kind)) if first != keeper => {
+                    return Err(self.spans((kind, first), (part.kind, keeper)));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(chosen.map_or(0, |(keeper, _)| keeper))
+    }
+
+    /// Where a part of a commit belongs. Only hosts can be in more than one place: a new one goes where
+    /// its `source` says, one that is there stays there.
+    async fn keeper(&self, part: &Part<'_>, all: &[Part<'_>]) -> Result<usize> {
+        let keepers = self.assignments.keepers(part.kind);
+        if let [only] = keepers {
+            return Ok(*only);
+        }
+        let mut holder = None;
+        for keeper in keepers {
+            let entries = self.stores[*keeper].get(vec![part.key.to_owned()]).await;
+            let entries = entries.map_err(|error| self.failure(*keeper, error))?;
+            if entries.iter().any(Option::is_some) {
+                holder = Some(*keeper);
+                break;
+            }
+        }
+        let record = all.iter().filter(|p| p.key == part.key).find_map(|p| p.record);
+        let Some(record) = record else {
+            return Ok(holder.or(keepers.first().copied()).unwrap_or_default());
+        };
+        let wanted = self.source(keepers, record["source"].as_str().unwrap_or_default())?;
+        match holder {
+            Some(holder) if holder != wanted => {
+                let (holder, wanted) =
+                    (&self.configured[holder].name, &self.configured[wanted].name);
+                Err(Error::conflict(format!(
+                    "{} is kept by the store handler {holder:?}, and its `source` says {wanted:?}: delete it there first",
+                    part.key
+                )))
+            }
+            _ => Ok(wanted),
+        }
+    }
+
+    /// The handler that keeps hosts of that source; no source is the default.
+    fn source(&self, keepers: &[usize], source: &str) -> Result<usize> {
+        let is_meant = |keeper: &&usize| self.configured[**keeper].name == source;
+        let found = if source.is_empty() { keepers.first() } else { keepers.iter().find(is_meant) };
+        found.copied().ok_or_else(|| {
+            let names = keepers.iter().map(|keeper| self.configured[*keeper].name.as_str());
+            Error::invalid(format!(
+                "no store handler of hosts is named {source:?}, as the host's `source` says: there are {}",
+                names.collect::<Vec<_>>().join(", ")
+            ))
+        })
+    }
+
+    fn spans(&self, a: (&Kind, usize), b: (&Kind, usize)) -> Error {
+        let (first, second) = (&self.configured[a.1].name, &self.configured[b.1].name);
+        let (a, b) = (a.0.type_name, b.0.type_name);
+        Error::invalid(format!(
+            "a {a} and a {b} are to be written together, but the store handlers {first:?} and {second:?} \
+             keep them, and no transaction spans two stores: let the `models` of one take both, and use \
+             the same `source` for all hosts of a request"
+        ))
+    }
+
+    /// The error of a store that failed.
+    pub fn failure(&self, store: usize, error: StoreError) -> Error {
+        let name = &self.configured[store].name;
+        let (kind, what) = match &error {
+            StoreError::TooLarge { .. } => {
+                return Error::invalid(format!("the store {name:?} refuses: {error}"));
+            }
+            StoreError::Unconfirmed(_) => (ErrorKind::Timeout, "did not confirm the change"),
+            _ => (ErrorKind::Unavailable, "does not answer"),
+        };
+        Error::new(kind, format!("the store {name:?} {what}")).with_source(error)
+    }
+
+    /// A store by its index.
+    pub fn store(&self, index: usize) -> &Store {
+        &self.stores[index]
+    }
+
+    /// Each store that holds sealed records, and the kinds of these.
+    pub fn secret(&self) -> impl Iterator<Item = (usize, Vec<&'static Kind>)> {
+        (0..self.stores.len()).filter_map(|index| {
+            let here =
+                |kind: &&Kind| kind.secret && self.assignments.keepers(kind).contains(&index);
+            let kinds: Vec<_> = Kind::all().iter().filter(here).collect();
+            (!kinds.is_empty()).then_some((index, kinds))
+        })
+    }
+
+    /// Whether waiting can help: a store over the network may come back, a file will not.
+    pub fn is_away(&self, error: &UnlockError) -> bool {
+        matches!(error, UnlockError::Store { store, .. }
+            if !matches!(self.configured[*store].backend, Backend::Sqlite(_)))
+    }
+
+    /// The answer to `storage.list_store_handlers`.
+    pub fn shown(&self) -> Value {
+        let show = |(index, handler): (usize, &Handler)| {
+            json!({
+                "handler_type": handler.backend.kind(),
+                "config": handler.shown(),
+                "model_types": self.assignments.models(index),
+            })
+        };
+        self.configured.iter().enumerate().map(show).collect()
+    }
+}
+
+async fn open(backend: &Backend) -> Result<Store, StoreError> {
+    match backend {
+        Backend::Etcd(options) => Store::etcd(options).await,
+        Backend::Sqlite(options) => Store::sqlite(&options.path),
+    }
+}

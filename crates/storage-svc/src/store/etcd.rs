@@ -1,0 +1,203 @@
+//! The store of the distributed form: etcd, whose keys and values `etcdctl` can read and repair.
+//!
+//! A key's revision is etcd's `mod_revision`. One commit is one transaction, one read of a key one
+//! range; what does not fit into one answer is read in parts at one revision.
+
+mod commit;
+
+use etcd_client::{GetOptions, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse};
+use service_core::etcd::{Client, Error, Options};
+
+use super::{Commit, CommitError, Committed, Entry, StoreError};
+
+/// Entries that a list asks for at a time: hosts take a few hundred bytes each.
+const PAGE: usize = 1000;
+
+/// Keys that are read at a time: etcd takes no more operations in a transaction (`--max-txn-ops`).
+const KEYS: usize = 128;
+
+/// What is asked for at a time shrinks by this factor when it is more than one answer may hold.
+const SHRINK: usize = 8;
+
+/// How often a read begins anew because etcd has dropped the old revision that it was reading.
+const COMPACTIONS: usize = 3;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Etcd {
+    client: Client,
+}
+
+impl Etcd {
+    pub(super) async fn new(options: &Options) -> Result<Self, StoreError> {
+        let client = Client::new(options).await;
+        Ok(Self {
+            client: client.map_err(|source| StoreError::Etcd { doing: "use etcd", source })?,
+        })
+    }
+
+    pub(super) async fn get(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
+        if let [key] = keys {
+            let found = self.client.get(key.as_bytes(), GetOptions::new()).await;
+            let found = found.map_err(reading)?.take_kvs().into_iter().map(entry).next();
+            return Ok(vec![found]);
+        }
+        let mut parts = Parts::of(KEYS);
+        loop {
+            match self.get_in_parts(keys, parts.size).await {
+                Ok(found) => return Ok(found),
+                Err(error) => parts = parts.after(error)?,
+            }
+        }
+    }
+
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut parts = Parts::of(PAGE);
+        loop {
+            match self.list_in_parts(prefix, parts.size).await {
+                Ok(found) => return Ok(found),
+                Err(error) => parts = parts.after(error)?,
+            }
+        }
+    }
+
+    pub(super) async fn commit(&self, commit: &Commit) -> Result<Committed, CommitError> {
+        let plan = commit::Plan::of(commit);
+        let answer = self.client.commit(&plan.transaction()).await;
+        let answer = answer.map_err(|source| CommitError::Store(plan.failure(source)))?;
+        plan.result(&answer)
+    }
+
+    async fn get_in_parts(
+        &self,
+        keys: &[String],
+        part: usize,
+    ) -> Result<Vec<Option<Entry>>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut moment = None;
+        for keys in keys.chunks(part) {
+            let get = |key: &String| TxnOp::get(key.as_bytes(), Some(at(moment)));
+            let answer = self.client.read(&reads(keys.iter().map(get))).await?;
+            moment = moment.or_else(|| answer.header().map(ResponseHeader::revision));
+            found.extend(answer.op_responses().into_iter().map(|answer| match answer {
+                TxnOpResponse::Get(mut answer) => answer.take_kvs().into_iter().map(entry).next(),
+                _ => None,
+            }));
+        }
+        Ok(found)
+    }
+
+    async fn list_in_parts(&self, prefix: &str, part: usize) -> Result<Vec<Entry>, Error> {
+        let limit = i64::try_from(part).unwrap_or(i64::MAX);
+        let mut entries = Vec::new();
+        let mut next = prefix.as_bytes().to_vec();
+        let mut moment = None;
+        loop {
+            let options = at(moment).with_range(end_of(prefix)).with_limit(limit);
+            let mut answer = self.client.get(&next, options).await?;
+            moment = moment.or_else(|| answer.header().map(ResponseHeader::revision));
+            let found = answer.take_kvs();
+            let last = found.last().map(|last| last.key().to_vec());
+            entries.extend(found.into_iter().map(entry));
+            match last {
+                Some(last) if answer.more() => {
+                    next = last;
+                    next.push(0);
+                }
+                _ => return Ok(entries),
+            }
+        }
+    }
+}
+
+/// How a read of one moment is divided.
+struct Parts {
+    /// Keys or entries at a time.
+    size: usize,
+    compactions: usize,
+}
+
+impl Parts {
+    fn of(size: usize) -> Self {
+        Self { size, compactions: 0 }
+    }
+
+    /// How to begin anew after this error, if that can help: with smaller parts where they were too
+    /// large, the same where it took so long that the moment is gone.
+    fn after(self, error: Error) -> Result<Self, StoreError> {
+        let Self { size, compactions } = self;
+        match error {
+            Error::Refused(cause) if cause.is_answer_too_large() && size > 1 => {
+                Ok(Self { size: (size / SHRINK).max(1), compactions })
+            }
+            Error::Refused(cause) if cause.is_compacted() && compactions < COMPACTIONS => {
+                Ok(Self { size, compactions: compactions + 1 })
+            }
+            error => Err(reading(error)),
+        }
+    }
+}
+
+fn reading(source: Error) -> StoreError {
+    StoreError::Etcd { doing: "read records", source }
+}
+
+fn reads(operations: impl Iterator<Item = TxnOp>) -> Txn {
+    Txn::new().and_then(operations.collect::<Vec<_>>())
+}
+
+fn at(revision: Option<i64>) -> GetOptions {
+    match revision {
+        Some(revision) => GetOptions::new().with_revision(revision),
+        None => GetOptions::new(),
+    }
+}
+
+/// The first key after all that begin with `prefix`. No byte of UTF-8 is 0xFF, so there is a next one.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    match end.last_mut() {
+        Some(last) => *last += 1,
+        None => end.push(0), // etcd's way to say "to the very end"
+    }
+    end
+}
+
+fn entry(found: KeyValue) -> Entry {
+    let revision = revision(found.mod_revision());
+    let (key, value) = found.into_key_value();
+    Entry { key: text(key), value: text(value), revision }
+}
+
+/// What somebody else wrote may be no text. Then it becomes one that is no JSON, whatever the rest of it
+/// looks like, so that it is the damaged record that it is.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        format!("{}{}", char::REPLACEMENT_CHARACTER, String::from_utf8_lossy(error.as_bytes()))
+    })
+}
+
+/// etcd's revisions begin with 1.
+fn revision(revision: i64) -> u64 {
+    u64::try_from(revision).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_next_key() {
+        assert_eq!(end_of("/h/"), b"/h0");
+        assert_eq!(end_of("/\u{10FFFF}"), [b'/', 0xF4, 0x8F, 0xBF, 0xC0]);
+        assert_eq!(end_of(""), [0]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_no_json_either() {
+        assert_eq!(text(b"{}".to_vec()), "{}");
+        let damaged = text(b"{\"address\": \"\xFF\"}".to_vec());
+        serde_json::from_str::<serde_json::Value>(&damaged).unwrap_err();
+        assert!(damaged.contains("address"));
+    }
+}

@@ -1,0 +1,96 @@
+//! An etcd that is away when the service starts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use service_core::bus::Context;
+use service_core::model::{Host, HostCreds};
+use service_core::{Bus, Kind, Lifecycle, StorageClient};
+use storage_svc::Config;
+use testbed::etcd::{ALL, Etcd};
+
+use crate::service::{host, refused};
+
+fn config(etcd: &Etcd, key: &Path) -> Config {
+    let handler = json!({"type": "commissaire.storage.etcd", "server_url": etcd.endpoints()});
+    serde_json::from_value(json!({"storage_handlers": handler, "secret_key_file": key})).unwrap()
+}
+
+async fn start(config: &Config) -> (StorageClient, Lifecycle) {
+    let (bus, life) = (Bus::memory(), Lifecycle::new());
+    storage_svc::run(&bus, config, &life).await.unwrap();
+    (StorageClient::new(bus, Context::service("test")), life)
+}
+
+/// Waits until `storage` can do `work`; meanwhile it may only be unavailable.
+async fn eventually<T>(work: impl AsyncFn() -> service_core::Result<T>) -> T {
+    let tried = async {
+        loop {
+            match work().await {
+                Ok(done) => return done,
+                Err(error) => assert_eq!(error.kind(), Kind::Unavailable, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), tried).await.unwrap()
+}
+
+/// A key is made only when the store is seen to hold nothing that is sealed with another.
+#[tokio::test]
+async fn it_is_waited_for_and_no_key_is_made_before() {
+    let (etcd, folder) = (Etcd::up(), tempfile::tempdir().unwrap());
+    let key = folder.path().join("secret.key");
+    etcd.stop(ALL);
+    let (storage, life) = start(&config(&etcd, &key)).await;
+    let (of_host, of_creds) =
+        tokio::join!(storage.get::<Host>("10.0.0.1"), storage.get::<HostCreds>("10.0.0.1"));
+    assert_eq!(of_host.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(of_creds.unwrap_err().kind(), Kind::Unavailable);
+    assert!(!key.exists());
+
+    etcd.start(ALL);
+    eventually(async || storage.save(&host("10.0.0.1")).await).await;
+    eventually(async || storage.save(&HostCreds::new("10.0.0.1")).await).await;
+    assert!(key.exists());
+    life.shutdown(Duration::from_secs(5)).await;
+
+    // Another machine with the same etcd.
+    let elsewhere = folder.path().join("elsewhere.key");
+    let error = refused(&config(&etcd, &elsewhere)).await;
+    assert!(error.contains("elsewhere.key is missing"), "{error}");
+    std::fs::copy(&key, &elsewhere).unwrap();
+    let (storage, life) = start(&config(&etcd, &elsewhere)).await;
+    assert_eq!(storage.list::<HostCreds>().await.unwrap().len(), 1);
+    life.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_key_that_turns_out_to_be_the_wrong_one_ends_the_service() {
+    let (etcd, folder) = (Etcd::up(), tempfile::tempdir().unwrap());
+    let (key, other) = (folder.path().join("secret.key"), folder.path().join("other.key"));
+    let (storage, life) = start(&config(&etcd, &key)).await;
+    storage.save(&HostCreds::new("10.0.0.1")).await.unwrap();
+    life.shutdown(Duration::from_secs(5)).await;
+    drop(storage_svc::Sealer::open(&other, false).unwrap());
+
+    etcd.stop(ALL);
+    let (storage, life) = start(&config(&etcd, &other)).await;
+    etcd.start(ALL);
+    let refused = storage.save(&HostCreds::new("10.0.0.2")).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    tokio::time::timeout(Duration::from_secs(30), life.stopping()).await.unwrap();
+    life.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(format!("{:?}", life.exit_code()), format!("{:?}", std::process::ExitCode::FAILURE));
+}
+
+#[tokio::test]
+async fn a_key_file_that_cannot_be_used_is_told_at_once() {
+    let (etcd, folder) = (Etcd::up(), tempfile::tempdir().unwrap());
+    let key = folder.path().join("secret.key");
+    std::fs::write(&key, "nonsense").unwrap();
+    etcd.stop(ALL);
+    let error = refused(&config(&etcd, &key)).await;
+    assert!(error.contains("can be read by others"), "{error}");
+}

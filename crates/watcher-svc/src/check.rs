@@ -1,0 +1,195 @@
+//! One check: read the records, log in, decide, write.
+//!
+//! Every write checks the revisions of what it was decided on. When somebody else was faster, the records
+//! are read and decided on again; so a host that was deleted meanwhile is never made again.
+
+use host_access::credentials::{pin, target};
+use host_access::{AccessError, Session, boot_id};
+use serde_json::json;
+use service_core::bus::{Context, topology};
+use service_core::error::chain;
+use service_core::model::{Cluster, Host, HostCreds, HostState, Lease};
+use service_core::storage::{Revised, Transaction};
+use service_core::{Error, Result};
+
+use crate::decide::{Change, Finding, decide, is_left_alone};
+use crate::roster::moment;
+use crate::service::Watcher;
+
+/// How often a write is tried again when others get in between.
+const ATTEMPTS: usize = 32;
+
+/// A host as it was read.
+struct Records {
+    host: Revised<Host>,
+    state: HostState,
+    /// Of the state; `None` where there is none yet.
+    state_revision: Option<u64>,
+}
+
+/// Checks a host, unless it was deleted, is left alone, or has been checked after `known` (`None`: in any
+/// case).
+pub(crate) async fn run(watcher: &Watcher, address: &str, known: Option<&str>) {
+    let ended = tokio::select! {
+        ended = check(watcher, address, known) => ended,
+        // The records stay as they are: the host is still due, and somebody else's.
+        () = watcher.lifecycle.stopping() => return,
+    };
+    if let Err(error) = ended {
+        tracing::warn!(host.address = address, error = chain(&error), "check cut off");
+        watcher.put_off(address);
+    }
+}
+
+async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<()> {
+    let Some(mut records) = read(watcher, address).await? else { return Ok(()) };
+    let newer = known.is_some_and(|known| records.host.record.last_check.as_str() > known);
+    if newer || watcher.roster().is_operated(address) {
+        return Ok(());
+    }
+    let mut creds = watcher.storage.get::<HostCreds>(address).await?;
+    let (finding, pinned) = match look(watcher, &mut creds.record).await {
+        Ok((boot_id, pinned)) => (Finding::Well(boot_id), pinned),
+        Err(error) => match Finding::of(&error) {
+            Some(finding) => (finding, false),
+            None => return Err(Error::internal("a host cannot be checked").with_source(error)),
+        },
+    };
+    let mut pin = pinned.then_some(&creds);
+    for _ in 0..ATTEMPTS {
+        match conclude(watcher, records, &finding, pin).await {
+            Err(error) if error.is_conflict() => {}
+            ended => return ended,
+        }
+        // Whoever changed it may have pinned a key, too; if not, the next check does.
+        pin = None;
+        match read(watcher, address).await? {
+            Some(again) => records = again,
+            None => return Ok(()),
+        }
+    }
+    Err(Error::conflict("others keep changing the host"))
+}
+
+/// The host and its state, unless it is gone or left alone.
+async fn read(watcher: &Watcher, address: &str) -> Result<Option<Records>> {
+    let Some(host) = watcher.storage.find::<Host>(address).await? else {
+        watcher.roster().forget(address, u64::MAX);
+        return Ok(None);
+    };
+    let state = watcher.storage.find::<HostState>(address).await?;
+    let state_revision = state.as_ref().map(|state| state.revision);
+    let state = state.map_or_else(
+        || HostState { address: address.to_owned(), ..HostState::default() },
+        |state| state.record,
+    );
+    watcher.saw(&host.record, host.revision);
+    watcher.roster().saw_state(&state, state_revision.unwrap_or_default());
+    let left_alone = is_left_alone(host.record.status, &state.reason);
+    Ok((!left_alone).then_some(Records { host, state, state_revision }))
+}
+
+/// Logs in and runs a command: the boot id, and whether the host's key is pinned with this.
+async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
+    let target = target(creds, &watcher.deps.own_key)?;
+    let timeout = watcher.config.connect_timeout.0;
+    let session = Session::connect(&watcher.deps.run_dir, &target, timeout).await?;
+    let answer = boot_id(&session).await;
+    let pinned = answer.is_ok() && pin(creds, session.host_keys());
+    session.close().await;
+    Ok((answer?, pinned))
+}
+
+/// Decides and writes, in one transaction; nothing when an operation has begun on the host.
+async fn conclude(
+    watcher: &Watcher,
+    records: Records,
+    finding: &Finding,
+    pin: Option<&Revised<HostCreds>>,
+) -> Result<()> {
+    let Records { mut host, mut state, state_revision } = records;
+    let address = host.record.address.clone();
+    let outlook = watcher.roster().outlook(moment(&host.record.last_check));
+    let known = state.clone();
+    let (now, limit) = (watcher.deps.clock.stamp(), watcher.config.failures);
+    let change = decide(finding, &mut host.record, &mut state, &now, limit, outlook);
+    let mut transaction = Transaction::default().update(&host)?;
+    if state != known {
+        transaction = transaction.check::<HostState>(&address, state_revision).save(&state)?;
+    }
+    if let Some(creds) = pin {
+        transaction = transaction.update(creds)?;
+    }
+    if change != Change::None {
+        let guarded = unless_operated(watcher, &address, transaction).await?;
+        let Some(guarded) = guarded else {
+            watcher.put_off(&address);
+            return Ok(());
+        };
+        transaction = guarded;
+    }
+    let revision = watcher.storage.transact(&transaction).await?;
+    watcher.saw(&host.record, revision);
+    if state != known {
+        watcher.roster().saw_state(&state, revision);
+    }
+    announce(watcher, &host.record, &state, finding, change).await;
+    Ok(())
+}
+
+/// The same transaction, if no operation is in process on the host's cluster, and only while that is so;
+/// `None` when one is: then its status is the executor's.
+async fn unless_operated(
+    watcher: &Watcher,
+    address: &str,
+    transaction: Transaction,
+) -> Result<Option<Transaction>> {
+    let clusters = watcher.storage.list::<Cluster>().await?;
+    let Some(cluster) = clusters.into_iter().find(|cluster| cluster.record.has(address)) else {
+        return Ok(Some(transaction));
+    };
+    let lock = format!("{}{}", Lease::OPERATION, cluster.record.name);
+    let held = watcher.storage.find::<Lease>(&lock).await?.is_some();
+    Ok((!held).then(|| transaction.check::<Lease>(&lock, None)))
+}
+
+/// Tells of what was written.
+async fn announce(
+    watcher: &Watcher,
+    host: &Host,
+    state: &HostState,
+    finding: &Finding,
+    change: Change,
+) {
+    let address = host.address.as_str();
+    match (change, finding) {
+        (Change::Failed, _) => {
+            let (reason, error) = (&state.reason, &state.detail);
+            tracing::warn!(host.address = address, reason, error, "the host failed");
+        }
+        (Change::Restored, _) => {
+            tracing::info!(host.address = address, host.status = %host.status, "the host is back");
+        }
+        (Change::Investigate, _) => {
+            tracing::info!(host.address = address, "the host is there now, and is investigated");
+            let params = json!({"address": address, "cluster_data": {}});
+            let context = Context::service("watcher");
+            // The record is the job; the message only makes it sooner.
+            if let Err(error) =
+                watcher.deps.bus.notify(topology::INVESTIGATE, &params, &context).await
+            {
+                tracing::warn!(error = chain(&error), "the investigator was not woken");
+            }
+        }
+        (Change::None, Finding::Failed(failure)) => tracing::debug!(
+            host.address = address,
+            failures = state.failing.count,
+            error = failure.detail,
+            "check failed"
+        ),
+        (Change::None, Finding::Throttled) => {
+            tracing::debug!(host.address = address, "the host turns connections away for now");
+        }
+        (Change::None, Finding::Well(_)) => {}
+    }
+}

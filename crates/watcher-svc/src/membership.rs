@@ -1,0 +1,115 @@
+//! Which watchers there are: each holds a lease of its own for as long as it lives.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use service_core::lease::{Held, Leases};
+use service_core::model::{Cluster, Lease, ident};
+use service_core::storage::{Revised, Transaction};
+use service_core::{Lifecycle, Result, StorageClient};
+use uuid::Uuid;
+
+/// Our own lease, and what we have seen of the others'.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    name: String,
+    storage: StorageClient,
+    leases: Leases,
+    held: Option<Held>,
+}
+
+/// What the leases say.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The leases of watchers that may be alive.
+    pub(crate) members: Vec<String>,
+    /// Hosts of clusters under a running operation.
+    pub(crate) operated: HashSet<String>,
+}
+
+impl Membership {
+    pub(crate) fn new(storage: StorageClient, lifecycle: Lifecycle, ttl: Duration) -> Self {
+        let id = Uuid::new_v4();
+        let leases = Leases::new(storage.clone(), lifecycle, format!("watcher:{id}"), ttl);
+        Self { name: format!("{}{id}", Lease::WATCHER), storage, leases, held: None }
+    }
+
+    /// The name of our lease.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the others take us for alive, for certain.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.check().is_ok())
+    }
+
+    /// Resolves when our lease is lost: they took us for dead.
+    pub(crate) async fn lost(&self) {
+        match &self.held {
+            Some(held) => held.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives up what is lost.
+    pub(crate) fn drop_lost(&mut self) {
+        self.held = None;
+    }
+
+    /// Looks at all leases, after taking our own where we have none; those of dead watchers are removed.
+    pub(crate) async fn look(&mut self) -> Result<Seen> {
+        if self.held.is_none() {
+            self.held = self.leases.try_acquire(&self.name).await?;
+        }
+        let mut seen = Seen::default();
+        let mut clusters = Vec::new();
+        for lease in self.storage.list::<Lease>().await? {
+            let name = &lease.record.name;
+            if let Some(cluster) = name.strip_prefix(Lease::OPERATION) {
+                if ident::name(cluster).is_ok() {
+                    clusters.push(cluster.to_owned());
+                }
+            } else if *name == self.name {
+                if self.is_held() {
+                    seen.members.push(name.clone());
+                }
+            } else if name.starts_with(Lease::WATCHER) {
+                if self.leases.may_be_alive(&lease.record) {
+                    seen.members.push(name.clone());
+                } else {
+                    self.remove(&lease).await?;
+                }
+            }
+        }
+        if !clusters.is_empty() {
+            let clusters = self.storage.get_many::<Cluster>(&clusters).await?;
+            let hosts = clusters.into_iter().flatten().flat_map(|cluster| cluster.record.hostset);
+            seen.operated.extend(hosts);
+        }
+        Ok(seen)
+    }
+
+    async fn remove(&self, lease: &Revised<Lease>) -> Result<()> {
+        let name = lease.record.name.as_str();
+        let gone = Transaction::default().check::<Lease>(name, Some(lease.revision));
+        match self.storage.transact(&gone.delete::<Lease>(name)).await {
+            Ok(_) => tracing::warn!(lease = name, "a watcher is gone, its hosts are taken over"),
+            // It has shown a sign of life after all, or another was faster.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Leaves: the others take over at once.
+    ///
+    /// # Errors
+    /// When the lease cannot be given up; it then runs out by itself.
+    pub(crate) async fn leave(&mut self) -> Result<()> {
+        match self.held.take() {
+            Some(held) if held.check().is_ok() => held.release(Transaction::default()).await,
+            _ => Ok(()),
+        }
+    }
+}

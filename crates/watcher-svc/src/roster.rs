@@ -1,0 +1,289 @@
+//! All hosts as their records say: whose turn it is, and how many are away. Pure.
+
+use std::collections::{BTreeMap, HashSet};
+
+use service_core::clock;
+use service_core::model::{Failing, Host, HostState, Status};
+use service_core::storage::Revised;
+
+use crate::config::Config;
+use crate::decide::{Outlook, is_left_alone, is_retried_soon};
+use crate::schedule::{Micros, Rhythm, owner, place};
+
+/// Hosts that stand for all of them when it is to be told how many are away: with fewer hosts, all of
+/// them. Half of the hosts away show as 30% of this many once in a thousand times.
+const SAMPLE: usize = 64;
+
+/// Fewer than this are never too many at once.
+const TOO_MANY: usize = 2;
+
+/// The hosts, as one watcher sees them.
+#[derive(Debug)]
+pub struct Roster {
+    /// The name of our lease.
+    me: String,
+    rhythm: Rhythm,
+    failures: u32,
+    freeze_share: f64,
+    /// The leases of all watchers, ours included.
+    members: Vec<String>,
+    /// Hosts under a running operation.
+    operated: HashSet<String>,
+    hosts: BTreeMap<String, Watched>,
+    /// When we last planned.
+    planned: Micros,
+}
+
+#[derive(Debug)]
+struct Watched {
+    place: u64,
+    ours: bool,
+    /// Since when it is ours.
+    since: Micros,
+    /// Not before this, whatever the records say: the last check came to nothing.
+    not_before: Micros,
+    revision: u64,
+    status: Status,
+    last_check: String,
+    checked_at: Option<Micros>,
+    state_revision: u64,
+    reason: String,
+    failing: Failing,
+}
+
+/// What is to be done now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Hosts to check, the longest due first, each with its last check as we know it.
+    pub due: Vec<(String, String)>,
+    /// When the next one is due.
+    pub next: Option<Micros>,
+    /// Whether statuses are frozen.
+    pub frozen: bool,
+}
+
+impl Watched {
+    /// Set up, and not reached any more.
+    fn is_away(&self) -> bool {
+        self.status.is_ready()
+            && self.failing.count > 0
+            && self.failing.reason == HostState::UNREACHABLE
+    }
+}
+
+impl Roster {
+    /// Nobody yet; `me` is the name of our lease.
+    pub fn new(me: &str, config: &Config) -> Self {
+        Self {
+            me: me.to_owned(),
+            rhythm: Rhythm::new(config),
+            failures: config.failures.max(1),
+            freeze_share: config.freeze_share,
+            members: Vec::new(),
+            operated: HashSet::new(),
+            hosts: BTreeMap::new(),
+            planned: Micros::MIN,
+        }
+    }
+
+    /// Takes over a list of all hosts, and of what is known about them: who is not in it is gone.
+    pub fn list(&mut self, hosts: &[Revised<Host>], states: &[Revised<HostState>], now: Micros) {
+        let listed: HashSet<_> = hosts.iter().map(|host| host.record.address.as_str()).collect();
+        self.hosts.retain(|address, _| listed.contains(address.as_str()));
+        for host in hosts {
+            self.saw_host(&host.record, host.revision, now);
+        }
+        for state in states {
+            self.saw_state(&state.record, state.revision);
+        }
+    }
+
+    /// Takes over a host's record, unless a newer one is known.
+    pub fn saw_host(&mut self, host: &Host, revision: u64, now: Micros) {
+        let (me, members) = (&self.me, &self.members);
+        let entry = self.hosts.entry(host.address.clone()).or_insert_with(|| Watched {
+            place: place(&host.address),
+            ours: owner(members, &host.address) == Some(me),
+            since: now,
+            not_before: now,
+            revision: 0,
+            status: Status::New,
+            last_check: String::new(),
+            checked_at: None,
+            state_revision: 0,
+            reason: String::new(),
+            failing: Failing::default(),
+        });
+        if revision >= entry.revision {
+            entry.revision = revision;
+            entry.status = host.status;
+            entry.last_check.clone_from(&host.last_check);
+            entry.checked_at = moment(&host.last_check);
+        }
+    }
+
+    /// Takes over what is known about a host, unless something newer is, or the host itself is not.
+    pub fn saw_state(&mut self, state: &HostState, revision: u64) {
+        if let Some(entry) = self.hosts.get_mut(&state.address)
+            && revision >= entry.state_revision
+        {
+            entry.state_revision = revision;
+            entry.reason.clone_from(&state.reason);
+            entry.failing.clone_from(&state.failing);
+        }
+    }
+
+    /// Forgets a host that was deleted at `revision`, unless it was made again since.
+    pub fn forget(&mut self, address: &str, revision: u64) {
+        if self.hosts.get(address).is_some_and(|host| host.revision <= revision) {
+            self.hosts.remove(address);
+        }
+    }
+
+    /// Divides the hosts among these watchers.
+    pub fn set_members(&mut self, mut members: Vec<String>, now: Micros) {
+        members.sort_unstable();
+        if members == self.members {
+            return;
+        }
+        self.members = members;
+        for (address, host) in &mut self.hosts {
+            let ours = owner(&self.members, address) == Some(&self.me);
+            if ours && !host.ours {
+                host.since = now;
+            }
+            host.ours = ours;
+        }
+    }
+
+    /// Leaves these hosts alone, and no others.
+    pub fn set_operated(&mut self, hosts: HashSet<String>) {
+        self.operated = hosts;
+    }
+
+    /// Whether an operation is known to be in process on the host.
+    pub fn is_operated(&self, address: &str) -> bool {
+        self.operated.contains(address)
+    }
+
+    /// Leaves a host alone for a while.
+    pub fn put_off(&mut self, address: &str, until: Micros) {
+        if let Some(host) = self.hosts.get_mut(address) {
+            host.not_before = until;
+        }
+    }
+
+    /// Whether it is this watcher that speaks for all of them.
+    pub fn is_speaker(&self) -> bool {
+        owner(&self.members, "") == Some(&self.me)
+    }
+
+    /// How many hosts there are, and how many of them are away.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.hosts.len(), self.hosts.values().filter(|host| host.is_away()).count())
+    }
+
+    /// Which of our hosts are due.
+    pub fn plan(&mut self, now: Micros) -> Plan {
+        if now < self.planned {
+            // The clock was set back: what was then is of no use.
+            for host in self.hosts.values_mut() {
+                (host.since, host.not_before) = (now, now);
+            }
+        }
+        self.planned = now;
+        let frozen = self.is_frozen();
+        let asked = self.asked(now, frozen);
+        let mut due = Vec::new();
+        let mut next = None;
+        for (address, host) in &self.hosts {
+            if !host.ours || !self.is_watched(address, host) {
+                continue;
+            }
+            let regular = self.due(host, now, frozen);
+            let soon = if asked.contains(address.as_str()) { now } else { regular };
+            match soon.min(regular).max(host.not_before) {
+                time if time <= now => due.push((time, address.clone(), host.last_check.clone())),
+                time => next = Some(next.map_or(time, |next: Micros| next.min(time))),
+            }
+        }
+        due.sort_unstable();
+        let due = due.into_iter().map(|(_, address, last)| (address, last)).collect();
+        Plan { due, next, frozen }
+    }
+
+    fn is_watched(&self, address: &str, host: &Watched) -> bool {
+        !is_left_alone(host.status, &host.reason) && !self.operated.contains(address)
+    }
+
+    fn due(&self, host: &Watched, now: Micros, frozen: bool) -> Micros {
+        let last = host.checked_at;
+        let count = host.failing.count;
+        // What is not decided by now is waited for, at the shortest pause; what is frozen can wait.
+        let retry = match (last, frozen && count >= self.failures) {
+            (Some(last), false)
+                if count > 0 && is_retried_soon(&host.failing.reason, host.status) =>
+            {
+                let pause = if count < self.failures { count } else { 1 };
+                self.rhythm.retry(host.place, last, pause)
+            }
+            _ => None,
+        };
+        retry.unwrap_or_else(|| self.rhythm.regular(host.place, last, host.since, now))
+    }
+
+    /// The hosts that stand for all that can become unreachable.
+    fn sample(&self) -> Vec<(&str, &Watched)> {
+        let ready = self.hosts.iter().filter(|(address, host)| {
+            host.status.is_ready() && !self.operated.contains(address.as_str())
+        });
+        let mut ready: Vec<_> = ready.map(|(address, host)| (address.as_str(), host)).collect();
+        ready.sort_unstable_by_key(|(_, host)| host.place);
+        ready.truncate(SAMPLE);
+        ready
+    }
+
+    /// Hosts to be checked out of turn: when one is about to fail, it must be told from the beginning of
+    /// something bigger.
+    fn asked(&self, now: Micros, frozen: bool) -> HashSet<&str> {
+        let about_to_fail =
+            |host: &Watched| host.is_away() && host.failing.count + 1 >= self.failures;
+        if frozen || !self.hosts.values().any(about_to_fail) {
+            return HashSet::new();
+        }
+        let old = now - self.rhythm.fresh();
+        let asked = self.sample().into_iter();
+        let asked = asked.filter(|(_, host)| !host.is_away() && host.checked_at < Some(old));
+        asked.map(|(address, _)| address).collect()
+    }
+
+    fn is_frozen(&self) -> bool {
+        let away = self.hosts.values().filter(|host| host.is_away()).count();
+        away >= TOO_MANY && self.too_many(&self.sample())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a sample is small")]
+    fn too_many(&self, sample: &[(&str, &Watched)]) -> bool {
+        let away = sample.iter().filter(|(_, host)| host.is_away()).count();
+        away >= TOO_MANY && away as f64 > self.freeze_share * sample.len() as f64
+    }
+
+    /// How the fleet is doing, for a host whose check before this one was at `before`: sure only when
+    /// all others of the sample have been checked since.
+    pub fn outlook(&self, before: Option<Micros>) -> Outlook {
+        let sample = self.sample();
+        if self.too_many(&sample) {
+            return Outlook::Frozen;
+        }
+        let known = |host: &Watched| host.is_away() || host.checked_at >= before;
+        if sample.iter().all(|(_, host)| known(host)) { Outlook::Clear } else { Outlook::Unsure }
+    }
+}
+
+/// The moment of a record's `last_check`.
+pub fn moment(stamp: &str) -> Option<Micros> {
+    clock::parse(stamp).map(jiff::Timestamp::as_microsecond)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+use std::time::Duration;
+
+use super::*;
+use crate::config::Seconds;
+
+const SECOND: Micros = 1_000_000;
+/// `2026-11-21T23:40:00`.
+const NOW: Micros = 1_795_304_400 * SECOND;
+
+fn stamp(time: Micros) -> String {
+    clock::format(jiff::Timestamp::from_microsecond(time).unwrap())
+}
+
+fn host(number: usize, status: Status, last_check: Micros) -> Revised<Host> {
+    let address = format!("10.0.{}.{}", number / 250, number % 250);
+    let record = Host { address, status, last_check: stamp(last_check), ..Host::default() };
+    Revised { record, revision: 1 }
+}
+
+/// The state of a host that was not reached so often in a row.
+fn away(number: usize, count: u32) -> HostState {
+    let failing = Failing { reason: HostState::UNREACHABLE.to_owned(), count };
+    let address = host(number, Status::Active, NOW).record.address;
+    HostState { address, failing, ..HostState::default() }
+}
+
+/// A roster of so many active hosts, all ours and just checked.
+fn roster(hosts: usize) -> Roster {
+    let mut roster = Roster::new("me", &Config::default());
+    roster.set_members(vec!["me".to_owned()], NOW);
+    let hosts: Vec<_> = (0..hosts).map(|number| host(number, Status::Active, NOW)).collect();
+    roster.list(&hosts, &[], NOW);
+    roster
+}
+
+fn due(plan: &Plan) -> Vec<&str> {
+    plan.due.iter().map(|(address, _)| address.as_str()).collect()
+}
+
+#[test]
+fn every_host_is_due_within_an_interval_and_a_half_and_not_all_at_once() {
+    let mut roster = roster(600);
+    assert_eq!(due(&roster.plan(NOW)), [""; 0]);
+    let count = |roster: &mut Roster, seconds| roster.plan(NOW + seconds * SECOND).due.len();
+    assert_eq!(count(&mut roster, 29), 0);
+    let ten_seconds = count(&mut roster, 40);
+    assert!((70..130).contains(&ten_seconds), "a sixth: {ten_seconds}");
+    assert_eq!(count(&mut roster, 90), 600);
+}
+
+#[test]
+fn hosts_of_others_and_those_left_alone_are_not_due() {
+    let mut roster = Roster::new("me", &Config::default());
+    roster.set_members(vec!["me".to_owned()], NOW);
+    let old = NOW - 600 * SECOND;
+    let statuses = [Status::Active, Status::Failed, Status::Investigating, Status::Bootstrapping];
+    let hosts: Vec<_> =
+        statuses.iter().enumerate().map(|(number, status)| host(number, *status, old)).collect();
+    let mut states: Vec<_> = (0..4).map(|number| away(number, 0)).collect();
+    states[1].reason = "auth-refused".to_owned();
+    let revised = |states: &[HostState]| -> Vec<_> {
+        states.iter().map(|state| Revised { record: state.clone(), revision: 1 }).collect()
+    };
+    roster.list(&hosts, &revised(&states), NOW);
+    let later = NOW + 30 * SECOND;
+    assert_eq!(due(&roster.plan(later)), ["10.0.0.0"]);
+    states[1].reason = "playbook-failed".to_owned();
+    roster.list(&hosts, &revised(&states), NOW);
+    assert_eq!(roster.plan(later).due.len(), 2);
+    roster.set_operated(HashSet::from(["10.0.0.0".to_owned()]));
+    assert_eq!(due(&roster.plan(later)), ["10.0.0.1"]);
+    roster.set_members(vec!["another".to_owned()], later);
+    assert_eq!(due(&roster.plan(later)), [""; 0]);
+    // Ours again: what was missed is made up for, not all at once.
+    roster.set_members(vec!["me".to_owned()], later);
+    assert_eq!(due(&roster.plan(later)), [""; 0]);
+    assert_eq!(roster.plan(later + 30 * SECOND).due.len(), 1);
+}
+
+#[test]
+fn members_share_the_hosts() {
+    let members = ["a", "b", "c"].map(str::to_owned);
+    let mut all = Vec::new();
+    for me in &members {
+        let mut roster = roster(90);
+        roster.me.clone_from(me);
+        roster.set_members(members.to_vec(), NOW);
+        let plan = roster.plan(NOW + 90 * SECOND);
+        assert!(plan.due.len() > 15, "{me}: {}", plan.due.len());
+        all.extend(plan.due);
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 90);
+}
+
+#[test]
+fn what_is_older_than_what_is_known_is_dropped() {
+    let mut roster = roster(1);
+    let mut newer = host(0, Status::Failed, NOW);
+    newer.revision = 5;
+    roster.saw_host(&newer.record, 5, NOW);
+    roster.saw_host(&host(0, Status::Active, NOW).record, 4, NOW);
+    roster.forget("10.0.0.0", 4);
+    assert_eq!(roster.hosts["10.0.0.0"].status, Status::Failed);
+    roster.saw_state(&away(0, 2), 7);
+    roster.saw_state(&away(0, 1), 6);
+    assert_eq!(roster.hosts["10.0.0.0"].failing.count, 2);
+    roster.forget("10.0.0.0", 8);
+    assert!(roster.hosts.is_empty());
+    roster.saw_state(&away(0, 3), 9);
+    assert!(roster.hosts.is_empty(), "a state makes no host");
+}
+
+#[test]
+fn a_list_forgets_who_is_not_in_it() {
+    let mut roster = roster(3);
+    roster.list(&[host(1, Status::Active, NOW)], &[], NOW);
+    assert_eq!(roster.hosts.keys().collect::<Vec<_>>(), ["10.0.0.1"]);
+}
+
+#[test]
+fn a_failed_check_is_repeated_soon_and_a_refused_log_in_is_not() {
+    let mut roster = roster(20);
+    let within = |roster: &mut Roster, seconds| {
+        let plan = roster.plan(NOW + seconds * SECOND);
+        due(&plan).contains(&"10.0.0.0")
+    };
+    roster.saw_state(&away(0, 1), 2);
+    assert!(!within(&mut roster, 3) && within(&mut roster, 7));
+    roster.saw_state(&away(0, 2), 3);
+    assert!(!within(&mut roster, 11) && within(&mut roster, 19));
+    let mut refused = away(0, 1);
+    refused.failing.reason = "auth-refused".to_owned();
+    roster.saw_state(&refused, 4);
+    assert!(!within(&mut roster, 29) && within(&mut roster, 90));
+}
+
+#[test]
+fn a_check_that_came_to_nothing_is_not_repeated_at_once() {
+    let mut roster = roster(1);
+    let later = NOW + 90 * SECOND;
+    roster.put_off("10.0.0.0", later + 5 * SECOND);
+    assert_eq!(
+        roster.plan(later),
+        Plan { due: Vec::new(), next: Some(later + 5 * SECOND), frozen: false }
+    );
+    assert_eq!(roster.plan(later + 5 * SECOND).due.len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_set_back_stops_nothing() {
+    let mut roster = roster(10);
+    roster.put_off("10.0.0.0", NOW + 90 * SECOND);
+    let yesterday = NOW - 86_400 * SECOND;
+    assert_eq!(due(&roster.plan(NOW)), [""; 0]);
+    assert_eq!(due(&roster.plan(yesterday)), [""; 0]);
+    assert_eq!(roster.plan(yesterday + 30 * SECOND).due.len(), 10);
+}
+
+/// Before the first host fails, the others are asked, so that it can be told from the first of many.
+#[test]
+fn the_sample_is_asked_before_a_host_fails() {
+    let mut roster = roster(8);
+    let before = NOW + 5 * SECOND;
+    roster.saw_host(&host(0, Status::Active, before).record, 2, before);
+    roster.saw_state(&away(0, 1), 2);
+    assert_eq!(due(&roster.plan(NOW + 9 * SECOND)), [""; 0]);
+    roster.saw_state(&away(0, 2), 3);
+    assert_eq!(roster.outlook(Some(before)), Outlook::Unsure);
+    let later = NOW + 10 * SECOND;
+    assert_eq!(roster.plan(later).due.len(), 7);
+    for number in 1..7 {
+        roster.saw_host(&host(number, Status::Active, later).record, 4, later);
+    }
+    assert_eq!(roster.outlook(Some(before)), Outlook::Unsure, "one has not answered");
+    assert_eq!(due(&roster.plan(later)), ["10.0.0.7"]);
+    roster.saw_host(&host(7, Status::Active, later).record, 4, later);
+    assert_eq!(roster.outlook(Some(before)), Outlook::Clear);
+    assert_eq!(due(&roster.plan(later)), [""; 0], "each is asked once");
+}
+
+#[test]
+fn a_large_fleet_is_judged_by_a_sample() {
+    let mut roster = roster(1000);
+    let later = NOW + 10 * SECOND;
+    roster.saw_state(&away(0, 2), 2);
+    let plan = roster.plan(later);
+    assert!((SAMPLE - 1..=SAMPLE).contains(&plan.due.len()), "{}", plan.due.len());
+    // Every other host is away, but only those of the sample are known to be.
+    for (index, (address, _)) in plan.due.iter().enumerate() {
+        let count = u32::from(index % 2 == 0);
+        let failing = Failing { reason: HostState::UNREACHABLE.to_owned(), count };
+        let state = HostState { address: address.clone(), failing, ..HostState::default() };
+        roster.saw_state(&state, 3);
+    }
+    assert_eq!(roster.outlook(Some(NOW)), Outlook::Frozen);
+    assert!(roster.plan(later).frozen);
+}
+
+#[test]
+fn more_than_the_share_is_frozen_and_one_host_alone_is_not() {
+    for (hosts, away_at_once, frozen) in
+        [(1, 1, false), (2, 1, false), (3, 1, false), (2, 2, true), (10, 3, false), (10, 4, true)]
+    {
+        let mut roster = roster(hosts);
+        for number in 0..away_at_once {
+            roster.saw_state(&away(number, 1), 2);
+        }
+        assert_eq!(roster.plan(NOW).frozen, frozen, "{away_at_once} of {hosts}");
+        let outlook = roster.outlook(Some(NOW));
+        assert_eq!(outlook == Outlook::Frozen, frozen, "{away_at_once} of {hosts}");
+    }
+}
+
+#[test]
+fn hosts_that_failed_before_are_not_away_at_once() {
+    let mut roster = roster(10);
+    for number in 0..9 {
+        roster.saw_host(&host(number, Status::Failed, NOW).record, 2, NOW);
+        let state = HostState { reason: HostState::UNREACHABLE.to_owned(), ..away(number, 3) };
+        roster.saw_state(&state, 2);
+    }
+    assert!(!roster.plan(NOW).frozen);
+    assert_eq!(roster.counts(), (10, 0));
+}
+
+#[test]
+fn while_frozen_a_host_keeps_its_place() {
+    let mut roster = roster(4);
+    for number in 0..4 {
+        roster.saw_state(&away(number, 3), 2);
+    }
+    let plan = roster.plan(NOW + 25 * SECOND);
+    assert!(plan.frozen && plan.due.is_empty(), "{plan:?}");
+    assert_eq!(roster.plan(NOW + 90 * SECOND).due.len(), 4);
+}
+
+#[test]
+fn one_failure_can_be_made_enough() {
+    let interval = Seconds(Duration::from_mins(1));
+    let config = Config { failures: 0, retry_pauses: Vec::new(), interval, ..Config::default() };
+    let mut roster = Roster::new("me", &config);
+    roster.set_members(vec!["me".to_owned()], NOW);
+    roster.list(&[host(0, Status::Active, NOW)], &[], NOW);
+    roster.saw_state(&away(0, 1), 2);
+    assert_eq!(due(&roster.plan(NOW)), [""; 0]);
+    assert_eq!(roster.plan(NOW + 90 * SECOND).due.len(), 1);
+}

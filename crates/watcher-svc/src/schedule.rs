@@ -1,0 +1,204 @@
+//! Whose a host is, and when it is due. Pure, and the same in every watcher.
+//!
+//! A host has a place in the interval, by its address, and is due whenever its place comes round. So
+//! checks are spread evenly, and stay so however often watchers come and go.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Config;
+
+/// A moment, in microseconds since the epoch, or a span of time.
+pub type Micros = i64;
+
+/// The watcher that a host belongs to: every watcher that sees the same members says the same, and when
+/// one goes only its own hosts move (rendezvous hashing). `None` without members.
+pub fn owner<'a>(members: &'a [String], address: &str) -> Option<&'a str> {
+    let weighed = members.iter().map(|member| {
+        let weight = hash(&[member.as_bytes(), address.as_bytes()]);
+        (weight, member.as_str())
+    });
+    weighed.max().map(|(_, member)| member)
+}
+
+/// A host's place among all others, evenly distributed over all numbers.
+pub fn place(address: &str) -> u64 {
+    hash(&[address.as_bytes()])
+}
+
+fn hash(parts: &[&[u8]]) -> u64 {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+        hasher.update([0]);
+    }
+    let digest = hasher.finalize();
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// `span` times `fraction` / 2⁶⁴.
+fn share(span: Micros, fraction: u64) -> Micros {
+    let share = (i128::from(span) * i128::from(fraction)) >> 64;
+    // No more than the span itself.
+    Micros::try_from(share).unwrap_or(span)
+}
+
+/// The spans of time that make the schedule.
+#[derive(Debug, Clone)]
+pub struct Rhythm {
+    interval: Micros,
+    pauses: Vec<Micros>,
+}
+
+impl Rhythm {
+    /// As the configuration has it.
+    pub fn new(config: &Config) -> Self {
+        let pauses = config.retry_pauses.iter().map(|pause| micros(pause.0)).collect();
+        Self { interval: micros(config.interval.0), pauses }
+    }
+
+    /// When a host is due that was last checked at `last`. The watcher has had it since `since`: what
+    /// was missed before is made up for within half an interval from then, again spread evenly.
+    pub fn regular(&self, place: u64, last: Option<Micros>, since: Micros, now: Micros) -> Micros {
+        let offset = share(self.interval, place);
+        // A time far in the future is a clock's mistake.
+        let last = last.filter(|last| *last <= now + self.interval);
+        let round = last.map(|last| {
+            // Not the place that it was checked for, however long that took.
+            let earliest = last + self.interval / 2;
+            earliest + (offset - earliest).rem_euclid(self.interval)
+        });
+        round.filter(|due| *due >= since).unwrap_or(since + offset / 2)
+    }
+
+    /// When a host is due that has failed `count` times in a row, the last time at `last`: after its
+    /// pause, which is a quarter longer or shorter by chance.
+    pub fn retry(&self, place: u64, last: Micros, count: u32) -> Option<Micros> {
+        let index = usize::try_from(count.saturating_sub(1)).unwrap_or(usize::MAX);
+        let pause = *self.pauses.get(index).or(self.pauses.last())?;
+        let chance = hash(&[&place.to_be_bytes(), &last.to_be_bytes()]);
+        Some(last + pause * 3 / 4 + share(pause / 2, chance))
+    }
+
+    /// How old a check may be that says how the fleet is while a host is about to fail: it must be
+    /// possible to get one from every host that is asked before the last retry.
+    pub fn fresh(&self) -> Micros {
+        self.pauses.last().map_or(self.interval / 8, |pause| pause / 2)
+    }
+}
+
+/// A span of time; what is too long for it lasts for ever anyway.
+pub fn micros(span: Duration) -> Micros {
+    Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+    const INTERVAL: Micros = 60 * SECOND;
+    /// Some time in 2026.
+    const NOW: Micros = 1_790_000_000 * SECOND;
+
+    fn rhythm() -> Rhythm {
+        Rhythm::new(&Config::default())
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("watcher.{number}")).collect()
+    }
+
+    #[test]
+    fn hosts_are_divided_evenly() {
+        let members = names(4);
+        let mut counts = [0; 4];
+        for host in 0..4000 {
+            let owner = owner(&members, &format!("10.0.{}.{}", host / 250, host % 250)).unwrap();
+            counts[members.iter().position(|member| member == owner).unwrap()] += 1;
+        }
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn places_are_spread_evenly() {
+        let mut tenths = [0; 10];
+        for host in 0..5000 {
+            let place = place(&format!("host{host}.example.com"));
+            tenths[usize::try_from(share(10, place)).unwrap()] += 1;
+        }
+        assert!(tenths.iter().all(|count| (420..580).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn pauses_grow_and_are_jittered() {
+        let rhythm = rhythm();
+        let pause = |count, last| rhythm.retry(7, last, count).unwrap() - last;
+        for (count, seconds) in [(1, 5), (2, 15), (3, 15), (u32::MAX, 15)] {
+            let pauses: Vec<_> = (0..100).map(|n| pause(count, NOW + n)).collect();
+            let (least, most) = (seconds * SECOND * 3 / 4, seconds * SECOND * 5 / 4);
+            assert!(pauses.iter().all(|pause| (least..=most).contains(pause)), "{pauses:?}");
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]));
+        }
+        let none = Config { retry_pauses: Vec::new(), ..Config::default() };
+        assert_eq!(Rhythm::new(&none).retry(7, NOW, 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_host_has_one_owner_and_a_member_that_goes_takes_only_its_own(
+            count in 1_usize..8, gone in 0_usize..8, address in "[a-z0-9.]{1,20}"
+        ) {
+            let members = names(count);
+            let before = owner(&members, &address).unwrap();
+            let mut reversed = members.clone();
+            reversed.reverse();
+            prop_assert_eq!(owner(&reversed, &address).unwrap(), before, "in any order");
+            let mut fewer = members.clone();
+            let gone = fewer.remove(gone % count);
+            match owner(&fewer, &address) {
+                None => prop_assert_eq!(count, 1),
+                Some(after) => {
+                    prop_assert_ne!(after, &gone);
+                    prop_assert!(before == gone || before == after);
+                }
+            }
+        }
+
+        /// Checked whenever it is due, a host is checked once an interval, at its place.
+        #[test]
+        fn a_host_keeps_its_place(place: u64, age in 0..INTERVAL, took in 0..INTERVAL / 3) {
+            let rhythm = rhythm();
+            let mut last = NOW - age;
+            let first = rhythm.regular(place, Some(last), NOW - age, NOW);
+            prop_assert!(first - last >= INTERVAL / 2 && first - last < INTERVAL * 3 / 2);
+            for round in 0..5 {
+                let due = rhythm.regular(place, Some(last), NOW - age, last);
+                prop_assert_eq!(due, first + round * INTERVAL);
+                last = due + took;
+            }
+        }
+
+        /// Whatever was missed is made up for within half an interval.
+        #[test]
+        fn nobody_is_lost(place: u64, last in proptest::option::of(NOW / 2..NOW * 2)) {
+            let due = rhythm().regular(place, last, NOW, NOW);
+            prop_assert!((NOW..=NOW + INTERVAL * 5 / 2).contains(&due));
+            if last.is_none_or(|last| last < NOW - INTERVAL * 3 / 2) {
+                prop_assert!(due <= NOW + INTERVAL / 2);
+            }
+        }
+    }
+
+    #[test]
+    fn a_restart_does_not_check_all_at_once() {
+        let rhythm = rhythm();
+        let old = NOW - 100 * INTERVAL;
+        let due = |host| rhythm.regular(place(&format!("h{host}")), Some(old), NOW, NOW) - NOW;
+        let soon = (0..1000).filter(|host| due(*host) < 3 * SECOND).count();
+        assert!((50..150).contains(&soon), "a tenth in a tenth of half an interval: {soon}");
+    }
+}

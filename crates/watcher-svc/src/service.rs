@@ -1,0 +1,305 @@
+//! Keeps the roster up to date and starts the checks that are due.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use host_access::Deps;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use service_core::bus::{Bus, Call, Context, Notification, Subscription, topology};
+use service_core::claims::Claims;
+use service_core::error::chain;
+use service_core::lease::TTL_MIN;
+use service_core::model::{Host, HostState, Lease, WatcherRecord};
+use service_core::{Error, Lifecycle, Result, StorageClient};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::check;
+use crate::config::Config;
+use crate::membership::Membership;
+use crate::roster::Roster;
+use crate::schedule::Micros;
+
+/// How often everything is listed, in case a notification was lost.
+const LIST: Duration = Duration::from_secs(30);
+
+/// The pause before another try when the bus or the store does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest sleep, and how long one is that the end of a check cuts short.
+const NAP: Duration = Duration::from_secs(1);
+
+/// How long a host is left alone when a check of it came to nothing, in microseconds.
+const PUT_OFF: Micros = 5_000_000;
+
+/// Hosts that are checked at a time because somebody asked: most slots stay with those that are due.
+const PREFETCH: usize = 4;
+
+/// What all checks share.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    pub(crate) config: Config,
+    pub(crate) deps: Deps,
+    pub(crate) storage: StorageClient,
+    pub(crate) lifecycle: Lifecycle,
+    roster: Mutex<Roster>,
+    slots: Arc<Semaphore>,
+    /// Hosts that this process is checking.
+    busy: Claims,
+    wake: Notify,
+    /// The alarm has been raised.
+    frozen: AtomicBool,
+}
+
+/// Watches hosts until the daemon is told to stop.
+///
+/// # Errors
+/// When the bus cannot be reached.
+pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
+    let storage = StorageClient::new(deps.bus.clone(), Context::service("watcher"));
+    let membership = Membership::new(storage.clone(), lifecycle.clone(), deps.lease_ttl);
+    let watcher = Arc::new(Watcher {
+        roster: Mutex::new(Roster::new(membership.name(), &config)),
+        slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
+        busy: Claims::default(),
+        wake: Notify::new(),
+        frozen: AtomicBool::new(false),
+        lifecycle: lifecycle.clone(),
+        config,
+        storage,
+        deps,
+    });
+    let (bus, serving) = (watcher.deps.bus.clone(), Arc::clone(&watcher));
+    let handler = move |call| {
+        let watcher = Arc::clone(&serving);
+        async move { watcher.asked(call).await }
+    };
+    bus.serve(topology::WATCHER, PREFETCH, lifecycle, handler).await?;
+    lifecycle.spawn_critical("watcher", watcher.work(membership));
+    Ok(())
+}
+
+impl Watcher {
+    // A std mutex: it is held for a few map operations and never across an await.
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        self.deps.clock.now().as_microsecond()
+    }
+
+    /// Takes over a host's record.
+    pub(crate) fn saw(&self, host: &Host, revision: u64) {
+        let now = self.now();
+        self.roster().saw_host(host, revision, now);
+    }
+
+    /// Leaves a host alone for a moment.
+    pub(crate) fn put_off(&self, address: &str) {
+        let until = self.now() + PUT_OFF;
+        self.roster().put_off(address, until);
+    }
+
+    /// Checks a host because somebody asked for it.
+    async fn asked(&self, call: Call) -> Result<Value> {
+        let record: WatcherRecord = call.params.parse(&["address", "last_check"])?;
+        record.validate().map_err(Error::invalid)?;
+        // Without a claim it is being checked already.
+        if let Some(_claim) = self.busy.claim(&record.address) {
+            let Ok(_slot) = self.slots.acquire().await else { return Ok(Value::Null) };
+            let known = Some(record.last_check.as_str()).filter(|last| !last.is_empty());
+            check::run(self, &record.address, known).await;
+        }
+        self.wake.notify_one();
+        Ok(Value::Null)
+    }
+
+    async fn work(self: Arc<Self>, mut membership: Membership) {
+        let stopping = self.lifecycle.stopping();
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                ended = self.watch(&mut membership) => if let Err(error) = ended {
+                    tracing::warn!(error = chain(&error), "cannot hear of changes to hosts");
+                }
+            }
+            tokio::select! {
+                () = &mut stopping => break,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+        if let Err(error) = membership.leave().await {
+            tracing::warn!(error = chain(&error), "the watcher's lease runs out by itself");
+        }
+    }
+
+    /// Watches until notifications are lost.
+    async fn watch(self: &Arc<Self>, membership: &mut Membership) -> Result<()> {
+        let mut changes = Changes::subscribe(&self.deps.bus).await?;
+        let mut list = tokio::time::interval(LIST);
+        let mut look = tokio::time::interval(self.deps.lease_ttl.max(TTL_MIN) / 3);
+        for ticks in [&mut list, &mut look] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        // Both tick at once; nothing can be done before both have been answered.
+        let (mut listed, mut looked) = (false, false);
+        let mut pause = NAP;
+        loop {
+            tokio::select! {
+                _ = list.tick() => {
+                    listed = answered(&self.list().await, &mut list);
+                }
+                _ = look.tick() => {
+                    looked = answered(&self.look(membership).await, &mut look);
+                }
+                () = membership.lost() => {
+                    membership.drop_lost();
+                    look.reset_immediately();
+                }
+                change = changes.next() => match change {
+                    None => return Ok(()),
+                    Some(change) => if self.apply(change) {
+                        look.reset_immediately();
+                    }
+                },
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            let ready = listed && looked && membership.is_held();
+            pause = if ready { self.start_due() } else { NAP };
+        }
+    }
+
+    async fn list(&self) -> Result<()> {
+        let hosts = self.storage.list::<Host>().await?;
+        let states = self.storage.list::<HostState>().await?;
+        self.roster().list(&hosts, &states, self.now());
+        Ok(())
+    }
+
+    async fn look(&self, membership: &mut Membership) -> Result<()> {
+        let seen = membership.look().await?;
+        let mut roster = self.roster();
+        roster.set_members(seen.members, self.now());
+        roster.set_operated(seen.operated);
+        Ok(())
+    }
+
+    /// Takes over what a notification says; true when it is time to look at the leases.
+    fn apply(&self, change: Notification) -> bool {
+        let Notification { key, mut params } = change;
+        let mut words = key.rsplit('.');
+        let (event, model) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let revision = params["revision"].as_u64().unwrap_or_default();
+        let record = params["model"].take();
+        match (model, event) {
+            ("Lease", "created" | "deleted") => {
+                let name = record["name"].as_str().unwrap_or_default();
+                return name.starts_with(Lease::WATCHER) || name.starts_with(Lease::OPERATION);
+            }
+            ("Host", "deleted") => {
+                let address = record["address"].as_str().unwrap_or_default();
+                self.roster().forget(address, revision);
+            }
+            ("Host", _) => {
+                if let Some(host) = parse::<Host>(&key, record) {
+                    self.saw(&host, revision);
+                }
+            }
+            ("HostState", "created" | "updated") => {
+                if let Some(state) = parse::<HostState>(&key, record) {
+                    self.roster().saw_state(&state, revision);
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Starts the checks that are due, as far as there are slots; returns how long there is nothing to do
+    /// then, unless a check ends before.
+    fn start_due(self: &Arc<Self>) -> Duration {
+        let now = self.now();
+        let plan = self.roster().plan(now);
+        self.alarm(plan.frozen);
+        for (address, known) in plan.due {
+            let Some(claim) = self.busy.claim(&address) else { continue };
+            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return NAP };
+            let watcher = Arc::clone(self);
+            self.lifecycle.spawn("check", async move {
+                check::run(&watcher, &address, Some(&known)).await;
+                drop((slot, claim));
+                watcher.wake.notify_one();
+            });
+        }
+        let pause = plan.next.map_or(Micros::MAX, |next| next - now);
+        Duration::from_micros(u64::try_from(pause).unwrap_or_default()).min(NAP)
+    }
+
+    /// Tells when statuses begin to be frozen, and when that is over; of all watchers one tells everybody.
+    fn alarm(&self, frozen: bool) {
+        if self.frozen.swap(frozen, Ordering::Relaxed) == frozen {
+            return;
+        }
+        let (is_speaker, (hosts, away)) = {
+            let roster = self.roster();
+            (roster.is_speaker(), roster.counts())
+        };
+        if !is_speaker {
+            tracing::debug!(hosts, away, frozen, "another watcher raises the alarm");
+        } else if frozen {
+            tracing::error!(
+                hosts,
+                away,
+                "too many hosts became unreachable at once, so the fault is probably here: no host \
+                 becomes failed until it is over; look at this machine's network"
+            );
+        } else {
+            tracing::info!(hosts, away, "hosts can be reached again: their statuses change again");
+        }
+    }
+}
+
+/// Whether the storage service has answered; if not, it is asked again soon.
+fn answered(result: &Result<()>, ticks: &mut Interval) -> bool {
+    if let Err(error) = result {
+        tracing::warn!(error = chain(error), "cannot look for hosts to watch");
+        ticks.reset_after(AGAIN);
+    }
+    result.is_ok()
+}
+
+/// A record in a notification. One that does not fit is left to the next list.
+fn parse<T: DeserializeOwned>(key: &str, record: Value) -> Option<T> {
+    let parsed = serde_json::from_value(record);
+    if let Err(error) = &parsed {
+        tracing::warn!(notification = key, error = chain(error), "a notification was not read");
+    }
+    parsed.ok()
+}
+
+/// Notifications about hosts, what is known of them, and leases.
+struct Changes([Subscription; 3]);
+
+impl Changes {
+    async fn subscribe(bus: &Bus) -> Result<Self> {
+        let hosts = bus.subscribe(&topology::changed("Host", "*")).await?;
+        let states = bus.subscribe(&topology::changed("HostState", "*")).await?;
+        let leases = bus.subscribe(&topology::changed("Lease", "*")).await?;
+        Ok(Self([hosts, states, leases]))
+    }
+
+    /// The next one; `None` when some were lost.
+    async fn next(&mut self) -> Option<Notification> {
+        let [hosts, states, leases] = &mut self.0;
+        tokio::select! {
+            change = hosts.next() => change,
+            change = states.next() => change,
+            change = leases.next() => change,
+        }
+    }
+}
