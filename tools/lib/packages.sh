@@ -5,12 +5,14 @@
 package_manager() { if have apt-get; then echo apt; elif have dnf; then echo dnf; fi; }
 
 # COMMAND DEBIAN-PACKAGE FEDORA-PACKAGE of what a purpose calls; a path instead of a command is looked for as it is.
-wanted() { # build|run|test|lint
+wanted() { # build|run|servers|test|lint
     case $1 in
         build)
             echo 'cc gcc gcc'
             echo '/usr/include/stdlib.h libc6-dev glibc-devel'
             echo 'pkg-config pkg-config pkgconf-pkg-config'
+            echo 'protoc protobuf-compiler protobuf-compiler'
+            have dnf || echo '/usr/include/google/protobuf/empty.proto libprotobuf-dev protobuf-devel'
             echo 'git git git'
             echo 'curl curl curl'
             have dnf || echo '/etc/ssl/certs/ca-certificates.crt ca-certificates ca-certificates'
@@ -21,9 +23,16 @@ wanted() { # build|run|test|lint
             echo 'setpriv util-linux util-linux'
             echo 'ansible-playbook ansible-core ansible-core'
             ;;
+        servers)
+            echo 'rabbitmq-server rabbitmq-server rabbitmq-server'
+            echo 'etcd etcd-server etcd'
+            echo 'etcdctl etcd-client etcd'
+            ;;
         test)
             echo 'sshd openssh-server openssh-server'
             echo 'python3 python3 python3'
+            # The example of a service in Python is run by a test.
+            /usr/bin/python3 -c 'import pika' 2>/dev/null || echo '(pika) python3-pika python3-pika'
             ;;
         lint) echo 'shellcheck shellcheck ShellCheck' ;;
     esac
