@@ -12,7 +12,8 @@ use clap::{Parser, ValueEnum};
     version,
     after_help = "Exit status: 0 measured, also when a bound is missed; 1 with --check when one is; \
                   2 it could not be measured.\n\n\
-                  Needs a calm machine, and root for hosts with a systemd of their own."
+                  Needs a calm machine, root for hosts with a systemd of their own, and RabbitMQ and etcd for \
+                  distributed."
 )]
 pub struct Args {
     /// What to measure [default: all of it]
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     pub check: bool,
 
-    /// The requests that `get` sends to each server
+    /// The requests that `get` sends to each server; `distributed` sends a tenth of them
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = at_least_one)]
     pub requests: usize,
 
@@ -43,6 +44,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", hide = true)]
     pub serve_bare: Option<PathBuf>,
 
+    /// Be the bare service, which answers whatever comes into this queue with itself; the URI of the broker
+    /// is the first line of the standard input
+    #[arg(long, value_name = "QUEUE", hide = true)]
+    pub serve_echo: Option<String>,
+
     /// The port of the bare server
     #[arg(long, value_name = "PORT", hide = true, default_value_t = 0)]
     pub port: u16,
@@ -57,6 +63,8 @@ pub enum What {
     Start,
     /// Restarting a cluster of three hosts, against bare reboots and playbooks
     Restart,
+    /// The six daemons, against bare reads of etcd and requests over AMQP
+    Distributed,
 }
 
 impl Args {
@@ -73,6 +81,7 @@ impl fmt::Display for What {
             Self::Get => "get",
             Self::Start => "start",
             Self::Restart => "restart",
+            Self::Distributed => "distributed",
         })
     }
 }
@@ -99,7 +108,7 @@ mod tests {
     #[test]
     fn all_is_measured_unless_some_is_chosen() {
         let what = |words: &[&str]| Args::parse_from([&["bench"], words].concat()).what();
-        assert_eq!(what(&[]), [What::Get, What::Start, What::Restart]);
+        assert_eq!(what(&[]), [What::Get, What::Start, What::Restart, What::Distributed]);
         assert_eq!(what(&["restart", "get", "get"]), [What::Get, What::Restart]);
     }
 }

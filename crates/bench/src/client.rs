@@ -19,6 +19,7 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     host: String,
     authorization: Option<String>,
+    request_id: Option<String>,
     _connection: JoinSet<()>,
 }
 
@@ -35,7 +36,13 @@ impl Client {
         // However it ends, the request under way learns of it.
         task.spawn(async move { drop(connection.await) });
         let authorization = authorization.map(str::to_owned);
-        Ok(Self { sender, host: address.to_string(), authorization, _connection: task })
+        let host = address.to_string();
+        Ok(Self { sender, host, authorization, request_id: None, _connection: task })
+    }
+
+    /// From now on every request carries this id, which goes with all that comes of it.
+    pub fn identify(&mut self, request_id: &str) {
+        self.request_id = Some(request_id.to_owned());
     }
 
     /// Sends a request and reads the whole answer.
@@ -51,6 +58,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(path).header(HOST, &self.host);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(id) = &self.request_id {
+            request = request.header("x-request-id", id);
         }
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");

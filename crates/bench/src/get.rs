@@ -27,7 +27,7 @@ const WARM_UP: usize = 2_000;
 const CONNECTIONS: usize = 16;
 
 /// How long a turn of the throughput takes.
-const TURN: Duration = Duration::from_secs(1);
+pub const TURN: Duration = Duration::from_secs(1);
 
 /// How many turns each server gets.
 const TURNS: u32 = 3;
@@ -134,18 +134,26 @@ async fn throughputs(addresses: [SocketAddr; 2], authorization: &str) -> anyhow:
     let mut answers = [0_u32; 2];
     for _ in 0..TURNS {
         for (address, answers) in addresses.into_iter().zip(&mut answers) {
-            *answers += busy_turn(address, authorization).await?;
+            *answers += busy_turn(address, authorization, NOWHERE, CONNECTIONS).await?;
         }
     }
     Ok(answers.map(|answers| f64::from(answers) / (TURN * TURNS).as_secs_f64()))
 }
 
-/// Keeps all connections busy for one turn; says how many answers came.
-async fn busy_turn(address: SocketAddr, authorization: &str) -> anyhow::Result<u32> {
+/// Keeps so many connections busy for one turn; says how many answers came.
+///
+/// # Errors
+/// When one is not 200.
+pub async fn busy_turn(
+    address: SocketAddr,
+    authorization: &str,
+    path: &'static str,
+    connections: usize,
+) -> anyhow::Result<u32> {
     let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         let mut client = Client::connect(address, Some(authorization)).await?;
-        client.get(NOWHERE).await?;
+        client.get(path).await?;
         clients.push(client);
     }
     let end = Instant::now() + TURN;
@@ -154,7 +162,7 @@ async fn busy_turn(address: SocketAddr, authorization: &str) -> anyhow::Result<u
         busy.spawn(async move {
             let mut answers = 0_u32;
             while Instant::now() < end {
-                client.get(NOWHERE).await?;
+                client.get(path).await?;
                 answers += 1;
             }
             anyhow::Ok(answers)

@@ -4,7 +4,7 @@
 //! doing falls on both. Bounds are ratios wherever there is something raw to compare with.
 //!
 //! - [`args`][]: the command line
-//! - [`get`][], [`start`](mod@start), [`restart`][]: what is measured
+//! - [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][]: what is measured
 //! - [`bare_server`][], [`bare_restart`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
@@ -15,6 +15,7 @@ pub mod args;
 pub mod bare_restart;
 pub mod bare_server;
 pub mod client;
+pub mod distributed;
 pub mod get;
 pub mod load;
 pub mod process;
@@ -57,6 +58,10 @@ pub struct Setup {
 pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(body) = &args.serve_bare {
         bare_server::run(body, args.port)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(queue) = &args.serve_echo {
+        distributed::echo::run(queue)?;
         return Ok(ExitCode::SUCCESS);
     }
     // One thread: the client takes as little as it can from the servers.
@@ -102,6 +107,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Get => get::measure(&setup, &mut report).await,
             What::Start => start::measure(&setup, &mut report).await,
             What::Restart => restart::measure(&setup, &mut report).await,
+            What::Distributed => distributed::measure(&setup, &mut report).await,
         }
         .with_context(|| format!("cannot measure {what}"))?;
     }

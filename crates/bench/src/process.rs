@@ -1,6 +1,7 @@
-//! The servers, as processes.
+//! What is measured, as processes.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,15 +28,21 @@ const TICK_MS: u64 = 10;
 /// The path whose 200 says that commissaire can work.
 pub const READY: &str = "/readyz";
 
-/// A server that runs; told to end, and waited for, when dropped.
+/// A process that runs; told to end, and waited for, when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+/// A server that runs.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    process: Process,
     /// Where it serves.
     pub address: SocketAddr,
     /// When it was started.
     pub begun: Instant,
-    log: PathBuf,
 }
 
 /// A commissaire that runs.
@@ -46,13 +53,75 @@ pub struct Commissaire {
     data: PathBuf,
 }
 
-impl Server {
-    fn start(command: &mut Command, address: SocketAddr, log: PathBuf) -> anyhow::Result<Self> {
+impl Process {
+    /// Starts one; what it says goes into the file `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(command: &mut Command, log: PathBuf) -> anyhow::Result<Self> {
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file);
-        let begun = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        Ok(Self { child, address, begun, log })
+        Ok(Self { child, log })
+    }
+
+    /// Writes to its standard input, which stays open.
+    ///
+    /// # Errors
+    /// When it does not read.
+    pub fn tell(&mut self, text: &str) -> anyhow::Result<()> {
+        let stdin = self.child.stdin.as_mut().context("it has no standard input")?;
+        stdin.write_all(text.as_bytes()).context("it does not read")
+    }
+
+    /// That it still runs.
+    ///
+    /// # Errors
+    /// When it has ended: says what it logged.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait().context("cannot wait")? {
+            bail!("it ended, {status}: {}", self.log());
+        }
+        Ok(())
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The processor time that it has taken so far, of threads that have ended too.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let text = std::fs::read_to_string(path).context("the process is gone")?;
+        // The second field is a name in brackets, which may hold anything.
+        let (_, fields) = text.rsplit_once(')').context("no processor time")?;
+        let times = fields.split_whitespace().skip(11).take(2);
+        let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>();
+        Ok(Duration::from_millis(ticks.context("no processor time")? * TICK_MS))
+    }
+
+    /// The bytes of memory that it has now.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).context("the process is gone")?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.context("no resident size")?.parse()?;
+        Ok(kibibytes * 1024)
+    }
+}
+
+impl Server {
+    fn start(command: &mut Command, address: SocketAddr, log: PathBuf) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        Ok(Self { process: Process::start(command, log)?, address, begun })
     }
 
     /// The server that answers the content of a file, whatever it is asked.
@@ -66,18 +135,12 @@ impl Server {
         Self::start(&mut command, address, setup.folder.path().join("bare.log"))
     }
 
-    /// The processor time that it has taken so far, of threads that have ended too.
+    /// The processor time that it has taken so far.
     ///
     /// # Errors
     /// When the kernel does not tell.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let text = std::fs::read_to_string(path).context("the server is gone")?;
-        // The second field is a name in brackets, which may hold anything.
-        let (_, fields) = text.rsplit_once(')').context("no processor time")?;
-        let times = fields.split_whitespace().skip(11).take(2);
-        let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>();
-        Ok(Duration::from_millis(ticks.context("no processor time")? * TICK_MS))
+        self.process.cpu()
     }
 
     /// Asks for `path` until it is answered with 200, and says how long after the start that was.
@@ -94,10 +157,7 @@ impl Server {
             let last = asked.unwrap_or_else(|_| bail!("it takes too long"));
             let took = self.begun.elapsed();
             let Err(error) = last else { return Ok(took) };
-            if let Some(status) = self.child.try_wait().context("cannot wait")? {
-                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-                bail!("the server ended, {status}: {log}");
-            }
+            self.process.check()?;
             if took > PATIENCE {
                 return Err(error.context("the server does not answer"));
             }
@@ -106,14 +166,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         // It fails only when the process is gone, which is what is wanted.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let begun = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
             if begun.elapsed() > PATIENCE {
-                eprintln!("a server does not end: it is killed");
+                eprintln!("a process does not end: it is killed");
                 drop(self.child.kill());
                 drop(self.child.wait());
             }

@@ -12,15 +12,21 @@ pub enum Figure {
     Time(Duration),
     /// How often in a second.
     Rate(f64),
+    /// How many.
+    Count(u32),
+    /// How many bytes.
+    Memory(u64),
 }
 
-/// What a figure must not exceed.
+/// What a figure has to keep to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
-    /// This many times the bare one.
+    /// At most this many times the bare one.
     Ratio(f64),
-    /// This long.
-    Time(Duration),
+    /// At least this many times the bare one.
+    LeastRatio(f64),
+    /// At most this, of the same kind.
+    Most(Figure),
 }
 
 /// A line of the table.
@@ -32,7 +38,7 @@ pub struct Row {
     pub ours: Figure,
     /// With the raw parts.
     pub bare: Option<Figure>,
-    /// What it must not exceed; none for what is only told.
+    /// What it has to keep to; none for what is only told.
     pub bound: Option<Bound>,
 }
 
@@ -48,6 +54,9 @@ impl Figure {
         match self {
             Self::Time(time) => time.as_secs_f64() * 1000.0,
             Self::Rate(rate) => rate,
+            Self::Count(count) => f64::from(count),
+            #[expect(clippy::cast_precision_loss, reason = "megabytes, to one digit")]
+            Self::Memory(bytes) => bytes as f64 / 1e6,
         }
     }
 
@@ -55,6 +64,8 @@ impl Figure {
         match self {
             Self::Time(_) => "ms",
             Self::Rate(_) => "1/s",
+            Self::Count(_) => "count",
+            Self::Memory(_) => "MB",
         }
     }
 }
@@ -64,6 +75,8 @@ impl fmt::Display for Figure {
         let value = self.value();
         let text = match self {
             Self::Rate(_) => format!("{value:.0}/s"),
+            Self::Count(count) => count.to_string(),
+            Self::Memory(_) => format!("{value:.1} MB"),
             Self::Time(_) if value < 1.0 => format!("{:.0} µs", value * 1000.0),
             Self::Time(_) if value < 100.0 => format!("{value:.1} ms"),
             Self::Time(_) if value < 1000.0 => format!("{value:.0} ms"),
@@ -77,7 +90,8 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ratio(ratio) => f.pad(&format!("≤ {ratio:.1} ×")),
-            Self::Time(time) => f.pad(&format!("≤ {}", Figure::Time(*time))),
+            Self::LeastRatio(ratio) => f.pad(&format!("≥ {ratio:.1} ×")),
+            Self::Most(most) => f.pad(&format!("≤ {most}")),
         }
     }
 }
@@ -92,7 +106,8 @@ impl Row {
     pub fn ok(&self) -> Option<bool> {
         self.bound.map(|bound| match bound {
             Bound::Ratio(most) => self.ratio().is_some_and(|ratio| ratio <= most),
-            Bound::Time(most) => self.ours.value() <= Figure::Time(most).value(),
+            Bound::LeastRatio(least) => self.ratio().is_some_and(|ratio| ratio >= least),
+            Bound::Most(most) => self.ours.value() <= most.value(),
         })
     }
 
@@ -130,7 +145,8 @@ impl Report {
         let figures = self.rows.iter().map(|row| {
             let bound = row.bound.map(|bound| match bound {
                 Bound::Ratio(ratio) => json!({"ratio": ratio}),
-                Bound::Time(time) => json!({"ms": Figure::Time(time).value()}),
+                Bound::LeastRatio(ratio) => json!({"least_ratio": ratio}),
+                Bound::Most(most) => json!({most.unit(): most.value()}),
             });
             json!({
                 "what": row.what,
@@ -174,12 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_is_a_ratio_or_a_time() {
+    fn a_bound_is_a_ratio_or_a_figure() {
         let most = Some(Bound::Ratio(1.3));
         assert_eq!(row(13, Some(10), most).ok(), Some(true));
         assert_eq!(row(14, Some(10), most).ok(), Some(false));
         assert_eq!(row(14, None, most).ok(), Some(false));
-        let most = Some(Bound::Time(Duration::from_millis(200)));
+        let least = Some(Bound::LeastRatio(0.6));
+        assert_eq!(row(6, Some(10), least).ok(), Some(true));
+        assert_eq!(row(5, Some(10), least).ok(), Some(false));
+        let most = Some(Bound::Most(Figure::Time(Duration::from_millis(200))));
         assert_eq!(row(200, None, most).ok(), Some(true));
         assert_eq!(row(201, Some(500), most).ok(), Some(false));
         assert_eq!(row(201, Some(1), None).ok(), None);
@@ -220,7 +239,9 @@ how often   1234/s       -      -        -  -
     }
 
     #[test]
-    fn times_are_readable_at_any_size() {
+    fn figures_are_readable_at_any_size() {
+        assert_eq!(Figure::Count(3).to_string(), "3");
+        assert_eq!(Figure::Memory(99_960_000).to_string(), "100.0 MB");
         for (microseconds, text) in
             [(85, "85 µs"), (1_250, "1.2 ms"), (187_400, "187 ms"), (12_345_678, "12.35 s")]
         {

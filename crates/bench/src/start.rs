@@ -56,7 +56,7 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
         what: format!("start until {READY} is 200"),
         ours: Figure::Time(ready.median()),
         bare: Some(Figure::Time(bare.median())),
-        bound: Some(Bound::Time(BOUND)),
+        bound: Some(Bound::Most(Figure::Time(BOUND))),
     });
     report.row(Row {
         what: "start until GET hosts is 200".to_owned(),
