@@ -127,13 +127,11 @@ async fn start(
             }
         }
     };
-    match timeout(PATIENCE, said).await {
-        Ok(said) => said?,
-        Err(_) => {
-            process.check()?;
-            bail!("it is not ready in time");
-        }
-    }
+    let Ok(said) = timeout(PATIENCE, said).await else {
+        process.check()?;
+        bail!("it is not ready in time");
+    };
+    said?;
     Ok(process)
 }
 

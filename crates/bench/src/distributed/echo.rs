@@ -55,6 +55,7 @@ async fn serve(uri: &str, queue: &str) -> anyhow::Result<()> {
     let mut consumer = channel.basic_consume(queue.into(), "".into(), options, none()).await?;
     while let Some(delivery) = consumer.next().await {
         let (channel, delivery) = (channel.clone(), delivery?);
+        #[expect(clippy::disallowed_methods, reason = "ends with the process, like all of it")]
         tokio::spawn(async move {
             if let Err(error) = answer(&channel, &delivery).await {
                 eprintln!("error: {error}");

@@ -107,7 +107,7 @@ async fn throughput(daemons: &Daemons, bare: &Bare, report: &mut Report) -> anyh
         theirs += bare.requester.busy_turn(&bare.body, CONNECTIONS, TURN).await?;
     }
     let cpu = before.iter().zip(daemons.cpu()?).map(|((name, before), (_, after))| {
-        format!("{name} {}", Figure::Time((after - *before) / ours.max(1)))
+        format!("{name} {}", Figure::Time(after.saturating_sub(*before) / ours.max(1)))
     });
     report.note(format!("processor time of a request: {}", cpu.collect::<Vec<_>>().join(", ")));
     let rate = |answers: u32| Figure::Rate(f64::from(answers) / (TURN * TURNS).as_secs_f64());

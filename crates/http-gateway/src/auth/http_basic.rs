@@ -119,6 +119,10 @@ impl HttpBasic {
         let hash = known.map_or(NOBODY, |user| user.hash.as_str()).to_owned();
         let _slot = self.slots.acquire().await.ok()?;
         let remembered = self.keyed(&user, &password);
+        // Somebody else with the same credentials may have been faster: then it is not paid twice.
+        if let Some(principal) = self.verified.get(&remembered).await {
+            return Some(principal);
+        }
         let verify = move || bcrypt::verify(password.expose_secret(), &hash).unwrap_or(false);
         let matches = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
         if !matches || known.is_none() {

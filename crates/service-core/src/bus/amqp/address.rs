@@ -10,6 +10,10 @@ use super::ConnectError;
 /// that plus half of it: five seconds.
 const HEARTBEAT: u16 = 2;
 
+/// Bytes in a frame where the URI does not say. lapin keeps 32 frames either way in memory, all the time,
+/// which with RabbitMQ's own 128 KiB would be more than all else that a daemon needs.
+const FRAME_MAX: u32 = 16 << 10;
+
 /// What the URI's query may say: what is not heeded must not look as if it were.
 const PARAMETERS: [&str; 5] =
     ["heartbeat", "frame_max", "channel_max", "auth_mechanism", "cacertfile"];
@@ -39,6 +43,7 @@ impl Address {
             host.clone_into(&mut uri.authority.host);
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         let authorities = parameter(text, "cacertfile").map(read_authorities).transpose()?;
         Ok(Self { uri, authorities })
     }
