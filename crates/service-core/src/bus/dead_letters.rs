@@ -5,6 +5,7 @@
 //! letter tells of a defect or of a stranger's message, and dropping it loses no work.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lapin::message::BasicGetMessage;
@@ -15,6 +16,7 @@ use lapin::options::{
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
+use tokio::time::Instant;
 
 use super::amqp::{ConnectError, Options, Target, message, queues};
 use super::topology::Queue;
@@ -22,6 +24,12 @@ use crate::error::{Error, Result};
 
 /// The header in which RabbitMQ tells of deaths, the last one first.
 const DEATHS: &str = "x-death";
+
+/// How long messages may take to be back in their queue, unless somebody else took them meanwhile.
+const PUT_BACK: Duration = Duration::from_secs(2);
+
+/// The pause between looks at that.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A job that died.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,9 +87,21 @@ impl DeadLetters {
     /// See [`Self::count`].
     pub async fn read(&self, queue: &Queue, limit: usize) -> Result<Vec<DeadLetter>> {
         let letters = self.take(queue, limit).await?;
-        let read = letters.taken.iter().map(|letter| self.letter(queue, letter)).collect();
+        let read: Vec<_> = letters.taken.iter().map(|letter| self.letter(queue, letter)).collect();
         letters.put_back().await?;
+        self.wait_until_back(queue, read.len()).await?;
         Ok(read)
+    }
+
+    /// A quorum queue puts messages back a little after it is told to; whoever asks next is to find them.
+    async fn wait_until_back(&self, queue: &Queue, put_back: usize) -> Result<()> {
+        let until = Instant::now() + PUT_BACK;
+        while usize::try_from(self.count(queue).await?).is_ok_and(|count| count < put_back)
+            && Instant::now() < until
+        {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// Sends the oldest ones of a job queue on their way again; how many. Each is safe in its queue
