@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::processes::Form;
 use crate::server::{Server, eventually};
 
-async fn users_and_the_log_level_are_read_again(form: Form) {
+async fn users_are_read_again(form: Form) {
     let server = Server::start(form, json!({})).await;
     let users = server.folder().join("users.json");
     let before = std::fs::read_to_string(&users).unwrap();
@@ -34,4 +34,4 @@ async fn users_and_the_log_level_are_read_again(form: Form) {
         .await;
 }
 
-both_forms!(users_and_the_log_level_are_read_again);
+both_forms!(users_are_read_again);
