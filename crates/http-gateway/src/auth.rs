@@ -6,7 +6,7 @@
 mod http_basic;
 mod throttle;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use service_core::bus::Context;
 
 use crate::error::ApiError;
+use crate::peer::Peer;
 use crate::state::AppState;
 use http_basic::HttpBasic;
 use throttle::Throttle;
@@ -158,7 +159,7 @@ fn set_up(configs: &[PluginConfig]) -> Result<Arc<[Plugin]>, SetupError> {
 /// The middleware: lets a request through with its principal, or refuses it.
 pub async fn require(
     State(state): State<AppState>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -166,7 +167,7 @@ pub async fn require(
     if OPEN.contains(&path) || state.self_auths.iter().any(|open| open == path) {
         return next.run(request).await;
     }
-    let Principal(name) = match state.auth.admit(peer.ip(), request.headers()).await {
+    let Principal(name) = match state.auth.admit(peer.address.ip(), request.headers()).await {
         Ok(principal) => principal,
         Err(refusal) => return refusal.into_response(),
     };

@@ -6,6 +6,7 @@
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
 //! - [`auth`][]: who asks
+//! - [`peer`][]: from where
 //! - [`error`][]: what a client is told when it does not work
 //! - [`state`][]: what handlers share
 //! - [`server`][]: sockets
@@ -16,6 +17,7 @@ pub mod error;
 pub mod handlers;
 pub mod nodes;
 pub mod params;
+pub mod peer;
 pub mod routes;
 pub mod server;
 pub mod state;

@@ -1,6 +1,6 @@
 //! Registering a host: all of it, or nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::ConnectInfo;
@@ -18,6 +18,7 @@ use super::super::members::cluster_of;
 use super::{look_again, wake_investigator};
 use crate::error::ApiError;
 use crate::params::{Address, Body, Params, present, same_address, word};
+use crate::peer::Peer;
 use crate::state::Api;
 
 /// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
@@ -68,13 +69,13 @@ pub async fn create(
 /// `PUT /host`: the address comes from the body, else it is the one the request comes from.
 pub async fn create_unnamed(
     api: Api,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Body(new): Body<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     let address = match &new.address {
         Some(given) => ident::canonical_address(given)
             .ok_or_else(|| ApiError::bad_request("`address` is an IP address or a host name"))?,
-        None => infer(peer.ip())?,
+        None => infer(peer.address.ip())?,
     };
     register(api, address, new).await
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use http_gateway::auth::Chain;
+use http_gateway::peer::Peer;
 use http_gateway::routes;
 use http_gateway::state::AppState;
 use secrecy::ExposeSecret as _;
@@ -179,7 +180,7 @@ async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
         self_auths: [format!("{V0}/host")].into(),
     };
     let peer: SocketAddr = peer.parse().unwrap();
-    let request = Request::put(format!("{V0}/host")).extension(ConnectInfo(peer));
+    let request = Request::put(format!("{V0}/host")).extension(ConnectInfo(Peer::from(peer)));
     let request = request.body(axum::body::Body::from("{}")).unwrap();
     let response = routes::router(state).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
