@@ -45,7 +45,7 @@ pub fn router(state: AppState) -> Router {
         .route("/hosts", get(hosts::list))
         .route("/host", put(hosts::create_unnamed))
         .route("/host/{address}", get(hosts::get).put(hosts::create).delete(hosts::delete))
-        .route("/host/{address}/creds", get(hosts::credentials))
+        .route("/host/{address}/creds", get(hosts::credentials).put(hosts::rotate))
         .route("/host/{address}/status", get(hosts::status))
         .route("/host/{address}/investigate", post(hosts::investigate))
         .route("/host/{address}/hostkey", put(hosts::accept_key))

@@ -15,7 +15,7 @@ use service_core::Error;
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
-use service_core::storage::Transaction;
+use service_core::storage::{Revised, Transaction};
 
 use crate::jobs::Investigator;
 use crate::plan::{Plan, decide};
@@ -149,8 +149,8 @@ async fn attempt(
     held: &Held,
 ) -> Result<String, Obstacle> {
     let Investigator { config, deps, storage, .. } = investigator;
-    let creds = storage.get::<HostCreds>(address).await?.record;
-    let target = target(&creds, &deps.own_key)?;
+    let creds = storage.get::<HostCreds>(address).await?;
+    let target = target(&creds.record, &deps.own_key)?;
     let session = Session::connect(&deps.run_dir, &target, config.connect_timeout()).await?;
     let result = async {
         let facts = host_access::gather(&session, FACTS_DEADLINE).await?;
@@ -174,12 +174,12 @@ async fn attempt(
 async fn save_facts(
     investigator: &Investigator,
     held: &Held,
-    mut creds: HostCreds,
+    mut creds: Revised<HostCreds>,
     session: &Session,
     facts: &Facts,
 ) -> Result<HostState, Error> {
     let Investigator { storage, deps, .. } = investigator;
-    let address = creds.address.clone();
+    let address = creds.record.address.clone();
     let mut host = storage.get::<Host>(&address).await?;
     let mut state = state_of(investigator, &address).await?;
     let now = deps.clock.stamp();
@@ -191,8 +191,9 @@ async fn save_facts(
     host.record.last_check.clone_from(&now);
     state.saw_boot(&now, &facts.boot_id);
     let mut transaction = Transaction::default().update(&host)?.save(&state)?;
-    if pin(&mut creds, session.host_keys()) {
-        transaction = transaction.save(&creds)?;
+    if pin(&mut creds.record, session.host_keys()) {
+        // Others may have been given meanwhile: then it begins again with those.
+        transaction = transaction.update(&creds)?;
     }
     held.transact(transaction).await?;
     Ok(state)

@@ -18,8 +18,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::investigation;
 use crate::registration::{self, is_waiting};
+use crate::{investigation, login};
 
 /// How often all hosts are looked through for work, whatever messages say.
 const SCAN: Duration = Duration::from_secs(30);
@@ -80,6 +80,8 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
     };
     let bus = investigator.deps.bus.clone();
     bus.serve(topology::INVESTIGATOR, PREFETCH, lifecycle, handler).await?;
+    let connect = investigator.config.connect_timeout();
+    login::serve(investigator.deps.clone(), connect, lifecycle).await?;
     lifecycle.spawn_critical("investigator", investigator.work());
     Ok(())
 }

@@ -7,11 +7,13 @@
 //! - [`jobs`][]: finds hosts to look at, and claims each by a lease
 //! - [`investigation`][]: the work on one host, from log-in to the last write
 //! - [`plan`][]: what is to be done to a host (pure)
+//! - `login`: tries credentials on a host before they are kept
 //! - `registration`: hands hosts that are set up to the container manager of their cluster
 
 pub mod config;
 pub mod investigation;
 pub mod jobs;
+mod login;
 pub mod plan;
 mod registration;
 

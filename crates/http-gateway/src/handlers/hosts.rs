@@ -1,6 +1,7 @@
 //! Hosts.
 
 mod create;
+mod rotate;
 
 use std::io::ErrorKind;
 
@@ -15,6 +16,7 @@ use service_core::model::{Host, HostCreds, HostState, Lease, Status};
 use service_core::storage::{Revised, Transaction};
 
 pub use create::{create, create_unnamed};
+pub use rotate::rotate;
 
 use super::clusters::not_under_operation;
 use super::members::cluster_of;

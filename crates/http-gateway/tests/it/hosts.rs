@@ -4,6 +4,7 @@ mod creation;
 mod credentials;
 mod hostkey;
 mod repetition;
+mod rotation;
 
 use serde_json::{Value, json};
 use service_core::model::{Cluster, Host, HostCreds, HostState, Lease, Status};

@@ -24,7 +24,7 @@ pub(crate) const ROUTES: [(&str, &[&str]); 19] = [
     ("/api/v0/hosts", &["GET", "HEAD"]),
     ("/api/v0/host", &["PUT"]),
     ("/api/v0/host/10.0.0.1", &["DELETE", "GET", "HEAD", "PUT"]),
-    ("/api/v0/host/10.0.0.1/creds", &["GET", "HEAD"]),
+    ("/api/v0/host/10.0.0.1/creds", &["GET", "HEAD", "PUT"]),
     ("/api/v0/host/10.0.0.1/status", &["GET", "HEAD"]),
     ("/api/v0/host/10.0.0.1/investigate", &["POST"]),
     ("/api/v0/host/10.0.0.1/hostkey", &["PUT"]),

@@ -31,6 +31,8 @@ pub const WATCHER: Queue = Queue { name: "watcher", binding: WATCH, jobs: true, 
 /// Requests to the container manager service.
 pub const CONTAINERMGR: Queue =
     Queue { name: "containermgr", binding: "container.*", jobs: false, bare: false };
+/// Requests about hosts that are answered from the hosts themselves.
+pub const HOSTS: Queue = Queue { name: "hosts", binding: "hosts.*", jobs: false, bare: false };
 
 /// The job queues: they exist from the start, so that a job finds its queue before the first consumer.
 pub const JOBS: [Queue; 2] = [INVESTIGATOR, WATCHER];
@@ -56,6 +58,8 @@ pub const STORAGE_LIST_STORE_HANDLERS: &str = "storage.list_store_handlers";
 pub const INVESTIGATE: &str = "jobs.investigate";
 /// `jobs.watcher`: a bare `WatcherRecord`, no JSON-RPC around it.
 pub const WATCH: &str = "jobs.watcher";
+/// `hosts.try_login`
+pub const HOSTS_TRY_LOGIN: &str = "hosts.try_login";
 /// `jobs.clusterexec.restart`
 pub const RESTART: &str = "jobs.clusterexec.restart";
 /// `container.register_node`

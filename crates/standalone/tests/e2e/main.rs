@@ -34,6 +34,7 @@ mod moments;
 mod processes;
 mod reload;
 mod replicas;
+mod rotation;
 mod secrets;
 mod server;
 mod units;

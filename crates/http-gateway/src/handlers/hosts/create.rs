@@ -112,15 +112,12 @@ async fn register(
 /// The credentials as they will be stored; the key itself is looked at later, since a wrong one means
 /// something else for a host that exists.
 fn credentials(address: &str, new: &NewHost) -> Result<HostCreds, ApiError> {
-    let host_keys = match new.ssh_host_key.as_str() {
-        "" => Vec::new(),
-        text => host_access::parse_host_keys(text)
-            .map_err(|e| ApiError::bad_request(format!("ssh_host_key: {e}")))?,
-    };
     let mut creds = HostCreds::new(address);
     creds.ssh_priv_key = new.ssh_priv_key.clone();
     creds.ssh_port = new.ssh_port;
-    creds.ssh_host_key = host_keys.join("\n");
+    if !new.ssh_host_key.is_empty() {
+        creds.ssh_host_key = host_keys(&new.ssh_host_key)?;
+    }
     if let Some(user) = &new.remote_user {
         creds.remote_user.clone_from(user);
     }
@@ -134,9 +131,7 @@ async fn plan_creation(
     new: &NewHost,
     creds: &HostCreds,
 ) -> Result<(Transaction, Host), ApiError> {
-    if decoded(&creds.ssh_priv_key).is_none() {
-        return Err(ApiError::bad_request("ssh_priv_key is the private key's file in base64"));
-    }
+    check_key(&creds.ssh_priv_key)?;
     let host = Host {
         address: address.to_owned(),
         status: Status::Investigating,
@@ -198,6 +193,19 @@ async fn joined(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {
     let unknown = || ApiError::conflict(format!("there is no cluster {name:?}: create it first"));
     ident::name(name).map_err(|_| unknown())?;
     api.storage.find::<Cluster>(name).await?.ok_or_else(unknown)
+}
+
+/// Host keys as they are stored: one a line, without comments.
+pub(super) fn host_keys(text: &str) -> Result<String, ApiError> {
+    let keys = host_access::parse_host_keys(text)
+        .map_err(|e| ApiError::bad_request(format!("ssh_host_key: {e}")))?;
+    Ok(keys.join("\n"))
+}
+
+/// Refuses a key that does not decode.
+pub(super) fn check_key(key: &SecretString) -> Result<(), ApiError> {
+    let wrong = || ApiError::bad_request("ssh_priv_key is the private key's file in base64");
+    decoded(key).map(drop).ok_or_else(wrong)
 }
 
 /// The private key behind its base64, which may be wrapped; `None` when it does not decode.

@@ -54,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) storage: Storage,
     pub(crate) executor: Executor,
     pub(crate) managers: Managers,
+    /// How trials of credentials end; `None`: nobody tries any.
+    pub(crate) trials: Option<Result<Value, Error>>,
     pub(crate) public_key: Option<&'static str>,
     pub(crate) self_auths: Vec<String>,
     /// How long the gateway waits for an answer on the bus.
@@ -66,6 +68,7 @@ impl Default for Setup {
             storage: Storage::Real,
             executor: Executor::Absent,
             managers: Managers::Absent,
+            trials: None,
             public_key: None,
             self_auths: Vec::new(),
             timeout: service_core::bus::REQUEST_TIMEOUT,
@@ -87,6 +90,7 @@ pub(crate) struct Gateway {
     restarts: Calls,
     investigations: Calls,
     registrations: Calls,
+    trials: Calls,
 }
 
 impl Setup {
@@ -127,6 +131,10 @@ impl Setup {
                 recorder(&bus, topology::CONTAINERMGR, &life, answer).await
             }
         };
+        let trials = match self.trials {
+            None => Calls::default(),
+            Some(answer) => recorder(&bus, topology::HOSTS, &life, answer).await,
+        };
         let investigations = recorder(&bus, topology::INVESTIGATOR, &life, Ok(Value::Null)).await;
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -153,6 +161,7 @@ impl Setup {
             restarts,
             investigations,
             registrations,
+            trials,
             _ground: (folder, etcd),
         }
     }
@@ -392,6 +401,11 @@ impl Gateway {
     pub(crate) fn registrations(&self) -> Vec<(String, Value)> {
         let calls = self.registrations.lock().unwrap();
         calls.iter().map(|call| (call.method.clone(), call.params.0.clone())).collect()
+    }
+
+    /// The credentials that were tried so far.
+    pub(crate) fn trials(&self) -> Vec<Value> {
+        self.trials.lock().unwrap().iter().map(|call| call.params.0.clone()).collect()
     }
 
     /// What the executor was asked so far.

@@ -1,0 +1,103 @@
+//! Other credentials for a host: tried by a log-in before they take the place of those that work.
+
+use axum::Json;
+use axum::http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use service_core::bus::topology;
+use service_core::model::{Host, HostCreds, Model as _, Status};
+use service_core::storage::Transaction;
+
+use super::super::clusters::not_under_operation;
+use super::super::members::cluster_of;
+use super::create::{check_key, host_keys};
+use super::{found, wake_investigator};
+use crate::error::ApiError;
+use crate::params::{Address, Body, Params, present, same_address};
+use crate::state::Api;
+
+/// What is to change; what is left out stays. An empty key stands for the server's own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NewCredentials {
+    #[serde(deserialize_with = "present")]
+    address: Option<String>,
+    #[serde(deserialize_with = "present")]
+    ssh_priv_key: Option<SecretString>,
+    #[serde(deserialize_with = "present")]
+    remote_user: Option<String>,
+    #[serde(deserialize_with = "present")]
+    ssh_port: Option<u16>,
+    #[serde(deserialize_with = "present")]
+    ssh_host_key: Option<String>,
+}
+
+/// `PUT /host/{address}/creds`
+pub async fn rotate(
+    api: Api,
+    Params(Address(address)): Params<Address>,
+    Body(new): Body<NewCredentials>,
+) -> Result<Json<Host>, ApiError> {
+    same_address("address", new.address.as_deref(), &address)?;
+    let plan = || async {
+        let mut host = found(&api, &address).await?;
+        let mut transaction = Transaction::default();
+        if let Some(cluster) = cluster_of(&api, &address).await? {
+            transaction = not_under_operation(&api, &cluster.record.name).await?;
+        }
+        let mut creds = api.storage.get::<HostCreds>(&address).await?;
+        new.apply(&mut creds.record)?;
+        let tried = api.request(topology::HOSTS_TRY_LOGIN, &creds.record).await;
+        let seen = tried.map_err(|error| match error.status() {
+            StatusCode::GATEWAY_TIMEOUT => {
+                error.with_detail("the log-in was not tried in time, and nothing was changed")
+            }
+            _ => error,
+        })?;
+        if creds.record.ssh_host_key.is_empty()
+            && let Some(seen) = seen["ssh_host_key"].as_str()
+        {
+            seen.clone_into(&mut creds.record.ssh_host_key);
+        }
+        transaction = transaction.update(&creds)?;
+        if host.record.status == Status::Failed {
+            host.record.status = Status::Investigating;
+            transaction = transaction.update(&host)?;
+        }
+        Ok((transaction, host.record))
+    };
+    let host = api.commit(plan).await?;
+    let principal = &api.context.principal;
+    tracing::info!(host.address = address, principal, "credentials were changed");
+    if host.status == Status::Investigating {
+        wake_investigator(&api, &address).await;
+    }
+    Ok(Json(host))
+}
+
+impl NewCredentials {
+    fn apply(&self, creds: &mut HostCreds) -> Result<(), ApiError> {
+        let Self { ssh_priv_key, remote_user, ssh_port, ssh_host_key, .. } = self;
+        if ssh_priv_key.is_none()
+            && remote_user.is_none()
+            && ssh_port.is_none()
+            && ssh_host_key.is_none()
+        {
+            return Err(ApiError::bad_request(
+                "say what is to change: ssh_priv_key, remote_user, ssh_port or ssh_host_key",
+            ));
+        }
+        if let Some(key) = ssh_priv_key {
+            check_key(key)?;
+            creds.ssh_priv_key = key.clone();
+        }
+        if let Some(user) = remote_user {
+            creds.remote_user.clone_from(user);
+        }
+        creds.ssh_port = ssh_port.unwrap_or(creds.ssh_port);
+        if let Some(keys) = ssh_host_key {
+            creds.ssh_host_key = host_keys(keys)?;
+        }
+        creds.validate().map_err(ApiError::bad_request)
+    }
+}
