@@ -35,6 +35,9 @@ const PREFETCH: usize = 16;
 /// How often accepting is tried again when the cluster or its hosts change meanwhile.
 const ACCEPT_ATTEMPTS: usize = 32;
 
+/// The pause before that when this process itself is at it.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
 /// What the lease of a cluster's operation is called, before the cluster's name.
 const LOCK: &str = "operation.";
 
@@ -55,6 +58,9 @@ pub(crate) struct ClusterExec {
 #[derive(Deserialize)]
 struct Restart {
     cluster_name: String,
+    /// Given by whoever may have to ask again: what has been started once is not started twice.
+    #[serde(default)]
+    operation_id: Option<String>,
 }
 
 /// Serves the methods of `jobs.clusterexec`, and carries operations out, until the daemon is told to
@@ -93,8 +99,8 @@ impl ClusterExec {
     async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
         match call.method.as_str() {
             "restart" => {
-                let Restart { cluster_name } = call.params.parse(&["cluster_name"])?;
-                let record = self.accept(&cluster_name, &call.context).await?;
+                let wanted = call.params.parse(&["cluster_name", "operation_id"])?;
+                let record = self.accept(wanted, &call.context).await?;
                 serde_json::to_value(record)
                     .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
             }
@@ -105,17 +111,32 @@ impl ClusterExec {
         }
     }
 
-    /// Accepts a restart: the lock, the operation and its documented record in one write.
-    async fn accept(self: &Arc<Self>, cluster: &str, context: &Context) -> Result<ClusterRestart> {
+    /// Accepts a restart: the lock, the operation and its documented record in one write. One that was
+    /// accepted before is answered again.
+    async fn accept(
+        self: &Arc<Self>,
+        Restart { cluster_name: cluster, operation_id }: Restart,
+        context: &Context,
+    ) -> Result<ClusterRestart> {
+        let id = operation_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+        service_core::model::ident::token(&id).map_err(Error::invalid)?;
+        let cluster = cluster.as_str();
         let lock = format!("{LOCK}{cluster}");
         for _ in 0..ACCEPT_ATTEMPTS {
-            let (transaction, operation) = self.plan(cluster, context).await?;
+            let planned = self.plan(cluster, &id, context).await;
+            // Looked for last: an operation that was accepted meanwhile is why another is refused.
+            if let Some(accepted) = self.storage.find::<Operation>(&id).await? {
+                return accepted_before(accepted.record, cluster);
+            }
+            let (transaction, operation) = planned?;
             let record = operation.restart_record();
             let lease = self.leases.fresh(&lock);
             let transaction = transaction.create(&lease)?.create(&operation)?.save(&record)?;
             // From before the write until the executor has begun, so that the scan keeps off.
             let Some(claim) = self.busy.claim(cluster) else {
-                return Err(self.already_in_process(cluster).await);
+                // Another request is being accepted: which one shows in a moment.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
             };
             let since = Instant::now();
             match self.storage.transact(&transaction).await {
@@ -133,7 +154,12 @@ impl ClusterExec {
     }
 
     /// The operation as it would begin now, and what must not change until it does.
-    async fn plan(&self, name: &str, context: &Context) -> Result<(Transaction, Operation)> {
+    async fn plan(
+        &self,
+        name: &str,
+        id: &str,
+        context: &Context,
+    ) -> Result<(Transaction, Operation)> {
         let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
         service_core::model::ident::name(name).map_err(unknown)?;
         let cluster = self.storage.find::<Cluster>(name).await?;
@@ -143,7 +169,7 @@ impl ClusterExec {
         }
         let members = self.fit_members(&cluster.record.hostset).await?;
         let operation = Operation {
-            id: Uuid::new_v4().to_string(),
+            id: id.to_owned(),
             cluster: name.to_owned(),
             kind: OperationKind::Restart,
             status: OperationStatus::InProcess,
@@ -257,4 +283,12 @@ impl ClusterExec {
         }
         Ok(none_held)
     }
+}
+
+/// The answer to a request that was carried out before: the first one's.
+fn accepted_before(operation: Operation, cluster: &str) -> Result<ClusterRestart> {
+    if operation.cluster == cluster {
+        return Ok(operation.as_accepted().restart_record());
+    }
+    Err(Error::conflict("the id belongs to an operation on another cluster"))
 }

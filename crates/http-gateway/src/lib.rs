@@ -3,6 +3,7 @@
 //! - [`config`][]: what it is told
 //! - [`routes`][]: the whole API on one screen
 //! - [`handlers`][]: a file per resource
+//! - [`idempotency`][]: what is asked for twice is started once
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
 //! - [`auth`][]: who asks
@@ -15,6 +16,7 @@ pub mod auth;
 pub mod config;
 pub mod error;
 pub mod handlers;
+pub mod idempotency;
 pub mod nodes;
 pub mod params;
 pub mod peer;
@@ -29,7 +31,7 @@ use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{Network, NetworkType};
 use service_core::storage::Transaction;
-use service_core::{Bus, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 pub use config::Config;
@@ -64,7 +66,10 @@ pub fn run(
         auth,
         public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
         self_auths: config.self_auths.clone().into(),
+        clock: Clock::System,
     };
+    let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());
+    lifecycle.spawn("sweep", sweep);
     server::serve(state, listener, lifecycle);
     Ok(())
 }

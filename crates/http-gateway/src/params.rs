@@ -75,7 +75,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
     }
 }
 
-fn unreadable(rejection: &BytesRejection) -> ApiError {
+pub(crate) fn unreadable(rejection: &BytesRejection) -> ApiError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let detail = format!("the body is larger than {BODY_MAX} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)

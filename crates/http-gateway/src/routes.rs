@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::auth;
 use crate::error::ApiError;
 use crate::handlers::{clusters, container_managers, health, hosts, members, networks, operations};
+use crate::idempotency;
 use crate::params::{BODY_MAX, no_route};
 use crate::state::AppState;
 
@@ -22,6 +23,8 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// Every route of the API.
 pub fn router(state: AppState) -> Router {
+    // On what starts something; answers that hold secrets must not be kept.
+    let once = from_fn_with_state(state.clone(), idempotency::once);
     let api = Router::new()
         // Clusters and their members
         .route("/clusters", get(clusters::list))
@@ -32,7 +35,10 @@ pub fn router(state: AppState) -> Router {
             get(members::get).put(members::add).delete(members::remove),
         )
         // Operations
-        .route("/cluster/{name}/restart", get(operations::restart_status).put(operations::restart))
+        .route(
+            "/cluster/{name}/restart",
+            get(operations::restart_status).put(operations::restart).route_layer(once.clone()),
+        )
         // Container managers
         .route("/containermanagers", get(container_managers::list))
         .route(
@@ -43,12 +49,15 @@ pub fn router(state: AppState) -> Router {
         )
         // Hosts
         .route("/hosts", get(hosts::list))
-        .route("/host", put(hosts::create_unnamed))
-        .route("/host/{address}", get(hosts::get).put(hosts::create).delete(hosts::delete))
+        .route("/host", put(hosts::create_unnamed).route_layer(once.clone()))
+        .route(
+            "/host/{address}",
+            get(hosts::get).put(hosts::create).delete(hosts::delete).route_layer(once.clone()),
+        )
         .route("/host/{address}/creds", get(hosts::credentials).put(hosts::rotate))
         .route("/host/{address}/status", get(hosts::status))
-        .route("/host/{address}/investigate", post(hosts::investigate))
-        .route("/host/{address}/hostkey", put(hosts::accept_key))
+        .route("/host/{address}/investigate", post(hosts::investigate).route_layer(once.clone()))
+        .route("/host/{address}/hostkey", put(hosts::accept_key).route_layer(once))
         .route("/publickey", get(hosts::public_key))
         // Networks
         .route("/networks", get(networks::list))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use service_core::bus::Context;
 use service_core::storage::Transaction;
-use service_core::{Bus, StorageClient};
+use service_core::{Bus, Clock, StorageClient};
 
 use crate::auth::Chain;
 use crate::error::ApiError;
@@ -29,6 +29,8 @@ pub struct AppState {
     pub public_key_file: Option<Arc<Path>>,
     /// Exact paths that authenticate by themselves.
     pub self_auths: Arc<[String]>,
+    /// The time.
+    pub clock: Clock,
 }
 
 /// The services as one request sees them: every message carries who asks.

@@ -6,6 +6,7 @@
 mod cluster;
 mod container_manager;
 mod host;
+mod idempotency;
 pub mod ident;
 mod lease;
 mod network;
@@ -21,6 +22,7 @@ pub use container_manager::{
     ContainerManagerType, KubernetesOptions, MASK, Secrets,
 };
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
+pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use lease::Lease;
 pub use network::{Network, NetworkType};
 pub use operation::{Event, HostProgress, Operation, OperationKind, Outcome, Step};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use service_core::model::{
     Cluster, ClusterRestart, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    Host, HostCreds, HostState, Lease, Model, Network, Operation,
+    Host, HostCreds, HostState, IdempotentRequest, Lease, Model, Network, Operation,
 };
 use service_core::{Error, Result};
 
@@ -27,7 +27,7 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 11] = [
+static KINDS: [Kind; 12] = [
     Kind::of::<Cluster>(),
     Kind::of::<ClusterRestart>(),
     Kind::of::<ContainerManagerConfig>(),
@@ -36,6 +36,7 @@ static KINDS: [Kind; 11] = [
     Kind::of::<Host>(),
     Kind::of::<HostCreds>(),
     Kind::of::<HostState>(),
+    Kind::of::<IdempotentRequest>(),
     Kind::of::<Lease>(),
     Kind::of::<Network>(),
     Kind::of::<Operation>(),
@@ -146,6 +147,7 @@ mod tests {
             ("ContainerManagerNodes", "k1", "/commissaire/container_manager_nodes/k1"),
             ("Network", "n1", "/commissaire/networks/n1"),
             ("Operation", "1-2", "/commissaire/operations/1-2"),
+            ("IdempotentRequest", "k-1", "/commissaire/idempotency/k-1"),
             ("Lease", "operation.c1", "/commissaire/leases/operation.c1"),
         ] {
             assert_eq!(Kind::named(type_name).unwrap().key(id).unwrap(), key);

@@ -1,7 +1,7 @@
 //! Operations over a cluster.
 
-use axum::Json;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service_core::bus::topology;
@@ -9,6 +9,7 @@ use service_core::model::ClusterRestart;
 
 use super::clusters::found;
 use crate::error::ApiError;
+use crate::idempotency::OperationId;
 use crate::params::{Body, Name, Params, present, same};
 use crate::state::Api;
 
@@ -52,11 +53,16 @@ pub async fn restart_status(
 pub async fn restart(
     api: Api,
     Params(Name(name)): Params<Name>,
+    id: Option<Extension<OperationId>>,
     Body(new): Body<NewRestart>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     same("name", new.name.as_deref(), &name)?;
     refuse_options(&new.options)?;
-    let started = api.request(topology::RESTART, &json!({"cluster_name": name})).await;
+    let mut params = json!({"cluster_name": name});
+    if let Some(Extension(OperationId(id))) = id {
+        params["operation_id"] = id.into();
+    }
+    let started = api.request(topology::RESTART, &params).await;
     let record = started.map_err(|error| match error.status() {
         StatusCode::GATEWAY_TIMEOUT => error.with_detail(format!(
             "no answer in time; the restart may be running: look with GET /api/v0/cluster/{name}/restart"

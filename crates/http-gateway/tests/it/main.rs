@@ -10,6 +10,7 @@ mod container_managers;
 mod failures;
 mod health;
 mod hosts;
+mod idempotency;
 mod members;
 mod methods;
 mod networks;

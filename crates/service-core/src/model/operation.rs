@@ -144,6 +144,18 @@ impl Operation {
         });
     }
 
+    /// The same operation as it was when it was accepted.
+    #[must_use]
+    pub fn as_accepted(mut self) -> Self {
+        self.status = OperationStatus::InProcess;
+        self.finished_at = None;
+        for host in &mut self.hosts {
+            let address = std::mem::take(&mut host.address);
+            *host = HostProgress { address, ..HostProgress::default() };
+        }
+        self
+    }
+
     /// The documented record that goes with it.
     pub fn restart_record(&self) -> ClusterRestart {
         let addresses = |wanted: fn(&HostProgress) -> bool| {

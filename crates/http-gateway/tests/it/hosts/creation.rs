@@ -178,6 +178,7 @@ async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
         auth: Arc::new(Chain::new(&[]).unwrap()),
         public_key_file: None,
         self_auths: [format!("{V0}/host")].into(),
+        clock: service_core::Clock::System,
     };
     let peer: SocketAddr = peer.parse().unwrap();
     let request = Request::put(format!("{V0}/host")).extension(ConnectInfo(Peer::from(peer)));

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use host_access::{Ansible, Deps, RunDir};
 use http_gateway::Config;
 use reqwest::{Client, Method, RequestBuilder};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use service_core::bus::{Call, Context, amqp, topology};
 use service_core::model::{
     Cluster, Host, HostCreds, HostState, Lease, Model, Network, NetworkType, Status,
 };
-use service_core::{Bus, Error, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Error, Lifecycle, StorageClient};
 use storage_svc::config::Handler;
 use storage_svc::store::{Commit, Entry, Store};
 use testbed::etcd::Etcd;
@@ -40,6 +42,7 @@ pub(crate) enum Executor {
     Absent,
     Silent,
     Answers(Result<Value, Error>),
+    Real,
 }
 
 /// How the container manager service behaves.
@@ -82,6 +85,8 @@ type Calls = Arc<Mutex<Vec<Call>>>;
 /// See the module.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
+    config: Config,
+    life: Lifecycle,
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
     client: Client,
@@ -119,6 +124,10 @@ impl Setup {
                 Calls::default()
             }
             Executor::Answers(answer) => recorder(&bus, topology::CLUSTEREXEC, &life, answer).await,
+            Executor::Real => {
+                executor(&bus, folder.path(), &life).await;
+                Calls::default()
+            }
         };
         let registrations = match self.managers {
             Managers::Absent => Calls::default(),
@@ -154,6 +163,8 @@ impl Setup {
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Gateway {
             address,
+            config,
+            life,
             bus,
             storage,
             client,
@@ -212,6 +223,19 @@ fn plugins() -> Value {
 /// An `Authorization` header's value.
 pub(crate) fn basic(user_and_password: impl AsRef<[u8]>) -> String {
     format!("Basic {}", BASE64.encode(user_and_password))
+}
+
+async fn executor(bus: &Bus, folder: &Path, life: &Lifecycle) {
+    let deps = Deps {
+        bus: bus.clone(),
+        clock: Clock::System,
+        run_dir: RunDir::create(folder, "x").unwrap(),
+        ansible: Ansible::new(None),
+        own_key: SecretString::default(),
+        lease_ttl: service_core::lease::TTL,
+    };
+    let config = clusterexec_svc::Config::default();
+    clusterexec_svc::run(deps, config, "no machine".to_owned(), life).await.unwrap();
 }
 
 async fn silent(bus: &Bus, queue: topology::Queue, life: &Lifecycle) {
@@ -298,6 +322,28 @@ impl Gateway {
     fn request(&self, method: &str, target: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         self.client.request(method, format!("http://{}{target}", self.address))
+    }
+
+    /// Another gateway before the same services.
+    pub(crate) async fn another(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        http_gateway::run(self.bus.clone(), &self.config, listener, &self.life).unwrap();
+        address
+    }
+
+    /// A request of `user` to one of the gateways, with an `Idempotency-Key`.
+    pub(crate) async fn keyed(
+        &self,
+        (address, user, key): (SocketAddr, &str, &str),
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> Answer {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let request = self.client.request(method, format!("http://{address}{V0}{path}"));
+        let request = request.basic_auth(user, Some(PASSWORD)).header("idempotency-key", key);
+        answer(request.body(body.to_string())).await
     }
 
     /// A request of the user whose target, method and body nobody has touched.
