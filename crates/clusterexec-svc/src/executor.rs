@@ -8,7 +8,8 @@ use std::time::Duration;
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{
-    Failure, Host, HostProgress, HostState, Operation, OperationStatus, Outcome, Step,
+    Failure, Host, HostProgress, HostState, Operation, OperationKind, OperationStatus, Outcome,
+    Step, work,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Result};
@@ -41,6 +42,15 @@ pub(crate) struct Execution<'a> {
     pub(crate) service: &'a ClusterExec,
     pub(crate) held: &'a Held,
     pub(crate) operation: Operation,
+}
+
+/// Adds the documented record of an operation to a transaction.
+pub(crate) fn save_record(transaction: Transaction, operation: &Operation) -> Result<Transaction> {
+    match operation.kind {
+        OperationKind::Restart => transaction.save(&operation.record::<work::Restart>()),
+        OperationKind::Upgrade => transaction.save(&operation.record::<work::Upgrade>()),
+        OperationKind::Deploy => transaction.save(&operation.record::<work::Deploy>()),
+    }
 }
 
 /// Carries an operation out to its end, or until the daemon stops or the lease is lost: then another
@@ -178,7 +188,7 @@ impl Execution<'_> {
     }
 
     fn records(&self, transaction: Transaction) -> Result<Transaction> {
-        transaction.save(&self.operation)?.save(&self.operation.restart_record())
+        save_record(transaction.save(&self.operation)?, &self.operation)
     }
 
     /// Passes an error on, unless the store may answer again before the lease is lost.

@@ -9,7 +9,9 @@
 //! - [`rollout`][]: which host's turn it is, and which hosts are fit (pure)
 //! - [`executor`][]: carries an operation out, host after host
 //! - [`restart`][]: one host's restart, step by step
+//! - `apply`: what an upgrade or a deployment does to a host before it is restarted
 
+mod apply;
 pub mod config;
 pub mod executor;
 pub mod restart;

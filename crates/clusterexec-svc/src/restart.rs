@@ -1,4 +1,4 @@
-//! One host's restart, step by step: probe, reboot, verify.
+//! One host's restart, step by step: probe, reboot, verify; before it, what an upgrade or a deployment does.
 //!
 //! A step that is written down may have happened. So whoever begins at `reboot` asks the host itself:
 //! another boot id than the one from before means that it has been restarted already, and the command
@@ -11,11 +11,12 @@ use host_access::credentials::target;
 use host_access::{AccessError, Playbook, PlaybookError, Session, Target, boot_id};
 use serde_json::{Map, json};
 use service_core::error::chain;
-use service_core::model::{Host, HostCreds, Outcome, Step};
+use service_core::model::{Host, HostCreds, OperationKind, Outcome, Step};
 use service_core::{Error, Result};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::apply::{apply, check};
 use crate::executor::{Execution, GiveUp};
 
 /// The pauses before another try at reaching a host that should be there.
@@ -57,7 +58,7 @@ impl From<PlaybookError> for GiveUp {
 }
 
 /// What may come in between: the host itself, or the store and the lease.
-enum Trouble {
+pub(crate) enum Trouble {
     Host(GiveUp),
     Ours(Error),
 }
@@ -92,6 +93,13 @@ async fn restart(execution: &mut Execution<'_>, index: usize) -> Result<(), Trou
         execution.log(index, begun, Outcome::Resumed, "another executor goes on");
     }
     let target = target_of(execution, index).await?;
+    let untouched = matches!(begun, Step::Pending | Step::Probe | Step::Apply);
+    if untouched
+        && execution.operation.kind != OperationKind::Restart
+        && !apply(execution, index, &target).await?
+    {
+        return done(execution, index, None).await;
+    }
     if begun != Step::Verify {
         probe_and_reboot(execution, index, &target).await?;
     }
@@ -220,21 +228,38 @@ async fn verify(
 ) -> Result<(), Trouble> {
     let before = execution.host(index).boot_id_before.clone().unwrap_or_default();
     let (session, after) = wait_until_up(execution, index, target, |now| now != before).await?;
+    check(execution, index, &session).await?;
     drop(session);
+    execution.log(index, Step::Verify, Outcome::Ok, &format!("boot id {after}"));
+    done(execution, index, Some(after)).await
+}
+
+/// Writes a host down as done, with the boot id from after its restart if it had one.
+async fn done(
+    execution: &mut Execution<'_>,
+    index: usize,
+    after: Option<String>,
+) -> Result<(), Trouble> {
     let now = execution.service.deps.clock.stamp();
     let host = execution.host(index);
     host.step = Step::Done;
     host.finished_at = Some(now.clone());
-    host.boot_id_after = Some(after.clone());
+    host.boot_id_after.clone_from(&after);
     let address = host.address.clone();
-    execution.log(index, Step::Verify, Outcome::Ok, &format!("boot id {after}"));
-    let saved = execution.save_with_host(&address, |_, state| state.saw_boot(&now, &after));
+    let saved = execution.save_with_host(&address, |_, state| {
+        if let Some(after) = &after {
+            state.saw_boot(&now, after);
+        }
+    });
     saved.await.map_err(Trouble::Ours)
 }
 
 /// Logs in to a host that should be there. One that only turns connections away for the moment gets as
 /// long as one that reboots.
-async fn reach(execution: &Execution<'_>, target: &Target) -> Result<Session, AccessError> {
+pub(crate) async fn reach(
+    execution: &Execution<'_>,
+    target: &Target,
+) -> Result<Session, AccessError> {
     let service = execution.service;
     let deadline = Instant::now() + service.config.verify_timeout();
     let mut pauses = RETRIES.into_iter();

@@ -24,7 +24,7 @@ pub enum Next {
 /// stops the roll.
 pub fn next(operation: &Operation) -> Next {
     let at = |wanted: fn(Step) -> bool| operation.hosts.iter().position(|host| wanted(host.step));
-    if let Some(index) = at(|step| matches!(step, Step::Probe | Step::Reboot | Step::Verify)) {
+    if let Some(index) = at(Step::is_under_way) {
         return Next::Host(index);
     }
     if at(|step| step == Step::Failed).is_some() {
@@ -81,6 +81,7 @@ mod tests {
             id: "1".to_owned(),
             cluster: "c1".to_owned(),
             kind: OperationKind::Restart,
+            version: String::new(),
             status: OperationStatus::InProcess,
             started_by: String::new(),
             request_id: String::new(),
@@ -111,14 +112,20 @@ mod tests {
 
     #[test]
     fn never_a_second_host_while_one_is_under_way() {
-        let all =
-            [Step::Pending, Step::Probe, Step::Reboot, Step::Verify, Step::Done, Step::Failed];
+        let all = [
+            Step::Pending,
+            Step::Probe,
+            Step::Apply,
+            Step::Reboot,
+            Step::Verify,
+            Step::Done,
+            Step::Failed,
+        ];
         for a in all {
             for b in all {
                 for c in all {
                     let steps = [a, b, c];
-                    let busy =
-                        |step: Step| matches!(step, Step::Probe | Step::Reboot | Step::Verify);
+                    let busy = Step::is_under_way;
                     if let Next::Host(index) = next(&operation(&steps))
                         && steps.into_iter().any(busy)
                     {

@@ -11,7 +11,8 @@ use service_core::claims::{Claim, Claims};
 use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{
-    Cluster, ClusterRestart, Host, HostState, Lease, Operation, OperationKind, OperationStatus,
+    Cluster, ClusterRecord, Host, HostProgress, HostState, Lease, Operation, OperationKind,
+    OperationStatus, Work, ident, work,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Lifecycle, Result, StorageClient};
@@ -55,9 +56,13 @@ pub(crate) struct ClusterExec {
     own_boot_id: String,
 }
 
+/// An operation as it is asked for.
 #[derive(Deserialize)]
-struct Restart {
+struct Wanted {
     cluster_name: String,
+    /// What to deploy.
+    #[serde(default)]
+    version: String,
     /// Given by whoever may have to ask again: what has been started once is not started twice.
     #[serde(default)]
     operation_id: Option<String>,
@@ -97,41 +102,59 @@ pub async fn run(
 
 impl ClusterExec {
     async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
-        match call.method.as_str() {
-            "restart" => {
-                let wanted = call.params.parse(&["cluster_name", "operation_id"])?;
-                let record = self.accept(wanted, &call.context).await?;
-                serde_json::to_value(record)
-                    .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
-            }
+        let (kind, order): (_, &[&str]) = match call.method.as_str() {
+            "restart" => (OperationKind::Restart, &["cluster_name", "operation_id"]),
+            "upgrade" => (OperationKind::Upgrade, &["cluster_name", "operation_id"]),
+            "deploy" => (OperationKind::Deploy, &["cluster_name", "version", "operation_id"]),
             other => {
                 let message = format!("the cluster executor has no method {other:?}");
-                Err(Error::new(Kind::MethodNotFound, message))
+                return Err(Error::new(Kind::MethodNotFound, message));
             }
+        };
+        let mut wanted: Wanted = call.params.parse(order)?;
+        if kind == OperationKind::Deploy {
+            ident::version(&wanted.version).map_err(Error::invalid)?;
+        } else {
+            wanted.version.clear();
         }
+        shown(&self.accept(kind, wanted, &call.context).await?)
     }
 
-    /// Accepts a restart: the lock, the operation and its documented record in one write. One that was
+    /// Accepts an operation: the lock, the operation and its documented record in one write. One that was
     /// accepted before is answered again.
     async fn accept(
         self: &Arc<Self>,
-        Restart { cluster_name: cluster, operation_id }: Restart,
+        kind: OperationKind,
+        Wanted { cluster_name: cluster, version, operation_id }: Wanted,
         context: &Context,
-    ) -> Result<ClusterRestart> {
+    ) -> Result<Operation> {
         let id = operation_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-        service_core::model::ident::token(&id).map_err(Error::invalid)?;
+        ident::token(&id).map_err(Error::invalid)?;
         let cluster = cluster.as_str();
         let lock = format!("{LOCK}{cluster}");
         for _ in 0..ACCEPT_ATTEMPTS {
-            let planned = self.plan(cluster, &id, context).await;
+            let planned = self.plan(cluster).await;
             // Looked for last: an operation that was accepted meanwhile is why another is refused.
             if let Some(accepted) = self.storage.find::<Operation>(&id).await? {
-                return accepted_before(accepted.record, cluster);
+                return accepted_before(accepted.record, cluster, kind);
             }
-            let (transaction, operation) = planned?;
-            let record = operation.restart_record();
+            let (transaction, hosts) = planned?;
+            let operation = Operation {
+                id: id.clone(),
+                cluster: cluster.to_owned(),
+                kind,
+                version: version.clone(),
+                status: OperationStatus::InProcess,
+                started_by: context.principal.clone(),
+                request_id: context.request_id.clone(),
+                started_at: self.deps.clock.stamp(),
+                finished_at: None,
+                hosts,
+                events: Vec::new(),
+            };
             let lease = self.leases.fresh(&lock);
-            let transaction = transaction.create(&lease)?.create(&operation)?.save(&record)?;
+            let transaction = transaction.create(&lease)?.create(&operation)?;
+            let transaction = executor::save_record(transaction, &operation)?;
             // From before the write until the executor has begun, so that the scan keeps off.
             let Some(claim) = self.busy.claim(cluster) else {
                 // Another request is being accepted: which one shows in a moment.
@@ -143,8 +166,8 @@ impl ClusterExec {
                 Ok(revision) => {
                     tracing::info!(cluster.name = cluster, operation.id = operation.id, "accepted");
                     let held = self.leases.adopt(lease, revision, since);
-                    self.carry_out(claim, held, operation);
-                    return Ok(record);
+                    self.carry_out(claim, held, operation.clone());
+                    return Ok(operation);
                 }
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
@@ -153,35 +176,18 @@ impl ClusterExec {
         Err(Error::conflict(format!("the cluster {cluster} keeps being changed by others")))
     }
 
-    /// The operation as it would begin now, and what must not change until it does.
-    async fn plan(
-        &self,
-        name: &str,
-        id: &str,
-        context: &Context,
-    ) -> Result<(Transaction, Operation)> {
+    /// The hosts in their turns, and what must not change until the operation begins.
+    async fn plan(&self, name: &str) -> Result<(Transaction, Vec<HostProgress>)> {
         let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
-        service_core::model::ident::name(name).map_err(unknown)?;
+        ident::name(name).map_err(unknown)?;
         let cluster = self.storage.find::<Cluster>(name).await?;
         let cluster = cluster.ok_or_else(|| unknown(String::new()))?;
         if self.storage.find::<Lease>(&format!("{LOCK}{name}")).await?.is_some() {
             return Err(self.already_in_process(name).await);
         }
         let members = self.fit_members(&cluster.record.hostset).await?;
-        let operation = Operation {
-            id: id.to_owned(),
-            cluster: name.to_owned(),
-            kind: OperationKind::Restart,
-            status: OperationStatus::InProcess,
-            started_by: context.principal.clone(),
-            request_id: context.request_id.clone(),
-            started_at: self.deps.clock.stamp(),
-            finished_at: None,
-            hosts: order(members),
-            events: Vec::new(),
-        };
         let unchanged = Transaction::default().check::<Cluster>(name, Some(cluster.revision));
-        Ok((unchanged, operation))
+        Ok((unchanged, order(members)))
     }
 
     /// The members with their fitness; a refusal when those that are unavailable anyway leave no room
@@ -195,7 +201,7 @@ impl ClusterExec {
                 (host.as_ref().map(|h| &h.record), state.as_ref().map(|s| &s.record));
             if state.is_some_and(|state| state.boot_id == self.own_boot_id) {
                 return Err(Error::conflict(format!(
-                    "{address} is the machine that the restart is run from: take it out of the cluster first"
+                    "{address} is the machine that this is run from: take it out of the cluster first"
                 )));
             }
             members.push((address.clone(), fitness(host, state)));
@@ -218,10 +224,22 @@ impl ClusterExec {
     }
 
     async fn already_in_process(&self, cluster: &str) -> Error {
-        let running = self.storage.find::<ClusterRestart>(cluster).await.ok().flatten();
-        let since =
-            running.map_or(String::new(), |r| format!(", started at {}", r.record.started_at));
-        Error::conflict(format!("a restart of the cluster {cluster} is in process already{since}"))
+        let running = [
+            ("a restart", self.since::<work::Restart>(cluster).await),
+            ("an upgrade", self.since::<work::Upgrade>(cluster).await),
+            ("a deployment", self.since::<work::Deploy>(cluster).await),
+        ];
+        let running = running.into_iter().find_map(|(what, since)| Some((what, since?)));
+        let (what, since) = running.map_or(("an operation", String::new()), |(what, since)| {
+            (what, format!(", started at {since}"))
+        });
+        Error::conflict(format!("{what} of the cluster {cluster} is in process already{since}"))
+    }
+
+    /// When the operation of this kind was accepted, if one is in process.
+    async fn since<W: Work>(&self, cluster: &str) -> Option<String> {
+        let newest = self.storage.find::<ClusterRecord<W>>(cluster).await.ok()??.record;
+        (newest.status == OperationStatus::InProcess).then_some(newest.started_at)
     }
 
     /// Carries an operation out in a task of its own.
@@ -286,9 +304,19 @@ impl ClusterExec {
 }
 
 /// The answer to a request that was carried out before: the first one's.
-fn accepted_before(operation: Operation, cluster: &str) -> Result<ClusterRestart> {
-    if operation.cluster == cluster {
-        return Ok(operation.as_accepted().restart_record());
+fn accepted_before(operation: Operation, cluster: &str, kind: OperationKind) -> Result<Operation> {
+    if operation.cluster == cluster && operation.kind == kind {
+        return Ok(operation.as_accepted());
     }
-    Err(Error::conflict("the id belongs to an operation on another cluster"))
+    Err(Error::conflict("the id belongs to another operation"))
+}
+
+/// The documented record of an operation.
+fn shown(operation: &Operation) -> Result<Value> {
+    match operation.kind {
+        OperationKind::Restart => serde_json::to_value(operation.record::<work::Restart>()),
+        OperationKind::Upgrade => serde_json::to_value(operation.record::<work::Upgrade>()),
+        OperationKind::Deploy => serde_json::to_value(operation.record::<work::Deploy>()),
+    }
+    .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
 }

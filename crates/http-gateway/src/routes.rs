@@ -7,6 +7,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use service_core::bus::Context;
+use service_core::model::work;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -37,7 +38,21 @@ pub fn router(state: AppState) -> Router {
         // Operations
         .route(
             "/cluster/{name}/restart",
-            get(operations::restart_status).put(operations::restart).route_layer(once.clone()),
+            get(operations::newest::<work::Restart>)
+                .put(operations::restart)
+                .route_layer(once.clone()),
+        )
+        .route(
+            "/cluster/{name}/upgrade",
+            get(operations::newest::<work::Upgrade>)
+                .put(operations::upgrade)
+                .route_layer(once.clone()),
+        )
+        .route(
+            "/cluster/{name}/deploy",
+            get(operations::newest::<work::Deploy>)
+                .put(operations::deploy)
+                .route_layer(once.clone()),
         )
         // Container managers
         .route("/containermanagers", get(container_managers::list))

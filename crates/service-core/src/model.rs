@@ -12,11 +12,12 @@ mod lease;
 mod network;
 mod operation;
 mod watcher_record;
+pub mod work;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use cluster::{Cluster, ClusterRestart, Failure, OperationStatus};
+pub use cluster::{Cluster, Failure, OperationStatus};
 pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     ContainerManagerType, KubernetesOptions, MASK, Secrets,
@@ -27,6 +28,7 @@ pub use lease::Lease;
 pub use network::{Network, NetworkType};
 pub use operation::{Event, HostProgress, Operation, OperationKind, Outcome, Step};
 pub use watcher_record::WatcherRecord;
+pub use work::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work};
 
 /// A record that the storage service keeps.
 pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use service_core::model::{
-    Cluster, ClusterRestart, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    Host, HostCreds, HostState, IdempotentRequest, Lease, Model, Network, Operation,
+    Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig,
+    ContainerManagerNodes, ContainerManagerSecret, Host, HostCreds, HostState, IdempotentRequest,
+    Lease, Model, Network, Operation,
 };
 use service_core::{Error, Result};
 
@@ -27,9 +28,11 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 12] = [
+static KINDS: [Kind; 14] = [
     Kind::of::<Cluster>(),
+    Kind::of::<ClusterDeploy>(),
     Kind::of::<ClusterRestart>(),
+    Kind::of::<ClusterUpgrade>(),
     Kind::of::<ContainerManagerConfig>(),
     Kind::of::<ContainerManagerNodes>(),
     Kind::of::<ContainerManagerSecret>(),
@@ -141,7 +144,9 @@ mod tests {
             ("HostCreds", "10.0.0.1", "/commissaire/secrets/hosts/10.0.0.1"),
             ("HostState", "10.0.0.1", "/commissaire/host_state/10.0.0.1"),
             ("Cluster", "c1", "/commissaire/clusters/c1"),
+            ("ClusterDeploy", "c1", "/commissaire/cluster/c1/deploy"),
             ("ClusterRestart", "c1", "/commissaire/cluster/c1/restart"),
+            ("ClusterUpgrade", "c1", "/commissaire/cluster/c1/upgrade"),
             ("ContainerManagerConfig", "k1", "/commissaire/container_managers/k1"),
             ("ContainerManagerSecret", "k1", "/commissaire/secrets/container_managers/k1"),
             ("ContainerManagerNodes", "k1", "/commissaire/container_manager_nodes/k1"),

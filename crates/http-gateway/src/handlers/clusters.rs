@@ -4,7 +4,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_core::model::{
-    Cluster, ClusterRestart, ContainerManagerConfig, Host, Lease, Network, Status,
+    Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig, Host, Lease,
+    Network, Status,
 };
 use service_core::storage::{Revised, Transaction};
 
@@ -152,7 +153,9 @@ pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[
             .await?
             .check::<Cluster>(&name, Some(cluster.revision))
             .delete::<Cluster>(&name)
-            .delete::<ClusterRestart>(&name);
+            .delete::<ClusterRestart>(&name)
+            .delete::<ClusterUpgrade>(&name)
+            .delete::<ClusterDeploy>(&name);
         nodes::remove(&api, &cluster.record, &cluster.record.hostset).await?;
         for host in api.storage.get_many::<Host>(&cluster.record.hostset).await? {
             transaction = leave(transaction, host)?;

@@ -5,7 +5,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service_core::bus::topology;
-use service_core::model::ClusterRestart;
+use service_core::model::{ClusterRecord, Work, ident};
 
 use super::clusters::found;
 use crate::error::ApiError;
@@ -29,44 +29,96 @@ const OPTIONS: [&str; 11] = [
     "if_needed",
 ];
 
-/// A restart as it is asked for.
+/// A restart or an upgrade as it is asked for.
 #[derive(Debug, Deserialize)]
-pub struct NewRestart {
+pub struct NewOperation {
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     #[serde(flatten)]
     options: Map<String, Value>,
 }
 
-/// `GET /cluster/{name}/restart`
-pub async fn restart_status(
+/// A deployment as it is asked for.
+#[derive(Debug, Deserialize)]
+pub struct NewDeployment {
+    version: String,
+    #[serde(flatten)]
+    rest: NewOperation,
+}
+
+/// `GET /cluster/{name}/restart`, `upgrade` and `deploy`: the newest record.
+pub async fn newest<W: Work>(
     api: Api,
     Params(Name(name)): Params<Name>,
-) -> Result<Json<ClusterRestart>, ApiError> {
+) -> Result<Json<ClusterRecord<W>>, ApiError> {
     found(&api, &name).await?;
-    let newest = api.storage.find::<ClusterRestart>(&name).await?;
-    let never = || ApiError::not_found(format!("the cluster {name} has never been restarted"));
+    let newest = api.storage.find::<ClusterRecord<W>>(&name).await?;
+    let never = || ApiError::not_found(format!("the cluster {name} has never been {}", W::DONE));
     Ok(Json(newest.ok_or_else(never)?.record))
 }
+
+/// What a started operation is answered with.
+type Started = Result<(StatusCode, Json<Value>), ApiError>;
+
+/// The id that the operation is to have, where the request says so.
+type Id = Option<Extension<OperationId>>;
 
 /// `PUT /cluster/{name}/restart`
 pub async fn restart(
     api: Api,
     Params(Name(name)): Params<Name>,
-    id: Option<Extension<OperationId>>,
-    Body(new): Body<NewRestart>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    same("name", new.name.as_deref(), &name)?;
+    id: Id,
+    Body(new): Body<NewOperation>,
+) -> Started {
+    start(&api, topology::RESTART, &name, &new, id, None).await
+}
+
+/// `PUT /cluster/{name}/upgrade`
+pub async fn upgrade(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+    id: Id,
+    Body(new): Body<NewOperation>,
+) -> Started {
+    start(&api, topology::UPGRADE, &name, &new, id, None).await
+}
+
+/// `PUT /cluster/{name}/deploy`
+pub async fn deploy(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+    id: Id,
+    Body(NewDeployment { version, rest }): Body<NewDeployment>,
+) -> Started {
+    ident::version(&version).map_err(|e| ApiError::bad_request(format!("version: {e}")))?;
+    start(&api, topology::DEPLOY, &name, &rest, id, Some(version)).await
+}
+
+async fn start(
+    api: &Api,
+    key: &str,
+    name: &str,
+    new: &NewOperation,
+    id: Id,
+    version: Option<String>,
+) -> Started {
+    same("name", new.name.as_deref(), name)?;
     refuse_options(&new.options)?;
     let mut params = json!({"cluster_name": name});
+    if let Some(version) = version {
+        params["version"] = version.into();
+    }
     if let Some(Extension(OperationId(id))) = id {
         params["operation_id"] = id.into();
     }
-    let started = api.request(topology::RESTART, &params).await;
-    let record = started.map_err(|error| match error.status() {
-        StatusCode::GATEWAY_TIMEOUT => error.with_detail(format!(
-            "no answer in time; the restart may be running: look with GET /api/v0/cluster/{name}/restart"
-        )),
+    let record = api.request(key, &params).await.map_err(|error| match error.status() {
+        StatusCode::GATEWAY_TIMEOUT => {
+            let kind = key.rsplit('.').next().unwrap_or(key);
+            error.with_detail(format!(
+                "no answer in time; the operation may be running: look with \
+                 GET /api/v0/cluster/{name}/{kind}"
+            ))
+        }
         _ => error,
     })?;
     Ok((StatusCode::CREATED, Json(record)))

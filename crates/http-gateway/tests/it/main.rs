@@ -15,6 +15,7 @@ mod members;
 mod methods;
 mod networks;
 mod nodes;
+mod operations;
 mod paths;
 mod properties;
 mod restart;

@@ -13,12 +13,14 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, a network
 /// `n1` and a container manager `k1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 19] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 21] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts/10.0.0.1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/restart", &["GET", "HEAD", "PUT"]),
+    ("/api/v0/cluster/c1/upgrade", &["GET", "HEAD", "PUT"]),
+    ("/api/v0/cluster/c1/deploy", &["GET", "HEAD", "PUT"]),
     ("/api/v0/containermanagers", &["GET", "HEAD"]),
     ("/api/v0/containermanager/k1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/hosts", &["GET", "HEAD"]),
@@ -36,12 +38,14 @@ pub(crate) const ROUTES: [(&str, &[&str]); 19] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 11] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 13] = [
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
     ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
     ("PUT", "/api/v0/cluster/c1/hosts/10.0.0.2", "{}"),
     ("PUT", "/api/v0/cluster/c1/restart", "{}"),
+    ("PUT", "/api/v0/cluster/c1/upgrade", "{}"),
+    ("PUT", "/api/v0/cluster/c1/deploy", r#"{"version": "7.2"}"#),
     ("PUT", "/api/v0/containermanager/k2", r#"{"type": "trivial"}"#),
     ("PUT", "/api/v0/host", r#"{"address": "10.0.0.3"}"#),
     ("PUT", "/api/v0/host/10.0.0.3", "{}"),

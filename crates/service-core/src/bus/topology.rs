@@ -62,6 +62,10 @@ pub const WATCH: &str = "jobs.watcher";
 pub const HOSTS_TRY_LOGIN: &str = "hosts.try_login";
 /// `jobs.clusterexec.restart`
 pub const RESTART: &str = "jobs.clusterexec.restart";
+/// `jobs.clusterexec.upgrade`
+pub const UPGRADE: &str = "jobs.clusterexec.upgrade";
+/// `jobs.clusterexec.deploy`
+pub const DEPLOY: &str = "jobs.clusterexec.deploy";
 /// `container.register_node`
 pub const CONTAINER_REGISTER_NODE: &str = "container.register_node";
 /// `container.remove_node`

@@ -1,4 +1,4 @@
-//! Clusters, and the documented records of the operations over them.
+//! Clusters, and how an operation over one may end.
 
 use serde::{Deserialize, Serialize};
 
@@ -102,51 +102,8 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// A rolling restart, as REST shows it: the newest one of a cluster.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ClusterRestart {
-    /// The cluster.
-    pub name: String,
-    /// Where it is.
-    #[serde(default)]
-    pub status: OperationStatus,
-    /// When it was accepted.
-    #[serde(default)]
-    pub started_at: String,
-    /// When it ended; null before.
-    #[serde(default)]
-    pub finished_at: Option<String>,
-    /// Hosts under way; at the end of a failed one, those that failed.
-    #[serde(default)]
-    pub in_process: Vec<String>,
-    /// Hosts that are done.
-    #[serde(default)]
-    pub restarted: Vec<String>,
-    /// Only in a failed one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failures: Vec<Failure>,
-}
-
-impl Model for ClusterRestart {
-    const TYPE: &'static str = "ClusterRestart";
-    const LIST_TYPE: &'static str = "ClusterRestarts";
-    const ID: &'static str = "name";
-    const PREFIX: &'static str = "/commissaire/cluster/";
-    const SUFFIX: &'static str = "/restart";
-
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        ident::name(&self.name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -156,15 +113,5 @@ mod tests {
         assert_eq!(cluster.hostset, ["a", "b"]);
         assert!(cluster.validate().is_ok() && cluster.has("a"));
         assert!(cluster.remove("a") && !cluster.remove("a"));
-    }
-
-    #[test]
-    fn a_restart_that_did_not_fail_has_the_documented_keys() {
-        assert_eq!(
-            serde_json::to_value(ClusterRestart { name: "c1".into(), ..Default::default() })
-                .unwrap(),
-            json!({"name": "c1", "status": "in_process", "started_at": "", "finished_at": null,
-                   "in_process": [], "restarted": []})
-        );
     }
 }

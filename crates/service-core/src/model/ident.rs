@@ -63,6 +63,21 @@ pub fn remote_user(text: &str) -> Result<(), String> {
     }
 }
 
+/// Checks a version of a tree, by its name or its checksum: `[A-Za-z0-9][A-Za-z0-9._:+~-]*`.
+///
+/// # Errors
+/// A sentence that says what a version looks like.
+pub fn version(text: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._:+~-".contains(c);
+    let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if first && text.len() <= ADDRESS_MAX && text.chars().all(fits) {
+        Ok(())
+    } else {
+        Err("a version is a letter or digit, then letters, digits, '.', '_', ':', '+', '~', '-'"
+            .to_owned())
+    }
+}
+
 /// Checks a lease's or an operation's identifier: [`name`] and [`address`] characters only.
 ///
 /// # Errors

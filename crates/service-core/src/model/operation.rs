@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterRestart, Failure, Model, OperationStatus, ident};
+use super::{ClusterRecord, Failure, Model, OperationStatus, Work, ident};
 
 /// What is done to the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +10,10 @@ use super::{ClusterRestart, Failure, Model, OperationStatus, ident};
 pub enum OperationKind {
     /// Reboot them.
     Restart,
+    /// Bring them up to date.
+    Upgrade,
+    /// Have them boot a version of their tree.
+    Deploy,
 }
 
 /// Where a host is in an operation. It is saved before its effect: a step that is written down may
@@ -22,6 +26,8 @@ pub enum Step {
     Pending,
     /// Log in and read the boot id; nothing has been done to it.
     Probe,
+    /// The upgrade or the deployment is under way, or done.
+    Apply,
     /// The reboot command is on its way, or arrived.
     Reboot,
     /// Waiting until it is back with another boot id.
@@ -32,11 +38,19 @@ pub enum Step {
     Failed,
 }
 
+impl Step {
+    /// Between its turn and its end.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Self::Probe | Self::Apply | Self::Reboot | Self::Verify)
+    }
+}
+
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Pending => "pending",
             Self::Probe => "probe",
+            Self::Apply => "apply",
             Self::Reboot => "reboot",
             Self::Verify => "verify",
             Self::Done => "done",
@@ -67,6 +81,12 @@ pub struct HostProgress {
     /// Its boot id after.
     #[serde(default)]
     pub boot_id_after: Option<String>,
+    /// The tree that an upgrade or a deployment has staged, and that must be booted in the end.
+    #[serde(default)]
+    pub checksum: Option<String>,
+    /// Whether what was done takes effect with the next reboot only.
+    #[serde(default)]
+    pub reboot_required: bool,
     /// Why it failed.
     #[serde(default)]
     pub failure: Option<Failure>,
@@ -111,6 +131,9 @@ pub struct Operation {
     pub cluster: String,
     /// What is done.
     pub kind: OperationKind,
+    /// The version to deploy; empty for other work.
+    #[serde(default)]
+    pub version: String,
     /// Where it is.
     #[serde(default)]
     pub status: OperationStatus,
@@ -157,21 +180,23 @@ impl Operation {
     }
 
     /// The documented record that goes with it.
-    pub fn restart_record(&self) -> ClusterRestart {
+    pub fn record<W: Work>(&self) -> ClusterRecord<W> {
         let addresses = |wanted: fn(&HostProgress) -> bool| {
             let hosts = self.hosts.iter().filter(|host| wanted(host));
             hosts.map(|host| host.address.clone()).collect::<Vec<_>>()
         };
         let failed = self.status == OperationStatus::Failed;
         let failures = self.hosts.iter().filter(|_| failed).filter_map(|h| h.failure.clone());
-        ClusterRestart {
+        ClusterRecord {
             name: self.cluster.clone(),
             status: self.status,
+            version: self.version.clone(),
             started_at: self.started_at.clone(),
             finished_at: self.finished_at.clone(),
             in_process: addresses(|host| !matches!(host.step, Step::Pending | Step::Done)),
-            restarted: addresses(|host| host.step == Step::Done),
+            done: addresses(|host| host.step == Step::Done),
             failures: failures.collect(),
+            work: std::marker::PhantomData,
         }
     }
 }
@@ -189,6 +214,9 @@ impl Model for Operation {
     fn validate(&self) -> Result<(), String> {
         ident::token(&self.id)?;
         ident::name(&self.cluster)?;
+        if self.kind == OperationKind::Deploy {
+            ident::version(&self.version)?;
+        }
         self.hosts.iter().try_for_each(|host| ident::address(&host.address))
     }
 
@@ -200,6 +228,7 @@ impl Model for Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::work::Restart;
 
     #[test]
     fn the_documented_record_follows_from_the_hosts() {
@@ -213,6 +242,7 @@ mod tests {
             id: "1".into(),
             cluster: "c1".into(),
             kind: OperationKind::Restart,
+            version: String::new(),
             status: OperationStatus::Failed,
             started_by: "admin".into(),
             request_id: String::new(),
@@ -225,8 +255,8 @@ mod tests {
             ],
             events: Vec::new(),
         };
-        let record = operation.restart_record();
-        assert_eq!((record.restarted, record.in_process), (vec!["a".into()], vec!["b".into()]));
+        let record = operation.record::<Restart>();
+        assert_eq!((record.done, record.in_process), (vec!["a".into()], vec!["b".into()]));
         assert_eq!(record.failures, [failure]);
     }
 }

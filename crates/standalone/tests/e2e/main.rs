@@ -38,3 +38,4 @@ mod rotation;
 mod secrets;
 mod server;
 mod units;
+mod upgrades;

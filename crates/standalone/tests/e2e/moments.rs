@@ -40,7 +40,7 @@ pub(crate) const INVESTIGATION: [Moment; 5] = [
 ];
 
 /// The steps of a host, in their order.
-const STEPS: [&str; 5] = ["pending", "probe", "reboot", "verify", "done"];
+const STEPS: [&str; 6] = ["pending", "probe", "apply", "reboot", "verify", "done"];
 
 /// Waits for the moment.
 pub(crate) async fn reached(moment: Moment, server: &Server, testbed: &Testbed) {

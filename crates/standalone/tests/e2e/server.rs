@@ -184,8 +184,13 @@ impl Server {
 
     /// Waits for the end of the restart of `c1`.
     pub(crate) async fn restarted(&self) -> Value {
-        eventually("the restart ends", || async {
-            let record = self.get_at_last("/cluster/c1/restart").await;
+        self.ended("restart").await
+    }
+
+    /// Waits for the end of the operation of this kind on `c1`.
+    pub(crate) async fn ended(&self, kind: &str) -> Value {
+        eventually("the operation ends", || async {
+            let record = self.get_at_last(&format!("/cluster/c1/{kind}")).await;
             (record["status"] != "in_process").then_some(record)
         })
         .await

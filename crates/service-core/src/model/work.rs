@@ -1,0 +1,147 @@
+//! The documented records of the operations over a cluster: one shape for each kind of work.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Failure, Model, OperationStatus, ident};
+
+/// What tells the records of one kind of work from those of another.
+pub trait Work: Debug + Clone + Default + PartialEq + Send + Sync + 'static {
+    /// The record's name on the bus.
+    const TYPE: &'static str;
+    /// The name of a list of them.
+    const LIST_TYPE: &'static str;
+    /// What its key ends with.
+    const SUFFIX: &'static str;
+    /// The member that lists the hosts that are done.
+    const DONE: &'static str;
+}
+
+macro_rules! work {
+    ($(#[$doc:meta] $name:ident: $record:literal, $word:literal, $done:literal;)+) => {
+        $(#[$doc]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $name;
+
+        impl Work for $name {
+            const TYPE: &'static str = $record;
+            const LIST_TYPE: &'static str = concat!($record, "s");
+            const SUFFIX: &'static str = concat!("/", $word);
+            const DONE: &'static str = $done;
+        })+
+    };
+}
+
+work! {
+    /// Rebooting the hosts.
+    Restart: "ClusterRestart", "restart", "restarted";
+    /// Bringing the hosts up to date.
+    Upgrade: "ClusterUpgrade", "upgrade", "upgraded";
+    /// Having the hosts boot a version of their tree.
+    Deploy: "ClusterDeploy", "deploy", "deployed";
+}
+
+/// A rolling operation, as REST shows it: the newest one of its kind on a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(bound = "")]
+pub struct ClusterRecord<W: Work> {
+    /// The cluster.
+    pub name: String,
+    /// Where it is.
+    #[serde(default)]
+    pub status: OperationStatus,
+    /// The version to deploy; empty for other work.
+    #[serde(default)]
+    pub version: String,
+    /// When it was accepted.
+    #[serde(default)]
+    pub started_at: String,
+    /// When it ended; null before.
+    #[serde(default)]
+    pub finished_at: Option<String>,
+    /// Hosts under way; at the end of a failed one, those that failed.
+    #[serde(default)]
+    pub in_process: Vec<String>,
+    /// Hosts that are done: `restarted`, `upgraded` or `deployed`.
+    #[serde(default, alias = "restarted", alias = "upgraded", alias = "deployed")]
+    pub done: Vec<String>,
+    /// Only in a failed one.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+    /// What it is a record of.
+    #[serde(skip)]
+    pub work: PhantomData<W>,
+}
+
+/// A rolling restart.
+pub type ClusterRestart = ClusterRecord<Restart>;
+/// A rolling upgrade.
+pub type ClusterUpgrade = ClusterRecord<Upgrade>;
+/// A rolling deployment.
+pub type ClusterDeploy = ClusterRecord<Deploy>;
+
+impl<W: Work> Serialize for ClusterRecord<W> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("status", &self.status)?;
+        if !self.version.is_empty() {
+            map.serialize_entry("version", &self.version)?;
+        }
+        map.serialize_entry("started_at", &self.started_at)?;
+        map.serialize_entry("finished_at", &self.finished_at)?;
+        map.serialize_entry("in_process", &self.in_process)?;
+        map.serialize_entry(W::DONE, &self.done)?;
+        if !self.failures.is_empty() {
+            map.serialize_entry("failures", &self.failures)?;
+        }
+        map.end()
+    }
+}
+
+impl<W: Work> Model for ClusterRecord<W> {
+    const TYPE: &'static str = W::TYPE;
+    const LIST_TYPE: &'static str = W::LIST_TYPE;
+    const ID: &'static str = "name";
+    const PREFIX: &'static str = "/commissaire/cluster/";
+    const SUFFIX: &'static str = W::SUFFIX;
+
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::name(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn reads_back<W: Work>(record: &ClusterRecord<W>, written: &Value) {
+        assert_eq!(&serde_json::to_value(record).unwrap(), written);
+        let read: ClusterRecord<W> = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(&read, record);
+    }
+
+    #[test]
+    fn a_record_that_did_not_fail_has_the_documented_keys() {
+        let restart = ClusterRestart { name: "c1".into(), ..Default::default() };
+        let written = json!({"name": "c1", "status": "in_process", "started_at": "",
+                             "finished_at": null, "in_process": [], "restarted": []});
+        reads_back(&restart, &written);
+        let (version, done) = ("7.2".to_owned(), vec!["a".to_owned()]);
+        let deploy = ClusterDeploy { name: "c1".into(), version, done, ..Default::default() };
+        let written = json!({"name": "c1", "status": "in_process", "version": "7.2",
+                             "started_at": "", "finished_at": null, "in_process": [],
+                             "deployed": ["a"]});
+        reads_back(&deploy, &written);
+        assert_eq!(ClusterUpgrade::key("c1"), "/commissaire/cluster/c1/upgrade");
+    }
+}
