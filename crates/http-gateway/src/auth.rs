@@ -134,11 +134,13 @@ impl Chain {
         }
         let claimed = http_basic::claimed_user(headers);
         if let Some(seconds) = self.throttle.refused_for(peer, &claimed) {
+            metrics::counter!("commissaire_auth_throttled_total").increment(1);
             let detail = "too many failed log-ins from this address: wait";
             return Err(ApiError::too_many(detail, seconds));
         }
         self.authenticate(headers).await.ok_or_else(|| {
             self.throttle.failed(peer, &claimed);
+            metrics::counter!("commissaire_auth_failures_total").increment(1);
             tracing::info!(peer.ip = %peer, user = claimed, "refused: not authenticated");
             ApiError::forbidden("give a user name and password that this server knows")
         })

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use service_core::error::{Error, Kind, chain};
 
 /// Seconds after which a client may try again when something does not answer.
@@ -15,12 +15,14 @@ pub struct ApiError {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed: few refusals have any.
+    members: Option<Box<Map<String, Value>>>,
 }
 
 impl ApiError {
     /// A refusal with any status.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), header: None }
+        Self { status, detail: detail.into(), header: None, members: None }
     }
 
     /// 400: the request is wrong; nothing was changed.
@@ -73,6 +75,13 @@ impl ApiError {
         self
     }
 
+    /// The same refusal with more for a program to read.
+    #[must_use]
+    pub fn with_members(mut self, members: Map<String, Value>) -> Self {
+        self.members = Some(Box::new(members));
+        self
+    }
+
     /// What the person is told.
     pub fn detail(&self) -> &str {
         &self.detail
@@ -121,7 +130,11 @@ impl From<Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let body = json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
+        let mut body =
+            json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
+        if let (Some(body), Some(members)) = (body.as_object_mut(), self.members) {
+            body.extend(*members);
+        }
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
         (self.status, content_type, self.header.map(|header| [header]), Json(body)).into_response()
     }

@@ -4,6 +4,7 @@
 //! - [`routes`][]: the whole API on one screen
 //! - [`handlers`][]: a file per resource
 //! - [`idempotency`][]: what is asked for twice is started once
+//! - [`metrics`][]: what is counted
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
 //! - [`auth`][]: who asks
@@ -17,6 +18,7 @@ pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod idempotency;
+pub mod metrics;
 pub mod nodes;
 pub mod params;
 pub mod peer;
@@ -46,6 +48,9 @@ pub enum StartError {
     /// An authentication plugin cannot be set up.
     #[error("cannot set up authentication")]
     Auth(#[source] auth::SetupError),
+    /// Nothing can be measured.
+    #[error("cannot set up metrics")]
+    Metrics(#[source] metrics_exporter_prometheus::BuildError),
 }
 
 /// Serves the API on `listener` until the daemon is told to stop.
@@ -68,6 +73,7 @@ pub fn run(
         self_auths: config.self_auths.clone().into(),
         clock: Clock::System,
     };
+    metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;
     let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());
     lifecycle.spawn("sweep", sweep);
     server::serve(state, listener, lifecycle);

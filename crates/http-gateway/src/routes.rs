@@ -15,9 +15,9 @@ use uuid::Uuid;
 use crate::auth;
 use crate::error::ApiError;
 use crate::handlers::{clusters, container_managers, health, hosts, members, networks, operations};
-use crate::idempotency;
 use crate::params::{BODY_MAX, no_route};
 use crate::state::AppState;
+use crate::{idempotency, metrics};
 
 /// The header that carries a request's id, both ways.
 const REQUEST_ID: &str = "x-request-id";
@@ -84,6 +84,7 @@ pub fn router(state: AppState) -> Router {
         .nest("/api/v0", api)
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::render))
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -91,6 +92,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), auth::require))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(with_context))
+        .layer(from_fn(metrics::measure))
         .with_state(state)
 }
 

@@ -174,7 +174,10 @@ impl Bus {
                 Backend::Amqp(amqp) => amqp.request(key, params, context, self.timeout).await,
             }
         };
-        self.in_time(deadline, answer, || format!("no answer to {key}")).await
+        let begun = Instant::now();
+        let answer = self.in_time(deadline, answer, || format!("no answer to {key}")).await;
+        measured(key, begun, &answer);
+        answer
     }
 
     /// The outcome of `work`, or [`Kind::Timeout`] at `deadline`.
@@ -257,6 +260,17 @@ impl Bus {
             }
             Backend::Amqp(amqp) => amqp.serve(queue, prefetch, lifecycle, handler).await,
         }
+    }
+}
+
+/// Counts a request: keys are the documented ones, so these labels have few values.
+fn measured(key: &str, begun: Instant, answer: &Result<Value>) {
+    let labels = [("key", key.to_owned())];
+    metrics::histogram!("commissaire_bus_request_duration_seconds", &labels)
+        .record(begun.elapsed());
+    if let Err(error) = answer {
+        let labels = [("key", key.to_owned()), ("kind", format!("{:?}", error.kind()))];
+        metrics::counter!("commissaire_bus_request_failures_total", &labels).increment(1);
     }
 }
 

@@ -10,12 +10,22 @@ use crate::server::Server;
 const NEWER: &str = "echo 43.1 > /var/lib/stand-in/available";
 const BOOTED: &str = "cat /var/lib/stand-in/booted";
 
+/// A cluster `c1` of all hosts, on which nothing is set up: that has tests of its own.
+async fn cluster(server: &Server, testbed: &Testbed) {
+    server.put("/cluster/c1", json!({})).await;
+    for host in 0..testbed.hosts().len() {
+        server.register(testbed, host, json!({"cluster": "c1", "bootstrap": "none"})).await;
+        let status = server.settled(testbed.address(host).0).await;
+        assert_eq!(status["host"]["status"], "disassociated", "{status}");
+    }
+}
+
 async fn an_upgrade_restarts_ostree_hosts_only(form: Form) {
     let test = "an_upgrade_restarts_ostree_hosts_only";
     let Some(testbed) = Testbed::up_booted(test, &["fedora", "ostree"]) else { return };
     let server = Server::start(form, json!({})).await;
-    server.cluster(&testbed).await;
-    testbed.exec(0, "touch /var/lib/stand-in/reboot-required");
+    cluster(&server, &testbed).await;
+    testbed.exec(0, "mkdir -p /var/lib/stand-in && touch /var/lib/stand-in/reboot-required");
     testbed.exec(1, NEWER);
     let before = [testbed.boot_id(0), testbed.boot_id(1)];
     let accepted = server.put("/cluster/c1/upgrade", json!({})).await;
@@ -51,7 +61,7 @@ async fn a_deployment_ends_with_the_version_booted(form: Form) {
     let test = "a_deployment_ends_with_the_version_booted";
     let Some(testbed) = Testbed::up_booted(test, &["ostree", "ostree"]) else { return };
     let server = Server::start(form, json!({})).await;
-    server.cluster(&testbed).await;
+    cluster(&server, &testbed).await;
     server.put("/cluster/c1/deploy", json!({"version": "42.7"})).await;
     let record = server.ended("deploy").await;
     assert_eq!((&record["status"], &record["version"]), (&json!("finished"), &json!("42.7")));
@@ -65,7 +75,7 @@ async fn a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll(form: Form
     let test = "a_host_that_cannot_be_deployed_to";
     let Some(testbed) = Testbed::up_booted(test, &["fedora"]) else { return };
     let server = Server::start(form, json!({})).await;
-    server.cluster(&testbed).await;
+    cluster(&server, &testbed).await;
     let boot = testbed.boot_id(0);
     server.put("/cluster/c1/deploy", json!({"version": "42.7"})).await;
     let record = server.ended("deploy").await;
@@ -76,7 +86,7 @@ async fn a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll(form: Form
     let path = format!("/host/{}/investigate", testbed.address(0).0);
     server.call(reqwest::Method::POST, &path, json!({})).await;
     assert_eq!(server.settled(testbed.address(0).0).await["host"]["status"], "disassociated");
-    testbed.exec(0, "echo 'no space left' > /var/lib/stand-in/fail");
+    testbed.exec(0, "mkdir -p /var/lib/stand-in && echo 'no space left' > /var/lib/stand-in/fail");
     server.put("/cluster/c1/upgrade", json!({})).await;
     let record = server.ended("upgrade").await;
     let failure = &record["failures"][0];
@@ -87,21 +97,18 @@ async fn a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll(form: Form
 
 async fn killed_during_an_upgrade(form: Form, moment: Moment) {
     let test = "killed_during_an_upgrade";
-    let Some(testbed) = Testbed::up_booted(test, &["ostree", "ostree"]) else { return };
+    let Some(testbed) = Testbed::up_booted(test, &["ostree"]) else { return };
     let mut server = Server::start(form, json!({"lease-ttl": 8})).await;
-    server.cluster(&testbed).await;
-    for host in 0..2 {
-        testbed.exec(host, NEWER);
-    }
+    cluster(&server, &testbed).await;
+    testbed.exec(0, NEWER);
     server.put("/cluster/c1/upgrade", json!({})).await;
     reached(moment, &server, &testbed).await;
     server.processes.kill_all();
     server.start_again().await;
     let record = server.ended("upgrade").await;
     assert_eq!(record["status"], "finished", "{record}");
-    assert_eq!([testbed.exec(0, BOOTED), testbed.exec(1, BOOTED)], ["43.1", "43.1"]);
-    assert_eq!(testbed.events().iter().filter(|event| !event.up).count(), 2, "each once");
-    assert_eq!(testbed.most_away(), 1);
+    assert_eq!(testbed.exec(0, BOOTED), "43.1");
+    assert_eq!(testbed.events().iter().filter(|event| !event.up).count(), 1, "once");
 }
 
 async fn killed_while_a_host_is_upgraded(form: Form) {

@@ -1,0 +1,106 @@
+//! `/metrics`, as Prometheus reads it: what is counted, and how it is written.
+//!
+//! Labels have few values: a route is its template, never a path; a method is a known one.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use service_core::{Clock, Lifecycle};
+use tokio::time::Instant;
+
+/// Upper bounds of the classes of durations, in seconds.
+const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0];
+
+/// How often what was measured is summed up, scraped or not.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// One for the process: what is measured anywhere in it is shown.
+static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Begins to measure; what the process is comes first.
+///
+/// # Errors
+/// When the recorder cannot be made.
+pub(crate) fn install(clock: &Clock, lifecycle: &Lifecycle) -> Result<(), BuildError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
+        .build_recorder();
+    let handle = recorder.handle();
+    // A second gateway in the process, as in tests, is measured together with the first.
+    if metrics::set_global_recorder(recorder).is_ok() {
+        drop(HANDLE.set(handle.clone()));
+        gauge!("commissaire_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
+        #[expect(clippy::cast_precision_loss, reason = "seconds fit for some million years")]
+        gauge!("process_start_time_seconds").set(clock.now().as_second() as f64);
+        let stopping = lifecycle.stopping();
+        lifecycle.spawn("metrics", async move {
+            let upkeep = async {
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    handle.run_upkeep();
+                }
+            };
+            tokio::select! {
+                () = stopping => {}
+                () = upkeep => {}
+            }
+        });
+    }
+    Ok(())
+}
+
+/// `GET /metrics`
+pub async fn render() -> impl IntoResponse {
+    let text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// The middleware that measures each request.
+pub async fn measure(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
+    let method = known(request.method());
+    let started = Instant::now();
+    let _in_flight = InFlight::new();
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    let labels = [("method", method.to_owned()), ("route", route)];
+    histogram!("commissaire_http_request_duration_seconds", &labels).record(started.elapsed());
+    let [method, route] = labels;
+    let labels = [method, route, ("status", status)];
+    counter!("commissaire_http_requests_total", &labels).increment(1);
+    response
+}
+
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// A request under way, also when its client goes away.
+struct InFlight;
+
+impl InFlight {
+    fn new() -> Self {
+        gauge!("commissaire_http_requests_in_flight").increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!("commissaire_http_requests_in_flight").decrement(1);
+    }
+}
