@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::bus::topology as keys;
 use crate::bus::{Bus, Context};
 use crate::error::{Error, Kind, Result};
+use crate::jsonrpc::Answer;
 use crate::model::Model;
 
 /// How often a compare-and-swap is tried again when others get in between.
@@ -135,7 +136,7 @@ impl StorageClient {
     pub async fn get<T: Model>(&self, id: &str) -> Result<Revised<T>> {
         let params =
             json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}, "revisions": true});
-        from_json(self.bus.request(keys::STORAGE_GET, &params, &self.context).await?)
+        read(self.bus.ask(keys::STORAGE_GET, &params, &self.context).await?)
     }
 
     /// The record `id`, if there is one.
@@ -158,7 +159,7 @@ impl StorageClient {
         let wanted: Vec<_> = ids.iter().map(|id| json!({T::ID: id})).collect();
         let params = json!({"model_type_name": T::TYPE, "model_json_data": wanted,
                             "revisions": true, "missing": "null"});
-        from_json(self.bus.request(keys::STORAGE_GET, &params, &self.context).await?)
+        read(self.bus.ask(keys::STORAGE_GET, &params, &self.context).await?)
     }
 
     /// All records of a type, sorted by key: one snapshot.
@@ -167,7 +168,16 @@ impl StorageClient {
     /// When the storage service cannot say.
     pub async fn list<T: Model>(&self) -> Result<Vec<Revised<T>>> {
         let params = json!({"model_type_name": T::LIST_TYPE, "revisions": true});
-        from_json(self.bus.request(keys::STORAGE_LIST, &params, &self.context).await?)
+        read(self.bus.ask(keys::STORAGE_LIST, &params, &self.context).await?)
+    }
+
+    /// All records of a type, sorted by key, as the text of a JSON array: for those who pass them on.
+    ///
+    /// # Errors
+    /// When the storage service cannot say.
+    pub async fn list_text<T: Model>(&self) -> Result<String> {
+        let params = json!({"model_type_name": T::LIST_TYPE});
+        self.bus.ask(keys::STORAGE_LIST, &params, &self.context).await?.into_text()
     }
 
     /// Saves a record, whatever was there before, and returns it as saved.
@@ -176,7 +186,7 @@ impl StorageClient {
     /// When it is not valid, or the store does not answer.
     pub async fn save<T: Model>(&self, record: &T) -> Result<T> {
         let params = json!({"model_type_name": T::TYPE, "model_json_data": to_json(record)?});
-        from_json(self.bus.request(keys::STORAGE_SAVE, &params, &self.context).await?)
+        read(self.bus.ask(keys::STORAGE_SAVE, &params, &self.context).await?)
     }
 
     /// Deletes the record `id`.
@@ -231,8 +241,8 @@ fn to_json(record: &impl Serialize) -> Result<Value> {
         .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
 }
 
-fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|e| {
+fn read<T: DeserializeOwned>(answer: Answer) -> Result<T> {
+    answer.parse().map_err(|e| {
         Error::new(Kind::Internal, "the storage service answered with something else than asked")
             .with_source(e)
     })

@@ -1,11 +1,15 @@
 //! The record types that the service knows: a table made from the models.
 
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use service_core::model::{
     Cluster, ClusterRestart, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     Host, HostCreds, HostState, Lease, Model, Network, Operation,
 };
 use service_core::{Error, Result};
+
+/// What identifies a record, and the record with defaults filled in; or what is wrong with it.
+type Checked<T> = Result<(String, T), String>;
 
 /// A record type.
 #[derive(Debug)]
@@ -22,7 +26,8 @@ pub struct Kind {
     pub hidden: &'static [&'static str],
     /// Sealed before it reaches the store.
     pub secret: bool,
-    check: fn(Value) -> Result<(String, Value), String>,
+    check: fn(Value) -> Checked<Value>,
+    read: fn(&str) -> Checked<Box<RawValue>>,
     check_id: fn(&str) -> Result<(), String>,
     key: fn(&str) -> String,
 }
@@ -52,6 +57,7 @@ impl Kind {
             hidden: T::HIDDEN,
             secret: T::SECRET,
             check: check::<T>,
+            read: read::<T>,
             check_id: T::validate_id,
             key: T::key,
         }
@@ -93,6 +99,15 @@ impl Kind {
         Ok(((self.key)(&id), record))
     }
 
+    /// Checks the text of a record; returns its key and its text with defaults filled in.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn read(&self, text: &str) -> Result<(String, Box<RawValue>), String> {
+        let (id, record) = (self.read)(text)?;
+        Ok(((self.key)(&id), record))
+    }
+
     /// The key of the record `id`.
     ///
     /// # Errors
@@ -115,12 +130,23 @@ impl Kind {
     }
 }
 
-fn check<T: Model>(record: Value) -> Result<(String, Value), String> {
-    let record: T = serde_json::from_value(record).map_err(|e| e.to_string())?;
-    T::validate_id(record.id())?;
-    record.validate()?;
+fn check<T: Model>(record: Value) -> Checked<Value> {
+    let record: T = valid(serde_json::from_value(record))?;
     let value = serde_json::to_value(&record).map_err(|e| e.to_string())?;
     Ok((record.id().to_owned(), value))
+}
+
+fn read<T: Model>(text: &str) -> Checked<Box<RawValue>> {
+    let record: T = valid(serde_json::from_str(text))?;
+    let text = to_raw_value(&record).map_err(|e| e.to_string())?;
+    Ok((record.id().to_owned(), text))
+}
+
+fn valid<T: Model>(record: serde_json::Result<T>) -> Result<T, String> {
+    let record = record.map_err(|e| e.to_string())?;
+    T::validate_id(record.id())?;
+    record.validate()?;
+    Ok(record)
 }
 
 fn unknown(name: &str) -> Error {

@@ -206,7 +206,7 @@ pub(crate) fn basic(user_and_password: impl AsRef<[u8]>) -> String {
 }
 
 async fn silent(bus: &Bus, queue: topology::Queue, life: &Lifecycle) {
-    bus.serve(queue, 256, life, |_| std::future::pending()).await.unwrap();
+    bus.serve(queue, 256, life, |_| std::future::pending::<Result<Value, Error>>()).await.unwrap();
 }
 
 async fn recorder(
