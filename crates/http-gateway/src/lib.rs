@@ -28,7 +28,7 @@ use std::time::Duration;
 use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{Network, NetworkType};
-use service_core::storage::Transaction;
+use service_core::storage::{Reads, Transaction};
 use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
@@ -60,6 +60,7 @@ pub fn run(
     let auth = Arc::new(auth);
     lifecycle.spawn("reload", reload(Arc::clone(&auth), config.clone(), lifecycle.clone()));
     let state = AppState {
+        reads: Reads::start(&bus, Context::service("gateway"), lifecycle),
         bus,
         auth,
         public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use serde::Serialize;
 use serde_json::Value;
 use service_core::bus::Context;
-use service_core::storage::Transaction;
+use service_core::storage::{Reads, Transaction};
 use service_core::{Bus, StorageClient};
 
 use crate::auth::Chain;
@@ -23,6 +23,8 @@ const COMMIT_ATTEMPTS: usize = 256;
 pub struct AppState {
     /// The services.
     pub bus: Bus,
+    /// Records that several requests ask for at a time.
+    pub reads: Option<Reads>,
     /// Who may ask.
     pub auth: Arc<Chain>,
     /// The public half of the server's own SSH key.
@@ -47,7 +49,8 @@ impl FromRequestParts<AppState> for Api {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
-        let storage = StorageClient::new(state.bus.clone(), context.clone());
+        let storage =
+            StorageClient::new(state.bus.clone(), context.clone()).with_reads(state.reads.clone());
         Ok(Self { storage, context, bus: state.bus.clone() })
     }
 }

@@ -141,6 +141,16 @@ impl Bus {
         }
     }
 
+    /// Whether the bus is inside this process.
+    pub fn is_memory(&self) -> bool {
+        matches!(self.backend, Backend::Memory(_))
+    }
+
+    /// How long a request waits for its answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Takes leave of the broker, at the very end of the daemon: nothing can be sent any more.
     pub async fn close(&self) {
         match &self.backend {
@@ -194,7 +204,7 @@ impl Bus {
     }
 
     /// The outcome of `work`, or [`Kind::Timeout`] at `deadline`.
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         deadline: Instant,
         work: impl Future<Output = Result<T>>,

@@ -1,5 +1,7 @@
 //! The typed client of the storage service, and the messages that they exchange.
 
+mod reads;
+
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -11,6 +13,8 @@ use crate::bus::{Bus, Context};
 use crate::error::{Error, Kind, Result};
 use crate::jsonrpc::Answer;
 use crate::model::Model;
+
+pub use reads::Reads;
 
 /// How often a compare-and-swap is tried again when others get in between.
 const UPDATE_ATTEMPTS: usize = 32;
@@ -115,18 +119,25 @@ impl Transaction {
 pub struct StorageClient {
     bus: Bus,
     context: Context,
+    reads: Option<Reads>,
 }
 
 impl StorageClient {
     /// The storage service over `bus`, asked on behalf of `context`.
     pub fn new(bus: Bus, context: Context) -> Self {
-        Self { bus, context }
+        Self { bus, context, reads: None }
     }
 
     /// The same, with another deadline for requests.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { bus: self.bus.with_timeout(timeout), context: self.context.clone() }
+        Self { bus: self.bus.with_timeout(timeout), ..self.clone() }
+    }
+
+    /// The same; what it reads may be asked for together with what others read.
+    #[must_use]
+    pub fn with_reads(self, reads: Option<Reads>) -> Self {
+        Self { reads, ..self }
     }
 
     /// The record `id`.
@@ -136,7 +147,11 @@ impl StorageClient {
     pub async fn get<T: Model>(&self, id: &str) -> Result<Revised<T>> {
         let params =
             json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}, "revisions": true});
-        read(self.bus.ask(keys::STORAGE_GET, &params, &self.context).await?)
+        let alone = || self.bus.ask(keys::STORAGE_GET, &params, &self.context);
+        read(match &self.reads {
+            Some(reads) => reads.get::<T, _>(id, alone).await?,
+            None => alone().await?,
+        })
     }
 
     /// The record `id`, if there is one.

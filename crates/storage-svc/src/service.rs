@@ -132,9 +132,19 @@ impl StorageService {
 
     async fn list(&self, params: List) -> Result<Answer> {
         let kind = Kind::listed_as(&params.model_type_name)?;
-        let mut read = Vec::new();
-        for entry in self.handlers.list(kind).await? {
-            match self.read(kind, entry, params.revisions).await {
+        let revisions = params.revisions;
+        let all = if kind.secret {
+            let mut opened = Vec::new();
+            for entry in self.handlers.list(kind, |entry| entry).await? {
+                opened.push(self.read(kind, entry, revisions).await);
+            }
+            opened
+        } else {
+            self.handlers.list(kind, |entry| found(kind, &entry, &entry.value, revisions)).await?
+        };
+        let mut read = Vec::with_capacity(all.len());
+        for record in all {
+            match record {
                 Ok(record) => read.push(record),
                 // A damaged record must not hide its neighbours.
                 Err(error) if is_damage(&error) => {
@@ -172,27 +182,32 @@ impl StorageService {
         Ok(json!({"revision": committed.revision}))
     }
 
-    /// A record on its way out of the store: opened, checked, with defaults filled in.
+    /// A record on its way out of the store: opened, and then as any other.
     async fn read(&self, kind: &Kind, entry: Entry, revisions: bool) -> Result<Found> {
-        let Entry { key, value, revision } = entry;
-        let damaged = || Error::internal(format!("the record {key} in the store is damaged"));
-        let read = if kind.secret {
-            kind.read(&self.vault.open(&key, &value).await?)
-        } else {
-            kind.read(&value)
-        };
-        let (own_key, record) =
-            read.map_err(|why| damaged().with_source(std::io::Error::other(why)))?;
-        if own_key != key {
-            let why = format!("it belongs at {own_key}");
-            return Err(damaged().with_source(std::io::Error::other(why)));
+        if !kind.secret {
+            return found(kind, &entry, &entry.value, revisions);
         }
-        Ok(if revisions {
-            Found::Revised(Revised { record, revision })
-        } else {
-            Found::Plain(record)
-        })
+        let opened = self.vault.open(&entry.key, &entry.value).await?;
+        found(kind, &entry, &opened, revisions)
     }
+}
+
+/// What the text of an entry says: checked, with defaults filled in.
+fn found(kind: &Kind, entry: &Entry, text: &str, revisions: bool) -> Result<Found> {
+    let Entry { key, revision, .. } = entry;
+    let damaged = |why| {
+        Error::internal(format!("the record {key} in the store is damaged"))
+            .with_source(std::io::Error::other(why))
+    };
+    let (own_key, record) = kind.read(text).map_err(damaged)?;
+    if own_key != *key {
+        return Err(damaged(format!("it belongs at {own_key}")));
+    }
+    Ok(if revisions {
+        Found::Revised(Revised { record, revision: *revision })
+    } else {
+        Found::Plain(record)
+    })
 }
 
 /// Whether a record is to blame, and not that the store or the key is away.

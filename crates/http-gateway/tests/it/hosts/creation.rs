@@ -175,6 +175,7 @@ async fn loopback_is_never_inferred() {
 async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
     let state = AppState {
         bus: gateway.bus.clone(),
+        reads: None,
         auth: Arc::new(Chain::new(&[]).unwrap()),
         public_key_file: None,
         self_auths: [format!("{V0}/host")].into(),
