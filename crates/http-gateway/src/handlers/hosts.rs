@@ -90,11 +90,6 @@ pub async fn credentials(
     if !creds.ssh_host_key.is_empty() {
         view["ssh_host_key"] = creds.ssh_host_key.into();
     }
-    tracing::info!(
-        host.address = address,
-        principal = api.context.principal,
-        "credentials were read"
-    );
     Ok(Json(view))
 }
 

@@ -1,9 +1,7 @@
 //! Registering a host: all of it, or nothing.
 
-use std::net::IpAddr;
-
 use axum::Json;
-use axum::extract::ConnectInfo;
+use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,8 +16,7 @@ use super::super::members::cluster_of;
 use super::{look_again, wake_investigator};
 use crate::error::ApiError;
 use crate::params::{Address, Body, Params, present, same_address, word};
-use crate::peer::Peer;
-use crate::state::Api;
+use crate::state::{Api, AppState};
 
 /// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
 #[derive(Debug, Deserialize)]
@@ -69,25 +66,28 @@ pub async fn create(
 /// `PUT /host`: the address comes from the body, else it is the one the request comes from.
 pub async fn create_unnamed(
     api: Api,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    State(state): State<AppState>,
     Body(new): Body<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     let address = match &new.address {
         Some(given) => ident::canonical_address(given)
             .ok_or_else(|| ApiError::bad_request("`address` is an IP address or a host name"))?,
-        None => infer(peer.address.ip())?,
+        None => infer(&api, &state)?,
     };
     register(api, address, new).await
 }
 
-fn infer(peer: IpAddr) -> Result<String, ApiError> {
-    let address = peer.to_canonical().to_string();
-    if ident::is_loopback(&address) {
-        return Err(ApiError::bad_request(
-            "the request comes from the server itself: say which host it is about in `address`",
-        ));
-    }
-    Ok(address)
+/// The address that a request comes from, where that can be a host's.
+fn infer(api: &Api, state: &AppState) -> Result<String, ApiError> {
+    let source = api.caller.as_ref().map(|caller| caller.source);
+    let source = source.filter(|source| !state.trusted_proxies.contains(*source));
+    let address = source.map(|source| source.to_string());
+    address.filter(|address| !ident::is_loopback(address)).ok_or_else(|| {
+        ApiError::bad_request(
+            "the request comes from the server itself, or from a proxy that does not say for whom: say \
+             which host it is about in `address`",
+        )
+    })
 }
 
 async fn register(
