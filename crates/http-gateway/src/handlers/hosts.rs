@@ -1,6 +1,7 @@
 //! Hosts.
 
 mod create;
+mod ticket;
 
 use std::io::ErrorKind;
 
@@ -14,6 +15,7 @@ use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, HostState, Lease, Status};
 use service_core::storage::{Revised, Transaction};
 
+pub(super) use create::joined;
 pub use create::{create, create_unnamed};
 
 use super::clusters::not_under_operation;
