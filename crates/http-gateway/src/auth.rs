@@ -99,7 +99,7 @@ pub struct Chain {
 
 #[derive(Debug)]
 enum Plugin {
-    HttpBasic(HttpBasic),
+    HttpBasic(Box<HttpBasic>),
     ClientCert(ClientCert),
 }
 
@@ -231,23 +231,21 @@ impl Chain {
 }
 
 fn refusal(wait: Option<u64>) -> Refusal {
-    match wait {
-        Some(seconds) => {
-            let detail = "too many failed log-ins from this address: wait";
-            ApiError::too_many(detail, seconds).into()
-        }
-        None => {
-            let detail = "give a user name and password that this server knows";
-            Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
-        }
+    if let Some(seconds) = wait {
+        return ApiError::too_many("too many failed log-ins from this address: wait", seconds)
+            .into();
     }
+    let detail = "give a user name and password that this server knows";
+    Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
 }
 
 fn set_up(configs: &[PluginConfig]) -> Result<Arc<[Plugin]>, SetupError> {
     let plugin = |config: &PluginConfig| {
         let name = config.name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(&config.name);
         match name {
-            http_basic::PLUGIN => HttpBasic::new(&config.options).map(Plugin::HttpBasic),
+            http_basic::PLUGIN => {
+                HttpBasic::new(&config.options).map(Box::new).map(Plugin::HttpBasic)
+            }
             client_cert::PLUGIN => ClientCert::new(&config.options).map(Plugin::ClientCert),
             later if LATER.contains(&later) => Err(SetupError::Later(later.to_owned())),
             _ => Err(SetupError::Unknown(config.name.clone())),

@@ -18,9 +18,9 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, proxies: &Networks) -> IpAddr {
     if !proxies.contains(peer) {
         return peer;
     }
-    let forwarded = named(headers, &header::FORWARDED, |text| forwarded(text), proxies);
+    let rfc = named(headers, &header::FORWARDED, forwarded, proxies);
     let x_forwarded = named(headers, &X_FORWARDED_FOR, |text| Some(plain(text)), proxies);
-    match (forwarded, x_forwarded) {
+    match (rfc, x_forwarded) {
         (Named::Client(one), Named::Client(other)) if one == other => one,
         (Named::Client(one), Named::Nobody) | (Named::Nobody, Named::Client(one)) => one,
         _ => peer,

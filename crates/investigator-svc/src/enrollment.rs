@@ -1,22 +1,21 @@
 //! Hosts that registered themselves: each joins its cluster once it is proven, and is removed when it has
 //! not proven itself in time.
 
-use service_core::Error;
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Lease};
 use service_core::storage::{Revised, Transaction};
+use service_core::{Error, StorageClient};
 
 use crate::jobs::{Investigator, LEASE};
 
 /// Notes that a host has presented the key it announced and accepted the log-in. It joins the cluster of
 /// its enrollment in the same write.
 pub(crate) async fn prove(
-    investigator: &Investigator,
+    storage: &StorageClient,
     address: &str,
     held: &Held,
 ) -> Result<(), Error> {
-    let storage = &investigator.storage;
     loop {
         let Some(state) = storage.find::<HostState>(address).await? else { return Ok(()) };
         let Some((cluster, transaction)) = proof(state)? else { return Ok(()) };
@@ -117,3 +116,6 @@ pub(crate) async fn sweep(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,7 @@ async fn attempt(
     let target = target(&creds, &deps.own_key)?;
     let session = Session::connect(&deps.run_dir, &target, config.connect_timeout()).await?;
     let result = async {
-        enrollment::prove(investigator, address, held).await?;
+        enrollment::prove(storage, address, held).await?;
         let facts = host_access::gather(&session, FACTS_DEADLINE).await?;
         session.run_privileged("true", COMMAND_DEADLINE).await?;
         let state = save_facts(investigator, held, creds, &session, &facts).await?;
