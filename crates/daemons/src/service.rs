@@ -52,7 +52,7 @@ impl Service {
             Daemon::Server => {
                 let args = invocation.server.clone().unwrap_or_default();
                 let address_file = args.address_file.clone();
-                Self::Server(Box::new(gateway(parse(path, members)?, args, common)?), address_file)
+                Self::Server(Box::new(gateway(parse(path, members)?, &args, common)?), address_file)
             }
             Daemon::Storage => Self::Storage(parse(path, members)?),
             Daemon::Investigator => Self::Investigator(parse(path, members)?),
@@ -132,7 +132,7 @@ impl Service {
 /// The gateway's configuration, in which the command line has the last word.
 fn gateway(
     config: http_gateway::Config,
-    args: ServerArgs,
+    args: &ServerArgs,
     common: &Common,
 ) -> anyhow::Result<http_gateway::Config> {
     let public_key = common.data_dir.join(host_access::own_key::PUBLIC);
