@@ -206,10 +206,12 @@ impl Chain {
         if let Some(principal) = self.remembered(shown).await {
             return Ok(principal);
         }
-        let claimed = http_basic::credentials(shown.headers);
-        let claimed = claimed.map(|(user, _)| user).unwrap_or_default();
-        let wait = self.throttle.refused_for(source, &claimed);
         let token = Token::of(shown.headers);
+        let claimed = match http_basic::credentials(shown.headers) {
+            Some((user, _)) => user,
+            None => token.as_ref().map(|_| token::USER.to_owned()).unwrap_or_default(),
+        };
+        let wait = self.throttle.refused_for(source, &claimed);
         let admitted = match (&token, wait) {
             (Some(token), None) => token.check(storage, clock, source).await,
             _ => match self.first(shown, wait.is_some()).await {

@@ -1,22 +1,22 @@
 //! Tokens of enrollments: `ID.SECRET`, as the password of the user `enroll` or as a bearer token.
 
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use secrecy::{ExposeSecret as _, SecretString};
 use service_core::model::{Enrollment, ident};
-use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
-use std::net::IpAddr;
-use subtle::ConstantTimeEq as _;
-
 use service_core::{Clock, StorageClient};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use super::{Principal, Refusal};
 use crate::error::ApiError;
 
 /// The user whose password a token is.
-const USER: &str = "enroll";
+pub(super) const USER: &str = "enroll";
 
 /// Bytes of an identifier, which is no secret.
 const ID_BYTES: usize = 6;
