@@ -61,7 +61,7 @@ const REGISTRATION: [&str; 2] = ["/api/v0/host", "/api/v0/host/{address}"];
 /// What an operator may change. To accept a changed host key is among it: it is how a reinstalled host
 /// comes back, and whoever may delete a host and register it again with another key could do the same
 /// in two steps. New credentials are the administrator's.
-const OPERATION: [(&str, &str); 14] = [
+const OPERATION: [(&str, &str); 13] = [
     ("PUT", "/api/v0/cluster/{name}"),
     ("DELETE", "/api/v0/cluster/{name}"),
     ("PUT", "/api/v0/cluster/{name}/hosts"),
@@ -75,7 +75,6 @@ const OPERATION: [(&str, &str); 14] = [
     ("DELETE", "/api/v0/host/{address}"),
     ("POST", "/api/v0/host/{address}/investigate"),
     ("PUT", "/api/v0/host/{address}/hostkey"),
-    ("POST", "/api/v0/operation/{id}/cancel"),
 ];
 
 /// What everybody may read. Container managers and networks are among it: their secrets are masked.

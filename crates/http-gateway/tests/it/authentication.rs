@@ -227,7 +227,7 @@ async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
     ] {
         let config = config(json!([{"name": name, "url": "https://example.com"}]));
         let error = AppState::new(gateway.bus.clone(), &config).unwrap_err();
-        let error = service_core::error::chain(&error).to_string();
+        let error = service_core::error::chain(&error);
         assert!(error.contains(says), "{error}");
     }
 }
