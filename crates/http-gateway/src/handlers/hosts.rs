@@ -1,6 +1,7 @@
 //! Hosts.
 
 mod create;
+mod ticket;
 
 use std::io::ErrorKind;
 
@@ -15,6 +16,7 @@ use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, HostState, Lease, Status};
 use service_core::storage::{Revised, Transaction};
 
+pub(super) use create::joined;
 pub use create::{create, create_unnamed};
 
 use super::clusters::not_under_operation;
@@ -92,11 +94,6 @@ pub async fn credentials(
     if !creds.ssh_host_key.is_empty() {
         view["ssh_host_key"] = creds.ssh_host_key.into();
     }
-    tracing::info!(
-        host.address = address,
-        principal = api.context.principal,
-        "credentials were read"
-    );
     Ok(Json(view))
 }
 

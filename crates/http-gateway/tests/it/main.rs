@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod audit;
 mod authentication;
 mod bodies;
 mod clusters;
 mod container_managers;
+mod enrollments;
 mod failures;
 mod health;
 mod hosts;
@@ -17,4 +19,5 @@ mod nodes;
 mod paths;
 mod properties;
 mod restart;
+mod roles;
 mod support;

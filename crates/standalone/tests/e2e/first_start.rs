@@ -92,7 +92,10 @@ fn wrong_configurations_are_told() {
         ("{\"listen-prot\": 1}", &[][..], "did you mean `listen_port`?"),
         ("[]", &[], "is not a JSON object"),
         ("{}", &["-i", "0.0.0.0"], "--insecure-http"),
-        ("{\"authentication-plugins\": [{\"name\": \"x\"}]}", &[], "known is httpbasicauth"),
+        ("{\"authentication-plugins\": [{\"name\": \"x\"}]}", &[], "known are httpbasicauth"),
+        ("{}", &["--authentication-plugin", "oidc:issuer=x"], "not part of this version yet"),
+        ("{\"trusted-proxies\": [\"x\"]}", &[], "neither an IP address nor a network"),
+        ("{\"audit-log\": \"/nonexistent/audit.log\"}", &[], "cannot open the audit log"),
     ] {
         let mut command = commissaire(folder.path(), config);
         command.args(arguments);

@@ -26,6 +26,7 @@ macro_rules! both_forms {
 
 mod bus;
 mod crashes;
+mod enrollment;
 mod failures;
 mod faults;
 mod first_start;

@@ -1,7 +1,7 @@
 //! A running gateway, with everything behind it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +56,10 @@ pub(crate) struct Setup {
     pub(crate) managers: Managers,
     pub(crate) public_key: Option<&'static str>,
     pub(crate) self_auths: Vec<String>,
+    /// Who is believed about where a request comes from.
+    pub(crate) trusted_proxies: Vec<String>,
+    /// The file of the audit log; one of the fixture's own when left out.
+    pub(crate) audit_log: Option<PathBuf>,
     /// How long the gateway waits for an answer on the bus.
     pub(crate) timeout: Duration,
 }
@@ -68,6 +72,8 @@ impl Default for Setup {
             managers: Managers::Absent,
             public_key: None,
             self_auths: Vec::new(),
+            trusted_proxies: Vec::new(),
+            audit_log: None,
             timeout: service_core::bus::REQUEST_TIMEOUT,
         }
     }
@@ -87,6 +93,7 @@ pub(crate) struct Gateway {
     restarts: Calls,
     investigations: Calls,
     registrations: Calls,
+    audit_log: PathBuf,
 }
 
 impl Setup {
@@ -136,10 +143,13 @@ impl Setup {
             std::fs::write(&file, key).unwrap();
             file
         });
+        let audit_log = self.audit_log.unwrap_or_else(|| folder.path().join("audit.log"));
         let config = Config {
             authentication_plugins: serde_json::from_value(plugins()).unwrap(),
             self_auths: self.self_auths,
             ssh_public_key_file,
+            trusted_proxies: self.trusted_proxies.try_into().unwrap(),
+            audit_log: Some(audit_log.clone()),
             ..Config::default()
         };
         http_gateway::run(bus.with_timeout(self.timeout), &config, listener, &life).unwrap();
@@ -153,6 +163,7 @@ impl Setup {
             restarts,
             investigations,
             registrations,
+            audit_log,
             _ground: (folder, etcd),
         }
     }
@@ -193,10 +204,14 @@ impl Form {
     }
 }
 
-/// The authentication of every fixture: two users, with the cheapest hash there is.
+/// The authentication of every fixture: two administrators, and a user for each other role, named after
+/// it. All have the same password, with the cheapest hash there is.
 fn plugins() -> Value {
     let hash = bcrypt::hash(PASSWORD, 4).unwrap();
-    let users = json!({USER: {"hash": hash}, "other": {"hash": hash}});
+    let mut users = json!({USER: {"hash": hash}, "other": {"hash": hash}});
+    for role in ["operator", "reader", "enroll"] {
+        users[role] = json!({"hash": hash, "role": role});
+    }
     json!([{"name": "httpbasicauth", "users": users}])
 }
 
@@ -284,6 +299,20 @@ impl Gateway {
     ) -> Answer {
         let request = self.request(method, target).basic_auth(USER, Some(PASSWORD));
         answer(request.header(name, value).body(body.to_owned())).await
+    }
+
+    /// A request with any headers and body, and no credentials but among them.
+    pub(crate) async fn send_plain(
+        &self,
+        headers: &[(&str, &str)],
+        (method, target): (&str, &str),
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let mut request = self.request(method, target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.body(body)).await
     }
 
     fn request(&self, method: &str, target: &str) -> RequestBuilder {
@@ -374,6 +403,12 @@ impl Gateway {
     /// A record as it is stored.
     pub(crate) async fn stored<T: Model>(&self, id: &str) -> Option<T> {
         self.storage.find::<T>(id).await.unwrap().map(|found| found.record)
+    }
+
+    /// The lines of the audit log.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.audit_log).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Everything that is stored, with revisions.
