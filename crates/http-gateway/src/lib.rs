@@ -10,6 +10,7 @@
 //! - [`error`][]: what a client is told when it does not work
 //! - [`state`][]: what handlers share
 //! - [`server`][]: sockets
+//! - [`tls`][]: certificates from files
 
 pub mod auth;
 pub mod config;
@@ -21,7 +22,10 @@ pub mod peer;
 pub mod routes;
 pub mod server;
 pub mod state;
+pub mod tls;
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +37,10 @@ use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 pub use config::Config;
+use server::Server;
+use server::limits::Limits;
 use state::AppState;
+use tls::{Tls, TlsError};
 
 /// The pause before the storage service is asked again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -44,9 +51,21 @@ pub enum StartError {
     /// An authentication plugin cannot be set up.
     #[error("cannot set up authentication")]
     Auth(#[source] auth::SetupError),
+    /// Certificates cannot be used.
+    #[error("cannot set up TLS")]
+    Tls(#[source] TlsError),
+    /// The listener for `/healthz` and `/readyz`.
+    #[error("cannot listen on {address} for the state of health")]
+    HealthListen {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
 }
 
-/// Serves the API on `listener` until the daemon is told to stop.
+/// Serves the API on `listener` until the daemon is told to stop. Returns where the state of health is
+/// served, if on a listener of its own.
 ///
 /// # Errors
 /// [`StartError`].
@@ -55,18 +74,44 @@ pub fn run(
     config: &Config,
     listener: TcpListener,
     lifecycle: &Lifecycle,
-) -> Result<(), StartError> {
+) -> Result<Option<SocketAddr>, StartError> {
     let auth = auth::Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
     let auth = Arc::new(auth);
-    lifecycle.spawn("reload", reload(Arc::clone(&auth), config.clone(), lifecycle.clone()));
+    let tls = config.tls_files().map(Tls::load).transpose().map_err(StartError::Tls)?;
+    let tls = tls.map(Arc::new);
+    let reload = reload(Arc::clone(&auth), tls.clone(), config.clone(), lifecycle.clone());
+    lifecycle.spawn("reload", reload);
     let state = AppState {
         bus,
         auth,
         public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
         self_auths: config.self_auths.clone().into(),
     };
-    server::serve(state, listener, lifecycle);
-    Ok(())
+    let health = config.health_listen.map(|address| {
+        serve_health(state.clone(), address, &config.limits, lifecycle)
+            .map_err(|source| StartError::HealthListen { address, source })
+    });
+    let health = health.transpose()?;
+    let server = Server { router: routes::router(state), tls, limits: config.limits.clone() };
+    server.serve(listener, lifecycle);
+    Ok(health)
+}
+
+/// Serves the state of health in clear, whatever the API does and however many ask it.
+fn serve_health(
+    state: AppState,
+    address: SocketAddr,
+    limits: &Limits,
+    lifecycle: &Lifecycle,
+) -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    let router = routes::health_router(state);
+    Server { router, tls: None, limits: limits.clone() }.serve(listener, lifecycle);
+    tracing::info!(%address, "serving the state of health");
+    Ok(address)
 }
 
 /// Makes the network `default`, of which clusters that name none are part, as soon as the storage
@@ -104,8 +149,13 @@ pub async fn make_default_network(
     storage.transact(&Transaction::default().create(&network)?).await.map(drop)
 }
 
-/// Reads the users again whenever the daemon is told to.
-async fn reload(auth: Arc<auth::Chain>, config: Config, lifecycle: Lifecycle) {
+/// Reads users and certificates again whenever the daemon is told to.
+async fn reload(
+    auth: Arc<auth::Chain>,
+    tls: Option<Arc<Tls>>,
+    config: Config,
+    lifecycle: Lifecycle,
+) {
     let mut reloads = lifecycle.reloads();
     loop {
         tokio::select! {
@@ -115,6 +165,13 @@ async fn reload(auth: Arc<auth::Chain>, config: Config, lifecycle: Lifecycle) {
         match auth.reload(&config.authentication_plugins) {
             Ok(()) => tracing::info!("authentication is set up anew"),
             Err(error) => tracing::error!(error = chain(&error), "authentication stays as it was"),
+        }
+        match tls.as_ref().map(|tls| tls.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!("certificates are read anew"),
+            Some(Err(error)) => {
+                tracing::error!(error = chain(&error), "certificates stay as they were");
+            }
         }
     }
 }

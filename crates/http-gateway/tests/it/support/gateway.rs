@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     pub(crate) self_auths: Vec<String>,
     /// How long the gateway waits for an answer on the bus.
     pub(crate) timeout: Duration,
+    /// Everything else that it is told.
+    pub(crate) config: Config,
 }
 
 impl Default for Setup {
@@ -69,6 +71,7 @@ impl Default for Setup {
             public_key: None,
             self_auths: Vec::new(),
             timeout: service_core::bus::REQUEST_TIMEOUT,
+            config: Config::default(),
         }
     }
 }
@@ -81,6 +84,9 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
+    /// Where the state of health is served, if on a listener of its own.
+    pub(crate) health: Option<SocketAddr>,
+    pub(crate) life: Lifecycle,
     client: Client,
     store: Store,
     _ground: (tempfile::TempDir, Option<Etcd>),
@@ -140,14 +146,17 @@ impl Setup {
             authentication_plugins: serde_json::from_value(plugins()).unwrap(),
             self_auths: self.self_auths,
             ssh_public_key_file,
-            ..Config::default()
+            ..self.config
         };
-        http_gateway::run(bus.with_timeout(self.timeout), &config, listener, &life).unwrap();
+        let gateway_bus = bus.with_timeout(self.timeout);
+        let health = http_gateway::run(gateway_bus, &config, listener, &life).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Gateway {
             address,
             bus,
             storage,
+            health,
+            life,
             client,
             store,
             restarts,
