@@ -64,6 +64,14 @@ pub struct ServerArgs {
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
 
+    /// Speak TLS, with the key and the chain of certificates in this file; read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub tls_pemfile: Option<PathBuf>,
+
+    /// Talk only to clients that have a certificate of the authorities in this file
+    #[arg(long, value_name = "FILE")]
+    pub tls_clientverifyfile: Option<PathBuf>,
+
     /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS
     #[arg(long)]
     pub insecure_http: bool,

@@ -139,6 +139,8 @@ fn gateway(
     let mut config = http_gateway::Config {
         listen_interface: args.listen_interface.unwrap_or(config.listen_interface),
         listen_port: args.listen_port.unwrap_or(config.listen_port),
+        tls_pemfile: args.tls_pemfile.clone().or(config.tls_pemfile),
+        tls_clientverifyfile: args.tls_clientverifyfile.clone().or(config.tls_clientverifyfile),
         insecure_http: config.insecure_http || args.insecure_http,
         ssh_public_key_file: config.ssh_public_key_file.or(Some(public_key)),
         ..config
@@ -161,11 +163,12 @@ async fn serve_api(
     let address = listener.local_addr().context("cannot tell the address")?;
     http_gateway::keep_default_network(bus.clone(), life);
     http_gateway::run(bus, config, listener, life).context("cannot start the gateway")?;
+    let url = config.url(address);
     if let Some(path) = address_file {
-        let written = std::fs::write(path, format!("http://{address}\n"));
+        let written = std::fs::write(path, format!("{url}\n"));
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
-    tracing::info!(%address, "serving the API");
+    tracing::info!(%address, url, "serving the API");
     Ok(())
 }
 

@@ -11,6 +11,7 @@
 //! - [`error`][]: what a client is told when it does not work
 //! - [`state`][]: what handlers share
 //! - [`server`][]: sockets
+//! - [`tls`][]: certificates from files
 
 pub mod audit;
 pub mod auth;
@@ -24,8 +25,12 @@ pub mod routes;
 pub mod server;
 pub mod source;
 pub mod state;
+pub mod tls;
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use service_core::bus::Context;
@@ -36,7 +41,10 @@ use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 pub use config::Config;
+use server::Server;
+use server::limits::Limits;
 use state::AppState;
+use tls::{Tls, TlsError};
 
 /// The pause before the storage service is asked again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -53,11 +61,23 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("cannot set up TLS")]
+    Tls(#[source] TlsError),
+    /// The listener for `/healthz` and `/readyz`.
+    #[error("cannot listen on {address} for the state of health")]
+    HealthListen {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
     },
 }
 
-/// Serves the API on `listener` until the daemon is told to stop.
+/// Serves the API on `listener` until the daemon is told to stop. Returns where the state of health is
+/// served, if on a listener of its own.
 ///
 /// # Errors
 /// [`StartError`].
@@ -66,12 +86,38 @@ pub fn run(
     config: &Config,
     listener: TcpListener,
     lifecycle: &Lifecycle,
-) -> Result<(), StartError> {
+) -> Result<Option<SocketAddr>, StartError> {
     let mut state = AppState::new(bus, config)?;
     state.reads = Reads::start(&state.bus, Context::service("gateway"), lifecycle);
-    lifecycle.spawn("reload", reload(state.clone(), config.clone(), lifecycle.clone()));
-    server::serve(state, listener, lifecycle);
-    Ok(())
+    let tls = config.tls_files().map(Tls::load).transpose().map_err(StartError::Tls)?;
+    let tls = tls.map(Arc::new);
+    let reload = reload(state.clone(), tls.clone(), config.clone(), lifecycle.clone());
+    lifecycle.spawn("reload", reload);
+    let health = config.health_listen.map(|address| {
+        serve_health(state.clone(), address, &config.limits, lifecycle)
+            .map_err(|source| StartError::HealthListen { address, source })
+    });
+    let health = health.transpose()?;
+    let server = Server { router: routes::router(state), tls, limits: config.limits.clone() };
+    server.serve(listener, lifecycle);
+    Ok(health)
+}
+
+/// Serves the state of health in clear, whatever the API does and however many ask it.
+fn serve_health(
+    state: AppState,
+    address: SocketAddr,
+    limits: &Limits,
+    lifecycle: &Lifecycle,
+) -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    let router = routes::health_router(state);
+    Server { router, tls: None, limits: limits.clone() }.serve(listener, lifecycle);
+    tracing::info!(%address, "serving the state of health");
+    Ok(address)
 }
 
 /// Makes the network `default`, of which clusters that name none are part, as soon as the storage
@@ -109,8 +155,8 @@ pub async fn make_default_network(
     storage.transact(&Transaction::default().create(&network)?).await.map(drop)
 }
 
-/// Reads the users, and opens the audit log, again whenever the daemon is told to.
-async fn reload(state: AppState, config: Config, lifecycle: Lifecycle) {
+/// Reads users and certificates, and opens the audit log, again whenever the daemon is told to.
+async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycle: Lifecycle) {
     let mut reloads = lifecycle.reloads();
     loop {
         tokio::select! {
@@ -121,6 +167,13 @@ async fn reload(state: AppState, config: Config, lifecycle: Lifecycle) {
         match state.auth.reload(&config.authentication_plugins) {
             Ok(()) => tracing::info!("authentication is set up anew"),
             Err(error) => tracing::error!(error = chain(&error), "authentication stays as it was"),
+        }
+        match tls.as_ref().map(|tls| tls.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!("certificates are read anew"),
+            Some(Err(error)) => {
+                tracing::error!(error = chain(&error), "certificates stay as they were");
+            }
         }
     }
 }

@@ -75,6 +75,18 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// The state of health alone, for a listener of its own: nobody is asked who they are.
+pub fn health_router(state: AppState) -> Router {
+    Router::new()
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(no_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(with_context))
+        .with_state(state)
+}
+
 /// Takes off exactly one trailing slash; to be used outside the router.
 pub fn without_slash(mut request: Request) -> Request {
     let path_and_query = request.uri().path_and_query().map_or("", |p| p.as_str());

@@ -11,7 +11,8 @@ use service_core::telemetry::LogFormat;
 /// needs no message broker and no etcd.
 ///
 /// The first start makes everything it needs in the data directory: an administrator with a generated
-/// password, an SSH key for reaching hosts, and the key that credentials are encrypted with.
+/// password, an SSH key for reaching hosts, the key that credentials are encrypted with, and, to be reached
+/// from elsewhere, an authority and a certificate for TLS.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "commissaire",
@@ -50,6 +51,18 @@ pub struct Args {
     /// The port to listen on; 0 takes a free one, which is then found in the file `address` of the data directory [default: 8000]
     #[arg(short = 'p', long, value_name = "PORT")]
     pub listen_port: Option<u16>,
+
+    /// Speak TLS, with the key and the chain of certificates in this file, read again on SIGHUP [default: beyond loopback, those of an authority that the first start makes: clients pin `ca.pem` of the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub tls_pemfile: Option<PathBuf>,
+
+    /// Talk only to clients that have a certificate of the authorities in this file
+    #[arg(long, value_name = "FILE")]
+    pub tls_clientverifyfile: Option<PathBuf>,
+
+    /// Speak TLS on loopback, too
+    #[arg(long)]
+    pub tls: bool,
 
     /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS
     #[arg(long)]

@@ -2,10 +2,13 @@
 
 mod answer;
 mod gateway;
+mod pki;
 mod raw;
 
 pub(crate) use answer::Answer;
 pub(crate) use gateway::{Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic};
+pub(crate) use pki::{Pki, Signed};
+pub(crate) use raw::in_time;
 
 /// A host key, as hosts show it; its fingerprint is in [`WITH_BODY`].
 pub(crate) const HOST_KEY: &str =

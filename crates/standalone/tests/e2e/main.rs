@@ -37,4 +37,5 @@ mod reload;
 mod replicas;
 mod secrets;
 mod server;
+mod tls;
 mod units;

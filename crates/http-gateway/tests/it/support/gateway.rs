@@ -62,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) audit_log: Option<PathBuf>,
     /// How long the gateway waits for an answer on the bus.
     pub(crate) timeout: Duration,
+    /// Everything else that it is told.
+    pub(crate) config: Config,
 }
 
 impl Default for Setup {
@@ -75,6 +77,7 @@ impl Default for Setup {
             trusted_proxies: Vec::new(),
             audit_log: None,
             timeout: service_core::bus::REQUEST_TIMEOUT,
+            config: Config::default(),
         }
     }
 }
@@ -87,6 +90,9 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
+    /// Where the state of health is served, if on a listener of its own.
+    pub(crate) health: Option<SocketAddr>,
+    pub(crate) life: Lifecycle,
     client: Client,
     store: Store,
     _ground: (tempfile::TempDir, Option<Etcd>),
@@ -150,14 +156,17 @@ impl Setup {
             ssh_public_key_file,
             trusted_proxies: self.trusted_proxies.try_into().unwrap(),
             audit_log: Some(audit_log.clone()),
-            ..Config::default()
+            ..self.config
         };
-        http_gateway::run(bus.with_timeout(self.timeout), &config, listener, &life).unwrap();
+        let gateway_bus = bus.with_timeout(self.timeout);
+        let health = http_gateway::run(gateway_bus, &config, listener, &life).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Gateway {
             address,
             bus,
             storage,
+            health,
+            life,
             client,
             store,
             restarts,
