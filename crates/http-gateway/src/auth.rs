@@ -28,7 +28,8 @@ use throttle::Throttle;
 const ORIGINAL_PREFIX: &str = "commissaire_http.authentication.";
 
 /// Paths that tell nothing and need nobody.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+pub const OPEN: [&str; 4] =
+    ["/healthz", "/readyz", crate::openapi::DOCS_PATH, crate::openapi::PATH];
 
 /// A plugin, as the configuration names it.
 #[derive(Debug, Clone, Deserialize)]

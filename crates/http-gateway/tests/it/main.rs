@@ -14,6 +14,7 @@ mod members;
 mod methods;
 mod networks;
 mod nodes;
+mod openapi;
 mod paths;
 mod properties;
 mod restart;
