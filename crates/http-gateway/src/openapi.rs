@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the handlers and the very types that they read and answer with.
+//! The `OpenAPI` document: made from the handlers and the very types that they read and answer with.
 //!
 //! What an annotation says is what is particular about its call. What all calls have in common, or what
 //! follows from the path and the method, is added here.

@@ -7,6 +7,7 @@ mod authentication;
 mod bodies;
 mod clusters;
 mod container_managers;
+mod contract;
 mod failures;
 mod health;
 mod hosts;
