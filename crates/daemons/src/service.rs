@@ -136,15 +136,14 @@ fn gateway(
     common: &Common,
 ) -> anyhow::Result<http_gateway::Config> {
     let public_key = common.data_dir.join(host_access::own_key::PUBLIC);
-    let config = http_gateway::Config {
+    let mut config = http_gateway::Config {
         listen_interface: args.listen_interface.unwrap_or(config.listen_interface),
         listen_port: args.listen_port.unwrap_or(config.listen_port),
         insecure_http: config.insecure_http || args.insecure_http,
-        authentication_plugins: [args.authentication_plugin, config.authentication_plugins]
-            .concat(),
-        self_auths: [config.self_auths, args.self_auth].concat(),
         ssh_public_key_file: config.ssh_public_key_file.or(Some(public_key)),
+        ..config
     };
+    args.authentication.apply(&mut config);
     config.validate().map_err(|message| anyhow!(message))?;
     Ok(config)
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use service_core::Networks;
 
 use crate::auth::PluginConfig;
 
@@ -19,6 +20,10 @@ pub struct Config {
     pub authentication_plugins: Vec<PluginConfig>,
     /// Exact paths that authenticate by themselves.
     pub self_auths: Vec<String>,
+    /// Proxies that are believed when they say for whom they ask, in `Forwarded` or `X-Forwarded-For`.
+    pub trusted_proxies: Networks,
+    /// The file of the audit log; the log where there is none.
+    pub audit_log: Option<PathBuf>,
     /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS.
     pub insecure_http: bool,
     /// The public half of the server's own SSH key, as `GET /api/v0/publickey` shows it.
@@ -32,6 +37,8 @@ impl Default for Config {
             listen_port: 8000,
             authentication_plugins: Vec::new(),
             self_auths: Vec::new(),
+            trusted_proxies: Networks::default(),
+            audit_log: None,
             insecure_http: false,
             ssh_public_key_file: None,
         }

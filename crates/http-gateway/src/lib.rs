@@ -6,12 +6,14 @@
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
 //! - [`openapi`][]: the same for programs, and a page of it for people
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
-//! - [`auth`][]: who asks
-//! - [`peer`][]: from where
+//! - [`auth`][]: who asks, and what they may
+//! - [`peer`][], [`source`][]: from where
+//! - [`audit`][]: who did what
 //! - [`error`][]: what a client is told when it does not work
 //! - [`state`][]: what handlers share
 //! - [`server`][]: sockets
 
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod error;
@@ -22,9 +24,10 @@ pub mod params;
 pub mod peer;
 pub mod routes;
 pub mod server;
+pub mod source;
 pub mod state;
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use service_core::bus::Context;
@@ -46,6 +49,14 @@ pub enum StartError {
     /// An authentication plugin cannot be set up.
     #[error("cannot set up authentication")]
     Auth(#[source] auth::SetupError),
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log {}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// Serves the API on `listener` until the daemon is told to stop.
@@ -58,15 +69,8 @@ pub fn run(
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> Result<(), StartError> {
-    let auth = auth::Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
-    let auth = Arc::new(auth);
-    lifecycle.spawn("reload", reload(Arc::clone(&auth), config.clone(), lifecycle.clone()));
-    let state = AppState {
-        bus,
-        auth,
-        public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
-        self_auths: config.self_auths.clone().into(),
-    };
+    let state = AppState::new(bus, config)?;
+    lifecycle.spawn("reload", reload(state.clone(), config.clone(), lifecycle.clone()));
     server::serve(state, listener, lifecycle);
     Ok(())
 }
@@ -106,15 +110,16 @@ pub async fn make_default_network(
     storage.transact(&Transaction::default().create(&network)?).await.map(drop)
 }
 
-/// Reads the users again whenever the daemon is told to.
-async fn reload(auth: Arc<auth::Chain>, config: Config, lifecycle: Lifecycle) {
+/// Reads the users, and opens the audit log, again whenever the daemon is told to.
+async fn reload(state: AppState, config: Config, lifecycle: Lifecycle) {
     let mut reloads = lifecycle.reloads();
     loop {
         tokio::select! {
             () = lifecycle.stopping() => return,
             told = reloads.changed() => if told.is_err() { return },
         }
-        match auth.reload(&config.authentication_plugins) {
+        state.audit.reopen();
+        match state.auth.reload(&config.authentication_plugins) {
             Ok(()) => tracing::info!("authentication is set up anew"),
             Err(error) => tracing::error!(error = chain(&error), "authentication stays as it was"),
         }

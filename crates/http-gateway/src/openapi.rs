@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use crate::error::Problem;
-use crate::handlers::{clusters, container_managers, health, hosts, members, networks, operations};
+use crate::handlers::{
+    clusters, container_managers, enrollments, health, hosts, members, networks, operations,
+};
 use crate::params::{Address, Name};
 
 /// Where the document is.
@@ -51,6 +53,9 @@ pub const DOCS_PATH: &str = "/docs";
         hosts::investigate,
         hosts::accept_key,
         hosts::public_key,
+        enrollments::list,
+        enrollments::create,
+        enrollments::revoke,
         networks::list,
         networks::get,
         networks::create,
@@ -102,7 +107,8 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Members that answers leave out when there is nothing to say.
-const OPTIONAL: [(&str, &str); 5] = [
+const OPTIONAL: [(&str, &str); 6] = [
+    ("EnrollmentView", "token"),
     ("ClusterRestart", "failures"),
     ("Credentials", "ssh_port"),
     ("Credentials", "ssh_host_key"),
@@ -141,7 +147,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     })];
     let mut statuses = BTreeSet::from([500]);
     for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-        let kind = if name == "name" { "Name" } else { "Address" };
+        let kind = if matches!(name, "name" | "id") { "Name" } else { "Address" };
         let schema = json!({"$ref": format!("#/components/schemas/{kind}")});
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
         statuses.insert(404);

@@ -5,7 +5,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use service_core::bus::Context;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use crate::auth;
 use crate::error::ApiError;
-use crate::handlers::{clusters, container_managers, health, hosts, members, networks, operations};
+use crate::handlers::{
+    clusters, container_managers, enrollments, health, hosts, members, networks, operations,
+};
 use crate::openapi;
 use crate::params::{BODY_MAX, no_route};
 use crate::state::AppState;
@@ -51,6 +53,9 @@ pub fn router(state: AppState) -> Router {
         .route("/host/{address}/investigate", post(hosts::investigate))
         .route("/host/{address}/hostkey", put(hosts::accept_key))
         .route("/publickey", get(hosts::public_key))
+        // Enrollments
+        .route("/enrollments", get(enrollments::list).post(enrollments::create))
+        .route("/enrollment/{id}", delete(enrollments::revoke))
         // Networks
         .route("/networks", get(networks::list))
         .route(

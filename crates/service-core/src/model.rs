@@ -5,6 +5,7 @@
 
 mod cluster;
 mod container_manager;
+mod enrollment;
 mod host;
 pub mod ident;
 mod lease;
@@ -20,6 +21,7 @@ pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     ContainerManagerType, KubernetesOptions, MASK, Secrets,
 };
+pub use enrollment::{Enrolled, Enrollment};
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use lease::Lease;
 pub use network::{Network, NetworkType};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use daemons::args::AuthenticationArgs;
 use service_core::telemetry::LogFormat;
 
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
@@ -37,6 +38,10 @@ pub struct Args {
     /// Who may use the API: {"USER": {"hash": "..."}}, hashes by `commctl passhash` [default: users.json in the data directory, made at the first start]
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
+
+    /// Who may use the API, and what authenticates by itself
+    #[command(flatten)]
+    pub authentication: AuthenticationArgs,
 
     /// The address to listen on [default: 127.0.0.1]
     #[arg(short = 'i', long, value_name = "ADDRESS")]

@@ -44,6 +44,7 @@ impl Config {
         gateway.listen_interface = args.listen_interface.unwrap_or(gateway.listen_interface);
         gateway.listen_port = args.listen_port.unwrap_or(gateway.listen_port);
         gateway.insecure_http |= args.insecure_http;
+        args.authentication.apply(gateway);
         gateway.validate().map_err(|message| anyhow!(message))?;
         Ok(config)
     }

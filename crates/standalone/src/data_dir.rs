@@ -63,6 +63,11 @@ impl DataDir {
         self.path.join("users.json")
     }
 
+    /// The audit log, where no other is named.
+    pub fn audit_log(&self) -> PathBuf {
+        self.path.join("audit.log")
+    }
+
     /// The generated password, where there was no terminal to show it on.
     pub fn admin_password(&self) -> PathBuf {
         self.path.join("admin-password")

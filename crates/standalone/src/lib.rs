@@ -106,6 +106,7 @@ async fn begin(
     let data = DataDir::open(&args.data_dir())?;
     let own_key = host_access::own_key(data.path()).context("cannot make an SSH key")?;
     config.gateway.ssh_public_key_file = Some(data.public_key());
+    config.gateway.audit_log.get_or_insert_with(|| data.audit_log());
     if config.gateway.authentication_plugins.is_empty() {
         let users = args.users.clone().map_or_else(|| first_start::admin(&data), Ok)?;
         config.gateway.authentication_plugins.push(config::users_file(&users));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use service_core::model::{
     Cluster, ClusterRestart, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    Host, HostCreds, HostState, Lease, Model, Network, Operation,
+    Enrollment, Host, HostCreds, HostState, Lease, Model, Network, Operation,
 };
 use service_core::{Error, Result};
 
@@ -27,12 +27,13 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 11] = [
+static KINDS: [Kind; 12] = [
     Kind::of::<Cluster>(),
     Kind::of::<ClusterRestart>(),
     Kind::of::<ContainerManagerConfig>(),
     Kind::of::<ContainerManagerNodes>(),
     Kind::of::<ContainerManagerSecret>(),
+    Kind::of::<Enrollment>(),
     Kind::of::<Host>(),
     Kind::of::<HostCreds>(),
     Kind::of::<HostState>(),
@@ -144,6 +145,7 @@ mod tests {
             ("ContainerManagerConfig", "k1", "/commissaire/container_managers/k1"),
             ("ContainerManagerSecret", "k1", "/commissaire/secrets/container_managers/k1"),
             ("ContainerManagerNodes", "k1", "/commissaire/container_manager_nodes/k1"),
+            ("Enrollment", "e1", "/commissaire/enrollments/e1"),
             ("Network", "n1", "/commissaire/networks/n1"),
             ("Operation", "1-2", "/commissaire/operations/1-2"),
             ("Lease", "operation.c1", "/commissaire/leases/operation.c1"),

@@ -1,6 +1,7 @@
 //! Hosts.
 
 pub(crate) mod create;
+mod ticket;
 
 use std::io::ErrorKind;
 
@@ -15,6 +16,7 @@ use service_core::model::{Host, HostCreds, HostState, Lease, Status};
 use service_core::storage::{Revised, Transaction};
 use utoipa::ToSchema;
 
+pub(super) use create::joined;
 pub use create::{create, create_unnamed};
 
 use super::clusters::not_under_operation;
@@ -118,11 +120,6 @@ pub async fn credentials(
         address: creds.address,
         remote_user: creds.remote_user,
     };
-    tracing::info!(
-        host.address = address,
-        principal = api.context.principal,
-        "credentials were read"
-    );
     Ok(Json(view))
 }
 

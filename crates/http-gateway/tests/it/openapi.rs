@@ -42,7 +42,10 @@ fn filled(path: &str) -> String {
         _ if path.contains("/containermanager/") => "k1",
         _ => "c1",
     };
-    path.replace("{name}", name).replace("{address}", "10.0.0.1").replace("{host}", "10.0.0.1")
+    path.replace("{name}", name)
+        .replace("{address}", "10.0.0.1")
+        .replace("{host}", "10.0.0.1")
+        .replace("{id}", "e1")
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, a network
 /// `n1` and a container manager `k1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 21] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 23] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -29,6 +29,8 @@ pub(crate) const ROUTES: [(&str, &[&str]); 21] = [
     ("/api/v0/host/10.0.0.1/investigate", &["POST"]),
     ("/api/v0/host/10.0.0.1/hostkey", &["PUT"]),
     ("/api/v0/publickey", &["GET", "HEAD"]),
+    ("/api/v0/enrollments", &["GET", "HEAD", "POST"]),
+    ("/api/v0/enrollment/e1", &["DELETE"]),
     ("/api/v0/networks", &["GET", "HEAD"]),
     ("/api/v0/network/n1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/healthz", &["GET", "HEAD"]),
@@ -38,7 +40,7 @@ pub(crate) const ROUTES: [(&str, &[&str]); 21] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 11] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 12] = [
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
     ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
@@ -48,6 +50,7 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 11] = [
     ("PUT", "/api/v0/host", r#"{"address": "10.0.0.3"}"#),
     ("PUT", "/api/v0/host/10.0.0.3", "{}"),
     ("PUT", "/api/v0/network/n2", "{}"),
+    ("POST", "/api/v0/enrollments", "{}"),
     ("POST", "/api/v0/host/10.0.0.1/investigate", "{}"),
     (
         "PUT",

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Model, ident};
+use super::{Enrolled, Model, ident};
 use crate::clock;
 
 /// Where a host is in its life.
@@ -251,6 +251,9 @@ pub struct HostState {
     /// Its last ten reboots, the newest last.
     #[serde(default)]
     pub reboots: Vec<Reboot>,
+    /// How it was registered, if it registered itself with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled: Option<Enrolled>,
 }
 
 impl HostState {
@@ -316,6 +319,7 @@ impl Model for HostState {
 
     fn validate(&self) -> Result<(), String> {
         self.addresses.iter().try_for_each(|address| ident::address(address))?;
+        self.enrolled.as_ref().map_or(Ok(()), Enrolled::validate)?;
         ident::address(&self.address)
     }
 
