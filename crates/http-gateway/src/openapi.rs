@@ -141,6 +141,10 @@ fn complete(document: &mut Value) {
 }
 
 fn complete_operation(path: &str, method: &str, operation: &mut Value) {
+    // The handlers' names are unique only within their files, which the tags are named after.
+    let named = [&operation["tags"][0], &operation["operationId"]]
+        .map(|name| name.as_str().unwrap_or_default());
+    operation["operationId"] = named.join("_").trim_start_matches('_').into();
     let mut parameters = vec![json!({
         "name": "X-Request-Id", "in": "header", "schema": {"type": "string"},
         "description": "Comes back, and stands in the logs, where it is at most 64 letters, digits and '-'.",
@@ -190,7 +194,7 @@ fn complete_response(status: &str, method: &str, response: &mut Value) {
         }
         _ => {}
     }
-    if response["description"] == "" {
+    if response["description"].as_str().is_none_or(str::is_empty) {
         response["description"] = known.canonical_reason().unwrap_or_default().into();
     }
     response["headers"] = headers;
@@ -226,18 +230,19 @@ fn bodies_and_answers(document: &mut Value) {
             continue;
         };
         if read.contains(name) {
-            for kind in properties.values_mut().filter_map(|property| property.get_mut("type")) {
-                if let Some(first) = kind.get(0).cloned() {
-                    *kind = first;
-                }
-            }
+            properties.values_mut().for_each(never_null);
             if schema.get("required").is_some() {
                 demanding.insert(format!("#/components/schemas/{name}"));
             }
             continue;
         }
-        let always = |member: &&String| !OPTIONAL.contains(&(name.as_str(), member.as_str()));
-        schema["required"] = properties.keys().filter(always).cloned().collect();
+        let optional = |member: &str| OPTIONAL.contains(&(name.as_str(), member));
+        properties
+            .iter_mut()
+            .filter(|(member, _)| optional(member))
+            .for_each(|(_, p)| never_null(p));
+        schema["required"] =
+            properties.keys().filter(|member| !optional(member)).cloned().collect();
         schema["additionalProperties"] = false.into();
     }
     for operation in operations_mut(document) {
@@ -245,6 +250,17 @@ fn bodies_and_answers(document: &mut Value) {
             let schema = &body["content"]["application/json"]["schema"]["$ref"];
             body["required"] = schema.as_str().is_some_and(|name| demanding.contains(name)).into();
         }
+    }
+}
+
+/// Left out, perhaps, but not `null`.
+fn never_null(property: &mut Value) {
+    let Some(property) = property.as_object_mut() else { return };
+    property.retain(|name, value| !(name == "default" && value.is_null()));
+    if let Some(kind) = property.get_mut("type")
+        && let Some(first) = kind.get(0).cloned()
+    {
+        *kind = first;
     }
 }
 

@@ -11,6 +11,7 @@
 mod clusters;
 mod common;
 mod container_managers;
+mod enrollments;
 mod hosts;
 mod lists;
 mod members;
@@ -102,7 +103,7 @@ fn nothing_behind() -> Setup {
 }
 
 /// Every table, and what it runs on.
-const TABLES: [(&[Case], fn() -> Setup); 11] = [
+const TABLES: [(&[Case], fn() -> Setup); 12] = [
     (common::CASES, everything),
     (clusters::CASES, everything),
     (members::CASES, everything),
@@ -111,6 +112,7 @@ const TABLES: [(&[Case], fn() -> Setup); 11] = [
     (networks::CASES, everything),
     (hosts::CASES, everything),
     (hosts::REGISTRATIONS, everything),
+    (enrollments::CASES, everything),
     (lists::CASES, Setup::default),
     (outages::REFUSED, refusing),
     (outages::ABSENT, nothing_behind),

@@ -19,4 +19,5 @@ mod openapi;
 mod paths;
 mod properties;
 mod restart;
+mod schemathesis;
 mod support;

@@ -96,14 +96,16 @@ fn it_is_openapi_3_1_with_every_refusal_a_problem() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
     let problem = json!({"$ref": "#/components/schemas/Problem"});
+    let mut ids = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
             assert!(operation["summary"].is_string(), "{method} {path}");
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
             for (status, response) in responses {
                 let what = format!("{method} {path} {status}");
-                assert_ne!(response["description"], "", "{what}");
+                assert!(!response["description"].as_str().unwrap().is_empty(), "{what}");
                 if status.starts_with('2') || method == "head" {
                     continue;
                 }

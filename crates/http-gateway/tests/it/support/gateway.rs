@@ -232,6 +232,26 @@ impl Gateway {
         Setup::default().start().await
     }
 
+    /// Another gateway over the same bus and the same store.
+    pub(crate) async fn another(&self) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let authentication_plugins = serde_json::from_value(plugins()).unwrap();
+        let config = Config { authentication_plugins, ..Config::default() };
+        http_gateway::run(self.bus.clone(), &config, listener, &Lifecycle::new()).unwrap();
+        Self {
+            address,
+            bus: self.bus.clone(),
+            storage: self.storage.clone(),
+            client: self.client.clone(),
+            store: self.store.clone(),
+            restarts: Arc::clone(&self.restarts),
+            investigations: Arc::clone(&self.investigations),
+            registrations: Arc::clone(&self.registrations),
+            _ground: (tempfile::tempdir().unwrap(), None),
+        }
+    }
+
     /// With an executor that answers like this.
     pub(crate) async fn with_executor(answer: Result<Value, Error>) -> Self {
         Setup { executor: Executor::Answers(answer), ..Setup::default() }.start().await
