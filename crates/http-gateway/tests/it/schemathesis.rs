@@ -9,6 +9,8 @@ use crate::support::{Executor, Managers, PASSWORD, Setup, USER};
 
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/schemathesis.toml");
 
+const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/schemathesis_hooks.py");
+
 /// The program, `tools/test` says where it is.
 const PROGRAM: &str = "COMMISSAIRE_TEST_SCHEMATHESIS";
 
@@ -26,6 +28,7 @@ async fn schemathesis_finds_nothing_that_the_document_does_not_say() {
             "there is no such cluster",
         ))),
         public_key: Some("ssh-ed25519 AAAA commissaire"),
+        trusted_proxies: json!(["127.0.0.1"]),
         ..Setup::default()
     };
     let gateway = setup.start().await.with_everything().await;
@@ -33,6 +36,7 @@ async fn schemathesis_finds_nothing_that_the_document_does_not_say() {
     let url = format!("http://{}/api/v0/openapi.json", gateway.address);
     let output = Command::new(program)
         .args(["--no-color", "--config-file", CONFIG, "run", &url])
+        .env("SCHEMATHESIS_HOOKS", HOOKS)
         .env("GATEWAY_USER", USER)
         .env("GATEWAY_PASSWORD", PASSWORD)
         .current_dir(folder.path())

@@ -56,6 +56,7 @@ pub(crate) struct Setup {
     pub(crate) managers: Managers,
     pub(crate) public_key: Option<&'static str>,
     pub(crate) self_auths: Vec<String>,
+    pub(crate) trusted_proxies: Value,
     /// How long the gateway waits for an answer on the bus.
     pub(crate) timeout: Duration,
 }
@@ -68,6 +69,7 @@ impl Default for Setup {
             managers: Managers::Absent,
             public_key: None,
             self_auths: Vec::new(),
+            trusted_proxies: json!([]),
             timeout: service_core::bus::REQUEST_TIMEOUT,
         }
     }
@@ -139,6 +141,7 @@ impl Setup {
         let config = Config {
             authentication_plugins: serde_json::from_value(plugins()).unwrap(),
             self_auths: self.self_auths,
+            trusted_proxies: serde_json::from_value(self.trusted_proxies).unwrap(),
             ssh_public_key_file,
             ..Config::default()
         };
