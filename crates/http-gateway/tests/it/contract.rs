@@ -102,8 +102,10 @@ fn nothing_behind() -> Setup {
     Setup { storage: Storage::Absent, ..Setup::default() }
 }
 
-/// Every table, and what it runs on.
-const TABLES: [(&[Case], fn() -> Setup); 12] = [
+/// Rows, and what they run on.
+type Table = (&'static [Case], fn() -> Setup);
+
+const TABLES: [Table; 12] = [
     (common::CASES, everything),
     (clusters::CASES, everything),
     (members::CASES, everything),
