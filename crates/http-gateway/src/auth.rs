@@ -43,7 +43,8 @@ const LATER: [&str; 4] =
     ["keystonepasswordauth", "keystonetokenauth", "openshiftbearertokenauth", "oidc"];
 
 /// Paths that tell nothing and need nobody.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+pub const OPEN: [&str; 4] =
+    ["/healthz", "/readyz", crate::openapi::DOCS_PATH, crate::openapi::PATH];
 
 /// A plugin, as the configuration names it.
 #[derive(Debug, Clone, Deserialize)]

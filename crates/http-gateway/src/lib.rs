@@ -4,6 +4,7 @@
 //! - [`routes`][]: the whole API on one screen
 //! - [`handlers`][]: a file per resource
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
+//! - [`openapi`][]: the same for programs, and a page of it for people
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
 //! - [`auth`][]: who asks, and what they may
 //! - [`peer`][], [`source`][]: from where
@@ -19,6 +20,7 @@ pub mod config;
 pub mod error;
 pub mod handlers;
 pub mod nodes;
+pub mod openapi;
 pub mod params;
 pub mod peer;
 pub mod routes;

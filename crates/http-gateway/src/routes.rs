@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::handlers::{
     clusters, container_managers, enrollments, health, hosts, members, networks, operations,
 };
+use crate::openapi;
 use crate::params::{BODY_MAX, no_route};
 use crate::state::AppState;
 
@@ -65,6 +66,8 @@ pub fn router(state: AppState) -> Router {
         .nest("/api/v0", api)
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/docs", get(openapi::page))
+        .route("/api/v0/openapi.json", get(openapi::document))
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_MAX))

@@ -10,6 +10,7 @@ use serde_json::Value;
 use service_core::model::Enrollment;
 use service_core::storage::Transaction;
 use service_core::{Networks, clock};
+use utoipa::ToSchema;
 
 use super::hosts::joined;
 use crate::auth::token::Minted;
@@ -24,7 +25,7 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 const USES_MAX: u32 = 10_000;
 
 /// An enrollment as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewEnrollment {
     #[serde(deserialize_with = "present")]
@@ -32,7 +33,10 @@ pub struct NewEnrollment {
     /// Seconds, a duration like `2h`, or a time.
     #[serde(deserialize_with = "present")]
     expires: Option<Value>,
+    #[schema(minimum = 1, maximum = 10_000)]
     uses: u32,
+    /// Networks (`10.0.0.0/8`) that hosts register from; none: from anywhere.
+    #[schema(value_type = Vec<String>)]
     from: Networks,
 }
 
@@ -43,7 +47,7 @@ impl Default for NewEnrollment {
 }
 
 /// An enrollment as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct EnrollmentView {
     id: String,
     /// Once: when it is made.
@@ -52,6 +56,7 @@ pub struct EnrollmentView {
     cluster: String,
     expires: String,
     uses: u32,
+    #[schema(value_type = Vec<String>)]
     from: Networks,
     hosts: Vec<String>,
     created_by: String,
@@ -66,14 +71,28 @@ impl EnrollmentView {
     }
 }
 
-/// `GET /enrollments`
+/// The enrollments, without their tokens.
+#[utoipa::path(
+    get,
+    path = "/api/v0/enrollments",
+    responses((status = 200, body = [EnrollmentView])),
+)]
 pub async fn list(api: Api) -> Result<Json<Vec<EnrollmentView>>, ApiError> {
     let enrollments = api.storage.list::<Enrollment>().await?;
     let view = |found: service_core::storage::Revised<_>| EnrollmentView::of(found.record, None);
     Ok(Json(enrollments.into_iter().map(view).collect()))
 }
 
-/// `POST /enrollments`: the answer is the only one that shows the token.
+/// Makes a token with which hosts register themselves: the answer is the only one that shows it.
+#[utoipa::path(
+    post,
+    path = "/api/v0/enrollments",
+    request_body = NewEnrollment,
+    responses(
+        (status = 201, body = EnrollmentView),
+        (status = 409, description = "there is no such cluster"),
+    ),
+)]
 pub async fn create(
     api: Api,
     State(state): State<AppState>,
@@ -109,7 +128,15 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(EnrollmentView::of(enrollment, token))))
 }
 
-/// `DELETE /enrollment/{id}`: no host registers with it any more; those that did, stay.
+/// Revokes a token; hosts that registered with it stay.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/enrollment/{id}",
+    responses(
+        (status = 200),
+        (status = 404, description = "there is no such enrollment"),
+    ),
+)]
 pub async fn revoke(api: Api, Params(Name(id)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     api.storage.delete::<Enrollment>(&id).await.map_err(|error| {
         if error.is_not_found() {

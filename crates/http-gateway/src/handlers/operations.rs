@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service_core::bus::topology;
 use service_core::model::ClusterRestart;
+use utoipa::ToSchema;
 
 use super::clusters::found;
 use crate::error::ApiError;
@@ -29,15 +30,24 @@ const OPTIONS: [&str; 11] = [
 ];
 
 /// A restart as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewRestart {
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     #[serde(flatten)]
+    #[schema(ignore)]
     options: Map<String, Value>,
 }
 
-/// `GET /cluster/{name}/restart`
+/// The newest restart of a cluster.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}/restart",
+    responses(
+        (status = 200, body = ClusterRestart),
+        (status = 404, description = "there is no such cluster, or it has never been restarted"),
+    ),
+)]
 pub async fn restart_status(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -48,7 +58,17 @@ pub async fn restart_status(
     Ok(Json(newest.ok_or_else(never)?.record))
 }
 
-/// `PUT /cluster/{name}/restart`
+/// Restarts the hosts of a cluster, one after the other.
+#[utoipa::path(
+    put,
+    path = "/api/v0/cluster/{name}/restart",
+    request_body = NewRestart,
+    responses(
+        (status = 201, body = ClusterRestart),
+        (status = 404, description = "there is no such cluster"),
+        (status = 409, description = "an operation is in process, or a host cannot be used"),
+    ),
+)]
 pub async fn restart(
     api: Api,
     Params(Name(name)): Params<Name>,

@@ -18,7 +18,10 @@ async fn authentication_comes_before_everything_else() {
     for method in ["GET", "PUT", "DELETE"] {
         let gateway = Gateway::start().await.with_everything().await;
         let before = gateway.records().await;
-        for (path, _) in ROUTES.iter().filter(|(path, _)| path.starts_with("/api/")) {
+        for (path, _) in ROUTES
+            .iter()
+            .filter(|(path, _)| path.starts_with("/api/") && *path != "/api/v0/openapi.json")
+        {
             gateway.send_as("", method, path).await.refused(403, "user name and password");
         }
         assert_eq!(gateway.records().await, before);

@@ -16,7 +16,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, a network
 /// `n1` and a container manager `k1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 21] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 23] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -38,6 +38,8 @@ pub(crate) const ROUTES: [(&str, &[&str]); 21] = [
     ("/api/v0/network/n1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/healthz", &["GET", "HEAD"]),
     ("/readyz", &["GET", "HEAD"]),
+    ("/docs", &["GET", "HEAD"]),
+    ("/api/v0/openapi.json", &["GET", "HEAD"]),
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.

@@ -1,11 +1,12 @@
 //! Clusters, and the documented records of the operations over them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Model, Network, ident};
 
 /// A cluster: hosts that are worked on together.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
@@ -79,7 +80,7 @@ impl Model for Cluster {
 }
 
 /// Where an operation is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationStatus {
     /// Accepted, and not at its end.
@@ -92,7 +93,7 @@ pub enum OperationStatus {
 }
 
 /// Why an operation failed on a host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The host's address.
     pub host: String,
@@ -103,7 +104,7 @@ pub struct Failure {
 }
 
 /// A rolling restart, as REST shows it: the newest one of a cluster.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterRestart {
     /// The cluster.
     pub name: String,

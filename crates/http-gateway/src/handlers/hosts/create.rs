@@ -11,6 +11,7 @@ use service_core::model::{
     Bootstrap, Cluster, Host, HostCreds, HostState, Model as _, Status, ident,
 };
 use service_core::storage::{Revised, Transaction};
+use utoipa::ToSchema;
 
 use super::super::members::cluster_of;
 use super::ticket::Ticket;
@@ -20,21 +21,27 @@ use crate::params::{Address, Body, Params, present, same_address, word};
 use crate::state::{Api, AppState};
 
 /// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewHost {
     #[serde(deserialize_with = "present")]
     address: Option<String>,
+    /// Base64 of the private key's file; empty for the server's own key.
+    #[schema(value_type = String, content_encoding = "base64", default = "")]
     ssh_priv_key: SecretString,
     #[serde(deserialize_with = "present")]
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")]
     remote_user: Option<String>,
     #[serde(deserialize_with = "present")]
     pub(super) cluster: Option<String>,
     source: String,
+    #[schema(minimum = 1)]
     ssh_port: u16,
+    /// Public keys, one a line.
     pub(super) ssh_host_key: String,
     #[serde(deserialize_with = "word")]
     bootstrap: Bootstrap,
+    #[schema(default = json!([]))]
     addresses: Vec<Address>,
 }
 
@@ -54,7 +61,16 @@ impl Default for NewHost {
     }
 }
 
-/// `PUT /host/{address}`
+/// Registers a host: all of it, or nothing. Again the same is no error.
+#[utoipa::path(
+    put,
+    path = "/api/v0/host/{address}",
+    request_body = NewHost,
+    responses(
+        (status = 201, body = Host),
+        (status = 409, description = "no such cluster, or the host exists with another key or in another cluster"),
+    ),
+)]
 pub async fn create(
     api: Api,
     State(state): State<AppState>,
@@ -65,7 +81,16 @@ pub async fn create(
     register(api, state, address, new).await
 }
 
-/// `PUT /host`: the address comes from the body, else it is the one the request comes from.
+/// Registers a host whose address is in the body; else it is the one that the request comes from.
+#[utoipa::path(
+    put,
+    path = "/api/v0/host",
+    request_body = NewHost,
+    responses(
+        (status = 201, body = Host),
+        (status = 409, description = "no such cluster, or the host exists with another key or in another cluster"),
+    ),
+)]
 pub async fn create_unnamed(
     api: Api,
     State(state): State<AppState>,

@@ -256,6 +256,31 @@ impl Gateway {
         Setup::default().start().await
     }
 
+    /// Another gateway over the same bus and the same store.
+    pub(crate) async fn another(&self) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let authentication_plugins = serde_json::from_value(plugins()).unwrap();
+        let audit_log = Some(self.audit_log.clone());
+        let config = Config { authentication_plugins, audit_log, ..Config::default() };
+        let life = Lifecycle::new();
+        let health = http_gateway::run(self.bus.clone(), &config, listener, &life).unwrap();
+        Self {
+            address,
+            health,
+            life,
+            audit_log: self.audit_log.clone(),
+            bus: self.bus.clone(),
+            storage: self.storage.clone(),
+            client: self.client.clone(),
+            store: self.store.clone(),
+            restarts: Arc::clone(&self.restarts),
+            investigations: Arc::clone(&self.investigations),
+            registrations: Arc::clone(&self.registrations),
+            _ground: (tempfile::tempdir().unwrap(), None),
+        }
+    }
+
     /// With an executor that answers like this.
     pub(crate) async fn with_executor(answer: Result<Value, Error>) -> Self {
         Setup { executor: Executor::Answers(answer), ..Setup::default() }.start().await

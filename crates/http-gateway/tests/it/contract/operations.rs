@@ -1,0 +1,122 @@
+//! Operations.
+
+use super::{Case, no, ok};
+
+/// What the executor answers, whatever the cluster.
+const STARTED: &str = r#"{"name": "c", "status": "in_process", "started_at": "2026-11-21T23:40:21.397282", "finished_at": null, "in_process": [], "restarted": []}"#;
+
+pub(super) const CASES: &[Case] = &[
+    no(
+        404,
+        "a restart of a missing cluster is not shown",
+        "",
+        "GET /cluster/c$/restart",
+        "",
+        "there is no cluster c$",
+    ),
+    no(
+        404,
+        "a cluster that was never restarted",
+        "cluster c$",
+        "GET /cluster/c$/restart",
+        "",
+        "never been restarted",
+    ),
+    ok(
+        200,
+        "the newest restart",
+        "cluster c$; restarted c$",
+        "GET /cluster/c$/restart",
+        "",
+        r#"{"name": "c$", "status": "finished", "started_at": "a", "finished_at": "b", "in_process": [], "restarted": ["h1"]}"#,
+    ),
+    ok(
+        201,
+        "d21 a restart has no end at its beginning",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        "{}",
+        STARTED,
+    ),
+    ok(201, "a restart without a body", "cluster c$", "PUT /cluster/c$/restart", "", STARTED),
+    ok(
+        201,
+        "a restart that repeats the name",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"name": "c$"}"#,
+        STARTED,
+    ),
+    ok(
+        201,
+        "a restart with members that nobody knows",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"comment": "why", "type": 7}"#,
+        STARTED,
+    ),
+    no(
+        400,
+        "a restart with a near miss of dry_run",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"dry_rnu": true}"#,
+        "dry_run",
+    ),
+    no(
+        400,
+        "a restart with a hyphen in dry-run",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"dry-rum": true}"#,
+        "dry_run",
+    ),
+    no(
+        400,
+        "a restart with dryrun",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"dryrun": true}"#,
+        "dry_run",
+    ),
+    no(
+        400,
+        "a restart with a near miss of max_unavailable",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"max_unavailible": 2}"#,
+        "max_unavailable",
+    ),
+    no(
+        400,
+        "a restart with a near miss of hosts",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"host": ["h"]}"#,
+        "hosts",
+    ),
+    no(
+        400,
+        "a restart with a near miss of max_failures",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"max_failure": 1}"#,
+        "max_failures",
+    ),
+    no(
+        400,
+        "d03 a restart whose name is null",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"name": null}"#,
+        "name",
+    ),
+    no(
+        400,
+        "d03 a restart whose name is a list",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"name": ["c$"]}"#,
+        "name",
+    ),
+];
