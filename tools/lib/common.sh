@@ -50,6 +50,11 @@ use_rust() {
 # Where cargo puts what it builds.
 target_dir() { (cd "$ROOT" && cargo metadata --no-deps --format-version 1) | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'; }
 
+# ---------------------------------------------------------------- schemathesis
+
+# Where the tests' own one is: a later version may know more checks, and has a directory of its own.
+readonly SCHEMATHESIS=${XDG_CACHE_HOME:-$HOME/.cache}/commissaire/schemathesis-4.32.5
+
 # ---------------------------------------------------------------- processes
 
 # When a process started: with it, a recorded pid can't be taken for a later process of the same number.

@@ -64,10 +64,26 @@ pub struct ServerArgs {
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
 
+    /// Speak TLS, with the key and the chain of certificates in this file; read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub tls_pemfile: Option<PathBuf>,
+
+    /// Talk only to clients that have a certificate of the authorities in this file
+    #[arg(long, value_name = "FILE")]
+    pub tls_clientverifyfile: Option<PathBuf>,
+
     /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS
     #[arg(long)]
     pub insecure_http: bool,
 
+    /// Who may use the API
+    #[command(flatten)]
+    pub authentication: AuthenticationArgs,
+}
+
+/// Who may use the API: what the gateway and the one process take.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AuthenticationArgs {
     /// Who may use the API; may be repeated, is tried in order, before those of the configuration
     #[arg(long, value_name = "NAME:KEY=VALUE,...", value_parser = plugin)]
     pub authentication_plugin: Vec<PluginConfig>,
@@ -75,6 +91,15 @@ pub struct ServerArgs {
     /// An exact path that authenticates by itself; may be repeated
     #[arg(long, value_name = "PATH")]
     pub self_auth: Vec<String>,
+}
+
+impl AuthenticationArgs {
+    /// Adds itself to the configuration.
+    pub fn apply(&self, config: &mut http_gateway::Config) {
+        let plugins = &mut config.authentication_plugins;
+        plugins.splice(..0, self.authentication_plugin.iter().cloned());
+        config.self_auths.extend_from_slice(&self.self_auth);
+    }
 }
 
 /// What the storage service does instead of serving.

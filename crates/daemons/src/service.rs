@@ -52,7 +52,7 @@ impl Service {
             Daemon::Server => {
                 let args = invocation.server.clone().unwrap_or_default();
                 let address_file = args.address_file.clone();
-                Self::Server(Box::new(gateway(parse(path, members)?, args, common)?), address_file)
+                Self::Server(Box::new(gateway(parse(path, members)?, &args, common)?), address_file)
             }
             Daemon::Storage => Self::Storage(parse(path, members)?),
             Daemon::Investigator => Self::Investigator(parse(path, members)?),
@@ -132,19 +132,20 @@ impl Service {
 /// The gateway's configuration, in which the command line has the last word.
 fn gateway(
     config: http_gateway::Config,
-    args: ServerArgs,
+    args: &ServerArgs,
     common: &Common,
 ) -> anyhow::Result<http_gateway::Config> {
     let public_key = common.data_dir.join(host_access::own_key::PUBLIC);
-    let config = http_gateway::Config {
+    let mut config = http_gateway::Config {
         listen_interface: args.listen_interface.unwrap_or(config.listen_interface),
         listen_port: args.listen_port.unwrap_or(config.listen_port),
+        tls_pemfile: args.tls_pemfile.clone().or(config.tls_pemfile),
+        tls_clientverifyfile: args.tls_clientverifyfile.clone().or(config.tls_clientverifyfile),
         insecure_http: config.insecure_http || args.insecure_http,
-        authentication_plugins: [args.authentication_plugin, config.authentication_plugins]
-            .concat(),
-        self_auths: [config.self_auths, args.self_auth].concat(),
         ssh_public_key_file: config.ssh_public_key_file.or(Some(public_key)),
+        ..config
     };
+    args.authentication.apply(&mut config);
     config.validate().map_err(|message| anyhow!(message))?;
     Ok(config)
 }
@@ -162,11 +163,12 @@ async fn serve_api(
     let address = listener.local_addr().context("cannot tell the address")?;
     http_gateway::keep_default_network(bus.clone(), life);
     http_gateway::run(bus, config, listener, life).context("cannot start the gateway")?;
+    let url = config.url(address);
     if let Some(path) = address_file {
-        let written = std::fs::write(path, format!("http://{address}\n"));
+        let written = std::fs::write(path, format!("{url}\n"));
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
-    tracing::info!(%address, "serving the API");
+    tracing::info!(%address, url, "serving the API");
     Ok(())
 }
 

@@ -1,34 +1,50 @@
-//! Who asks: a chain of plugins, tried in order until one accepts.
+//! Who asks, and whether they may: a chain of plugins, tried in order until one accepts, and a role.
 //!
 //! Nobody is refused with anything but 403, whatever is wrong with the credentials: the answer tells
 //! nothing about which users exist.
 
+mod client_cert;
 mod http_basic;
+pub mod principal;
 mod throttle;
+pub mod token;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use service_core::bus::Context;
+use service_core::{Clock, StorageClient};
 
+use crate::audit::Entry;
 use crate::error::ApiError;
-use crate::peer::Peer;
+use crate::peer::{ClientCertificate, Peer};
+use crate::source;
 use crate::state::AppState;
+use client_cert::ClientCert;
 use http_basic::HttpBasic;
+pub use principal::{Principal, Role};
 use throttle::Throttle;
+use token::Token;
 
 /// The prefix that names of the original have.
 const ORIGINAL_PREFIX: &str = "commissaire_http.authentication.";
 
+/// Plugins of the original, and one of ours, that this version does not have yet.
+const LATER: [&str; 4] =
+    ["keystonepasswordauth", "keystonetokenauth", "openshiftbearertokenauth", "oidc"];
+
 /// Paths that tell nothing and need nobody.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+pub const OPEN: [&str; 4] =
+    ["/healthz", "/readyz", crate::openapi::DOCS_PATH, crate::openapi::PATH];
 
 /// A plugin, as the configuration names it.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,8 +60,19 @@ pub struct PluginConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// There is no such plugin.
-    #[error("there is no authentication plugin {0:?}: known is httpbasicauth")]
+    #[error(
+        "there is no authentication plugin {0:?}: known are {basic} and {cert}",
+        basic = http_basic::PLUGIN,
+        cert = client_cert::PLUGIN
+    )]
     Unknown(String),
+    /// There will be such a plugin.
+    #[error(
+        "the authentication plugin {0:?} is not part of this version yet: use {basic} or {cert}",
+        basic = http_basic::PLUGIN,
+        cert = client_cert::PLUGIN
+    )]
+    Later(String),
     /// An option is missing or wrong.
     #[error("the authentication plugin {plugin} is told something wrong: {message}")]
     Option {
@@ -64,10 +91,6 @@ pub enum SetupError {
     },
 }
 
-/// Who was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal(pub String);
-
 /// The plugins, and the memory of failures.
 #[derive(Debug)]
 pub struct Chain {
@@ -77,7 +100,32 @@ pub struct Chain {
 
 #[derive(Debug)]
 enum Plugin {
-    HttpBasic(HttpBasic),
+    HttpBasic(Box<HttpBasic>),
+    ClientCert(ClientCert),
+}
+
+/// What a request shows of who sends it.
+#[derive(Debug, Clone, Copy)]
+struct Shown<'a> {
+    headers: &'a HeaderMap,
+    certificate: Option<&'a ClientCertificate>,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug)]
+struct Refusal {
+    /// What they are told.
+    error: ApiError,
+    /// Whose token they have shown, if they have: the audit log has these refusals.
+    claimed: Option<Principal>,
+    /// It may have been a guess.
+    counts: bool,
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self { error, claimed: None, counts: false }
+    }
 }
 
 impl Chain {
@@ -106,75 +154,220 @@ impl Chain {
     fn plugins(&self) -> Arc<[Plugin]> {
         Arc::clone(&self.plugins.read().unwrap_or_else(PoisonError::into_inner))
     }
-    /// Whoever was accepted a moment ago with the same credentials.
-    async fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
-        for Plugin::HttpBasic(basic) in &*self.plugins() {
-            let accepted = basic.remembered(headers).await;
-            if accepted.is_some() {
-                return accepted;
+
+    /// Whoever was accepted a moment ago with the same credentials. A certificate that would be accepted
+    /// ends the search: what stands behind it has no turn.
+    async fn remembered(&self, shown: Shown<'_>) -> Option<Principal> {
+        for plugin in &*self.plugins() {
+            match plugin {
+                Plugin::HttpBasic(basic) => {
+                    let accepted = basic.remembered(shown.headers).await;
+                    if accepted.is_some() {
+                        return accepted;
+                    }
+                }
+                Plugin::ClientCert(cert) => {
+                    if cert.accept(shown.certificate).is_some() {
+                        return None;
+                    }
+                }
             }
         }
         None
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
-        for Plugin::HttpBasic(basic) in &*self.plugins() {
-            let accepted = basic.authenticate(headers).await;
-            if accepted.is_some() {
-                return accepted;
+    /// The first who accepts. With `throttled`, passwords have no turn.
+    async fn first(&self, shown: Shown<'_>, throttled: bool) -> Option<(Principal, bool)> {
+        let mut failed = false;
+        for plugin in &*self.plugins() {
+            let accepted = match plugin {
+                Plugin::HttpBasic(_) if throttled => None,
+                Plugin::HttpBasic(basic) => {
+                    let accepted = basic.authenticate(shown.headers).await;
+                    failed |=
+                        accepted.is_none() && http_basic::credentials(shown.headers).is_some();
+                    accepted
+                }
+                Plugin::ClientCert(cert) => cert.accept(shown.certificate),
+            };
+            if let Some(principal) = accepted {
+                return Some((principal, failed));
             }
         }
         None
     }
 
     /// Who asks; else the answer to them. Guessing is slowed down: what was accepted before is not.
-    async fn admit(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Principal, ApiError> {
-        if let Some(principal) = self.remembered(headers).await {
+    async fn admit(
+        &self,
+        shown: Shown<'_>,
+        source: IpAddr,
+        (storage, clock): (&StorageClient, &Clock),
+    ) -> Result<Principal, Refusal> {
+        if let Some(principal) = self.remembered(shown).await {
             return Ok(principal);
         }
-        let claimed = http_basic::claimed_user(headers);
-        if let Some(seconds) = self.throttle.refused_for(peer, &claimed) {
+        let token = Token::of(shown.headers);
+        let claimed = match http_basic::credentials(shown.headers) {
+            Some((user, _)) => user,
+            None => token.as_ref().map(|_| token::USER.to_owned()).unwrap_or_default(),
+        };
+        let wait = self.throttle.refused_for(source, &claimed);
+        if wait.is_some() {
             metrics::counter!("commissaire_auth_throttled_total").increment(1);
-            let detail = "too many failed log-ins from this address: wait";
-            return Err(ApiError::too_many(detail, seconds));
         }
-        self.authenticate(headers).await.ok_or_else(|| {
-            self.throttle.failed(peer, &claimed);
+        let admitted = match (&token, wait) {
+            (Some(token), None) => token.check(storage, clock, source).await,
+            _ => match self.first(shown, wait.is_some()).await {
+                Some((principal, false)) => return Ok(principal),
+                // A certificate has opened the door, but a password was tried at it.
+                Some((principal, true)) => {
+                    self.throttle.failed(source, &claimed);
+                    return Ok(principal);
+                }
+                None => Err(refusal(wait)),
+            },
+        };
+        if let Err(Refusal { counts: true, .. }) = admitted {
+            self.throttle.failed(source, &claimed);
             metrics::counter!("commissaire_auth_failures_total").increment(1);
-            tracing::info!(peer.ip = %peer, user = claimed, "refused: not authenticated");
-            ApiError::forbidden("give a user name and password that this server knows")
-        })
+            tracing::info!(source.ip = %source, user = claimed, "refused: not authenticated");
+        }
+        admitted
     }
+}
+
+fn refusal(wait: Option<u64>) -> Refusal {
+    if let Some(seconds) = wait {
+        return ApiError::too_many("too many failed log-ins from this address: wait", seconds)
+            .into();
+    }
+    let detail = "give a user name and password that this server knows";
+    Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
 }
 
 fn set_up(configs: &[PluginConfig]) -> Result<Arc<[Plugin]>, SetupError> {
     let plugin = |config: &PluginConfig| {
         let name = config.name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(&config.name);
         match name {
-            "httpbasicauth" => HttpBasic::new(&config.options).map(Plugin::HttpBasic),
+            http_basic::PLUGIN => {
+                HttpBasic::new(&config.options).map(Box::new).map(Plugin::HttpBasic)
+            }
+            client_cert::PLUGIN => ClientCert::new(&config.options).map(Plugin::ClientCert),
+            later if LATER.contains(&later) => Err(SetupError::Later(later.to_owned())),
             _ => Err(SetupError::Unknown(config.name.clone())),
         }
     };
     configs.iter().map(plugin).collect()
 }
 
-/// The middleware: lets a request through with its principal, or refuses it.
+/// The options of a plugin, none of them unknown.
+fn options<T: DeserializeOwned>(
+    plugin: &'static str,
+    options: &Map<String, Value>,
+) -> Result<T, SetupError> {
+    serde_path_to_error::deserialize(Value::Object(options.clone()))
+        .map_err(|e| SetupError::Option { plugin, message: e.to_string() })
+}
+
+/// Who sends a request, and from where.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The client's address: behind trusted proxies, not theirs.
+    pub source: IpAddr,
+    /// Who was accepted; nobody on paths that authenticate by themselves.
+    pub principal: Option<Principal>,
+}
+
+/// The middleware: lets a request through with its [`Caller`], or refuses it, and keeps the audit log.
 pub async fn require(
     State(state): State<AppState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path();
-    if OPEN.contains(&path) || state.self_auths.iter().any(|open| open == path) {
+    if OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let Principal(name) = match state.auth.admit(peer.address.ip(), request.headers()).await {
-        Ok(principal) => principal,
-        Err(refusal) => return refusal.into_response(),
-    };
-    if let Some(context) = request.extensions_mut().get_mut::<Context>() {
-        context.principal = name;
+    let (mut parts, body) = request.into_parts();
+    let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
+    let by_itself = state.self_auths.iter().any(|open| open == parts.uri.path());
+    let (principal, refusal) =
+        if by_itself { (None, None) } else { authorize(&state, &peer, source, &parts).await };
+    let entry = entry(&state, source, principal.as_ref(), by_itself, &parts);
+    if let (Some(context), Some(principal)) = (parts.extensions.get_mut::<Context>(), &principal) {
+        context.principal.clone_from(&principal.name);
     }
-    next.run(request).await
+    parts.extensions.insert(Caller { source, principal });
+    let answer = async {
+        match refusal {
+            Some(error) => error.into_response(),
+            None => next.run(Request::from_parts(parts, body)).await,
+        }
+    };
+    match entry {
+        Some(entry) => state.audit.keep(entry, answer).await,
+        None => answer.await,
+    }
+}
+
+/// Who sends a request, as far as that is known, and the answer to them if they may not.
+async fn authorize(
+    state: &AppState,
+    peer: &Peer,
+    source: IpAddr,
+    parts: &Parts,
+) -> (Option<Principal>, Option<ApiError>) {
+    let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
+    let storage = StorageClient::new(state.bus.clone(), context);
+    let shown = Shown { headers: &parts.headers, certificate: peer.certificate.as_ref() };
+    let principal = match state.auth.admit(shown, source, (&storage, &state.clock)).await {
+        Ok(principal) => principal,
+        Err(refusal) => return (refusal.claimed, Some(refusal.error)),
+    };
+    let (method, route) = (&parts.method, route_of(parts));
+    let refusal = (!principal::may(principal.role, method, route)).then(|| {
+        ApiError::forbidden(match principal.role {
+            Role::Enroll => "the role enroll may register hosts, and nothing else".to_owned(),
+            role => format!(
+                "this needs the role {}, and {} has the role {role}",
+                principal::needed(method, route),
+                principal.name
+            ),
+        })
+    });
+    (Some(principal), refusal)
+}
+
+/// The line of the audit log, if a request is to have one: a change, a reading of credentials, and
+/// whatever somebody tries who may only register hosts. Strangers have none, or they could fill the disk.
+fn entry(
+    state: &AppState,
+    source: IpAddr,
+    principal: Option<&Principal>,
+    by_itself: bool,
+    parts: &Parts,
+) -> Option<Entry> {
+    let is_enrolling = principal.is_some_and(|principal| principal.role == Role::Enroll);
+    let is_known = principal.is_some() || by_itself;
+    let is_audited = is_known && principal::is_audited(&parts.method, route_of(parts));
+    (is_enrolling || is_audited).then(|| Entry {
+        time: state.clock.stamp(),
+        principal: principal.map(|principal| principal.name.clone()),
+        role: principal.map(|principal| principal.role),
+        source,
+        request_id: parts
+            .extensions
+            .get::<Context>()
+            .map(|c| c.request_id.clone())
+            .unwrap_or_default(),
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        status: None,
+    })
+}
+
+/// The path of a request as the router has it; `None` where no route leads.
+fn route_of(parts: &Parts) -> Option<&str> {
+    parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)
 }

@@ -1,11 +1,14 @@
 //! What the gateway is told: the members of `commissaire.conf`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use service_core::Networks;
 
 use crate::auth::PluginConfig;
+use crate::server::limits::Limits;
+use crate::tls::{ClientVerify, Files};
 
 /// See the module.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,8 +22,22 @@ pub struct Config {
     pub authentication_plugins: Vec<PluginConfig>,
     /// Exact paths that authenticate by themselves.
     pub self_auths: Vec<String>,
+    /// Proxies that are believed when they say for whom they ask, in `Forwarded` or `X-Forwarded-For`.
+    pub trusted_proxies: Networks,
+    /// The file of the audit log; the log where there is none.
+    pub audit_log: Option<PathBuf>,
+    /// The server's key and its chain of certificates, in one file: TLS is then spoken.
+    pub tls_pemfile: Option<PathBuf>,
+    /// The authorities of clients' certificates.
+    pub tls_clientverifyfile: Option<PathBuf>,
+    /// Whether clients have to show one.
+    pub tls_client_verify: ClientVerify,
     /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS.
     pub insecure_http: bool,
+    /// Where `/healthz` and `/readyz` are served in clear, besides.
+    pub health_listen: Option<SocketAddr>,
+    /// What one client may take from the others.
+    pub limits: Limits,
     /// The public half of the server's own SSH key, as `GET /api/v0/publickey` shows it.
     pub ssh_public_key_file: Option<PathBuf>,
 }
@@ -32,7 +49,14 @@ impl Default for Config {
             listen_port: 8000,
             authentication_plugins: Vec::new(),
             self_auths: Vec::new(),
+            trusted_proxies: Networks::default(),
+            audit_log: None,
+            tls_pemfile: None,
+            tls_clientverifyfile: None,
+            tls_client_verify: ClientVerify::default(),
             insecure_http: false,
+            health_listen: None,
+            limits: Limits::default(),
             ssh_public_key_file: None,
         }
     }
@@ -44,13 +68,92 @@ impl Config {
     /// # Errors
     /// A sentence that says what to change.
     pub fn validate(&self) -> Result<(), String> {
-        if !self.listen_interface.is_loopback() && !self.insecure_http {
+        if self.tls_pemfile.is_none() && self.tls_clientverifyfile.is_some() {
+            return Err(
+                "tls-clientverifyfile does nothing without tls-pemfile: give both".to_owned()
+            );
+        }
+        if self.limits.connections == 0 || self.limits.head_size < Limits::HEAD_SIZE_MIN {
             return Err(format!(
-                "listening on {} would send passwords in clear over the network: put a TLS proxy in \
-                 front and say --insecure-http, or listen on 127.0.0.1",
+                "limits: connections is at least 1, head-size at least {}",
+                Limits::HEAD_SIZE_MIN
+            ));
+        }
+        if !self.listen_interface.is_loopback() && self.tls_pemfile.is_none() && !self.insecure_http
+        {
+            return Err(format!(
+                "listening on {} would send passwords in clear over the network: give a certificate with \
+                 --tls-pemfile; or put a TLS proxy in front and say --insecure-http; or listen on 127.0.0.1",
                 self.listen_interface
             ));
         }
         Ok(())
+    }
+
+    /// The URL of the API, for who is on this machine.
+    pub fn url(&self, listening: SocketAddr) -> String {
+        let scheme = if self.tls_pemfile.is_some() { "https" } else { "http" };
+        // No certificate is for an address that means all of them.
+        let ip = match listening.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("{scheme}://{}", SocketAddr::new(ip, listening.port()))
+    }
+
+    /// The files for TLS, where it is spoken.
+    pub(crate) fn tls_files(&self) -> Option<Files> {
+        let clients = self.tls_clientverifyfile.clone().map(|file| (file, self.tls_client_verify));
+        self.tls_pemfile.clone().map(|pem| Files { pem, clients })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn validate(members: Value) -> Result<(), String> {
+        serde_json::from_value::<Config>(members).map_err(|e| e.to_string())?.validate()
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for (members, says) in [
+            (json!({"listen_interface": "0.0.0.0"}), "--tls-pemfile"),
+            (json!({"listen_interface": "::"}), "--insecure-http"),
+            (json!({"tls_clientverifyfile": "/ca"}), "give both"),
+            (json!({"tls_client_verify": "maybe"}), "required"),
+            (json!({"limits": {"connections": 0}}), "at least 1"),
+            (json!({"limits": {"head_size": 100}}), "at least 8192"),
+            (json!({"limits": {"idle": 0}}), "a number of seconds"),
+        ] {
+            let error = validate(members).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_url_can_be_used_here() {
+        let plain = Config::default();
+        let tls = Config { tls_pemfile: Some("/x".into()), ..Config::default() };
+        assert_eq!(plain.url("127.0.0.1:8000".parse().unwrap()), "http://127.0.0.1:8000");
+        assert_eq!(tls.url("0.0.0.0:8000".parse().unwrap()), "https://127.0.0.1:8000");
+        assert_eq!(tls.url("[::]:1".parse().unwrap()), "https://[::1]:1");
+        assert_eq!(tls.url("10.0.0.1:1".parse().unwrap()), "https://10.0.0.1:1");
+    }
+
+    #[test]
+    fn what_is_safe_is_taken() {
+        for members in [
+            json!({"listen_interface": "::1"}),
+            json!({"listen_interface": "0.0.0.0", "insecure_http": true}),
+            json!({"listen_interface": "0.0.0.0", "tls_pemfile": "/x", "tls_clientverifyfile": "/ca"}),
+            json!({"limits": {"idle": 0.5}}),
+        ] {
+            validate(members).unwrap();
+        }
     }
 }

@@ -3,11 +3,28 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use service_core::error::{Error, Kind, chain};
+use utoipa::ToSchema;
 
 /// Seconds after which a client may try again when something does not answer.
 const RETRY_AFTER: &str = "5";
+
+/// The body of a refusal.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// What is wrong, and what to do.
+    detail: String,
+    /// What else there is to say.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    members: Map<String, Value>,
+}
 
 /// A refusal: a status, and a sentence that tells the person what to do.
 #[derive(Debug)]
@@ -130,11 +147,9 @@ impl From<Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let mut body =
-            json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
-        if let (Some(body), Some(members)) = (body.as_object_mut(), self.members) {
-            body.extend(*members);
-        }
+        let members = self.members.map(|members| *members).unwrap_or_default();
+        let status = self.status.as_u16();
+        let body = Problem { title, status, detail: self.detail, members };
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
         (self.status, content_type, self.header.map(|header| [header]), Json(body)).into_response()
     }

@@ -2,6 +2,7 @@
 
 pub mod clusters;
 pub mod container_managers;
+pub mod enrollments;
 pub mod health;
 pub mod hosts;
 pub mod members;

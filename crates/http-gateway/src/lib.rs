@@ -6,13 +6,17 @@
 //! - [`idempotency`][]: what is asked for twice is started once
 //! - [`metrics`][]: what is counted
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
+//! - [`openapi`][]: the same for programs, and a page of it for people
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
-//! - [`auth`][]: who asks
-//! - [`peer`][]: from where
+//! - [`auth`][]: who asks, and what they may
+//! - [`peer`][], [`source`][]: from where
+//! - [`audit`][]: who did what
 //! - [`error`][]: what a client is told when it does not work
 //! - [`state`][]: what handlers share
 //! - [`server`][]: sockets
+//! - [`tls`][]: certificates from files
 
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod error;
@@ -20,24 +24,33 @@ pub mod handlers;
 pub mod idempotency;
 pub mod metrics;
 pub mod nodes;
+pub mod openapi;
 pub mod params;
 pub mod peer;
 pub mod routes;
 pub mod server;
+pub mod source;
 pub mod state;
+pub mod tls;
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{Network, NetworkType};
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient};
+use service_core::storage::{Reads, Transaction};
+use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 pub use config::Config;
+use server::Server;
+use server::limits::Limits;
 use state::AppState;
+use tls::{Tls, TlsError};
 
 /// The pause before the storage service is asked again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -51,9 +64,29 @@ pub enum StartError {
     /// Nothing can be measured.
     #[error("cannot set up metrics")]
     Metrics(#[source] metrics_exporter_prometheus::BuildError),
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log {}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("cannot set up TLS")]
+    Tls(#[source] TlsError),
+    /// The listener for `/healthz` and `/readyz`.
+    #[error("cannot listen on {address} for the state of health")]
+    HealthListen {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
 }
 
-/// Serves the API on `listener` until the daemon is told to stop.
+/// Serves the API on `listener` until the daemon is told to stop. Returns where the state of health is
+/// served, if on a listener of its own.
 ///
 /// # Errors
 /// [`StartError`].
@@ -62,22 +95,41 @@ pub fn run(
     config: &Config,
     listener: TcpListener,
     lifecycle: &Lifecycle,
-) -> Result<(), StartError> {
-    let auth = auth::Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
-    let auth = Arc::new(auth);
-    lifecycle.spawn("reload", reload(Arc::clone(&auth), config.clone(), lifecycle.clone()));
-    let state = AppState {
-        bus,
-        auth,
-        public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
-        self_auths: config.self_auths.clone().into(),
-        clock: Clock::System,
-    };
+) -> Result<Option<SocketAddr>, StartError> {
+    let mut state = AppState::new(bus, config)?;
+    state.reads = Reads::start(&state.bus, Context::service("gateway"), lifecycle);
+    let tls = config.tls_files().map(Tls::load).transpose().map_err(StartError::Tls)?;
+    let tls = tls.map(Arc::new);
+    let reload = reload(state.clone(), tls.clone(), config.clone(), lifecycle.clone());
+    lifecycle.spawn("reload", reload);
     metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;
     let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());
     lifecycle.spawn("sweep", sweep);
-    server::serve(state, listener, lifecycle);
-    Ok(())
+    let health = config.health_listen.map(|address| {
+        serve_health(state.clone(), address, &config.limits, lifecycle)
+            .map_err(|source| StartError::HealthListen { address, source })
+    });
+    let health = health.transpose()?;
+    let server = Server { router: routes::router(state), tls, limits: config.limits.clone() };
+    server.serve(listener, lifecycle);
+    Ok(health)
+}
+
+/// Serves the state of health in clear, whatever the API does and however many ask it.
+fn serve_health(
+    state: AppState,
+    address: SocketAddr,
+    limits: &Limits,
+    lifecycle: &Lifecycle,
+) -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    let router = routes::health_router(state);
+    Server { router, tls: None, limits: limits.clone() }.serve(listener, lifecycle);
+    tracing::info!(%address, "serving the state of health");
+    Ok(address)
 }
 
 /// Makes the network `default`, of which clusters that name none are part, as soon as the storage
@@ -115,17 +167,25 @@ pub async fn make_default_network(
     storage.transact(&Transaction::default().create(&network)?).await.map(drop)
 }
 
-/// Reads the users again whenever the daemon is told to.
-async fn reload(auth: Arc<auth::Chain>, config: Config, lifecycle: Lifecycle) {
+/// Reads users and certificates, and opens the audit log, again whenever the daemon is told to.
+async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycle: Lifecycle) {
     let mut reloads = lifecycle.reloads();
     loop {
         tokio::select! {
             () = lifecycle.stopping() => return,
             told = reloads.changed() => if told.is_err() { return },
         }
-        match auth.reload(&config.authentication_plugins) {
+        state.audit.reopen();
+        match state.auth.reload(&config.authentication_plugins) {
             Ok(()) => tracing::info!("authentication is set up anew"),
             Err(error) => tracing::error!(error = chain(&error), "authentication stays as it was"),
+        }
+        match tls.as_ref().map(|tls| tls.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!("certificates are read anew"),
+            Some(Err(error)) => {
+                tracing::error!(error = chain(&error), "certificates stay as they were");
+            }
         }
     }
 }

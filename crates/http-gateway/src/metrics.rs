@@ -55,7 +55,12 @@ pub(crate) fn install(clock: &Clock, lifecycle: &Lifecycle) -> Result<(), BuildE
     Ok(())
 }
 
-/// `GET /metrics`
+/// What is counted, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = 200, body = String, content_type = "text/plain; version=0.0.4; charset=utf-8")),
+)]
 pub async fn render() -> impl IntoResponse {
     let text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)

@@ -10,6 +10,9 @@ use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use service_core::model::ident;
+use utoipa::openapi::schema::{KnownFormat, OneOfBuilder, SchemaFormat, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -22,8 +25,9 @@ pub const BODY_MAX: usize = 1024 * 1024;
 const DEPTH_MAX: usize = 64;
 
 /// A name in a path: `[A-Za-z0-9_-]+`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(try_from = "String")]
+#[schema(pattern = "^[A-Za-z0-9_-]+$", max_length = 253)]
 pub struct Name(pub String);
 
 impl TryFrom<String> for Name {
@@ -46,6 +50,21 @@ impl TryFrom<String> for Address {
         ident::canonical_address(&text).map(Self).ok_or("not an address")
     }
 }
+
+impl PartialSchema for Address {
+    fn schema() -> RefOr<Schema> {
+        let name = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^[A-Za-z0-9][A-Za-z0-9._-]*$"))
+            .max_length(Some(253));
+        let v6 = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Ipv6)));
+        OneOfBuilder::new().item(name).item(v6).into()
+    }
+}
+
+impl ToSchema for Address {}
 
 /// The parameters of a path; what does not match is 404, as a path that nobody serves.
 #[derive(Debug)]

@@ -5,16 +5,18 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use service_core::bus::Context;
-use service_core::model::work;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::auth;
 use crate::error::ApiError;
-use crate::handlers::{clusters, container_managers, health, hosts, members, networks, operations};
+use crate::handlers::{
+    clusters, container_managers, enrollments, health, hosts, members, networks, operations,
+};
+use crate::openapi;
 use crate::params::{BODY_MAX, no_route};
 use crate::state::AppState;
 use crate::{idempotency, metrics};
@@ -38,21 +40,15 @@ pub fn router(state: AppState) -> Router {
         // Operations
         .route(
             "/cluster/{name}/restart",
-            get(operations::newest::<work::Restart>)
-                .put(operations::restart)
-                .route_layer(once.clone()),
+            get(operations::restart_status).put(operations::restart).route_layer(once.clone()),
         )
         .route(
             "/cluster/{name}/upgrade",
-            get(operations::newest::<work::Upgrade>)
-                .put(operations::upgrade)
-                .route_layer(once.clone()),
+            get(operations::upgrade_status).put(operations::upgrade).route_layer(once.clone()),
         )
         .route(
             "/cluster/{name}/deploy",
-            get(operations::newest::<work::Deploy>)
-                .put(operations::deploy)
-                .route_layer(once.clone()),
+            get(operations::deploy_status).put(operations::deploy).route_layer(once.clone()),
         )
         // Container managers
         .route("/containermanagers", get(container_managers::list))
@@ -74,6 +70,9 @@ pub fn router(state: AppState) -> Router {
         .route("/host/{address}/investigate", post(hosts::investigate).route_layer(once.clone()))
         .route("/host/{address}/hostkey", put(hosts::accept_key).route_layer(once))
         .route("/publickey", get(hosts::public_key))
+        // Enrollments
+        .route("/enrollments", get(enrollments::list).post(enrollments::create))
+        .route("/enrollment/{id}", delete(enrollments::revoke))
         // Networks
         .route("/networks", get(networks::list))
         .route(
@@ -85,6 +84,8 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::render))
+        .route("/docs", get(openapi::page))
+        .route("/api/v0/openapi.json", get(openapi::document))
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -93,6 +94,19 @@ pub fn router(state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(with_context))
         .layer(from_fn(metrics::measure))
+        .with_state(state)
+}
+
+/// The state of health alone, for a listener of its own: nobody is asked who they are.
+pub fn health_router(state: AppState) -> Router {
+    Router::new()
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::render))
+        .fallback(no_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(with_context))
         .with_state(state)
 }
 

@@ -1,57 +1,217 @@
-//! Sockets: serving the router until the daemon is told to stop.
+//! Sockets: serving a router until the daemon is told to stop.
+//!
+//! - [`limits`][]: what one client may take from the others
+//! - `head`: a strict look at requests, before they are parsed
+//! - `stream`: a connection's bytes, in time
+//! - `body`: a request's body, in time
 
+mod body;
+mod head;
+pub mod limits;
+mod stream;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use axum::ServiceExt;
-use axum::extract::Request;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use service_core::Lifecycle;
 use service_core::error::chain;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tower::Layer as _;
-use tower::util::MapRequestLayer;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt as _;
 
+use crate::error::ApiError;
 use crate::peer::Peer;
 use crate::routes;
-use crate::state::AppState;
+use crate::tls::Tls;
+use limits::Limits;
+use stream::Guarded;
 
-/// Serves until the daemon is told to stop; requests under way are then answered.
-pub fn serve(state: AppState, listener: TcpListener, lifecycle: &Lifecycle) {
-    let app = MapRequestLayer::new(routes::without_slash).layer(routes::router(state));
-    let app = ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app);
-    let stopping = lifecycle.stopping();
-    lifecycle.spawn_critical("http", async move {
-        if let Err(error) =
-            axum::serve(Prompt(listener), app).with_graceful_shutdown(stopping).await
-        {
-            tracing::error!(error = chain(&error), "the HTTP server failed");
-        }
-    });
+/// The pause after a connection that could not be accepted, most likely for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a client that was refused may go on sending: closing earlier could take the answer from it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// File descriptors for what is no connection: the store, the bus, SSH.
+const OTHER_FILES: u64 = 1024;
+
+/// What serves connections.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What answers.
+    pub router: Router,
+    /// Certificates; none: plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// What one client may take from the others.
+    pub limits: Limits,
 }
 
-/// Connections whose small answers go out at once.
-struct Prompt(TcpListener);
+impl Server {
+    /// Serves until the daemon is told to stop; requests under way are then answered.
+    pub fn serve(self, listener: TcpListener, life: &Lifecycle) {
+        make_room_for(self.limits.connections);
+        let accepting = accept(Arc::new(self), listener, life.clone());
+        life.spawn_critical("http", accepting);
+    }
 
-impl Listener for Prompt {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        let (stream, peer) = Listener::accept(&mut self.0).await;
-        if let Err(error) = stream.set_nodelay(true) {
+    async fn connection(&self, tcp: TcpStream, address: SocketAddr, stopping: impl Future) {
+        if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(error = chain(&error), "no TCP_NODELAY");
         }
-        (stream, peer)
+        let mut stopping = pin!(stopping);
+        let Some(tls) = &self.tls else {
+            return self.requests(tcp, Peer::from(address), stopping).await;
+        };
+        let handshake = tokio::select! {
+            _ = &mut stopping => return,
+            handshake = timeout(self.limits.handshake, tls.accept(tcp)) => handshake,
+        };
+        match handshake {
+            Ok(Ok((stream, certificate))) => {
+                self.requests(stream, Peer { address, certificate }, stopping).await;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(peer.address = %address, error = chain(&error), "no TLS handshake");
+            }
+            Err(_) => tracing::debug!(peer.address = %address, "the TLS handshake takes too long"),
+        }
     }
 
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
+    /// Serves the requests of a connection.
+    async fn requests<S>(&self, stream: S, peer: Peer, mut stopping: Pin<&mut impl Future>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = Guarded::new(stream, &self.limits);
+        let used = stream.used();
+        let answer = service_fn(|request| Box::pin(self.answer(request, peer.clone())));
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.idle)
+            .max_buf_size(self.limits.head_size)
+            .serve_connection(TokioIo::new(stream), answer);
+        let ended = tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+            _ = &mut stopping => {
+                // To the parser a connection without any request is not idle, but busy.
+                if !used.load(Ordering::Relaxed) {
+                    return;
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer.address = %peer.address, error = chain(&error), "a connection broke");
+        }
+        close(connection.into_parts().io.into_inner()).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
+        // Its end is where the parser says: nothing that comes after it is taken for a request.
+        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let (parts, body) = request.into_parts();
+        let (body, late) = body::timely(body, self.limits.body);
+        let mut request = Request::from_parts(parts, body);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let app = self.router.clone().oneshot(routes::without_slash(request));
+        let mut response = match timeout(self.limits.request, app).await {
+            Ok(Ok(response)) if !late.get() => response,
+            Ok(_) => {
+                let detail = "the body did not arrive in time: send it at once";
+                ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+            }
+            Err(_) => {
+                let detail = "the request takes too long: look with GET what became of it";
+                ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
+            }
+        };
+        if is_last || late.get() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 }
 
-impl Connected<IncomingStream<'_, Prompt>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Prompt>) -> Self {
-        Self::from(*stream.remote_addr())
+async fn accept(server: Arc<Server>, listener: TcpListener, life: Lifecycle) {
+    let room = Arc::new(Semaphore::new(server.limits.connections));
+    let mut stopping = pin!(life.stopping());
+    loop {
+        let (tcp, address, permit) = tokio::select! {
+            () = &mut stopping => return,
+            accepted = next(&listener, &room) => accepted,
+        };
+        let (server, stopping) = (Arc::clone(&server), life.stopping());
+        life.spawn("connection", async move {
+            Box::pin(server.connection(tcp, address, stopping)).await;
+            drop(permit);
+        });
+    }
+}
+
+/// The next connection, as soon as there is room for it.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let Ok(permit) = Arc::clone(room).acquire_owned().await else {
+        // It is never closed.
+        return std::future::pending().await;
+    };
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((tcp, address)) => return (tcp, address, permit),
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(error = chain(&error), "cannot accept a connection");
+                }
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Says good-bye so that what was answered last arrives.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: Guarded<S>) {
+    // Whoever does not listen any more misses nothing.
+    let said = stream.shutdown().await;
+    if let (Ok(()), Some(mut stream)) = (said, stream.into_unfinished()) {
+        let mut rest = vec![0; 4096];
+        let drain = async { while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
+        drop(timeout(LINGER, drain).await);
+    }
+}
+
+/// Lets the process have as many files open as that takes, where the system allows it.
+fn make_room_for(connections: usize) {
+    let wanted = OTHER_FILES.saturating_add(connections as u64);
+    let mut limit = getrlimit(Resource::Nofile);
+    let (Some(current), most) = (limit.current, limit.maximum.unwrap_or(u64::MAX)) else { return };
+    if current >= wanted {
+        return;
+    }
+    limit.current = Some(wanted.min(most));
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(error = chain(&error), "the limit of open files stays");
+    }
+    if most < wanted {
+        tracing::warn!(most, wanted, "few files may be open: connections may have to wait");
     }
 }

@@ -8,11 +8,13 @@ use axum::http::request::Parts;
 use serde::Serialize;
 use serde_json::Value;
 use service_core::bus::Context;
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, StorageClient};
+use service_core::storage::{Reads, Transaction};
+use service_core::{Bus, Clock, Networks, StorageClient};
 
-use crate::auth::Chain;
+use crate::audit::Audit;
+use crate::auth::{Caller, Chain};
 use crate::error::ApiError;
+use crate::{Config, StartError};
 
 /// How often a plan is made anew when others change its records meanwhile. Each round at least one of
 /// those who compete gets through.
@@ -23,14 +25,45 @@ const COMMIT_ATTEMPTS: usize = 256;
 pub struct AppState {
     /// The services.
     pub bus: Bus,
+    /// Records that several requests ask for at a time.
+    pub reads: Option<Reads>,
     /// Who may ask.
     pub auth: Arc<Chain>,
     /// The public half of the server's own SSH key.
     pub public_key_file: Option<Arc<Path>>,
     /// Exact paths that authenticate by themselves.
     pub self_auths: Arc<[String]>,
+    /// Who is believed when they say for whom they ask.
+    pub trusted_proxies: Arc<Networks>,
+    /// Who did what.
+    pub audit: Audit,
     /// The time.
     pub clock: Clock,
+}
+
+impl AppState {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(bus: Bus, config: &Config) -> Result<Self, StartError> {
+        let audit = match &config.audit_log {
+            None => Audit::log(),
+            Some(path) => Audit::file(path)
+                .map_err(|source| StartError::Audit { path: path.clone(), source })?,
+        };
+        let auth = Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
+        Ok(Self {
+            bus,
+            reads: None,
+            auth: Arc::new(auth),
+            public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
+            self_auths: config.self_auths.clone().into(),
+            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
+            audit,
+            clock: Clock::System,
+        })
+    }
 }
 
 /// The services as one request sees them: every message carries who asks.
@@ -40,6 +73,8 @@ pub struct Api {
     pub storage: StorageClient,
     /// Who asks.
     pub context: Context,
+    /// Who asks, and from where; always there on the server's own routes.
+    pub caller: Option<Caller>,
     /// The other services.
     pub bus: Bus,
 }
@@ -49,8 +84,10 @@ impl FromRequestParts<AppState> for Api {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
-        let storage = StorageClient::new(state.bus.clone(), context.clone());
-        Ok(Self { storage, context, bus: state.bus.clone() })
+        let storage =
+            StorageClient::new(state.bus.clone(), context.clone()).with_reads(state.reads.clone());
+        let caller = parts.extensions.get::<Caller>().cloned();
+        Ok(Self { storage, context, caller, bus: state.bus.clone() })
     }
 }
 

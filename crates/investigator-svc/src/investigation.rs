@@ -17,6 +17,7 @@ use service_core::lease::Held;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
 use service_core::storage::{Revised, Transaction};
 
+use crate::enrollment;
 use crate::jobs::Investigator;
 use crate::plan::{Plan, decide};
 
@@ -153,6 +154,7 @@ async fn attempt(
     let target = target(&creds.record, &deps.own_key)?;
     let session = Session::connect(&deps.run_dir, &target, config.connect_timeout()).await?;
     let result = async {
+        enrollment::prove(storage, address, held).await?;
         let facts = host_access::gather(&session, FACTS_DEADLINE).await?;
         session.run_privileged("true", COMMAND_DEADLINE).await?;
         let state = save_facts(investigator, held, creds, &session, &facts).await?;

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::enrollment;
 use crate::registration::{self, is_waiting};
 use crate::{investigation, login};
 
@@ -35,7 +36,7 @@ const REGISTRATIONS: usize = 16;
 const PREFETCH: usize = 32;
 
 /// What the lease of a host under investigation is called, before the host's address.
-const LEASE: &str = "investigation.";
+pub(crate) const LEASE: &str = "investigation.";
 
 /// What the work on every host shares.
 #[derive(Debug)]
@@ -111,6 +112,7 @@ impl Investigator {
     /// a slot for it; false when somebody else holds the lease of one.
     async fn scan(self: &Arc<Self>) -> Result<bool> {
         let hosts = self.storage.list::<Host>().await?;
+        enrollment::sweep(self, &hosts).await?;
         let mut hosts: Vec<_> = hosts.into_iter().map(|host| host.record).collect();
         // So that replicas do not run after each other for the same leases.
         hosts.shuffle(&mut rand::rng());

@@ -11,6 +11,7 @@
 //! - `registration`: hands hosts that are set up to the container manager of their cluster
 
 pub mod config;
+mod enrollment;
 pub mod investigation;
 pub mod jobs;
 mod login;

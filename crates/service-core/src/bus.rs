@@ -30,7 +30,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result, chain};
-use crate::jsonrpc::Params;
+use crate::jsonrpc::{Answer, Params};
 use crate::lifecycle::Lifecycle;
 use topology::Queue;
 
@@ -100,7 +100,7 @@ impl Subscription {
     }
 }
 
-type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Value>> + Send + Sync>;
+type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Answer>> + Send + Sync>;
 
 /// A handle on the bus; clones are cheap and share it.
 #[derive(Debug, Clone)]
@@ -141,6 +141,16 @@ impl Bus {
         }
     }
 
+    /// Whether the bus is inside this process.
+    pub fn is_memory(&self) -> bool {
+        matches!(self.backend, Backend::Memory(_))
+    }
+
+    /// How long a request waits for its answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Takes leave of the broker, at the very end of the daemon: nothing can be sent any more.
     pub async fn close(&self) {
         match &self.backend {
@@ -165,6 +175,22 @@ impl Bus {
         params: &(impl Serialize + Sync),
         context: &Context,
     ) -> Result<Value> {
+        let answer = self.ask(key, params, context).await?;
+        answer
+            .parse()
+            .map_err(|e| Error::internal(format!("the answer to {key} is not JSON")).with_source(e))
+    }
+
+    /// As [`Self::request`]; the answer is as it came, for those who know better what it is.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub async fn ask(
+        &self,
+        key: &str,
+        params: &(impl Serialize + Sync),
+        context: &Context,
+    ) -> Result<Answer> {
         let deadline = Instant::now() + self.timeout;
         let answer = async {
             match &self.backend {
@@ -181,7 +207,7 @@ impl Bus {
     }
 
     /// The outcome of `work`, or [`Kind::Timeout`] at `deadline`.
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         deadline: Instant,
         work: impl Future<Output = Result<T>>,
@@ -241,7 +267,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`Kind::Unavailable`] when the broker refuses the queue, or the daemon is told to stop first.
-    pub async fn serve<F, Fut>(
+    pub async fn serve<F, Fut, A>(
         &self,
         queue: Queue,
         prefetch: usize,
@@ -250,7 +276,8 @@ impl Bus {
     ) -> Result<()>
     where
         F: Fn(Call) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Value>> + Send + 'static,
+        Fut: Future<Output = Result<A>> + Send + 'static,
+        A: Into<Answer> + 'static,
     {
         let handler: Handler = Arc::new(move |call| guarded(call, &handler));
         match &self.backend {
@@ -264,7 +291,7 @@ impl Bus {
 }
 
 /// Counts a request: keys are the documented ones, so these labels have few values.
-fn measured(key: &str, begun: Instant, answer: &Result<Value>) {
+fn measured(key: &str, begun: Instant, answer: &Result<Answer>) {
     let labels = [("key", key.to_owned())];
     metrics::histogram!("commissaire_bus_request_duration_seconds", &labels)
         .record(begun.elapsed());
@@ -282,10 +309,11 @@ fn call(key: &str, params: &impl Serialize, context: &Context) -> Result<Call> {
 
 /// Runs a handler in a span of its own (for debugging only: it costs as much as a small answer); a panic
 /// becomes an answer, a defect is logged here, once.
-fn guarded<F, Fut>(call: Call, handler: &F) -> BoxFuture<'static, Result<Value>>
+fn guarded<F, Fut, A>(call: Call, handler: &F) -> BoxFuture<'static, Result<Answer>>
 where
     F: Fn(Call) -> Fut,
-    Fut: Future<Output = Result<Value>> + Send + 'static,
+    Fut: Future<Output = Result<A>> + Send + 'static,
+    A: Into<Answer> + 'static,
 {
     let (key, context) = (call.key.clone(), call.context.clone());
     let span = tracing::debug_span!("rpc", rpc.key = key);
@@ -308,7 +336,7 @@ where
                 _ => tracing::debug!(error = chain(error), "request refused"),
             }
         }
-        result
+        result.map(Into::into)
     }
     .instrument(span)
     .boxed()

@@ -10,6 +10,7 @@
 //! - [`claims`][]: what this process works on
 //! - [`config`][]: configuration, from files or etcd
 //! - [`etcd`][]: the way to etcd
+//! - [`networks`][]: sets of addresses
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
 //!
@@ -26,6 +27,7 @@ pub mod jsonrpc;
 pub mod lease;
 pub mod lifecycle;
 pub mod model;
+pub mod networks;
 pub mod storage;
 pub mod telemetry;
 
@@ -33,4 +35,5 @@ pub use bus::Bus;
 pub use clock::Clock;
 pub use error::{Error, Kind, Result};
 pub use lifecycle::Lifecycle;
+pub use networks::Networks;
 pub use storage::StorageClient;

@@ -62,6 +62,11 @@ impl Lifecycle {
         Self { failed, reload, elder: Some(self.soft.clone()), ..Self::new() }
     }
 
+    /// Tells every task to re-read its files, as SIGHUP does.
+    pub fn reload(&self) {
+        self.reload.send_replace(());
+    }
+
     /// Runs a task that shutdown waits for; `name` stands in front of what it logs.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let hard = self.hard.clone();
@@ -193,7 +198,7 @@ impl Signals {
                 () = life.soft.cancelled() => return,
                 _ = self.hup.recv() => {
                     tracing::info!("reloading");
-                    life.reload.send_replace(());
+                    life.reload();
                 }
             }
         }
@@ -255,7 +260,7 @@ mod tests {
         let life = Lifecycle::new();
         let part = life.outliving();
         let mut reloads = part.reloads();
-        life.reload.send_replace(());
+        life.reload();
         reloads.changed().await.unwrap();
         assert!(!life.is_stopping());
         part.spawn_critical("loop", async {});

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod container_manager;
+mod enrollment;
 mod host;
 mod idempotency;
 pub mod ident;
@@ -22,6 +23,7 @@ pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     ContainerManagerType, KubernetesOptions, MASK, Secrets,
 };
+pub use enrollment::{Enrolled, Enrollment};
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use lease::Lease;

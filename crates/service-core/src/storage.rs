@@ -1,5 +1,7 @@
 //! The typed client of the storage service, and the messages that they exchange.
 
+mod reads;
+
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -9,7 +11,10 @@ use serde_json::{Value, json};
 use crate::bus::topology as keys;
 use crate::bus::{Bus, Context};
 use crate::error::{Error, Kind, Result};
+use crate::jsonrpc::Answer;
 use crate::model::Model;
+
+pub use reads::Reads;
 
 /// How often a compare-and-swap is tried again when others get in between.
 const UPDATE_ATTEMPTS: usize = 32;
@@ -114,18 +119,25 @@ impl Transaction {
 pub struct StorageClient {
     bus: Bus,
     context: Context,
+    reads: Option<Reads>,
 }
 
 impl StorageClient {
     /// The storage service over `bus`, asked on behalf of `context`.
     pub fn new(bus: Bus, context: Context) -> Self {
-        Self { bus, context }
+        Self { bus, context, reads: None }
     }
 
     /// The same, with another deadline for requests.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { bus: self.bus.with_timeout(timeout), context: self.context.clone() }
+        Self { bus: self.bus.with_timeout(timeout), ..self.clone() }
+    }
+
+    /// The same; what it reads may be asked for together with what others read.
+    #[must_use]
+    pub fn with_reads(self, reads: Option<Reads>) -> Self {
+        Self { reads, ..self }
     }
 
     /// The record `id`.
@@ -135,7 +147,11 @@ impl StorageClient {
     pub async fn get<T: Model>(&self, id: &str) -> Result<Revised<T>> {
         let params =
             json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}, "revisions": true});
-        from_json(self.bus.request(keys::STORAGE_GET, &params, &self.context).await?)
+        let alone = || self.bus.ask(keys::STORAGE_GET, &params, &self.context);
+        read(match &self.reads {
+            Some(reads) => reads.get::<T, _>(id, alone).await?,
+            None => alone().await?,
+        })
     }
 
     /// The record `id`, if there is one.
@@ -158,7 +174,7 @@ impl StorageClient {
         let wanted: Vec<_> = ids.iter().map(|id| json!({T::ID: id})).collect();
         let params = json!({"model_type_name": T::TYPE, "model_json_data": wanted,
                             "revisions": true, "missing": "null"});
-        from_json(self.bus.request(keys::STORAGE_GET, &params, &self.context).await?)
+        read(self.bus.ask(keys::STORAGE_GET, &params, &self.context).await?)
     }
 
     /// All records of a type, sorted by key: one snapshot.
@@ -167,7 +183,16 @@ impl StorageClient {
     /// When the storage service cannot say.
     pub async fn list<T: Model>(&self) -> Result<Vec<Revised<T>>> {
         let params = json!({"model_type_name": T::LIST_TYPE, "revisions": true});
-        from_json(self.bus.request(keys::STORAGE_LIST, &params, &self.context).await?)
+        read(self.bus.ask(keys::STORAGE_LIST, &params, &self.context).await?)
+    }
+
+    /// All records of a type, sorted by key, as the text of a JSON array: for those who pass them on.
+    ///
+    /// # Errors
+    /// When the storage service cannot say.
+    pub async fn list_text<T: Model>(&self) -> Result<String> {
+        let params = json!({"model_type_name": T::LIST_TYPE});
+        self.bus.ask(keys::STORAGE_LIST, &params, &self.context).await?.into_text()
     }
 
     /// Saves a record, whatever was there before, and returns it as saved.
@@ -176,7 +201,7 @@ impl StorageClient {
     /// When it is not valid, or the store does not answer.
     pub async fn save<T: Model>(&self, record: &T) -> Result<T> {
         let params = json!({"model_type_name": T::TYPE, "model_json_data": to_json(record)?});
-        from_json(self.bus.request(keys::STORAGE_SAVE, &params, &self.context).await?)
+        read(self.bus.ask(keys::STORAGE_SAVE, &params, &self.context).await?)
     }
 
     /// Deletes the record `id`.
@@ -231,8 +256,8 @@ fn to_json(record: &impl Serialize) -> Result<Value> {
         .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
 }
 
-fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|e| {
+fn read<T: DeserializeOwned>(answer: Answer) -> Result<T> {
+    answer.parse().map_err(|e| {
         Error::new(Kind::Internal, "the storage service answered with something else than asked")
             .with_source(e)
     })

@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use daemons::args::AuthenticationArgs;
 use service_core::telemetry::LogFormat;
 
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
 /// needs no message broker and no etcd.
 ///
 /// The first start makes everything it needs in the data directory: an administrator with a generated
-/// password, an SSH key for reaching hosts, and the key that credentials are encrypted with.
+/// password, an SSH key for reaching hosts, the key that credentials are encrypted with, and, to be reached
+/// from elsewhere, an authority and a certificate for TLS.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "commissaire",
@@ -38,6 +40,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
 
+    /// Who may use the API, and what authenticates by itself
+    #[command(flatten)]
+    pub authentication: AuthenticationArgs,
+
     /// The address to listen on [default: 127.0.0.1]
     #[arg(short = 'i', long, value_name = "ADDRESS")]
     pub listen_interface: Option<IpAddr>,
@@ -45,6 +51,18 @@ pub struct Args {
     /// The port to listen on; 0 takes a free one, which is then found in the file `address` of the data directory [default: 8000]
     #[arg(short = 'p', long, value_name = "PORT")]
     pub listen_port: Option<u16>,
+
+    /// Speak TLS, with the key and the chain of certificates in this file, read again on SIGHUP [default: beyond loopback, those of an authority that the first start makes: clients pin `ca.pem` of the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub tls_pemfile: Option<PathBuf>,
+
+    /// Talk only to clients that have a certificate of the authorities in this file
+    #[arg(long, value_name = "FILE")]
+    pub tls_clientverifyfile: Option<PathBuf>,
+
+    /// Speak TLS on loopback, too
+    #[arg(long)]
+    pub tls: bool,
 
     /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! The configuration file: the gateway's members, and an object for each service.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use service_core::{config, lease};
 
 use crate::args::Args;
+use crate::data_dir;
 
 /// Read when it exists and no other is named.
 const DEFAULT: &str = "/etc/commissaire/commissaire.conf";
@@ -27,6 +28,8 @@ pub struct Config {
     pub containermgr: containermgr_svc::Config,
     /// The member `watcher`.
     pub watcher: watcher_svc::Config,
+    /// Whether the gateway's certificate is to be made.
+    pub own_certificate: bool,
     /// The member `lease-ttl`, in seconds.
     lease_ttl: u64,
 }
@@ -44,6 +47,17 @@ impl Config {
         gateway.listen_interface = args.listen_interface.unwrap_or(gateway.listen_interface);
         gateway.listen_port = args.listen_port.unwrap_or(gateway.listen_port);
         gateway.insecure_http |= args.insecure_http;
+        args.authentication.apply(gateway);
+        let given = |flag: &Option<PathBuf>, member: Option<PathBuf>| flag.clone().or(member);
+        gateway.tls_pemfile = given(&args.tls_pemfile, gateway.tls_pemfile.take());
+        gateway.tls_clientverifyfile =
+            given(&args.tls_clientverifyfile, gateway.tls_clientverifyfile.take());
+        let in_clear = gateway.listen_interface.is_loopback() || gateway.insecure_http;
+        if gateway.tls_pemfile.is_none() && (args.tls || !in_clear) {
+            gateway.tls_pemfile = Some(args.data_dir().join(data_dir::CERTIFICATE));
+            config.own_certificate = true;
+        }
+        let gateway = &config.gateway;
         gateway.validate().map_err(|message| anyhow!(message))?;
         Ok(config)
     }
@@ -71,7 +85,16 @@ impl Config {
             }
         };
         let gateway = config::parse(path, members)?;
-        Ok(Self { gateway, investigator, clusterexec, containermgr, watcher, lease_ttl })
+        let own_certificate = false;
+        Ok(Self {
+            gateway,
+            investigator,
+            clusterexec,
+            containermgr,
+            watcher,
+            own_certificate,
+            lease_ttl,
+        })
     }
 
     /// How long a lease lasts without a sign of life.

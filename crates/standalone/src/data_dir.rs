@@ -2,11 +2,13 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+
+/// The server's own certificate in the data directory.
+pub const CERTIFICATE: &str = "server.pem";
 
 /// See the module. The lock on it is held until this is dropped, or the process ends.
 #[derive(Debug)]
@@ -63,18 +65,38 @@ impl DataDir {
         self.path.join("users.json")
     }
 
+    /// The audit log, where no other is named.
+    pub fn audit_log(&self) -> PathBuf {
+        self.path.join("audit.log")
+    }
+
     /// The generated password, where there was no terminal to show it on.
     pub fn admin_password(&self) -> PathBuf {
         self.path.join("admin-password")
+    }
+
+    /// The authority that signs the server's certificate: key and certificate.
+    pub fn authority_key(&self) -> PathBuf {
+        self.path.join("ca-key.pem")
+    }
+
+    /// Its certificate, for clients.
+    pub fn authority(&self) -> PathBuf {
+        self.path.join("ca.pem")
+    }
+
+    /// The certificate that it signed, and its key.
+    pub fn certificate(&self) -> PathBuf {
+        self.path.join(CERTIFICATE)
     }
 
     /// Writes down where the API is served, for scripts.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn announce(&self, address: SocketAddr) -> anyhow::Result<AddressFile> {
+    pub fn announce(&self, url: &str) -> anyhow::Result<AddressFile> {
         let file = AddressFile(self.path.join("address"));
-        write_private(&file.0, &format!("http://{address}\n"))?;
+        write_private(&file.0, &format!("{url}\n"))?;
         Ok(file)
     }
 }

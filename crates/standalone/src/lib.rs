@@ -2,11 +2,13 @@
 //! It needs no broker and no etcd.
 //!
 //! - [`args`][]: the command line
+//! - [`authority`][]: what makes TLS work without being given a certificate
 //! - [`config`][]: the configuration file: the gateway's members, and an object for each service
 //! - [`data_dir`][]: the directory that holds everything it keeps, for one process at a time
 //! - [`first_start`][]: what is made there at the first start
 
 pub mod args;
+pub mod authority;
 pub mod config;
 pub mod data_dir;
 pub mod first_start;
@@ -106,8 +108,16 @@ async fn begin(
     let data = DataDir::open(&args.data_dir())?;
     let own_key = host_access::own_key(data.path()).context("cannot make an SSH key")?;
     config.gateway.ssh_public_key_file = Some(data.public_key());
+    config.gateway.audit_log.get_or_insert_with(|| data.audit_log());
+    if config.own_certificate {
+        authority::certificate(&data, config.gateway.listen_interface, Clock::System.now())?;
+    }
+    let url = config.gateway.url(address);
     if config.gateway.authentication_plugins.is_empty() {
-        let users = args.users.clone().map_or_else(|| first_start::admin(&data), Ok)?;
+        let users = args.users.clone();
+        let authority = config.own_certificate.then(|| data.authority());
+        let first = || first_start::admin(&data, &url, authority.as_deref());
+        let users = users.map_or_else(first, Ok)?;
         config.gateway.authentication_plugins.push(config::users_file(&users));
     }
 
@@ -146,7 +156,11 @@ async fn begin(
         .context("cannot start the container manager service")?;
     http_gateway::run(bus, &config.gateway, listener, life).context("cannot start the gateway")?;
 
-    let address_file = data.announce(address)?;
-    tracing::info!(%address, data_dir = %data.path().display(), "ready");
+    let address_file = data.announce(&url)?;
+    if config.own_certificate {
+        let path = data.authority();
+        tracing::info!(path = %path.display(), "clients that pin this authority can trust the server");
+    }
+    tracing::info!(url, %address, data_dir = %data.path().display(), "ready");
     Ok((data, address_file))
 }

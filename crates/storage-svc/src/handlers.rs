@@ -84,23 +84,26 @@ impl Handlers {
         Ok(found)
     }
 
-    /// All entries of a kind, sorted by key. Where several stores have one, the default's counts.
+    /// What is to be made of all entries of a kind, sorted by key. Where several stores have one, the
+    /// default's counts.
     ///
     /// # Errors
     /// When a store does not answer: a list without its hosts would be a lie.
-    pub async fn list(&self, kind: &Kind) -> Result<Vec<Entry>> {
-        let mut all = Vec::new();
+    pub async fn list<T>(&self, kind: &Kind, read: impl Fn(Entry) -> T + Sync) -> Result<Vec<T>> {
         let keepers = self.assignments.keepers(kind);
+        if let [only] = keepers {
+            let read = self.stores[*only].list_as(kind.prefix, &read).await;
+            return read.map_err(|error| self.failure(*only, error));
+        }
+        let mut all = Vec::new();
         for keeper in keepers {
             let entries = self.stores[*keeper].list(kind.prefix).await;
             all.extend(entries.map_err(|error| self.failure(*keeper, error))?);
         }
-        if keepers.len() > 1 {
-            // Stable: of two with the same key the default store's comes first, and stays.
-            all.sort_by(|a, b| a.key.cmp(&b.key));
-            all.dedup_by(|later, first| later.key == first.key);
-        }
-        Ok(all)
+        // Stable: of two with the same key the default store's comes first, and stays.
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all.dedup_by(|later, first| later.key == first.key);
+        Ok(all.into_iter().map(read).collect())
     }
 
     /// The one store that a commit goes to, as its index.

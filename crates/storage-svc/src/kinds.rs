@@ -1,12 +1,16 @@
 //! The record types that the service knows: a table made from the models.
 
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use service_core::model::{
     Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig,
-    ContainerManagerNodes, ContainerManagerSecret, Host, HostCreds, HostState, IdempotentRequest,
-    Lease, Model, Network, Operation,
+    ContainerManagerNodes, ContainerManagerSecret, Enrollment, Host, HostCreds, HostState,
+    IdempotentRequest, Lease, Model, Network, Operation,
 };
 use service_core::{Error, Result};
+
+/// What identifies a record, and the record with defaults filled in; or what is wrong with it.
+type Checked<T> = Result<(String, T), String>;
 
 /// A record type.
 #[derive(Debug)]
@@ -23,12 +27,13 @@ pub struct Kind {
     pub hidden: &'static [&'static str],
     /// Sealed before it reaches the store.
     pub secret: bool,
-    check: fn(Value) -> Result<(String, Value), String>,
+    check: fn(Value) -> Checked<Value>,
+    read: fn(&str) -> Checked<Box<RawValue>>,
     check_id: fn(&str) -> Result<(), String>,
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 14] = [
+static KINDS: [Kind; 15] = [
     Kind::of::<Cluster>(),
     Kind::of::<ClusterDeploy>(),
     Kind::of::<ClusterRestart>(),
@@ -36,6 +41,7 @@ static KINDS: [Kind; 14] = [
     Kind::of::<ContainerManagerConfig>(),
     Kind::of::<ContainerManagerNodes>(),
     Kind::of::<ContainerManagerSecret>(),
+    Kind::of::<Enrollment>(),
     Kind::of::<Host>(),
     Kind::of::<HostCreds>(),
     Kind::of::<HostState>(),
@@ -56,6 +62,7 @@ impl Kind {
             hidden: T::HIDDEN,
             secret: T::SECRET,
             check: check::<T>,
+            read: read::<T>,
             check_id: T::validate_id,
             key: T::key,
         }
@@ -97,6 +104,15 @@ impl Kind {
         Ok(((self.key)(&id), record))
     }
 
+    /// Checks the text of a record; returns its key and its text with defaults filled in.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn read(&self, text: &str) -> Result<(String, Box<RawValue>), String> {
+        let (id, record) = (self.read)(text)?;
+        Ok(((self.key)(&id), record))
+    }
+
     /// The key of the record `id`.
     ///
     /// # Errors
@@ -119,12 +135,23 @@ impl Kind {
     }
 }
 
-fn check<T: Model>(record: Value) -> Result<(String, Value), String> {
-    let record: T = serde_json::from_value(record).map_err(|e| e.to_string())?;
-    T::validate_id(record.id())?;
-    record.validate()?;
+fn check<T: Model>(record: Value) -> Checked<Value> {
+    let record: T = valid(serde_json::from_value(record))?;
     let value = serde_json::to_value(&record).map_err(|e| e.to_string())?;
     Ok((record.id().to_owned(), value))
+}
+
+fn read<T: Model>(text: &str) -> Checked<Box<RawValue>> {
+    let record: T = valid(serde_json::from_str(text))?;
+    let text = to_raw_value(&record).map_err(|e| e.to_string())?;
+    Ok((record.id().to_owned(), text))
+}
+
+fn valid<T: Model>(record: serde_json::Result<T>) -> Result<T, String> {
+    let record = record.map_err(|e| e.to_string())?;
+    T::validate_id(record.id())?;
+    record.validate()?;
+    Ok(record)
 }
 
 fn unknown(name: &str) -> Error {
@@ -150,6 +177,7 @@ mod tests {
             ("ContainerManagerConfig", "k1", "/commissaire/container_managers/k1"),
             ("ContainerManagerSecret", "k1", "/commissaire/secrets/container_managers/k1"),
             ("ContainerManagerNodes", "k1", "/commissaire/container_manager_nodes/k1"),
+            ("Enrollment", "e1", "/commissaire/enrollments/e1"),
             ("Network", "n1", "/commissaire/networks/n1"),
             ("Operation", "1-2", "/commissaire/operations/1-2"),
             ("IdempotentRequest", "k-1", "/commissaire/idempotency/k-1"),

@@ -6,10 +6,13 @@ mod params;
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use service_core::bus::{Call, Context};
 use service_core::error::chain;
-use service_core::storage::{Check, Delete, Save, Transaction};
+use service_core::jsonrpc::Answer;
+use service_core::storage::{Check, Delete, Revised, Save, Transaction};
 use service_core::{Bus, Error, Kind as ErrorKind, Result};
 
 use crate::handlers::Handlers;
@@ -18,6 +21,14 @@ use crate::store::Entry;
 use crate::vault::Vault;
 use change::{Change, Condition, Deletion};
 use params::{List, Missing, Records, object, records};
+
+/// A record as it leaves: its text, which is not looked into again on its way to whoever asks.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found {
+    Plain(Box<RawValue>),
+    Revised(Revised<Box<RawValue>>),
+}
 
 /// The storage service: the stores, and where secrets are.
 #[derive(Debug)]
@@ -37,18 +48,19 @@ impl StorageService {
     ///
     /// # Errors
     /// What the caller is told.
-    pub async fn call(&self, call: Call) -> Result<Value> {
+    pub async fn call(&self, call: Call) -> Result<Answer> {
         const RECORDS: &[&str] = &["model_type_name", "model_json_data"];
         let Call { method, params, context, .. } = call;
         match method.as_str() {
-            "save" => self.save(params.parse(RECORDS)?, &context).await,
+            "save" => self.save(params.parse(RECORDS)?, &context).await.map(Into::into),
             "get" => self.get(params.parse(RECORDS)?).await,
-            "delete" => self.delete(params.parse(RECORDS)?, &context).await,
+            "delete" => self.delete(params.parse(RECORDS)?, &context).await.map(Into::into),
             "list" => self.list(params.parse(&["model_type_name"])?).await,
             "transact" => {
-                self.transact(params.parse(&["checks", "saves", "deletes"])?, &context).await
+                let transaction = params.parse(&["checks", "saves", "deletes"])?;
+                self.transact(transaction, &context).await.map(Into::into)
             }
-            "list_store_handlers" => Ok(self.handlers.shown()),
+            "list_store_handlers" => Ok(self.handlers.shown().into()),
             other => {
                 let message = format!("the storage service has no method {other:?}");
                 Err(Error::new(ErrorKind::MethodNotFound, message))
@@ -74,7 +86,7 @@ impl StorageService {
         Ok(if is_list { saved.collect() } else { saved.next().unwrap_or_default() })
     }
 
-    async fn get(&self, params: Records) -> Result<Value> {
+    async fn get(&self, params: Records) -> Result<Answer> {
         let kind = Kind::named(&params.model_type_name)?;
         let (wanted, is_list) = records(params.model_json_data)?;
         let keys = wanted.iter().map(|record| kind.key_of(record)).collect::<Result<_>>()?;
@@ -84,19 +96,19 @@ impl StorageService {
         let mut found = Vec::with_capacity(entries.len());
         for (entry, wanted) in entries.into_iter().zip(wanted) {
             let read = match entry {
-                Some(entry) => self.read(kind, entry, params.revisions).await,
-                None if tolerant => Ok(Value::Null),
+                Some(entry) => self.read(kind, entry, params.revisions).await.map(Some),
+                None if tolerant => Ok(None),
                 None => Err(lookup_failed(kind, &wanted)),
             };
             found.push(match read {
                 Err(error) if is_list && tolerant && is_damage(&error) => {
                     tracing::error!(error = chain(&error), "left out of a list");
-                    Value::Null
+                    None
                 }
                 other => other?,
             });
         }
-        Ok(if is_list { found.into() } else { found.pop().unwrap_or_default() })
+        if is_list { Answer::text_of(&found) } else { Answer::text_of(&found.pop()) }
     }
 
     async fn delete(&self, params: Records, context: &Context) -> Result<Value> {
@@ -118,11 +130,21 @@ impl StorageService {
         Ok(Value::Null)
     }
 
-    async fn list(&self, params: List) -> Result<Value> {
+    async fn list(&self, params: List) -> Result<Answer> {
         let kind = Kind::listed_as(&params.model_type_name)?;
-        let mut read = Vec::new();
-        for entry in self.handlers.list(kind).await? {
-            match self.read(kind, entry, params.revisions).await {
+        let revisions = params.revisions;
+        let all = if kind.secret {
+            let mut opened = Vec::new();
+            for entry in self.handlers.list(kind, |entry| entry).await? {
+                opened.push(self.read(kind, entry, revisions).await);
+            }
+            opened
+        } else {
+            self.handlers.list(kind, |entry| found(kind, &entry, &entry.value, revisions)).await?
+        };
+        let mut read = Vec::with_capacity(all.len());
+        for record in all {
+            match record {
                 Ok(record) => read.push(record),
                 // A damaged record must not hide its neighbours.
                 Err(error) if is_damage(&error) => {
@@ -131,7 +153,7 @@ impl StorageService {
                 Err(error) => return Err(error),
             }
         }
-        Ok(read.into())
+        Answer::text_of(&read)
     }
 
     async fn transact(&self, transaction: Transaction, context: &Context) -> Result<Value> {
@@ -160,24 +182,32 @@ impl StorageService {
         Ok(json!({"revision": committed.revision}))
     }
 
-    /// A record on its way out of the store: opened, checked, with defaults filled in.
-    async fn read(&self, kind: &Kind, entry: Entry, revisions: bool) -> Result<Value> {
-        let Entry { key, value, revision } = entry;
-        let damaged = || Error::internal(format!("the record {key} in the store is damaged"));
-        let record = if kind.secret {
-            serde_json::from_str(&self.vault.open(&key, &value).await?)
-        } else {
-            serde_json::from_str(&value)
-        };
-        let record = record.map_err(|e| damaged().with_source(e))?;
-        let (own_key, record) =
-            kind.check(record).map_err(|why| damaged().with_source(std::io::Error::other(why)))?;
-        if own_key != key {
-            let why = format!("it belongs at {own_key}");
-            return Err(damaged().with_source(std::io::Error::other(why)));
+    /// A record on its way out of the store: opened, and then as any other.
+    async fn read(&self, kind: &Kind, entry: Entry, revisions: bool) -> Result<Found> {
+        if !kind.secret {
+            return found(kind, &entry, &entry.value, revisions);
         }
-        Ok(if revisions { json!({"record": record, "revision": revision}) } else { record })
+        let opened = self.vault.open(&entry.key, &entry.value).await?;
+        found(kind, &entry, &opened, revisions)
     }
+}
+
+/// What the text of an entry says: checked, with defaults filled in.
+fn found(kind: &Kind, entry: &Entry, text: &str, revisions: bool) -> Result<Found> {
+    let Entry { key, revision, .. } = entry;
+    let damaged = |why| {
+        Error::internal(format!("the record {key} in the store is damaged"))
+            .with_source(std::io::Error::other(why))
+    };
+    let (own_key, record) = kind.read(text).map_err(damaged)?;
+    if own_key != *key {
+        return Err(damaged(format!("it belongs at {own_key}")));
+    }
+    Ok(if revisions {
+        Found::Revised(Revised { record, revision: *revision })
+    } else {
+        Found::Plain(record)
+    })
 }
 
 /// Whether a record is to blame, and not that the store or the key is away.

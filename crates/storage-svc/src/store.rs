@@ -176,9 +176,23 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.list_as(prefix, &|entry| entry).await
+    }
+
+    /// The same as something else: what is made of the first entries while the next are on their way.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn list_as<T>(
+        &self,
+        prefix: &str,
+        read: &(impl Fn(Entry) -> T + Sync),
+    ) -> Result<Vec<T>, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.list(prefix.to_owned()).await,
-            Self::Etcd(etcd) => etcd.list(prefix).await,
+            Self::Sqlite(sqlite) => {
+                Ok(sqlite.list(prefix.to_owned()).await?.into_iter().map(read).collect())
+            }
+            Self::Etcd(etcd) => etcd.list(prefix, read).await,
         }
     }
 

@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use super::{Principal, SetupError};
+use super::{Principal, Role, SetupError};
 
-const PLUGIN: &str = "httpbasicauth";
+pub(super) const PLUGIN: &str = "httpbasicauth";
 
 /// How long a verified credential is remembered, so that bcrypt is not paid on every request.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
@@ -28,26 +28,30 @@ const REMEMBERED: u64 = 10_000;
 /// bcrypt sees no more of a password than this many bytes: a longer one is refused, not cut.
 const PASSWORD_MAX: usize = 72;
 
-/// What an unknown user is checked against, so that it takes as long as a known one. A bcrypt hash of
-/// random bytes at the usual cost.
-const NOBODY: &str = "$2b$12$haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63qcxTRw/efz/O";
+/// What an unknown user is checked against, after its cost: a bcrypt hash of random bytes.
+const NOBODY: &str = "haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63qcxTRw/efz/O";
+
+/// The options of the plugin: one of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Options {
+    filepath: Option<PathBuf>,
+    users: Option<HashMap<String, User>>,
+}
 
 /// A user, as `users.json` has it.
 #[derive(Debug, Clone, Deserialize)]
 struct User {
     hash: String,
-    #[serde(default = "admin")]
-    role: String,
-}
-
-/// The only role there is so far, and the one of users that name none.
-fn admin() -> String {
-    "admin".to_owned()
+    #[serde(default)]
+    role: Role,
 }
 
 /// See the module.
 pub(super) struct HttpBasic {
     users: HashMap<String, User>,
+    /// What everybody else is checked against, so that it takes as long.
+    nobody: String,
     /// Keyed hashes of credentials that were verified a moment ago: never the credentials.
     verified: Cache<[u8; 32], Principal>,
     /// The key of those hashes: this process's alone.
@@ -66,38 +70,35 @@ impl HttpBasic {
     /// `filepath` names a users file, or `users` holds the same inline.
     pub(super) fn new(options: &Map<String, Value>) -> Result<Self, SetupError> {
         let wrong = |message: String| SetupError::Option { plugin: PLUGIN, message };
-        let users = match (options.get("filepath"), options.get("users")) {
-            (Some(Value::String(path)), None) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| SetupError::File { path: PathBuf::from(path), source })?;
-                serde_json::from_str(&text).map_err(|e| wrong(format!("{path}: {e}")))?
+        let users = match super::options(PLUGIN, options)? {
+            Options { filepath: Some(path), users: None } => {
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|source| SetupError::File { path: path.clone(), source })?;
+                let users = &mut serde_json::Deserializer::from_str(&text);
+                serde_path_to_error::deserialize(users)
+                    .map_err(|e| wrong(format!("{}: {e}", path.display())))?
             }
-            (None, Some(users)) => {
-                serde_json::from_value(users.clone()).map_err(|e| wrong(format!("users: {e}")))?
-            }
+            Options { filepath: None, users: Some(users) } => users,
             _ => return Err(wrong("it needs either `filepath` or `users`".to_owned())),
         };
         Self::of(users).map_err(wrong)
     }
 
     fn of(users: HashMap<String, User>) -> Result<Self, String> {
+        let mut cost = bcrypt::DEFAULT_COST;
         for (name, user) in &users {
-            // Better no server than one on which a reader may do everything.
-            if user.role != admin() {
-                let role = &user.role;
-                return Err(format!(
-                    "{name:?} has the role {role:?}: this version knows admin only"
-                ));
-            }
-            if user.hash.parse::<bcrypt::HashParts>().is_err() {
-                return Err(format!(
-                    "the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`"
-                ));
-            }
+            cost = user.hash.parse::<bcrypt::HashParts>().map(|parts| parts.get_cost()).map_err(
+                |_| {
+                    format!(
+                        "the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`"
+                    )
+                },
+            )?;
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
+            nobody: format!("$2b${cost:02}${NOBODY}"),
             verified: Cache::builder()
                 .max_capacity(REMEMBERED)
                 .time_to_live(REMEMBERED_FOR)
@@ -116,7 +117,7 @@ impl HttpBasic {
     pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
         let (user, password) = credentials(headers)?;
         let known = self.users.get(&user);
-        let hash = known.map_or(NOBODY, |user| user.hash.as_str()).to_owned();
+        let hash = known.map_or(&self.nobody, |user| &user.hash).clone();
         let _slot = self.slots.acquire().await.ok()?;
         let remembered = self.keyed(&user, &password);
         // Somebody else with the same credentials may have been faster: then it is not paid twice.
@@ -125,10 +126,8 @@ impl HttpBasic {
         }
         let verify = move || bcrypt::verify(password.expose_secret(), &hash).unwrap_or(false);
         let matches = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
-        if !matches || known.is_none() {
-            return None;
-        }
-        let principal = Principal(user);
+        let role = known.filter(|_| matches)?.role;
+        let principal = Principal::new(user, role);
         self.verified.insert(remembered, principal.clone()).await;
         Some(principal)
     }
@@ -140,14 +139,9 @@ impl HttpBasic {
     }
 }
 
-/// The user that a request claims to come from; empty when it does not say.
-pub(super) fn claimed_user(headers: &HeaderMap) -> String {
-    credentials(headers).map(|(user, _)| user).unwrap_or_default()
-}
-
 /// User and password of the `Authorization` header; `None` for whatever is malformed. A password may
 /// contain colons.
-fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)> {
+pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -188,7 +182,7 @@ mod tests {
         let plugin = plugin();
         let headers = basic("admin:se:cret");
         assert_eq!(plugin.remembered(&headers).await, None);
-        let admin = Some(Principal("admin".into()));
+        let admin = Some(Principal::new("admin", Role::Admin));
         assert_eq!(plugin.authenticate(&headers).await, admin);
         assert_eq!(plugin.remembered(&headers).await, admin);
         assert_eq!(plugin.remembered(&basic("admin:other")).await, None);
@@ -214,7 +208,7 @@ mod tests {
             HttpBasic::new(json!({"users": {"a": {"hash": hash}}}).as_object().unwrap())
         };
         for prefix in ["2a", "2b", "2y"] {
-            assert!(of(&NOBODY.replace("2b", prefix)).is_ok());
+            assert!(of(&format!("${prefix}$04${NOBODY}")).is_ok());
         }
         for wrong in ["", "plain", "$1$x$y"] {
             let error = of(wrong).unwrap_err().to_string();
@@ -224,11 +218,54 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_would_be_ignored_is_refused() {
-        let of = |role| json!({"users": {"a": {"hash": NOBODY, "role": role}}});
-        assert!(HttpBasic::new(of("admin").as_object().unwrap()).is_ok());
-        let error = HttpBasic::new(of("reader").as_object().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("knows admin only"), "{error}");
+    fn a_role_that_nobody_knows_is_refused_and_named() {
+        let hash = format!("$2b$04${NOBODY}");
+        let of = |role| {
+            let options = json!({"users": {"ann": {"hash": hash, "role": role}}});
+            HttpBasic::new(options.as_object().unwrap())
+        };
+        for role in ["admin", "operator", "reader", "enroll"] {
+            assert_eq!(of(role).unwrap().users["ann"].role.to_string(), role);
+        }
+        let error = of("root").unwrap_err().to_string();
+        assert!(error.contains("ann.role: unknown variant `root`, expected one of"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_takes_as_long_as_a_known_one() {
+        let hash = bcrypt::hash("right", 8).unwrap();
+        let options = json!({"users": {"ann": {"hash": hash}}});
+        let plugin = HttpBasic::new(options.as_object().unwrap()).unwrap();
+        let mut fastest = [Duration::MAX; 2];
+        for round in 0..5 {
+            for (user, fastest) in ["ann", "bob"].iter().zip(&mut fastest) {
+                let headers = basic(&format!("{user}:wrong{round}"));
+                let begun = std::time::Instant::now();
+                assert_eq!(plugin.authenticate(&headers).await, None);
+                *fastest = begun.elapsed().min(*fastest);
+            }
+        }
+        let [known, unknown] = fastest;
+        assert!(unknown < known * 2 && known < unknown * 2, "{known:?} {unknown:?}");
+    }
+
+    /// On the one thread of this test nothing else would move while bcrypt is at work.
+    #[tokio::test]
+    async fn others_go_on_while_a_password_is_checked() {
+        let hash = bcrypt::hash("right", 10).unwrap();
+        let options = json!({"users": {"ann": {"hash": hash}}});
+        let plugin = HttpBasic::new(options.as_object().unwrap()).unwrap();
+        let headers = basic("ann:right");
+        let mut check = std::pin::pin!(plugin.authenticate(&headers));
+        let mut turns = 0;
+        loop {
+            tokio::select! {
+                biased;
+                accepted = &mut check => break assert!(accepted.is_some()),
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+        assert!(turns > 10, "{turns}");
     }
 
     #[test]

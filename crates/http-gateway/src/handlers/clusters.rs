@@ -8,6 +8,7 @@ use service_core::model::{
     Network, Status,
 };
 use service_core::storage::{Revised, Transaction};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::nodes;
@@ -15,7 +16,7 @@ use crate::params::{Body, Name, Params, same};
 use crate::state::Api;
 
 /// A cluster as it is asked for; what is left out means its default.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewCluster {
     #[serde(default, deserialize_with = "crate::params::present")]
     name: Option<String>,
@@ -26,7 +27,7 @@ pub struct NewCluster {
 }
 
 /// A cluster as it is shown after its creation: without its members.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct CreatedCluster {
     name: String,
     status: String,
@@ -35,7 +36,7 @@ pub struct CreatedCluster {
 }
 
 /// A cluster with the state of its members.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ClusterView {
     name: String,
     status: &'static str,
@@ -46,20 +47,33 @@ pub struct ClusterView {
 }
 
 /// How many members there are, and how many of them can be used.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct Counts {
     total: usize,
     available: usize,
     unavailable: usize,
 }
 
-/// `GET /clusters`
+/// The names of the clusters, sorted.
+#[utoipa::path(
+    get,
+    path = "/api/v0/clusters",
+    responses((status = 200, body = [String])),
+)]
 pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
     let clusters = api.storage.list::<Cluster>().await?;
     Ok(Json(clusters.into_iter().map(|cluster| cluster.record.name).collect()))
 }
 
-/// `GET /cluster/{name}`
+/// A cluster, and how its members are.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}",
+    responses(
+        (status = 200, body = ClusterView),
+        (status = 404, description = "there is no such cluster"),
+    ),
+)]
 pub async fn get(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -72,7 +86,16 @@ pub async fn get(
     Ok(Json(ClusterView { name, status, network, hostset, container_manager, hosts }))
 }
 
-/// `PUT /cluster/{name}`
+/// Makes a cluster. An unknown network stands for the default one; again the same is no error.
+#[utoipa::path(
+    put,
+    path = "/api/v0/cluster/{name}",
+    request_body = NewCluster,
+    responses(
+        (status = 201, body = CreatedCluster),
+        (status = 409, description = "no such container manager, or a different cluster of that name"),
+    ),
+)]
 pub async fn create(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -145,7 +168,17 @@ async fn container_manager(
     found.ok_or_else(unknown).map(Some)
 }
 
-/// `DELETE /cluster/{name}`
+/// Removes a cluster; its hosts stay, in none.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/cluster/{name}",
+    responses(
+        (status = 200),
+        (status = 404, description = "there is no such cluster"),
+        (status = 409, description = "an operation is in process on it"),
+        (status = 502, description = "its container manager refuses"),
+    ),
+)]
 pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let cluster = found(&api, &name).await?;

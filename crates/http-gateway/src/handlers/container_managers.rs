@@ -11,13 +11,14 @@ use service_core::model::{
     Model as _, Secrets,
 };
 use service_core::storage::{Revised, Transaction};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params, same};
 use crate::state::Api;
 
 /// A container manager as it is asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct NewContainerManager {
     #[serde(default, deserialize_with = "crate::params::present")]
     name: Option<String>,
@@ -37,13 +38,26 @@ impl fmt::Debug for NewContainerManager {
     }
 }
 
-/// `GET /containermanagers`
+/// The names of the container managers, sorted.
+#[utoipa::path(
+    get,
+    path = "/api/v0/containermanagers",
+    responses((status = 200, body = [String])),
+)]
 pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
     let managers = api.storage.list::<ContainerManagerConfig>().await?;
     Ok(Json(managers.into_iter().map(|manager| manager.record.name).collect()))
 }
 
-/// `GET /containermanager/{name}`: secrets are masked in the record already.
+/// A container manager; its secrets are masked.
+#[utoipa::path(
+    get,
+    path = "/api/v0/containermanager/{name}",
+    responses(
+        (status = 200, body = ContainerManagerConfig),
+        (status = 404, description = "there is no such container manager"),
+    ),
+)]
 pub async fn get(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -51,7 +65,16 @@ pub async fn get(
     Ok(Json(found(&api, &name).await?.record))
 }
 
-/// `PUT /containermanager/{name}`
+/// Makes a container manager; again the same is no error.
+#[utoipa::path(
+    put,
+    path = "/api/v0/containermanager/{name}",
+    request_body = NewContainerManager,
+    responses(
+        (status = 201, body = ContainerManagerConfig),
+        (status = 409, description = "there is a different container manager of that name"),
+    ),
+)]
 pub async fn create(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -102,7 +125,16 @@ async fn has_secrets(
     Ok(stored.is_some_and(|stored| same(&stored.record.options)))
 }
 
-/// `DELETE /containermanager/{name}`
+/// Removes a container manager.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/containermanager/{name}",
+    responses(
+        (status = 200),
+        (status = 404, description = "there is no such container manager"),
+        (status = 409, description = "it is in use"),
+    ),
+)]
 pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let manager = found(&api, &name).await?;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use axum::Json;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use service_core::bus::topology;
 use service_core::error::chain;
 use service_core::model::Network;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::state::Api;
@@ -14,14 +16,42 @@ use crate::state::Api;
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How the process is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    status: &'static str,
+}
+
+/// That everything is there which the process needs for its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    status: &'static str,
+    /// Each part, and `ok`.
+    #[schema(value_type = Object)]
+    parts: Map<String, Value>,
+}
+
 /// The process lives.
-pub async fn live() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    responses((status = 200, body = Health)),
+)]
+pub async fn live() -> Json<Health> {
+    Json(Health { status: "ok" })
 }
 
 /// The process can do its work: the storage service answers, from its store. Else which part does not;
 /// what lies behind that part is `unknown`.
-pub async fn ready(api: Api) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = 200, body = Readiness),
+        (status = 503, description = "a part does not answer: `parts` says which"),
+    ),
+)]
+pub async fn ready(api: Api) -> Result<Json<Readiness>, ApiError> {
     let mut parts = Map::from_iter(
         ["broker", "storage", "store"].map(|part| (part.to_owned(), json!("unknown"))),
     );
@@ -43,5 +73,5 @@ pub async fn ready(api: Api) -> Result<Json<Value>, ApiError> {
         tracing::warn!(error = chain(error), "not ready");
     }
     fails("store", "the store behind the storage service", read.is_ok())?;
-    Ok(Json(json!({"status": "ready", "parts": parts})))
+    Ok(Json(Readiness { status: "ready", parts }))
 }

@@ -1,20 +1,24 @@
 //! Hosts.
 
-mod create;
-mod rotate;
+pub(crate) mod create;
+pub(crate) mod rotate;
+mod ticket;
 
 use std::io::ErrorKind;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use secrecy::ExposeSecret as _;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, HostState, Lease, Status};
 use service_core::storage::{Revised, Transaction};
+use utoipa::ToSchema;
 
+pub(super) use create::joined;
 pub use create::{create, create_unnamed};
 pub use rotate::rotate;
 
@@ -26,20 +30,34 @@ use crate::params::{Address, Body, Params, present, same_address};
 use crate::state::{Api, AppState};
 
 /// What a body may repeat of the URL.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Named {
     #[serde(deserialize_with = "present")]
     address: Option<String>,
 }
 
-/// `GET /hosts`
-pub async fn list(api: Api) -> Result<Json<Vec<Host>>, ApiError> {
-    let hosts = api.storage.list::<Host>().await?;
-    Ok(Json(hosts.into_iter().map(|host| host.record).collect()))
+/// The hosts, sorted by their addresses.
+#[utoipa::path(
+    get,
+    path = "/api/v0/hosts",
+    responses((status = 200, body = [Host])),
+)]
+pub async fn list(api: Api) -> Result<impl IntoResponse, ApiError> {
+    // The storage service has checked them: reading and writing thousands again would only take time.
+    let hosts = api.storage.list_text::<Host>().await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], hosts))
 }
 
-/// `GET /host/{address}`
+/// A host.
+#[utoipa::path(
+    get,
+    path = "/api/v0/host/{address}",
+    responses(
+        (status = 200, body = Host),
+        (status = 404, description = "there is no such host"),
+    ),
+)]
 pub async fn get(
     api: Api,
     Params(Address(address)): Params<Address>,
@@ -47,7 +65,17 @@ pub async fn get(
     Ok(Json(found(&api, &address).await?.record))
 }
 
-/// `DELETE /host/{address}`: the record, credentials, state and membership in one write.
+/// Removes a host with its credentials, its state and its membership, in one write.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/host/{address}",
+    responses(
+        (status = 200),
+        (status = 404, description = "there is no such host"),
+        (status = 409, description = "an operation is in process on its cluster"),
+        (status = 502, description = "the container manager refuses"),
+    ),
+)]
 pub async fn delete(
     api: Api,
     Params(Address(address)): Params<Address>,
@@ -74,55 +102,64 @@ pub async fn delete(
     Ok(Json([]))
 }
 
-/// `GET /host/{address}/creds`
+/// How a host is reached.
+#[utoipa::path(
+    get,
+    path = "/api/v0/host/{address}/creds",
+    responses(
+        (status = 200, body = Credentials),
+        (status = 404, description = "there is no such host"),
+    ),
+)]
 pub async fn credentials(
     api: Api,
     Params(Address(address)): Params<Address>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Credentials>, ApiError> {
     found(&api, &address).await?;
     let creds = api.storage.get::<HostCreds>(&address).await?.record;
-    let mut view = json!({
-        "address": creds.address,
-        "ssh_priv_key": creds.ssh_priv_key.expose_secret(),
-        "remote_user": creds.remote_user,
-    });
-    if creds.ssh_port != 22 {
-        view["ssh_port"] = creds.ssh_port.into();
-    }
-    if !creds.ssh_host_key.is_empty() {
-        view["ssh_host_key"] = creds.ssh_host_key.into();
-    }
-    tracing::info!(
-        host.address = address,
-        principal = api.context.principal,
-        "credentials were read"
-    );
+    let view = Credentials {
+        ssh_priv_key: creds.ssh_priv_key.expose_secret().to_owned(),
+        ssh_port: (creds.ssh_port != 22).then_some(creds.ssh_port),
+        ssh_host_key: creds.ssh_host_key,
+        address: creds.address,
+        remote_user: creds.remote_user,
+    };
     Ok(Json(view))
 }
 
-/// `GET /host/{address}/status`
+/// How a host is, and what its container manager says about it.
+#[utoipa::path(
+    get,
+    path = "/api/v0/host/{address}/status",
+    responses(
+        (status = 200, body = HostStatus),
+        (status = 404, description = "there is no such host"),
+    ),
+)]
 pub async fn status(
     api: Api,
     Params(Address(address)): Params<Address>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<HostStatus>, ApiError> {
     let Host { status, last_check, .. } = found(&api, &address).await?.record;
     let state = api.storage.find::<HostState>(&address).await?;
     let HostState { reason, detail, .. } = state.map(|state| state.record).unwrap_or_default();
-    let mut host = Map::from_iter([
-        ("last_check".to_owned(), last_check.into()),
-        ("status".to_owned(), status.to_string().into()),
-    ]);
-    if status == Status::Failed {
-        host.insert("reason".to_owned(), reason.into());
-    }
-    if !detail.is_empty() {
-        host.insert("detail".to_owned(), detail.into());
-    }
+    let reason = (status == Status::Failed).then_some(reason);
+    let host = HostSummary { last_check, status, reason, detail };
     let container_manager = nodes::status(&api, &address).await?;
-    Ok(Json(json!({"type": "host_only", "host": host, "container_manager": container_manager})))
+    Ok(Json(HostStatus { kind: "host_only", host, container_manager }))
 }
 
-/// `POST /host/{address}/investigate`
+/// Has a host investigated again: the way out of `failed`.
+#[utoipa::path(
+    post,
+    path = "/api/v0/host/{address}/investigate",
+    request_body = Named,
+    responses(
+        (status = 202, body = Host),
+        (status = 404, description = "there is no such host"),
+        (status = 409, description = "an operation is in process on its cluster"),
+    ),
+)]
 pub async fn investigate(
     api: Api,
     Params(Address(address)): Params<Address>,
@@ -142,16 +179,71 @@ pub async fn investigate(
     Ok((StatusCode::ACCEPTED, Json(host)))
 }
 
+/// How a host is reached, for those who may know.
+#[derive(Serialize, ToSchema)]
+#[expect(missing_debug_implementations, reason = "it holds a secret")]
+pub struct Credentials {
+    address: String,
+    /// Base64 of the private key's file; empty for the server's own key, which never leaves it.
+    ssh_priv_key: String,
+    remote_user: String,
+    /// Where it is not 22.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_port: Option<u16>,
+    /// The pinned public keys, one a line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    ssh_host_key: String,
+}
+
+/// How a host is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HostStatus {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    host: HostSummary,
+    /// What its container manager says; empty when there is none, or it cannot say.
+    #[schema(value_type = Object)]
+    container_manager: Value,
+}
+
+/// A host's own part of its status.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HostSummary {
+    last_check: String,
+    status: Status,
+    /// In one stable word, why it is `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The same as a sentence; for a healthy host what was, or was not, set up.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+}
+
+/// The server's own public key.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PublicKey {
+    public_key: String,
+}
+
 /// The key that an operator accepts, by its fingerprint.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct AcceptedKey {
     #[serde(default, deserialize_with = "present")]
     address: Option<String>,
     fingerprint: String,
 }
 
-/// `PUT /host/{address}/hostkey`: the way out of `host-key-changed`. Pins the key that the host was seen
-/// with, if it is the one that the operator means, and has the host investigated again.
+/// Pins the key that a host was seen with, and has it investigated again: the way out of `host-key-changed`.
+#[utoipa::path(
+    put,
+    path = "/api/v0/host/{address}/hostkey",
+    request_body = AcceptedKey,
+    responses(
+        (status = 202, body = Host),
+        (status = 404, description = "there is no such host"),
+        (status = 409, description = "it has not been seen with that key, or an operation is in process on its cluster"),
+    ),
+)]
 pub async fn accept_key(
     api: Api,
     Params(Address(address)): Params<Address>,
@@ -183,13 +275,21 @@ pub async fn accept_key(
     Ok((StatusCode::ACCEPTED, Json(host)))
 }
 
-/// `GET /publickey`: what goes into `authorized_keys` on hosts that are reached with the server's key.
-pub async fn public_key(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
+/// The public half of the server's own key, for `authorized_keys`.
+#[utoipa::path(
+    get,
+    path = "/api/v0/publickey",
+    responses(
+        (status = 200, body = PublicKey),
+        (status = 404, description = "the server has no key of its own"),
+    ),
+)]
+pub async fn public_key(State(state): State<AppState>) -> Result<Json<PublicKey>, ApiError> {
     let none = || ApiError::not_found("this server has no SSH key of its own");
     let path = state.public_key_file.as_deref().ok_or_else(none)?;
     // Read each time: a service that reaches hosts makes it at its first start, whenever that is.
     match tokio::fs::read_to_string(path).await {
-        Ok(key) => Ok(Json(json!({"public_key": key.trim()}))),
+        Ok(key) => Ok(Json(PublicKey { public_key: key.trim().to_owned() })),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(none()),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "cannot read the public SSH key");

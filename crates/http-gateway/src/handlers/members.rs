@@ -9,6 +9,7 @@ use axum::Json;
 use serde::Deserialize;
 use service_core::model::{Cluster, Host, HostState, Status, ident};
 use service_core::storage::{Revised, Transaction};
+use utoipa::ToSchema;
 
 use super::clusters::{found, leave};
 use crate::error::ApiError;
@@ -17,7 +18,7 @@ use crate::params::{Address, Body, Name, Params, present, same, same_address};
 use crate::state::Api;
 
 /// The members as somebody saw them, and as they shall be.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Replacement {
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
@@ -26,7 +27,7 @@ pub struct Replacement {
 }
 
 /// What a body may repeat of the URL.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Membership {
     #[serde(deserialize_with = "present")]
@@ -35,7 +36,15 @@ pub struct Membership {
     host: Option<String>,
 }
 
-/// `GET /cluster/{name}/hosts`
+/// The addresses of the members, sorted.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}/hosts",
+    responses(
+        (status = 200, body = [String]),
+        (status = 404, description = "there is no such cluster"),
+    ),
+)]
 pub async fn list(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -43,7 +52,19 @@ pub async fn list(
     Ok(Json(found(&api, &name).await?.record.hostset))
 }
 
-/// `PUT /cluster/{name}/hosts`
+/// Replaces the members, if they are still those that the caller saw.
+#[utoipa::path(
+    put,
+    path = "/api/v0/cluster/{name}/hosts",
+    request_body = Replacement,
+    responses(
+        (status = 200, body = Cluster),
+        (status = 404, description = "there is no such cluster, or no such host"),
+        (status = 405, description = "a host is not ready"),
+        (status = 409, description = "`old` is not what the members are, or a host is in another cluster"),
+        (status = 502, description = "the container manager refuses"),
+    ),
+)]
 pub async fn replace(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -83,7 +104,15 @@ pub async fn replace(
     replaced.map(Json)
 }
 
-/// `GET /cluster/{name}/hosts/{host}`
+/// Whether a host is a member: its address, in a list.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}/hosts/{host}",
+    responses(
+        (status = 200, body = [String]),
+        (status = 404, description = "there is no such cluster, or the host is no member"),
+    ),
+)]
 pub async fn get(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
@@ -95,7 +124,19 @@ pub async fn get(
     }
 }
 
-/// `PUT /cluster/{name}/hosts/{host}`
+/// Adds a member; again is no error.
+#[utoipa::path(
+    put,
+    path = "/api/v0/cluster/{name}/hosts/{host}",
+    request_body = Membership,
+    responses(
+        (status = 200, body = [String]),
+        (status = 404, description = "there is no such cluster, or no such host"),
+        (status = 405, description = "a host is not ready"),
+        (status = 409, description = "the host is in another cluster"),
+        (status = 502, description = "the container manager refuses"),
+    ),
+)]
 pub async fn add(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
@@ -120,7 +161,16 @@ pub async fn add(
     added.map(|()| Json([host]))
 }
 
-/// `DELETE /cluster/{name}/hosts/{host}`
+/// Removes a member; again is no error.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/cluster/{name}/hosts/{host}",
+    responses(
+        (status = 200),
+        (status = 404, description = "there is no such cluster"),
+        (status = 502, description = "the container manager refuses"),
+    ),
+)]
 pub async fn remove(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,

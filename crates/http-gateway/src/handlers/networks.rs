@@ -6,13 +6,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_core::model::{Cluster, Model as _, Network, NetworkType};
 use service_core::storage::Transaction;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params, same};
 use crate::state::Api;
 
 /// A network as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewNetwork {
     #[serde(default, deserialize_with = "crate::params::present")]
     name: Option<String>,
@@ -22,18 +23,40 @@ pub struct NewNetwork {
     options: Map<String, Value>,
 }
 
-/// `GET /networks`
+/// The names of the networks, sorted.
+#[utoipa::path(
+    get,
+    path = "/api/v0/networks",
+    responses((status = 200, body = [String])),
+)]
 pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
     let networks = api.storage.list::<Network>().await?;
     Ok(Json(networks.into_iter().map(|network| network.record.name).collect()))
 }
 
-/// `GET /network/{name}`
+/// A network.
+#[utoipa::path(
+    get,
+    path = "/api/v0/network/{name}",
+    responses(
+        (status = 200, body = Network),
+        (status = 404, description = "there is no such network"),
+    ),
+)]
 pub async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Network>, ApiError> {
     Ok(Json(found(&api, &name).await?))
 }
 
-/// `PUT /network/{name}`
+/// Makes a network; again the same is no error.
+#[utoipa::path(
+    put,
+    path = "/api/v0/network/{name}",
+    request_body = NewNetwork,
+    responses(
+        (status = 201, body = Network),
+        (status = 409, description = "there is a different network of that name"),
+    ),
+)]
 pub async fn create(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -55,7 +78,16 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(network)))
 }
 
-/// `DELETE /network/{name}`
+/// Removes a network.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/network/{name}",
+    responses(
+        (status = 200),
+        (status = 404, description = "there is no such network"),
+        (status = 409, description = "it is the default one, or in use"),
+    ),
+)]
 pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     if name == Network::DEFAULT {
         return Err(ApiError::conflict("the default network stays"));

@@ -5,7 +5,10 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service_core::bus::topology;
-use service_core::model::{ClusterRecord, Work, ident};
+use service_core::model::{
+    ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work, ident, work,
+};
+use utoipa::ToSchema;
 
 use super::clusters::found;
 use crate::error::ApiError;
@@ -15,7 +18,8 @@ use crate::state::Api;
 
 /// Options of operations. This version carries none of them out, and must not seem to: a restart that
 /// was asked for as a `dry_run` is refused, and so is a misspelt one.
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 12] = [
+    "reboot",
     "dry_run",
     "max_unavailable",
     "max_failures",
@@ -30,27 +34,71 @@ const OPTIONS: [&str; 11] = [
 ];
 
 /// A restart or an upgrade as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewOperation {
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
     #[serde(flatten)]
+    #[schema(ignore)]
     options: Map<String, Value>,
 }
 
 /// A deployment as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewDeployment {
+    /// What the hosts are to boot.
+    #[schema(max_length = 253, pattern = "^[A-Za-z0-9][A-Za-z0-9._:+~-]*$")]
     version: String,
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
     #[serde(flatten)]
-    rest: NewOperation,
+    #[schema(ignore)]
+    options: Map<String, Value>,
 }
 
-/// `GET /cluster/{name}/restart`, `upgrade` and `deploy`: the newest record.
-pub async fn newest<W: Work>(
-    api: Api,
-    Params(Name(name)): Params<Name>,
-) -> Result<Json<ClusterRecord<W>>, ApiError> {
+/// The newest restart of a cluster.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}/restart",
+    responses(
+        (status = 200, body = ClusterRestart),
+        (status = 404, description = "there is no such cluster, or it has never been restarted"),
+    ),
+)]
+pub async fn restart_status(api: Api, name: Params<Name>) -> Newest<work::Restart> {
+    newest(api, name).await
+}
+
+/// The newest upgrade of a cluster.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}/upgrade",
+    responses(
+        (status = 200, body = ClusterUpgrade),
+        (status = 404, description = "there is no such cluster, or it has never been upgraded"),
+    ),
+)]
+pub async fn upgrade_status(api: Api, name: Params<Name>) -> Newest<work::Upgrade> {
+    newest(api, name).await
+}
+
+/// The newest deployment on a cluster.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}/deploy",
+    responses(
+        (status = 200, body = ClusterDeploy),
+        (status = 404, description = "there is no such cluster, or nothing was ever deployed on it"),
+    ),
+)]
+pub async fn deploy_status(api: Api, name: Params<Name>) -> Newest<work::Deploy> {
+    newest(api, name).await
+}
+
+/// The newest record of a kind of work.
+type Newest<W> = Result<Json<ClusterRecord<W>>, ApiError>;
+
+async fn newest<W: Work>(api: Api, Params(Name(name)): Params<Name>) -> Newest<W> {
     found(&api, &name).await?;
     let newest = api.storage.find::<ClusterRecord<W>>(&name).await?;
     let never = || ApiError::not_found(format!("the cluster {name} has never been {}", W::DONE));
@@ -63,7 +111,17 @@ type Started = Result<(StatusCode, Json<Value>), ApiError>;
 /// The id that the operation is to have, where the request says so.
 type Id = Option<Extension<OperationId>>;
 
-/// `PUT /cluster/{name}/restart`
+/// Restarts the hosts of a cluster, one after the other.
+#[utoipa::path(
+    put,
+    path = "/api/v0/cluster/{name}/restart",
+    request_body = NewOperation,
+    responses(
+        (status = 201, body = ClusterRestart),
+        (status = 404, description = "there is no such cluster"),
+        (status = 409, description = "an operation is in process, or a host cannot be used"),
+    ),
+)]
 pub async fn restart(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -73,7 +131,17 @@ pub async fn restart(
     start(&api, topology::RESTART, &name, &new, id, None).await
 }
 
-/// `PUT /cluster/{name}/upgrade`
+/// Brings the hosts of a cluster up to date, one after the other.
+#[utoipa::path(
+    put,
+    path = "/api/v0/cluster/{name}/upgrade",
+    request_body = NewOperation,
+    responses(
+        (status = 201, body = ClusterUpgrade),
+        (status = 404, description = "there is no such cluster"),
+        (status = 409, description = "an operation is in process, or a host cannot be used"),
+    ),
+)]
 pub async fn upgrade(
     api: Api,
     Params(Name(name)): Params<Name>,
@@ -83,14 +151,25 @@ pub async fn upgrade(
     start(&api, topology::UPGRADE, &name, &new, id, None).await
 }
 
-/// `PUT /cluster/{name}/deploy`
+/// Has the hosts of a cluster boot a version of their tree, one after the other.
+#[utoipa::path(
+    put,
+    path = "/api/v0/cluster/{name}/deploy",
+    request_body = NewDeployment,
+    responses(
+        (status = 201, body = ClusterDeploy),
+        (status = 404, description = "there is no such cluster"),
+        (status = 409, description = "an operation is in process, or a host cannot be used"),
+    ),
+)]
 pub async fn deploy(
     api: Api,
     Params(Name(name)): Params<Name>,
     id: Id,
-    Body(NewDeployment { version, rest }): Body<NewDeployment>,
+    Body(NewDeployment { version, name: named, options }): Body<NewDeployment>,
 ) -> Started {
     ident::version(&version).map_err(|e| ApiError::bad_request(format!("version: {e}")))?;
+    let rest = NewOperation { name: named, options };
     start(&api, topology::DEPLOY, &name, &rest, id, Some(version)).await
 }
 

@@ -62,7 +62,7 @@ async fn ended(gateway: &Gateway) {
 #[tokio::test]
 async fn many_at_once_over_two_gateways_start_one_operation() {
     let gateway = gateway().await;
-    let addresses = [gateway.address, gateway.another().await];
+    let addresses = [gateway.address, gateway.another().await.address];
     let ask = |at: usize| gateway.keyed((addresses[at % 2], USER, "k"), "PUT", RESTART, json!({}));
     let answers = join_all((0..16).map(ask)).await;
     let first = json_of(&answers[0]);
@@ -80,7 +80,7 @@ async fn a_gateway_that_died_before_it_wrote_the_answer_down_starts_nothing_twic
     // As it was at that moment: claimed, started, unanswered.
     let unanswered = IdempotentRequest { answer: None, ..claim(&gateway).await };
     gateway.storage.save(&unanswered).await.unwrap();
-    let other = gateway.another().await;
+    let other = gateway.another().await.address;
     gateway.keyed((other, USER, "k"), "PUT", RESTART, json!({})).await.is(201, &first);
     assert_eq!(operations(&gateway).await, 1);
     assert!(claim(&gateway).await.answer.is_some());

@@ -3,20 +3,29 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod audit;
 mod authentication;
 mod bodies;
 mod clusters;
 mod container_managers;
+mod contract;
+mod enrollments;
 mod failures;
 mod health;
 mod hosts;
 mod idempotency;
+mod limits;
 mod members;
 mod methods;
 mod networks;
 mod nodes;
+mod openapi;
 mod operations;
 mod paths;
 mod properties;
 mod restart;
+mod roles;
+mod schemathesis;
+mod smuggling;
 mod support;
+mod tls;

@@ -204,6 +204,18 @@ const CLIENTS: usize = 64;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_at_once_lose_no_change() {
     let gateway = Gateway::start().await;
+    lose_no_change(&gateway, &gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_of_two_gateways_lose_no_change() {
+    let gateway = Gateway::start().await;
+    let other = gateway.another();
+    lose_no_change(&gateway, &other.await).await;
+}
+
+/// Half of the clients join, half of them leave; half of each ask the one gateway, half the other.
+async fn lose_no_change(gateway: &Gateway, other: &Gateway) {
     let addresses: Vec<_> = (0..CLIENTS).map(|n| format!("10.1.0.{n}")).collect();
     let (staying, leaving) = addresses.split_at(CLIENTS / 2);
     for address in &addresses {
@@ -211,11 +223,16 @@ async fn many_clients_at_once_lose_no_change() {
     }
     gateway.cluster("c1", &leaving.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let path = |address: &String| format!("/cluster/c1/hosts/{address}");
-    let join = async |address| {
-        gateway.put(&path(address), json!({})).await.is(200, &json!([address]));
+    let join = async |(n, address): (usize, &String)| {
+        let asked = if n % 2 == 0 { gateway } else { other };
+        asked.put(&path(address), json!({})).await.is(200, &json!([address]));
     };
-    let leave = async |address| gateway.delete(&path(address)).await.is(200, &json!([]));
-    futures_util::join!(join_all(staying.iter().map(join)), join_all(leaving.iter().map(leave)));
+    let leave = async |(n, address): (usize, &String)| {
+        let asked = if n % 2 == 0 { gateway } else { other };
+        asked.delete(&path(address)).await.is(200, &json!([]));
+    };
+    let joining = staying.iter().enumerate().map(join);
+    futures_util::join!(join_all(joining), join_all(leaving.iter().enumerate().map(leave)));
     let mut expected = staying.to_vec();
     expected.sort();
     assert_eq!(gateway.stored::<Cluster>("c1").await.unwrap().hostset, expected);

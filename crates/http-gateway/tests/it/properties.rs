@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::support::{Answer, Gateway, ROUTES};
+use crate::support::{Answer, Gateway, ROUTES, WITH_BODY};
 
 const ANYTHING: &str = "/[A-Za-z0-9._~:@!$&'()*+,;=%/?-]{0,60}";
 
@@ -66,6 +66,10 @@ fn json_value() -> impl Strategy<Value = Value> {
         "bootstrap",
         "addresses",
         "dry_run",
+        "fingerprint",
+        "expires",
+        "uses",
+        "from",
         "status",
         "x",
     ]);
@@ -112,6 +116,26 @@ fn no_request_is_a_500_or_a_hang() {
         // The one method that turns a connection into something else.
         let method = if method == "CONNECT" { "GET".to_owned() } else { method };
         gateway.raw(&method, target.as_bytes(), &body).await
+    });
+}
+
+/// A call that reads a body, one that would fit but for some members, and a query.
+fn call() -> impl Strategy<Value = (&'static str, String, Vec<u8>)> {
+    let call = prop::sample::select(WITH_BODY.to_vec());
+    let query = "(\\?[A-Za-z0-9._~:@!$&'()*+,;=%/?-]{0,40})?";
+    (call, json_value(), query).prop_map(|((method, path, fitting), others, query)| {
+        let mut body: Value = serde_json::from_str(fitting).unwrap();
+        if let (Some(members), Value::Object(others)) = (body.as_object_mut(), others) {
+            members.extend(others);
+        }
+        (method, format!("{path}{query}"), body.to_string().into_bytes())
+    })
+}
+
+#[test]
+fn no_body_and_no_query_of_any_call_is_a_500() {
+    hold(400, &call(), &async |gateway, (method, target, body)| {
+        gateway.raw(method, target.as_bytes(), &body).await
     });
 }
 

@@ -2,10 +2,13 @@
 
 mod answer;
 mod gateway;
+mod pki;
 mod raw;
 
 pub(crate) use answer::Answer;
 pub(crate) use gateway::{Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic};
+pub(crate) use pki::{Pki, Signed};
+pub(crate) use raw::in_time;
 
 /// A host key, as hosts show it; its fingerprint is in [`WITH_BODY`].
 pub(crate) const HOST_KEY: &str =
@@ -13,7 +16,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, a network
 /// `n1` and a container manager `k1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 22] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 26] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -31,15 +34,19 @@ pub(crate) const ROUTES: [(&str, &[&str]); 22] = [
     ("/api/v0/host/10.0.0.1/investigate", &["POST"]),
     ("/api/v0/host/10.0.0.1/hostkey", &["PUT"]),
     ("/api/v0/publickey", &["GET", "HEAD"]),
+    ("/api/v0/enrollments", &["GET", "HEAD", "POST"]),
+    ("/api/v0/enrollment/e1", &["DELETE"]),
     ("/api/v0/networks", &["GET", "HEAD"]),
     ("/api/v0/network/n1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/healthz", &["GET", "HEAD"]),
     ("/readyz", &["GET", "HEAD"]),
     ("/metrics", &["GET", "HEAD"]),
+    ("/docs", &["GET", "HEAD"]),
+    ("/api/v0/openapi.json", &["GET", "HEAD"]),
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 13] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 14] = [
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
     ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
@@ -51,6 +58,7 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 13] = [
     ("PUT", "/api/v0/host", r#"{"address": "10.0.0.3"}"#),
     ("PUT", "/api/v0/host/10.0.0.3", "{}"),
     ("PUT", "/api/v0/network/n2", "{}"),
+    ("POST", "/api/v0/enrollments", "{}"),
     ("POST", "/api/v0/host/10.0.0.1/investigate", "{}"),
     (
         "PUT",

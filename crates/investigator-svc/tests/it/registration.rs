@@ -12,15 +12,16 @@ use service_core::model::{
 };
 use service_core::{Bus, Clock, Error, Kind, Lifecycle, StorageClient};
 
-struct Fixture {
+pub(crate) struct Fixture {
     bus: Bus,
-    storage: StorageClient,
+    pub(crate) storage: StorageClient,
+    pub(crate) clock: Clock,
     folder: tempfile::TempDir,
     life: Lifecycle,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (bus, life) = (Bus::memory(), Lifecycle::new());
         let config = storage_svc::Config::sqlite(
@@ -29,7 +30,7 @@ impl Fixture {
         );
         storage_svc::run(&bus, &config, &life).await.unwrap();
         let storage = StorageClient::new(bus.clone(), Context::service("test"));
-        Self { bus, storage, folder, life }
+        Self { bus, storage, clock: Clock::System, folder, life }
     }
 
     /// With a trivial container manager `k`.
@@ -57,14 +58,14 @@ impl Fixture {
         (self, calls)
     }
 
-    async fn start(&self) {
+    pub(crate) async fn start(&self) {
         self.start_replica("a").await;
     }
 
     async fn start_replica(&self, name: &str) {
         let deps = Deps {
             bus: self.bus.clone(),
-            clock: Clock::System,
+            clock: self.clock.clone(),
             run_dir: RunDir::create(self.folder.path(), name).unwrap(),
             ansible: Ansible::new(None),
             own_key: SecretString::default(),
@@ -74,7 +75,7 @@ impl Fixture {
         investigator_svc::run(deps, config, &self.life).await.unwrap();
     }
 
-    async fn host(&self, address: &str, status: Status) {
+    pub(crate) async fn host(&self, address: &str, status: Status) {
         let host = Host { address: address.into(), status, ..Host::default() };
         self.storage.save(&host).await.unwrap();
     }
@@ -99,7 +100,7 @@ impl Fixture {
         found.map(|found| found.record).unwrap_or_default()
     }
 
-    async fn wake(&self) {
+    pub(crate) async fn wake(&self) {
         self.bus.notify(topology::INVESTIGATE, &json!({}), &Context::default()).await.unwrap();
     }
 
@@ -115,7 +116,7 @@ impl Drop for Fixture {
     }
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -68,6 +68,7 @@ use uuid::Uuid;
 use super::topology::{self, Queue};
 use super::{Context, Handler, Notification};
 use crate::error::Result;
+use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
 use address::Address;
 use connection::Failure;
@@ -233,7 +234,7 @@ impl Amqp {
         params: &(impl Serialize + Sync),
         context: &Context,
         timeout: Duration,
-    ) -> Result<serde_json::Value> {
+    ) -> Result<Answer> {
         let link = self.link()?;
         let id = Uuid::new_v4();
         let body = message::body(Some(&id.to_string()), key, params)?;

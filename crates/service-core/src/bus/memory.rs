@@ -12,13 +12,13 @@ use std::task::{Context as TaskContext, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::topology::{JOBS, Queue, matches};
 use super::{Call, Handler, Notification};
 use crate::error::{Error, Kind, Result};
+use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
 
 /// See the module.
@@ -70,7 +70,7 @@ impl Memory {
         &self,
         call: Call,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Value>> + use<> {
+    ) -> impl Future<Output = Result<Answer>> + use<> {
         let key = call.key.clone();
         let consumer = self.state().consumer(&key);
         async move {
@@ -182,12 +182,12 @@ impl Consumer {
 
 /// Work that is brought to its end: by whoever awaits it, or, when that is gone, by a task.
 struct ToTheEnd {
-    work: Option<BoxFuture<'static, Result<Value>>>,
+    work: Option<BoxFuture<'static, Result<Answer>>>,
     lifecycle: Lifecycle,
 }
 
 impl Future for ToTheEnd {
-    type Output = Result<Value>;
+    type Output = Result<Answer>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Some(work) = &mut self.work else {

@@ -1,11 +1,12 @@
 //! Clusters, and how an operation over one may end.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Model, Network, ident};
 
 /// A cluster: hosts that are worked on together.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
@@ -79,7 +80,7 @@ impl Model for Cluster {
 }
 
 /// Where an operation is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationStatus {
     /// Accepted, and not at its end.
@@ -92,7 +93,7 @@ pub enum OperationStatus {
 }
 
 /// Why an operation failed on a host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The host's address.
     pub host: String,

@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 pub use options::{Authority, KubernetesOptions};
 
@@ -20,7 +21,7 @@ use super::{Model, ident};
 pub const MASK: &str = "********";
 
 /// What the container manager is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerManagerType {
     /// None: only remembers its nodes.
@@ -33,7 +34,7 @@ pub enum ContainerManagerType {
 }
 
 /// How a container manager is reached. Its `Debug` shows no secrets.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContainerManagerConfig {
     /// Its name.
     pub name: String,

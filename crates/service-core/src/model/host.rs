@@ -2,12 +2,13 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
-use super::{Model, ident};
+use super::{Enrolled, Model, ident};
 use crate::clock;
 
 /// Where a host is in its life.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Never looked at: records of the original have it.
@@ -52,7 +53,7 @@ impl std::fmt::Display for Status {
 }
 
 /// A host, as REST shows it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Host {
     /// IP address or name, canonical.
     pub address: String,
@@ -171,7 +172,7 @@ impl Model for HostCreds {
 }
 
 /// How much of a set-up a host gets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Bootstrap {
     /// Everything the manual says.
@@ -250,6 +251,9 @@ pub struct HostState {
     /// Its last ten reboots, the newest last.
     #[serde(default)]
     pub reboots: Vec<Reboot>,
+    /// How it was registered, if it registered itself with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled: Option<Enrolled>,
 }
 
 impl HostState {
@@ -315,6 +319,7 @@ impl Model for HostState {
 
     fn validate(&self) -> Result<(), String> {
         self.addresses.iter().try_for_each(|address| ident::address(address))?;
+        self.enrolled.as_ref().map_or(Ok(()), Enrolled::validate)?;
         ident::address(&self.address)
     }
 

@@ -1,10 +1,13 @@
 //! The documented records of the operations over a cluster: one shape for each kind of work.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::{Failure, Model, OperationStatus, ident};
 
@@ -99,6 +102,32 @@ impl<W: Work> Serialize for ClusterRecord<W> {
             map.serialize_entry("failures", &self.failures)?;
         }
         map.end()
+    }
+}
+
+impl<W: Work> PartialSchema for ClusterRecord<W> {
+    fn schema() -> RefOr<Schema> {
+        let hosts = Vec::<String>::schema;
+        let record = ObjectBuilder::new()
+            .property("name", String::schema())
+            .property("status", OperationStatus::schema())
+            .property("started_at", String::schema())
+            .property("finished_at", Option::<String>::schema())
+            .property("in_process", hosts())
+            .property(W::DONE, hosts())
+            .property("failures", Vec::<Failure>::schema());
+        let record = if W::DONE == Deploy::DONE {
+            record.property("version", String::schema())
+        } else {
+            record
+        };
+        record.into()
+    }
+}
+
+impl<W: Work> ToSchema for ClusterRecord<W> {
+    fn name() -> Cow<'static, str> {
+        W::TYPE.into()
     }
 }
 

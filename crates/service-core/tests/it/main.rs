@@ -6,5 +6,6 @@
 mod bus;
 mod etcd;
 mod faults;
+mod reads;
 mod support;
 mod traffic;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use crate::server::eventually;
 
 /// A server on the data in `folder` that reads `config` from its standard input.
-fn commissaire(folder: &Path, config: &str) -> Command {
+pub(crate) fn commissaire(folder: &Path, config: &str) -> Command {
     std::fs::write(folder.join("conf"), config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_commissaire"));
     command.arg("--data-dir").arg(folder.join("d")).arg("--run-dir").arg(folder.join("r"));
@@ -17,7 +17,7 @@ fn commissaire(folder: &Path, config: &str) -> Command {
     command
 }
 
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -91,8 +91,12 @@ fn wrong_configurations_are_told() {
     for (config, arguments, says) in [
         ("{\"listen-prot\": 1}", &[][..], "did you mean `listen_port`?"),
         ("[]", &[], "is not a JSON object"),
-        ("{}", &["-i", "0.0.0.0"], "--insecure-http"),
-        ("{\"authentication-plugins\": [{\"name\": \"x\"}]}", &[], "known is httpbasicauth"),
+        ("{}", &["--tls-clientverifyfile", "/ca.pem"], "give both"),
+        ("{}", &["--tls-pemfile", "/nowhere.pem"], "cannot read /nowhere.pem"),
+        ("{\"authentication-plugins\": [{\"name\": \"x\"}]}", &[], "known are httpbasicauth"),
+        ("{}", &["--authentication-plugin", "oidc:issuer=x"], "not part of this version yet"),
+        ("{\"trusted-proxies\": [\"x\"]}", &[], "neither an IP address nor a network"),
+        ("{\"audit-log\": \"/nonexistent/audit.log\"}", &[], "cannot open the audit log"),
     ] {
         let mut command = commissaire(folder.path(), config);
         command.args(arguments);

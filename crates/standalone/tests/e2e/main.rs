@@ -26,6 +26,7 @@ macro_rules! both_forms {
 
 mod bus;
 mod crashes;
+mod enrollment;
 mod failures;
 mod faults;
 mod first_start;
@@ -37,5 +38,6 @@ mod replicas;
 mod rotation;
 mod secrets;
 mod server;
+mod tls;
 mod units;
 mod upgrades;

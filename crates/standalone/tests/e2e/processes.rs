@@ -106,6 +106,9 @@ impl Processes {
                     let users = self.folder.join("users.json");
                     let plugin = json!({"name": "httpbasicauth", "filepath": users});
                     members.insert("authentication-plugins".into(), json!([plugin]));
+                    if let Some(proxies) = config.get("trusted-proxies") {
+                        members.insert("trusted-proxies".into(), proxies.clone());
+                    }
                 }
                 _ => {}
             }

@@ -8,6 +8,7 @@ mod commit;
 use std::collections::HashMap;
 
 use etcd_client::{GetOptions, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse};
+use futures_util::future::try_join;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use service_core::etcd::{Client, Error, Options};
 
@@ -67,10 +68,14 @@ impl Etcd {
         }
     }
 
-    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    pub(super) async fn list<T>(
+        &self,
+        prefix: &str,
+        read: &impl Fn(Entry) -> T,
+    ) -> Result<Vec<T>, StoreError> {
         let mut parts = Parts::of(PAGE);
         loop {
-            match self.list_in_parts(prefix, parts.size).await {
+            match self.list_in_parts(prefix, parts.size, read).await {
                 Ok(found) => return Ok(found),
                 Err(error) => parts = parts.after(error)?,
             }
@@ -132,25 +137,33 @@ impl Etcd {
         Ok((found.collect(), moment))
     }
 
-    async fn list_in_parts(&self, prefix: &str, part: usize) -> Result<Vec<Entry>, Error> {
+    async fn list_in_parts<T>(
+        &self,
+        prefix: &str,
+        part: usize,
+        read: &impl Fn(Entry) -> T,
+    ) -> Result<Vec<T>, Error> {
         let limit = i64::try_from(part).unwrap_or(i64::MAX);
+        let range = |moment| at(moment).with_range(end_of(prefix)).with_limit(limit);
         let mut entries = Vec::new();
-        let mut next = prefix.as_bytes().to_vec();
-        let mut moment = None;
+        let mut answer = self.client.get(prefix.as_bytes(), range(None)).await?;
+        let moment = answer.header().map(ResponseHeader::revision);
         loop {
-            let options = at(moment).with_range(end_of(prefix)).with_limit(limit);
-            let mut answer = self.client.get(&next, options).await?;
-            moment = moment.or_else(|| answer.header().map(ResponseHeader::revision));
             let found = answer.take_kvs();
-            let last = found.last().map(|last| last.key().to_vec());
-            entries.extend(found.into_iter().map(entry));
-            match last {
-                Some(last) if answer.more() => {
-                    next = last;
-                    next.push(0);
-                }
-                _ => return Ok(entries),
-            }
+            let next = found.last().filter(|_| answer.more());
+            let next = next.map(|last| [last.key(), &[0]].concat());
+            let take = || entries.extend(found.into_iter().map(|found| read(entry(found))));
+            let Some(next) = next else {
+                take();
+                return Ok(entries);
+            };
+            // The next part is on its way while this one is read.
+            let next = self.client.get(&next, range(moment));
+            (answer, ()) = try_join(next, async {
+                take();
+                Ok(())
+            })
+            .await?;
         }
     }
 }

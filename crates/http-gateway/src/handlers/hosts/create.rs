@@ -1,9 +1,7 @@
 //! Registering a host: all of it, or nothing.
 
-use std::net::IpAddr;
-
 use axum::Json;
-use axum::extract::ConnectInfo;
+use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,30 +11,37 @@ use service_core::model::{
     Bootstrap, Cluster, Host, HostCreds, HostState, Model as _, Status, ident,
 };
 use service_core::storage::{Revised, Transaction};
+use utoipa::ToSchema;
 
 use super::super::members::cluster_of;
+use super::ticket::Ticket;
 use super::{look_again, wake_investigator};
 use crate::error::ApiError;
 use crate::params::{Address, Body, Params, present, same_address, word};
-use crate::peer::Peer;
-use crate::state::Api;
+use crate::state::{Api, AppState};
 
 /// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewHost {
     #[serde(deserialize_with = "present")]
     address: Option<String>,
+    /// Base64 of the private key's file; empty for the server's own key.
+    #[schema(value_type = String, content_encoding = "base64", default = "")]
     ssh_priv_key: SecretString,
     #[serde(deserialize_with = "present")]
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")]
     remote_user: Option<String>,
     #[serde(deserialize_with = "present")]
-    cluster: Option<String>,
+    pub(super) cluster: Option<String>,
     source: String,
+    #[schema(minimum = 1)]
     ssh_port: u16,
-    ssh_host_key: String,
+    /// Public keys, one a line.
+    pub(super) ssh_host_key: String,
     #[serde(deserialize_with = "word")]
     bootstrap: Bootstrap,
+    #[schema(default = json!([]))]
     addresses: Vec<Address>,
 }
 
@@ -56,50 +61,89 @@ impl Default for NewHost {
     }
 }
 
-/// `PUT /host/{address}`
+/// Registers a host: all of it, or nothing. Again the same is no error.
+#[utoipa::path(
+    put,
+    path = "/api/v0/host/{address}",
+    request_body = NewHost,
+    responses(
+        (status = 201, body = Host),
+        (status = 409, description = "no such cluster, or the host exists with another key or in another cluster"),
+    ),
+)]
 pub async fn create(
     api: Api,
+    State(state): State<AppState>,
     Params(Address(address)): Params<Address>,
     Body(new): Body<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", new.address.as_deref(), &address)?;
-    register(api, address, new).await
+    register(api, state, address, new).await
 }
 
-/// `PUT /host`: the address comes from the body, else it is the one the request comes from.
+/// Registers a host whose address is in the body; else it is the one that the request comes from.
+#[utoipa::path(
+    put,
+    path = "/api/v0/host",
+    request_body = NewHost,
+    responses(
+        (status = 201, body = Host),
+        (status = 409, description = "no such cluster, or the host exists with another key or in another cluster"),
+    ),
+)]
 pub async fn create_unnamed(
     api: Api,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    State(state): State<AppState>,
     Body(new): Body<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     let address = match &new.address {
         Some(given) => ident::canonical_address(given)
             .ok_or_else(|| ApiError::bad_request("`address` is an IP address or a host name"))?,
-        None => infer(peer.address.ip())?,
+        None => infer(&api, &state)?,
     };
-    register(api, address, new).await
+    register(api, state, address, new).await
 }
 
-fn infer(peer: IpAddr) -> Result<String, ApiError> {
-    let address = peer.to_canonical().to_string();
-    if ident::is_loopback(&address) {
-        return Err(ApiError::bad_request(
-            "the request comes from the server itself: say which host it is about in `address`",
-        ));
-    }
-    Ok(address)
+/// The address that a request comes from, where that can be a host's.
+pub(super) fn infer(api: &Api, state: &AppState) -> Result<String, ApiError> {
+    let source = api.caller.as_ref().map(|caller| caller.source);
+    let source = source.filter(|source| !state.trusted_proxies.contains(*source));
+    let address = source.map(|source| source.to_string());
+    address.filter(|address| !ident::is_loopback(address)).ok_or_else(|| {
+        ApiError::bad_request(
+            "the request comes from the server itself, or from a proxy that does not say for whom: say \
+             which host it is about in `address`",
+        )
+    })
 }
 
 async fn register(
     api: Api,
+    state: AppState,
     address: String,
-    new: NewHost,
+    mut new: NewHost,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
+    let ticket = Ticket::of(&api, &state, &address, &mut new)?;
     let creds = credentials(&address, &new)?;
     let plan = || async {
-        match api.storage.find::<Host>(&address).await? {
-            None => plan_creation(&api, &address, &new, &creds).await,
-            Some(existing) => plan_repetition(&api, existing, &new, &creds).await,
+        match (api.storage.find::<Host>(&address).await?, &ticket) {
+            (None, None) => plan_creation(&api, &address, &new, &creds).await,
+            (None, Some(ticket)) => {
+                let (enrollment, enrolled) =
+                    ticket.redeem(&api, &address, state.clock.stamp()).await?;
+                if !enrolled.cluster.is_empty() {
+                    joined(&api, &enrolled.cluster).await?;
+                }
+                let host_state = HostState { enrolled: Some(enrolled), ..state_of(&address, &new) };
+                let (transaction, host) = creation(&address, &new, &creds, &host_state)?;
+                Ok((transaction.update(&enrollment)?, host))
+            }
+            (Some(existing), ticket) => {
+                if let Some(ticket) = ticket {
+                    ticket.must_be_of(&api, &address).await?;
+                }
+                plan_repetition(&api, existing, &new, &creds).await
+            }
         }
     };
     let host = api.commit(plan).await?;
@@ -131,6 +175,22 @@ async fn plan_creation(
     new: &NewHost,
     creds: &HostCreds,
 ) -> Result<(Transaction, Host), ApiError> {
+    let (mut transaction, host) = creation(address, new, creds, &state_of(address, new))?;
+    if let Some(name) = &new.cluster {
+        let mut cluster = joined(api, name).await?;
+        cluster.record.add(address);
+        transaction = transaction.update(&cluster)?;
+    }
+    Ok((transaction, host))
+}
+
+/// What is written for every new host, whatever cluster it joins and when.
+fn creation(
+    address: &str,
+    new: &NewHost,
+    creds: &HostCreds,
+    state: &HostState,
+) -> Result<(Transaction, Host), ApiError> {
     check_key(&creds.ssh_priv_key)?;
     let host = Host {
         address: address.to_owned(),
@@ -138,20 +198,18 @@ async fn plan_creation(
         source: new.source.clone(),
         ..Host::default()
     };
-    let state = HostState {
+    // What an earlier host of that address may have left behind is replaced.
+    let transaction = Transaction::default().create(&host)?.save(creds)?.save(state)?;
+    Ok((transaction, host))
+}
+
+fn state_of(address: &str, new: &NewHost) -> HostState {
+    HostState {
         address: address.to_owned(),
         bootstrap: new.bootstrap,
         addresses: new.addresses.iter().map(|Address(address)| address.clone()).collect(),
         ..HostState::default()
-    };
-    // What an earlier host of that address may have left behind is replaced.
-    let mut transaction = Transaction::default().create(&host)?.save(creds)?.save(&state)?;
-    if let Some(name) = &new.cluster {
-        let mut cluster = joined(api, name).await?;
-        cluster.record.add(address);
-        transaction = transaction.update(&cluster)?;
     }
-    Ok((transaction, host))
 }
 
 /// Registering again is no error: first boots retry. It changes nothing, except that a host that
@@ -189,7 +247,14 @@ async fn plan_repetition(
     }
 }
 
-async fn joined(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {
+/// The cluster that a host is to join.
+///
+/// # Errors
+/// 409 when there is none of that name.
+pub(in crate::handlers) async fn joined(
+    api: &Api,
+    name: &str,
+) -> Result<Revised<Cluster>, ApiError> {
     let unknown = || ApiError::conflict(format!("there is no cluster {name:?}: create it first"));
     ident::name(name).map_err(|_| unknown())?;
     api.storage.find::<Cluster>(name).await?.ok_or_else(unknown)

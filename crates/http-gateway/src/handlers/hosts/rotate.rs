@@ -7,6 +7,7 @@ use serde::Deserialize;
 use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, Model as _, Status};
 use service_core::storage::Transaction;
+use utoipa::ToSchema;
 
 use super::super::clusters::not_under_operation;
 use super::super::members::cluster_of;
@@ -17,12 +18,13 @@ use crate::params::{Address, Body, Params, present, same_address};
 use crate::state::Api;
 
 /// What is to change; what is left out stays. An empty key stands for the server's own.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewCredentials {
     #[serde(deserialize_with = "present")]
     address: Option<String>,
     #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<String>, content_encoding = "base64", default = json!(null))]
     ssh_priv_key: Option<SecretString>,
     #[serde(deserialize_with = "present")]
     remote_user: Option<String>,
@@ -32,7 +34,17 @@ pub struct NewCredentials {
     ssh_host_key: Option<String>,
 }
 
-/// `PUT /host/{address}/creds`
+/// Changes the credentials of a host, once a log-in with them has worked.
+#[utoipa::path(
+    put,
+    path = "/api/v0/host/{address}/creds",
+    request_body = NewCredentials,
+    responses(
+        (status = 200, body = Host),
+        (status = 404, description = "there is no such host"),
+        (status = 409, description = "the log-in failed, or an operation is in process"),
+    ),
+)]
 pub async fn rotate(
     api: Api,
     Params(Address(address)): Params<Address>,

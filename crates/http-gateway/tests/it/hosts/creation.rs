@@ -1,11 +1,10 @@
 //! Registering a host that does not exist yet.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::http::Request;
-use http_gateway::auth::Chain;
+use http_gateway::Config;
 use http_gateway::peer::Peer;
 use http_gateway::routes;
 use http_gateway::state::AppState;
@@ -173,13 +172,8 @@ async fn loopback_is_never_inferred() {
 
 /// `PUT /host` without an address, as it arrives from `peer`.
 async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
-    let state = AppState {
-        bus: gateway.bus.clone(),
-        auth: Arc::new(Chain::new(&[]).unwrap()),
-        public_key_file: None,
-        self_auths: [format!("{V0}/host")].into(),
-        clock: service_core::Clock::System,
-    };
+    let config = Config { self_auths: vec![format!("{V0}/host")], ..Config::default() };
+    let state = AppState::new(gateway.bus.clone(), &config).unwrap();
     let peer: SocketAddr = peer.parse().unwrap();
     let request = Request::put(format!("{V0}/host")).extension(ConnectInfo(Peer::from(peer)));
     let request = request.body(axum::body::Body::from("{}")).unwrap();

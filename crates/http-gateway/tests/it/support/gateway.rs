@@ -1,7 +1,7 @@
 //! A running gateway, with everything behind it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,8 +61,14 @@ pub(crate) struct Setup {
     pub(crate) trials: Option<Result<Value, Error>>,
     pub(crate) public_key: Option<&'static str>,
     pub(crate) self_auths: Vec<String>,
+    /// Who is believed about where a request comes from.
+    pub(crate) trusted_proxies: Vec<String>,
+    /// The file of the audit log; one of the fixture's own when left out.
+    pub(crate) audit_log: Option<PathBuf>,
     /// How long the gateway waits for an answer on the bus.
     pub(crate) timeout: Duration,
+    /// Everything else that it is told.
+    pub(crate) config: Config,
 }
 
 impl Default for Setup {
@@ -74,7 +80,10 @@ impl Default for Setup {
             trials: None,
             public_key: None,
             self_auths: Vec::new(),
+            trusted_proxies: Vec::new(),
+            audit_log: None,
             timeout: service_core::bus::REQUEST_TIMEOUT,
+            config: Config::default(),
         }
     }
 }
@@ -86,9 +95,11 @@ type Calls = Arc<Mutex<Vec<Call>>>;
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     config: Config,
-    life: Lifecycle,
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
+    /// Where the state of health is served, if on a listener of its own.
+    pub(crate) health: Option<SocketAddr>,
+    pub(crate) life: Lifecycle,
     client: Client,
     store: Store,
     _ground: (tempfile::TempDir, Option<Etcd>),
@@ -96,6 +107,7 @@ pub(crate) struct Gateway {
     investigations: Calls,
     registrations: Calls,
     trials: Calls,
+    audit_log: PathBuf,
 }
 
 impl Setup {
@@ -153,26 +165,32 @@ impl Setup {
             std::fs::write(&file, key).unwrap();
             file
         });
+        let audit_log = self.audit_log.unwrap_or_else(|| folder.path().join("audit.log"));
         let config = Config {
             authentication_plugins: serde_json::from_value(plugins()).unwrap(),
             self_auths: self.self_auths,
             ssh_public_key_file,
-            ..Config::default()
+            trusted_proxies: self.trusted_proxies.try_into().unwrap(),
+            audit_log: Some(audit_log.clone()),
+            ..self.config
         };
-        http_gateway::run(bus.with_timeout(self.timeout), &config, listener, &life).unwrap();
+        let gateway_bus = bus.with_timeout(self.timeout);
+        let health = http_gateway::run(gateway_bus, &config, listener, &life).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Gateway {
             address,
             config,
-            life,
             bus,
             storage,
+            health,
+            life,
             client,
             store,
             restarts,
             investigations,
             registrations,
             trials,
+            audit_log,
             _ground: (folder, etcd),
         }
     }
@@ -213,10 +231,14 @@ impl Form {
     }
 }
 
-/// The authentication of every fixture: two users, with the cheapest hash there is.
+/// The authentication of every fixture: two administrators, and a user for each other role, named after
+/// it. All have the same password, with the cheapest hash there is.
 fn plugins() -> Value {
     let hash = bcrypt::hash(PASSWORD, 4).unwrap();
-    let users = json!({USER: {"hash": hash}, "other": {"hash": hash}});
+    let mut users = json!({USER: {"hash": hash}, "other": {"hash": hash}});
+    for role in ["operator", "reader", "enroll"] {
+        users[role] = json!({"hash": hash, "role": role});
+    }
     json!([{"name": "httpbasicauth", "users": users}])
 }
 
@@ -239,7 +261,7 @@ async fn executor(bus: &Bus, folder: &Path, life: &Lifecycle) {
 }
 
 async fn silent(bus: &Bus, queue: topology::Queue, life: &Lifecycle) {
-    bus.serve(queue, 256, life, |_| std::future::pending()).await.unwrap();
+    bus.serve(queue, 256, life, |_| std::future::pending::<Result<Value, Error>>()).await.unwrap();
 }
 
 async fn recorder(
@@ -263,6 +285,30 @@ impl Gateway {
     /// With the storage service, without an executor.
     pub(crate) async fn start() -> Self {
         Setup::default().start().await
+    }
+
+    /// Another gateway over the same bus and the same store.
+    pub(crate) async fn another(&self) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (config, life) = (self.config.clone(), self.life.clone());
+        let health = http_gateway::run(self.bus.clone(), &config, listener, &life).unwrap();
+        Self {
+            address,
+            config,
+            health,
+            life,
+            audit_log: self.audit_log.clone(),
+            trials: Arc::clone(&self.trials),
+            bus: self.bus.clone(),
+            storage: self.storage.clone(),
+            client: self.client.clone(),
+            store: self.store.clone(),
+            restarts: Arc::clone(&self.restarts),
+            investigations: Arc::clone(&self.investigations),
+            registrations: Arc::clone(&self.registrations),
+            _ground: (tempfile::tempdir().unwrap(), None),
+        }
     }
 
     /// With an executor that answers like this.
@@ -319,17 +365,23 @@ impl Gateway {
         answer(request.header(name, value).body(body.to_owned())).await
     }
 
+    /// A request with any headers and body, and no credentials but among them.
+    pub(crate) async fn send_plain(
+        &self,
+        headers: &[(&str, &str)],
+        (method, target): (&str, &str),
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let mut request = self.request(method, target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.body(body)).await
+    }
+
     fn request(&self, method: &str, target: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         self.client.request(method, format!("http://{}{target}", self.address))
-    }
-
-    /// Another gateway before the same services.
-    pub(crate) async fn another(&self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        http_gateway::run(self.bus.clone(), &self.config, listener, &self.life).unwrap();
-        address
     }
 
     /// A request of `user` to one of the gateways, with an `Idempotency-Key`.
@@ -429,6 +481,12 @@ impl Gateway {
     /// A record as it is stored.
     pub(crate) async fn stored<T: Model>(&self, id: &str) -> Option<T> {
         self.storage.find::<T>(id).await.unwrap().map(|found| found.record)
+    }
+
+    /// The lines of the audit log.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.audit_log).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Everything that is stored, with revisions.

@@ -12,6 +12,13 @@ use super::Answer;
 /// A server that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What comes of it, if it does not hang.
+#[track_caller]
+pub(crate) fn in_time<T>(what: impl Future<Output = T>) -> impl Future<Output = T> {
+    let waited = tokio::time::timeout(PATIENCE, what);
+    async { waited.await.expect("it hangs") }
+}
+
 /// Sends bytes and reads until the server closes the connection.
 pub(super) async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let what = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();

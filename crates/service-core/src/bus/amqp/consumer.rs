@@ -11,7 +11,6 @@ use lapin::options::{
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Consumer};
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backoff::Backoff;
@@ -23,6 +22,7 @@ use crate::Clock;
 use crate::bus::Handler;
 use crate::bus::topology::Queue;
 use crate::error::{Error, Kind, Result, chain};
+use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
 
 /// What a consumer of a queue needs, whichever connection it is on.
@@ -244,7 +244,7 @@ async fn reply(
     reply_to: &ShortString,
     request: &BasicProperties,
     id: Option<String>,
-    result: Result<Value>,
+    result: Result<Answer>,
 ) -> lapin::Result<()> {
     let correlation_id = request.correlation_id().clone();
     let id = id.or_else(|| correlation_id.as_ref().map(|id| id.as_str().to_owned()));

@@ -4,12 +4,12 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::bus::{Call, Context, Notification};
 use crate::error::{Error, Kind, Result};
-use crate::jsonrpc::{ErrorObject, Outcome, Params, Request, Response, Version};
+use crate::jsonrpc::{Answer, ErrorObject, Params, Request, Response, Version};
 
 const DEADLINE: &str = "deadline";
 const REQUEST_ID: &str = "request-id";
@@ -179,32 +179,32 @@ fn integer(value: &AMQPValue) -> Option<i64> {
 }
 
 /// The body of an answer.
-pub(super) fn response(id: Option<String>, result: Result<Value>) -> Result<Vec<u8>> {
+pub(super) fn response(id: Option<String>, result: Result<Answer>) -> Result<Vec<u8>> {
     json(&Response::new(id, result))
 }
 
 /// Reads an answer.
-pub(super) fn answer(body: &[u8]) -> Result<Value> {
-    /// As [`Response`], which has to buffer what it flattens.
+pub(super) fn answer(body: &[u8]) -> Result<Answer> {
+    /// As [`Response`].
     #[derive(Deserialize)]
     struct Incoming {
         #[serde(default, deserialize_with = "present")]
-        result: Option<Value>,
+        result: Option<Box<RawValue>>,
         #[serde(default)]
         error: Option<ErrorObject>,
     }
-    fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
-        Value::deserialize(value).map(Some)
+    /// `null` is a result, too.
+    fn present<'de, D: Deserializer<'de>>(text: D) -> Result<Option<Box<RawValue>>, D::Error> {
+        Deserialize::deserialize(text).map(Some)
     }
     let no_answer = || Error::internal("the answer is no JSON-RPC 2.0 response");
     let incoming: Incoming =
         serde_json::from_slice(body).map_err(|e| no_answer().with_source(e))?;
-    let outcome = match (incoming.error, incoming.result) {
-        (Some(error), _) => Outcome::Error(error),
-        (None, Some(result)) => Outcome::Result(result),
-        (None, None) => return Err(no_answer()),
-    };
-    Response { jsonrpc: Version::V2, id: None, outcome }.into_result()
+    match (incoming.error, incoming.result) {
+        (Some(error), _) => Err(error.into()),
+        (None, Some(result)) => Ok(Answer::Text(result)),
+        (None, None) => Err(no_answer()),
+    }
 }
 
 /// Reads a notification; none if it is not one.

@@ -1,0 +1,135 @@
+//! The audit log: one JSON line for every change that somebody asked for, and for every reading of
+//! credentials. Never a body, never a secret.
+//!
+//! Nothing is answered before its line is on the disk. Where a line cannot be written the answer is
+//! 503, also when the change itself is done, and whatever else would need a line is refused unseen until
+//! the log can be written again: a server whose acts nobody could reconstruct should not act. Lines wait
+//! in memory until then, and none is lost while the process lives.
+//!
+//! Whoever hangs up has a line all the same, without a status: it may have been carried out.
+
+mod writer;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use crate::auth::Role;
+use crate::error::ApiError;
+use writer::Writer;
+
+/// Where lines go; clones share it.
+#[derive(Debug, Clone)]
+pub struct Audit(Arc<Sink>);
+
+#[derive(Debug)]
+enum Sink {
+    File(Writer),
+    /// The log, that is the journal: target `audit`.
+    Log,
+}
+
+/// A line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    /// When the request came.
+    pub time: String,
+    /// Who sent it; null on paths that authenticate by themselves.
+    pub principal: Option<String>,
+    /// What they may do.
+    pub role: Option<Role>,
+    /// From where.
+    pub source: IpAddr,
+    /// Its id, which the records that it made carry, too.
+    pub request_id: String,
+    /// What was asked for.
+    pub method: String,
+    /// Of what, without the query.
+    pub path: String,
+    /// What was answered; null when they did not wait for it.
+    pub status: Option<u16>,
+}
+
+impl Audit {
+    /// Into the log.
+    pub fn log() -> Self {
+        Self(Arc::new(Sink::Log))
+    }
+
+    /// Into a file that only its owner can read, made where it is missing; lines are appended.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn file(path: &Path) -> std::io::Result<Self> {
+        Ok(Self(Arc::new(Sink::File(Writer::open(path)?))))
+    }
+
+    /// Opens the file again, after it was moved away.
+    pub fn reopen(&self) {
+        if let Sink::File(writer) = &*self.0 {
+            writer.reopen();
+        }
+    }
+
+    /// Awaits an answer and writes its line, before anybody sees it.
+    pub(crate) async fn keep(
+        &self,
+        entry: Entry,
+        answer: impl Future<Output = Response>,
+    ) -> Response {
+        if let Sink::File(writer) = &*self.0
+            && !writer.is_well().await
+        {
+            let detail =
+                "the audit log cannot be written, so nothing was done: the server's log says why";
+            return ApiError::unavailable(detail).into_response();
+        }
+        let mut line = Line { audit: self.clone(), entry: Some(entry) };
+        let response = answer.await;
+        if line.end(response.status().as_u16()).await {
+            return response;
+        }
+        let detail =
+            "this may be done, but the audit log cannot be written: the server's log says why";
+        ApiError::unavailable(detail).into_response()
+    }
+
+    /// Hands a line over; the answer says whether it is on the disk.
+    fn write(&self, entry: &Entry) -> Option<writer::Written> {
+        let Ok(line) = serde_json::to_string(entry) else { return None };
+        match &*self.0 {
+            Sink::File(writer) => Some(writer.write(line)),
+            Sink::Log => {
+                tracing::info!(target: "audit", "{line}");
+                None
+            }
+        }
+    }
+}
+
+/// A line that will be written, whatever becomes of its request.
+struct Line {
+    audit: Audit,
+    entry: Option<Entry>,
+}
+
+impl Line {
+    async fn end(&mut self, status: u16) -> bool {
+        let Some(entry) = self.entry.take() else { return true };
+        match self.audit.write(&Entry { status: Some(status), ..entry }) {
+            Some(written) => written.await.unwrap_or(false),
+            None => true,
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.audit.write(&entry);
+        }
+    }
+}

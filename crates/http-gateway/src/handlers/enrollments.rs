@@ -1,0 +1,217 @@
+//! Enrollments: tokens with which hosts register themselves.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use service_core::model::Enrollment;
+use service_core::storage::Transaction;
+use service_core::{Networks, clock};
+use utoipa::ToSchema;
+
+use super::hosts::joined;
+use crate::auth::token::Minted;
+use crate::error::ApiError;
+use crate::params::{Body, Name, Params, present};
+use crate::state::{Api, AppState};
+
+/// How long a token is good when nobody says.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// The most hosts that one token registers.
+const USES_MAX: u32 = 10_000;
+
+/// An enrollment as it is asked for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewEnrollment {
+    #[serde(deserialize_with = "present")]
+    cluster: Option<String>,
+    /// Seconds, a duration like `2h`, or a time.
+    #[serde(deserialize_with = "present")]
+    expires: Option<Value>,
+    #[schema(minimum = 1, maximum = 10_000)]
+    uses: u32,
+    /// Networks (`10.0.0.0/8`) that hosts register from; none: from anywhere.
+    #[schema(value_type = Vec<String>)]
+    from: Networks,
+}
+
+impl Default for NewEnrollment {
+    fn default() -> Self {
+        Self { cluster: None, expires: None, uses: 1, from: Networks::default() }
+    }
+}
+
+/// An enrollment as it is shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EnrollmentView {
+    id: String,
+    /// Once: when it is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    cluster: String,
+    expires: String,
+    uses: u32,
+    #[schema(value_type = Vec<String>)]
+    from: Networks,
+    hosts: Vec<String>,
+    created_by: String,
+    created_at: String,
+}
+
+impl EnrollmentView {
+    fn of(enrollment: Enrollment, token: Option<String>) -> Self {
+        let Enrollment { id, cluster, expires, uses, from, hosts, created_by, created_at, .. } =
+            enrollment;
+        Self { id, token, cluster, expires, uses, from, hosts, created_by, created_at }
+    }
+}
+
+/// The enrollments, without their tokens.
+#[utoipa::path(
+    get,
+    path = "/api/v0/enrollments",
+    responses((status = 200, body = [EnrollmentView])),
+)]
+pub async fn list(api: Api) -> Result<Json<Vec<EnrollmentView>>, ApiError> {
+    let enrollments = api.storage.list::<Enrollment>().await?;
+    let view = |found: service_core::storage::Revised<_>| EnrollmentView::of(found.record, None);
+    Ok(Json(enrollments.into_iter().map(view).collect()))
+}
+
+/// Makes a token with which hosts register themselves: the answer is the only one that shows it.
+#[utoipa::path(
+    post,
+    path = "/api/v0/enrollments",
+    request_body = NewEnrollment,
+    responses(
+        (status = 201, body = EnrollmentView),
+        (status = 409, description = "there is no such cluster"),
+    ),
+)]
+pub async fn create(
+    api: Api,
+    State(state): State<AppState>,
+    Body(new): Body<NewEnrollment>,
+) -> Result<(StatusCode, Json<EnrollmentView>), ApiError> {
+    if !(1..=USES_MAX).contains(&new.uses) {
+        return Err(ApiError::bad_request(format!("uses is 1 to {USES_MAX}")));
+    }
+    let now = state.clock.now();
+    let expires = end(new.expires.as_ref(), now).ok_or_else(|| {
+        ApiError::bad_request(
+            "expires is a number of seconds, a duration like \"24h\" or a time like \
+             \"2026-12-31T12:00:00Z\", and lies in the future",
+        )
+    })?;
+    let Minted { id, token, hash } = Minted::random();
+    let enrollment = Enrollment {
+        id,
+        token_hash: hash,
+        cluster: new.cluster.unwrap_or_default(),
+        expires: clock::format(expires),
+        uses: new.uses,
+        from: new.from,
+        hosts: Vec::new(),
+        created_by: api.context.principal.clone(),
+        created_at: clock::format(now),
+    };
+    if !enrollment.cluster.is_empty() {
+        joined(&api, &enrollment.cluster).await?;
+    }
+    api.storage.transact(&Transaction::default().create(&enrollment)?).await?;
+    let token = Some(token.expose_secret().to_owned());
+    Ok((StatusCode::CREATED, Json(EnrollmentView::of(enrollment, token))))
+}
+
+/// Revokes a token; hosts that registered with it stay.
+#[utoipa::path(
+    delete,
+    path = "/api/v0/enrollment/{id}",
+    responses(
+        (status = 200),
+        (status = 404, description = "there is no such enrollment"),
+    ),
+)]
+pub async fn revoke(api: Api, Params(Name(id)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
+    api.storage.delete::<Enrollment>(&id).await.map_err(|error| {
+        if error.is_not_found() {
+            ApiError::not_found(format!("there is no enrollment {id}"))
+        } else {
+            error.into()
+        }
+    })?;
+    Ok(Json([]))
+}
+
+/// When an enrollment ends; `None` for what is no time, or none in the future.
+fn end(given: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
+    let after = |duration| now.checked_add(SignedDuration::try_from(duration).ok()?).ok();
+    let end = match given {
+        None => now.checked_add(DAY).ok()?,
+        Some(Value::Number(seconds)) => after(std::time::Duration::from_secs(seconds.as_u64()?))?,
+        Some(Value::String(text)) => match humantime::parse_duration(text) {
+            Ok(duration) => after(duration)?,
+            Err(_) => clock::parse(text).or_else(|| text.parse().ok())?,
+        },
+        Some(_) => return None,
+    };
+    (end > now).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn ends(given: &Value) -> Option<String> {
+        end(Some(given), "2026-11-21T00:00:00Z".parse().unwrap()).map(clock::format)
+    }
+
+    #[test]
+    fn an_end_is_said_in_three_ways() {
+        for given in [
+            json!(3600),
+            json!("1h"),
+            json!("60 min"),
+            json!("2026-11-21T01:00:00Z"),
+            json!("2026-11-21T02:00:00+01:00"),
+            json!("2026-11-21T01:00:00.000000"),
+        ] {
+            assert_eq!(ends(&given).as_deref(), Some("2026-11-21T01:00:00.000000"), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_end_is_refused() {
+        for given in [
+            json!(0),
+            json!(-1),
+            json!(1.5),
+            json!(u64::MAX),
+            json!(""),
+            json!("0s"),
+            json!("soon"),
+            json!("99999999999y"),
+            json!("2026-11-21T00:00:00Z"),
+            json!("1999-01-01"),
+            json!(null),
+            json!([]),
+        ] {
+            assert_eq!(ends(&given), None, "{given}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,30}", number in any::<u64>()) {
+            let _ = (ends(&json!(text)), ends(&json!(number)));
+        }
+    }
+}

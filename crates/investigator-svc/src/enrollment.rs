@@ -1,0 +1,121 @@
+//! Hosts that registered themselves: each joins its cluster once it is proven, and is removed when it has
+//! not proven itself in time.
+
+use service_core::error::chain;
+use service_core::lease::Held;
+use service_core::model::{Cluster, Host, HostCreds, HostState, Lease};
+use service_core::storage::{Revised, Transaction};
+use service_core::{Error, StorageClient};
+
+use crate::jobs::{Investigator, LEASE};
+
+/// Notes that a host has presented the key it announced and accepted the log-in. It joins the cluster of
+/// its enrollment in the same write.
+pub(crate) async fn prove(
+    storage: &StorageClient,
+    address: &str,
+    held: &Held,
+) -> Result<(), Error> {
+    loop {
+        let Some(state) = storage.find::<HostState>(address).await? else { return Ok(()) };
+        let Some((cluster, transaction)) = proof(state)? else { return Ok(()) };
+        let found = match cluster.as_str() {
+            "" => None,
+            name => storage.find::<Cluster>(name).await?,
+        };
+        let joined = found.is_some();
+        let transaction = join(transaction, found, address)?;
+        match held.transact(transaction).await {
+            Ok(_) if joined || cluster.is_empty() => {
+                tracing::info!(
+                    host.address = address,
+                    cluster.name = cluster,
+                    "the host has proven itself"
+                );
+                return Ok(());
+            }
+            Ok(_) => {
+                tracing::warn!(
+                    host.address = address,
+                    cluster.name = cluster,
+                    "the host has proven itself, but its cluster is gone: it joins none"
+                );
+                return Ok(());
+            }
+            // Others join the same cluster: read it again.
+            Err(error) if error.is_conflict() && held.check().is_ok() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The cluster to join, and the mark taken off; `None` when there is nothing to prove.
+fn proof(mut state: Revised<HostState>) -> Result<Option<(String, Transaction)>, Error> {
+    let Some(enrolled) = state.record.enrolled.as_mut().filter(|enrolled| !enrolled.proven) else {
+        return Ok(None);
+    };
+    enrolled.proven = true;
+    let cluster = enrolled.cluster.clone();
+    Ok(Some((cluster, Transaction::default().update(&state)?)))
+}
+
+fn join(
+    transaction: Transaction,
+    cluster: Option<Revised<Cluster>>,
+    address: &str,
+) -> Result<Transaction, Error> {
+    let Some(mut cluster) = cluster else { return Ok(transaction) };
+    cluster.record.add(address);
+    transaction.update(&cluster)
+}
+
+/// Removes the hosts that should have proven themselves by now, whatever keeps them from it: a wrong
+/// key, too. Nobody vouches for them. They may register again.
+pub(crate) async fn sweep(
+    investigator: &Investigator,
+    hosts: &[Revised<Host>],
+) -> Result<(), Error> {
+    let storage = &investigator.storage;
+    let unready: Vec<_> = hosts.iter().filter(|host| !host.record.status.is_ready()).collect();
+    let addresses: Vec<_> = unready.iter().map(|host| host.record.address.clone()).collect();
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let now = investigator.deps.clock.now();
+    let states = storage.get_many::<HostState>(&addresses).await?;
+    for (host, state) in unready.into_iter().zip(states) {
+        let Some(state) = state else { continue };
+        if !state.record.enrolled.as_ref().is_some_and(|enrolled| enrolled.is_overdue(now)) {
+            continue;
+        }
+        let address = &host.record.address;
+        let removal = Transaction::default()
+            .check::<Host>(address, Some(host.revision))
+            // One that proves itself at this moment stays.
+            .check::<HostState>(address, Some(state.revision))
+            .delete::<Host>(address)
+            .delete::<HostCreds>(address)
+            .delete::<HostState>(address)
+            // Whoever investigates it notices at the next write.
+            .delete::<Lease>(&format!("{LEASE}{address}"));
+        match storage.transact(&removal).await {
+            Ok(_) => tracing::warn!(
+                host.address = address,
+                reason = state.record.reason,
+                "removed: it registered itself, but has not proven itself in time"
+            ),
+            Err(error) if error.is_conflict() => {
+                tracing::debug!(
+                    host.address = address,
+                    error = chain(&error),
+                    "it has changed: it stays"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

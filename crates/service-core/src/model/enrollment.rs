@@ -1,0 +1,151 @@
+//! Enrollments: tokens with which hosts register themselves.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Model, ident};
+use crate::clock;
+use crate::networks::Networks;
+
+/// A token that hosts register themselves with; the token itself is not kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enrollment {
+    /// What identifies it; the token begins with it.
+    pub id: String,
+    /// SHA-256 of the token's secret part, in hexadecimal digits.
+    pub token_hash: String,
+    /// The cluster that its hosts join; empty for none.
+    #[serde(default)]
+    pub cluster: String,
+    /// When it ends.
+    pub expires: String,
+    /// How many hosts may register with it.
+    pub uses: u32,
+    /// Where they may come from; empty for anywhere.
+    #[serde(default)]
+    pub from: Networks,
+    /// The hosts that did.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Who made it.
+    #[serde(default)]
+    pub created_by: String,
+    /// When it was made.
+    pub created_at: String,
+}
+
+impl Enrollment {
+    /// Whether its time is over; a time that cannot be read is.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        clock::parse(&self.expires).is_none_or(|end| end <= now)
+    }
+
+    /// Notes a host; false when as many as may have registered already. One that registers again is not
+    /// counted again.
+    pub fn take(&mut self, address: &str) -> bool {
+        if self.hosts.iter().any(|host| host == address) {
+            return true;
+        }
+        let is_free = self.hosts.len() < self.uses as usize;
+        if is_free {
+            self.hosts.push(address.to_owned());
+        }
+        is_free
+    }
+}
+
+impl Model for Enrollment {
+    const TYPE: &'static str = "Enrollment";
+    const LIST_TYPE: &'static str = "Enrollments";
+    const ID: &'static str = "id";
+    const PREFIX: &'static str = "/commissaire/enrollments/";
+    const HIDDEN: &'static [&'static str] = &["token_hash"];
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::name(&self.id)?;
+        if !self.cluster.is_empty() {
+            ident::name(&self.cluster).map_err(|e| format!("cluster: {e}"))?;
+        }
+        for (member, time) in [("expires", &self.expires), ("created_at", &self.created_at)] {
+            if !clock::is_stamp(time) {
+                return Err(format!("{member} is no time: {time:?}"));
+            }
+        }
+        self.hosts.iter().try_for_each(|address| ident::address(address))
+    }
+}
+
+/// How a host came that registered itself. Until it is proven it is in no cluster, and is removed after
+/// [`Enrolled::PATIENCE`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// The enrollment.
+    pub id: String,
+    /// The cluster that it joins once it is proven; empty for none.
+    #[serde(default)]
+    pub cluster: String,
+    /// When it registered itself.
+    pub since: String,
+    /// Its address has presented the host key that it announced, and accepted the log-in.
+    #[serde(default)]
+    pub proven: bool,
+}
+
+impl Enrolled {
+    /// How long a host may take to prove itself.
+    pub const PATIENCE: Duration = Duration::from_mins(15);
+
+    /// Whether it should have proven itself by now; a time that cannot be read is long ago.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        let patience = SignedDuration::try_from(Self::PATIENCE).unwrap_or_default();
+        let late = |since: Timestamp| now.duration_since(since) >= patience;
+        !self.proven && clock::parse(&self.since).is_none_or(late)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if clock::is_stamp(&self.since) {
+            ident::name(&self.id).map_err(|e| format!("enrolled: {e}"))
+        } else {
+            Err(format!("enrolled.since is no time: {:?}", self.since))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_use_is_a_host_and_not_a_request() {
+        let mut enrollment: Enrollment = serde_json::from_value(serde_json::json!({
+            "id": "e", "token_hash": "", "expires": "2026-11-21T00:00:00.000000", "uses": 1,
+            "created_at": "2026-11-20T00:00:00.000000",
+        }))
+        .unwrap();
+        assert!(enrollment.take("10.0.0.1") && enrollment.take("10.0.0.1"));
+        assert!(!enrollment.take("10.0.0.2"));
+        assert_eq!(enrollment.hosts, ["10.0.0.1"]);
+        assert!(!enrollment.is_over(at("2026-11-20T23:59:59Z")));
+        assert!(enrollment.is_over(at("2026-11-21T00:00:00Z")));
+    }
+
+    #[test]
+    fn who_has_not_proven_itself_in_time_is_overdue() {
+        let since = "2026-11-21T00:00:00.000000".to_owned();
+        let mut host = Enrolled { id: "e".into(), cluster: String::new(), since, proven: false };
+        assert!(!host.is_overdue(at("2026-11-21T00:14:59Z")));
+        assert!(host.is_overdue(at("2026-11-21T00:15:00Z")));
+        host.proven = true;
+        assert!(!host.is_overdue(at("2026-11-22T00:00:00Z")));
+    }
+}

@@ -1,0 +1,239 @@
+//! The authority of an installation that was given no certificate, and what it signs: clients that pin
+//! the authority know the server, whatever its address becomes.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+use rustix::system::uname;
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::parse_x509_pem;
+
+use crate::data_dir::{DataDir, write_private};
+
+/// How long the authority lives, in years: who pins it should not have to do that again.
+const AUTHORITY_YEARS: i16 = 20;
+
+/// How long a certificate lives, in days; when a third of it is left, a start makes a new one.
+const CERTIFICATE_DAYS: i32 = 3 * 365;
+
+/// A certificate, as far as it matters here.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    names: BTreeSet<String>,
+    issuer: Vec<u8>,
+    expires: Timestamp,
+}
+
+/// Makes the authority where there is none, and a certificate where there is none for these names, or it
+/// expires too soon.
+///
+/// # Errors
+/// When a file cannot be read or written, or is no authority.
+pub fn certificate(data: &DataDir, listening: IpAddr, now: Timestamp) -> anyhow::Result<()> {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let (issuer, authority) = authority(data, today)?;
+    let names = names(listening).context("cannot tell this machine's addresses")?;
+    let path = data.certificate();
+    if let Some(seen) = text_of(&path)?.as_deref().and_then(seen) {
+        let least = (CERTIFICATE_DAYS / 3 * 24).hours();
+        let lasts = now.checked_add(least).is_ok_and(|then| then < seen.expires);
+        if lasts && seen.names == names && seen.issuer == authority {
+            return Ok(());
+        }
+    }
+    tracing::info!(names = ?names, path = %path.display(), "making a certificate");
+    write_private(&path, &sign(&issuer, names, today).context("cannot make a certificate")?)
+}
+
+/// The authority that is there, or a new one; and its name, as certificates have it.
+fn authority(data: &DataDir, today: Date) -> anyhow::Result<(Issuer<'static, KeyPair>, Vec<u8>)> {
+    let file = data.authority_key();
+    let text = if let Some(text) = text_of(&file)? {
+        text
+    } else {
+        let text = new_authority(today).context("cannot make an authority")?;
+        // Key and certificate in one file: there is never one of them alone.
+        write_private(&file, &text)?;
+        text
+    };
+    let unusable = || format!("{} is no authority: restore it, or remove it", file.display());
+    let key = KeyPair::from_pem(&text).with_context(unusable)?;
+    let (_, pem) = certificate_in(&text).with_context(unusable)?;
+    let subject = parse_x509_pem(pem.as_bytes()).ok().and_then(|(_, pem)| {
+        pem.parse_x509().ok().map(|certificate| certificate.subject().as_raw().to_vec())
+    });
+    let public = data.authority();
+    if text_of(&public)?.as_deref() != Some(pem) {
+        write_private(&public, pem)?;
+    }
+    let issuer = Issuer::from_ca_cert_pem(pem, key).with_context(unusable)?;
+    Ok((issuer, subject.with_context(unusable)?))
+}
+
+fn new_authority(today: Date) -> anyhow::Result<String> {
+    // Two authorities of the same name are easily mistaken for each other.
+    let name = format!("Commissaire authority {:08x}", rand::random::<u32>());
+    let mut params = params(&name, today, today.checked_add(AUTHORITY_YEARS.years())?)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok(format!("{}{}", key.serialize_pem(), certificate.pem()))
+}
+
+fn sign(
+    issuer: &Issuer<'_, KeyPair>,
+    names: BTreeSet<String>,
+    today: Date,
+) -> anyhow::Result<String> {
+    let until = today.checked_add(CERTIFICATE_DAYS.days())?;
+    let mut params = params("Commissaire", today, until)?;
+    params.subject_alt_names =
+        CertificateParams::new(names.into_iter().collect::<Vec<_>>())?.subject_alt_names;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, issuer)?;
+    Ok(format!("{}{}", key.serialize_pem(), certificate.pem()))
+}
+
+fn params(name: &str, today: Date, until: Date) -> anyhow::Result<CertificateParams> {
+    let time = |date: Date| {
+        anyhow::Ok(date_time_ymd(
+            date.year().into(),
+            date.month().try_into()?,
+            date.day().try_into()?,
+        ))
+    };
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    // Other machines' clocks may be behind.
+    params.not_before = time(today.checked_sub(1.day())?)?;
+    params.not_after = time(until)?;
+    Ok(params)
+}
+
+/// What clients may call this machine.
+fn names(listening: IpAddr) -> std::io::Result<BTreeSet<String>> {
+    let mut addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    if listening.is_unspecified() {
+        let all = if_addrs::get_if_addrs()?;
+        addresses.extend(all.into_iter().filter(|at| !at.is_link_local()).map(|at| at.ip()));
+    } else {
+        addresses.push(listening);
+    }
+    let mut names: BTreeSet<_> = addresses.iter().map(ToString::to_string).collect();
+    names.insert("localhost".to_owned());
+    let host = uname().nodename().to_string_lossy().to_ascii_lowercase();
+    let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    if !host.is_empty() && host.bytes().all(in_host) {
+        names.insert(host);
+    }
+    Ok(names)
+}
+
+fn seen(text: &str) -> Option<Seen> {
+    let (_, pem) = certificate_in(text)?;
+    let (_, pem) = parse_x509_pem(pem.as_bytes()).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let names = certificate.subject_alternative_name().ok()??.value.general_names.iter();
+    let names = names.map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
+            _ => Some(IpAddr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
+        },
+        _ => None,
+    });
+    Some(Seen {
+        names: names.collect::<Option<_>>()?,
+        issuer: certificate.issuer().as_raw().to_vec(),
+        expires: Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?,
+    })
+}
+
+/// The key in front, and the certificate.
+fn certificate_in(text: &str) -> Option<(&str, &str)> {
+    Some(text.split_at(text.find("-----BEGIN CERTIFICATE-----")?))
+}
+
+/// None: there is no such file.
+fn text_of(path: &Path) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(anyhow!(error).context(format!("cannot read {}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn now() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
+    fn made(data: &DataDir, listening: IpAddr, now: Timestamp) -> [String; 3] {
+        certificate(data, listening, now).unwrap();
+        [data.authority_key(), data.authority(), data.certificate()]
+            .map(|path| std::fs::read_to_string(path).unwrap())
+    }
+
+    #[test]
+    fn what_is_there_stays_and_a_certificate_is_made_when_it_has_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let first = made(&data, LOOPBACK, now());
+        assert_eq!(made(&data, LOOPBACK, now() + (365 * 24).hours()), first);
+
+        let other = made(&data, "192.0.2.1".parse().unwrap(), now());
+        assert_eq!(other[..2], first[..2], "the authority is the same");
+        let names = seen(&other[2]).unwrap().names;
+        assert!(["localhost", "127.0.0.1", "::1", "192.0.2.1"].iter().all(|n| names.contains(*n)));
+
+        let later = made(&data, LOOPBACK, now() + (2 * 366 * 24).hours());
+        assert_eq!(later[..2], first[..2]);
+        assert!(seen(&later[2]).unwrap().expires > seen(&first[2]).unwrap().expires);
+    }
+
+    #[test]
+    fn another_authority_signs_anew_and_the_public_part_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let first = made(&data, LOOPBACK, now());
+        std::fs::remove_file(data.authority_key()).unwrap();
+        let second = made(&data, LOOPBACK, now());
+        assert!((0..3).all(|file| first[file] != second[file]));
+        assert!(second[0].ends_with(&second[1]) && !second[1].contains("PRIVATE"));
+    }
+
+    #[test]
+    fn what_is_no_authority_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        std::fs::write(data.authority_key(), "precious").unwrap();
+        let error = certificate(&data, LOOPBACK, now()).unwrap_err().to_string();
+        assert!(error.contains("restore it"), "{error}");
+        assert_eq!(std::fs::read_to_string(data.authority_key()).unwrap(), "precious");
+    }
+
+    #[test]
+    fn where_all_addresses_are_listened_on_all_are_in_it() {
+        let all = names(Ipv4Addr::UNSPECIFIED.into()).unwrap();
+        assert!(all.is_superset(&names(LOOPBACK).unwrap()));
+        assert!(!all.contains("0.0.0.0"));
+    }
+}
