@@ -28,6 +28,7 @@ async fn schemathesis_finds_nothing_that_the_document_does_not_say() {
             "there is no such cluster",
         ))),
         public_key: Some("ssh-ed25519 AAAA commissaire"),
+        trials: Some(Ok(json!({}))),
         trusted_proxies: vec!["127.0.0.1".to_owned()],
         ..Setup::default()
     };
