@@ -87,7 +87,11 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
 async fn measure(args: &Args) -> anyhow::Result<Report> {
     let own = std::env::current_exe().context("cannot find this program")?;
     let setup = Setup {
-        commissaire: args.commissaire.clone().unwrap_or_else(|| own.with_file_name("commissaire")),
+        // Absolute: the daemons are links to it.
+        commissaire: match &args.commissaire {
+            Some(path) => std::path::absolute(path).context("no program to measure")?,
+            None => own.with_file_name("commissaire"),
+        },
         own,
         // A short path: control sockets are made below it.
         folder: tempfile::Builder::new().prefix("cb").tempdir().context("no temporary folder")?,

@@ -18,6 +18,7 @@ use super::ground::{EXCHANGE, Ground};
 use crate::Setup;
 use crate::client::Client;
 use crate::process::Process;
+use crate::report::Figure;
 
 /// How long a daemon may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -96,6 +97,21 @@ impl Daemons {
     pub fn cpu(&self) -> anyhow::Result<Vec<(&'static str, Duration)>> {
         let all = self.processes.iter();
         all.map(|(daemon, process)| Ok((daemon.config(), process.cpu()?))).collect()
+    }
+
+    /// For people: the processor time that each has taken since, divided by the requests.
+    ///
+    /// # Errors
+    /// When one is gone.
+    pub fn cpu_each(
+        &self,
+        since: &[(&'static str, Duration)],
+        requests: u32,
+    ) -> anyhow::Result<String> {
+        let spent = since.iter().zip(self.cpu()?).map(|((name, before), (_, after))| {
+            format!("{name} {}", Figure::Time(after.saturating_sub(*before) / requests.max(1)))
+        });
+        Ok(spent.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -106,10 +106,7 @@ async fn throughput(daemons: &Daemons, bare: &Bare, report: &mut Report) -> anyh
         ours += busy_turn(daemons.address, &daemons.authorization, PATH, CONNECTIONS).await?;
         theirs += bare.requester.busy_turn(&bare.body, CONNECTIONS, TURN).await?;
     }
-    let cpu = before.iter().zip(daemons.cpu()?).map(|((name, before), (_, after))| {
-        format!("{name} {}", Figure::Time(after.saturating_sub(*before) / ours.max(1)))
-    });
-    report.note(format!("processor time of a request: {}", cpu.collect::<Vec<_>>().join(", ")));
+    report.note(format!("processor time of a request: {}", daemons.cpu_each(&before, ours)?));
     let rate = |answers: u32| Figure::Rate(f64::from(answers) / (TURN * TURNS).as_secs_f64());
     report.row(Row {
         what: format!("distributed GET host, {CONNECTIONS} at a time"),

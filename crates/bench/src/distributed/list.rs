@@ -15,8 +15,8 @@ use crate::stats::Samples;
 const LATENCY: f64 = 1.5;
 
 const PATH: &str = "/api/v0/hosts";
-const ROUNDS: usize = 40;
-const WARM_UP: usize = 5;
+const ROUNDS: u32 = 40;
+const WARM_UP: u32 = 5;
 
 /// Measures and reports.
 ///
@@ -30,6 +30,7 @@ pub async fn measure(
     let (mut client, mut reader) = (daemons.client().await?, Reader::connect(ground).await?);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut reads = Vec::new();
+    let before = daemons.cpu()?;
     for round in 0..WARM_UP + ROUNDS {
         let begun = Instant::now();
         let answer = client.get(PATH).await?;
@@ -53,6 +54,8 @@ pub async fn measure(
         bare: Some(Figure::Time(Samples::from_iter(theirs).median())),
         bound: Some(Bound::Ratio(LATENCY)),
     });
+    let each = daemons.cpu_each(&before, WARM_UP + ROUNDS)?;
+    report.note(format!("processor time of a GET hosts: {each}"));
     report.note(format!(
         "of the bare part of GET hosts the read takes {}",
         Figure::Time(Samples::from_iter(reads).median())
