@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{cluster, host, network, passhash};
+use crate::commands::{cluster, container_manager, enroll, host, network, passhash, shell};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -79,8 +79,24 @@ pub(crate) enum Command {
     /// Create, show and delete networks
     #[command(subcommand)]
     Network(network::Command),
+    /// Create, show and delete container managers: Kubernetes and OpenShift
+    #[command(subcommand, name = "container_manager", alias = "container-manager")]
+    ContainerManager(container_manager::Command),
+    /// Make, list and revoke tokens with which hosts register themselves
+    #[command(subcommand)]
+    Enroll(enroll::Command),
     /// Make the hash of a password, for the server's users.json
     Passhash(passhash::Passhash),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  commctl completion bash > /etc/bash_completion.d/commctl
+  commctl completion zsh > ~/.zfunc/_commctl
+  commctl completion fish > ~/.config/fish/completions/commctl.fish")]
+    Completion(shell::Completion),
+    /// Write the man pages
+    #[command(after_help = "Example:\n  commctl man /usr/local/share/man/man1")]
+    Man(shell::Man),
 }
 
 /// One object.

@@ -1,10 +1,13 @@
 //! The commands, one file per resource.
 
 pub(crate) mod cluster;
+pub(crate) mod container_manager;
+pub(crate) mod enroll;
 pub(crate) mod host;
 pub(crate) mod network;
 mod operation;
 pub(crate) mod passhash;
+pub(crate) mod shell;
 
 use std::path::PathBuf;
 
@@ -23,7 +26,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Cluster(command) => command.run(&context).await,
         Command::Host(command) => command.run(&context).await,
         Command::Network(command) => command.run(&context).await,
+        Command::ContainerManager(command) => command.run(&context).await,
+        Command::Enroll(command) => command.run(&context).await,
         Command::Passhash(command) => command.run(),
+        Command::Completion(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
 }
 

@@ -17,6 +17,10 @@ pub(crate) enum Error {
     #[error("cannot read {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
 
+    /// A file or directory named on the command line cannot be written.
+    #[error("cannot write to {}", .path.display())]
+    WriteFile { path: PathBuf, source: std::io::Error },
+
     /// Standard output is gone.
     #[error("cannot write to standard output")]
     Write(#[source] std::io::Error),
@@ -68,7 +72,11 @@ impl Error {
             Self::Unreachable { .. } => 3,
             Self::Interrupted(_) => 130,
             Self::WithAdvice { error, .. } => return error.exit_code(),
-            Self::Write(_) | Self::Refused { .. } | Self::NotJson { .. } | Self::Failed(_) => 1,
+            Self::Write(_)
+            | Self::WriteFile { .. }
+            | Self::Refused { .. }
+            | Self::NotJson { .. }
+            | Self::Failed(_) => 1,
         })
     }
 

@@ -4,10 +4,13 @@
 
 mod cluster;
 mod config;
+mod container_manager;
 mod endpoints;
+mod enroll;
 mod host;
 mod network;
 mod output;
 mod passhash;
+mod shell;
 mod support;
 mod waiting;

@@ -1,0 +1,82 @@
+//! `commctl enroll`: tokens with which hosts register themselves.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::cli::name;
+use crate::error::Error;
+use crate::output;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a token; it is shown this once
+    #[command(after_help = "\
+Examples:
+  commctl enroll create --cluster web --uses 20 --expires 2h --from 10.0.0.0/8
+  token=$(commctl enroll create --bare)")]
+    Create(Create),
+    /// List the enrollments, without their tokens
+    #[command(after_help = "Example:\n  commctl -o table enroll list")]
+    List,
+    /// Revoke tokens; hosts that registered with them stay
+    #[command(after_help = "Example:\n  commctl enroll revoke 5c1f0e6a")]
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Hosts become members of this cluster
+    #[arg(short, long, value_parser = name)]
+    cluster: Option<String>,
+    /// When it ends: seconds, a duration like `2h`, or a time like `2026-12-31T12:00:00Z`
+    #[arg(short, long, default_value = "24h")]
+    expires: String,
+    /// How many hosts may register with it
+    #[arg(short, long, default_value_t = 1)]
+    uses: u32,
+    /// Only from this network; may be repeated [default: from anywhere]
+    #[arg(short, long, value_name = "NETWORK")]
+    from: Vec<String>,
+    /// Print nothing but the token
+    #[arg(short, long)]
+    bare: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Their ids, as `enroll list` shows them
+    #[arg(value_name = "ID", value_parser = name, required = true)]
+    ids: Vec<String>,
+}
+
+impl Command {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
+        match self {
+            Self::Create(create) => create.run(context).await,
+            Self::List => context.show(&["enrollments"], "enrollment").await,
+            Self::Revoke(Revoke { ids }) => context.delete("enrollment", ids).await,
+        }
+    }
+}
+
+impl Create {
+    async fn run(&self, context: &Context) -> Result<(), Error> {
+        let expires = match self.expires.parse::<u64>() {
+            Ok(seconds) => json!(seconds),
+            Err(_) => json!(self.expires),
+        };
+        let mut body = json!({"expires": expires, "uses": self.uses, "from": self.from});
+        if let Some(cluster) = &self.cluster {
+            body["cluster"] = json!(cluster);
+        }
+        let made = context.client()?.post(&["enrollments"], &body).await?;
+        if !self.bare {
+            return context.print(&made, "enrollment");
+        }
+        match made.get("token").and_then(Value::as_str) {
+            Some(token) if !token.contains(char::is_control) => output::print_line(token),
+            _ => Err(Error::Failed("the server's answer holds no token".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What shells and `man` need of commctl, made from the definition of its commands.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::error::Error;
+
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell to complete commands in
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Where to write them: the directory is made
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+}
+
+impl Completion {
+    pub(crate) fn run(&self) -> Result<(), Error> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "commctl", &mut script);
+        std::io::stdout().write_all(&script).map_err(Error::Write)
+    }
+}
+
+impl Man {
+    pub(crate) fn run(&self) -> Result<(), Error> {
+        let write = || {
+            std::fs::create_dir_all(&self.directory)?;
+            clap_mangen::generate_to(Cli::command(), &self.directory)
+        };
+        write().map_err(|source| Error::WriteFile { path: self.directory.clone(), source })
+    }
+}
