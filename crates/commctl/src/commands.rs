@@ -10,6 +10,7 @@ pub(crate) mod passhash;
 pub(crate) mod shell;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use serde_json::Value;
 
@@ -20,18 +21,19 @@ use crate::error::Error;
 use crate::output::{self, Format};
 
 /// Runs the command that was asked for.
-pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
     let context = Context { config: cli.config(), format: cli.output() };
     match cli.command {
         Command::Cluster(command) => command.run(&context).await,
-        Command::Host(command) => command.run(&context).await,
+        Command::Host(command) => return command.run(&context).await,
         Command::Network(command) => command.run(&context).await,
         Command::ContainerManager(command) => command.run(&context).await,
         Command::Enroll(command) => command.run(&context).await,
         Command::Passhash(command) => command.run(),
         Command::Completion(command) => command.run(),
         Command::Man(command) => command.run(),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What every command gets.

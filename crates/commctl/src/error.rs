@@ -21,6 +21,10 @@ pub(crate) enum Error {
     #[error("cannot write to {}", .path.display())]
     WriteFile { path: PathBuf, source: std::io::Error },
 
+    /// A program that commctl needs cannot be run.
+    #[error("cannot run {program}")]
+    Start { program: &'static str, source: std::io::Error },
+
     /// Standard output is gone.
     #[error("cannot write to standard output")]
     Write(#[source] std::io::Error),
@@ -74,6 +78,7 @@ impl Error {
             Self::WithAdvice { error, .. } => return error.exit_code(),
             Self::Write(_)
             | Self::WriteFile { .. }
+            | Self::Start { .. }
             | Self::Refused { .. }
             | Self::NotJson { .. }
             | Self::Failed(_) => 1,

@@ -30,7 +30,7 @@ pub use cli::Cli;
 /// Runs one command and reports how it ended.
 pub async fn run(cli: Cli) -> ExitCode {
     match commands::run(cli).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("{}", error.message());
             error.exit_code()

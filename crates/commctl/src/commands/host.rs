@@ -1,11 +1,15 @@
 //! `commctl host`
 
 mod create;
+pub(crate) mod ssh;
+
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::create::Create;
+use self::ssh::Ssh;
 use super::Context;
 use crate::cli::{OneHost, name};
 use crate::error::Error;
@@ -49,6 +53,9 @@ Example:
     /// Take a host out of a cluster
     #[command(after_help = "Example:\n  commctl host unjoin 10.0.0.1 web")]
     Unjoin(Membership),
+    /// Log in to a host, with the credentials and the host key that the server has for it
+    #[command(after_help = ssh::EXAMPLES)]
+    Ssh(Ssh),
     /// Print the server's own public key, as hosts must trust it
     #[command(after_help = "\
 Example:
@@ -91,8 +98,9 @@ pub(crate) struct Membership {
 }
 
 impl Command {
-    pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
+    pub(crate) async fn run(&self, context: &Context) -> Result<ExitCode, Error> {
         match self {
+            Self::Ssh(ssh) => return ssh.run(context).await,
             Self::Create(create) => create.run(context).await,
             Self::Get(OneHost { address }) => context.show(&["host", address], "host").await,
             Self::List(List { cluster: None }) => context.show(&["hosts"], "host").await,
@@ -115,7 +123,8 @@ impl Command {
             Self::Join(membership) => membership.join(context).await,
             Self::Unjoin(membership) => membership.unjoin(context).await,
             Self::Publickey => publickey(context).await,
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

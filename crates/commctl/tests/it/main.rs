@@ -12,5 +12,6 @@ mod network;
 mod output;
 mod passhash;
 mod shell;
+mod ssh;
 mod support;
 mod waiting;
