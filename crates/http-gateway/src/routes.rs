@@ -15,6 +15,7 @@ use crate::auth;
 use crate::error::ApiError;
 use crate::handlers::{
     clusters, container_managers, enrollments, health, hosts, members, networks, operations,
+    secrets,
 };
 use crate::openapi;
 use crate::params::{BODY_MAX, no_route};
@@ -28,7 +29,7 @@ const REQUEST_ID: &str = "x-request-id";
 pub fn router(state: AppState) -> Router {
     // On what starts something; answers that hold secrets must not be kept.
     let once = from_fn_with_state(state.clone(), idempotency::once);
-    let api = Router::new()
+    let mut api = Router::new()
         // Clusters and their members
         .route("/clusters", get(clusters::list))
         .route("/cluster/{name}", get(clusters::get).put(clusters::create).delete(clusters::delete))
@@ -79,6 +80,12 @@ pub fn router(state: AppState) -> Router {
             "/network/{name}",
             get(networks::get).put(networks::create).delete(networks::delete),
         );
+    if state.custodia.is_some() {
+        let secret = get(secrets::get).put(secrets::put).post(secrets::post);
+        api = api
+            .route("/secrets", get(secrets::list))
+            .route("/secrets/{*path}", secret.delete(secrets::delete));
+    }
     Router::new()
         .nest("/api/v0", api)
         .route("/healthz", get(health::live))
@@ -110,8 +117,13 @@ pub fn health_router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Takes off exactly one trailing slash; to be used outside the router.
+/// Takes off exactly one trailing slash, but for a container of secrets, of which it is the mark; to be
+/// used outside the router.
 pub fn without_slash(mut request: Request) -> Request {
+    let below = request.uri().path().strip_prefix(secrets::PATH);
+    if below.is_some_and(|below| below.starts_with('/') && below != "/") {
+        return request;
+    }
     let path_and_query = request.uri().path_and_query().map_or("", |p| p.as_str());
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     if let Some(shorter) = path.strip_suffix('/').filter(|shorter| !shorter.is_empty()) {
@@ -189,6 +201,9 @@ mod tests {
             ("/api/v0/hosts/?a=/", "/api/v0/hosts?a=/"),
             ("/", "/"),
             ("//", "/"),
+            ("/api/v0/secrets/", "/api/v0/secrets"),
+            ("/api/v0/secrets/a/", "/api/v0/secrets/a/"),
+            ("/api/v0/secretss/", "/api/v0/secretss"),
         ] {
             let request = Request::builder().uri(given).body(Body::empty()).unwrap();
             assert_eq!(without_slash(request).uri(), routed, "{given}");
