@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use crate::custodia::{Custodia, bad_gateway};
 use crate::error::ApiError;
 use crate::params::unreadable;
+use crate::routes::TrailingSlash;
 use crate::state::AppState;
 
 /// Where they are, here and at Custodia.
@@ -74,7 +75,9 @@ pub async fn delete(state: State<AppState>, request: Request) -> Result<Response
 
 async fn pass(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let custodia = state.custodia.as_ref().ok_or_else(ApiError::no_route)?;
-    let target = target(request.uri()).ok_or_else(ApiError::no_route)?;
+    // To Custodia a slash at the end is what makes a container.
+    let slash = request.extensions().get::<TrailingSlash>().map_or("", |_| "/");
+    let target = target(request.uri(), slash).ok_or_else(ApiError::no_route)?;
     let _turn = custodia.turn().await?;
     answer(custodia, &target, request).await
 }
@@ -99,9 +102,9 @@ async fn answer(custodia: &Custodia, target: &str, request: Request) -> Result<R
 
 /// What Custodia is asked for; `None` for what could name something outside of its secrets. Names need
 /// no escapes, and what is escaped twice is not taken apart here.
-fn target(uri: &Uri) -> Option<String> {
-    let below = uri.path().strip_prefix(ROOT)?;
-    let path = below.strip_prefix('/').unwrap_or(below);
+fn target(uri: &Uri, slash: &str) -> Option<String> {
+    let below = format!("{}{slash}", uri.path().strip_prefix(ROOT)?);
+    let path = below.strip_prefix('/').unwrap_or(&below);
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte);
     let is_name = |name: &str| !matches!(name, "" | "." | "..") && name.bytes().all(is_plain);
     let fits = path.is_empty() || path.strip_suffix('/').unwrap_or(path).split('/').all(is_name);
@@ -141,7 +144,8 @@ mod tests {
     use super::*;
 
     fn to(path: &str) -> Option<String> {
-        target(&path.parse().unwrap())
+        let (path, slash) = path.strip_suffix('/').map_or((path, ""), |path| (path, "/"));
+        target(&path.parse().unwrap(), slash)
     }
 
     #[test]
