@@ -23,7 +23,7 @@ use crate::state::AppState;
 use crate::{idempotency, metrics};
 
 /// The header that carries a request's id, both ways.
-const REQUEST_ID: &str = "x-request-id";
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// Every route of the API.
 pub fn router(state: AppState) -> Router {
@@ -137,6 +137,15 @@ pub fn without_slash(mut request: Request) -> Request {
         }
     }
     request
+}
+
+/// Makes sure that a request has an id, which its answer is to have, too; to be used outside the router.
+pub fn identify(request: &mut Request) -> HeaderValue {
+    let id = context_of(request.headers()).request_id;
+    // It is fit for a header: it came from one, or is a UUID.
+    let id = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"));
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    id
 }
 
 /// Gives the request its id and its span, and logs how it ended.
