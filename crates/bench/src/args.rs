@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     pub check: bool,
 
-    /// The requests that `get` sends to each server; `distributed` sends a tenth of them
+    /// The requests that `get`, `auth` and `tls` send to each server; `distributed` sends a tenth of them
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = at_least_one)]
     pub requests: usize,
 
@@ -59,6 +59,10 @@ pub struct Args {
 pub enum What {
     /// `GET /api/v0/host/X`, against a bare axum handler
     Get,
+    /// The same with HTTP Basic, against a path that nobody authenticates for
+    Auth,
+    /// The same over TLS, against the same in clear
+    Tls,
     /// From exec until the first 200
     Start,
     /// Restarting a cluster of three hosts, against bare reboots and playbooks
@@ -79,6 +83,8 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Get => "get",
+            Self::Auth => "auth",
+            Self::Tls => "tls",
             Self::Start => "start",
             Self::Restart => "restart",
             Self::Distributed => "distributed",
@@ -108,7 +114,10 @@ mod tests {
     #[test]
     fn all_is_measured_unless_some_is_chosen() {
         let what = |words: &[&str]| Args::parse_from([&["bench"], words].concat()).what();
-        assert_eq!(what(&[]), [What::Get, What::Start, What::Restart, What::Distributed]);
+        assert_eq!(
+            what(&[]),
+            [What::Get, What::Auth, What::Tls, What::Start, What::Restart, What::Distributed]
+        );
         assert_eq!(what(&["restart", "get", "get"]), [What::Get, What::Restart]);
     }
 }

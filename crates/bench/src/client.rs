@@ -1,6 +1,8 @@
 //! A lean HTTP client: one keep-alive connection, nothing that is not needed.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Full};
@@ -9,9 +11,14 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 /// See the module. Dropping it closes the connection.
 #[derive(Debug)]
@@ -31,6 +38,35 @@ impl Client {
     pub async fn connect(address: SocketAddr, authorization: Option<&str>) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.context("cannot connect")?;
         stream.set_nodelay(true).context("no TCP_NODELAY")?;
+        Self::over(stream, address, authorization).await
+    }
+
+    /// The same over TLS, with a server of the authority in the file `ca`.
+    ///
+    /// # Errors
+    /// When nobody listens there, or it is somebody else.
+    pub async fn connect_tls(
+        address: SocketAddr,
+        authorization: Option<&str>,
+        ca: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_file(ca)
+            .with_context(|| format!("cannot read {}", ca.display()))?;
+        roots.add(authority).context("no authority")?;
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(address).await.context("cannot connect")?;
+        stream.set_nodelay(true).context("no TCP_NODELAY")?;
+        let name = ServerName::from(address.ip());
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        Self::over(stream.context("no TLS")?, address, authorization).await
+    }
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+        authorization: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.context("no HTTP")?;
         let mut task = JoinSet::new();
         // However it ends, the request under way learns of it.

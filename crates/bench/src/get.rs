@@ -38,7 +38,7 @@ const TURNS: u32 = 3;
 /// When it cannot be measured.
 pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     let commissaire = Commissaire::ready(setup, "get").await?;
-    let body = host_from_nowhere(&mut commissaire.client().await?).await?;
+    let body = host_from_nowhere(&mut commissaire.client().await?, NOWHERE).await?;
     let file = setup.folder.path().join("host.json");
     std::fs::write(&file, &body).context("cannot write the answer down")?;
     let mut bare = Server::bare(setup, &file)?;
@@ -48,7 +48,12 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     let addresses = servers.map(|server| server.address);
 
     let before = cpu(servers)?;
-    let [ours, theirs] = latencies(setup.requests, addresses, &authorization, &body).await?;
+    let [ours, theirs] = addresses;
+    let mut ours = Client::connect(ours, Some(&authorization)).await?;
+    let mut theirs = Client::connect(theirs, Some(&authorization)).await?;
+    let asked = [&mut ours, &mut theirs];
+    let asked = asked.map(|client| Asked { client, path: NOWHERE, expected: &body });
+    let [ours, theirs] = latencies(setup.requests, asked).await?;
     let cpu = per_request(before, cpu(servers)?, setup.requests + WARM_UP);
     for (what, percent, bound) in [("p50", 50, Some(Bound::Ratio(BOUND))), ("p99", 99, None)] {
         report.row(Row {
@@ -87,38 +92,42 @@ fn per_request(before: [Duration; 2], after: [Duration; 2], requests: usize) -> 
 ///
 /// # Errors
 /// When it does not work.
-pub async fn host_from_nowhere(client: &mut Client) -> anyhow::Result<Bytes> {
+pub async fn host_from_nowhere(client: &mut Client, path: &str) -> anyhow::Result<Bytes> {
     let host = json!({"ssh_priv_key": "", "ssh_port": 1, "bootstrap": "none"});
-    client.put(NOWHERE, &host).await?;
+    client.put(path, &host).await?;
     let begun = Instant::now();
-    while client.get_json(NOWHERE).await?["status"] != "failed" {
+    while client.get_json(path).await?["status"] != "failed" {
         if begun.elapsed() > Duration::from_mins(1) {
             bail!("a host that nobody could reach is not found to be so");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    client.get(NOWHERE).await
+    client.get(path).await
 }
 
-/// One request of each in turns, each server over a connection of its own.
-async fn latencies(
-    requests: usize,
-    addresses: [SocketAddr; 2],
-    authorization: &str,
-    expected: &Bytes,
-) -> anyhow::Result<[Samples; 2]> {
-    let [ours, bare] = addresses;
-    let mut clients = [
-        Client::connect(ours, Some(authorization)).await?,
-        Client::connect(bare, Some(authorization)).await?,
-    ];
+/// What is asked for, over which connection, and the answer.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The connection.
+    pub client: &'a mut Client,
+    /// What is asked for.
+    pub path: &'a str,
+    /// What the answer has to be.
+    pub expected: &'a Bytes,
+}
+
+/// One request of each in turns, each over its connection.
+///
+/// # Errors
+/// When an answer is not the expected one.
+pub async fn latencies(requests: usize, mut asked: [Asked<'_>; 2]) -> anyhow::Result<[Samples; 2]> {
     let mut times = [Vec::with_capacity(requests), Vec::with_capacity(requests)];
     for request in 0..WARM_UP + requests {
-        for (client, times) in clients.iter_mut().zip(&mut times) {
+        for (Asked { client, path, expected }, times) in asked.iter_mut().zip(&mut times) {
             let begun = Instant::now();
-            let body = client.get(NOWHERE).await?;
+            let body = client.get(path).await?;
             let took = begun.elapsed();
-            if body != *expected {
+            if body != **expected {
                 bail!("the answers are not the same");
             }
             if request >= WARM_UP {

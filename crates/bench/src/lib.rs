@@ -4,7 +4,7 @@
 //! doing falls on both. Bounds are ratios wherever there is something raw to compare with.
 //!
 //! - [`args`][]: the command line
-//! - [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][]: what is measured
+//! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][]: what is measured
 //! - [`bare_server`][], [`bare_restart`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
@@ -12,6 +12,7 @@
 //! - [`stats`][], [`report`][]: what becomes of the figures
 
 pub mod args;
+pub mod auth;
 pub mod bare_restart;
 pub mod bare_server;
 pub mod client;
@@ -23,6 +24,7 @@ pub mod report;
 pub mod restart;
 pub mod start;
 pub mod stats;
+pub mod tls;
 
 use std::fs;
 use std::path::PathBuf;
@@ -109,6 +111,8 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
         }
         match what {
             What::Get => get::measure(&setup, &mut report).await,
+            What::Auth => auth::measure(&setup, &mut report).await,
+            What::Tls => tls::measure(&setup, &mut report).await,
             What::Start => start::measure(&setup, &mut report).await,
             What::Restart => restart::measure(&setup, &mut report).await,
             What::Distributed => distributed::measure(&setup, &mut report).await,

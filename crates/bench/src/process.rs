@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::Setup;
@@ -188,14 +189,31 @@ impl Commissaire {
     /// # Errors
     /// When it cannot be started.
     pub fn start(setup: &Setup, data: &str) -> anyhow::Result<Self> {
+        Self::start_with(setup, data, &json!({}), &[])
+    }
+
+    /// The same with a configuration, and more arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(
+        setup: &Setup,
+        name: &str,
+        config: &Value,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let (folder, address) = (setup.folder.path(), free_address()?);
-        let data = folder.join(data);
+        let file = |end: &str| folder.join(format!("{name}{end}"));
+        let data = folder.join(name);
         let mut command = Command::new(&setup.commissaire);
-        command.arg("--data-dir").arg(&data).arg("--run-dir").arg(folder.join("run"));
+        command.arg("--data-dir").arg(&data).arg("--run-dir").arg(file(".run"));
         // What this machine's own one is told is no concern of ours.
-        command.arg("--config-file").arg(empty_config(folder)?);
+        let conf = file(".conf");
+        std::fs::write(&conf, config.to_string())
+            .with_context(|| format!("cannot write {}", conf.display()))?;
+        command.arg("--config-file").arg(conf).args(arguments);
         command.arg("--listen-port").arg(address.port().to_string());
-        let server = Server::start(&mut command, address, folder.join("commissaire.log"))?;
+        let server = Server::start(&mut command, address, file(".log"))?;
         Ok(Self { server, data })
     }
 
@@ -204,7 +222,20 @@ impl Commissaire {
     /// # Errors
     /// When it does not get there.
     pub async fn ready(setup: &Setup, data: &str) -> anyhow::Result<Self> {
-        let mut commissaire = Self::start(setup, data)?;
+        Self::ready_with(setup, data, &json!({}), &[]).await
+    }
+
+    /// The same with a configuration, and more arguments.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub async fn ready_with(
+        setup: &Setup,
+        name: &str,
+        config: &Value,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut commissaire = Self::start_with(setup, name, config, arguments)?;
         commissaire.server.first_200(READY, None).await?;
         Ok(commissaire)
     }
@@ -220,6 +251,38 @@ impl Commissaire {
         Ok(format!("Basic {}", BASE64.encode(format!("admin:{}", password.trim()))))
     }
 
+    /// The users file that the first start has made.
+    ///
+    /// # Errors
+    /// Before that.
+    pub fn users(&self) -> anyhow::Result<String> {
+        std::fs::read_to_string(self.data.join("users.json")).context("there are no users")
+    }
+
+    /// A connection as its administrator, over TLS; waits until it serves.
+    ///
+    /// # Errors
+    /// When it ends, or takes too long.
+    pub async fn tls_client(&mut self) -> anyhow::Result<Client> {
+        let ca = self.data.join("ca.pem");
+        loop {
+            let begun = async {
+                let authorization = self.authorization()?;
+                let address = self.server.address;
+                let mut client = Client::connect_tls(address, Some(&authorization), &ca).await?;
+                client.get(READY).await.map(|_| client)
+            };
+            let last = timeout(PATIENCE, begun).await;
+            let last = last.unwrap_or_else(|_| bail!("it takes too long"));
+            let Err(error) = last else { return last };
+            self.server.process.check()?;
+            if self.server.begun.elapsed() > PATIENCE {
+                return Err(error.context("the server does not answer"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// A connection as its administrator.
     ///
     /// # Errors
@@ -227,12 +290,6 @@ impl Commissaire {
     pub async fn client(&self) -> anyhow::Result<Client> {
         Client::connect(self.server.address, Some(&self.authorization()?)).await
     }
-}
-
-fn empty_config(folder: &Path) -> anyhow::Result<PathBuf> {
-    let path = folder.join("commissaire.conf");
-    std::fs::write(&path, "{}").with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
 }
 
 async fn ask(address: SocketAddr, path: &str, authorization: Option<&str>) -> anyhow::Result<()> {

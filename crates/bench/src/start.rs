@@ -35,7 +35,7 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     let data = "first-0";
     let authorization = {
         let commissaire = Commissaire::ready(setup, data).await?;
-        let body = host_from_nowhere(&mut commissaire.client().await?).await?;
+        let body = host_from_nowhere(&mut commissaire.client().await?, NOWHERE).await?;
         std::fs::write(setup.folder.path().join("host.json"), body)
             .context("cannot write the answer down")?;
         commissaire.authorization()?

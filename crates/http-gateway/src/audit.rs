@@ -117,8 +117,12 @@ struct Line {
 }
 
 impl Line {
+    /// Strangers who are refused on a path that authenticates by itself have none.
     async fn end(&mut self, status: u16) -> bool {
         let Some(entry) = self.entry.take() else { return true };
+        if entry.principal.is_none() && (400..500).contains(&status) {
+            return true;
+        }
         match self.audit.write(&Entry { status: Some(status), ..entry }) {
             Some(written) => written.await.unwrap_or(false),
             None => true,

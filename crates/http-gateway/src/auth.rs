@@ -26,6 +26,7 @@ use service_core::{Clock, StorageClient};
 
 use crate::audit::Entry;
 use crate::error::ApiError;
+use crate::handlers::secrets;
 use crate::peer::{ClientCertificate, Peer};
 use crate::source;
 use crate::state::AppState;
@@ -291,7 +292,7 @@ pub async fn require(
     }
     let (mut parts, body) = request.into_parts();
     let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
-    let by_itself = state.self_auths.iter().any(|open| open == parts.uri.path());
+    let by_itself = by_itself(&state, &parts);
     let (principal, refusal) =
         if by_itself { (None, None) } else { authorize(&state, &peer, source, &parts).await };
     let entry = entry(&state, source, principal.as_ref(), by_itself, &parts);
@@ -309,6 +310,14 @@ pub async fn require(
         Some(entry) => state.audit.keep(entry, answer).await,
         None => answer.await,
     }
+}
+
+/// Whether a path authenticates by itself: exactly those that are configured, and with the secrets also
+/// what is below them.
+fn by_itself(state: &AppState, parts: &Parts) -> bool {
+    let is_secret = route_of(parts) == Some(secrets::ROUTE);
+    let is = |open: &String| open == parts.uri.path() || (is_secret && open == secrets::PATH);
+    state.self_auths.iter().any(is)
 }
 
 /// Who sends a request, as far as that is known, and the answer to them if they may not.

@@ -22,6 +22,8 @@ pub struct Config {
     pub authentication_plugins: Vec<PluginConfig>,
     /// Exact paths that authenticate by themselves.
     pub self_auths: Vec<String>,
+    /// The socket of Custodia, to which what is below `/api/v0/secrets` is passed on.
+    pub custodia_socket_path: Option<PathBuf>,
     /// Proxies that are believed when they say for whom they ask, in `Forwarded` or `X-Forwarded-For`.
     pub trusted_proxies: Networks,
     /// The file of the audit log; the log where there is none.
@@ -49,6 +51,7 @@ impl Default for Config {
             listen_port: 8000,
             authentication_plugins: Vec::new(),
             self_auths: Vec::new(),
+            custodia_socket_path: None,
             trusted_proxies: Networks::default(),
             audit_log: None,
             tls_pemfile: None,

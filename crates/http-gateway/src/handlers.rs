@@ -8,3 +8,4 @@ pub mod hosts;
 pub mod members;
 pub mod networks;
 pub mod operations;
+pub mod secrets;

@@ -5,6 +5,7 @@
 //! - [`handlers`][]: a file per resource
 //! - [`idempotency`][]: what is asked for twice is started once
 //! - [`metrics`][]: what is counted
+//! - [`custodia`][]: the keeper of secrets behind it
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
 //! - [`openapi`][]: the same for programs, and a page of it for people
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
@@ -19,6 +20,7 @@
 pub mod audit;
 pub mod auth;
 pub mod config;
+pub mod custodia;
 pub mod error;
 pub mod handlers;
 pub mod idempotency;
@@ -72,6 +74,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// There is no client for Custodia.
+    #[error("cannot use the socket of Custodia")]
+    Custodia(#[source] reqwest::Error),
     /// Certificates cannot be used.
     #[error("cannot set up TLS")]
     Tls(#[source] TlsError),

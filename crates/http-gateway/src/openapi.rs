@@ -15,6 +15,7 @@ use utoipa::OpenApi;
 use crate::error::Problem;
 use crate::handlers::{
     clusters, container_managers, enrollments, health, hosts, members, networks, operations,
+    secrets,
 };
 use crate::metrics;
 use crate::params::{Address, Name};
@@ -66,6 +67,11 @@ pub const DOCS_PATH: &str = "/docs";
         networks::get,
         networks::create,
         networks::delete,
+        secrets::list,
+        secrets::get,
+        secrets::put,
+        secrets::post,
+        secrets::delete,
         health::live,
         health::ready,
         metrics::render,
@@ -179,8 +185,11 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         statuses.extend([400, 422]);
     }
     for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-        let kind = if matches!(name, "name" | "id") { "Name" } else { "Address" };
-        let schema = json!({"$ref": format!("#/components/schemas/{kind}")});
+        let schema = match name {
+            "path" => json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
+            "name" | "id" => json!({"$ref": "#/components/schemas/Name"}),
+            _ => json!({"$ref": "#/components/schemas/Address"}),
+        };
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
         statuses.insert(404);
     }

@@ -15,6 +15,7 @@ use crate::auth;
 use crate::error::ApiError;
 use crate::handlers::{
     clusters, container_managers, enrollments, health, hosts, members, networks, operations,
+    secrets,
 };
 use crate::openapi;
 use crate::params::{BODY_MAX, no_route};
@@ -22,13 +23,13 @@ use crate::state::AppState;
 use crate::{idempotency, metrics};
 
 /// The header that carries a request's id, both ways.
-const REQUEST_ID: &str = "x-request-id";
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// Every route of the API.
 pub fn router(state: AppState) -> Router {
     // On what starts something; answers that hold secrets must not be kept.
     let once = from_fn_with_state(state.clone(), idempotency::once);
-    let api = Router::new()
+    let mut api = Router::new()
         // Clusters and their members
         .route("/clusters", get(clusters::list))
         .route("/cluster/{name}", get(clusters::get).put(clusters::create).delete(clusters::delete))
@@ -79,6 +80,12 @@ pub fn router(state: AppState) -> Router {
             "/network/{name}",
             get(networks::get).put(networks::create).delete(networks::delete),
         );
+    if state.custodia.is_some() {
+        let secret = get(secrets::get).put(secrets::put).post(secrets::post);
+        api = api
+            .route("/secrets", get(secrets::list))
+            .route("/secrets/{*path}", secret.delete(secrets::delete));
+    }
     Router::new()
         .nest("/api/v0", api)
         .route("/healthz", get(health::live))
@@ -110,6 +117,10 @@ pub fn health_router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// Says of a request that its path had a slash at the end.
+#[derive(Debug, Clone, Copy)]
+pub struct TrailingSlash;
+
 /// Takes off exactly one trailing slash; to be used outside the router.
 pub fn without_slash(mut request: Request) -> Request {
     let path_and_query = request.uri().path_and_query().map_or("", |p| p.as_str());
@@ -122,9 +133,19 @@ pub fn without_slash(mut request: Request) -> Request {
         }
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;
+            request.extensions_mut().insert(TrailingSlash);
         }
     }
     request
+}
+
+/// Makes sure that a request has an id, which its answer is to have, too; to be used outside the router.
+pub fn identify(request: &mut Request) -> HeaderValue {
+    let id = context_of(request.headers()).request_id;
+    // It is fit for a header: it came from one, or is a UUID.
+    let id = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"));
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    id
 }
 
 /// Gives the request its id and its span, and logs how it ended.

@@ -130,6 +130,7 @@ impl Server {
         let (body, late) = body::timely(body, self.limits.body);
         let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(ConnectInfo(peer));
+        let id = routes::identify(&mut request);
         let app = self.router.clone().oneshot(routes::without_slash(request));
         let mut response = match timeout(self.limits.request, app).await {
             Ok(Ok(response)) if !late.get() => response,
@@ -142,6 +143,7 @@ impl Server {
                 ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
             }
         };
+        response.headers_mut().entry(routes::REQUEST_ID).or_insert(id);
         if is_last || late.get() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -13,6 +13,7 @@ use service_core::{Bus, Clock, Networks, StorageClient};
 
 use crate::audit::Audit;
 use crate::auth::{Caller, Chain};
+use crate::custodia::Custodia;
 use crate::error::ApiError;
 use crate::{Config, StartError};
 
@@ -33,6 +34,8 @@ pub struct AppState {
     pub public_key_file: Option<Arc<Path>>,
     /// Exact paths that authenticate by themselves.
     pub self_auths: Arc<[String]>,
+    /// The keeper of secrets, where there is one.
+    pub custodia: Option<Custodia>,
     /// Who is believed when they say for whom they ask.
     pub trusted_proxies: Arc<Networks>,
     /// Who did what.
@@ -53,12 +56,14 @@ impl AppState {
                 .map_err(|source| StartError::Audit { path: path.clone(), source })?,
         };
         let auth = Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
+        let custodia = config.custodia_socket_path.as_deref().map(Custodia::new).transpose();
         Ok(Self {
             bus,
             reads: None,
             auth: Arc::new(auth),
             public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
             self_auths: config.self_auths.clone().into(),
+            custodia: custodia.map_err(StartError::Custodia)?,
             trusted_proxies: Arc::new(config.trusted_proxies.clone()),
             audit,
             clock: Clock::System,

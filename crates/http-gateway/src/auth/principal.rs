@@ -3,6 +3,8 @@
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
+use crate::handlers::secrets;
+
 /// What somebody may do; each may do what the one before may, but for [`Role::Enroll`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,8 +54,8 @@ impl Principal {
     }
 }
 
-/// The one call that reads credentials.
-const CREDENTIALS: &str = "/api/v0/host/{address}/creds";
+/// The calls that read credentials, or what may be some.
+const CREDENTIALS: [&str; 3] = ["/api/v0/host/{address}/creds", secrets::PATH, secrets::ROUTE];
 
 /// The calls that [`Role::Enroll`] is for; both are `PUT`.
 const REGISTRATION: [&str; 2] = ["/api/v0/host", "/api/v0/host/{address}"];
@@ -123,7 +125,7 @@ pub fn may(role: Role, method: &Method, route: Option<&str>) -> bool {
 
 /// Whether the audit log must have a call: a change, and every reading of credentials.
 pub fn is_audited(method: &Method, route: Option<&str>) -> bool {
-    !is_read(method) || route == Some(CREDENTIALS)
+    !is_read(method) || route.is_some_and(|route| CREDENTIALS.contains(&route))
 }
 
 fn is_read(method: &Method) -> bool {
@@ -138,9 +140,12 @@ mod tests {
     fn what_nobody_has_listed_is_the_administrators() {
         for (method, route) in [
             (Method::GET, "/api/v0/new"),
-            (Method::GET, CREDENTIALS),
-            (Method::HEAD, CREDENTIALS),
-            (Method::PUT, CREDENTIALS),
+            (Method::GET, CREDENTIALS[0]),
+            (Method::HEAD, CREDENTIALS[0]),
+            (Method::PUT, CREDENTIALS[0]),
+            (Method::GET, secrets::PATH),
+            (Method::GET, secrets::ROUTE),
+            (Method::PUT, secrets::ROUTE),
             (Method::POST, "/api/v0/hosts"),
             (Method::PATCH, "/api/v0/host/{address}"),
             (Method::OPTIONS, "/api/v0/clusters"),

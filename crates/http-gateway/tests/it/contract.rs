@@ -18,6 +18,7 @@ mod members;
 mod networks;
 mod operations;
 mod outages;
+mod secrets;
 
 use std::panic::AssertUnwindSafe;
 
@@ -26,7 +27,7 @@ use service_core::model::{Cluster, Host, Network, Status};
 use service_core::{Error, Kind};
 
 use crate::support::{
-    Answer, Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic,
+    Answer, Custodia, Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic,
 };
 
 /// A request and its answer.
@@ -87,6 +88,11 @@ fn everything() -> Setup {
     }
 }
 
+/// A keeper of secrets that lets everybody in.
+fn with_custodia() -> Setup {
+    Setup { custodia: Some(Custodia::open()), ..Setup::default() }
+}
+
 /// Services that refuse.
 fn refusing() -> Setup {
     let refusal = Error::new(Kind::ContainerManager, "nodes is forbidden (Forbidden)");
@@ -112,7 +118,7 @@ fn nothing_behind() -> Setup {
 /// Rows, and what they run on.
 type Table = (&'static [Case], fn() -> Setup);
 
-const TABLES: [Table; 13] = [
+const TABLES: [Table; 15] = [
     (common::CASES, everything),
     (clusters::CASES, everything),
     (members::CASES, everything),
@@ -123,6 +129,8 @@ const TABLES: [Table; 13] = [
     (hosts::CASES, everything),
     (hosts::REGISTRATIONS, everything),
     (enrollments::CASES, everything),
+    (secrets::CASES, with_custodia),
+    (secrets::WITHOUT, Setup::default),
     (lists::CASES, Setup::default),
     (outages::REFUSED, refusing),
     (outages::ABSENT, nothing_behind),

@@ -70,6 +70,7 @@ async fn a_body_that_does_not_arrive_is_408_and_the_connection_closed() {
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         assert!(answer.contains("connection: close"), "{answer}");
         assert!(answer.contains("application/problem+json"), "{answer}");
+        assert!(answer.contains("x-request-id: "), "{answer}");
     }
     gateway.get("/cluster/c1").await.refused(404, "");
 }
@@ -88,7 +89,10 @@ async fn a_request_that_takes_too_long_is_504() {
     let limits = Limits { request: SHORT, ..Limits::default() };
     let config = Config { limits, ..Config::default() };
     let gateway = Setup { storage: Storage::Silent, config, ..Setup::default() }.start().await;
-    gateway.get("/hosts").await.refused(504, "look with GET");
+    let header = ("x-request-id", "abc-1");
+    let answer = gateway.send_with(header, "GET", "/api/v0/hosts", "").await;
+    answer.refused(504, "look with GET");
+    assert_eq!(answer.header("x-request-id"), "abc-1");
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ mod properties;
 mod restart;
 mod roles;
 mod schemathesis;
+mod secrets;
 mod smuggling;
 mod support;
 mod tls;

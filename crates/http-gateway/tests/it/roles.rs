@@ -2,7 +2,7 @@
 
 use http_gateway::auth::OPEN;
 
-use crate::support::{Gateway, PASSWORD, ROUTES, WITH_BODY, basic};
+use crate::support::{Custodia, Gateway, PASSWORD, ROUTES, SECRET_ROUTES, Setup, WITH_BODY, basic};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"];
 
@@ -14,10 +14,10 @@ fn may(role: &str, method: &str, path: &str) -> bool {
         "enroll" => {
             method == "PUT" && (path.ends_with("/host") || path.ends_with("/host/10.0.0.1"))
         }
-        "reader" => reads && !is("/creds") && !is("/enrollment"),
+        "reader" => reads && !is("/creds") && !is("/enrollment") && !is("/secrets"),
         "operator" => {
             let configures = is("/containermanager") || is("/network");
-            !is("/creds") && !is("/enrollment") && (reads || !configures)
+            !is("/creds") && !is("/enrollment") && !is("/secrets") && (reads || !configures)
         }
         _ => true,
     }
@@ -26,9 +26,10 @@ fn may(role: &str, method: &str, path: &str) -> bool {
 #[tokio::test]
 async fn every_call_is_open_to_the_roles_it_is_for_and_to_no_other() {
     for role in ["admin", "operator", "reader", "enroll"] {
-        let gateway = Gateway::start().await.with_everything().await;
+        let setup = Setup { custodia: Some(Custodia::open()), ..Setup::default() };
+        let gateway = setup.start().await.with_everything().await;
         let authorization = basic(format!("{role}:{PASSWORD}"));
-        let of_roles = ROUTES.iter().filter(|(path, _)| !OPEN.contains(path));
+        let of_roles = ROUTES.iter().chain(&SECRET_ROUTES).filter(|(path, _)| !OPEN.contains(path));
         for (path, served) in of_roles {
             for method in METHODS {
                 // Nothing to be done: only whether it may be asked for is asked.

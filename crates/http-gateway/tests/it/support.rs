@@ -1,11 +1,13 @@
 //! The fixture, and what makes a case one line.
 
 mod answer;
+mod custodia;
 mod gateway;
 mod pki;
 mod raw;
 
 pub(crate) use answer::Answer;
+pub(crate) use custodia::{CUSTODIA_KEY, Custodia};
 pub(crate) use gateway::{Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic};
 pub(crate) use pki::{Pki, Signed};
 pub(crate) use raw::in_time;
@@ -43,6 +45,12 @@ pub(crate) const ROUTES: [(&str, &[&str]); 26] = [
     ("/metrics", &["GET", "HEAD"]),
     ("/docs", &["GET", "HEAD"]),
     ("/api/v0/openapi.json", &["GET", "HEAD"]),
+];
+
+/// The routes there are with Custodia, besides.
+pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
+    ("/api/v0/secrets", &["GET", "HEAD"]),
+    ("/api/v0/secrets/s1", &["DELETE", "GET", "HEAD", "POST", "PUT"]),
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.

@@ -22,7 +22,7 @@ use storage_svc::store::{Commit, Entry, Store};
 use testbed::etcd::Etcd;
 use tokio::net::TcpListener;
 
-use super::{Answer, HOST_KEY, raw};
+use super::{Answer, Custodia, HOST_KEY, raw};
 
 /// What every path of the API begins with.
 pub(crate) const V0: &str = "/api/v0";
@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) trials: Option<Result<Value, Error>>,
     pub(crate) public_key: Option<&'static str>,
     pub(crate) self_auths: Vec<String>,
+    /// The keeper of secrets.
+    pub(crate) custodia: Option<Custodia>,
     /// Who is believed about where a request comes from.
     pub(crate) trusted_proxies: Vec<String>,
     /// The file of the audit log; one of the fixture's own when left out.
@@ -80,6 +82,7 @@ impl Default for Setup {
             trials: None,
             public_key: None,
             self_auths: Vec::new(),
+            custodia: None,
             trusted_proxies: Vec::new(),
             audit_log: None,
             timeout: service_core::bus::REQUEST_TIMEOUT,
@@ -165,10 +168,16 @@ impl Setup {
             std::fs::write(&file, key).unwrap();
             file
         });
+        let custodia_socket_path = self.custodia.map(|custodia| {
+            let socket = folder.path().join("custodia.sock");
+            custodia.serve(&socket, &life);
+            socket
+        });
         let audit_log = self.audit_log.unwrap_or_else(|| folder.path().join("audit.log"));
         let config = Config {
             authentication_plugins: serde_json::from_value(plugins()).unwrap(),
             self_auths: self.self_auths,
+            custodia_socket_path: custodia_socket_path.or(self.config.custodia_socket_path),
             ssh_public_key_file,
             trusted_proxies: self.trusted_proxies.try_into().unwrap(),
             audit_log: Some(audit_log.clone()),
