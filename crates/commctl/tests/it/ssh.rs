@@ -152,7 +152,7 @@ async fn the_key_is_gone_after_a_signal() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         lines.next_line().await.unwrap().expect("it is logged in");
         let commctl = child.id().unwrap().to_string();
-        let ssh = output(Command::new("pgrep").args(["-x", "ssh", "-P", &commctl]));
+        let ssh = fs::read_to_string(format!("/proc/{commctl}/task/{commctl}/children")).unwrap();
         let to = if to_ssh { ssh.trim().to_owned() } else { commctl };
         output(Command::new("kill").args(["-s", signal, &to]));
         if signal == "INT" && !to_ssh {
