@@ -23,6 +23,7 @@ mod python;
 pub use core_version::CoreVersion;
 pub use error::PlaybookError;
 pub use events::{Summary, TaskEvent, TaskOutcome};
+pub(crate) use invocation::HOME_VARIABLE;
 
 /// How long `ansible-playbook --version` may take.
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);

@@ -4,11 +4,12 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::AccessError;
+
+mod sweep;
 
 /// The control socket's name inside a session's directory.
 pub(crate) const SOCKET: &str = "mux";
@@ -50,7 +51,7 @@ impl RunDir {
         // One at a time: between its creation and its lock a directory would look dead.
         let gate = open_locked(&base.join(".lock"))
             .map_err(AccessError::io(format!("lock the directory {}", base.display())))?;
-        sweep(base);
+        sweep::sweep(base);
         let lock = private_dir(&path, false)
             .and_then(|()| {
                 let lock = File::create(path.join(LOCK))?;
@@ -101,7 +102,7 @@ impl RunDir {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        remove(&self.path);
+        remove_owned(&self.path);
     }
 }
 
@@ -161,42 +162,29 @@ fn open_locked(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes the directories below `base` whose lock nobody holds.
-fn sweep(base: &Path) {
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let path = entry.path();
-        // Not one of ours without a lock file; alive when the lock is taken.
-        let is_dead = entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if is_dead {
-            tracing::info!(directory = %path.display(), "removing what a dead process left behind");
-            end_masters(&path);
-            remove(&path);
-        }
-    }
-}
-
-/// Tells the `ssh` masters of a dead process to exit: normally they died with it.
-fn end_masters(dead: &Path) {
-    for session in fs::read_dir(dead).into_iter().flatten().flatten() {
-        let socket = session.path().join(SOCKET);
-        if socket.exists() {
-            // A master that hangs must not hang its successor.
-            let asked = Command::new("timeout")
-                .args(["2", "ssh", "-F", "none", "-O", "exit", "-S"])
-                .arg(&socket)
-                .arg("target")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            tracing::debug!(socket = %socket.display(), ?asked, "told a left-over ssh master to exit");
-        }
-    }
-}
-
+/// Removes a directory, if it is there.
 fn remove(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path)
+    told(path, fs::remove_dir_all(path));
+}
+
+/// Removes the directory of an owner, its lock last: while that is there, the next start tries again.
+fn remove_owned(path: &Path) {
+    let emptied = fs::read_dir(path).and_then(|entries| {
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else if entry.file_name() != LOCK {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    });
+    told(path, emptied.and_then(|()| fs::remove_dir_all(path)));
+}
+
+fn told(path: &Path, removed: io::Result<()>) {
+    if let Err(error) = removed
         && error.kind() != ErrorKind::NotFound
     {
         let error = &error as &dyn std::error::Error;

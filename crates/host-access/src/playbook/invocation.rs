@@ -13,6 +13,9 @@ use super::python::Python;
 use crate::local;
 use crate::session::{Session, write_private};
 
+/// The variable with a path inside the run's directory: by it a left-over playbook is known.
+pub(crate) const HOME_VARIABLE: &str = "ANSIBLE_HOME";
+
 /// What one run is made of.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
@@ -66,7 +69,7 @@ impl Run<'_> {
             // The session's configuration shares its open connection: no second log-in is paid.
             // Once that is gone, `ssh` connects by itself, with the same key pinned.
             ("ANSIBLE_SSH_ARGS", ssh),
-            ("ANSIBLE_HOME", directory("home")),
+            (HOME_VARIABLE, directory("home")),
             ("ANSIBLE_LOCAL_TEMP", directory("tmp")),
             // Nothing in there; the standard modules are all that is used.
             ("ANSIBLE_COLLECTIONS_PATH", directory("collections")),

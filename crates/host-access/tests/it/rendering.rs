@@ -84,3 +84,25 @@ async fn flannel_with_a_server() {
     assert_eq!(flannel, "FLANNEL_OPTIONS=\"--remote=10.0.0.1:8888\"\n");
     assert_eq!(docker, "OPTIONS=\"\"\nDOCKER_OPTS=\"\"\n");
 }
+
+#[tokio::test]
+async fn flannel_with_etcd_without_tls() {
+    let etcd = FlannelEtcd {
+        endpoints: vec!["http://10.0.0.1:2379".into()],
+        key_prefix: "/coreos.com/network".into(),
+        ..FlannelEtcd::default()
+    };
+    let network = NetworkSetup::FlannelEtcd(etcd);
+    let [flannel, docker] = rendered(Os::Centos, network, BootstrapOptions::default()).await;
+    assert_eq!(
+        flannel,
+        "\
+FLANNEL_ETCD_ENDPOINTS=\"http://10.0.0.1:2379\"
+FLANNEL_ETCD_PREFIX=\"/coreos.com/network\"
+FLANNEL_ETCD=\"http://10.0.0.1:2379\"
+FLANNEL_ETCD_KEY=\"/coreos.com/network\"
+FLANNEL_OPTIONS=\"\"
+"
+    );
+    assert_eq!(docker, "OPTIONS=\"--selinux-enabled \"\nDOCKER_OPTS=\"\"\n");
+}

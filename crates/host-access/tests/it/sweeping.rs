@@ -3,8 +3,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use host_access::{RunDir, Session};
+use host_access::{Ansible, Playbook, RunDir, Session};
+use serde_json::Map;
 use tempfile::TempDir;
 
 use crate::sshd::{CONNECT, Sshd, key_files};
@@ -13,6 +15,10 @@ use crate::sshd::{CONNECT, Sshd, key_files};
 const BASE: &str = "HOST_ACCESS_TEST_BASE";
 const PORT: &str = "HOST_ACCESS_TEST_PORT";
 const KEY: &str = "HOST_ACCESS_TEST_KEY";
+const PLAYBOOKS: &str = "HOST_ACCESS_TEST_PLAYBOOKS";
+
+/// How long starting a playbook may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
 fn the_next_process_sweeps_what_a_killed_one_left() {
@@ -50,7 +56,17 @@ fn the_next_process_sweeps_what_a_killed_one_left() {
 #[tokio::test]
 #[ignore = "not a test: the process that the_next_process_sweeps_what_a_killed_one_left kills"]
 async fn owner_that_gets_killed() {
-    let value = |name| std::env::var_os(name).unwrap().into_string().unwrap();
+    let (_run_dir, session) = owner().await;
+    println!("\nmaster {}", master_of(&session));
+    std::future::pending::<()>().await;
+}
+
+fn value(name: &str) -> String {
+    std::env::var_os(name).unwrap().into_string().unwrap()
+}
+
+/// A process's directory, and its session on the test's `sshd`.
+async fn owner() -> (RunDir, Session) {
     let run_dir = RunDir::create(Path::new(&value(BASE)), "owner").unwrap();
     let sshd_target = host_access::Target {
         address: "127.0.0.1".into(),
@@ -63,8 +79,15 @@ async fn owner_that_gets_killed() {
         host_keys: Vec::new(),
     };
     let session = Session::connect(&run_dir, &sshd_target, CONNECT).await.unwrap();
-    println!("\nmaster {}", master_of(&session));
-    std::future::pending::<()>().await;
+    (run_dir, session)
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The process id of the session's `ssh`, from the control socket's owner.
@@ -82,6 +105,70 @@ fn master_of(session: &Session) -> String {
 fn is_zombie(process: &str) -> bool {
     let stat = std::fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+/// Stays on the controller, in a worker of `ansible-playbook`; it writes into its directory again and again.
+const STAYS: &str = "
+- hosts: all
+  gather_facts: false
+  connection: local
+  tasks:
+    - name: Stay
+      ansible.builtin.raw: |
+        echo $$ $PPID >@BASE@/staying.new && mv @BASE@/staying.new @BASE@/staying
+        for _ in $(seq 6000); do mkdir -p \"$ANSIBLE_HOME\"/again; sleep 0.01; done
+";
+
+#[test]
+fn playbooks_of_a_killed_process_end_before_its_directory_is_removed() {
+    let sshd = Sshd::start();
+    let (base, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let text = STAYS.replace("@BASE@", scratch.path().to_str().unwrap());
+    std::fs::write(scratch.path().join("bootstrap.yaml"), text).unwrap();
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sweeping::owner_that_gets_killed_while_it_plays", "--ignored"])
+        .env(BASE, base.path())
+        .env(PORT, sshd.target().port.to_string())
+        .env(KEY, sshd.path("user"))
+        .env(PLAYBOOKS, scratch.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let staying = scratch.path().join("staying");
+    until("the playbook stays", || staying.exists());
+    let staying = std::fs::read_to_string(staying).unwrap();
+    let staying: Vec<_> = staying.split_whitespace().map(|pid| format!("/proc/{pid}")).collect();
+    let directory = base.path().join(format!("owner-{}", owner.id()));
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert!(staying.iter().all(|process| !is_zombie(process)), "workers outlive their owner");
+
+    let _next = RunDir::create(base.path(), "next").unwrap();
+    assert!(staying.iter().all(|process| is_zombie(process)), "{staying:?}");
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
+#[ignore = "not a test: the process that playbooks_of_a_killed_process_… kills"]
+async fn owner_that_gets_killed_while_it_plays() {
+    let (run_dir, session) = owner().await;
+    let ansible = Ansible::new(Some(value(PLAYBOOKS).into()));
+    let (none, deadline) = (Map::new(), Duration::from_secs(90));
+    let run = ansible.run(&run_dir, &session, Playbook::Bootstrap, &none, deadline, |_| ());
+    run.await.unwrap();
+}
+
+#[test]
+fn what_lost_its_lock_is_swept_and_what_is_not_ours_stays() {
+    let base = TempDir::new().unwrap();
+    let paths = ["owner-17/3", "owner-x/3", "notes/3"].map(|name| base.path().join(name));
+    for path in &paths {
+        std::fs::create_dir_all(path).unwrap();
+        std::fs::write(path.join("key"), "secret").unwrap();
+    }
+    let _next = RunDir::create(base.path(), "next").unwrap();
+    assert_eq!(paths.map(|path| path.exists()), [false, true, true]);
+    assert!(!base.path().join("owner-17").exists());
 }
 
 #[test]
