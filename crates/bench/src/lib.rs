@@ -4,7 +4,7 @@
 //! doing falls on both. Bounds are ratios wherever there is something raw to compare with.
 //!
 //! - [`args`][]: the command line
-//! - [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][]: what is measured
+//! - [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][]: what is measured
 //! - [`bare_server`][], [`bare_restart`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
@@ -23,6 +23,7 @@ pub mod report;
 pub mod restart;
 pub mod start;
 pub mod stats;
+pub mod watch;
 
 use std::fs;
 use std::path::PathBuf;
@@ -108,6 +109,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Start => start::measure(&setup, &mut report).await,
             What::Restart => restart::measure(&setup, &mut report).await,
             What::Distributed => distributed::measure(&setup, &mut report).await,
+            What::Watch => watch::measure(&setup, &mut report).await,
         }
         .with_context(|| format!("cannot measure {what}"))?;
     }

@@ -35,6 +35,35 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// The bytes of memory that a process has now.
+fn resident(id: u32) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/status"));
+    let text = text.context("the process is gone")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kibibytes: u64 = kibibytes.context("no resident size")?.parse()?;
+    Ok(kibibytes * 1024)
+}
+
+/// The bytes of memory of each child of a process that is called `name`.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn resident_of_children(parent: u32, name: &str) -> anyhow::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{parent}/task")).context("it is gone")? {
+        let children = std::fs::read_to_string(thread?.path().join("children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            let called = std::fs::read_to_string(format!("/proc/{child}/comm"));
+            if called.is_ok_and(|called| called.trim() == name) {
+                // One that has just ended has none.
+                found.extend(resident(child.parse().context("no process")?));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct Server {
@@ -109,12 +138,7 @@ impl Process {
     /// # Errors
     /// When the kernel does not tell.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let text = std::fs::read_to_string(path).context("the process is gone")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes: u64 = kibibytes.context("no resident size")?.parse()?;
-        Ok(kibibytes * 1024)
+        resident(self.child.id())
     }
 }
 
@@ -141,6 +165,19 @@ impl Server {
     /// When the kernel does not tell.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         self.process.cpu()
+    }
+
+    /// The bytes of memory that it has now.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        self.process.resident()
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Asks for `path` until it is answered with 200, and says how long after the start that was.
@@ -188,12 +225,17 @@ impl Commissaire {
     /// # Errors
     /// When it cannot be started.
     pub fn start(setup: &Setup, data: &str) -> anyhow::Result<Self> {
+        Self::start_with(setup, data, "{}")
+    }
+
+    /// The same with this configuration.
+    fn start_with(setup: &Setup, data: &str, config: &str) -> anyhow::Result<Self> {
         let (folder, address) = (setup.folder.path(), free_address()?);
         let data = folder.join(data);
         let mut command = Command::new(&setup.commissaire);
         command.arg("--data-dir").arg(&data).arg("--run-dir").arg(folder.join("run"));
         // What this machine's own one is told is no concern of ours.
-        command.arg("--config-file").arg(empty_config(folder)?);
+        command.arg("--config-file").arg(write_config(folder, config)?);
         command.arg("--listen-port").arg(address.port().to_string());
         let server = Server::start(&mut command, address, folder.join("commissaire.log"))?;
         Ok(Self { server, data })
@@ -204,7 +246,15 @@ impl Commissaire {
     /// # Errors
     /// When it does not get there.
     pub async fn ready(setup: &Setup, data: &str) -> anyhow::Result<Self> {
-        let mut commissaire = Self::start(setup, data)?;
+        Self::ready_with(setup, data, "{}").await
+    }
+
+    /// The same with this configuration.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub async fn ready_with(setup: &Setup, data: &str, config: &str) -> anyhow::Result<Self> {
+        let mut commissaire = Self::start_with(setup, data, config)?;
         commissaire.server.first_200(READY, None).await?;
         Ok(commissaire)
     }
@@ -229,9 +279,9 @@ impl Commissaire {
     }
 }
 
-fn empty_config(folder: &Path) -> anyhow::Result<PathBuf> {
+fn write_config(folder: &Path, config: &str) -> anyhow::Result<PathBuf> {
     let path = folder.join("commissaire.conf");
-    std::fs::write(&path, "{}").with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
