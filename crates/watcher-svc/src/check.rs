@@ -55,6 +55,8 @@ async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<
             None => return Err(Error::internal("a host cannot be checked").with_source(error)),
         },
     };
+    let now = watcher.now();
+    watcher.roster().found(address, &finding, now);
     let mut pin = pinned.then_some(&creds);
     for _ in 0..ATTEMPTS {
         match conclude(watcher, records, &finding, pin).await {
