@@ -25,7 +25,8 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 const FROZEN_LOOK: Duration = Duration::from_secs(1);
 
 /// Why a roll waits then.
-const FROZEN: &str = "too many hosts are unreachable at once: it goes on when they can be reached again";
+const FROZEN: &str =
+    "too many hosts are unreachable at once: it goes on when they can be reached again";
 
 /// Why a host is given up.
 pub(crate) struct GiveUp {

@@ -159,11 +159,12 @@ fn launch(
     let (path, log) = (folder.display(), folder.join(format!("log-{number}")));
     let config = folder.join(format!("config-{number}"));
     let listen = addresses.iter().map(|address| format!("ListenAddress {address}:{port}\n"));
-    // The first value of an option is the one that counts.
+    // The first value of an option is the one that counts, but for this one.
+    let many = if options.contains("MaxStartups") { "" } else { "MaxStartups 1000\n" };
     let text = format!(
         "{options}\n{}HostKey {path}/host\nAuthorizedKeysFile {path}/key.pub\nPidFile none\n\
          StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-         PermitRootLogin yes\nMaxStartups 1000\n",
+         PermitRootLogin yes\n{many}",
         listen.collect::<String>()
     );
     fs::write(&config, text).expect("the configuration of an sshd");

@@ -136,6 +136,10 @@ impl Roster {
             refused: 0,
         });
         if revision >= entry.revision {
+            if entry.status == Status::Failed && host.status != Status::Failed {
+                // Somebody has done something about it.
+                entry.refused = 0;
+            }
             entry.revision = revision;
             entry.status = host.status;
             entry.last_check.clone_from(&host.last_check);
@@ -298,9 +302,8 @@ impl Roster {
         }
         let old = now - self.rhythm.fresh();
         let asked = self.sample().into_iter();
-        let asked = asked.filter(|(_, host)| {
-            !host.is_away() && !host.is_wary() && host.checked_at < Some(old)
-        });
+        let asked = asked
+            .filter(|(_, host)| !host.is_away() && !host.is_wary() && host.checked_at < Some(old));
         asked.map(|(address, _)| address).collect()
     }
 
@@ -322,8 +325,7 @@ impl Roster {
         if self.too_many(&sample) {
             return Outlook::Frozen;
         }
-        let known =
-            |host: &Watched| host.is_away() || host.is_wary() || host.checked_at >= before;
+        let known = |host: &Watched| host.is_away() || host.is_wary() || host.checked_at >= before;
         if sample.iter().all(|(_, host)| known(host)) { Outlook::Clear } else { Outlook::Unsure }
     }
 }

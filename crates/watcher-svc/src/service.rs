@@ -265,7 +265,11 @@ impl Watcher {
                  becomes failed and no roll goes on until it is over; look at this machine's network"
             ),
             Alarm::Over => {
-                tracing::info!(hosts, away, "hosts can be reached again: their statuses change again");
+                tracing::info!(
+                    hosts,
+                    away,
+                    "hosts can be reached again: their statuses change again"
+                );
             }
         }
     }

@@ -38,7 +38,12 @@ impl Master {
         connect_timeout: Duration,
     ) -> Result<Self, AccessError> {
         let mut command = local::command("ssh");
-        command.arg("-F").arg(config).arg("-E").arg(directory.join(LOG)).args(["-M", "-N", "-T", "-S"]);
+        command
+            .arg("-F")
+            .arg(config)
+            .arg("-E")
+            .arg(directory.join(LOG))
+            .args(["-M", "-N", "-T", "-S"]);
         command.arg(directory.join(SOCKET));
         // `ssh` runs this once it is logged in and listens: no need to poll for the socket.
         command.args(["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo ready", HOST]);
