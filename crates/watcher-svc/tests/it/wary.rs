@@ -134,7 +134,7 @@ impl Fail2ban {
     /// Gives it what an `sshd` has logged since the last time, as syslog would.
     fn tell(&mut self, sshds: &Sshds) {
         let log = sshds.log();
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = service_core::Clock::System.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let lines: String = log
             .lines()
             .skip(self.told)
