@@ -135,18 +135,15 @@ impl Fail2ban {
     fn tell(&mut self, sshds: &Sshds) {
         let log = sshds.log();
         let now = service_core::Clock::System.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let lines: String = log
-            .lines()
-            .skip(self.told)
-            .map(|line| {
-                // Each connection has a process of its own, and a port.
-                let port = line.rsplit("port ").next().and_then(|rest| rest.split(' ').next());
-                format!("{now} host sshd[{}]: {line}\n", port.unwrap_or("1"))
-            })
-            .collect();
+        let mut lines = Vec::new();
+        for line in log.lines().skip(self.told) {
+            // Each connection has a process of its own, and a port.
+            let port = line.rsplit("port ").next().and_then(|rest| rest.split(' ').next());
+            writeln!(lines, "{now} host sshd[{}]: {line}", port.unwrap_or("1")).unwrap();
+        }
         self.told = log.lines().count();
         let file = fs::File::options().append(true).open(self.folder.path().join("auth.log"));
-        file.unwrap().write_all(lines.as_bytes()).unwrap();
+        file.unwrap().write_all(&lines).unwrap();
     }
 
     fn client(&self, words: &[&str]) -> String {
