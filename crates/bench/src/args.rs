@@ -69,6 +69,8 @@ pub enum What {
     Restart,
     /// The six daemons, against bare reads of etcd and requests over AMQP
     Distributed,
+    /// Checks of the watcher, against bare `ssh HOST true`
+    Watch,
 }
 
 impl Args {
@@ -88,6 +90,7 @@ impl fmt::Display for What {
             Self::Start => "start",
             Self::Restart => "restart",
             Self::Distributed => "distributed",
+            Self::Watch => "watch",
         })
     }
 }
@@ -114,10 +117,7 @@ mod tests {
     #[test]
     fn all_is_measured_unless_some_is_chosen() {
         let what = |words: &[&str]| Args::parse_from([&["bench"], words].concat()).what();
-        assert_eq!(
-            what(&[]),
-            [What::Get, What::Auth, What::Tls, What::Start, What::Restart, What::Distributed]
-        );
+        assert_eq!(what(&[]), What::value_variants());
         assert_eq!(what(&["restart", "get", "get"]), [What::Get, What::Restart]);
     }
 }

@@ -27,7 +27,7 @@ const PLAYBOOK: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - raw
 const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
 /// `ssh` without anything of this machine's configuration, and without a connection that stays.
-const SSH_OPTIONS: &[&str] = &[
+pub const SSH_OPTIONS: &[&str] = &[
     "-F/dev/null",
     "-oBatchMode=yes",
     "-oIdentitiesOnly=yes",

@@ -4,7 +4,8 @@
 //! doing falls on both. Bounds are ratios wherever there is something raw to compare with.
 //!
 //! - [`args`][]: the command line
-//! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][]: what is measured
+//! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][]:
+//!   what is measured
 //! - [`bare_server`][], [`bare_restart`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
@@ -25,6 +26,7 @@ pub mod restart;
 pub mod start;
 pub mod stats;
 pub mod tls;
+pub mod watch;
 
 use std::fs;
 use std::path::PathBuf;
@@ -116,6 +118,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Start => start::measure(&setup, &mut report).await,
             What::Restart => restart::measure(&setup, &mut report).await,
             What::Distributed => distributed::measure(&setup, &mut report).await,
+            What::Watch => watch::measure(&setup, &mut report).await,
         }
         .with_context(|| format!("cannot measure {what}"))?;
     }

@@ -36,6 +36,35 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// The bytes of memory that a process has now.
+fn resident(id: u32) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/status"));
+    let text = text.context("the process is gone")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kibibytes: u64 = kibibytes.context("no resident size")?.parse()?;
+    Ok(kibibytes * 1024)
+}
+
+/// The bytes of memory of each child of a process that is called `name`.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn resident_of_children(parent: u32, name: &str) -> anyhow::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{parent}/task")).context("it is gone")? {
+        let children = std::fs::read_to_string(thread?.path().join("children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            let called = std::fs::read_to_string(format!("/proc/{child}/comm"));
+            if called.is_ok_and(|called| called.trim() == name) {
+                // One that has just ended has none.
+                found.extend(resident(child.parse().context("no process")?));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct Server {
@@ -110,12 +139,7 @@ impl Process {
     /// # Errors
     /// When the kernel does not tell.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let text = std::fs::read_to_string(path).context("the process is gone")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes: u64 = kibibytes.context("no resident size")?.parse()?;
-        Ok(kibibytes * 1024)
+        resident(self.child.id())
     }
 }
 
@@ -142,6 +166,19 @@ impl Server {
     /// When the kernel does not tell.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         self.process.cpu()
+    }
+
+    /// The bytes of memory that it has now.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        self.process.resident()
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Asks for `path` until it is answered with 200, and says how long after the start that was.

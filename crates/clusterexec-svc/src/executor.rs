@@ -21,6 +21,13 @@ use crate::service::ClusterExec;
 /// The pause before a write is tried again while the store does not answer.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
+/// The pause between looks whether statuses are still frozen.
+const FROZEN_LOOK: Duration = Duration::from_secs(1);
+
+/// Why a roll waits then.
+const FROZEN: &str =
+    "too many hosts are unreachable at once: it goes on when they can be reached again";
+
 /// Why a host is given up.
 pub(crate) struct GiveUp {
     /// One stable word.
@@ -78,10 +85,32 @@ impl Execution<'_> {
     async fn roll(&mut self) -> Result<()> {
         loop {
             match next(&self.operation) {
-                Next::Host(index) => restart::host(self, index).await?,
+                Next::Host(index) => {
+                    self.wait_while_frozen(index).await?;
+                    restart::host(self, index).await?;
+                }
                 Next::End(status) => return self.end(status).await,
             }
         }
+    }
+
+    /// No host is begun while so many are unreachable that the fault is probably here.
+    async fn wait_while_frozen(&mut self, index: usize) -> Result<()> {
+        let mut waiting = false;
+        while self.operation.hosts[index].step == Step::Pending {
+            match self.service.is_frozen().await {
+                Ok(false) => break,
+                Ok(true) if waiting => {}
+                Ok(true) => {
+                    waiting = true;
+                    self.log(index, Step::Pending, Outcome::Waiting, FROZEN);
+                    self.save().await?;
+                }
+                Err(error) => self.wait_for_store(error).await?,
+            }
+            tokio::time::sleep(FROZEN_LOOK).await;
+        }
+        Ok(())
     }
 
     /// The final status and the release of the lock are one write.

@@ -236,6 +236,12 @@ impl ClusterExec {
         Error::conflict(format!("{what} of the cluster {cluster} is in process already{since}"))
     }
 
+    /// Whether a watcher that may be alive says that too many hosts are unreachable.
+    pub(crate) async fn is_frozen(&self) -> Result<bool> {
+        let lease = self.storage.find::<Lease>(Lease::FROZEN).await?;
+        Ok(lease.is_some_and(|lease| self.leases.may_be_alive(&lease)))
+    }
+
     /// When the operation of this kind was accepted, if one is in process.
     async fn since<W: Work>(&self, cluster: &str) -> Option<String> {
         let newest = self.storage.find::<ClusterRecord<W>>(cluster).await.ok()??.record;

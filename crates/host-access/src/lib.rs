@@ -51,5 +51,5 @@ pub use os::Os;
 pub use own_key::own_key;
 pub use playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome};
 pub use run_dir::RunDir;
-pub use session::{Output, Session, boot_id};
+pub use session::{Output, Probe, Session, boot_id, probe};
 pub use target::Target;

@@ -13,9 +13,11 @@ use crate::run_dir::{RunDir, SubDir};
 use crate::target::Target;
 
 mod connect;
+mod probe;
 mod ssh_config;
 
 use connect::Master;
+pub use probe::{Probe, probe};
 pub(crate) use ssh_config::write_private;
 
 /// The most a command may write to its standard output, and to its standard error.
@@ -241,7 +243,7 @@ impl Session {
 /// # Errors
 /// When the host cannot be asked, or answers with something else.
 pub async fn boot_id(session: &Session) -> Result<String, AccessError> {
-    let output = session.run("cat /proc/sys/kernel/random/boot_id", BOOT_ID_DEADLINE).await?;
+    let output = session.run(probe::COMMAND, BOOT_ID_DEADLINE).await?;
     let id = output.stdout.trim();
     if output.status == 0 && is_boot_id(id) {
         Ok(id.to_owned())

@@ -36,7 +36,7 @@ pub struct Leases {
     lifecycle: Lifecycle,
     owner: String,
     ttl: Duration,
-    /// When the current counter of a lease that others hold was first seen.
+    /// The newest revision of each lease that others hold, and when it was first seen.
     seen: Arc<Mutex<HashMap<String, (u64, Instant)>>>,
 }
 
@@ -71,7 +71,7 @@ impl Leases {
                 let lease = self.fresh(name);
                 (Transaction::default().create(&lease)?, lease)
             }
-            Some(current) if self.is_abandoned(&current.record) => {
+            Some(current) if self.is_abandoned(&current) => {
                 let counter = current.record.counter + 1;
                 let lease = model::Lease { counter, ..self.fresh(name) };
                 let check =
@@ -90,19 +90,21 @@ impl Leases {
         }
     }
 
-    /// Whether the holder of a lease may be alive: its counter has moved within its time to live, or has
-    /// not been observed for that long yet. Only looks; to be asked again and again.
-    pub fn may_be_alive(&self, lease: &model::Lease) -> bool {
+    /// Whether the holder of a lease may be alive: it was renewed within its time to live, or has not been
+    /// observed for that long yet. Only looks; to be asked again and again.
+    pub fn may_be_alive(&self, lease: &Revised<model::Lease>) -> bool {
         !self.is_abandoned(lease)
     }
 
-    /// Whether the counter has stood still for the lease's time to live while we were looking.
-    fn is_abandoned(&self, lease: &model::Lease) -> bool {
+    /// Whether the lease has stood still for its time to live while we were looking. By its revision: an
+    /// earlier lease of that name may have ended at the same counter.
+    fn is_abandoned(&self, lease: &Revised<model::Lease>) -> bool {
+        let Revised { record: lease, revision } = lease;
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = seen.entry(lease.name.clone()).or_insert((lease.counter, now));
-        if entry.0 != lease.counter {
-            *entry = (lease.counter, now);
+        let entry = seen.entry(lease.name.clone()).or_insert((*revision, now));
+        if entry.0 != *revision {
+            *entry = (*revision, now);
         }
         lease.ttl_ms == 0 || now.duration_since(entry.1) > Duration::from_millis(lease.ttl_ms)
     }

@@ -5,6 +5,7 @@
 pub mod etcd;
 pub mod proxy;
 pub mod rabbitmq;
+pub mod sshd;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -4,7 +4,7 @@
 //! are read and decided on again; so a host that was deleted meanwhile is never made again.
 
 use host_access::credentials::{pin, target};
-use host_access::{AccessError, Session, boot_id};
+use host_access::{AccessError, probe};
 use serde_json::json;
 use service_core::bus::{Context, topology};
 use service_core::error::chain;
@@ -55,6 +55,8 @@ async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<
             None => return Err(Error::internal("a host cannot be checked").with_source(error)),
         },
     };
+    let now = watcher.now();
+    watcher.roster().found(address, &finding, now);
     let mut pin = pinned.then_some(&creds);
     for _ in 0..ATTEMPTS {
         match conclude(watcher, records, &finding, pin).await {
@@ -93,11 +95,9 @@ async fn read(watcher: &Watcher, address: &str) -> Result<Option<Records>> {
 async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
     let target = target(creds, &watcher.deps.own_key)?;
     let timeout = watcher.config.connect_timeout.0;
-    let session = Session::connect(&watcher.deps.run_dir, &target, timeout).await?;
-    let answer = boot_id(&session).await;
-    let pinned = answer.is_ok() && pin(creds, session.host_keys());
-    session.close().await;
-    Ok((answer?, pinned))
+    let seen = probe(&watcher.deps.run_dir, &target, timeout).await?;
+    let pinned = pin(creds, &seen.host_keys);
+    Ok((seen.boot_id, pinned))
 }
 
 /// Decides and writes, in one transaction; nothing when an operation has begun on the host.

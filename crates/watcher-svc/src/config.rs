@@ -12,7 +12,7 @@ pub struct Config {
     pub interval: Seconds,
     /// Hosts that are checked at a time.
     pub concurrency: usize,
-    /// How long a log-in may take.
+    /// How long a check may take: the log-in and the answer.
     pub connect_timeout: Seconds,
     /// Failed checks in a row that make a host `failed`.
     pub failures: u32,

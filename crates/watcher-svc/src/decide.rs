@@ -78,7 +78,12 @@ pub enum Change {
 
 /// Whether the watcher keeps off a host: it is the investigator's, or waits for its operator.
 pub fn is_left_alone(status: Status, reason: &str) -> bool {
-    status.is_under_investigation() || (status == Status::Failed && REFUSED.contains(&reason))
+    status.is_under_investigation() || (status == Status::Failed && is_refused(reason))
+}
+
+/// Whether a check that fails for this reason is a log-in that the host refuses.
+pub fn is_refused(reason: &str) -> bool {
+    REFUSED.contains(&reason)
 }
 
 /// Whether a host that failed this often in a row fails soon enough to be retried before its place comes
@@ -101,7 +106,10 @@ pub fn decide(
     let heals = host.status == Status::Failed && state.reason == HostState::UNREACHABLE;
     match finding {
         Finding::Throttled => {
-            state.failing = Failing::default();
+            // Somebody is there. Whether it would let us in is not known better than before.
+            if state.failing.reason == HostState::UNREACHABLE {
+                state.failing = Failing::default();
+            }
             Change::None
         }
         Finding::Well(boot_id) => {

@@ -16,6 +16,19 @@ pub(crate) struct Membership {
     storage: StorageClient,
     leases: Leases,
     held: Option<Held>,
+    /// Of all watchers one says for all that statuses are frozen.
+    frozen: Option<Held>,
+    /// Whether one says so, or did before it died.
+    is_frozen: bool,
+}
+
+/// What the operator has to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// Statuses are frozen from now on.
+    Raised,
+    /// They are no more.
+    Over,
 }
 
 /// What the leases say.
@@ -31,7 +44,8 @@ impl Membership {
     pub(crate) fn new(storage: StorageClient, lifecycle: Lifecycle, ttl: Duration) -> Self {
         let id = Uuid::new_v4();
         let leases = Leases::new(storage.clone(), lifecycle, format!("watcher:{id}"), ttl);
-        Self { name: format!("{}{id}", Lease::WATCHER), storage, leases, held: None }
+        let name = format!("{}{id}", Lease::WATCHER);
+        Self { name, storage, leases, held: None, frozen: None, is_frozen: false }
     }
 
     /// The name of our lease.
@@ -64,9 +78,12 @@ impl Membership {
         }
         let mut seen = Seen::default();
         let mut clusters = Vec::new();
+        self.is_frozen = false;
         for lease in self.storage.list::<Lease>().await? {
             let name = &lease.record.name;
-            if let Some(cluster) = name.strip_prefix(Lease::OPERATION) {
+            if name == Lease::FROZEN {
+                self.is_frozen = true;
+            } else if let Some(cluster) = name.strip_prefix(Lease::OPERATION) {
                 if ident::name(cluster).is_ok() {
                     clusters.push(cluster.to_owned());
                 }
@@ -75,7 +92,7 @@ impl Membership {
                     seen.members.push(name.clone());
                 }
             } else if name.starts_with(Lease::WATCHER) {
-                if self.leases.may_be_alive(&lease.record) {
+                if self.leases.may_be_alive(&lease) {
                     seen.members.push(name.clone());
                 } else {
                     self.remove(&lease).await?;
@@ -88,6 +105,22 @@ impl Membership {
             seen.operated.extend(hosts);
         }
         Ok(seen)
+    }
+
+    /// Says for all that statuses are frozen, or that they are no more; the speaker begins, and whoever is
+    /// there goes on where another died. To be called after each look.
+    pub(crate) async fn freeze(&mut self, frozen: bool, is_speaker: bool) -> Result<Option<Alarm>> {
+        self.frozen.take_if(|held| held.check().is_err());
+        let mut alarm = None;
+        if self.frozen.is_none() && (self.is_frozen || frozen && is_speaker) {
+            self.frozen = self.leases.try_acquire(Lease::FROZEN).await?;
+            alarm = self.frozen.as_ref().filter(|_| !self.is_frozen).map(|_| Alarm::Raised);
+        }
+        if !frozen && let Some(held) = self.frozen.take() {
+            held.release(Transaction::default()).await?;
+            alarm = Some(Alarm::Over);
+        }
+        Ok(alarm)
     }
 
     async fn remove(&self, lease: &Revised<Lease>) -> Result<()> {
@@ -107,6 +140,10 @@ impl Membership {
     /// # Errors
     /// When the lease cannot be given up; it then runs out by itself.
     pub(crate) async fn leave(&mut self) -> Result<()> {
+        // Not released: whoever takes it need not raise the alarm again.
+        if let Some(held) = self.frozen.take().filter(|held| held.check().is_ok()) {
+            held.hand_over().await?;
+        }
         match self.held.take() {
             Some(held) if held.check().is_ok() => held.release(Transaction::default()).await,
             _ => Ok(()),

@@ -7,12 +7,17 @@ use service_core::model::{Failing, Host, HostState, Status};
 use service_core::storage::Revised;
 
 use crate::config::Config;
-use crate::decide::{Outlook, is_left_alone, is_retried_soon};
+use crate::decide::{Finding, Outlook, is_left_alone, is_refused, is_retried_soon};
 use crate::schedule::{Micros, Rhythm, owner, place};
 
 /// Hosts that stand for all of them when it is to be told how many are away: with fewer hosts, all of
 /// them. Half of the hosts away show as 30% of this many once in a thousand times.
 const SAMPLE: usize = 64;
+
+/// After so many refused log-ins to a host the next one waits for so long: those who ban for refused
+/// log-ins do it for the fifth within ten minutes.
+const REFUSALS: u32 = 3;
+const REFUSED_PAUSE: Micros = 10 * 60 * 1_000_000;
 
 /// Fewer than this are never too many at once.
 const TOO_MANY: usize = 2;
@@ -49,6 +54,10 @@ struct Watched {
     state_revision: u64,
     reason: String,
     failing: Failing,
+    /// How often in a row it has turned us away.
+    throttled: u32,
+    /// How often it has refused our log-in since it last let us in.
+    refused: u32,
 }
 
 /// What is to be done now.
@@ -68,6 +77,16 @@ impl Watched {
         self.status.is_ready()
             && self.failing.count > 0
             && self.failing.reason == HostState::UNREACHABLE
+    }
+
+    /// Whether its `sshd` answers, but does not let us in: that must not be tried out of turn.
+    fn is_wary(&self) -> bool {
+        self.throttled > 0 || self.refusals() > 0
+    }
+
+    fn refusals(&self) -> u32 {
+        let noted = if is_refused(&self.failing.reason) { self.failing.count } else { 0 };
+        noted.max(self.refused)
     }
 }
 
@@ -113,8 +132,14 @@ impl Roster {
             state_revision: 0,
             reason: String::new(),
             failing: Failing::default(),
+            throttled: 0,
+            refused: 0,
         });
         if revision >= entry.revision {
+            if entry.status == Status::Failed && host.status != Status::Failed {
+                // Somebody has done something about it.
+                entry.refused = 0;
+            }
             entry.revision = revision;
             entry.status = host.status;
             entry.last_check.clone_from(&host.last_check);
@@ -170,6 +195,25 @@ impl Roster {
     pub fn put_off(&mut self, address: &str, until: Micros) {
         if let Some(host) = self.hosts.get_mut(address) {
             host.not_before = until;
+        }
+    }
+
+    /// Takes note of what a check of ours has found: whoever does not let us in is left alone for longer
+    /// each time.
+    pub fn found(&mut self, address: &str, finding: &Finding, now: Micros) {
+        let Some(host) = self.hosts.get_mut(address) else { return };
+        match finding {
+            Finding::Well(_) => (host.throttled, host.refused) = (0, 0),
+            Finding::Throttled => {
+                host.throttled = host.throttled.saturating_add(1);
+                host.not_before = self.rhythm.back_off(host.place, now, host.throttled);
+            }
+            Finding::Failed(failure) => {
+                host.throttled = 0;
+                if is_refused(failure.reason) {
+                    host.refused = host.refused.saturating_add(1);
+                }
+            }
         }
     }
 
@@ -229,7 +273,12 @@ impl Roster {
             }
             _ => None,
         };
-        retry.unwrap_or_else(|| self.rhythm.regular(host.place, last, host.since, now))
+        let regular = || self.rhythm.regular(host.place, last, host.since, now);
+        match last {
+            // Also when it was another watcher that was refused.
+            Some(last) if host.refusals() >= REFUSALS => regular().max(last + REFUSED_PAUSE),
+            _ => retry.unwrap_or_else(regular),
+        }
     }
 
     /// The hosts that stand for all that can become unreachable.
@@ -253,7 +302,8 @@ impl Roster {
         }
         let old = now - self.rhythm.fresh();
         let asked = self.sample().into_iter();
-        let asked = asked.filter(|(_, host)| !host.is_away() && host.checked_at < Some(old));
+        let asked = asked
+            .filter(|(_, host)| !host.is_away() && !host.is_wary() && host.checked_at < Some(old));
         asked.map(|(address, _)| address).collect()
     }
 
@@ -275,7 +325,7 @@ impl Roster {
         if self.too_many(&sample) {
             return Outlook::Frozen;
         }
-        let known = |host: &Watched| host.is_away() || host.checked_at >= before;
+        let known = |host: &Watched| host.is_away() || host.is_wary() || host.checked_at >= before;
         if sample.iter().all(|(_, host)| known(host)) { Outlook::Clear } else { Outlook::Unsure }
     }
 }

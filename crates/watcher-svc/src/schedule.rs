@@ -81,6 +81,14 @@ impl Rhythm {
         Some(last + pause * 3 / 4 + share(pause / 2, chance))
     }
 
+    /// When a host is asked again that has turned us away `count` times in a row, at `now` the last time:
+    /// twice as late each time, up to eight intervals, and a quarter later or sooner by chance.
+    pub fn back_off(&self, place: u64, now: Micros, count: u32) -> Micros {
+        let pause = self.interval.saturating_mul(1 << count.saturating_sub(1).min(3));
+        let chance = hash(&[&place.to_be_bytes(), &now.to_be_bytes()]);
+        now.saturating_add(pause / 4 * 3).saturating_add(share(pause / 2, chance))
+    }
+
     /// How old a check may be that says how the fleet is while a host is about to fail: it must be
     /// possible to get one from every host that is asked before the last retry.
     pub fn fresh(&self) -> Micros {

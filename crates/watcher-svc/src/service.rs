@@ -18,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::check;
 use crate::config::Config;
-use crate::membership::Membership;
+use crate::membership::{Alarm, Membership};
 use crate::roster::Roster;
 use crate::schedule::Micros;
 
@@ -49,7 +49,7 @@ pub(crate) struct Watcher {
     /// Hosts that this process is checking.
     busy: Claims,
     wake: Notify,
-    /// The alarm has been raised.
+    /// Whether statuses are frozen, as we see it.
     frozen: AtomicBool,
 }
 
@@ -169,8 +169,12 @@ impl Watcher {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+            let was_frozen = self.is_frozen();
             let ready = listed && looked && membership.is_held();
             pause = if ready { self.start_due() } else { NAP };
+            if self.is_frozen() != was_frozen {
+                look.reset_immediately();
+            }
         }
     }
 
@@ -183,10 +187,20 @@ impl Watcher {
 
     async fn look(&self, membership: &mut Membership) -> Result<()> {
         let seen = membership.look().await?;
-        let mut roster = self.roster();
-        roster.set_members(seen.members, self.now());
-        roster.set_operated(seen.operated);
+        let is_speaker = {
+            let mut roster = self.roster();
+            roster.set_members(seen.members, self.now());
+            roster.set_operated(seen.operated);
+            roster.is_speaker()
+        };
+        if let Some(alarm) = membership.freeze(self.is_frozen(), is_speaker).await? {
+            self.tell(alarm);
+        }
         Ok(())
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
     }
 
     /// Takes over what a notification says; true when it is time to look at the leases.
@@ -225,7 +239,7 @@ impl Watcher {
     fn start_due(self: &Arc<Self>) -> Duration {
         let now = self.now();
         let plan = self.roster().plan(now);
-        self.alarm(plan.frozen);
+        self.frozen.store(plan.frozen, Ordering::Relaxed);
         for (address, known) in plan.due {
             let Some(claim) = self.busy.claim(&address) else { continue };
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return NAP };
@@ -240,26 +254,23 @@ impl Watcher {
         Duration::from_micros(u64::try_from(pause).unwrap_or_default()).min(NAP)
     }
 
-    /// Tells when statuses begin to be frozen, and when that is over; of all watchers one tells everybody.
-    fn alarm(&self, frozen: bool) {
-        if self.frozen.swap(frozen, Ordering::Relaxed) == frozen {
-            return;
-        }
-        let (is_speaker, (hosts, away)) = {
-            let roster = self.roster();
-            (roster.is_speaker(), roster.counts())
-        };
-        if !is_speaker {
-            tracing::debug!(hosts, away, frozen, "another watcher raises the alarm");
-        } else if frozen {
-            tracing::error!(
+    /// Tells the operator; of all watchers one does.
+    fn tell(&self, alarm: Alarm) {
+        let (hosts, away) = self.roster().counts();
+        match alarm {
+            Alarm::Raised => tracing::error!(
                 hosts,
                 away,
                 "too many hosts became unreachable at once, so the fault is probably here: no host \
-                 becomes failed until it is over; look at this machine's network"
-            );
-        } else {
-            tracing::info!(hosts, away, "hosts can be reached again: their statuses change again");
+                 becomes failed and no roll goes on until it is over; look at this machine's network"
+            ),
+            Alarm::Over => {
+                tracing::info!(
+                    hosts,
+                    away,
+                    "hosts can be reached again: their statuses change again"
+                );
+            }
         }
     }
 }

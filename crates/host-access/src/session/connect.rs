@@ -19,6 +19,9 @@ use crate::target::Target;
 /// What `ssh` logs here is chosen in part by the host, so only so much is read.
 const LOG_LIMIT: u64 = 16 * 1024;
 
+/// Its name in a session's directory.
+pub(super) const LOG: &str = "log";
+
 /// The `ssh` process that holds the connection; commands reach it through its control socket.
 ///
 /// It stays our child in the foreground rather than going to the background as is usual: then it
@@ -34,27 +37,21 @@ impl Master {
         target: &Target,
         connect_timeout: Duration,
     ) -> Result<Self, AccessError> {
-        let log = directory.join("log");
         let mut command = local::command("ssh");
-        command.arg("-F").arg(config).arg("-E").arg(&log).args(["-M", "-N", "-T", "-S"]);
+        command
+            .arg("-F")
+            .arg(config)
+            .arg("-E")
+            .arg(directory.join(LOG))
+            .args(["-M", "-N", "-T", "-S"]);
         command.arg(directory.join(SOCKET));
         // `ssh` runs this once it is logged in and listens: no need to poll for the socket.
         command.args(["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo ready", HOST]);
         silent(&mut command).stdout(Stdio::piped());
         let mut group = Group::spawn(&mut command).map_err(AccessError::io("start ssh"))?;
-        let subject = Subject {
-            address: &target.address,
-            port: target.port,
-            user: &target.user,
-            host_keys: &target.host_keys,
-        };
         match tokio::time::timeout(connect_timeout, is_ready(&mut group)).await {
             Ok(Ok(true)) => Ok(Self(group)),
-            Ok(Ok(false)) => {
-                let text = read_log(&log).map_err(AccessError::io("read what ssh logged"))?;
-                let error = classify(subject, &text);
-                Err(look_again(error, config, directory, connect_timeout).await)
-            }
+            Ok(Ok(false)) => Err(failure(config, directory, target, connect_timeout).await),
             Ok(Err(error)) => Err(AccessError::io("read what ssh says")(error)),
             Err(_) => Err(AccessError::Unreachable {
                 address: target.address.clone(),
@@ -67,6 +64,25 @@ impl Master {
     /// Ends the connection and waits for that.
     pub(crate) async fn end(self) {
         self.0.end().await;
+    }
+}
+
+/// Why `ssh` has ended without a log-in, from what it logged.
+pub(super) async fn failure(
+    config: &Path,
+    directory: &Path,
+    target: &Target,
+    connect_timeout: Duration,
+) -> AccessError {
+    let subject = Subject {
+        address: &target.address,
+        port: target.port,
+        user: &target.user,
+        host_keys: &target.host_keys,
+    };
+    match read_log(&directory.join(LOG)) {
+        Ok(text) => look_again(classify(subject, &text), config, directory, connect_timeout).await,
+        Err(error) => AccessError::io("read what ssh logged")(error),
     }
 }
 

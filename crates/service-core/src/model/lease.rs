@@ -8,7 +8,8 @@ use super::{Model, ident};
 /// seen the same counter for longer than that may take it over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
-    /// What it is for: `operation.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`.
+    /// What it is for: `operation.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`,
+    /// [`Self::FROZEN`].
     pub name: String,
     /// Who holds it.
     pub owner: String,
@@ -24,6 +25,9 @@ impl Lease {
     pub const OPERATION: &str = "operation.";
     /// What the name of a watcher's lease begins with; those that are alive divide the hosts.
     pub const WATCHER: &str = "watcher.";
+    /// The name of the lease that a watcher holds while so many hosts are unreachable that no status
+    /// changes: rolls wait for its end.
+    pub const FROZEN: &str = "statuses.frozen";
 }
 
 impl Model for Lease {

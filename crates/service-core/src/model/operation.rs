@@ -104,6 +104,8 @@ pub enum Outcome {
     Failed,
     /// Another executor goes on with it.
     Resumed,
+    /// Something else must be over first.
+    Waiting,
 }
 
 /// A line of the operation's log.

@@ -41,3 +41,4 @@ mod server;
 mod tls;
 mod units;
 mod upgrades;
+mod watching;

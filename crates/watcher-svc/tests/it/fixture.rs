@@ -15,6 +15,7 @@ use service_core::model::{Host, HostCreds, HostState, Model, Status};
 use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tempfile::TempDir;
 use testbed::Testbed;
+use testbed::sshd::Sshds;
 use tokio::net::TcpListener;
 use watcher_svc::Config;
 
@@ -85,6 +86,21 @@ impl Fixture {
             ..HostCreds::new(address)
         };
         self.add(&creds, status).await;
+    }
+
+    /// Registers all hosts of these `sshd`s as active ones.
+    pub(crate) async fn register_all(&self, sshds: &Sshds) {
+        let key = BASE64.encode(std::fs::read(sshds.key()).unwrap());
+        for address in sshds.addresses() {
+            let creds = HostCreds {
+                ssh_priv_key: key.clone().into(),
+                remote_user: testbed::sshd::user(),
+                ssh_port: sshds.port(),
+                ssh_host_key: sshds.host_key(),
+                ..HostCreds::new(address)
+            };
+            self.add(&creds, Status::Active).await;
+        }
     }
 
     /// A host that is in this state.

@@ -1,12 +1,17 @@
 //! Many hosts gone at once: the fault is probably ours.
 
 use service_core::Lifecycle;
-use service_core::model::Status;
+use service_core::lease::TTL_MIN;
+use service_core::model::{Lease, Status};
 use testbed::Testbed;
 
 use crate::fixture::{Fixture, eventually, every, log};
 
 const HOSTS: usize = 6;
+
+fn alarms(log: &str) -> usize {
+    log.matches("became unreachable at once").count()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_of_the_hosts_gone_at_once_fails_none_and_raises_one_alarm() {
@@ -33,7 +38,6 @@ async fn half_of_the_hosts_gone_at_once_fails_none_and_raises_one_alarm() {
         assert_eq!(fixture.host(address).await.status, Status::Disassociated, "{address}");
         assert_eq!(fixture.state(address).await.reason, "");
     }
-    let alarms = |log: &str| log.matches("became unreachable at once").count();
     assert_eq!(alarms(&log()), 1, "{}", log());
 
     for host in &testbed.hosts()[1..HOSTS / 2] {
@@ -47,7 +51,47 @@ async fn half_of_the_hosts_gone_at_once_fails_none_and_raises_one_alarm() {
         assert_eq!(fixture.host(address).await.status, Status::Disassociated, "{address}");
         assert_eq!(fixture.state(address).await.failing.count, 0);
     }
+    eventually("nobody says any more that statuses are frozen", || async {
+        let lease = fixture.storage.find::<Lease>(Lease::FROZEN).await.unwrap();
+        lease.is_none().then_some(())
+    })
+    .await;
     let log = log();
     assert_eq!(alarms(&log), 1, "{log}");
     assert_eq!(log.matches("hosts can be reached again").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_frozen_watcher_dies_another_goes_on_without_a_second_alarm() {
+    let (testbed, fixture) = (Testbed::up_light(2), Fixture::start().await);
+    let addresses = [0, 1].map(|host| testbed.address(host).0);
+    for host in 0..2 {
+        fixture.register(&testbed, host, Status::Active).await;
+    }
+    // A runtime of its own, to be killed with all its tasks.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (deps, life) = (fixture.deps("w1"), Lifecycle::new());
+    let started = runtime.spawn(async move { watcher_svc::run(deps, every(2.0), &life).await });
+    started.await.unwrap().unwrap();
+    fixture.all_checked(&addresses).await;
+    for host in testbed.hosts() {
+        testbed.run(&["kill", host]);
+    }
+    let lease = || async { fixture.storage.find::<Lease>(Lease::FROZEN).await.unwrap() };
+    let first = eventually("statuses are frozen", lease).await.record.owner;
+    runtime.shutdown_background();
+
+    let _two = fixture.watch(&every(2.0)).await;
+    let second = eventually("another says so", || async {
+        lease().await.filter(|lease| lease.record.owner != first)
+    })
+    .await;
+    assert_eq!(second.record.ttl_ms, u64::try_from(TTL_MIN.as_millis()).unwrap());
+    fixture.all_checked(&addresses).await;
+    for (host, address) in addresses.iter().enumerate() {
+        assert_eq!(fixture.host(address).await.status, Status::Active, "{address}");
+        testbed.run(&["start", &testbed.hosts()[host]]);
+    }
+    eventually("it is over", || async { lease().await.is_none().then_some(()) }).await;
+    assert_eq!(alarms(&log()), 1, "{}", log());
 }

@@ -27,7 +27,7 @@ async fn a_host_that_says_nothing_is_unreachable_and_waited_for_no_longer_than_t
     fixture.until(ADDRESS, Status::Failed).await;
     let state = fixture.state(ADDRESS).await;
     assert_eq!((state.reason.as_str(), state.previous_status), ("unreachable", Status::Active));
-    assert!(state.detail.contains("no log-in within 500ms"), "{}", state.detail);
+    assert!(state.detail.contains("no answer within 500ms"), "{}", state.detail);
     assert_eq!(state.failing, Failing { reason: "unreachable".to_owned(), count: 3 });
 }
 

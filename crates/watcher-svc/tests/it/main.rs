@@ -7,3 +7,4 @@ mod freezing;
 mod hosts;
 mod lonely;
 mod sharing;
+mod wary;
