@@ -79,6 +79,11 @@ impl Watched {
             && self.failing.reason == HostState::UNREACHABLE
     }
 
+    /// Failed, for it could not be reached.
+    fn is_lost(&self) -> bool {
+        self.status == Status::Failed && self.reason == HostState::UNREACHABLE
+    }
+
     /// Whether its `sshd` answers, but does not let us in: that must not be tried out of turn.
     fn is_wary(&self) -> bool {
         self.throttled > 0 || self.refusals() > 0
@@ -275,6 +280,9 @@ impl Roster {
         };
         let regular = || self.rhythm.regular(host.place, last, host.since, now);
         match last {
+            Some(last) if host.is_lost() => {
+                self.rhythm.unreachable(host.place, last, host.since, now)
+            }
             // Also when it was another watcher that was refused.
             Some(last) if host.refusals() >= REFUSALS => regular().max(last + REFUSED_PAUSE),
             _ => retry.unwrap_or_else(regular),

@@ -61,12 +61,29 @@ impl Rhythm {
     /// When a host is due that was last checked at `last`. The watcher has had it since `since`: what
     /// was missed before is made up for within half an interval from then, again spread evenly.
     pub fn regular(&self, place: u64, last: Option<Micros>, since: Micros, now: Micros) -> Micros {
+        // Not the place that it was checked for, however long that took.
+        self.next(place, last, self.interval / 2, since, now)
+    }
+
+    /// The same for a host that cannot be reached: its very next place, also when a retry was shortly
+    /// before, so that it is itself again within an interval.
+    pub fn unreachable(&self, place: u64, last: Micros, since: Micros, now: Micros) -> Micros {
+        self.next(place, Some(last), 1, since, now)
+    }
+
+    fn next(
+        &self,
+        place: u64,
+        last: Option<Micros>,
+        pause: Micros,
+        since: Micros,
+        now: Micros,
+    ) -> Micros {
         let offset = share(self.interval, place);
         // A time far in the future is a clock's mistake.
         let last = last.filter(|last| *last <= now + self.interval);
         let round = last.map(|last| {
-            // Not the place that it was checked for, however long that took.
-            let earliest = last + self.interval / 2;
+            let earliest = last + pause;
             earliest + (offset - earliest).rem_euclid(self.interval)
         });
         round.filter(|due| *due >= since).unwrap_or(since + offset / 2)
@@ -188,6 +205,14 @@ mod tests {
                 prop_assert_eq!(due, first + round * INTERVAL);
                 last = due + took;
             }
+        }
+
+        /// Whenever it is back, it is checked within an interval.
+        #[test]
+        fn a_host_that_was_lost_is_found_soon(place: u64, last in NOW - INTERVAL..NOW) {
+            let due = rhythm().unreachable(place, last, last, NOW);
+            prop_assert!(due > last && due <= last + INTERVAL);
+            prop_assert_eq!(due, rhythm().unreachable(place, due - 1, last, NOW), "at its place");
         }
 
         /// Whatever was missed is made up for within half an interval.

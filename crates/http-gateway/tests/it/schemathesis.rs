@@ -37,6 +37,8 @@ async fn schemathesis_finds_nothing_that_the_document_does_not_say() {
     let url = format!("http://{}/api/v0/openapi.json", gateway.address);
     let output = Command::new(program)
         .args(["--no-color", "--config-file", CONFIG, "run", &url])
+        // Without a Custodia there is nothing there: what is then said is the concern of `secrets`.
+        .args(["--exclude-path-regex", "^/api/v0/secrets"])
         .env("SCHEMATHESIS_HOOKS", HOOKS)
         .env("GATEWAY_USER", USER)
         .env("GATEWAY_PASSWORD", PASSWORD)
