@@ -28,7 +28,13 @@ Creating the same cluster again changes nothing; a different one of that name is
     Delete(Several),
     /// Restart the hosts of a cluster, one after the other
     #[command(subcommand)]
-    Restart(operation::Command),
+    Restart(operation::Command<operation::Restart>),
+    /// Bring the hosts of a cluster up to date, one after the other
+    #[command(subcommand)]
+    Upgrade(operation::Command<operation::Upgrade>),
+    /// Deploy a version of the tree to the OSTree hosts of a cluster, one after the other
+    #[command(subcommand)]
+    Deploy(operation::Command<operation::Deploy>),
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +77,8 @@ impl Command {
             Self::List => context.show(&["clusters"], "cluster").await,
             Self::Delete(Several { names }) => context.delete("cluster", names).await,
             Self::Restart(command) => command.run(&operation::RESTART, context).await,
+            Self::Upgrade(command) => command.run(&operation::UPGRADE, context).await,
+            Self::Deploy(command) => command.run(&operation::DEPLOY, context).await,
         }
     }
 }

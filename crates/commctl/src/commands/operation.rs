@@ -1,4 +1,4 @@
-//! `commctl cluster restart`: operations that roll over the hosts of a cluster.
+//! `commctl cluster restart`, `upgrade` and `deploy`: operations that roll over the hosts of a cluster.
 
 use std::time::Duration;
 
@@ -25,19 +25,86 @@ pub(crate) struct Kind {
 
 pub(crate) const RESTART: Kind = Kind { name: "restart", doing: "restarting", done: "restarted" };
 
+pub(crate) const UPGRADE: Kind = Kind { name: "upgrade", doing: "upgrading", done: "upgraded" };
+pub(crate) const DEPLOY: Kind = Kind { name: "deploy", doing: "deploying", done: "deployed" };
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum Command<S: Operation> {
     /// Start it, and with --wait see it through
-    #[command(after_help = "\
+    Start(S),
+    /// Show the newest one: which hosts are done, which under way, what failed
+    Status(One),
+}
+
+/// How one of them is started.
+pub(crate) trait Operation: Args {
+    fn start(&self) -> &Start;
+
+    /// What is asked for.
+    fn body(&self) -> Value {
+        json!({})
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Examples:
   commctl cluster restart start web
   commctl cluster restart start --wait --timeout 2h web
 
 With --wait the exit status is that of the operation. Ctrl-C stops the waiting, not the operation.")]
-    Start(Start),
-    /// Show the newest one: which hosts are done, which under way, what failed
-    #[command(after_help = "Example:\n  commctl cluster restart status web")]
-    Status(One),
+pub(crate) struct Restart {
+    #[command(flatten)]
+    start: Start,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  commctl cluster upgrade start --wait web
+
+With --wait the exit status is that of the operation. Ctrl-C stops the waiting, not the operation.")]
+pub(crate) struct Upgrade {
+    #[command(flatten)]
+    start: Start,
+    /// Accepted as the original does, and ignored: hosts are brought up to date
+    #[arg(hide = true)]
+    _version: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  commctl cluster deploy start --wait web 7.2.6
+
+With --wait the exit status is that of the operation. Ctrl-C stops the waiting, not the operation.")]
+pub(crate) struct Deploy {
+    #[command(flatten)]
+    start: Start,
+    /// Version of the tree that the hosts are to boot
+    version: String,
+}
+
+impl Operation for Restart {
+    fn start(&self) -> &Start {
+        &self.start
+    }
+}
+
+impl Operation for Upgrade {
+    fn start(&self) -> &Start {
+        &self.start
+    }
+}
+
+impl Operation for Deploy {
+    fn start(&self) -> &Start {
+        &self.start
+    }
+
+    fn body(&self) -> Value {
+        json!({"version": self.version})
+    }
 }
 
 #[derive(Debug, Args)]
@@ -53,10 +120,10 @@ pub(crate) struct Start {
     name: String,
 }
 
-impl Command {
+impl<S: Operation> Command<S> {
     pub(crate) async fn run(&self, kind: &Kind, context: &Context) -> Result<(), Error> {
         match self {
-            Self::Start(start) => start.run(kind, context).await,
+            Self::Start(operation) => operation.start().run(kind, &operation.body(), context).await,
             Self::Status(One { name }) => {
                 context.show(&["cluster", name, kind.name], kind.name).await
             }
@@ -65,11 +132,11 @@ impl Command {
 }
 
 impl Start {
-    async fn run(&self, kind: &Kind, context: &Context) -> Result<(), Error> {
+    async fn run(&self, kind: &Kind, body: &Value, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         let path = ["cluster", self.name.as_str(), kind.name];
         let status = format!("commctl cluster {} status {}", kind.name, self.name);
-        let record = client.put(&path, &json!({})).await.map_err(|error| {
+        let record = client.put(&path, body).await.map_err(|error| {
             if error.outcome_unknown() {
                 error.advise(format!("it may have started nevertheless; look with: {status}"))
             } else {

@@ -106,6 +106,28 @@ async fn restart_start_and_status() {
 }
 
 #[tokio::test]
+async fn upgrade_takes_the_version_of_the_manuals_example_and_ignores_it() {
+    let fleet = Fleet::new().await;
+    let record = json!({"name": "c1", "status": "finished", "upgraded": ["10.0.0.1"]});
+    fleet.answers("PUT", "cluster/c1/upgrade", 201, record).await;
+    let printed = "name: c1\nstatus: finished\nupgraded:\n- 10.0.0.1\n";
+    fleet.run("cluster upgrade start --wait c1 7.2.6").await.printed(printed);
+    assert_eq!(fleet.body().await, json!({}));
+}
+
+#[tokio::test]
+async fn deploy_needs_a_version() {
+    let fleet = Fleet::new().await;
+    assert_eq!(fleet.run("cluster deploy start c1").await.status, 2);
+    let record = json!({"name": "c1", "version": "7.2.6"});
+    fleet.answers("PUT", "cluster/c1/deploy", 201, record.clone()).await;
+    fleet.run("cluster deploy start c1 7.2.6").await.printed("name: c1\nversion: 7.2.6\n");
+    assert_eq!(fleet.body().await, json!({"version": "7.2.6"}));
+    fleet.answers("GET", "cluster/c1/deploy", 200, record).await;
+    fleet.run("cluster deploy status c1").await.printed("name: c1\nversion: 7.2.6\n");
+}
+
+#[tokio::test]
 async fn a_start_that_times_out_may_have_started() {
     let fleet = Fleet::new().await;
     fleet.refuses("PUT", "cluster/c1/restart", 504, "no answer in time").await;
