@@ -51,7 +51,7 @@ impl RunDir {
         // One at a time: between its creation and its lock a directory would look dead.
         let gate = open_locked(&base.join(".lock"))
             .map_err(AccessError::io(format!("lock the directory {}", base.display())))?;
-        sweep::sweep(base);
+        sweep::sweep(base, name);
         let lock = private_dir(&path, false)
             .and_then(|()| {
                 let lock = File::create(path.join(LOCK))?;

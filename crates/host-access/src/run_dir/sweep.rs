@@ -18,10 +18,11 @@ use crate::playbook::HOME_VARIABLE;
 /// How long the playbooks of a dead process may take to end once they are killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Removes the directories below `base` whose owners died. The gate is held: none is being made.
-pub(super) fn sweep(base: &Path) {
+/// Removes the directories below `base` whose owners died; of those without a lock only what is called
+/// as an owner of this `name`. The gate is held: none is being made.
+pub(super) fn sweep(base: &Path, name: &str) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        if !is_dead(&entry) {
+        if !is_dead(&entry, name) {
             continue;
         }
         let path = entry.path();
@@ -38,7 +39,7 @@ pub(super) fn sweep(base: &Path) {
 
 /// Whether it is one of ours, and nobody holds its lock; that may be gone already where a removal was
 /// cut off, or where a left-over playbook made the directory anew.
-fn is_dead(entry: &DirEntry) -> bool {
+fn is_dead(entry: &DirEntry, name: &str) -> bool {
     if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
         return false;
     }
@@ -46,17 +47,16 @@ fn is_dead(entry: &DirEntry) -> bool {
         Ok(lock) => lock.try_lock().is_ok(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let is_mine = |data: fs::Metadata| data.uid() == geteuid().as_raw();
-            is_name(entry.file_name().as_bytes()) && entry.metadata().is_ok_and(is_mine)
+            is_owner(entry.file_name().as_bytes(), name) && entry.metadata().is_ok_and(is_mine)
         }
         Err(_) => false,
     }
 }
 
-/// Whether it is a name and a process id, as [`super::RunDir::create`] puts them together.
-fn is_name(name: &[u8]) -> bool {
-    let Some(dash) = name.iter().rposition(|letter| *letter == b'-') else { return false };
-    let pid = &name[dash + 1..];
-    dash > 0 && !pid.is_empty() && pid.iter().all(u8::is_ascii_digit)
+/// Whether it is this name and a process id, as [`super::RunDir::create`] puts them together.
+fn is_owner(directory: &[u8], name: &str) -> bool {
+    let pid = directory.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"-"));
+    pid.is_some_and(|pid| !pid.is_empty() && pid.iter().all(u8::is_ascii_digit))
 }
 
 /// Kills the playbooks of a dead process, and waits for their end.
@@ -138,19 +138,19 @@ fn end_masters(dead: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_name;
+    use super::is_owner;
 
     #[test]
     fn names_end_with_a_process_id() {
-        for (name, good) in [
-            ("commissaire-17", true),
-            ("x-y-1", true),
-            ("commissaire", false),
-            ("commissaire-", false),
-            ("-17", false),
-            ("commissaire-17a", false),
+        for (directory, owned) in [
+            ("investigator-17", true),
+            ("investigator", false),
+            ("investigator-", false),
+            ("investigator-17a", false),
+            ("investigator-x-17", false),
+            ("watcher-17", false),
         ] {
-            assert_eq!(is_name(name.as_bytes()), good, "{name}");
+            assert_eq!(is_owner(directory.as_bytes(), "investigator"), owned, "{directory}");
         }
     }
 }

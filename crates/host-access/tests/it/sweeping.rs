@@ -161,14 +161,14 @@ async fn owner_that_gets_killed_while_it_plays() {
 #[test]
 fn what_lost_its_lock_is_swept_and_what_is_not_ours_stays() {
     let base = TempDir::new().unwrap();
-    let paths = ["owner-17/3", "owner-x/3", "notes/3"].map(|name| base.path().join(name));
+    let paths = ["next-17/3", "other-17/3", "next-x/3"].map(|name| base.path().join(name));
     for path in &paths {
         std::fs::create_dir_all(path).unwrap();
         std::fs::write(path.join("key"), "secret").unwrap();
     }
     let _next = RunDir::create(base.path(), "next").unwrap();
     assert_eq!(paths.map(|path| path.exists()), [false, true, true]);
-    assert!(!base.path().join("owner-17").exists());
+    assert!(!base.path().join("next-17").exists());
 }
 
 #[test]
