@@ -1,5 +1,7 @@
 //! The open stores, and which of them a record belongs in.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use service_core::{Error, Kind as ErrorKind, Result};
 
@@ -84,26 +86,25 @@ impl Handlers {
         Ok(found)
     }
 
-    /// What is to be made of all entries of a kind, sorted by key. Where several stores have one, the
-    /// default's counts.
+    /// All entries of a kind, sorted by key. Where several stores have one, the default's counts.
     ///
     /// # Errors
     /// When a store does not answer: a list without its hosts would be a lie.
-    pub async fn list<T>(&self, kind: &Kind, read: impl Fn(Entry) -> T + Sync) -> Result<Vec<T>> {
+    pub async fn list(&self, kind: &Kind) -> Result<Arc<Vec<Entry>>> {
         let keepers = self.assignments.keepers(kind);
-        if let [only] = keepers {
-            let read = self.stores[*only].list_as(kind.prefix, &read).await;
-            return read.map_err(|error| self.failure(*only, error));
-        }
         let mut all = Vec::new();
         for keeper in keepers {
             let entries = self.stores[*keeper].list(kind.prefix).await;
-            all.extend(entries.map_err(|error| self.failure(*keeper, error))?);
+            let entries = entries.map_err(|error| self.failure(*keeper, error))?;
+            if keepers.len() == 1 {
+                return Ok(entries);
+            }
+            all.extend(entries.iter().cloned());
         }
         // Stable: of two with the same key the default store's comes first, and stays.
         all.sort_by(|a, b| a.key.cmp(&b.key));
         all.dedup_by(|later, first| later.key == first.key);
-        Ok(all.into_iter().map(read).collect())
+        Ok(Arc::new(all))
     }
 
     /// The one store that a commit goes to, as its index.

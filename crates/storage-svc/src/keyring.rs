@@ -104,7 +104,7 @@ async fn sealed(handlers: &Handlers, store: usize) -> Result<Vec<Entry>, StoreEr
         handlers.store(store).get(vec![MARK.to_owned()]).await?.into_iter().flatten().collect();
     let kinds = handlers.secret().filter(|(index, _)| *index == store).flat_map(|(_, kinds)| kinds);
     for kind in kinds {
-        entries.extend(handlers.store(store).list(kind.prefix).await?);
+        entries.extend_from_slice(&handlers.store(store).list(kind.prefix).await?);
     }
     Ok(entries)
 }

@@ -71,8 +71,8 @@ pub async fn run(config: &Config) -> Result<usize, RekeyError> {
             seal_anew(store, &sealer, entry).await?;
         }
         for kind in kinds {
-            for entry in store.list(kind.prefix).await.map_err(RekeyError::Store)? {
-                count += usize::from(seal_anew(store, &sealer, entry).await?);
+            for entry in store.list(kind.prefix).await.map_err(RekeyError::Store)?.iter() {
+                count += usize::from(seal_anew(store, &sealer, entry.clone()).await?);
             }
         }
     }

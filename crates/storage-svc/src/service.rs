@@ -96,7 +96,7 @@ impl StorageService {
         let mut found = Vec::with_capacity(entries.len());
         for (entry, wanted) in entries.into_iter().zip(wanted) {
             let read = match entry {
-                Some(entry) => self.read(kind, entry, params.revisions).await.map(Some),
+                Some(entry) => self.read(kind, &entry, params.revisions).await.map(Some),
                 None if tolerant => Ok(None),
                 None => Err(lookup_failed(kind, &wanted)),
             };
@@ -133,18 +133,10 @@ impl StorageService {
     async fn list(&self, params: List) -> Result<Answer> {
         let kind = Kind::listed_as(&params.model_type_name)?;
         let revisions = params.revisions;
-        let all = if kind.secret {
-            let mut opened = Vec::new();
-            for entry in self.handlers.list(kind, |entry| entry).await? {
-                opened.push(self.read(kind, entry, revisions).await);
-            }
-            opened
-        } else {
-            self.handlers.list(kind, |entry| found(kind, &entry, &entry.value, revisions)).await?
-        };
-        let mut read = Vec::with_capacity(all.len());
-        for record in all {
-            match record {
+        let entries = self.handlers.list(kind).await?;
+        let mut read = Vec::with_capacity(entries.len());
+        for entry in entries.iter() {
+            match self.read(kind, entry, revisions).await {
                 Ok(record) => read.push(record),
                 // A damaged record must not hide its neighbours.
                 Err(error) if is_damage(&error) => {
@@ -183,12 +175,12 @@ impl StorageService {
     }
 
     /// A record on its way out of the store: opened, and then as any other.
-    async fn read(&self, kind: &Kind, entry: Entry, revisions: bool) -> Result<Found> {
+    async fn read(&self, kind: &Kind, entry: &Entry, revisions: bool) -> Result<Found> {
         if !kind.secret {
-            return found(kind, &entry, &entry.value, revisions);
+            return found(kind, entry, &entry.value, revisions);
         }
         let opened = self.vault.open(&entry.key, &entry.value).await?;
-        found(kind, &entry, &opened, revisions)
+        found(kind, entry, &opened, revisions)
     }
 }
 

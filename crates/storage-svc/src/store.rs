@@ -12,6 +12,7 @@ mod etcd;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use service_core::etcd::{Cause, Error as EtcdError, Options};
 
@@ -68,7 +69,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::sync::Arc<rusqlite::Error>,
+        source: Arc<rusqlite::Error>,
     },
     /// The database file cannot be made.
     #[error("cannot make the database {}", path.display())]
@@ -76,7 +77,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::sync::Arc<std::io::Error>,
+        source: Arc<std::io::Error>,
     },
     /// The file was written by a newer version.
     #[error("the database {} has format {found}, this version knows {known}: use a newer one", path.display())]
@@ -94,7 +95,7 @@ pub enum StoreError {
         /// What was tried.
         doing: &'static str,
         /// Why.
-        source: std::sync::Arc<rusqlite::Error>,
+        source: Arc<rusqlite::Error>,
     },
     /// The store has been closed.
     #[error("the store has been closed")]
@@ -175,24 +176,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        self.list_as(prefix, &|entry| entry).await
-    }
-
-    /// The same as something else: what is made of the first entries while the next are on their way.
-    ///
-    /// # Errors
-    /// As [`Self::list`].
-    pub async fn list_as<T>(
-        &self,
-        prefix: &str,
-        read: &(impl Fn(Entry) -> T + Sync),
-    ) -> Result<Vec<T>, StoreError> {
+    pub async fn list(&self, prefix: &str) -> Result<Arc<Vec<Entry>>, StoreError> {
         match self {
-            Self::Sqlite(sqlite) => {
-                Ok(sqlite.list(prefix.to_owned()).await?.into_iter().map(read).collect())
-            }
-            Self::Etcd(etcd) => etcd.list(prefix, read).await,
+            Self::Sqlite(sqlite) => sqlite.list(prefix.to_owned()).await.map(Arc::new),
+            Self::Etcd(etcd) => etcd.list(prefix).await,
         }
     }
 

@@ -4,14 +4,16 @@
 //! range; what does not fit into one answer is read in parts at one revision.
 
 mod commit;
+mod remembered;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use etcd_client::{GetOptions, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse};
-use futures_util::future::try_join;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use service_core::etcd::{Client, Error, Options};
 
+use self::remembered::{List, Moment, Remembered};
 use super::{Commit, CommitError, Committed, Entry, StoreError};
 
 /// Entries that a list asks for at a time: hosts take a few hundred bytes each. etcd counts all that is left
@@ -37,14 +39,14 @@ const COMPACTIONS: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Etcd {
     client: Client,
+    remembered: Arc<Remembered>,
 }
 
 impl Etcd {
     pub(super) async fn new(options: &Options) -> Result<Self, StoreError> {
         let client = Client::new(options).await;
-        Ok(Self {
-            client: client.map_err(|source| StoreError::Etcd { doing: "use etcd", source })?,
-        })
+        let client = client.map_err(|source| StoreError::Etcd { doing: "use etcd", source })?;
+        Ok(Self { client, remembered: Arc::default() })
     }
 
     pub(super) async fn get(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
@@ -69,18 +71,17 @@ impl Etcd {
         }
     }
 
-    pub(super) async fn list<T>(
-        &self,
-        prefix: &str,
-        read: &impl Fn(Entry) -> T,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut parts = Parts::of(PAGE);
-        loop {
-            match self.list_in_parts(prefix, parts.size, read).await {
-                Ok(found) => return Ok(found),
-                Err(error) => parts = parts.after(error)?,
-            }
-        }
+    pub(super) async fn list(&self, prefix: &str) -> Result<Arc<Vec<Entry>>, StoreError> {
+        let list = match self.remembered.get(prefix) {
+            Some(known) => self.list_changes(prefix, known).await?,
+            None => None,
+        };
+        let list = match list {
+            Some(list) => list,
+            None => self.list_anew(prefix).await?,
+        };
+        self.remembered.keep(prefix, &list);
+        Ok(list.entries)
     }
 
     pub(super) async fn commit(&self, commit: &Commit) -> Result<Committed, CommitError> {
@@ -138,34 +139,48 @@ impl Etcd {
         Ok((found.collect(), moment))
     }
 
-    async fn list_in_parts<T>(
-        &self,
-        prefix: &str,
-        part: usize,
-        read: &impl Fn(Entry) -> T,
-    ) -> Result<Vec<T>, Error> {
+    async fn list_anew(&self, prefix: &str) -> Result<List, StoreError> {
+        let mut parts = Parts::of(PAGE);
+        loop {
+            match self.list_in_parts(prefix, parts.size).await {
+                Ok(list) => return Ok(list),
+                Err(error) => parts = parts.after(error)?,
+            }
+        }
+    }
+
+    async fn list_in_parts(&self, prefix: &str, part: usize) -> Result<List, Error> {
         let limit = i64::try_from(part).unwrap_or(i64::MAX);
         let range = |moment| at(moment).with_range(end_of(prefix)).with_limit(limit);
-        let mut entries = Vec::new();
         let mut answer = self.client.get(prefix.as_bytes(), range(None)).await?;
-        let moment = answer.header().map(ResponseHeader::revision);
+        let moment = moment(answer.header());
+        let mut entries = Vec::new();
         loop {
             let found = answer.take_kvs();
             let next = found.last().filter(|_| answer.more());
             let next = next.map(|last| [last.key(), &[0]].concat());
-            let take = || entries.extend(found.into_iter().map(|found| read(entry(found))));
-            let Some(next) = next else {
-                take();
-                return Ok(entries);
-            };
-            // The next part is on its way while this one is read.
-            let next = self.client.get(&next, range(moment));
-            (answer, ()) = try_join(next, async {
-                take();
-                Ok(())
-            })
-            .await?;
+            entries.extend(found.into_iter().map(entry));
+            let Some(next) = next else { return Ok(List::new(entries, moment)) };
+            answer = self.client.get(&next, range(Some(moment.revision))).await?;
         }
+    }
+
+    /// A list by what has changed in it. `None` where that cannot be told, or is too much for one answer.
+    async fn list_changes(&self, prefix: &str, known: List) -> Result<Option<List>, StoreError> {
+        let range = GetOptions::new().with_range(end_of(prefix));
+        let newer = range.with_min_mod_revision(known.moment.revision + 1);
+        let mut answer = match self.client.get(prefix.as_bytes(), newer).await {
+            Ok(answer) => answer,
+            Err(Error::Refused(cause)) if cause.is_answer_too_large() => return Ok(None),
+            Err(error) => {
+                // It may be another etcd when it is back.
+                self.remembered.forget(prefix);
+                return Err(reading(error));
+            }
+        };
+        let count = usize::try_from(answer.count()).unwrap_or(0);
+        let changed = answer.take_kvs().into_iter().map(entry).collect();
+        Ok(known.updated(moment(answer.header()), changed, count))
     }
 }
 
@@ -203,6 +218,14 @@ fn reading(source: Error) -> StoreError {
 
 fn reads(operations: impl Iterator<Item = TxnOp>) -> Txn {
     Txn::new().and_then(operations.collect::<Vec<_>>())
+}
+
+/// etcd puts a header on every answer.
+fn moment(header: Option<&ResponseHeader>) -> Moment {
+    Moment {
+        cluster: header.map_or(0, ResponseHeader::cluster_id),
+        revision: header.map_or(0, ResponseHeader::revision),
+    }
 }
 
 fn at(revision: Option<i64>) -> GetOptions {

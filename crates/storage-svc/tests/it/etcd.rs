@@ -1,5 +1,6 @@
 //! The store in etcd when etcd is not at its best.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -103,7 +104,7 @@ async fn during_commits<F: Future<Output = ()>>(
     let (done, doubtful): (Vec<_>, Vec<_>) = written.into_iter().unzip();
     let (mut done, doubtful) = (done.concat(), doubtful.concat());
     done.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut listed = store.list("/stream/").await.unwrap();
+    let mut listed = store.list("/stream/").await.unwrap().to_vec();
     listed.retain(|entry| !doubtful.contains(&entry.key));
     assert_eq!(listed, done);
 }
@@ -303,7 +304,7 @@ async fn large_records_are_read_in_parts() {
     assert!(listed.iter().map(|entry| &entry.key).eq(&keys));
     assert!(listed.iter().all(|entry| entry.value == large));
     let found = store.get(keys).await.unwrap();
-    assert!(found.into_iter().map(Option::unwrap).eq(listed));
+    assert!(found.into_iter().map(Option::unwrap).eq(listed.iter().cloned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -325,4 +326,39 @@ async fn what_is_more_than_etcd_takes_is_refused_whole() {
         }
     }
     assert!(store.list("/m/").await.unwrap().is_empty());
+}
+
+/// Long lists are remembered, and only what has changed is asked for: whoever changed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_list_shows_each_change_of_others_at_once() {
+    const MANY: usize = 1000;
+    let etcd = Etcd::up();
+    let store = store(&etcd).await;
+    let mut other = Client::connect([etcd.endpoints()], None).await.unwrap();
+    let mut model = BTreeMap::new();
+    for index in 0..MANY {
+        let key = format!("/h/{index:04}");
+        other.put(key.as_str(), "0", None).await.unwrap();
+        model.insert(key, "0".to_owned());
+    }
+    for round in 0..60 {
+        let (old, new) = (format!("/h/{:04}", round * 3), format!("/h/{:04}x", round * 7));
+        if round % 3 != 1 {
+            other.delete(old.as_str(), None).await.unwrap();
+            model.remove(&old);
+        }
+        if round % 3 != 2 {
+            other.put(new.as_str(), round.to_string(), None).await.unwrap();
+            model.insert(new, round.to_string());
+        }
+        if round % 5 == 0 {
+            // Deleted and made again between two lists.
+            other.delete("/h/0999", None).await.unwrap();
+            other.put("/h/0999", round.to_string(), None).await.unwrap();
+            model.insert("/h/0999".into(), round.to_string());
+        }
+        let listed = store.list("/h/").await.unwrap();
+        let listed = listed.iter().map(|entry| (&entry.key, &entry.value));
+        assert!(listed.eq(&model), "round {round}");
+    }
 }

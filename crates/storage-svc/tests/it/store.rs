@@ -72,7 +72,8 @@ async fn a_list_is_sorted_and_ends_with_its_prefix(place: &Place) {
     for key in ["/h/b", "/h/a", "/h/\u{10FFFF}", "/h0", "/g/a", "/h/a/x"] {
         store.commit(put(key, "")).await.unwrap();
     }
-    let keys: Vec<_> = store.list("/h/").await.unwrap().into_iter().map(|e| e.key).collect();
+    let listed = store.list("/h/").await.unwrap();
+    let keys: Vec<_> = listed.iter().map(|e| e.key.as_str()).collect();
     assert_eq!(keys[..3], ["/h/a", "/h/a/x", "/h/b"]);
     assert!(store.list("/nothing/").await.unwrap().is_empty());
 }
@@ -260,7 +261,7 @@ async fn it_behaves_like_its_model(place: &Place) {
             }
             other => panic!("{other:?}"),
         }
-        let listed = store.list("/").await.unwrap().into_iter();
+        let listed = store.list("/").await.unwrap().to_vec().into_iter();
         let listed: BTreeMap<_, _> = listed.map(|e| (e.key, (e.value, e.revision))).collect();
         assert_eq!(listed, model);
     }
