@@ -500,7 +500,7 @@ impl Gateway {
 
     /// Everything that is stored, with revisions.
     pub(crate) async fn records(&self) -> Vec<Entry> {
-        self.store.list("/").await.unwrap()
+        self.store.list("/").await.unwrap().to_vec()
     }
 
     /// Writes over a record, past the storage service.
