@@ -61,8 +61,9 @@ impl Rhythm {
     /// When a host is due that was last checked at `last`. The watcher has had it since `since`: what
     /// was missed before is made up for within half an interval from then, again spread evenly.
     pub fn regular(&self, place: u64, last: Option<Micros>, since: Micros, now: Micros) -> Micros {
-        // Not the place that it was checked for, however long that took.
-        self.next(place, last, self.interval / 2, since, now)
+        // Not the place that it was checked for, should two clocks differ; and no later than that, or a
+        // host that was lost just after its investigation would be taken for well for too long.
+        self.next(place, last, self.interval / 20, since, now)
     }
 
     /// The same for a host that cannot be reached: its very next place, also when a retry was shortly
@@ -199,7 +200,7 @@ mod tests {
             let rhythm = rhythm();
             let mut last = NOW - age;
             let first = rhythm.regular(place, Some(last), NOW - age, NOW);
-            prop_assert!(first - last >= INTERVAL / 2 && first - last < INTERVAL * 3 / 2);
+            prop_assert!(first - last >= INTERVAL / 20 && first - last < INTERVAL * 21 / 20);
             for round in 0..5 {
                 let due = rhythm.regular(place, Some(last), NOW - age, last);
                 prop_assert_eq!(due, first + round * INTERVAL);

@@ -38,14 +38,14 @@ fn due(plan: &Plan) -> Vec<&str> {
 }
 
 #[test]
-fn every_host_is_due_within_an_interval_and_a_half_and_not_all_at_once() {
+fn every_host_is_due_within_hardly_more_than_an_interval_and_not_all_at_once() {
     let mut roster = roster(600);
     assert_eq!(due(&roster.plan(NOW)), [""; 0]);
     let count = |roster: &mut Roster, seconds| roster.plan(NOW + seconds * SECOND).due.len();
-    assert_eq!(count(&mut roster, 29), 0);
-    let ten_seconds = count(&mut roster, 40);
+    assert_eq!(count(&mut roster, 2), 0);
+    let ten_seconds = count(&mut roster, 13);
     assert!((70..130).contains(&ten_seconds), "a sixth: {ten_seconds}");
-    assert_eq!(count(&mut roster, 90), 600);
+    assert_eq!(count(&mut roster, 63), 600);
 }
 
 #[test]
@@ -133,7 +133,10 @@ fn a_failed_check_is_repeated_soon_and_a_refused_log_in_is_not() {
     let mut refused = away(0, 1);
     refused.failing.reason = "auth-refused".to_owned();
     roster.saw_state(&refused, 4);
-    assert!(!within(&mut roster, 29) && within(&mut roster, 90));
+    let mut well = self::roster(20);
+    for seconds in [3, 7, 11, 19, 40, 63] {
+        assert_eq!(within(&mut roster, seconds), within(&mut well, seconds), "after {seconds} s");
+    }
 }
 
 #[test]
@@ -184,9 +187,12 @@ fn the_sample_is_asked_before_a_host_fails() {
 fn a_large_fleet_is_judged_by_a_sample() {
     let mut roster = roster(1000);
     let later = NOW + 10 * SECOND;
+    let regular = self::roster(1000).plan(later).due;
     roster.saw_state(&away(0, 2), 2);
     let plan = roster.plan(later);
-    assert!((SAMPLE - 1..=SAMPLE).contains(&plan.due.len()), "{}", plan.due.len());
+    let sampled = plan.due.iter().filter(|host| !regular.contains(host)).count();
+    // Some of the sample were due anyway.
+    assert!((SAMPLE * 3 / 4..=SAMPLE).contains(&sampled), "{sampled}");
     // Every other host is away, but only those of the sample are known to be.
     for (index, (address, _)) in plan.due.iter().enumerate() {
         let count = u32::from(index % 2 == 0);
@@ -232,8 +238,9 @@ fn while_frozen_a_host_keeps_its_place() {
         roster.saw_state(&away(number, 3), 2);
     }
     let plan = roster.plan(NOW + 25 * SECOND);
-    assert!(plan.frozen && plan.due.is_empty(), "{plan:?}");
-    assert_eq!(roster.plan(NOW + 90 * SECOND).due.len(), 4);
+    assert!(plan.frozen, "{plan:?}");
+    assert_eq!(plan.due, self::roster(4).plan(NOW + 25 * SECOND).due);
+    assert_eq!(roster.plan(NOW + 63 * SECOND).due.len(), 4);
 }
 
 #[test]
