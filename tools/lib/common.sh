@@ -50,10 +50,11 @@ use_rust() {
 # Where cargo puts what it builds.
 target_dir() { (cd "$ROOT" && cargo metadata --no-deps --format-version 1) | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'; }
 
-# ---------------------------------------------------------------- schemathesis
+# ---------------------------------------------------------------- tools in Python
 
-# Where the tests' own one is: a later version may know more checks, and has a directory of its own.
+# Where the tests' own ones are: a later version may know more checks, and has a directory of its own.
 readonly SCHEMATHESIS=${XDG_CACHE_HOME:-$HOME/.cache}/commissaire/schemathesis-4.32.5
+readonly ANSIBLE_LINT=${XDG_CACHE_HOME:-$HOME/.cache}/commissaire/ansible-lint-26.10.1
 
 # ---------------------------------------------------------------- processes
 

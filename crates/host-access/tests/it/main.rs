@@ -7,6 +7,7 @@
 
 mod booted;
 mod connecting;
+mod hostile;
 mod playbooks;
 mod rendering;
 mod running;
