@@ -106,3 +106,30 @@ FLANNEL_OPTIONS=\"\"
     );
     assert_eq!(docker, "OPTIONS=\"--selinux-enabled \"\nDOCKER_OPTS=\"\"\n");
 }
+
+#[tokio::test]
+async fn flannel_with_etcd_that_only_its_ca_is_known_of() {
+    let tls = FlannelTls { ca_path: Some("/etc/ca.pem".into()), ..FlannelTls::default() };
+    let endpoints = vec!["https://etcd.example.com:2379".into()];
+    let etcd = FlannelEtcd { endpoints, tls, key_prefix: String::new() };
+    let network = NetworkSetup::FlannelEtcd(etcd);
+    let [flannel, docker] = rendered(Os::Opensuse, network, BootstrapOptions::default()).await;
+    let options = flannel.lines().last().unwrap();
+    assert_eq!(options, "FLANNEL_OPTIONS=\"--etcd-cafile=/etc/commissaire/etcd/ca.pem\"");
+    assert_eq!(docker, "OPTIONS=\"\"\nDOCKER_OPTS=\"\"\n");
+}
+
+/// With certificates and a mirror configured, too: nothing is made of them.
+#[tokio::test]
+async fn a_network_of_none_renders_nothing() {
+    let mirror = RegistryMirror { host: "10.0.0.9".into(), port: 5000 };
+    let options = BootstrapOptions { registry_mirror: Some(mirror), ..BootstrapOptions::default() };
+    let vars = bootstrap_vars(Os::Fedora, "41", false, &NetworkSetup::None, &options).unwrap();
+    let sshd = Sshd::start();
+    let (_base, run_dir) = run_dir();
+    let session = sshd.session(&run_dir).await;
+    let (ansible, deadline) = (Ansible::new(None), Duration::from_secs(90));
+    let unexpected = |event| panic!("{event:?}");
+    let run = ansible.run(&run_dir, &session, Playbook::Bootstrap, &vars, deadline, unexpected);
+    assert_eq!(run.await.unwrap().changed, 0);
+}
