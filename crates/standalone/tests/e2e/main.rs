@@ -33,6 +33,7 @@ mod first_start;
 mod main_job;
 mod moments;
 mod processes;
+mod registering;
 mod reload;
 mod replicas;
 mod rotation;
