@@ -9,9 +9,9 @@ use std::time::Duration;
 use host_access::{Facts, FactsError, Playbook, Session, Summary, Target, gather};
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
-use service_core::model::{Operation, OperationKind, Outcome, Step};
+use service_core::model::{HostProgress, Operation, OperationKind, Outcome, Step};
 
-use crate::executor::{Execution, GiveUp};
+use crate::executor::{Execution, GiveUp, Line};
 use crate::restart::{Trouble, reach};
 
 /// How long a host may take to tell its facts.
@@ -29,31 +29,34 @@ impl From<FactsError> for GiveUp {
 /// Upgrades the host at `index`, or stages a version on it; true when it must be restarted for that.
 /// A host with packages is not: that a reboot is needed stands in the operation.
 pub(crate) async fn apply(
-    execution: &mut Execution<'_>,
+    execution: &Execution<'_>,
     index: usize,
     target: &Target,
 ) -> Result<bool, Trouble> {
     let session = reach(execution, target).await?;
     let facts = gather(&session, FACTS_DEADLINE).await?;
     let (playbook, vars) = work(&execution.operation, &facts, &target.address)?;
-    execution.host(index).step = Step::Apply;
-    execution.log(index, Step::Apply, Outcome::Started, "");
-    execution.save().await.map_err(Trouble::Ours)?;
+    if execution.host(index).step != Step::Apply {
+        let change = |host: &mut HostProgress| host.step = Step::Apply;
+        execution.enter(index, change, &[Line(Step::Apply, Outcome::Started, "")]).await?;
+    }
     let deadline = execution.service.config.apply_timeout();
     let summary = play(execution, &session, playbook, vars, deadline).await?;
     let required = reboot_required(&summary);
-    let host = execution.host(index);
-    host.reboot_required = required;
-    host.checksum =
-        summary.data.get("commissaire_checksum").and_then(Value::as_str).map(str::to_owned);
+    let checksum = summary.data.get("commissaire_checksum").and_then(Value::as_str);
+    let change = |host: &mut HostProgress| {
+        host.reboot_required = required;
+        host.checksum = checksum.map(str::to_owned);
+    };
     let detail = if required { "a reboot is needed" } else { "" };
-    execution.log(index, Step::Apply, Outcome::Ok, detail);
+    let lines = [Line(Step::Apply, Outcome::Ok, detail)];
+    execution.save(index, change, &lines).await.map_err(Trouble::Ours)?;
     Ok(required && facts.ostree)
 }
 
 /// Makes sure that what was staged is what is booted.
 pub(crate) async fn check(
-    execution: &mut Execution<'_>,
+    execution: &Execution<'_>,
     index: usize,
     session: &Session,
 ) -> Result<(), Trouble> {
@@ -61,7 +64,7 @@ pub(crate) async fn check(
     let (playbook, vars) = match operation.kind {
         OperationKind::Restart => return Ok(()),
         OperationKind::Upgrade => {
-            let checksum = operation.hosts[index].checksum.clone().unwrap_or_default();
+            let checksum = execution.host(index).checksum.unwrap_or_default();
             (Playbook::Upgrade, vars("commissaire_expected_checksum", &checksum))
         }
         OperationKind::Deploy => {
@@ -74,8 +77,8 @@ pub(crate) async fn check(
         let reason = format!("{address} was restarted, but {version} is not what it has booted");
         return Err(GiveUp::new("not-booted", reason).into());
     }
-    execution.host(index).reboot_required = false;
-    Ok(())
+    let change = |host: &mut HostProgress| host.reboot_required = false;
+    execution.save(index, change, &[]).await.map_err(Trouble::Ours)
 }
 
 /// The playbook and its variables; a refusal when this cannot be done to such a host.

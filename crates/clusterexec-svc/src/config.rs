@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+use service_core::model::Options;
+use url::Url;
 
 /// See the module.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,6 +17,18 @@ pub struct Config {
     pub verify_timeout: u64,
     /// Seconds that an upgrade or a deployment may take on a host, before its reboot.
     pub apply_timeout: u64,
+    /// Seconds that a roll waits for hosts that are unavailable for other reasons, before it is paused.
+    pub room_timeout: u64,
+    /// How many hosts an operation works on at a time, however many may be unavailable.
+    pub parallel: usize,
+    /// How many ended operations are kept for each cluster.
+    pub keep_operations: usize,
+    /// What operations are asked for where a request says nothing.
+    #[serde(deserialize_with = "sensible")]
+    pub defaults: Options,
+    /// Told by `POST` how an operation has ended.
+    #[serde(deserialize_with = "web_address")]
+    pub webhook_url: Option<Url>,
     /// Playbooks that replace the bundled ones.
     pub playbook_path: Option<PathBuf>,
 }
@@ -25,6 +39,11 @@ impl Default for Config {
             connect_timeout: 10,
             verify_timeout: 15 * 60,
             apply_timeout: 60 * 60,
+            room_timeout: 15 * 60,
+            parallel: 16,
+            keep_operations: 20,
+            defaults: Options::default(),
+            webhook_url: None,
             playbook_path: None,
         }
     }
@@ -44,5 +63,51 @@ impl Config {
     /// How long an upgrade or a deployment may take on a host.
     pub fn apply_timeout(&self) -> Duration {
         Duration::from_secs(self.apply_timeout)
+    }
+
+    /// How long a roll waits for hosts that are unavailable for other reasons.
+    pub fn room_timeout(&self) -> Duration {
+        Duration::from_secs(self.room_timeout)
+    }
+}
+
+fn sensible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Options, D::Error> {
+    let options = Options::deserialize(deserializer)?;
+    options.validate().map_err(de::Error::custom)?;
+    if options.hosts.is_some() {
+        return Err(de::Error::custom("hosts: belongs to one operation, and is no default"));
+    }
+    Ok(options)
+}
+
+fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let url = Url::parse(&text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    // The address itself may hold a secret.
+    url.map(Some).ok_or_else(|| de::Error::custom("webhook_url: an http or https URL is expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn defaults_and_addresses_are_checked_at_the_start() {
+        let parse =
+            |value: Value| serde_json::from_value::<Config>(value).map_err(|e| e.to_string());
+        let config =
+            parse(json!({"defaults": {"max_unavailable": "30%"}, "webhook_url": "http://h/x"}));
+        assert_eq!(config.unwrap().defaults.budget(10), 3);
+        for (wrong, named) in [
+            (json!({"defaults": {"max_unavailable": 0}}), "1 or more"),
+            (json!({"defaults": {"hosts": ["a"]}}), "hosts"),
+            (json!({"defaults": {"soak": 1_000_000}}), "soak"),
+            (json!({"webhook_url": "ftp://secret/"}), "webhook_url"),
+        ] {
+            let error = parse(wrong).unwrap_err();
+            assert!(error.contains(named) && !error.contains("secret"), "{error}");
+        }
     }
 }

@@ -1,72 +1,76 @@
-//! Carries an operation out, host after host.
+//! Carries an operation out: starts hosts as there is room for them, and follows each to its end.
 //!
-//! The record in the store is the truth: every step is saved before its effect, under the lease, and
+//! The records in the store are the truth: every step is saved before its effect, under the lease, and
 //! whoever takes the operation over goes on from what is written there.
+
+mod records;
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{
-    Failure, Host, HostProgress, HostState, Operation, OperationKind, OperationStatus, Outcome,
-    Step, work,
-};
-use service_core::storage::Transaction;
-use service_core::{Error, Kind, Result};
+use service_core::model::{Operation, OperationStatus, Outcome};
+use service_core::{Error, Kind, Result, clock};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
-use crate::restart;
-use crate::rollout::{Next, next};
+use crate::gate::{Gate, Pass};
+use crate::rollout::{Fitness, Next, has_room, next};
 use crate::service::ClusterExec;
+use crate::{members, restart};
 
-/// The pause before a write is tried again while the store does not answer.
+pub(crate) use records::{Execution, GiveUp, Line, accepted, save_record};
+
+/// The pause before something is tried again while the store does not answer.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
-/// The pause between looks whether statuses are still frozen.
-const FROZEN_LOOK: Duration = Duration::from_secs(1);
+/// The pause between looks whether what a roll waits for is over.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Why a roll waits then.
-const FROZEN: &str =
-    "too many hosts are unreachable at once: it goes on when they can be reached again";
-
-/// Why a host is given up.
-pub(crate) struct GiveUp {
-    /// One stable word.
-    pub(crate) word: &'static str,
-    /// A sentence for the operator.
-    pub(crate) reason: String,
-    /// The key that the host showed instead of the pinned one, if that is why.
-    pub(crate) seen_key: String,
+/// What an operation does next.
+enum Turn {
+    /// Start the host at this index.
+    Start(usize, Pass),
+    /// Wait; why, if it is not for a host under way.
+    Wait(Option<Waiting>),
+    /// It is at its end; why, if not every host had its turn.
+    End(OperationStatus, String),
 }
 
-impl GiveUp {
-    pub(crate) fn new(word: &'static str, reason: String) -> Self {
-        Self { word, reason, seen_key: String::new() }
-    }
+/// What a roll waits for.
+#[derive(Debug, PartialEq, Eq)]
+enum Waiting {
+    /// What operators, or watchers, said.
+    Gate(String),
+    /// The time between two hosts.
+    Soak(String),
+    /// Hosts that are unavailable for other reasons.
+    Room(String),
 }
 
-/// An operation that this process carries out.
-pub(crate) struct Execution<'a> {
-    pub(crate) service: &'a ClusterExec,
-    pub(crate) held: &'a Held,
-    pub(crate) operation: Operation,
-}
-
-/// Adds the documented record of an operation to a transaction.
-pub(crate) fn save_record(transaction: Transaction, operation: &Operation) -> Result<Transaction> {
-    match operation.kind {
-        OperationKind::Restart => transaction.save(&operation.record::<work::Restart>()),
-        OperationKind::Upgrade => transaction.save(&operation.record::<work::Upgrade>()),
-        OperationKind::Deploy => transaction.save(&operation.record::<work::Deploy>()),
+impl Waiting {
+    fn why(&self) -> &str {
+        match self {
+            Self::Gate(why) | Self::Soak(why) | Self::Room(why) => why,
+        }
     }
 }
 
 /// Carries an operation out to its end, or until the daemon stops or the lease is lost: then another
 /// goes on.
-pub(crate) async fn run(service: &ClusterExec, held: &Held, operation: Operation) {
+pub(crate) async fn run(service: &ClusterExec, held: &Held, operation: Operation, fresh: bool) {
     let id = operation.id.clone();
-    let mut execution = Execution { service, held, operation };
+    let carried_out = async {
+        let mut execution = Execution::new(service, held, operation);
+        if !fresh {
+            execution.load().await?;
+        }
+        execution.roll().await
+    };
     let ended = tokio::select! {
-        ended = execution.roll() => ended,
+        ended = carried_out => ended,
         () = held.lost() => Err(Error::conflict("the lease was lost")),
         () = service.lifecycle.stopping() => {
             match held.hand_over().await {
@@ -82,146 +86,172 @@ pub(crate) async fn run(service: &ClusterExec, held: &Held, operation: Operation
 }
 
 impl Execution<'_> {
-    async fn roll(&mut self) -> Result<()> {
-        loop {
-            match next(&self.operation) {
-                Next::Host(index) => {
-                    self.wait_while_frozen(index).await?;
-                    restart::host(self, index).await?;
+    /// Starts hosts and works on them, both in this one task: when it ends, nothing of it goes on.
+    async fn roll(&self) -> Result<()> {
+        let (start, mut started) = mpsc::unbounded_channel();
+        let one_less = Notify::new();
+        for (index, step) in self.steps().into_iter().enumerate() {
+            if step.is_under_way() {
+                start.send((index, true)).ok();
+            }
+        }
+        let work = async {
+            let mut hosts = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    Some((index, resumed)) = started.recv() => {
+                        hosts.push(restart::host(self, index, resumed));
+                    }
+                    Some(done) = hosts.next(), if !hosts.is_empty() => {
+                        let done: Result<()> = done;
+                        if let Err(error) = done {
+                            return error;
+                        }
+                        one_less.notify_one();
+                    }
                 }
-                Next::End(status) => return self.end(status).await,
             }
-        }
-    }
-
-    /// No host is begun while so many are unreachable that the fault is probably here.
-    async fn wait_while_frozen(&mut self, index: usize) -> Result<()> {
-        let mut waiting = false;
-        while self.operation.hosts[index].step == Step::Pending {
-            match self.service.is_frozen().await {
-                Ok(false) => break,
-                Ok(true) if waiting => {}
-                Ok(true) => {
-                    waiting = true;
-                    self.log(index, Step::Pending, Outcome::Waiting, FROZEN);
-                    self.save().await?;
+        };
+        let plan = async {
+            let mut waiting = None;
+            loop {
+                match self.or_store_again(|| self.turn()).await? {
+                    Turn::Start(index, pass) => {
+                        if self.start(index, &pass).await? {
+                            waiting = None;
+                            start.send((index, false)).ok();
+                        }
+                    }
+                    Turn::Wait(what) => {
+                        self.note(&mut waiting, what).await?;
+                        // Without a reason it waits for a host; with one, also for that to be over.
+                        let again = async {
+                            match waiting {
+                                Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                                None => std::future::pending().await,
+                            }
+                        };
+                        tokio::select! {
+                            () = one_less.notified() => {}
+                            () = again => {}
+                        }
+                    }
+                    Turn::End(status, reason) => return self.end(status, &reason).await,
                 }
-                Err(error) => self.wait_for_store(error).await?,
             }
-            tokio::time::sleep(FROZEN_LOOK).await;
-        }
-        Ok(())
-    }
-
-    /// The final status and the release of the lock are one write.
-    async fn end(&mut self, status: OperationStatus) -> Result<()> {
-        self.operation.status = status;
-        self.operation.finished_at = Some(self.service.deps.clock.stamp());
-        loop {
-            let last = self.records(Transaction::default())?;
-            match self.held.release(last).await {
-                Ok(()) => break,
-                Err(error) => self.wait_for_store(error).await?,
-            }
-        }
-        let Operation { id, cluster, .. } = &self.operation;
-        tracing::info!(
-            operation.id = id,
-            cluster.name = cluster,
-            ?status,
-            "the operation has ended"
-        );
-        Ok(())
-    }
-
-    /// The host at `index`.
-    pub(crate) fn host(&mut self, index: usize) -> &mut HostProgress {
-        &mut self.operation.hosts[index]
-    }
-
-    /// Adds to the log of the operation, which is saved with the next step, and to the daemon's.
-    pub(crate) fn log(&mut self, index: usize, step: Step, outcome: Outcome, detail: &str) {
-        let address = self.operation.hosts[index].address.clone();
-        tracing::info!(
-            operation.id = self.operation.id,
-            host.address = address,
-            %step,
-            ?outcome,
-            detail,
-            "step"
-        );
-        let now = self.service.deps.clock.stamp();
-        self.operation.log(&now, &address, step, outcome, detail);
-    }
-
-    /// Saves the operation and its documented record. While the store does not answer it is tried
-    /// again, as long as the lease lasts.
-    ///
-    /// # Errors
-    /// When the lease is lost: nothing more may be done.
-    pub(crate) async fn save(&self) -> Result<()> {
-        loop {
-            match self.held.transact(self.records(Transaction::default())?).await {
-                Ok(_) => return Ok(()),
-                Err(error) => self.wait_for_store(error).await?,
-            }
+        };
+        tokio::select! {
+            ended = plan => ended,
+            error = work => Err(error),
         }
     }
 
-    /// Gives a host up: the step, the reason and the host's own status in one write.
-    pub(crate) async fn give_up(&mut self, index: usize, given_up: &GiveUp) -> Result<()> {
-        let GiveUp { word, reason, seen_key } = given_up;
-        let now = self.service.deps.clock.stamp();
-        let host = self.host(index);
-        let (address, step) = (host.address.clone(), host.step);
-        host.step = Step::Failed;
-        host.finished_at = Some(now);
-        let failure =
-            Failure { host: address.clone(), step: step.to_string(), reason: reason.clone() };
-        host.failure = Some(failure);
-        self.log(index, step, Outcome::Failed, reason);
-        self.save_with_host(&address, |host, state| {
-            state.fail(host, word, reason.clone(), seen_key);
+    /// What is to be done next, by the records, what operators say, and the members as they are now.
+    async fn turn(&self) -> Result<Turn> {
+        let steps = self.steps();
+        let index = match next(&self.operation, &steps, self.service.config.parallel) {
+            Next::Turn(index) => index,
+            Next::Wait => return Ok(Turn::Wait(None)),
+            Next::End(status) => return Ok(Turn::End(status, String::new())),
+        };
+        let pass = match self.gate(true).await? {
+            Gate::Open(pass) => pass,
+            Gate::Closed(why) => return Ok(Turn::Wait(Some(Waiting::Gate(why)))),
+            Gate::Aborted(_) if steps.iter().any(|step| step.is_under_way()) => {
+                return Ok(Turn::Wait(None));
+            }
+            Gate::Aborted(by) => return Ok(Turn::End(OperationStatus::Failed, by)),
+        };
+        if let Some(left) = self.soaking() {
+            let why = format!("{} s until the next host", left.as_secs().max(1));
+            return Ok(Turn::Wait(Some(Waiting::Soak(why))));
+        }
+        Ok(match self.no_room(index).await? {
+            None => Turn::Start(index, pass),
+            Some(why) => Turn::Wait(Some(Waiting::Room(why))),
         })
-        .await
     }
 
-    /// Saves the operation together with what has become of a host; a host that was deleted meanwhile
-    /// is not made again.
-    pub(crate) async fn save_with_host(
+    /// How much is left of the time between two hosts.
+    fn soaking(&self) -> Option<Duration> {
+        let soak = Duration::from_secs(self.operation.options.soak.filter(|soak| *soak > 0)?);
+        let last = self.last_done().and_then(|stamp| clock::parse(&stamp))?;
+        let passed = self.service.deps.clock.now().duration_since(last);
+        soak.checked_sub(Duration::try_from(passed).unwrap_or_default()).filter(|d| !d.is_zero())
+    }
+
+    /// Why the host at `index` may not be started yet, if so: too many members of the cluster are away.
+    async fn no_room(&self, index: usize) -> Result<Option<String>> {
+        let under_way = self.under_way();
+        let under_way: Vec<_> = under_way.iter().map(String::as_str).collect();
+        let everybody = self.service.members_of(&self.operation).await?;
+        let (storage, ports) = (&self.service.storage, &self.service.ports);
+        let (kind, own) = (self.operation.kind, &self.service.own_boot_id);
+        let members = members::look(storage, ports, &everybody, &under_way, kind, own).await?;
+        let away = members.iter().filter(|member| member.fitness == Fitness::Unavailable);
+        let away: Vec<_> = away.filter(|m| !under_way.contains(&m.address.as_str())).collect();
+        let names = away.iter().map(|member| member.address.as_str()).collect();
+        let budget = self.operation.options.budget(everybody.len());
+        if has_room(&self.operation.hosts[index], &under_way, &names, budget) {
+            return Ok(None);
+        }
+        if away.is_empty() {
+            return Ok(Some(String::new()));
+        }
+        let away: Vec<_> = away.iter().map(|m| format!("{} ({})", m.address, m.reason)).collect();
+        Ok(Some(format!(
+            "at most {budget} may be unavailable at a time, and these are: {}",
+            away.join(", ")
+        )))
+    }
+
+    /// Notes what the roll waits for, once; what nobody sees to is not waited for without end.
+    async fn note(
         &self,
-        address: &str,
-        change: impl Fn(&mut Host, &mut HostState),
+        waiting: &mut Option<(Waiting, Instant)>,
+        what: Option<Waiting>,
     ) -> Result<()> {
+        let Some(what) = what else {
+            *waiting = None;
+            return Ok(());
+        };
+        let same_kind =
+            |before: &Waiting| std::mem::discriminant(before) == std::mem::discriminant(&what);
+        let since = match waiting {
+            Some((before, since)) if same_kind(before) => *since,
+            _ => Instant::now(),
+        };
+        let new = waiting.as_ref().is_none_or(|(before, _)| !same_kind(before));
+        // How many seconds are left changes all the time; so may the reasons of hosts.
+        if new && !what.why().is_empty() {
+            self.log_operation(Outcome::Waiting, what.why()).await?;
+        }
+        let too_long = since.elapsed() > self.service.config.room_timeout();
+        if let Waiting::Room(why) = &what
+            && too_long
+            && self.under_way().is_empty()
+        {
+            self.or_store_again(|| self.pause(why)).await?;
+        }
+        *waiting = Some((what, since));
+        Ok(())
+    }
+
+    /// Does something with the store that may be done twice, again and again while it does not answer.
+    pub(crate) async fn or_store_again<T, F>(&self, doing: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         loop {
-            let attempt = async {
-                let mut transaction = self.records(Transaction::default())?;
-                let storage = &self.service.storage;
-                if let Some(mut host) = storage.find::<Host>(address).await? {
-                    let state = storage.find::<HostState>(address).await?;
-                    let mut state = state.map(|state| state.record).unwrap_or_default();
-                    address.clone_into(&mut state.address);
-                    host.record.last_check = self.service.deps.clock.stamp();
-                    change(&mut host.record, &mut state);
-                    transaction = transaction.update(&host)?.save(&state)?;
-                }
-                self.held.transact(transaction).await
-            };
-            match attempt.await {
-                Ok(_) => return Ok(()),
-                // Somebody else changed the host meanwhile: it is read again.
-                Err(error) if error.is_conflict() && self.held.check().is_ok() => {}
+            match doing().await {
+                Ok(done) => return Ok(done),
                 Err(error) => self.wait_for_store(error).await?,
             }
         }
-    }
-
-    fn records(&self, transaction: Transaction) -> Result<Transaction> {
-        save_record(transaction.save(&self.operation)?, &self.operation)
     }
 
     /// Passes an error on, unless the store may answer again before the lease is lost.
-    async fn wait_for_store(&self, error: Error) -> Result<()> {
+    pub(crate) async fn wait_for_store(&self, error: Error) -> Result<()> {
         let may_heal = matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
         if !may_heal || self.held.check().is_err() {
             return Err(error);

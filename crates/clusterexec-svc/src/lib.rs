@@ -5,18 +5,29 @@
 //! that keeps a second operation out.
 //!
 //! - [`config`][]: what it is told
-//! - [`service`][]: accepts operations, and finds those that nobody works on any more
+//! - [`service`][]: serves requests, and finds operations that nobody works on any more
+//! - `accept`: what would happen, and why not
 //! - [`rollout`][]: which host's turn it is, and which hosts are fit (pure)
-//! - [`executor`][]: carries an operation out, host after host
-//! - [`restart`][]: one host's restart, step by step
+//! - `members`: the members of a cluster as they are now
+//! - `gate`: whether anything may be started now
+//! - [`executor`][]: carries an operation out, several hosts at a time
+//! - [`restart`][]: one host, step by step
 //! - `apply`: what an upgrade or a deployment does to a host before it is restarted
+//! - `health`: whether a host that is back is healthy
+//! - `history`, `webhook`: what follows the end
 
+mod accept;
 mod apply;
 pub mod config;
 pub mod executor;
+mod gate;
+mod health;
+mod history;
+mod members;
 pub mod restart;
 pub mod rollout;
 pub mod service;
+mod webhook;
 
 pub use config::Config;
 pub use service::run;

@@ -1,4 +1,4 @@
-//! One host's restart, step by step: probe, reboot, verify; before it, what an upgrade or a deployment does.
+//! One host, step by step: what an upgrade or a deployment does, then probe, reboot, verify.
 //!
 //! A step that is written down may have happened. So whoever begins at `reboot` asks the host itself:
 //! another boot id than the one from before means that it has been restarted already, and the command
@@ -11,13 +11,14 @@ use host_access::credentials::target;
 use host_access::{AccessError, Playbook, PlaybookError, Session, Target, boot_id};
 use serde_json::{Map, json};
 use service_core::error::chain;
-use service_core::model::{Host, HostCreds, OperationKind, Outcome, Step};
-use service_core::{Error, Result};
+use service_core::model::{Host, HostCreds, HostProgress, HostState, OperationKind, Outcome, Step};
+use service_core::{Error, Result, clock};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::apply::{apply, check};
-use crate::executor::{Execution, GiveUp};
+use crate::executor::{Execution, GiveUp, Line};
+use crate::health::{healthy, needs_reboot};
 
 /// The pauses before another try at reaching a host that should be there.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
@@ -57,9 +58,11 @@ impl From<PlaybookError> for GiveUp {
     }
 }
 
-/// What may come in between: the host itself, or the store and the lease.
+/// What may come in between: the host itself, what operators say, or the store and the lease.
 pub(crate) enum Trouble {
     Host(GiveUp),
+    /// Nothing more is to be done to the host; why.
+    Left(String),
     Ours(Error),
 }
 
@@ -69,52 +72,54 @@ impl<E: Into<GiveUp>> From<E> for Trouble {
     }
 }
 
-/// Restarts the host at `index`, or goes on with what another began; a host that does not come through
-/// is given up, which the planner then sees.
+/// Works on the host at `index`, or goes on with what another began (`resumed`); a host that does not come
+/// through is given up, which the planner then sees.
 ///
 /// # Errors
 /// When the lease is lost.
-pub(crate) async fn host(execution: &mut Execution<'_>, index: usize) -> Result<()> {
-    match restart(execution, index).await {
+pub(crate) async fn host(execution: &Execution<'_>, index: usize, resumed: bool) -> Result<()> {
+    match work(execution, index, resumed).await {
         Ok(()) => Ok(()),
         Err(Trouble::Ours(error)) => Err(error),
+        Err(Trouble::Left(reason)) => execution.leave(index, &reason).await,
         Err(Trouble::Host(given_up)) => execution.give_up(index, &given_up).await,
     }
 }
 
-async fn restart(execution: &mut Execution<'_>, index: usize) -> Result<(), Trouble> {
+async fn work(execution: &Execution<'_>, index: usize, resumed: bool) -> Result<(), Trouble> {
     let begun = execution.host(index).step;
-    if begun == Step::Pending {
-        execution.host(index).step = Step::Probe;
-        execution.host(index).started_at = Some(execution.service.deps.clock.stamp());
-        execution.log(index, Step::Probe, Outcome::Started, "");
-        execution.save().await.map_err(Trouble::Ours)?;
-    } else {
-        execution.log(index, begun, Outcome::Resumed, "another executor goes on");
+    if resumed {
+        let lines = [Line(begun, Outcome::Resumed, "another executor goes on")];
+        execution.log(index, &lines).await.map_err(Trouble::Ours)?;
     }
     let target = target_of(execution, index).await?;
-    let untouched = matches!(begun, Step::Pending | Step::Probe | Step::Apply);
-    if untouched
-        && execution.operation.kind != OperationKind::Restart
-        && !apply(execution, index, &target).await?
-    {
-        return done(execution, index, None).await;
-    }
-    if begun != Step::Verify {
-        probe_and_reboot(execution, index, &target).await?;
+    let untouched = matches!(begun, Step::Probe | Step::Apply);
+    let reboots = match execution.operation.kind {
+        OperationKind::Restart => true,
+        _ if untouched => apply(execution, index, &target).await?,
+        _ => true,
+    };
+    match begun {
+        Step::Verify => {}
+        _ if reboots => probe_and_reboot(execution, index, &target).await?,
+        _ => {
+            let change = |host: &mut HostProgress| host.step = Step::Verify;
+            let lines = [Line(Step::Verify, Outcome::Started, "")];
+            execution.save(index, change, &lines).await.map_err(Trouble::Ours)?;
+        }
     }
     verify(execution, index, &target).await
 }
 
-async fn target_of(execution: &mut Execution<'_>, index: usize) -> Result<Target, Trouble> {
-    let address = execution.host(index).address.clone();
-    let found =
-        execution.service.storage.find::<HostCreds>(&address).await.map_err(Trouble::Ours)?;
+async fn target_of(execution: &Execution<'_>, index: usize) -> Result<Target, Trouble> {
+    let address = execution.host(index).address;
+    let storage = &execution.service.storage;
+    let found = execution.or_store_again(|| storage.find::<HostCreds>(&address)).await;
     let gone = || {
         let reason = format!("{address} is not registered any more: it was left as it is");
         GiveUp::new("deleted", reason)
     };
-    let creds = found.ok_or_else(gone)?.record;
+    let creds = found.map_err(Trouble::Ours)?.ok_or_else(gone)?.record;
     Ok(target(&creds, &execution.service.deps.own_key)?)
 }
 
@@ -122,7 +127,7 @@ async fn target_of(execution: &mut Execution<'_>, index: usize) -> Result<Target
 /// certain whether the host was asked, by another executor or over a connection that was lost, the host
 /// itself is looked at: it has had another boot since, or it is asked again.
 async fn probe_and_reboot(
-    execution: &mut Execution<'_>,
+    execution: &Execution<'_>,
     index: usize,
     target: &Target,
 ) -> Result<(), Trouble> {
@@ -130,15 +135,15 @@ async fn probe_and_reboot(
     if execution.host(index).step != Step::Reboot {
         fresh = Some(probe(execution, index, target).await?);
     }
-    let before = execution.host(index).boot_id_before.clone().unwrap_or_default();
+    let before = execution.host(index).boot_id_before.unwrap_or_default();
     for _ in 0..ASKS {
         let session = if let Some(session) = fresh.take() {
             session
         } else {
             let (session, now) = wait_until_up(execution, index, target, |_| true).await?;
             if now != before {
-                execution.log(index, Step::Reboot, Outcome::Ok, "it has been restarted already");
-                return Ok(());
+                let lines = [Line(Step::Reboot, Outcome::Ok, "it has been restarted already")];
+                return execution.log(index, &lines).await.map_err(Trouble::Ours);
             }
             session
         };
@@ -152,27 +157,36 @@ async fn probe_and_reboot(
 }
 
 async fn probe(
-    execution: &mut Execution<'_>,
+    execution: &Execution<'_>,
     index: usize,
     target: &Target,
 ) -> Result<Session, Trouble> {
     let session = reach(execution, target).await?;
     let before = boot_id(&session).await?;
-    execution.log(index, Step::Probe, Outcome::Ok, &format!("boot id {before}"));
-    let now = execution.service.deps.clock.stamp();
-    let host = execution.host(index);
-    host.step = Step::Reboot;
-    host.boot_id_before = Some(before);
-    host.rebooted_at = Some(now);
-    execution.log(index, Step::Reboot, Outcome::Started, "");
-    execution.save().await.map_err(Trouble::Ours)?;
+    let (service, options) = (execution.service, &execution.operation.options);
+    if before == service.own_boot_id && options.include_self != Some(true) {
+        let reason = "it is the machine that the executor runs on, by now: see include_self";
+        return Err(Trouble::Left(reason.to_owned()));
+    }
+    if options.if_needed == Some(true) && !needs_reboot(&session).await? {
+        return Err(Trouble::Left("it does not need a restart".to_owned()));
+    }
+    let now = service.deps.clock.stamp();
+    let change = |host: &mut HostProgress| {
+        host.step = Step::Reboot;
+        host.boot_id_before = Some(before.clone());
+        host.rebooted_at = Some(now.clone());
+    };
+    let seen = format!("boot id {before}");
+    let lines = [Line(Step::Probe, Outcome::Ok, &seen), Line(Step::Reboot, Outcome::Started, "")];
+    execution.enter(index, change, &lines).await?;
     Ok(session)
 }
 
 /// Asks for the reboot, which happens only while the boot id is still the one from before; false when
 /// the connection was lost over it.
 async fn ask(
-    execution: &mut Execution<'_>,
+    execution: &Execution<'_>,
     index: usize,
     session: Session,
     before: &str,
@@ -195,63 +209,55 @@ async fn ask(
     match run.await {
         Err(lost @ PlaybookError::Unreachable { .. }) => {
             let detail = format!("{}; looking whether it got through", chain(&lost));
-            execution.log(index, Step::Reboot, Outcome::Failed, &detail);
+            let lines = [Line(Step::Reboot, Outcome::Failed, &detail)];
+            execution.log(index, &lines).await.map_err(Trouble::Ours)?;
             return Ok(false);
         }
         result => result?,
     };
-    execution.host(index).step = Step::Verify;
-    execution.log(index, Step::Reboot, Outcome::Ok, "");
-    execution.log(index, Step::Verify, Outcome::Started, "");
-    execution.save().await.map_err(Trouble::Ours)?;
+    let change = |host: &mut HostProgress| host.step = Step::Verify;
+    let lines = [Line(Step::Reboot, Outcome::Ok, ""), Line(Step::Verify, Outcome::Started, "")];
+    execution.save(index, change, &lines).await.map_err(Trouble::Ours)?;
     goes_down(&session).await;
     Ok(true)
 }
 
-async fn restart_command(
-    execution: &mut Execution<'_>,
-    index: usize,
-) -> Result<&'static str, Trouble> {
-    let address = execution.host(index).address.clone();
-    let host = execution.service.storage.get::<Host>(&address).await.map_err(Trouble::Ours)?;
-    let os = host.record.os.parse::<host_access::Os>().map_err(|error| {
-        GiveUp::new("unknown-os", format!("{error}; nothing was done to {address}"))
-    })?;
+async fn restart_command(execution: &Execution<'_>, index: usize) -> Result<&'static str, Trouble> {
+    let address = execution.host(index).address;
+    let storage = &execution.service.storage;
+    let host = execution.or_store_again(|| storage.get::<Host>(&address)).await;
+    let os =
+        host.map_err(Trouble::Ours)?.record.os.parse::<host_access::Os>().map_err(|error| {
+            GiveUp::new("unknown-os", format!("{error}; nothing was done to {address}"))
+        })?;
     Ok(os.commands("", false).restart)
 }
 
-/// Waits until the host is back with another boot id, and writes it down as done.
-async fn verify(
-    execution: &mut Execution<'_>,
-    index: usize,
-    target: &Target,
-) -> Result<(), Trouble> {
-    let before = execution.host(index).boot_id_before.clone().unwrap_or_default();
-    let (session, after) = wait_until_up(execution, index, target, |now| now != before).await?;
-    check(execution, index, &session).await?;
-    drop(session);
-    execution.log(index, Step::Verify, Outcome::Ok, &format!("boot id {after}"));
-    done(execution, index, Some(after)).await
-}
-
-/// Writes a host down as done, with the boot id from after its restart if it had one.
-async fn done(
-    execution: &mut Execution<'_>,
-    index: usize,
-    after: Option<String>,
-) -> Result<(), Trouble> {
-    let now = execution.service.deps.clock.stamp();
+/// Waits until the host is back, with another boot id where it was restarted, and healthy; then writes it
+/// down as done.
+async fn verify(execution: &Execution<'_>, index: usize, target: &Target) -> Result<(), Trouble> {
     let host = execution.host(index);
-    host.step = Step::Done;
-    host.finished_at = Some(now.clone());
-    host.boot_id_after.clone_from(&after);
-    let address = host.address.clone();
-    let saved = execution.save_with_host(&address, |_, state| {
-        if let Some(after) = &after {
-            state.saw_boot(&now, after);
-        }
-    });
-    saved.await.map_err(Trouble::Ours)
+    let before = host.boot_id_before.unwrap_or_default();
+    let (session, after) = wait_until_up(execution, index, target, |now| now != before).await?;
+    let restarted = host.rebooted_at.is_some();
+    if restarted {
+        check(execution, index, &session).await?;
+    }
+    healthy(execution, index, target, session).await?;
+    let now = execution.service.deps.clock.stamp();
+    let kind = execution.operation.kind.to_string();
+    let change = |host: &mut HostProgress| {
+        host.step = Step::Done;
+        host.finished_at = Some(now.clone());
+        host.boot_id_after = restarted.then(|| after.clone());
+    };
+    let seen = if restarted { format!("boot id {after}") } else { String::new() };
+    let lines = [Line(Step::Verify, Outcome::Ok, &seen)];
+    let status = |_: &mut Host, state: &mut HostState| {
+        state.saw_boot(&now, &after);
+        state.operations.insert(kind.clone(), now.clone());
+    };
+    execution.save_with_host(index, change, &lines, status).await.map_err(Trouble::Ours)
 }
 
 /// Logs in to a host that should be there. One that only turns connections away for the moment gets as
@@ -286,7 +292,7 @@ pub(crate) async fn reach(
 /// Waits, until the deadline that counts from the reboot, for a host that answers over SSH with a boot
 /// id that is `wanted`.
 async fn wait_until_up(
-    execution: &mut Execution<'_>,
+    execution: &Execution<'_>,
     index: usize,
     target: &Target,
     wanted: impl Fn(&str) -> bool,
@@ -327,10 +333,10 @@ async fn wait_until_up(
 }
 
 /// How long ago the reboot was asked for, by this executor or another.
-fn since_reboot(execution: &mut Execution<'_>, index: usize) -> Duration {
+fn since_reboot(execution: &Execution<'_>, index: usize) -> Duration {
     let now = execution.service.deps.clock.now();
-    let rebooted = execution.host(index).rebooted_at.as_deref();
-    let then = rebooted.and_then(|at| format!("{at}Z").parse::<jiff::Timestamp>().ok());
+    let rebooted = execution.host(index).rebooted_at;
+    let then = rebooted.and_then(|at| clock::parse(&at));
     then.and_then(|then| Duration::try_from(now.duration_since(then)).ok()).unwrap_or_default()
 }
 

@@ -1,11 +1,8 @@
 //! Which host's turn it is, and which hosts are fit. Pure: from records alone.
 
-use service_core::model::{
-    Host, HostProgress, HostState, Operation, OperationStatus, Status, Step,
-};
+use std::collections::HashSet;
 
-/// How many hosts may be unavailable at a time, those included that are so for other reasons.
-pub const MAX_UNAVAILABLE: usize = 1;
+use service_core::model::{Host, HostState, Operation, OperationStatus, Order, Status, Step};
 
 /// Reasons for which a `failed` host can still be reached: restarting it costs nothing.
 const REACHABLE: [&str; 5] =
@@ -14,23 +11,46 @@ const REACHABLE: [&str; 5] =
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Work on the host at this index.
-    Host(usize),
+    /// The host at this index may be started, if there is room for it.
+    Turn(usize),
+    /// Nothing, until a host under way is done.
+    Wait,
     /// The operation is at its end.
     End(OperationStatus),
 }
 
-/// What is to be done next. A host under way goes on before another one starts; the first failure
-/// stops the roll.
-pub fn next(operation: &Operation) -> Next {
-    let at = |wanted: fn(Step) -> bool| operation.hosts.iter().position(|host| wanted(host.step));
-    if let Some(index) = at(Step::is_under_way) {
-        return Next::Host(index);
+/// What is to be done next, by where the hosts are; at most `parallel` are under way at a time.
+///
+/// Of a roll that may have several hosts away the first healthy one goes alone: what breaks hosts breaks
+/// one. When more hosts have failed than are tolerated, no further one is started.
+pub fn next(operation: &Operation, steps: &[Step], parallel: usize) -> Next {
+    let count = |wanted: fn(Step) -> bool| steps.iter().filter(|step| wanted(**step)).count();
+    let under_way = count(Step::is_under_way);
+    let failed = count(|step| step == Step::Failed);
+    let turn = steps.iter().position(|step| *step == Step::Pending);
+    let turn = turn.filter(|_| failed <= operation.options.tolerated());
+    let Some(index) = turn else {
+        return match (under_way, failed) {
+            (1.., _) => Next::Wait,
+            (0, 0) => Next::End(OperationStatus::Finished),
+            (0, _) => Next::End(OperationStatus::Failed),
+        };
+    };
+    let healthy = steps.get(operation.sick..).unwrap_or_default();
+    let alone = index >= operation.sick && !healthy.contains(&Step::Done);
+    if under_way >= parallel.max(1) || (alone && under_way > 0) {
+        return Next::Wait;
     }
-    if at(|step| step == Step::Failed).is_some() {
-        return Next::End(OperationStatus::Failed);
-    }
-    at(|step| step == Step::Pending).map_or(Next::End(OperationStatus::Finished), Next::Host)
+    Next::Turn(index)
+}
+
+/// Whether a host may be started, where `away` are unavailable for other reasons than this operation.
+/// One that is away anyway costs nothing more.
+pub fn has_room(turn: &str, under_way: &[&str], away: &HashSet<&str>, budget: usize) -> bool {
+    let mut gone: HashSet<&str> = away.clone();
+    gone.extend(under_way);
+    gone.insert(turn);
+    gone.len() <= budget
 }
 
 /// Whether a host can be worked on.
@@ -57,103 +77,33 @@ pub fn fitness(host: Option<&Host>, state: Option<&HostState>) -> Fitness {
     }
 }
 
-/// The hosts of a roll in the order of their turns: the sick ones first, else by address.
-pub fn order(mut members: Vec<(String, Fitness)>) -> Vec<HostProgress> {
-    members.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
-    let turns =
-        members.into_iter().map(|(address, _)| HostProgress { address, ..HostProgress::default() });
-    turns.collect()
+/// A member of the cluster, as far as its turn depends on it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its address.
+    pub address: String,
+    /// Whether it can be worked on.
+    pub fitness: Fitness,
+    /// Why not; empty where it can.
+    pub reason: String,
+    /// Whether the executor runs on it.
+    pub is_self: bool,
+    /// When the same was last done to it; empty for never.
+    pub last_done: String,
+}
+
+/// Puts members in the order of their turns: the sick ones first, then the healthy ones by `by`, then
+/// those that cannot be reached; the executor's own machine is the very last.
+pub fn order(members: &mut [Member], by: Order) {
+    members.sort_by(|a, b| {
+        let place = |member: &Member| (member.is_self, member.fitness);
+        let recent = match by {
+            Order::Name => std::cmp::Ordering::Equal,
+            Order::LeastRecent => a.last_done.cmp(&b.last_done),
+        };
+        place(a).cmp(&place(b)).then(recent).then_with(|| a.address.cmp(&b.address))
+    });
 }
 
 #[cfg(test)]
-mod tests {
-    use service_core::model::OperationKind;
-
-    use super::*;
-
-    fn operation(steps: &[Step]) -> Operation {
-        let host = |(index, step): (usize, &Step)| HostProgress {
-            address: format!("10.0.0.{index}"),
-            step: *step,
-            ..HostProgress::default()
-        };
-        Operation {
-            id: "1".to_owned(),
-            cluster: "c1".to_owned(),
-            kind: OperationKind::Restart,
-            version: String::new(),
-            status: OperationStatus::InProcess,
-            started_by: String::new(),
-            request_id: String::new(),
-            started_at: String::new(),
-            finished_at: None,
-            hosts: steps.iter().enumerate().map(host).collect(),
-            events: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn one_after_the_other_until_the_end() {
-        use Step::{Done, Failed, Pending, Probe, Reboot, Verify};
-        for (steps, expected) in [
-            (&[][..], Next::End(OperationStatus::Finished)),
-            (&[Pending, Pending], Next::Host(0)),
-            (&[Done, Pending], Next::Host(1)),
-            (&[Done, Probe, Pending], Next::Host(1)),
-            (&[Pending, Verify], Next::Host(1)),
-            (&[Done, Done], Next::End(OperationStatus::Finished)),
-            (&[Done, Failed, Pending], Next::End(OperationStatus::Failed)),
-            // One that is under way is brought to its end even though another has failed.
-            (&[Failed, Reboot, Pending], Next::Host(1)),
-        ] {
-            assert_eq!(next(&operation(steps)), expected, "{steps:?}");
-        }
-    }
-
-    #[test]
-    fn never_a_second_host_while_one_is_under_way() {
-        let all = [
-            Step::Pending,
-            Step::Probe,
-            Step::Apply,
-            Step::Reboot,
-            Step::Verify,
-            Step::Done,
-            Step::Failed,
-        ];
-        for a in all {
-            for b in all {
-                for c in all {
-                    let steps = [a, b, c];
-                    let busy = Step::is_under_way;
-                    if let Next::Host(index) = next(&operation(&steps))
-                        && steps.into_iter().any(busy)
-                    {
-                        assert!(busy(steps[index]), "{steps:?}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_sick_go_first_and_the_unreachable_count() {
-        let host = |status| Host { status, ..Host::default() };
-        let state = |reason: &str| HostState { reason: reason.to_owned(), ..HostState::default() };
-        let failed = host(Status::Failed);
-        assert_eq!(fitness(Some(&host(Status::Active)), None), Fitness::Well);
-        assert_eq!(fitness(Some(&failed), Some(&state("playbook-failed"))), Fitness::Sick);
-        for reason in ["unreachable", "host-key-changed", "auth-refused", ""] {
-            assert_eq!(fitness(Some(&failed), Some(&state(reason))), Fitness::Unavailable);
-        }
-        assert_eq!(fitness(Some(&host(Status::Investigating)), None), Fitness::Unavailable);
-        assert_eq!(fitness(None, None), Fitness::Unavailable);
-        let turns = order(vec![
-            ("b".to_owned(), Fitness::Well),
-            ("c".to_owned(), Fitness::Sick),
-            ("a".to_owned(), Fitness::Well),
-        ]);
-        let turns: Vec<_> = turns.into_iter().map(|turn| turn.address).collect();
-        assert_eq!(turns, ["c", "a", "b"]);
-    }
-}
+mod tests;

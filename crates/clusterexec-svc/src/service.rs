@@ -1,4 +1,4 @@
-//! Accepting operations, and finding those that nobody works on any more.
+//! Serves the methods of `jobs.clusterexec`, and finds operations that nobody works on any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use service_core::claims::{Claim, Claims};
 use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{
-    Cluster, ClusterRecord, Host, HostProgress, HostState, Lease, Operation, OperationKind,
-    OperationStatus, Work, ident, work,
+    Cluster, Lease, Operation, OperationKind, OperationStatus, Options, ident, work,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Lifecycle, Result, StorageClient};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::accept::{Plan, Wanted};
 use crate::config::Config;
-use crate::executor;
-use crate::rollout::{Fitness, MAX_UNAVAILABLE, fitness, order};
+use crate::members::Ports;
+use crate::{executor, history, webhook};
 
 /// How often operations without an executor are looked for.
 const SCAN: Duration = Duration::from_secs(30);
@@ -39,9 +39,6 @@ const ACCEPT_ATTEMPTS: usize = 32;
 /// The pause before that when this process itself is at it.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// What the lease of a cluster's operation is called, before the cluster's name.
-const LOCK: &str = "operation.";
-
 /// What all operations share.
 #[derive(Debug)]
 pub(crate) struct ClusterExec {
@@ -49,16 +46,18 @@ pub(crate) struct ClusterExec {
     pub(crate) deps: Deps,
     pub(crate) storage: StorageClient,
     pub(crate) lifecycle: Lifecycle,
+    /// What is known of the hosts' SSH ports.
+    pub(crate) ports: Ports,
+    /// The boot id of the machine that this runs on.
+    pub(crate) own_boot_id: String,
     leases: Leases,
-    /// Clusters whose operation this process carries out.
+    /// Clusters whose operation this process carries out, and operations whose end it tells about.
     busy: Claims,
-    /// The boot id of the machine that this runs on: it is no target.
-    own_boot_id: String,
 }
 
-/// An operation as it is asked for.
+/// The parameters of a request.
 #[derive(Deserialize)]
-struct Wanted {
+struct Params {
     cluster_name: String,
     /// What to deploy.
     #[serde(default)]
@@ -66,6 +65,11 @@ struct Wanted {
     /// Given by whoever may have to ask again: what has been started once is not started twice.
     #[serde(default)]
     operation_id: Option<String>,
+    #[serde(default)]
+    options: Options,
+    /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// Serves the methods of `jobs.clusterexec`, and carries operations out, until the daemon is told to
@@ -84,6 +88,7 @@ pub async fn run(
     let service = Arc::new(ClusterExec {
         leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
         busy: Claims::default(),
+        ports: Ports::default(),
         own_boot_id,
         lifecycle: lifecycle.clone(),
         config,
@@ -102,71 +107,60 @@ pub async fn run(
 
 impl ClusterExec {
     async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
+        const NAMES: [&str; 5] = ["cluster_name", "version", "operation_id", "options", "dry_run"];
+        const NO_VERSION: [&str; 4] = ["cluster_name", "operation_id", "options", "dry_run"];
         let (kind, order): (_, &[&str]) = match call.method.as_str() {
-            "restart" => (OperationKind::Restart, &["cluster_name", "operation_id"]),
-            "upgrade" => (OperationKind::Upgrade, &["cluster_name", "operation_id"]),
-            "deploy" => (OperationKind::Deploy, &["cluster_name", "version", "operation_id"]),
+            "restart" => (OperationKind::Restart, &NO_VERSION),
+            "upgrade" => (OperationKind::Upgrade, &NO_VERSION),
+            "deploy" => (OperationKind::Deploy, &NAMES),
             other => {
                 let message = format!("the cluster executor has no method {other:?}");
                 return Err(Error::new(Kind::MethodNotFound, message));
             }
         };
-        let mut wanted: Wanted = call.params.parse(order)?;
-        if kind == OperationKind::Deploy {
-            ident::version(&wanted.version).map_err(Error::invalid)?;
-        } else {
-            wanted.version.clear();
+        let Params { cluster_name: cluster, version, operation_id, options, dry_run } =
+            call.params.parse(order)?;
+        let wanted = Wanted { cluster, kind, version, options };
+        let wanted = wanted.complete(&self.config.defaults)?;
+        if dry_run {
+            return Ok(self.plan(&wanted).await?.shown(&wanted));
         }
-        shown(&self.accept(kind, wanted, &call.context).await?)
+        shown(&self.accept(&wanted, operation_id, &call.context).await?)
     }
 
     /// Accepts an operation: the lock, the operation and its documented record in one write. One that was
     /// accepted before is answered again.
     async fn accept(
         self: &Arc<Self>,
-        kind: OperationKind,
-        Wanted { cluster_name: cluster, version, operation_id }: Wanted,
+        wanted: &Wanted,
+        operation_id: Option<String>,
         context: &Context,
     ) -> Result<Operation> {
         let id = operation_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-        ident::token(&id).map_err(Error::invalid)?;
-        let cluster = cluster.as_str();
-        let lock = format!("{LOCK}{cluster}");
+        ident::name(&id).map_err(|e| Error::invalid(format!("operation_id: {e}")))?;
+        let cluster = wanted.cluster.as_str();
         for _ in 0..ACCEPT_ATTEMPTS {
-            let planned = self.plan(cluster).await;
+            let planned = self.plan(wanted).await;
             // Looked for last: an operation that was accepted meanwhile is why another is refused.
             if let Some(accepted) = self.storage.find::<Operation>(&id).await? {
-                return accepted_before(accepted.record, cluster, kind);
+                return accepted_before(accepted.record, wanted);
             }
-            let (transaction, hosts) = planned?;
-            let operation = Operation {
-                id: id.clone(),
-                cluster: cluster.to_owned(),
-                kind,
-                version: version.clone(),
-                status: OperationStatus::InProcess,
-                started_by: context.principal.clone(),
-                request_id: context.request_id.clone(),
-                started_at: self.deps.clock.stamp(),
-                finished_at: None,
-                hosts,
-                events: Vec::new(),
-            };
-            let lease = self.leases.fresh(&lock);
-            let transaction = transaction.create(&lease)?.create(&operation)?;
-            let transaction = executor::save_record(transaction, &operation)?;
+            let mut plan = planned?;
+            if let Some(refused) = plan.refused.take() {
+                return Err(refused);
+            }
             // From before the write until the executor has begun, so that the scan keeps off.
             let Some(claim) = self.busy.claim(cluster) else {
                 // Another request is being accepted: which one shows in a moment.
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             };
-            let since = Instant::now();
-            match self.storage.transact(&transaction).await {
-                Ok(revision) => {
-                    tracing::info!(cluster.name = cluster, operation.id = operation.id, "accepted");
-                    let held = self.leases.adopt(lease, revision, since);
-                    self.carry_out(claim, held, operation.clone());
+            let now = self.deps.clock.stamp();
+            let operation = plan.operation(&id, wanted, context, now);
+            match self.write_down(plan, &operation).await {
+                Ok(held) => {
+                    tracing::info!(cluster.name = cluster, operation.id = id, "accepted");
+                    self.carry_out(claim, held, operation.clone(), true);
                     return Ok(operation);
                 }
                 Err(error) if error.is_conflict() => {}
@@ -176,64 +170,24 @@ impl ClusterExec {
         Err(Error::conflict(format!("the cluster {cluster} keeps being changed by others")))
     }
 
-    /// The hosts in their turns, and what must not change until the operation begins.
-    async fn plan(&self, name: &str) -> Result<(Transaction, Vec<HostProgress>)> {
-        let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
-        ident::name(name).map_err(unknown)?;
-        let cluster = self.storage.find::<Cluster>(name).await?;
-        let cluster = cluster.ok_or_else(|| unknown(String::new()))?;
-        if self.storage.find::<Lease>(&format!("{LOCK}{name}")).await?.is_some() {
-            return Err(self.already_in_process(name).await);
-        }
-        let members = self.fit_members(&cluster.record.hostset).await?;
-        let unchanged = Transaction::default().check::<Cluster>(name, Some(cluster.revision));
-        Ok((unchanged, order(members)))
+    async fn write_down(&self, plan: Plan, operation: &Operation) -> Result<Held> {
+        let lease = self.leases.fresh(&format!("{}{}", Lease::OPERATION, operation.cluster));
+        let transaction = plan.unchanged.create(&lease)?.create(operation)?;
+        let transaction = transaction.create(&executor::accepted(operation, plan.budget))?;
+        let transaction = executor::save_record(transaction, operation, &operation.pending())?;
+        let since = Instant::now();
+        let revision = self.storage.transact(&transaction).await?;
+        Ok(self.leases.adopt(lease, revision, since))
     }
 
-    /// The members with their fitness; a refusal when those that are unavailable anyway leave no room
-    /// for the roll, or when this very machine is one of them.
-    async fn fit_members(&self, hostset: &[String]) -> Result<Vec<(String, Fitness)>> {
-        let hosts = self.storage.get_many::<Host>(hostset).await?;
-        let states = self.storage.get_many::<HostState>(hostset).await?;
-        let mut members = Vec::with_capacity(hostset.len());
-        for ((address, host), state) in hostset.iter().zip(&hosts).zip(&states) {
-            let (host, state) =
-                (host.as_ref().map(|h| &h.record), state.as_ref().map(|s| &s.record));
-            if state.is_some_and(|state| state.boot_id == self.own_boot_id) {
-                return Err(Error::conflict(format!(
-                    "{address} is the machine that this is run from: take it out of the cluster first"
-                )));
-            }
-            members.push((address.clone(), fitness(host, state)));
-        }
-        let unavailable: Vec<_> = members
-            .iter()
-            .filter(|(_, fitness)| *fitness == Fitness::Unavailable)
-            .map(|(address, _)| address.as_str())
-            .collect();
-        if unavailable.len() >= MAX_UNAVAILABLE {
-            return Err(Error::conflict(format!(
-                "{} of {} hosts cannot be used already ({}), and at most {MAX_UNAVAILABLE} may be away at \
-                 a time: see their status, bring them back or take them out of the cluster",
-                unavailable.len(),
-                members.len(),
-                unavailable.join(", ")
-            )));
-        }
+    /// The members of an operation's cluster as they are now, and its hosts, wherever they are by now.
+    pub(crate) async fn members_of(&self, operation: &Operation) -> Result<Vec<String>> {
+        let cluster = self.storage.find::<Cluster>(&operation.cluster).await?;
+        let mut members = cluster.map(|cluster| cluster.record.hostset).unwrap_or_default();
+        members.extend(operation.hosts.iter().chain(&operation.left_out).cloned());
+        members.sort_unstable();
+        members.dedup();
         Ok(members)
-    }
-
-    async fn already_in_process(&self, cluster: &str) -> Error {
-        let running = [
-            ("a restart", self.since::<work::Restart>(cluster).await),
-            ("an upgrade", self.since::<work::Upgrade>(cluster).await),
-            ("a deployment", self.since::<work::Deploy>(cluster).await),
-        ];
-        let running = running.into_iter().find_map(|(what, since)| Some((what, since?)));
-        let (what, since) = running.map_or(("an operation", String::new()), |(what, since)| {
-            (what, format!(", started at {since}"))
-        });
-        Error::conflict(format!("{what} of the cluster {cluster} is in process already{since}"))
     }
 
     /// Whether a watcher that may be alive says that too many hosts are unreachable.
@@ -242,19 +196,64 @@ impl ClusterExec {
         Ok(lease.is_some_and(|lease| self.leases.may_be_alive(&lease)))
     }
 
-    /// When the operation of this kind was accepted, if one is in process.
-    async fn since<W: Work>(&self, cluster: &str) -> Option<String> {
-        let newest = self.storage.find::<ClusterRecord<W>>(cluster).await.ok()??.record;
-        (newest.status == OperationStatus::InProcess).then_some(newest.started_at)
-    }
-
     /// Carries an operation out in a task of its own.
-    fn carry_out(self: &Arc<Self>, claim: Claim, held: Held, operation: Operation) {
+    fn carry_out(self: &Arc<Self>, claim: Claim, held: Held, operation: Operation, fresh: bool) {
         let service = Arc::clone(self);
         self.lifecycle.spawn("operation", async move {
-            executor::run(&service, &held, operation).await;
+            let (id, cluster) = (operation.id.clone(), operation.cluster.clone());
+            executor::run(&service, &held, operation, fresh).await;
+            drop(held);
             drop(claim);
+            service.clean_up(&id, &cluster).await;
         });
+    }
+
+    /// What follows the end of an operation, if that is what it has come to.
+    async fn clean_up(self: &Arc<Self>, id: &str, cluster: &str) {
+        if let Err(error) =
+            history::prune(&self.storage, cluster, self.config.keep_operations).await
+        {
+            tracing::warn!(error = chain(&error), "old operations are not removed yet");
+        }
+        let due = format!("{}{id}", webhook::DUE);
+        match self.take(&due).await {
+            Ok(Some((claim, held))) => self.tell(claim, held, id).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error = chain(&error), "the webhook is told later"),
+        }
+    }
+
+    /// A lease that exists and that nobody holds, if this process does not hold it already.
+    async fn take(&self, name: &str) -> Result<Option<(Claim, Held)>> {
+        if self.storage.find::<Lease>(name).await?.is_none() {
+            return Ok(None);
+        }
+        let Some(claim) = self.busy.claim(name) else { return Ok(None) };
+        Ok(self.leases.try_acquire(name).await?.map(|held| (claim, held)))
+    }
+
+    /// Tells the webhook how an operation has ended.
+    async fn tell(&self, claim: Claim, held: Held, id: &str) {
+        let told = match &self.config.webhook_url {
+            Some(url) => webhook::tell(&self.storage, url, id).await,
+            None => Ok(true),
+        };
+        match told {
+            Ok(true) => {}
+            Ok(false) => tracing::error!(operation.id = id, "the webhook was not told: given up"),
+            Err(error) => {
+                tracing::warn!(
+                    operation.id = id,
+                    error = chain(&error),
+                    "the webhook is told later"
+                );
+                return;
+            }
+        }
+        if let Err(error) = held.release(Transaction::default()).await {
+            tracing::warn!(operation.id = id, error = chain(&error), "the webhook is told again");
+        }
+        drop(claim);
     }
 
     async fn look_for_orphans(self: Arc<Self>) {
@@ -279,50 +278,61 @@ impl ClusterExec {
         }
     }
 
-    /// Takes over operations whose executor is gone; false while somebody else holds one.
+    /// Takes over operations whose executor is gone, and tells of ends that nobody has told of; false
+    /// while somebody else holds one.
     async fn adopt_orphans(self: &Arc<Self>) -> Result<bool> {
         let mut none_held = true;
         for lease in self.storage.list::<Lease>().await? {
-            let Some(cluster) = lease.record.name.strip_prefix(LOCK) else { continue };
-            let Some(claim) = self.busy.claim(cluster) else { continue };
-            let Some(held) = self.leases.try_acquire(&lease.record.name).await? else {
+            let name = &lease.record.name;
+            let cluster = name.strip_prefix(Lease::OPERATION);
+            let ended = name.strip_prefix(webhook::DUE);
+            let Some(claimed) = cluster.or(ended.and(Some(name))) else { continue };
+            let Some(claim) = self.busy.claim(claimed) else { continue };
+            let Some(held) = self.leases.try_acquire(name).await? else {
                 none_held = false;
                 continue;
             };
-            let operations = self.storage.list::<Operation>().await?.into_iter();
-            let orphan = operations.map(|operation| operation.record).find(|operation| {
-                operation.cluster == cluster && operation.status == OperationStatus::InProcess
-            });
-            match orphan {
-                Some(operation) => {
-                    tracing::info!(
-                        operation.id = operation.id,
-                        cluster.name = cluster,
-                        "taken over"
-                    );
-                    self.carry_out(claim, held, operation);
+            match (cluster, ended) {
+                (Some(cluster), _) => self.adopt(claim, held, cluster).await?,
+                (_, Some(id)) => {
+                    let (service, id) = (Arc::clone(self), id.to_owned());
+                    self.lifecycle.spawn("webhook", async move {
+                        service.tell(claim, held, &id).await;
+                    });
                 }
-                None => held.release(Transaction::default()).await?,
+                _ => {}
             }
         }
         Ok(none_held)
     }
+
+    async fn adopt(self: &Arc<Self>, claim: Claim, held: Held, cluster: &str) -> Result<()> {
+        let operations = self.storage.list::<Operation>().await?.into_iter();
+        let orphan = operations.map(|operation| operation.record).find(|operation| {
+            operation.cluster == cluster && operation.status == OperationStatus::InProcess
+        });
+        let Some(operation) = orphan else { return held.release(Transaction::default()).await };
+        tracing::info!(operation.id = operation.id, cluster.name = cluster, "taken over");
+        self.carry_out(claim, held, operation, false);
+        Ok(())
+    }
 }
 
 /// The answer to a request that was carried out before: the first one's.
-fn accepted_before(operation: Operation, cluster: &str, kind: OperationKind) -> Result<Operation> {
-    if operation.cluster == cluster && operation.kind == kind {
+fn accepted_before(operation: Operation, wanted: &Wanted) -> Result<Operation> {
+    if operation.cluster == wanted.cluster && operation.kind == wanted.kind {
         return Ok(operation.as_accepted());
     }
     Err(Error::conflict("the id belongs to another operation"))
 }
 
-/// The documented record of an operation.
+/// The documented record of an operation that has just been accepted.
 fn shown(operation: &Operation) -> Result<Value> {
+    let hosts = operation.pending();
     match operation.kind {
-        OperationKind::Restart => serde_json::to_value(operation.record::<work::Restart>()),
-        OperationKind::Upgrade => serde_json::to_value(operation.record::<work::Upgrade>()),
-        OperationKind::Deploy => serde_json::to_value(operation.record::<work::Deploy>()),
+        OperationKind::Restart => serde_json::to_value(operation.record::<work::Restart>(&hosts)),
+        OperationKind::Upgrade => serde_json::to_value(operation.record::<work::Upgrade>(&hosts)),
+        OperationKind::Deploy => serde_json::to_value(operation.record::<work::Deploy>(&hosts)),
     }
     .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
 }

@@ -4,8 +4,8 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use service_core::model::{
     Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig,
-    ContainerManagerNodes, ContainerManagerSecret, Enrollment, Host, HostCreds, HostState,
-    IdempotentRequest, Lease, Model, Network, Operation,
+    ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event, Freeze, Host, HostCreds,
+    HostProgress, HostState, IdempotentRequest, Lease, Model, Network, Operation, OperationControl,
 };
 use service_core::{Error, Result};
 
@@ -33,7 +33,7 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 15] = [
+static KINDS: [Kind; 19] = [
     Kind::of::<Cluster>(),
     Kind::of::<ClusterDeploy>(),
     Kind::of::<ClusterRestart>(),
@@ -49,6 +49,10 @@ static KINDS: [Kind; 15] = [
     Kind::of::<Lease>(),
     Kind::of::<Network>(),
     Kind::of::<Operation>(),
+    Kind::of::<OperationControl>(),
+    Kind::of::<HostProgress>(),
+    Kind::of::<Event>(),
+    Kind::of::<Freeze>(),
 ];
 
 impl Kind {
@@ -180,6 +184,10 @@ mod tests {
             ("Enrollment", "e1", "/commissaire/enrollments/e1"),
             ("Network", "n1", "/commissaire/networks/n1"),
             ("Operation", "1-2", "/commissaire/operations/1-2"),
+            ("OperationControl", "1-2", "/commissaire/operation_control/1-2"),
+            ("OperationHost", "1-2.10.0.0.1", "/commissaire/operation_hosts/1-2.10.0.0.1"),
+            ("OperationEvent", "1-2.0000000001", "/commissaire/operation_events/1-2.0000000001"),
+            ("Freeze", "all", "/commissaire/freeze/all"),
             ("IdempotentRequest", "k-1", "/commissaire/idempotency/k-1"),
             ("Lease", "operation.c1", "/commissaire/leases/operation.c1"),
         ] {

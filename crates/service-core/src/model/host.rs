@@ -1,5 +1,7 @@
 //! Hosts, how they are reached, and what is known about them beyond the documented record.
 
+use std::collections::BTreeMap;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -251,6 +253,9 @@ pub struct HostState {
     /// Its last ten reboots, the newest last.
     #[serde(default)]
     pub reboots: Vec<Reboot>,
+    /// When each kind of operation was last done to it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operations: BTreeMap<String, String>,
     /// How it was registered, if it registered itself with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled: Option<Enrolled>,

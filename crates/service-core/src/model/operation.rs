@@ -1,11 +1,21 @@
-//! An operation as the executor works on it: every step of every host, and what happened when.
+//! An operation as the executor works on it. What happens to each host, and the log, are records of their
+//! own: a step costs the same however many hosts there are.
+
+mod control;
+mod options;
+mod progress;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{ClusterRecord, Failure, Model, OperationStatus, Work, ident};
 
+pub use control::{Freeze, OperationControl, Wanted};
+pub use options::{ADDRESS, Limit, Options, Order, RebootWhen};
+pub use progress::{Event, HostProgress, Outcome, Step};
+
 /// What is done to the hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OperationKind {
     /// Reboot them.
@@ -16,116 +26,18 @@ pub enum OperationKind {
     Deploy,
 }
 
-/// Where a host is in an operation. It is saved before its effect: a step that is written down may
-/// have happened, one that is not has not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// Its turn has not come.
-    #[default]
-    Pending,
-    /// Log in and read the boot id; nothing has been done to it.
-    Probe,
-    /// The upgrade or the deployment is under way, or done.
-    Apply,
-    /// The reboot command is on its way, or arrived.
-    Reboot,
-    /// Waiting until it is back with another boot id.
-    Verify,
-    /// Proven back.
-    Done,
-    /// Given up, with a reason.
-    Failed,
-}
-
-impl Step {
-    /// Between its turn and its end.
-    pub fn is_under_way(self) -> bool {
-        matches!(self, Self::Probe | Self::Apply | Self::Reboot | Self::Verify)
-    }
-}
-
-impl std::fmt::Display for Step {
+impl std::fmt::Display for OperationKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Pending => "pending",
-            Self::Probe => "probe",
-            Self::Apply => "apply",
-            Self::Reboot => "reboot",
-            Self::Verify => "verify",
-            Self::Done => "done",
-            Self::Failed => "failed",
+            Self::Restart => "restart",
+            Self::Upgrade => "upgrade",
+            Self::Deploy => "deploy",
         })
     }
 }
 
-/// A host's part in an operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct HostProgress {
-    /// The host.
-    pub address: String,
-    /// Where it is.
-    pub step: Step,
-    /// When its turn came.
-    #[serde(default)]
-    pub started_at: Option<String>,
-    /// When it was done or given up.
-    #[serde(default)]
-    pub finished_at: Option<String>,
-    /// When the reboot step was saved: its deadline counts from here, across executors.
-    #[serde(default)]
-    pub rebooted_at: Option<String>,
-    /// Its boot id before.
-    #[serde(default)]
-    pub boot_id_before: Option<String>,
-    /// Its boot id after.
-    #[serde(default)]
-    pub boot_id_after: Option<String>,
-    /// The tree that an upgrade or a deployment has staged, and that must be booted in the end.
-    #[serde(default)]
-    pub checksum: Option<String>,
-    /// Whether what was done takes effect with the next reboot only.
-    #[serde(default)]
-    pub reboot_required: bool,
-    /// Why it failed.
-    #[serde(default)]
-    pub failure: Option<Failure>,
-}
-
-/// How a step went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It begins.
-    Started,
-    /// It is done.
-    Ok,
-    /// It failed.
-    Failed,
-    /// Another executor goes on with it.
-    Resumed,
-    /// Something else must be over first.
-    Waiting,
-}
-
-/// A line of the operation's log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// When.
-    pub time: String,
-    /// The host; empty for the operation as a whole.
-    pub host: String,
-    /// The step.
-    pub step: String,
-    /// How it went.
-    pub outcome: Outcome,
-    /// More about it, for a person.
-    #[serde(default)]
-    pub detail: String,
-}
-
 /// A rolling operation over a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
     /// A UUID.
     pub id: String,
@@ -136,9 +48,15 @@ pub struct Operation {
     /// The version to deploy; empty for other work.
     #[serde(default)]
     pub version: String,
+    /// What was asked for, with the configured defaults.
+    #[serde(default)]
+    pub options: Options,
     /// Where it is.
     #[serde(default)]
     pub status: OperationStatus,
+    /// Why it ended before every host had its turn.
+    #[serde(default)]
+    pub reason: String,
     /// Who started it.
     #[serde(default)]
     pub started_by: String,
@@ -151,53 +69,51 @@ pub struct Operation {
     #[serde(default)]
     pub finished_at: Option<String>,
     /// The hosts, in the order in which they are worked on.
-    pub hosts: Vec<HostProgress>,
-    /// What happened, oldest first.
+    pub hosts: Vec<String>,
+    /// So many of them, the first ones, were sick but reachable at the start: they cost nothing.
     #[serde(default)]
-    pub events: Vec<Event>,
+    pub sick: usize,
+    /// Members that were unreachable at the start and are left out.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 impl Operation {
-    /// Adds a line to the log.
-    pub fn log(&mut self, time: &str, host: &str, step: Step, outcome: Outcome, detail: &str) {
-        self.events.push(Event {
-            time: time.to_owned(),
-            host: host.to_owned(),
-            step: step.to_string(),
-            outcome,
-            detail: detail.to_owned(),
-        });
-    }
-
     /// The same operation as it was when it was accepted.
     #[must_use]
-    pub fn as_accepted(mut self) -> Self {
-        self.status = OperationStatus::InProcess;
-        self.finished_at = None;
-        for host in &mut self.hosts {
-            let address = std::mem::take(&mut host.address);
-            *host = HostProgress { address, ..HostProgress::default() };
-        }
-        self
+    pub fn as_accepted(self) -> Self {
+        let (status, reason) = (OperationStatus::InProcess, String::new());
+        Self { status, reason, finished_at: None, ..self }
     }
 
-    /// The documented record that goes with it.
-    pub fn record<W: Work>(&self) -> ClusterRecord<W> {
-        let addresses = |wanted: fn(&HostProgress) -> bool| {
-            let hosts = self.hosts.iter().filter(|host| wanted(host));
+    /// The hosts as they are before their turns.
+    pub fn pending(&self) -> Vec<HostProgress> {
+        self.hosts.iter().map(|address| HostProgress::pending(&self.id, address)).collect()
+    }
+
+    /// The documented record that goes with it, and with where its hosts are.
+    pub fn record<W: Work>(&self, hosts: &[HostProgress]) -> ClusterRecord<W> {
+        let addresses = |wanted: fn(Step) -> bool| {
+            let hosts = hosts.iter().filter(|host| wanted(host.step));
             hosts.map(|host| host.address.clone()).collect::<Vec<_>>()
         };
-        let failed = self.status == OperationStatus::Failed;
-        let failures = self.hosts.iter().filter(|_| failed).filter_map(|h| h.failure.clone());
+        let mut failures = Vec::new();
+        if self.status == OperationStatus::Failed {
+            failures.extend(hosts.iter().filter_map(|host| host.failure.clone()));
+            if !self.reason.is_empty() {
+                let (host, step, reason) = (String::new(), String::new(), self.reason.clone());
+                failures.push(Failure { host, step, reason });
+            }
+        }
         ClusterRecord {
             name: self.cluster.clone(),
             status: self.status,
             version: self.version.clone(),
             started_at: self.started_at.clone(),
             finished_at: self.finished_at.clone(),
-            in_process: addresses(|host| !matches!(host.step, Step::Pending | Step::Done)),
-            done: addresses(|host| host.step == Step::Done),
-            failures: failures.collect(),
+            in_process: addresses(|step| step.is_under_way() || step == Step::Failed),
+            done: addresses(|step| step == Step::Done),
+            failures,
             work: std::marker::PhantomData,
         }
     }
@@ -214,51 +130,58 @@ impl Model for Operation {
     }
 
     fn validate(&self) -> Result<(), String> {
-        ident::token(&self.id)?;
+        ident::name(&self.id)?;
         ident::name(&self.cluster)?;
         if self.kind == OperationKind::Deploy {
             ident::version(&self.version)?;
         }
-        self.hosts.iter().try_for_each(|host| ident::address(&host.address))
-    }
-
-    fn validate_id(id: &str) -> Result<(), String> {
-        ident::token(id)
+        self.options.validate()?;
+        self.hosts.iter().chain(&self.left_out).try_for_each(|host| ident::address(host))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::model::work::Restart;
 
     #[test]
     fn the_documented_record_follows_from_the_hosts() {
-        let host = |address: &str, step| HostProgress {
-            address: address.into(),
-            step,
-            ..HostProgress::default()
-        };
+        let mut operation: Operation = serde_json::from_value(json!({
+            "id": "1", "cluster": "c1", "kind": "restart", "status": "failed",
+            "started_at": "t0", "finished_at": "t1", "hosts": ["a", "b", "c", "d"],
+        }))
+        .unwrap();
+        let mut hosts = operation.pending();
         let failure = Failure { host: "b".into(), step: "verify".into(), reason: "gone".into() };
-        let operation = Operation {
-            id: "1".into(),
-            cluster: "c1".into(),
-            kind: OperationKind::Restart,
-            version: String::new(),
-            status: OperationStatus::Failed,
-            started_by: "admin".into(),
-            request_id: String::new(),
-            started_at: "t0".into(),
-            finished_at: Some("t1".into()),
-            hosts: vec![
-                host("a", Step::Done),
-                HostProgress { failure: Some(failure.clone()), ..host("b", Step::Failed) },
-                host("c", Step::Pending),
-            ],
-            events: Vec::new(),
-        };
-        let record = operation.record::<Restart>();
+        hosts[0].step = Step::Done;
+        hosts[1].step = Step::Failed;
+        hosts[1].failure = Some(failure.clone());
+        hosts[3].step = Step::Skipped;
+        let record = operation.record::<Restart>(&hosts);
         assert_eq!((record.done, record.in_process), (vec!["a".into()], vec!["b".into()]));
-        assert_eq!(record.failures, [failure]);
+        assert_eq!(record.failures, std::slice::from_ref(&failure));
+        operation.reason = "aborted by admin".into();
+        let failures = operation.record::<Restart>(&hosts).failures;
+        assert_eq!((failures.len(), failures[1].reason.as_str()), (2, "aborted by admin"));
+        operation.status = OperationStatus::InProcess;
+        assert!(operation.record::<Restart>(&hosts).failures.is_empty());
+    }
+
+    #[test]
+    fn what_belongs_to_an_operation_is_told_apart_from_what_belongs_to_another() {
+        assert_eq!(HostProgress::key("1-2.fe80::1"), "/commissaire/operation_hosts/1-2.fe80::1");
+        assert_eq!(
+            Event::key(&Event::id_of("1-2", 7)),
+            "/commissaire/operation_events/1-2.0000000007"
+        );
+        for id in ["1", "1.", ".a", "1.a/b", "1/2.a"] {
+            assert!(
+                HostProgress::validate_id(id).is_err() && Event::validate_id(id).is_err(),
+                "{id}"
+            );
+        }
     }
 }

@@ -13,6 +13,10 @@ pub(crate) enum Moment {
     Step(&'static str),
     /// A host is away.
     Away,
+    /// The host that was away is there again.
+    Back,
+    /// The second host is away.
+    SecondAway,
     /// The facts of a host are known.
     Facts,
     /// Ansible is at work on it.
@@ -47,20 +51,20 @@ pub(crate) async fn reached(moment: Moment, server: &Server, testbed: &Testbed) 
     match moment {
         Moment::Accepted => {}
         Moment::Step(wanted) => {
+            let operation =
+                soon("an operation", async || server.stored("/commissaire/operations/")).await;
+            let (id, first) = (operation["id"].as_str(), operation["hosts"][0].as_str());
+            let key = format!("/commissaire/operation_hosts/{}.{}", id.unwrap(), first.unwrap());
             soon(wanted, || async {
-                let operation = server.stored("/commissaire/operations/")?;
-                let step = operation["hosts"][0]["step"].as_str()?;
+                let host = server.stored(&key)?;
                 let place = |name| STEPS.iter().position(|step| *step == name);
-                (place(step)? >= place(wanted)?).then_some(())
+                (place(host["step"].as_str()?)? >= place(wanted)?).then_some(())
             })
             .await;
         }
-        Moment::Away => {
-            soon("a host is away", || async {
-                testbed.events().iter().any(|event| !event.up).then_some(())
-            })
-            .await;
-        }
+        Moment::Away => happened(testbed, 1, false).await,
+        Moment::Back => happened(testbed, testbed.hosts().len() + 1, true).await,
+        Moment::SecondAway => happened(testbed, 2, false).await,
         Moment::Facts => {
             soon("the facts are known", || async {
                 let host = server.stored("/commissaire/hosts/")?;
@@ -83,4 +87,13 @@ pub(crate) async fn reached(moment: Moment, server: &Server, testbed: &Testbed) 
             .await;
         }
     }
+}
+
+/// Waits until hosts have come up, or gone away, so many times.
+async fn happened(testbed: &Testbed, times: usize, up: bool) {
+    soon("a host goes, or comes", || async {
+        let seen = testbed.events().into_iter().filter(|event| event.up == up).count();
+        (seen >= times).then_some(())
+    })
+    .await;
 }

@@ -139,6 +139,14 @@ impl Processes {
         command
     }
 
+    /// The command line of the one-process form, for a shell.
+    pub(crate) fn command_line(&self) -> String {
+        let command = self.command(&self.all[0]);
+        let words = command.get_args().map(|word| word.to_str().unwrap().to_owned());
+        let words: Vec<_> = words.skip_while(|word| word != "--").skip(1).collect();
+        words.join(" ")
+    }
+
     fn address_file(&self, replica: usize) -> PathBuf {
         match self.ground {
             None => self.folder.join("d/address"),
@@ -209,6 +217,12 @@ impl Processes {
     pub(crate) fn log(&self) -> String {
         let read = |index| std::fs::read_to_string(self.log_file(index)).unwrap_or_default();
         (0..self.all.len()).map(read).collect()
+    }
+
+    /// What a replica of a daemon logged.
+    pub(crate) fn log_of(&self, daemon: Daemon, replica: usize) -> String {
+        let index = self.index(Some(daemon), replica);
+        std::fs::read_to_string(self.log_file(index)).unwrap_or_default()
     }
 
     /// Starts these replicas without waiting for them.

@@ -196,6 +196,46 @@ impl Server {
         .await
     }
 
+    /// The newest operation on `c1`, with all its hosts.
+    pub(crate) async fn operation(&self) -> Value {
+        let all = self.get("/cluster/c1/operations").await;
+        self.get(&format!("/operation/{}", all[0]["id"].as_str().unwrap())).await
+    }
+
+    /// Waits until the newest operation on `c1` is in this state.
+    pub(crate) async fn state(&self, state: &str) -> Value {
+        eventually(state, || async {
+            let operation = self.operation().await;
+            (operation["state"] == state).then_some(operation)
+        })
+        .await
+    }
+
+    /// The log of the newest operation on `c1`, as far as it has come.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let id = self.operation().await["id"].as_str().unwrap().to_owned();
+        let url = format!("{}/api/v0/operation/{id}/events?follow=false", self.processes.urls()[0]);
+        let answer = self.client.get(url).basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
+        let lines = answer.text().await.unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits until the log of the newest operation on `c1` has a line with this outcome.
+    pub(crate) async fn event(&self, outcome: &str) -> Value {
+        eventually(outcome, || async {
+            self.events().await.into_iter().find(|event| event["outcome"] == outcome)
+        })
+        .await
+    }
+
+    /// Tells the newest operation on `c1` to pause, resume or abort.
+    pub(crate) async fn tell(&self, what: &str) {
+        let id = self.operation().await["id"].as_str().unwrap().to_owned();
+        let path = format!("/operation/{id}/{what}");
+        let (status, body) = self.call(Method::POST, &path, json!({})).await;
+        assert_eq!(status, StatusCode::OK, "{what}: {body}");
+    }
+
     /// The newest record whose key begins with `prefix`, read from the store behind the server's back.
     pub(crate) fn stored(&self, prefix: &str) -> Option<Value> {
         let text = match &self.processes.ground {

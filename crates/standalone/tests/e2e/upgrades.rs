@@ -39,7 +39,7 @@ async fn an_upgrade_restarts_ostree_hosts_only(form: Form) {
     assert_eq!(record["upgraded"].as_array().unwrap().len(), 2);
     assert_eq!(testbed.boot_id(0), before[0], "packages: no reboot by default");
     assert!(testbed.exec(0, "cat /var/log/stand-in.log").contains("dnf upgrade -y"));
-    let operation = server.stored("/commissaire/operations/").unwrap();
+    let operation = server.operation().await;
     assert_eq!(host(&operation, testbed.address(0).0)["reboot_required"], true, "{operation}");
     assert_ne!(testbed.boot_id(1), before[1], "a new tree has to be booted");
     assert_eq!(testbed.exec(1, BOOTED), "43.1");

@@ -126,12 +126,7 @@ async fn a_roll_waits_while_too_many_hosts_are_unreachable(form: Form) {
     .await;
     let before = [members.boot_id(0), members.boot_id(1)];
     server.put("/cluster/c1/restart", json!({})).await;
-    let waiting = || async {
-        let operation = server.stored("/commissaire/operations/")?;
-        let events = operation["events"].as_array()?.clone();
-        events.into_iter().find(|event| event["outcome"] == "waiting")
-    };
-    let event = eventually("the restart waits", waiting).await;
+    let event = server.event("waiting").await;
     assert!(event["detail"].as_str().unwrap().contains("unreachable"), "{event}");
     assert_eq!([members.boot_id(0), members.boot_id(1)], before, "nothing has been restarted");
     for host in others.hosts() {

@@ -1,0 +1,449 @@
+//! What is written down about an operation, and when.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use service_core::lease::Held;
+use service_core::model::{
+    Event, Failure, Host, HostProgress, HostState, Operation, OperationControl, OperationKind,
+    OperationStatus, Outcome, Step, work,
+};
+use service_core::storage::Transaction;
+use service_core::{Error, Result};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::LOOK_AGAIN;
+use crate::gate::{Gate, Pass};
+use crate::restart::Trouble;
+use crate::service::ClusterExec;
+use crate::{history, webhook};
+
+/// What the log calls what concerns the operation as a whole.
+const OPERATION: &str = "operation";
+
+/// Hosts whose parts are read at a time.
+const AT_A_TIME: usize = 1000;
+
+/// Why a host is given up.
+#[derive(Debug)]
+pub(crate) struct GiveUp {
+    /// One stable word.
+    pub(crate) word: &'static str,
+    /// A sentence for the operator.
+    pub(crate) reason: String,
+    /// The key that the host showed instead of the pinned one, if that is why.
+    pub(crate) seen_key: String,
+}
+
+impl GiveUp {
+    pub(crate) fn new(word: &'static str, reason: String) -> Self {
+        Self { word, reason, seen_key: String::new() }
+    }
+}
+
+/// A line for the log of the operation.
+pub(crate) struct Line<'a>(pub(crate) Step, pub(crate) Outcome, pub(crate) &'a str);
+
+/// An operation that this process carries out.
+pub(crate) struct Execution<'a> {
+    pub(crate) service: &'a ClusterExec,
+    pub(crate) held: &'a Held,
+    pub(crate) operation: Operation,
+    /// As it is in the store: changed only after that.
+    state: Mutex<State>,
+    /// Held for a write: they follow one another, as their events do.
+    writing: AsyncMutex<()>,
+}
+
+struct State {
+    hosts: Vec<HostProgress>,
+    /// How many events there are.
+    events: u64,
+}
+
+/// What else goes into a write: what others may change meanwhile.
+enum With<'a> {
+    Nothing,
+    Pass(&'a Pass),
+    Host(&'a (dyn Fn(&mut Host, &mut HostState) + Send + Sync)),
+}
+
+/// Adds the documented record of an operation to a transaction.
+pub(crate) fn save_record(
+    transaction: Transaction,
+    operation: &Operation,
+    hosts: &[HostProgress],
+) -> Result<Transaction> {
+    match operation.kind {
+        OperationKind::Restart => transaction.save(&operation.record::<work::Restart>(hosts)),
+        OperationKind::Upgrade => transaction.save(&operation.record::<work::Upgrade>(hosts)),
+        OperationKind::Deploy => transaction.save(&operation.record::<work::Deploy>(hosts)),
+    }
+}
+
+/// The first line of an operation's log.
+pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
+    let Operation { kind, hosts, started_by, started_at, .. } = operation;
+    let mut detail = format!(
+        "{kind} of {} hosts by {started_by}, at most {budget} unavailable at a time",
+        hosts.len()
+    );
+    if !operation.left_out.is_empty() {
+        detail = format!("{detail}; unreachable and left out: {}", operation.left_out.join(", "));
+    }
+    event(operation, 1, started_at, "", OPERATION, Outcome::Started, &detail)
+}
+
+fn event(
+    operation: &Operation,
+    seq: u64,
+    time: &str,
+    host: &str,
+    step: &str,
+    outcome: Outcome,
+    detail: &str,
+) -> Event {
+    Event {
+        id: Event::id_of(&operation.id, seq),
+        seq,
+        time: time.to_owned(),
+        host: host.to_owned(),
+        step: step.to_owned(),
+        outcome,
+        detail: detail.to_owned(),
+    }
+}
+
+impl<'a> Execution<'a> {
+    /// One that was just accepted.
+    pub(crate) fn new(service: &'a ClusterExec, held: &'a Held, operation: Operation) -> Self {
+        let state = State { hosts: operation.pending(), events: 1 };
+        let (state, writing) = (Mutex::new(state), AsyncMutex::new(()));
+        Self { service, held, operation, state, writing }
+    }
+
+    /// Reads how far it has come.
+    pub(crate) async fn load(&mut self) -> Result<()> {
+        let (storage, id) = (&self.service.storage, &self.operation.id);
+        let mut hosts = self.operation.pending();
+        for part in hosts.chunks_mut(AT_A_TIME) {
+            let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
+            for (host, found) in part.iter_mut().zip(storage.get_many::<HostProgress>(&ids).await?)
+            {
+                if let Some(found) = found {
+                    *host = found.record;
+                }
+            }
+        }
+        let events = history::count_events(storage, id).await?;
+        self.state = Mutex::new(State { hosts, events });
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part of the host at `index`.
+    pub(crate) fn host(&self, index: usize) -> HostProgress {
+        self.state().hosts[index].clone()
+    }
+
+    /// Where each host is.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.state().hosts.iter().map(|host| host.step).collect()
+    }
+
+    /// The addresses of hosts under way.
+    pub(crate) fn under_way(&self) -> Vec<String> {
+        let state = self.state();
+        let hosts = state.hosts.iter().filter(|host| host.step.is_under_way());
+        hosts.map(|host| host.address.clone()).collect()
+    }
+
+    /// When the last host was done.
+    pub(crate) fn last_done(&self) -> Option<String> {
+        let state = self.state();
+        let done = state.hosts.iter().filter(|host| host.step == Step::Done);
+        done.filter_map(|host| host.finished_at.clone()).max()
+    }
+
+    /// Starts the host at `index`; false when the way is not free any more.
+    ///
+    /// # Errors
+    /// When the lease is lost.
+    pub(crate) async fn start(&self, index: usize, pass: &Pass) -> Result<bool> {
+        let now = self.service.deps.clock.stamp();
+        let begin = |host: &mut HostProgress| {
+            host.step = Step::Probe;
+            host.started_at = Some(now.clone());
+        };
+        let lines = [Line(Step::Probe, Outcome::Started, "")];
+        match self.write(index, &begin, &lines, &With::Pass(pass)).await {
+            Ok(()) => Ok(true),
+            Err(error) if self.is_only_stale(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the intent of a host's next step down, once nobody wants it to wait.
+    ///
+    /// # Errors
+    /// When the operation is aborted: nothing more is done to the host; or the lease is lost.
+    pub(crate) async fn enter(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[Line<'_>],
+    ) -> Result<(), Trouble> {
+        let mut waited = false;
+        loop {
+            match self.or_store_again(|| self.gate(false)).await.map_err(Trouble::Ours)? {
+                Gate::Open(pass) => {
+                    match self.write(index, &change, lines, &With::Pass(&pass)).await {
+                        Ok(()) => return Ok(()),
+                        Err(error) if self.is_only_stale(&error) => {}
+                        Err(error) => return Err(Trouble::Ours(error)),
+                    }
+                }
+                Gate::Closed(why) => {
+                    if !waited {
+                        let lines = [Line(self.host(index).step, Outcome::Waiting, &why)];
+                        self.log(index, &lines).await.map_err(Trouble::Ours)?;
+                    }
+                    waited = true;
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Gate::Aborted(by) => return Err(Trouble::Left(by)),
+            }
+        }
+    }
+
+    /// Saves a change to a host's part, with lines for the log. While the store does not answer it is
+    /// tried again, as long as the lease lasts.
+    ///
+    /// # Errors
+    /// When the lease is lost: nothing more may be done.
+    pub(crate) async fn save(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[Line<'_>],
+    ) -> Result<()> {
+        self.write(index, &change, lines, &With::Nothing).await
+    }
+
+    /// Adds lines about a host to the log.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn log(&self, index: usize, lines: &[Line<'_>]) -> Result<()> {
+        self.save(index, |_| {}, lines).await
+    }
+
+    /// Adds a line about the operation as a whole to the log.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn log_operation(&self, outcome: Outcome, detail: &str) -> Result<()> {
+        let _one_at_a_time = self.writing.lock().await;
+        let event = self.operation_event(outcome, detail);
+        self.or_store_again(|| async {
+            self.held.transact(Transaction::default().save(&event)?).await
+        })
+        .await?;
+        self.state().events = event.seq;
+        Ok(())
+    }
+
+    fn operation_event(&self, outcome: Outcome, detail: &str) -> Event {
+        let (id, now) = (&self.operation.id, self.service.deps.clock.stamp());
+        tracing::info!(operation.id = id, ?outcome, detail, "operation");
+        event(&self.operation, self.state().events + 1, &now, "", OPERATION, outcome, detail)
+    }
+
+    /// Gives a host up: the step, the reason and the host's own status in one write.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn give_up(&self, index: usize, given_up: &GiveUp) -> Result<()> {
+        let GiveUp { word, reason, seen_key } = given_up;
+        let before = self.host(index);
+        let failure = Failure {
+            host: before.address.clone(),
+            step: before.step.to_string(),
+            reason: reason.clone(),
+        };
+        let now = self.service.deps.clock.stamp();
+        let change = |host: &mut HostProgress| {
+            host.step = Step::Failed;
+            host.finished_at = Some(now.clone());
+            host.failure = Some(failure.clone());
+        };
+        let status = |host: &mut Host, state: &mut HostState| {
+            state.fail(host, word, reason.clone(), seen_key);
+        };
+        let lines = [Line(before.step, Outcome::Failed, reason)];
+        self.save_with_host(index, change, &lines, status).await
+    }
+
+    /// Leaves a host as it is; its own status is what it was.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn leave(&self, index: usize, reason: &str) -> Result<()> {
+        let (step, now) = (self.host(index).step, self.service.deps.clock.stamp());
+        let change = |host: &mut HostProgress| {
+            host.step = Step::Skipped;
+            host.finished_at = Some(now.clone());
+            host.skipped = Some(reason.to_owned());
+        };
+        self.save(index, change, &[Line(step, Outcome::Skipped, reason)]).await
+    }
+
+    /// Saves a change to a host's part together with what has become of the host; one that was deleted
+    /// meanwhile is not made again.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn save_with_host(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[Line<'_>],
+        status: impl Fn(&mut Host, &mut HostState) + Send + Sync,
+    ) -> Result<()> {
+        loop {
+            match self.write(index, &change, lines, &With::Host(&status)).await {
+                // Somebody else changed the host meanwhile: it is read again.
+                Err(error) if self.is_only_stale(&error) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether a write did not go through because somebody else had changed what it checks.
+    fn is_only_stale(&self, error: &Error) -> bool {
+        error.is_conflict() && self.held.check().is_ok()
+    }
+
+    async fn write(
+        &self,
+        index: usize,
+        change: &(dyn Fn(&mut HostProgress) + Send + Sync),
+        lines: &[Line<'_>],
+        with: &With<'_>,
+    ) -> Result<()> {
+        let _one_at_a_time = self.writing.lock().await;
+        let (before, last) = {
+            let state = self.state();
+            (state.hosts[index].clone(), state.events)
+        };
+        let mut after = before.clone();
+        change(&mut after);
+        let now = self.service.deps.clock.stamp();
+        let events = lines.iter().zip(last + 1..).map(|(Line(step, outcome, detail), seq)| {
+            let step = step.to_string();
+            event(&self.operation, seq, &now, &after.address, &step, *outcome, detail)
+        });
+        let events: Vec<_> = events.collect();
+        self.or_store_again(|| async {
+            let transaction = self.host_written(index, &before, &after, &events)?;
+            self.held.transact(self.together(transaction, &after.address, with).await?).await
+        })
+        .await?;
+        for Event { host, step, outcome, detail, .. } in &events {
+            let id = &self.operation.id;
+            tracing::info!(operation.id = id, host.address = host, step, ?outcome, detail, "step");
+        }
+        let mut state = self.state();
+        state.hosts[index] = after;
+        state.events = last + events.len() as u64;
+        Ok(())
+    }
+
+    /// A host's part, its events, and the documented record where that says something else now.
+    fn host_written(
+        &self,
+        index: usize,
+        before: &HostProgress,
+        after: &HostProgress,
+        events: &[Event],
+    ) -> Result<Transaction> {
+        let mut transaction = Transaction::default();
+        if before != after {
+            transaction = transaction.save(after)?;
+        }
+        for event in events {
+            transaction = transaction.save(event)?;
+        }
+        if shows_as(before.step) != shows_as(after.step) {
+            let mut hosts = self.state().hosts.clone();
+            hosts[index] = after.clone();
+            transaction = save_record(transaction, &self.operation, &hosts)?;
+        }
+        Ok(transaction)
+    }
+
+    async fn together(
+        &self,
+        transaction: Transaction,
+        address: &str,
+        with: &With<'_>,
+    ) -> Result<Transaction> {
+        let change = match with {
+            With::Nothing => return Ok(transaction),
+            With::Pass(pass) => return Ok(pass.guard(transaction)),
+            With::Host(change) => change,
+        };
+        let storage = &self.service.storage;
+        let Some(mut host) = storage.find::<Host>(address).await? else { return Ok(transaction) };
+        let state = storage.find::<HostState>(address).await?;
+        let mut state = state.map(|state| state.record).unwrap_or_default();
+        address.clone_into(&mut state.address);
+        host.record.last_check = self.service.deps.clock.stamp();
+        change(&mut host.record, &mut state);
+        transaction.update(&host)?.save(&state)
+    }
+
+    /// The final status and the release of the lock are one write.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn end(&self, status: OperationStatus, reason: &str) -> Result<()> {
+        let _one_at_a_time = self.writing.lock().await;
+        let hosts = self.state().hosts.clone();
+        let ended = Operation {
+            status,
+            reason: reason.to_owned(),
+            finished_at: Some(self.service.deps.clock.stamp()),
+            ..self.operation.clone()
+        };
+        let done = hosts.iter().filter(|host| host.step == Step::Done).count();
+        let (outcome, mut detail) = match status {
+            OperationStatus::Finished => (Outcome::Ok, format!("{done} of {} done", hosts.len())),
+            _ => (Outcome::Failed, format!("failed after {done} of {} hosts", hosts.len())),
+        };
+        if !reason.is_empty() {
+            detail = format!("{detail}: {reason}");
+        }
+        let event = self.operation_event(outcome, &detail);
+        self.or_store_again(|| async {
+            let last = Transaction::default().save(&ended)?.save(&event)?;
+            let mut last = save_record(last, &ended, &hosts)?.delete::<OperationControl>(&ended.id);
+            if self.service.config.webhook_url.is_some() {
+                last = last.save(&webhook::due(&ended.id))?;
+            }
+            self.held.release(last).await
+        })
+        .await
+    }
+}
+
+/// Where the documented record shows a host.
+fn shows_as(step: Step) -> Option<bool> {
+    match step {
+        Step::Pending | Step::Skipped => None,
+        Step::Done => Some(true),
+        _ => Some(false),
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether anything may be started now: operators pause and abort one operation, or freeze all of them,
+//! and watchers freeze all while the fault is probably here.
+
+use service_core::Result;
+use service_core::model::{Freeze, OperationControl, Wanted};
+use service_core::storage::Transaction;
+
+use crate::executor::Execution;
+
+/// Why a roll waits while a watcher says that too many hosts are unreachable.
+const FROZEN: &str =
+    "too many hosts are unreachable at once: it goes on when they can be reached again";
+
+/// What may be started.
+#[derive(Debug)]
+pub(crate) enum Gate {
+    /// Go on; what is written then must say so ([`Pass::guard`]).
+    Open(Pass),
+    /// Nothing for now; a sentence that says why.
+    Closed(String),
+    /// Nothing any more; who said so.
+    Aborted(String),
+}
+
+/// What was seen when the way was free.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    id: String,
+    control: Option<u64>,
+    starts: bool,
+}
+
+impl Pass {
+    /// The transaction goes through only if the way is still free: so nothing starts once a pause, an
+    /// abort or a freeze is acknowledged.
+    pub(crate) fn guard(&self, transaction: Transaction) -> Transaction {
+        let transaction = transaction.check::<OperationControl>(&self.id, self.control);
+        if self.starts { transaction.check::<Freeze>(Freeze::ALL, None) } else { transaction }
+    }
+}
+
+impl Execution<'_> {
+    /// Whether something may be started; with `starts` a further host, which a freeze forbids.
+    ///
+    /// # Errors
+    /// When the storage service cannot say.
+    pub(crate) async fn gate(&self, starts: bool) -> Result<Gate> {
+        let (storage, id) = (&self.service.storage, &self.operation.id);
+        let control = storage.find::<OperationControl>(id).await?;
+        if let Some(said) = control.as_ref().map(|control| &control.record) {
+            match said.wanted {
+                Wanted::Abort => return Ok(Gate::Aborted(format!("aborted by {}", said.by))),
+                Wanted::Pause => return Ok(Gate::Closed(paused(said))),
+                Wanted::Run => {}
+            }
+        }
+        if starts && let Some(freeze) = storage.find::<Freeze>(Freeze::ALL).await? {
+            let Freeze { by, reason, .. } = freeze.record;
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            return Ok(Gate::Closed(format!("all rolls are frozen by {by}{why}")));
+        }
+        if starts && self.service.is_frozen().await? {
+            return Ok(Gate::Closed(FROZEN.to_owned()));
+        }
+        let (id, control) = (id.clone(), control.map(|control| control.revision));
+        Ok(Gate::Open(Pass { id, control, starts }))
+    }
+
+    /// Pauses the operation itself, with a reason, for an operator to see to it.
+    pub(crate) async fn pause(&self, reason: &str) -> Result<()> {
+        let service = self.service;
+        let control = OperationControl {
+            id: self.operation.id.clone(),
+            wanted: Wanted::Pause,
+            by: "clusterexec".to_owned(),
+            at: service.deps.clock.stamp(),
+            reason: reason.to_owned(),
+        };
+        let before = service.storage.find::<OperationControl>(&control.id).await?;
+        let revision = before.map(|before| before.revision);
+        let check = Transaction::default().check::<OperationControl>(&control.id, revision);
+        match self.held.transact(check.save(&control)?).await {
+            // An operator has just said something else.
+            Err(error) if error.is_conflict() && self.held.check().is_ok() => Ok(()),
+            result => result.map(drop),
+        }
+    }
+}
+
+fn paused(said: &OperationControl) -> String {
+    if said.reason.is_empty() {
+        return format!("paused by {}", said.by);
+    }
+    format!("paused: {}; resume it when that is seen to, or abort it", said.reason)
+}

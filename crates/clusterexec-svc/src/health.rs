@@ -1,0 +1,139 @@
+//! Whether a host that is back is healthy, by a command or a URL of the operator's; and whether one says
+//! that it needs a restart.
+
+use std::time::Duration;
+
+use host_access::{AccessError, Session, Target};
+use reqwest::redirect::Policy;
+use service_core::error::chain;
+use service_core::model::{ADDRESS, Outcome, Step};
+use tokio::time::Instant;
+
+use crate::executor::{Execution, GiveUp, Line};
+use crate::restart::{Trouble, reach};
+
+/// How long a host may take to become healthy, unless the operation says so.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long one run of the command, or one request, may take.
+const ONE_LOOK: Duration = Duration::from_secs(30);
+
+/// The pause between looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a host may take to say whether it needs a restart.
+const NEED_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The most that a reason repeats of what a host said, in characters.
+const SAID: usize = 400;
+
+/// Exits with 102 when the host needs a restart. Each family has its own way of telling, and none of them
+/// need be installed.
+const NEEDS_REBOOT: &str = "
+[ -e /run/reboot-required ] && exit 102
+if [ -e /run/ostree-booted ]; then
+  rpm-ostree status --pending-exit-77 >/dev/null 2>&1; [ \"$?\" = 77 ] && exit 102
+fi
+if command -v zypper >/dev/null 2>&1; then
+  zypper needs-rebooting >/dev/null 2>&1; [ \"$?\" = 102 ] && exit 102
+fi
+if command -v needs-restarting >/dev/null 2>&1; then
+  needs-restarting -r >/dev/null 2>&1; [ \"$?\" = 1 ] && exit 102
+fi
+exit 0";
+
+/// Whether a host says that it needs a restart.
+///
+/// # Errors
+/// When it cannot be asked.
+pub(crate) async fn needs_reboot(session: &Session) -> Result<bool, AccessError> {
+    Ok(session.run_privileged(NEEDS_REBOOT, NEED_DEADLINE).await?.status == 102)
+}
+
+/// Waits until the host is healthy by what the operation asks for; without that it is.
+///
+/// # Errors
+/// When it does not become so in time.
+pub(crate) async fn healthy(
+    execution: &Execution<'_>,
+    index: usize,
+    target: &Target,
+    session: Session,
+) -> Result<(), Trouble> {
+    let options = &execution.operation.options;
+    let (command, url) = (options.health_command.as_deref(), options.health_url.as_deref());
+    if command.is_none() && url.is_none() {
+        return Ok(());
+    }
+    let allowed = options.health_timeout.map_or(HEALTH_TIMEOUT, Duration::from_secs);
+    let deadline = Instant::now() + allowed;
+    let (mut session, mut told) = (Some(session), false);
+    loop {
+        let sick = match command {
+            Some(command) => ask_host(execution, target, &mut session, command).await,
+            None => None,
+        };
+        let sick = match (sick, url) {
+            (None, Some(url)) => ask_url(url, &target.address).await,
+            (sick, _) => sick,
+        };
+        let Some(sick) = sick else { return Ok(()) };
+        if Instant::now() >= deadline {
+            let address = &target.address;
+            let reason = format!(
+                "{address} was not healthy {} s after it was back: {sick}; see to it, then have it \
+                 looked at again with `commctl host investigate {address}`",
+                allowed.as_secs()
+            );
+            return Err(GiveUp::new("unhealthy", reason).into());
+        }
+        if !told {
+            let lines = [Line(Step::Verify, Outcome::Waiting, &sick)];
+            execution.log(index, &lines).await.map_err(Trouble::Ours)?;
+            told = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Why the host is not healthy by the command, if so.
+async fn ask_host(
+    execution: &Execution<'_>,
+    target: &Target,
+    session: &mut Option<Session>,
+    command: &str,
+) -> Option<String> {
+    let connected = match session.take() {
+        Some(session) => session,
+        None => match reach(execution, target).await {
+            Ok(session) => session,
+            Err(error) => return Some(chain(&error)),
+        },
+    };
+    match connected.run_privileged(command, ONE_LOOK).await {
+        Ok(output) => {
+            *session = Some(connected);
+            let said = format!("{} {}", output.stdout.trim(), output.stderr.trim());
+            let said: String = said.trim().chars().take(SAID).collect();
+            let status = output.status;
+            (status != 0).then(|| format!("the health command exits with {status}: {said}"))
+        }
+        Err(error) => Some(format!("the health command did not end well: {}", chain(&error))),
+    }
+}
+
+/// Why the host is not healthy by the URL, if so.
+async fn ask_url(url: &str, address: &str) -> Option<String> {
+    let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    let url = url.replace(ADDRESS, &host);
+    let client = reqwest::Client::builder().timeout(ONE_LOOK).redirect(Policy::none()).build();
+    let answer = match client {
+        Ok(client) => client.get(&url).send().await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) if answer.status().is_success() => None,
+        Ok(answer) => Some(format!("{url} answers {}", answer.status())),
+        Err(error) => Some(chain(&error)),
+    }
+}

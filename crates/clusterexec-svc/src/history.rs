@@ -1,0 +1,73 @@
+//! What is kept of operations that have ended.
+
+use service_core::model::{Event, HostProgress, Operation, OperationControl, OperationStatus};
+use service_core::storage::Transaction;
+use service_core::{Result, StorageClient};
+
+/// Records that are removed at a time: etcd takes 128 changes in one go.
+const AT_A_TIME: usize = 100;
+
+/// How many events an operation has: they are numbered from 1, without gaps.
+///
+/// # Errors
+/// When the storage service cannot say.
+pub(crate) async fn count_events(storage: &StorageClient, operation: &str) -> Result<u64> {
+    let (mut known, mut step) = (0, 1);
+    // Up in ever larger steps, then halving what is between.
+    while is_there(storage, operation, known + step).await? {
+        known += step;
+        step *= 2;
+    }
+    let mut missing = known + step;
+    while missing - known > 1 {
+        let middle = known + (missing - known) / 2;
+        if is_there(storage, operation, middle).await? {
+            known = middle;
+        } else {
+            missing = middle;
+        }
+    }
+    Ok(known)
+}
+
+async fn is_there(storage: &StorageClient, operation: &str, seq: u64) -> Result<bool> {
+    Ok(storage.find::<Event>(&Event::id_of(operation, seq)).await?.is_some())
+}
+
+/// Removes what is left of a cluster's operations but the newest `keep` that have ended. One that is removed
+/// halfway is removed the next time: its head goes last.
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn prune(storage: &StorageClient, cluster: &str, keep: usize) -> Result<()> {
+    let all = storage.list::<Operation>().await?.into_iter().map(|operation| operation.record);
+    let mut ended: Vec<_> =
+        all.filter(|o| o.cluster == cluster && o.status != OperationStatus::InProcess).collect();
+    ended.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));
+    for operation in ended.iter().skip(keep) {
+        remove(storage, operation).await?;
+    }
+    Ok(())
+}
+
+async fn remove(storage: &StorageClient, operation: &Operation) -> Result<()> {
+    let id = &operation.id;
+    for part in operation.hosts.chunks(AT_A_TIME) {
+        let hosts = part.iter().fold(Transaction::default(), |transaction, address| {
+            transaction.delete::<HostProgress>(&HostProgress::id_of(id, address))
+        });
+        storage.transact(&hosts).await?;
+    }
+    // The last first: what is left is still without gaps.
+    let mut events = count_events(storage, id).await?;
+    while events > 0 {
+        let first = events.saturating_sub(AT_A_TIME as u64) + 1;
+        let part = (first..=events).fold(Transaction::default(), |transaction, seq| {
+            transaction.delete::<Event>(&Event::id_of(id, seq))
+        });
+        storage.transact(&part).await?;
+        events = first - 1;
+    }
+    let head = Transaction::default().delete::<OperationControl>(id).delete::<Operation>(id);
+    storage.transact(&head).await.map(drop)
+}

@@ -1,0 +1,159 @@
+//! The members of a cluster as they are now: by their records, and by whether anybody listens there.
+//!
+//! The watcher takes a minute or two to call a host unreachable. That is too late for whoever is about to
+//! take another one down, so the ports of all members are looked at before.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use service_core::model::{Host, HostCreds, HostState, OperationKind};
+use service_core::{Result, StorageClient};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::rollout::{Fitness, Member, fitness};
+
+/// For how long a port that was open counts as open: an sshd may hold it against us when we come and go
+/// without logging in, so not at every look.
+const FRESH: Duration = Duration::from_secs(3);
+
+/// How long a connection may take: one that is lost is sent again after a second.
+const CONNECT: Duration = Duration::from_millis(2500);
+
+/// Connections that are tried at a time.
+const AT_A_TIME: usize = 256;
+
+/// Credentials that are read at a time: the ports are part of them.
+const CREDS_AT_A_TIME: usize = 500;
+
+/// Why a member counts as unavailable that nobody listens on.
+const SILENT: &str = "nobody answers on its SSH port";
+
+/// What is remembered of the hosts' ports.
+#[derive(Debug, Default)]
+pub(crate) struct Ports(Mutex<HashMap<String, Port>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Port {
+    number: u16,
+    /// When it was last found open.
+    open: Option<Instant>,
+}
+
+impl Ports {
+    /// Those of `addresses` on which nobody listens.
+    async fn silent(&self, storage: &StorageClient, addresses: Vec<String>) -> Result<Vec<String>> {
+        self.learn(storage, &addresses).await?;
+        let look = |address: String| async move {
+            let listens = self.listens(&address).await;
+            (!listens).then_some(address)
+        };
+        let looks = stream::iter(addresses).map(look).buffer_unordered(AT_A_TIME);
+        Ok(looks.filter_map(async |silent| silent).collect().await)
+    }
+
+    /// Reads the numbers of ports that are not known.
+    async fn learn(&self, storage: &StorageClient, addresses: &[String]) -> Result<()> {
+        let unknown: Vec<_> = {
+            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            addresses.iter().filter(|address| !known.contains_key(*address)).cloned().collect()
+        };
+        for part in unknown.chunks(CREDS_AT_A_TIME) {
+            let creds = storage.get_many::<HostCreds>(part).await?;
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            for creds in creds.into_iter().flatten() {
+                let port = Port { number: creds.record.ssh_port, open: None };
+                known.insert(creds.record.address, port);
+            }
+        }
+        Ok(())
+    }
+
+    async fn listens(&self, address: &str) -> bool {
+        let known = |ports: &Self| {
+            let ports = ports.0.lock().unwrap_or_else(PoisonError::into_inner);
+            ports.get(address).copied()
+        };
+        // One without credentials is not registered any more.
+        let Some(port) = known(self) else { return false };
+        if port.open.is_some_and(|open| open.elapsed() < FRESH) {
+            return true;
+        }
+        let connect = TcpStream::connect((address, port.number));
+        let listens = matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)));
+        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if listens {
+            ports.insert(address.to_owned(), Port { open: Some(Instant::now()), ..port });
+        } else {
+            // It may have another port by now.
+            ports.remove(address);
+        }
+        listens
+    }
+}
+
+/// The hosts `addresses`, in that order, as far as their turns depend on them; `own_boot_id` is that of
+/// the machine that this runs on. Those in `spared` are not looked at: they are away as it is.
+///
+/// # Errors
+/// When the storage service cannot say.
+pub(crate) async fn look(
+    storage: &StorageClient,
+    ports: &Ports,
+    addresses: &[String],
+    spared: &[&str],
+    kind: OperationKind,
+    own_boot_id: &str,
+) -> Result<Vec<Member>> {
+    let hosts = storage.get_many::<Host>(addresses).await?;
+    let states = storage.get_many::<HostState>(addresses).await?;
+    let mut members: Vec<_> = addresses
+        .iter()
+        .zip(hosts.iter().zip(&states))
+        .map(|(address, (host, state))| {
+            let (host, state) =
+                (host.as_ref().map(|h| &h.record), state.as_ref().map(|s| &s.record));
+            member(address, host, state, kind, own_boot_id)
+        })
+        .collect();
+    let seem_there = members.iter().filter(|member| member.fitness != Fitness::Unavailable);
+    let seem_there = seem_there.map(|member| member.address.clone());
+    let looked_at = seem_there.filter(|address| !spared.contains(&address.as_str())).collect();
+    let silent = ports.silent(storage, looked_at).await?;
+    for member in &mut members {
+        if silent.contains(&member.address) {
+            member.fitness = Fitness::Unavailable;
+            SILENT.clone_into(&mut member.reason);
+        }
+    }
+    Ok(members)
+}
+
+fn member(
+    address: &str,
+    host: Option<&Host>,
+    state: Option<&HostState>,
+    kind: OperationKind,
+    own_boot_id: &str,
+) -> Member {
+    let fitness = fitness(host, state);
+    let reason = match (fitness, host) {
+        (Fitness::Unavailable, None) => "it is not registered any more".to_owned(),
+        (Fitness::Unavailable, Some(host)) => {
+            let why = state.map(|state| state.reason.as_str()).filter(|reason| !reason.is_empty());
+            let why = why.map(|reason| format!(", {reason}")).unwrap_or_default();
+            format!("its status is {}{why}", host.status)
+        }
+        _ => String::new(),
+    };
+    let done = state.and_then(|state| state.operations.get(&kind.to_string()));
+    Member {
+        address: address.to_owned(),
+        fitness,
+        reason,
+        is_self: state.is_some_and(|state| state.boot_id == own_boot_id),
+        last_done: done.cloned().unwrap_or_default(),
+    }
+}

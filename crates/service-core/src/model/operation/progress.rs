@@ -1,0 +1,196 @@
+//! A host's part in an operation, and the log of what happened.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::{Failure, Model, ident};
+
+/// Where a host is in an operation. It is saved before its effect: a step that is written down may
+/// have happened, one that is not has not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Its turn has not come.
+    #[default]
+    Pending,
+    /// Log in and read the boot id; nothing has been done to it.
+    Probe,
+    /// The upgrade or the deployment is under way, or done.
+    Apply,
+    /// The reboot command is on its way, or arrived.
+    Reboot,
+    /// Waiting until it is back with another boot id, and healthy.
+    Verify,
+    /// Proven back.
+    Done,
+    /// Left as it was, with a reason.
+    Skipped,
+    /// Given up, with a reason.
+    Failed,
+}
+
+impl Step {
+    /// Between its turn and its end.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Self::Probe | Self::Apply | Self::Reboot | Self::Verify)
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Probe => "probe",
+            Self::Apply => "apply",
+            Self::Reboot => "reboot",
+            Self::Verify => "verify",
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// A host's part in an operation. There is no record of one whose turn has not come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HostProgress {
+    /// The operation's, a dot, and the host's address.
+    #[serde(default)]
+    #[schema(ignore)]
+    pub id: String,
+    /// The host.
+    pub address: String,
+    /// Where it is.
+    pub step: Step,
+    /// When its turn came.
+    #[serde(default)]
+    pub started_at: Option<String>,
+    /// When it was done or given up.
+    #[serde(default)]
+    pub finished_at: Option<String>,
+    /// When the reboot step was saved: its deadline counts from here, across executors.
+    #[serde(default)]
+    pub rebooted_at: Option<String>,
+    /// Its boot id before.
+    #[serde(default)]
+    pub boot_id_before: Option<String>,
+    /// Its boot id after.
+    #[serde(default)]
+    pub boot_id_after: Option<String>,
+    /// The tree that an upgrade or a deployment has staged, and that must be booted in the end.
+    #[serde(default)]
+    pub checksum: Option<String>,
+    /// Whether what was done takes effect with the next reboot only.
+    #[serde(default)]
+    pub reboot_required: bool,
+    /// Why it was left as it was.
+    #[serde(default)]
+    pub skipped: Option<String>,
+    /// Why it failed.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+}
+
+impl HostProgress {
+    /// A host whose turn has not come.
+    pub fn pending(operation: &str, address: &str) -> Self {
+        let id = Self::id_of(operation, address);
+        Self { id, address: address.to_owned(), ..Self::default() }
+    }
+
+    /// The id of a host's part in an operation.
+    pub fn id_of(operation: &str, address: &str) -> String {
+        format!("{operation}.{address}")
+    }
+}
+
+impl Model for HostProgress {
+    const TYPE: &'static str = "OperationHost";
+    const LIST_TYPE: &'static str = "OperationHosts";
+    const ID: &'static str = "id";
+    const PREFIX: &'static str = "/commissaire/operation_hosts/";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::address(&self.address)
+    }
+
+    fn validate_id(id: &str) -> Result<(), String> {
+        part_of_an_operation(id)
+    }
+}
+
+/// How a step went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It begins.
+    Started,
+    /// It is done.
+    Ok,
+    /// It failed.
+    Failed,
+    /// Another executor goes on with it.
+    Resumed,
+    /// Something else must be over first.
+    Waiting,
+    /// It was left out.
+    Skipped,
+}
+
+/// A line of an operation's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// The operation's, a dot, and ten digits of `seq`.
+    #[schema(ignore)]
+    pub id: String,
+    /// Its place in the log, from 1, without gaps.
+    pub seq: u64,
+    /// When.
+    pub time: String,
+    /// The host; empty for the operation as a whole.
+    pub host: String,
+    /// The step.
+    pub step: String,
+    /// How it went.
+    pub outcome: Outcome,
+    /// More about it, for a person.
+    #[serde(default)]
+    pub detail: String,
+}
+
+impl Event {
+    /// The id of an operation's event.
+    pub fn id_of(operation: &str, seq: u64) -> String {
+        format!("{operation}.{seq:010}")
+    }
+}
+
+impl Model for Event {
+    const TYPE: &'static str = "OperationEvent";
+    const LIST_TYPE: &'static str = "OperationEvents";
+    const ID: &'static str = "id";
+    const PREFIX: &'static str = "/commissaire/operation_events/";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.host.is_empty() { Ok(()) } else { ident::address(&self.host) }
+    }
+
+    fn validate_id(id: &str) -> Result<(), String> {
+        part_of_an_operation(id)
+    }
+}
+
+/// An operation's id, which has no dot, then a dot and what part of it is meant.
+fn part_of_an_operation(id: &str) -> Result<(), String> {
+    let (operation, part) = id.split_once('.').ok_or("an operation and a part of it, by a dot")?;
+    ident::name(operation)?;
+    ident::token(part)
+}
