@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{cluster, container_manager, enroll, host, network, passhash, shell};
+use crate::commands::{
+    cluster, container_manager, enroll, freeze, host, network, operations, passhash, shell,
+};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -82,6 +84,12 @@ pub(crate) enum Command {
     /// Create, show and delete container managers: Kubernetes and OpenShift
     #[command(subcommand, name = "container_manager", alias = "container-manager")]
     ContainerManager(container_manager::Command),
+    /// Show and steer operations, running and past
+    #[command(subcommand)]
+    Operation(operations::Command),
+    /// Let no operation start a further host, whichever cluster it is of
+    #[command(subcommand)]
+    Freeze(freeze::Command),
     /// Make, list and revoke tokens with which hosts register themselves
     #[command(subcommand)]
     Enroll(enroll::Command),

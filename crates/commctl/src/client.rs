@@ -1,23 +1,30 @@
 //! Requests to the server, whichever endpoint answers.
 
 mod answer;
+pub(crate) mod events;
 
 use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Certificate, Identity, Method, Url, redirect};
+use reqwest::header::{ACCEPT, LOCATION};
+use reqwest::{Certificate, Identity, Method, Response, Url, redirect};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::config::{Config, Credentials};
 use crate::error::{Error, root_cause};
+use events::Events;
 
 const API: [&str; 2] = ["api", "v0"];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the server's own deadlines, so that its explanation arrives.
 const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
+/// A stream lasts as long as it lasts,
+const STREAM_TIMEOUT: Duration = Duration::from_hours(24 * 366);
+/// but a server that says nothing for so long, not even that there is nothing new, is gone.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// A connection to the fleet's server; made when the first command needs one.
 #[derive(Debug)]
@@ -36,6 +43,23 @@ enum Notes {
     Omit,
 }
 
+/// A request, whichever endpoint it goes to.
+struct Ask<'a> {
+    method: Method,
+    path: &'a [&'a str],
+    query: &'a [(&'a str, &'a str)],
+    body: Option<&'a Value>,
+    /// Where a stream of events is asked for: the id of the event that came last.
+    after: Option<u64>,
+    notes: Notes,
+}
+
+impl<'a> Ask<'a> {
+    fn new(method: Method, path: &'a [&'a str]) -> Self {
+        Self { method, path, query: &[], body: None, after: None, notes: Notes::Print }
+    }
+}
+
 impl Client {
     /// Sets the connection up; nothing is sent yet.
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
@@ -44,6 +68,7 @@ impl Client {
             .user_agent(concat!("commctl/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TOTAL_TIMEOUT)
+            .read_timeout(SILENCE)
             // A redirect could carry the credentials elsewhere.
             .redirect(redirect::Policy::none())
             // Servers stand in the operator's own network; a proxy for the web does not reach it.
@@ -64,55 +89,87 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &[&str]) -> Result<Value, Error> {
-        self.send(Method::GET, path, None, Notes::Print).await
+        self.send(Ask::new(Method::GET, path)).await
     }
 
     /// As [`Self::get`], for asking again and again: silent about endpoints that are away.
     pub(crate) async fn poll(&self, path: &[&str]) -> Result<Value, Error> {
-        self.send(Method::GET, path, None, Notes::Omit).await
+        self.send(Ask { notes: Notes::Omit, ..Ask::new(Method::GET, path) }).await
     }
 
     pub(crate) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Error> {
-        self.send(Method::PUT, path, Some(body), Notes::Print).await
+        self.send(Ask { body: Some(body), ..Ask::new(Method::PUT, path) }).await
+    }
+
+    /// As [`Self::put`]; also the id of what was started, where the server says it.
+    pub(crate) async fn start(
+        &self,
+        path: &[&str],
+        body: &Value,
+    ) -> Result<(Value, Option<String>), Error> {
+        let ask = Ask { body: Some(body), ..Ask::new(Method::PUT, path) };
+        let (response, endpoint) = self.reach(&ask).await?;
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let id = location.and_then(|location| location.rsplit('/').next()).map(str::to_owned);
+        Ok((answer::read(response, shown(endpoint)).await?, id))
     }
 
     pub(crate) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Error> {
-        self.send(Method::POST, path, Some(body), Notes::Print).await
+        self.send(Ask { body: Some(body), ..Ask::new(Method::POST, path) }).await
     }
 
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, Error> {
-        self.send(Method::DELETE, path, None, Notes::Print).await
+        self.send(Ask::new(Method::DELETE, path)).await
+    }
+
+    /// The events of an operation after the one with this id: with `follow` those that are still to
+    /// come, too.
+    pub(crate) async fn events(
+        &self,
+        operation: &str,
+        after: u64,
+        follow: bool,
+    ) -> Result<Events, Error> {
+        let path = ["operation", operation, "events"];
+        let query: &[_] = if follow { &[] } else { &[("follow", "false")] };
+        let notes = Notes::Omit;
+        let ask = Ask { query, after: Some(after), notes, ..Ask::new(Method::GET, &path) };
+        let (response, endpoint) = self.reach(&ask).await?;
+        Events::of(response, shown(endpoint)).await
+    }
+
+    /// The next request begins with another endpoint: this one answers, and does not keep it up.
+    pub(crate) fn move_on(&self) {
+        self.current.set((self.current.get() + 1) % self.endpoints.len());
+    }
+
+    async fn send(&self, ask: Ask<'_>) -> Result<Value, Error> {
+        let (response, endpoint) = self.reach(&ask).await?;
+        answer::read(response, shown(endpoint)).await
     }
 
     /// Tries each endpoint once, beginning with the one that answered last.
-    async fn send(
-        &self,
-        method: Method,
-        path: &[&str],
-        body: Option<&Value>,
-        notes: Notes,
-    ) -> Result<Value, Error> {
+    async fn reach(&self, ask: &Ask<'_>) -> Result<(Response, &Url), Error> {
         // One key for all endpoints: should the first have carried the request out after all, the
         // next one answers with that result instead of doing it again.
-        let key = body.map(|_| Uuid::new_v4().to_string());
+        let key = ask.body.map(|_| Uuid::new_v4().to_string());
         let count = self.endpoints.len();
         let first = self.current.get();
         let mut sent = false;
         for attempt in 0..count {
             let at = (first + attempt) % count;
             let endpoint = &self.endpoints[at];
-            let url = address(endpoint, path);
-            let failure = match self.attempt(&method, url, body, key.as_deref()).await {
+            let failure = match self.attempt(ask, endpoint, key.as_deref()).await {
                 Ok(response) => {
                     self.current.set(at);
-                    return answer::read(response, shown(endpoint)).await;
+                    return Ok((response, endpoint));
                 }
                 Err(failure) => failure.without_url(),
             };
             let arrived = !failure.is_connect();
-            sent |= arrived && method != Method::GET;
+            sent |= arrived && ask.method != Method::GET;
             // Without a key, only what surely did not arrive may be sent again.
-            let again = !arrived || key.is_some() || method == Method::GET;
+            let again = !arrived || key.is_some() || ask.method == Method::GET;
             if attempt + 1 == count || !again {
                 let endpoint = shown(endpoint).to_owned();
                 return Err(Error::Unreachable {
@@ -122,7 +179,7 @@ impl Client {
                     source: failure,
                 });
             }
-            if notes == Notes::Print {
+            if ask.notes == Notes::Print {
                 eprintln!(
                     "cannot reach {}: {}; trying {}",
                     shown(endpoint),
@@ -136,20 +193,29 @@ impl Client {
 
     async fn attempt(
         &self,
-        method: &Method,
-        url: Url,
-        body: Option<&Value>,
+        ask: &Ask<'_>,
+        endpoint: &Url,
         key: Option<&str>,
-    ) -> reqwest::Result<reqwest::Response> {
-        let mut request = self.http.request(method.clone(), url);
+    ) -> reqwest::Result<Response> {
+        let mut url = address(endpoint, ask.path);
+        for (name, value) in ask.query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut request = self.http.request(ask.method.clone(), url);
         if let Some(Credentials { username, password }) = &self.credentials {
             request = request.basic_auth(username, Some(password.expose_secret()));
         }
-        if let Some(body) = body {
+        if let Some(body) = ask.body {
             request = request.json(body);
         }
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
+        }
+        if let Some(after) = ask.after {
+            request = request.header(ACCEPT, events::MEDIA_TYPE).timeout(STREAM_TIMEOUT);
+            if after > 0 {
+                request = request.header("Last-Event-ID", after);
+            }
         }
         request.send().await
     }

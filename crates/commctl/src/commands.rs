@@ -3,9 +3,11 @@
 pub(crate) mod cluster;
 pub(crate) mod container_manager;
 pub(crate) mod enroll;
+pub(crate) mod freeze;
 pub(crate) mod host;
 pub(crate) mod network;
 mod operation;
+pub(crate) mod operations;
 pub(crate) mod passhash;
 pub(crate) mod shell;
 
@@ -28,6 +30,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Host(command) => return command.run(&context).await,
         Command::Network(command) => command.run(&context).await,
         Command::ContainerManager(command) => command.run(&context).await,
+        Command::Operation(command) => command.run(&context).await,
+        Command::Freeze(command) => command.run(&context).await,
         Command::Enroll(command) => command.run(&context).await,
         Command::Passhash(command) => command.run(),
         Command::Completion(command) => command.run(),

@@ -9,6 +9,7 @@
 //! * `config`: `~/.commissaire.json`, and asking for what it lacks
 //! * `client`: requests, falling over to another endpoint, refusals
 //! * `wait` and `progress`: `--wait`
+//! * `live`: an operation as it happens
 //! * `output`: YAML, JSON and tables on standard output
 //! * `error`: what can go wrong, and the exit status of each
 //!
@@ -19,6 +20,7 @@ mod client;
 mod commands;
 mod config;
 mod error;
+mod live;
 mod output;
 mod progress;
 mod wait;

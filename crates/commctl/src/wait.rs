@@ -61,14 +61,14 @@ impl Wait {
         }
     }
 
-    fn timed_out(&self, outage: Option<Error>) -> Error {
+    pub(crate) fn timed_out(&self, outage: Option<Error>) -> Error {
         let after = humantime::format_duration(self.timeout);
         let error = outage
             .unwrap_or_else(|| Error::Failed(format!("{} has not ended after {after}", self.what)));
         error.advise(format!("it goes on; come back with: {}", self.come_back))
     }
 
-    fn interrupted(&self) -> Error {
+    pub(crate) fn interrupted(&self) -> Error {
         Error::Interrupted(format!(
             "no longer waiting: {} goes on; come back with: {}",
             self.what, self.come_back

@@ -14,11 +14,13 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use crate::auth::Role;
 use crate::error::ApiError;
+use crate::handlers::operations::start::SHOWN_AT;
 use writer::Writer;
 
 /// Where lines go; clones share it.
@@ -51,6 +53,9 @@ pub struct Entry {
     pub path: String,
     /// What was answered; null when they did not wait for it.
     pub status: Option<u16>,
+    /// The operation that was started or steered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
 }
 
 impl Audit {
@@ -89,6 +94,9 @@ impl Audit {
         }
         let mut line = Line { audit: self.clone(), entry: Some(entry) };
         let response = answer.await;
+        if let Some(entry) = &mut line.entry {
+            entry.operation = operation(&entry.path, &response);
+        }
         if line.end(response.status().as_u16()).await {
             return response;
         }
@@ -108,6 +116,13 @@ impl Audit {
             }
         }
     }
+}
+
+/// The operation that a request was about: that of its path, or that which it has started.
+fn operation(path: &str, response: &Response) -> Option<String> {
+    let started = || response.headers().get(LOCATION)?.to_str().ok()?.strip_prefix(SHOWN_AT);
+    let path = path.strip_prefix(SHOWN_AT).or_else(started)?;
+    path.split('/').next().map(str::to_owned)
 }
 
 /// A line that will be written, whatever becomes of its request.

@@ -373,6 +373,7 @@ fn entry(
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         status: None,
+        operation: None,
     })
 }
 

@@ -3,6 +3,7 @@
 pub mod clusters;
 pub mod container_managers;
 pub mod enrollments;
+pub mod freeze;
 pub mod health;
 pub mod hosts;
 pub mod members;

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest as _, OriginalUri, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::SignedDuration;
+use serde_json::{Map, Value};
 use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{IdempotentRequest, KeptAnswer};
@@ -63,6 +64,9 @@ async fn perform(state: AppState, request: Request, next: Next) -> Result<Respon
     let (mut parts, body) = request.into_parts();
     let body = Request::from_parts(parts.clone(), body);
     let body = Bytes::from_request(body, &state).await.map_err(|e| unreadable(&e))?;
+    if only_asks(&body) {
+        return Ok(next.run(Request::from_parts(parts, Body::from(body))).await);
+    }
     let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
     let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0).path();
     let id = hash([context.principal.as_bytes(), key.as_bytes()]);
@@ -75,6 +79,13 @@ async fn perform(state: AppState, request: Request, next: Next) -> Result<Respon
     parts.extensions.insert(OperationId(claim.record.operation_id.clone()));
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     Ok(keep(&storage, claim, response).await)
+}
+
+/// Whether a request starts nothing: there is then nothing to be started twice, and its answer is good
+/// for the moment only.
+fn only_asks(body: &[u8]) -> bool {
+    let members = serde_json::from_slice::<Map<String, Value>>(body);
+    members.is_ok_and(|members| members.get("dry_run") == Some(&Value::Bool(true)))
 }
 
 /// The key, if one is given.
@@ -145,7 +156,9 @@ async fn keep(
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, BODY_MAX).await.unwrap_or_default();
     if let Ok(body) = String::from_utf8(bytes.to_vec()) {
-        claim.record.answer = Some(KeptAnswer { status: parts.status.as_u16(), body });
+        let location = parts.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let (status, location) = (parts.status.as_u16(), location.map(str::to_owned));
+        claim.record.answer = Some(KeptAnswer { status, body, location });
         match write(storage, &claim).await {
             Ok(None) => {}
             Ok(Some(first)) => return again(first),
@@ -175,7 +188,9 @@ async fn write(
 
 fn again(answer: KeptAnswer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    (status, [(CONTENT_TYPE, "application/json")], answer.body).into_response()
+    let location = answer.location.and_then(|location| HeaderValue::from_str(&location).ok());
+    let location = location.map(|location| [(LOCATION, location)]);
+    (status, [(CONTENT_TYPE, "application/json")], location, answer.body).into_response()
 }
 
 /// Removes keys that are free again, until the daemon is told to stop.
@@ -227,6 +242,16 @@ mod tests {
         assert!(key_of(&headers(&[&[b'a'; 255]])).is_ok());
         for wrong in [&[&b""[..]][..], &[&[b'a'; 256]], &[b"\xc3\xa4"], &[b"a", b"a"]] {
             assert!(key_of(&headers(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_asks_is_told_from_what_starts_something() {
+        assert!(only_asks(br#"{"dry_run": true, "soak": 5}"#));
+        for starts in
+            ["", "{}", r#"{"dry_run": false}"#, r#"{"dry_run": "true"}"#, "[true]", "not json"]
+        {
+            assert!(!only_asks(starts.as_bytes()), "{starts}");
         }
     }
 

@@ -16,6 +16,7 @@
 //! - [`state`][]: what handlers share
 //! - [`server`][]: sockets
 //! - [`tls`][]: certificates from files
+//! - [`watching`][]: those who watch operations
 
 pub mod audit;
 pub mod auth;
@@ -34,6 +35,7 @@ pub mod server;
 pub mod source;
 pub mod state;
 pub mod tls;
+pub mod watching;
 
 use std::io;
 use std::net::SocketAddr;
@@ -101,7 +103,8 @@ pub fn run(
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> Result<Option<SocketAddr>, StartError> {
-    let mut state = AppState::new(bus, config)?;
+    let mut state = AppState::new(bus, config, lifecycle)?;
+    state.watching.listen(state.bus.clone());
     state.reads = Reads::start(&state.bus, Context::service("gateway"), lifecycle);
     let tls = config.tls_files().map(Tls::load).transpose().map_err(StartError::Tls)?;
     let tls = tls.map(Arc::new);

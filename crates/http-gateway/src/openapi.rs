@@ -14,8 +14,8 @@ use utoipa::OpenApi;
 
 use crate::error::Problem;
 use crate::handlers::{
-    clusters, container_managers, enrollments, health, hosts, members, networks, operations,
-    secrets,
+    clusters, container_managers, enrollments, freeze, health, hosts, members, networks,
+    operations, secrets,
 };
 use crate::metrics;
 use crate::params::{Address, Name};
@@ -40,11 +40,20 @@ pub const DOCS_PATH: &str = "/docs";
         members::add,
         members::remove,
         operations::restart_status,
-        operations::restart,
+        operations::start::restart,
         operations::upgrade_status,
-        operations::upgrade,
+        operations::start::upgrade,
         operations::deploy_status,
-        operations::deploy,
+        operations::start::deploy,
+        operations::history::list,
+        operations::history::get,
+        operations::events::stream,
+        operations::control::pause,
+        operations::control::resume,
+        operations::control::abort,
+        freeze::get,
+        freeze::put,
+        freeze::delete,
         container_managers::list,
         container_managers::get,
         container_managers::create,
@@ -120,7 +129,7 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Members that answers leave out when there is nothing to say.
-const OPTIONAL: [(&str, &str); 8] = [
+const OPTIONAL: [(&str, &str); 14] = [
     ("EnrollmentView", "token"),
     ("ClusterRestart", "failures"),
     ("ClusterUpgrade", "failures"),
@@ -129,7 +138,19 @@ const OPTIONAL: [(&str, &str); 8] = [
     ("Credentials", "ssh_host_key"),
     ("HostSummary", "reason"),
     ("HostSummary", "detail"),
+    ("OperationSummary", "version"),
+    ("OperationView", "version"),
+    ("OperationView", "control"),
+    ("FreezeView", "by"),
+    ("FreezeView", "at"),
+    ("FreezeView", "reason"),
 ];
+
+/// The options of operations: all of them may be left out, also of answers.
+const OPTIONS: &str = "Options";
+
+/// The bodies that have these options as members.
+const WITH_OPTIONS: [&str; 2] = ["NewOperation", "NewDeployment"];
 
 /// What starts something, and takes an `Idempotency-Key`.
 const ONCE: [(&str, &str); 7] = [
@@ -158,6 +179,7 @@ fn complete(document: &mut Value) {
             }
         }
     }
+    options(document);
     bodies_and_answers(document);
     let basic = json!({"type": "http", "scheme": "basic"});
     let bearer = json!({"type": "http", "scheme": "bearer"});
@@ -176,6 +198,12 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         "description": "Comes back, and stands in the logs, where it is at most 64 letters, digits and '-'.",
     })];
     let mut statuses = BTreeSet::from([500]);
+    // Those of the path are known by the path.
+    let own = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+    parameters.extend(own.filter(|parameter| parameter["in"] != "path").cloned().map(|mut own| {
+        never_null(&mut own["schema"]);
+        own
+    }));
     if ONCE.contains(&(method, path)) {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header",
@@ -210,6 +238,19 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
             complete_response(status, method, response);
         }
     }
+    if starts_operation(operation) {
+        operation["responses"]["201"]["headers"]["Location"] = json!({
+            "schema": {"type": "string"}, "required": true,
+            "description": "Where the operation is shown.",
+        });
+    }
+}
+
+/// Whether a call starts an operation.
+fn starts_operation(operation: &Value) -> bool {
+    let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref");
+    let body = schema.and_then(Value::as_str).and_then(|schema| schema.rsplit('/').next());
+    body.is_some_and(|body| WITH_OPTIONS.contains(&body))
 }
 
 /// Every answer has the request's id; every refusal is a problem document.
@@ -235,6 +276,17 @@ fn complete_response(status: &str, method: &str, response: &mut Value) {
         response["description"] = known.canonical_reason().unwrap_or_default().into();
     }
     response["headers"] = headers;
+}
+
+/// The options of operations are members of the bodies that start some.
+fn options(document: &mut Value) {
+    let schemas = &mut document["components"]["schemas"];
+    let options = schemas[OPTIONS]["properties"].as_object().cloned().unwrap_or_default();
+    for body in WITH_OPTIONS {
+        if let Some(properties) = schemas[body]["properties"].as_object_mut() {
+            properties.extend(options.clone());
+        }
+    }
 }
 
 /// The same call without a body in the answer.
@@ -273,7 +325,8 @@ fn bodies_and_answers(document: &mut Value) {
             }
             continue;
         }
-        let optional = |member: &str| OPTIONAL.contains(&(name.as_str(), member));
+        let optional =
+            |member: &str| name == OPTIONS || OPTIONAL.contains(&(name.as_str(), member));
         properties
             .iter_mut()
             .filter(|(member, _)| optional(member))
@@ -299,6 +352,17 @@ fn never_null(property: &mut Value) {
         && let Some(first) = kind.get(0).cloned()
     {
         *kind = first;
+    }
+    // What may be null is, where it is no simple type, one of null and that type.
+    if let Some(mut kinds) = property.remove("oneOf") {
+        if let Some(kinds) = kinds.as_array_mut() {
+            kinds.retain(|kind| kind["type"] != "null");
+            if let [Value::Object(only)] = kinds.as_slice() {
+                property.extend(only.clone());
+                return;
+            }
+        }
+        property.insert("oneOf".to_owned(), kinds);
     }
 }
 

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::auth;
 use crate::error::ApiError;
 use crate::handlers::{
-    clusters, container_managers, enrollments, health, hosts, members, networks, operations,
-    secrets,
+    clusters, container_managers, enrollments, freeze, health, hosts, members, networks,
+    operations, secrets,
 };
 use crate::openapi;
 use crate::params::{BODY_MAX, no_route};
@@ -41,16 +41,27 @@ pub fn router(state: AppState) -> Router {
         // Operations
         .route(
             "/cluster/{name}/restart",
-            get(operations::restart_status).put(operations::restart).route_layer(once.clone()),
+            get(operations::restart_status)
+                .put(operations::start::restart)
+                .route_layer(once.clone()),
         )
         .route(
             "/cluster/{name}/upgrade",
-            get(operations::upgrade_status).put(operations::upgrade).route_layer(once.clone()),
+            get(operations::upgrade_status)
+                .put(operations::start::upgrade)
+                .route_layer(once.clone()),
         )
         .route(
             "/cluster/{name}/deploy",
-            get(operations::deploy_status).put(operations::deploy).route_layer(once.clone()),
+            get(operations::deploy_status).put(operations::start::deploy).route_layer(once.clone()),
         )
+        .route("/cluster/{name}/operations", get(operations::history::list))
+        .route("/operation/{id}", get(operations::history::get))
+        .route("/operation/{id}/events", get(operations::events::stream))
+        .route("/operation/{id}/pause", post(operations::control::pause))
+        .route("/operation/{id}/resume", post(operations::control::resume))
+        .route("/operation/{id}/abort", post(operations::control::abort))
+        .route("/freeze", get(freeze::get).put(freeze::put).delete(freeze::delete))
         // Container managers
         .route("/containermanagers", get(container_managers::list))
         .route(

@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde_json::Value;
 use service_core::bus::Context;
 use service_core::storage::{Reads, Transaction};
-use service_core::{Bus, Clock, Networks, StorageClient};
+use service_core::{Bus, Clock, Lifecycle, Networks, StorageClient};
 
 use crate::audit::Audit;
 use crate::auth::{Caller, Chain};
 use crate::custodia::Custodia;
 use crate::error::ApiError;
+use crate::watching::Watching;
 use crate::{Config, StartError};
 
 /// How often a plan is made anew when others change its records meanwhile. Each round at least one of
@@ -40,6 +41,8 @@ pub struct AppState {
     pub trusted_proxies: Arc<Networks>,
     /// Who did what.
     pub audit: Audit,
+    /// Those who watch operations.
+    pub watching: Watching,
     /// The time.
     pub clock: Clock,
 }
@@ -49,7 +52,7 @@ impl AppState {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(bus: Bus, config: &Config) -> Result<Self, StartError> {
+    pub fn new(bus: Bus, config: &Config, lifecycle: &Lifecycle) -> Result<Self, StartError> {
         let audit = match &config.audit_log {
             None => Audit::log(),
             Some(path) => Audit::file(path)
@@ -57,6 +60,7 @@ impl AppState {
         };
         let auth = Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
         let custodia = config.custodia_socket_path.as_deref().map(Custodia::new).transpose();
+        let watching = Watching::new(&bus, config.limits.streams, lifecycle);
         Ok(Self {
             bus,
             reads: None,
@@ -66,6 +70,7 @@ impl AppState {
             custodia: custodia.map_err(StartError::Custodia)?,
             trusted_proxies: Arc::new(config.trusted_proxies.clone()),
             audit,
+            watching,
             clock: Clock::System,
         })
     }
@@ -82,6 +87,10 @@ pub struct Api {
     pub caller: Option<Caller>,
     /// The other services.
     pub bus: Bus,
+    /// Those who watch operations.
+    pub watching: Watching,
+    /// The time.
+    pub clock: Clock,
 }
 
 impl FromRequestParts<AppState> for Api {
@@ -92,7 +101,9 @@ impl FromRequestParts<AppState> for Api {
         let storage =
             StorageClient::new(state.bus.clone(), context.clone()).with_reads(state.reads.clone());
         let caller = parts.extensions.get::<Caller>().cloned();
-        Ok(Self { storage, context, caller, bus: state.bus.clone() })
+        let (bus, watching, clock) =
+            (state.bus.clone(), state.watching.clone(), state.clock.clone());
+        Ok(Self { storage, context, caller, bus, watching, clock })
     }
 }
 

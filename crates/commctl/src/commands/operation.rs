@@ -1,16 +1,25 @@
 //! `commctl cluster restart`, `upgrade` and `deploy`: operations that roll over the hosts of a cluster.
 
+mod options;
+mod running;
+
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Context;
 use crate::cli::{One, duration, name};
 use crate::client::Client;
 use crate::error::Error;
+use crate::live;
 use crate::progress::{Progress, Step};
 use crate::wait::Wait;
+use options::Options;
+use running::{Shown, Status, steer};
+
+/// The heading of the options in the help.
+const ROLL: &str = "Options of the roll";
 
 /// What tells the operations apart.
 #[derive(Debug)]
@@ -33,14 +42,20 @@ pub(crate) enum Command<S: Operation> {
     /// Start it, and with --wait see it through
     Start(S),
     /// Show the newest one: which hosts are done, which under way, what failed
-    Status(One),
+    Status(Status),
+    /// Let the one in process start no further host until it is resumed
+    Pause(One),
+    /// Let the one in process go on
+    Resume(One),
+    /// End the one in process: hosts under way end their turns, no further one is started
+    Abort(One),
 }
 
 /// How one of them is started.
 pub(crate) trait Operation: Args {
     fn start(&self) -> &Start;
 
-    /// What is asked for.
+    /// What is asked for beside the options that all of them have.
     fn body(&self) -> Value {
         json!({})
     }
@@ -51,25 +66,40 @@ pub(crate) trait Operation: Args {
 Examples:
   commctl cluster restart start web
   commctl cluster restart start --wait --timeout 2h web
+  commctl cluster restart start --max-unavailable 30% --if-needed --dry-run web
 
 With --wait the exit status is that of the operation. Ctrl-C stops the waiting, not the operation.")]
 pub(crate) struct Restart {
     #[command(flatten)]
     start: Start,
+    /// Restart only hosts that say that they need it
+    #[arg(long, help_heading = ROLL)]
+    if_needed: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   commctl cluster upgrade start --wait web
+  commctl cluster upgrade start --soak 5m --reboot if-needed web
 
 With --wait the exit status is that of the operation. Ctrl-C stops the waiting, not the operation.")]
 pub(crate) struct Upgrade {
     #[command(flatten)]
     start: Start,
+    /// Whether it ends with a reboot [default: if-needed on OSTree hosts, never on others]
+    #[arg(long, value_enum, help_heading = ROLL)]
+    reboot: Option<Reboot>,
     /// Accepted as the original does, and ignored: hosts are brought up to date
     #[arg(hide = true)]
     _version: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Reboot {
+    Never,
+    IfNeeded,
+    Always,
 }
 
 #[derive(Debug, Args)]
@@ -89,11 +119,24 @@ impl Operation for Restart {
     fn start(&self) -> &Start {
         &self.start
     }
+
+    fn body(&self) -> Value {
+        if self.if_needed { json!({"if_needed": true}) } else { json!({}) }
+    }
 }
 
 impl Operation for Upgrade {
     fn start(&self) -> &Start {
         &self.start
+    }
+
+    fn body(&self) -> Value {
+        match self.reboot {
+            None => json!({}),
+            Some(Reboot::Never) => json!({"reboot": "never"}),
+            Some(Reboot::IfNeeded) => json!({"reboot": "if-needed"}),
+            Some(Reboot::Always) => json!({"reboot": "always"}),
+        }
     }
 }
 
@@ -115,6 +158,11 @@ pub(crate) struct Start {
     /// Stop waiting after this long
     #[arg(long, value_name = "DURATION", requires = "wait", default_value = "24h", value_parser = duration)]
     timeout: Duration,
+    /// Start nothing, and show what would happen; the exit status says whether it would start
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    #[command(flatten)]
+    options: Options,
     /// Name of the cluster
     #[arg(value_parser = name)]
     name: String,
@@ -123,20 +171,28 @@ pub(crate) struct Start {
 impl<S: Operation> Command<S> {
     pub(crate) async fn run(&self, kind: &Kind, context: &Context) -> Result<(), Error> {
         match self {
-            Self::Start(operation) => operation.start().run(kind, &operation.body(), context).await,
-            Self::Status(One { name }) => {
-                context.show(&["cluster", name, kind.name], kind.name).await
-            }
+            Self::Start(operation) => operation.start().run(kind, operation.body(), context).await,
+            Self::Status(status) => status.run(kind, context).await,
+            Self::Pause(One { name }) => steer(kind, name, "pause", context).await,
+            Self::Resume(One { name }) => steer(kind, name, "resume", context).await,
+            Self::Abort(One { name }) => steer(kind, name, "abort", context).await,
         }
     }
 }
 
 impl Start {
-    async fn run(&self, kind: &Kind, body: &Value, context: &Context) -> Result<(), Error> {
+    async fn run(&self, kind: &Kind, mut body: Value, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         let path = ["cluster", self.name.as_str(), kind.name];
+        if let Some(members) = body.as_object_mut() {
+            members.extend(self.options.body());
+            if self.dry_run {
+                members.insert("dry_run".to_owned(), true.into());
+                return foresee(kind, &self.name, context, &client.put(&path, &body).await?);
+            }
+        }
         let status = format!("commctl cluster {} status {}", kind.name, self.name);
-        let record = client.put(&path, body).await.map_err(|error| {
+        let (record, id) = client.start(&path, &body).await.map_err(|error| {
             if error.outcome_unknown() {
                 error.advise(format!("it may have started nevertheless; look with: {status}"))
             } else {
@@ -146,6 +202,11 @@ impl Start {
         if !self.wait {
             return context.print(&record, kind.name);
         }
+        if let Some(id) = id {
+            let shown = Shown { kind, cluster: &self.name, id: &id, timeout: self.timeout };
+            return shown.until_it_ends(&client, &record["started_at"], context).await;
+        }
+        // A server that is older than its operations' ids.
         let record = self.see_through(kind, &client, &path, record, status).await?;
         context.print(&record, kind.name)?;
         outcome(kind, &self.name, &record)
@@ -185,6 +246,16 @@ impl Start {
     }
 }
 
+/// Shows what would happen; the outcome says whether anything would.
+fn foresee(kind: &Kind, cluster: &str, context: &Context, plan: &Value) -> Result<(), Error> {
+    context.print(plan, "plan")?;
+    if plan["would_start"] == true {
+        return Ok(());
+    }
+    let why = crate::output::printable(live::text(plan, "refused"));
+    Err(Error::Failed(format!("the {} of {cluster} would not start: {why}", kind.name)))
+}
+
 /// What the record says about each host.
 fn steps(kind: &Kind, record: &Value) -> Vec<Step> {
     let addresses = |member: &str| {
@@ -215,15 +286,19 @@ fn failures(record: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
+/// How it ended, by the documented record or by what is said in its place.
 fn outcome(kind: &Kind, cluster: &str, record: &Value) -> Result<(), Error> {
-    match record["status"].as_str() {
-        Some("finished") => Ok(()),
-        status => Err(Error::Failed(format!(
-            "the {} of {cluster} {}",
-            kind.name,
-            status.map_or_else(|| "has no status".to_owned(), crate::output::printable)
-        ))),
-    }
+    let printable = |text: &str| crate::output::printable(text);
+    let status = match record["status"].as_str() {
+        Some("finished") => return Ok(()),
+        Some(status) => printable(status),
+        None => "has no status".to_owned(),
+    };
+    let ended = format!("the {} of {cluster} {status}", kind.name);
+    Err(Error::Failed(match live::text(record, "reason") {
+        "" => ended,
+        reason => format!("{ended}: {}", printable(reason)),
+    }))
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ const REGISTRATION: [&str; 2] = ["/api/v0/host", "/api/v0/host/{address}"];
 /// What an operator may change. To accept a changed host key is among it: it is how a reinstalled host
 /// comes back, and whoever may delete a host and register it again with another key could do the same
 /// in two steps. New credentials are the administrator's.
-const OPERATION: [(&str, &str); 13] = [
+const OPERATION: [(&str, &str); 18] = [
     ("PUT", "/api/v0/cluster/{name}"),
     ("DELETE", "/api/v0/cluster/{name}"),
     ("PUT", "/api/v0/cluster/{name}/hosts"),
@@ -72,6 +72,11 @@ const OPERATION: [(&str, &str); 13] = [
     ("PUT", "/api/v0/cluster/{name}/deploy"),
     ("PUT", "/api/v0/cluster/{name}/upgrade"),
     ("PUT", "/api/v0/cluster/{name}/restart"),
+    ("POST", "/api/v0/operation/{id}/pause"),
+    ("POST", "/api/v0/operation/{id}/resume"),
+    ("POST", "/api/v0/operation/{id}/abort"),
+    ("PUT", "/api/v0/freeze"),
+    ("DELETE", "/api/v0/freeze"),
     ("PUT", "/api/v0/host"),
     ("PUT", "/api/v0/host/{address}"),
     ("DELETE", "/api/v0/host/{address}"),
@@ -80,7 +85,7 @@ const OPERATION: [(&str, &str); 13] = [
 ];
 
 /// What everybody may read. Container managers and networks are among it: their secrets are masked.
-const READING: [&str; 18] = [
+const READING: [&str; 22] = [
     "/api/v0/clusters",
     "/api/v0/cluster/{name}",
     "/api/v0/cluster/{name}/hosts",
@@ -88,6 +93,10 @@ const READING: [&str; 18] = [
     "/api/v0/cluster/{name}/deploy",
     "/api/v0/cluster/{name}/upgrade",
     "/api/v0/cluster/{name}/restart",
+    "/api/v0/cluster/{name}/operations",
+    "/api/v0/operation/{id}",
+    "/api/v0/operation/{id}/events",
+    "/api/v0/freeze",
     "/api/v0/containermanagers",
     "/api/v0/containermanager/{name}",
     "/api/v0/hosts",

@@ -27,6 +27,8 @@ pub struct Limits {
     pub head_size: usize,
     /// How many connections there may be at a time; others wait until one of them ends.
     pub connections: usize,
+    /// How many streams of events there may be at a time; others are told to come again.
+    pub streams: usize,
 }
 
 impl Limits {
@@ -44,6 +46,7 @@ impl Default for Limits {
             request: Duration::from_mins(2),
             head_size: 128 * 1024,
             connections: 4096,
+            streams: 256,
         }
     }
 }

@@ -190,7 +190,7 @@ async fn plugins_are_tried_in_their_order_each_with_its_role() {
         {"name": "httpbasicauth", "users": users},
         {"name": "httpauthclientcert", "cn": "ops", "role": "operator"},
     ]);
-    let state = AppState::new(gateway.bus.clone(), &config(plugins)).unwrap();
+    let state = AppState::new(gateway.bus.clone(), &config(plugins), &gateway.life).unwrap();
     let (ann, wrong) = (basic(format!("ann:{PASSWORD}")), basic("ann:wrong"));
     // Twice: what is remembered changes no order.
     for _ in 0..2 {
@@ -229,7 +229,7 @@ async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
         ("htpasswd", "there is no authentication plugin"),
     ] {
         let config = config(json!([{"name": name, "url": "https://example.com"}]));
-        let error = AppState::new(gateway.bus.clone(), &config).unwrap_err();
+        let error = AppState::new(gateway.bus.clone(), &config, &gateway.life).unwrap_err();
         let error = service_core::error::chain(&error);
         assert!(error.contains(says), "{error}");
     }

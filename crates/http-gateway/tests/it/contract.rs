@@ -243,7 +243,7 @@ async fn send(gateway: &Gateway, call: &str, body: &str) -> Answer {
 }
 
 /// `host ADDRESS STATUS`, `facts ADDRESS`, `failed ADDRESS REASON`, `cluster NAME MEMBER…`,
-/// `operation CLUSTER`, `restarted CLUSTER`, or a request that succeeds, with its body.
+/// `operation CLUSTER`, `ran ID CLUSTER STATUS`, `restarted CLUSTER`, or a request that succeeds, with its body.
 async fn prepare(gateway: &Gateway, step: &str) {
     let words: Vec<_> = step.split(' ').collect();
     match words[..] {
@@ -269,6 +269,10 @@ async fn prepare(gateway: &Gateway, step: &str) {
             gateway.storage.save(&cluster).await.unwrap();
         }
         ["operation", cluster] => gateway.operation_on(cluster).await,
+        ["ran", id, cluster, status] => {
+            let members = json!({"cluster": cluster, "status": status, "hosts": ["h1"]});
+            gateway.operation(id, members).await;
+        }
         ["restarted", cluster] => {
             let record = json!({"name": cluster, "status": "finished", "started_at": "a",
                                 "finished_at": "b", "restarted": ["h1"]});

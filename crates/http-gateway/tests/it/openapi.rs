@@ -41,10 +41,11 @@ fn filled(path: &str) -> String {
         _ if path.contains("/containermanager/") => "k1",
         _ => "c1",
     };
+    let id = if path.contains("/operation/") { "o1" } else { "e1" };
     path.replace("{name}", name)
         .replace("{address}", "10.0.0.1")
         .replace("{host}", "10.0.0.1")
-        .replace("{id}", "e1")
+        .replace("{id}", id)
         .replace("{path}", "s1")
         .replace("{*path}", "s1")
 }

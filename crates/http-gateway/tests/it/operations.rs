@@ -20,8 +20,11 @@ async fn an_upgrade_and_a_deployment_are_asked_of_the_executor() {
     gateway.put("/cluster/c1/upgrade", json!({})).await.is(201, &json!({"name": "c1"}));
     let body = json!({"name": "c1", "version": "7.2.6", "type": "x"});
     gateway.put("/cluster/c1/deploy", body).await.is(201, &json!({"name": "c1"}));
-    let asked: Vec<_> =
+    let mut asked: Vec<_> =
         gateway.restarts().into_iter().map(|call| (call.key, call.params.0)).collect();
+    for (_, params) in &mut asked {
+        assert!(params.as_object_mut().unwrap().remove("operation_id").unwrap().is_string());
+    }
     let upgrade = (topology::UPGRADE.to_owned(), json!({"cluster_name": "c1"}));
     let deploy = json!({"cluster_name": "c1", "version": "7.2.6"});
     assert_eq!(asked, [upgrade, (topology::DEPLOY.to_owned(), deploy)]);
@@ -83,16 +86,13 @@ async fn the_newest_of_each_kind_is_shown() {
 #[tokio::test]
 async fn the_operation_in_process_is_named_whatever_its_kind() {
     let gateway = with_real_executor().await;
-    let running = ClusterUpgrade {
-        name: "c1".to_owned(),
-        started_at: "2026-11-21T23:40:21.397282".to_owned(),
-        ..ClusterUpgrade::default()
-    };
-    gateway.storage.save(&running).await.unwrap();
+    gateway.operation("o1", json!({"kind": "upgrade"})).await;
     gateway.operation_on("c1").await;
     for kind in ["restart", "upgrade", "deploy"] {
         let answer = gateway.put(&format!("/cluster/c1/{kind}"), json!({"version": "7"})).await;
-        answer.refused(409, "an upgrade of the cluster c1 is in process already, started at 2026");
+        let started =
+            "the upgrade o1, started at 2026-11-26T05:00:00.000000 by admin, of the cluster c1";
+        answer.refused(409, started);
     }
 }
 

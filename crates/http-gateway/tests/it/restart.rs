@@ -19,14 +19,19 @@ fn initial() -> Value {
 #[tokio::test]
 async fn a_restart_is_started_and_its_record_returned() {
     let gateway = Gateway::with_executor(Ok(initial())).await;
-    gateway.put("/cluster/c1/restart", json!({})).await.is(201, &initial());
-    gateway.send("PUT", "/api/v0/cluster/c1/restart/", "").await.is(201, &initial());
+    let answers = [
+        gateway.put("/cluster/c1/restart", json!({})).await,
+        gateway.send("PUT", "/api/v0/cluster/c1/restart/", "").await,
+    ];
     let calls = gateway.restarts();
     assert_eq!(calls.len(), 2);
-    for call in calls {
+    for (call, answer) in calls.iter().zip(&answers) {
+        answer.is(201, &initial());
         assert_eq!((call.key.as_str(), call.method.as_str()), (topology::RESTART, "restart"));
-        assert_eq!(call.params.0, json!({"cluster_name": "c1"}));
+        let id = answer.header("location").strip_prefix("/api/v0/operation/").unwrap();
+        assert_eq!(call.params.0, json!({"cluster_name": "c1", "operation_id": id}));
     }
+    assert_ne!(answers[0].header("location"), answers[1].header("location"));
 }
 
 #[tokio::test]
@@ -109,28 +114,30 @@ async fn what_is_behind_a_failure_of_the_executor_is_not_told() {
 #[tokio::test]
 async fn what_looks_like_an_option_starts_nothing() {
     let gateway = Gateway::with_executor(Ok(initial())).await;
-    for option in [
-        "dry_run",
-        "dry-run",
-        "dryrun",
-        "dryRun",
-        "dry_rum",
-        "max_unavailable",
-        "max-unavailible",
-        "max_failures",
-        "skip_unreachable",
-        "include_self",
-        "soak",
-        "health_command",
-        "health_url",
-        "order",
-        "hosts",
-        "if_needed",
+    for (given, option) in [
+        ("dry-run", "dry_run"),
+        ("dryrun", "dry_run"),
+        ("dryRun", "dry_run"),
+        ("dry_rum", "dry_run"),
+        ("max-unavailable", "max_unavailable"),
+        ("max-unavailible", "max_unavailable"),
+        ("max_failure", "max_failures"),
+        ("skip-unreachable", "skip_unreachable"),
+        ("includeself", "include_self"),
+        ("soka", "soak"),
+        ("health_comand", "health_command"),
+        ("health-url", "health_url"),
+        ("health_timout", "health_timeout"),
+        ("ordr", "order"),
+        ("host", "hosts"),
+        ("rebot", "reboot"),
+        ("if-needed", "if_needed"),
     ] {
         for value in [json!(true), json!(false), Value::Null] {
             let mut body = json!({"name": "c1"});
-            body[option] = value;
-            gateway.put("/cluster/c1/restart", body).await.refused(400, option);
+            body[given] = value;
+            let answer = gateway.put("/cluster/c1/restart", body).await;
+            answer.refused(400, &format!("{given}: the option {option} "));
         }
     }
     assert!(gateway.restarts().is_empty());

@@ -16,9 +16,9 @@ pub(crate) use raw::in_time;
 pub(crate) const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
 
-/// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, a network
-/// `n1` and a container manager `k1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 26] = [
+/// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, an operation `o1`,
+/// a network `n1` and a container manager `k1`, and the methods it has.
+pub(crate) const ROUTES: [(&str, &[&str]); 33] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -26,6 +26,13 @@ pub(crate) const ROUTES: [(&str, &[&str]); 26] = [
     ("/api/v0/cluster/c1/restart", &["GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/upgrade", &["GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/deploy", &["GET", "HEAD", "PUT"]),
+    ("/api/v0/cluster/c1/operations", &["GET", "HEAD"]),
+    ("/api/v0/operation/o1", &["GET", "HEAD"]),
+    ("/api/v0/operation/o1/events", &["GET", "HEAD"]),
+    ("/api/v0/operation/o1/pause", &["POST"]),
+    ("/api/v0/operation/o1/resume", &["POST"]),
+    ("/api/v0/operation/o1/abort", &["POST"]),
+    ("/api/v0/freeze", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/containermanagers", &["GET", "HEAD"]),
     ("/api/v0/containermanager/k1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/hosts", &["GET", "HEAD"]),
@@ -54,7 +61,7 @@ pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 14] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 15] = [
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
     ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
@@ -62,6 +69,7 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 14] = [
     ("PUT", "/api/v0/cluster/c1/restart", "{}"),
     ("PUT", "/api/v0/cluster/c1/upgrade", "{}"),
     ("PUT", "/api/v0/cluster/c1/deploy", r#"{"version": "7.2"}"#),
+    ("PUT", "/api/v0/freeze", "{}"),
     ("PUT", "/api/v0/containermanager/k2", r#"{"type": "trivial"}"#),
     ("PUT", "/api/v0/host", r#"{"address": "10.0.0.3"}"#),
     ("PUT", "/api/v0/host/10.0.0.3", "{}"),

@@ -28,6 +28,9 @@ pub struct KeptAnswer {
     pub status: u16,
     /// The body, JSON as it was sent.
     pub body: String,
+    /// Where what was made is shown, if the answer said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 impl Model for IdempotentRequest {

@@ -1,6 +1,6 @@
 //! Operations.
 
-use super::{Case, no, ok};
+use super::{Case, no, not_allowed, ok};
 
 /// What the executor answers, whatever the cluster.
 const STARTED: &str = r#"{"name": "c", "status": "in_process", "started_at": "2026-11-21T23:40:21.397282", "finished_at": null, "in_process": [], "restarted": []}"#;
@@ -54,6 +54,38 @@ pub(super) const CASES: &[Case] = &[
         "PUT /cluster/c$/restart",
         r#"{"comment": "why", "type": 7}"#,
         STARTED,
+    ),
+    ok(
+        201,
+        "a restart with options",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"max_unavailable": "30%", "soak": 60, "order": "least_recent", "hosts": ["h1"]}"#,
+        STARTED,
+    ),
+    no(
+        400,
+        "d03 a restart whose option is null",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"max_unavailable": null}"#,
+        "max_unavailable",
+    ),
+    no(
+        400,
+        "d03 a restart whose option has a wrong type",
+        "cluster c$",
+        "PUT /cluster/c$/restart",
+        r#"{"skip_unreachable": "true"}"#,
+        "skip_unreachable",
+    ),
+    no(
+        400,
+        "an upgrade whose option makes no sense",
+        "cluster c$",
+        "PUT /cluster/c$/upgrade",
+        r#"{"max_unavailable": "0%"}"#,
+        "max_unavailable",
     ),
     no(
         400,
@@ -208,6 +240,68 @@ pub(super) const CASES: &[Case] = &[
         "reboot",
     ),
     ok(201, "an upgrade", "cluster c$", "PUT /cluster/c$/upgrade", "", STARTED),
+    // Running and past
+    ok(200, "no operations", "cluster c$", "GET /cluster/c$/operations", "", "[]"),
+    no(
+        404,
+        "operations of a missing cluster",
+        "",
+        "GET /cluster/c$/operations",
+        "",
+        "there is no cluster c$",
+    ),
+    ok(
+        200,
+        "the operations of a cluster",
+        "cluster c$; ran o$ c$ finished",
+        "GET /cluster/c$/operations",
+        "",
+        r#"[{"id": "o$", "kind": "restart", "status": "finished", "state": "finished", "reason": "", "started_by": "admin", "started_at": "2026-11-26T05:00:00.000000", "finished_at": null}]"#,
+    ),
+    no(404, "a missing operation", "", "GET /operation/o$", "", "there is no operation o$"),
+    no(404, "an operation whose id is none", "", "GET /operation/o.$", "", "path"),
+    no(404, "events of a missing operation", "", "GET /operation/o$/events", "", "no operation o$"),
+    no(
+        404,
+        "a missing operation is not paused",
+        "",
+        "POST /operation/o$/pause",
+        "",
+        "no operation",
+    ),
+    ok(
+        200,
+        "an operation is paused",
+        "ran o$ c$ in_process",
+        "POST /operation/o$/pause",
+        "",
+        r#"{"id": "o$", "kind": "restart", "status": "in_process", "state": "paused", "reason": "", "started_by": "admin", "started_at": "2026-11-26T05:00:00.000000", "finished_at": null}"#,
+    ),
+    ok(
+        200,
+        "an operation goes on",
+        "ran o$ c$ in_process; POST /operation/o$/pause",
+        "POST /operation/o$/resume",
+        "",
+        r#"{"id": "o$", "kind": "restart", "status": "in_process", "state": "running", "reason": "", "started_by": "admin", "started_at": "2026-11-26T05:00:00.000000", "finished_at": null}"#,
+    ),
+    no(
+        409,
+        "an operation that has ended is not aborted",
+        "ran o$ c$ failed",
+        "POST /operation/o$/abort",
+        "",
+        "has ended already",
+    ),
+    no(
+        409,
+        "an operation that is being aborted does not go on",
+        "ran o$ c$ in_process; POST /operation/o$/abort",
+        "POST /operation/o$/resume",
+        "",
+        "is being aborted",
+    ),
+    not_allowed("GET of a pause", "", "GET /operation/o$/pause", "POST", "method"),
 ];
 
 /// With an executor that knows no cluster.

@@ -173,7 +173,7 @@ async fn loopback_is_never_inferred() {
 /// `PUT /host` without an address, as it arrives from `peer`.
 async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
     let config = Config { self_auths: vec![format!("{V0}/host")], ..Config::default() };
-    let state = AppState::new(gateway.bus.clone(), &config).unwrap();
+    let state = AppState::new(gateway.bus.clone(), &config, &gateway.life).unwrap();
     let peer: SocketAddr = peer.parse().unwrap();
     let request = Request::put(format!("{V0}/host")).extension(ConnectInfo(Peer::from(peer)));
     let request = request.body(axum::body::Body::from("{}")).unwrap();

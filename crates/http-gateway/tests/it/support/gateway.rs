@@ -14,7 +14,8 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use service_core::bus::{Call, Context, amqp, topology};
 use service_core::model::{
-    Cluster, Host, HostCreds, HostState, Lease, Model, Network, NetworkType, Status,
+    Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, Model, Network, NetworkType,
+    Operation, Status,
 };
 use service_core::{Bus, Clock, Error, Lifecycle, StorageClient};
 use storage_svc::config::Handler;
@@ -388,6 +389,11 @@ impl Gateway {
         answer(request.body(body)).await
     }
 
+    /// A request of the user that is not sent yet.
+    pub(crate) fn request_of_user(&self, method: &str, path: &str) -> RequestBuilder {
+        self.request(method, &format!("{V0}{path}")).basic_auth(USER, Some(PASSWORD))
+    }
+
     fn request(&self, method: &str, target: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         self.client.request(method, format!("http://{}{target}", self.address))
@@ -466,6 +472,34 @@ impl Gateway {
         self.storage.save(&lease).await.unwrap();
     }
 
+    /// A restart of the cluster `c1`, in process, but for these members.
+    pub(crate) async fn operation(&self, id: &str, members: Value) -> Operation {
+        let mut operation = json!({"id": id, "cluster": "c1", "kind": "restart", "hosts": [],
+            "started_by": "admin", "request_id": "r", "started_at": "2026-11-26T05:00:00.000000"});
+        operation.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let operation: Operation = serde_json::from_value(operation).unwrap();
+        self.storage.save(&operation).await.unwrap()
+    }
+
+    /// A host's part in an operation.
+    pub(crate) async fn progress(&self, operation: &str, address: &str, members: Value) {
+        let id = HostProgress::id_of(operation, address);
+        let mut progress = json!({"id": id, "address": address});
+        progress.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        self.storage
+            .save::<HostProgress>(&serde_json::from_value(progress).unwrap())
+            .await
+            .unwrap();
+    }
+
+    /// An event of an operation.
+    pub(crate) async fn event(&self, operation: &str, seq: u64, detail: &str) {
+        let event = json!({"id": Event::id_of(operation, seq), "seq": seq, "outcome": "ok",
+            "time": "2026-11-26T05:00:01.000000", "host": "10.0.0.1", "step": "probe",
+            "detail": detail});
+        self.storage.save::<Event>(&serde_json::from_value(event).unwrap()).await.unwrap();
+    }
+
     /// What is known about a host beyond its record.
     pub(crate) async fn host_state(&self, state: Value) {
         let state: HostState = serde_json::from_value(state).unwrap();
@@ -478,6 +512,11 @@ impl Gateway {
         self.host_state(json!({"address": "10.0.0.1", "seen_host_key": HOST_KEY})).await;
         self.host("10.0.0.2", Status::Disassociated).await;
         self.cluster("c1", &["10.0.0.1"]).await;
+        let ended = json!({"status": "finished", "finished_at": "2026-11-26T05:01:00.000000",
+                           "hosts": ["10.0.0.1"]});
+        self.operation("o1", ended).await;
+        self.progress("o1", "10.0.0.1", json!({"step": "done"})).await;
+        self.event("o1", 1, "").await;
         self.put("/network/n1", json!({}))
             .await
             .is(201, &json!({"name": "n1", "type": "flannel_etcd", "options": {}}));

@@ -1,0 +1,239 @@
+//! An operation as it happens: its events, host by host, until it has ended, whoever restarts meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::client::events::Said;
+use crate::error::Error;
+use crate::progress::{Progress, Step};
+use crate::wait::Wait;
+
+/// The pause before a stream is taken up again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The events of an operation, each once, across streams that break.
+#[derive(Debug)]
+pub(crate) struct Tail<'a> {
+    client: &'a Client,
+    id: &'a str,
+    /// The event that came last.
+    seen: Cell<u64>,
+    /// Why the server cannot be asked at the moment.
+    outage: RefCell<Option<Error>>,
+}
+
+impl<'a> Tail<'a> {
+    pub(crate) fn new(client: &'a Client, id: &'a str, after: u64) -> Self {
+        Self { client, id, seen: Cell::new(after), outage: RefCell::default() }
+    }
+
+    /// Passes the events on until the operation has ended. `note` is told once of each outage.
+    pub(crate) async fn follow(
+        &self,
+        mut event: impl FnMut(&Value) -> Result<(), Error>,
+        note: impl Fn(&str),
+    ) -> Result<(), Error> {
+        loop {
+            match self.stream(&mut event).await {
+                Ok(true) => return Ok(()),
+                // Told to stop, perhaps: there may be another server.
+                Ok(false) => self.client.move_on(),
+                Err(error) if error.is_outage() => self.note_outage(error, &note),
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Whether the end has come, and the stream has not just stopped.
+    async fn stream(
+        &self,
+        event: &mut impl FnMut(&Value) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        let mut events = self.client.events(self.id, self.seen.get(), true).await?;
+        self.outage.take();
+        while let Some(said) = events.next().await? {
+            match said {
+                Said::End => return Ok(true),
+                Said::Event(seq, said) if seq > self.seen.get() => {
+                    event(&said)?;
+                    self.seen.set(seq);
+                }
+                Said::Event(..) => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn note_outage(&self, error: Error, note: &impl Fn(&str)) {
+        let report = error.report();
+        if self.outage.replace(Some(error)).is_none() {
+            note(&format!("{report}; still trying"));
+        }
+    }
+}
+
+/// Shows an operation until it has ended, and returns how it then is. `done` is what became of a host
+/// that is through.
+pub(crate) async fn watch(
+    client: &Client,
+    id: &str,
+    done: &str,
+    wait: &Wait,
+) -> Result<Value, Error> {
+    let (view, tail) = (View::new(done), Tail::new(client, id, 0));
+    let note = |text: &str| view.progress.note(text);
+    let watching = async {
+        let event = |event: &Value| {
+            view.event(event);
+            Ok(())
+        };
+        tail.follow(event, note).await?;
+        loop {
+            match client.poll(&["operation", id]).await {
+                Err(error) if error.is_outage() => tail.note_outage(error, &note),
+                other => return other,
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    let operation = tokio::select! {
+        operation = watching => operation?,
+        () = tokio::time::sleep(wait.timeout) => return Err(wait.timed_out(tail.outage.take())),
+        Ok(()) = tokio::signal::ctrl_c() => return Err(wait.interrupted()),
+    };
+    view.rest(&operation);
+    Ok(operation)
+}
+
+/// What is shown of the hosts.
+struct View<'a> {
+    progress: Progress,
+    done: &'a str,
+    /// Hosts whose end was told.
+    through: RefCell<HashSet<String>>,
+}
+
+impl<'a> View<'a> {
+    fn new(done: &'a str) -> Self {
+        Self { progress: Progress::default(), done, through: RefCell::default() }
+    }
+
+    fn event(&self, event: &Value) {
+        let host = text(event, "host");
+        if host.is_empty() {
+            self.progress.note(&crate::output::printable(&sentence(event)));
+        } else {
+            self.show(host, of_event(event, self.done));
+        }
+    }
+
+    /// The hosts whose end no event has told.
+    fn rest(&self, operation: &Value) {
+        for host in operation["hosts"].as_array().into_iter().flatten() {
+            let address = text(host, "address");
+            let is_told = self.through.borrow().contains(address);
+            if let Some(said) = of_host(host, self.done).filter(|_| !is_told) {
+                self.show(address, Ok(said));
+            }
+        }
+    }
+
+    /// Shows what is said about a host: `Ok` where that is its end, as far as is known. A reboot that
+    /// seems to have failed may have got through.
+    fn show(&self, host: &str, said: Result<String, String>) {
+        let mut through = self.through.borrow_mut();
+        self.progress.show(match said {
+            Ok(said) => {
+                through.insert(host.to_owned());
+                Step::last(host.to_owned(), said)
+            }
+            Err(said) => {
+                through.remove(host);
+                Step::under_way(host.to_owned(), said)
+            }
+        });
+    }
+}
+
+/// What an event says about its host: `Ok` where that is its end.
+fn of_event(event: &Value, done: &str) -> Result<String, String> {
+    let (step, detail) = (text(event, "step"), text(event, "detail"));
+    match (text(event, "outcome"), step) {
+        ("ok", "verify" | "done") => Ok(done.to_owned()),
+        ("failed", _) => Ok(joined(&["failed", step, detail])),
+        ("skipped", _) => Ok(joined(&["skipped", detail])),
+        ("waiting", _) => Err(joined(&["waiting", detail])),
+        ("started", _) => Err(joined(&[step, detail])),
+        (outcome, _) => Err(joined(&[&format!("{step} {outcome}"), detail])),
+    }
+}
+
+/// How a host has ended, if it has.
+fn of_host(host: &Value, done: &str) -> Option<String> {
+    match text(host, "step") {
+        "done" => Some(done.to_owned()),
+        "skipped" => Some(joined(&["skipped", text(host, "skipped")])),
+        "failed" => {
+            let failure = &host["failure"];
+            Some(joined(&["failed", text(failure, "step"), text(failure, "reason")]))
+        }
+        _ => None,
+    }
+}
+
+/// An event as a sentence, without its host.
+pub(crate) fn sentence(event: &Value) -> String {
+    let what = format!("{} {}", text(event, "step"), text(event, "outcome"));
+    joined(&[what.trim(), text(event, "detail")])
+}
+
+fn joined(parts: &[&str]) -> String {
+    let parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
+    parts.join(": ")
+}
+
+pub(crate) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value[member].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_events_say() {
+        let event = |step: &str, outcome: &str, detail: &str| json!({"host": "h", "step": step, "outcome": outcome, "detail": detail});
+        for (step, outcome, detail, last, said) in [
+            ("probe", "started", "", false, "probe"),
+            ("probe", "ok", "boot id 1", false, "probe ok: boot id 1"),
+            ("reboot", "resumed", "another executor", false, "reboot resumed: another executor"),
+            ("pending", "waiting", "frozen", false, "waiting: frozen"),
+            ("verify", "ok", "boot id 2", true, "restarted"),
+            ("verify", "failed", "gone", true, "failed: verify: gone"),
+            ("pending", "skipped", "not needed", true, "skipped: not needed"),
+        ] {
+            let expected = if last { Ok(said.to_owned()) } else { Err(said.to_owned()) };
+            assert_eq!(of_event(&event(step, outcome, detail), "restarted"), expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn how_hosts_have_ended() {
+        let failure = json!({"host": "h", "step": "verify", "reason": "gone"});
+        for (host, said) in [
+            (json!({"step": "done"}), Some("upgraded")),
+            (json!({"step": "failed", "failure": failure}), Some("failed: verify: gone")),
+            (json!({"step": "skipped", "skipped": "unreachable"}), Some("skipped: unreachable")),
+            (json!({"step": "pending"}), None),
+        ] {
+            assert_eq!(of_host(&host, "upgraded").as_deref(), said);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The freeze: while it is there, no roll starts a further host.
+
+use axum::Json;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use service_core::model::{Freeze, Model as _};
+use service_core::storage::Transaction;
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+use crate::params::{Body, present};
+use crate::state::Api;
+
+/// A freeze as it is asked for.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct NewFreeze {
+    /// Why; for whoever wonders.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(max_length = 1024)]
+    reason: Option<String>,
+}
+
+/// Whether there is a freeze, and if so, by whom, since when and why.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct FreezeView {
+    frozen: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl From<Freeze> for FreezeView {
+    fn from(Freeze { by, at, reason, .. }: Freeze) -> Self {
+        Self { frozen: true, by: Some(by), at: Some(at), reason: Some(reason) }
+    }
+}
+
+/// Whether work is frozen.
+#[utoipa::path(get, path = "/api/v0/freeze", responses((status = 200, body = FreezeView)))]
+pub async fn get(api: Api) -> Result<Json<FreezeView>, ApiError> {
+    let freeze = api.storage.find::<Freeze>(Freeze::ALL).await?;
+    Ok(Json(freeze.map(|freeze| freeze.record.into()).unwrap_or_default()))
+}
+
+/// Freezes work: no roll starts a further host until the freeze is deleted. Again changes nothing.
+#[utoipa::path(
+    put,
+    path = "/api/v0/freeze",
+    request_body = NewFreeze,
+    responses((status = 201, body = FreezeView)),
+)]
+pub async fn put(
+    api: Api,
+    Body(new): Body<NewFreeze>,
+) -> Result<(StatusCode, Json<FreezeView>), ApiError> {
+    let freeze = Freeze {
+        name: Freeze::ALL.to_owned(),
+        by: api.context.principal.clone(),
+        at: api.clock.stamp(),
+        reason: new.reason.unwrap_or_default(),
+    };
+    freeze.validate().map_err(ApiError::bad_request)?;
+    let plan = || async {
+        Ok(match api.storage.find::<Freeze>(Freeze::ALL).await? {
+            Some(there) => (Transaction::default(), there.record),
+            None => (Transaction::default().create(&freeze)?, freeze.clone()),
+        })
+    };
+    let freeze = api.commit(plan).await?;
+    Ok((StatusCode::CREATED, Json(freeze.into())))
+}
+
+/// Ends the freeze, if there is one.
+#[utoipa::path(delete, path = "/api/v0/freeze", responses((status = 200)))]
+pub async fn delete(api: Api) -> Result<Json<[(); 0]>, ApiError> {
+    let transaction = Transaction::default().delete::<Freeze>(Freeze::ALL);
+    api.storage.transact(&transaction).await?;
+    Ok(Json([]))
+}

@@ -1,0 +1,108 @@
+//! What operators tell an operation that is in process: to pause, to go on, to end.
+
+use axum::Json;
+use service_core::model::{Operation, OperationControl, OperationStatus, Wanted};
+use service_core::storage::{Revised, Transaction};
+
+use super::history::{OperationSummary, found, summary};
+use crate::error::ApiError;
+use crate::params::{Name, Params};
+use crate::state::Api;
+
+/// Lets an operation start no further host until it is resumed; those under way end their turns.
+#[utoipa::path(
+    post,
+    path = "/api/v0/operation/{id}/pause",
+    tag = "operations",
+    responses(
+        (status = 200, body = OperationSummary),
+        (status = 404, description = "there is no such operation"),
+        (status = 409, description = "it has ended, or is being aborted"),
+    ),
+)]
+pub async fn pause(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
+    tell(&api, id, Wanted::Pause).await
+}
+
+/// Lets an operation go on that was paused.
+#[utoipa::path(
+    post,
+    path = "/api/v0/operation/{id}/resume",
+    tag = "operations",
+    responses(
+        (status = 200, body = OperationSummary),
+        (status = 404, description = "there is no such operation"),
+        (status = 409, description = "it has ended, or is being aborted"),
+    ),
+)]
+pub async fn resume(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
+    tell(&api, id, Wanted::Run).await
+}
+
+/// Ends an operation: it starts no further host, and those under way end their turns.
+#[utoipa::path(
+    post,
+    path = "/api/v0/operation/{id}/abort",
+    tag = "operations",
+    responses(
+        (status = 200, body = OperationSummary),
+        (status = 404, description = "there is no such operation"),
+        (status = 409, description = "it has ended"),
+    ),
+)]
+pub async fn abort(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
+    tell(&api, id, Wanted::Abort).await
+}
+
+async fn tell(
+    api: &Api,
+    Params(Name(id)): Params<Name>,
+    wanted: Wanted,
+) -> Result<Json<OperationSummary>, ApiError> {
+    let plan = || async {
+        let operation = found(api, &id).await?;
+        let told = api.storage.find::<OperationControl>(&id).await?;
+        let before = told.as_ref().map(|told| told.record.wanted).unwrap_or_default();
+        may_be_told(&operation.record, before, wanted)?;
+        let transaction = if before == wanted {
+            Transaction::default()
+        } else {
+            let (by, at) = (api.context.principal.clone(), api.clock.stamp());
+            let control =
+                OperationControl { id: id.clone(), wanted, by, at, reason: String::new() };
+            // It must not end meanwhile: nothing is told to what has ended.
+            let unchanged =
+                Transaction::default().check::<Operation>(&id, Some(operation.revision));
+            match told {
+                Some(Revised { revision, .. }) => {
+                    unchanged.update(&Revised { record: control, revision })?
+                }
+                None => unchanged.create(&control)?,
+            }
+        };
+        Ok((transaction, operation.record))
+    };
+    let operation = api.commit(plan).await?;
+    Ok(Json(summary(api, operation).await?))
+}
+
+fn may_be_told(operation: &Operation, before: Wanted, wanted: Wanted) -> Result<(), ApiError> {
+    let Operation { id, kind, cluster, status, .. } = operation;
+    let ended = match status {
+        OperationStatus::InProcess => None,
+        OperationStatus::Finished => Some("finished"),
+        OperationStatus::Failed => Some("failed"),
+    };
+    if let Some(ended) = ended {
+        return Err(ApiError::conflict(format!(
+            "the {kind} {id} of the cluster {cluster} has ended already: it has {ended}"
+        )));
+    }
+    if before == Wanted::Abort && wanted != Wanted::Abort {
+        return Err(ApiError::conflict(format!(
+            "the {kind} {id} of the cluster {cluster} is being aborted, and that cannot be taken back: \
+             start another one when it has ended"
+        )));
+    }
+    Ok(())
+}

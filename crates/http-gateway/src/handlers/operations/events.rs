@@ -1,0 +1,287 @@
+//! The events of an operation as a stream, as they happen.
+//!
+//! Nobody pushes: each reader reads the next records by their ids, which have no gaps, sends them, and
+//! waits until it is woken or for a short while. So none can be missed, a reader that does not read asks
+//! for nothing, and where a reader was is said by a number that is good at every gateway.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+use service_core::StorageClient;
+use service_core::error::chain;
+use service_core::model::{Event, Operation, OperationStatus};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::history::{found, without_id};
+use crate::error::ApiError;
+use crate::params::{Name, Params};
+use crate::state::{Api, AppState};
+use crate::watching::Watcher;
+
+/// How long a reader waits for news at most before it looks by itself.
+const POLL: Duration = Duration::from_millis(500);
+
+/// A reader looks at most so often, however fast events come: then it takes several at a time.
+const PACE: Duration = Duration::from_millis(100);
+
+/// How often Server-Sent Events say something when there is nothing to say.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Events that are asked for at a time: few while there are none, many while there are.
+const FEW: u32 = 8;
+/// See [`FEW`].
+const MANY: u32 = 256;
+
+/// The largest number that is taken for an event's: the document says 32 bits with a sign.
+const AFTER_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// The media type of Server-Sent Events.
+const SSE: &str = "text/event-stream";
+
+/// The media type of JSON lines.
+const LINES: &str = "application/x-ndjson";
+
+/// Which events.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    after: u32,
+    follow: Option<bool>,
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Lines,
+    Sse,
+}
+
+/// The events of an operation, each a line of JSON; with `Accept: text/event-stream` each a Server-Sent
+/// Event, whose id is its `seq`. They come as they happen until the operation has ended.
+#[utoipa::path(
+    get,
+    path = "/api/v0/operation/{id}/events",
+    tag = "operations",
+    params(
+        ("after" = Option<u32>, Query, description = "Only events after the one with this `seq`."),
+        ("follow" = Option<bool>, Query, description = "false: what there is now, and not what follows."),
+        ("Last-Event-ID" = Option<u32>, Header, description = "As `after`, which it goes before."),
+    ),
+    responses(
+        (status = 200, content(
+            (Event = "application/x-ndjson"),
+            (String = "text/event-stream"),
+        )),
+        (status = 400, description = "the query or Last-Event-ID does not fit"),
+        (status = 404, description = "there is no such operation"),
+    ),
+)]
+pub async fn stream(
+    api: Api,
+    Params(Name(id)): Params<Name>,
+    Wanted { after, follow }: Wanted,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    found(&api, &id).await?;
+    let watcher = api.watching.enter()?;
+    let format = Format::accepted(&headers);
+    let reader = Reader {
+        storage: api.storage,
+        id,
+        format,
+        seen: after,
+        batch: FEW,
+        follow: follow.unwrap_or(true),
+        ended: None,
+        over: false,
+        said: Instant::now(),
+        watcher,
+    };
+    let chunks = stream::unfold(reader, |mut reader| async {
+        let chunk = reader.chunk().await?;
+        Some((chunk, reader))
+    });
+    let headers =
+        [(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+impl FromRequestParts<AppState> for Wanted {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let refused =
+            |e: QueryRejection| ApiError::bad_request(format!("the query: {}", e.body_text()));
+        let query = Query::<Self>::from_request_parts(parts, state).await;
+        let Query(mut wanted) = query.map_err(refused)?;
+        if wanted.after > AFTER_MAX {
+            return Err(ApiError::bad_request(format!("the query: after is at most {AFTER_MAX}")));
+        }
+        if let Some(last) = parts.headers.get("last-event-id") {
+            let last = last.to_str().ok().and_then(|last| last.trim().parse().ok());
+            wanted.after = last.filter(|last| *last <= AFTER_MAX).ok_or_else(|| {
+                ApiError::bad_request(
+                    "Last-Event-ID is the id of the event that came last: a number",
+                )
+            })?;
+        }
+        Ok(wanted)
+    }
+}
+
+impl Format {
+    fn accepted(headers: &HeaderMap) -> Self {
+        let accepts =
+            headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let is_sse = |range: &str| range.split(';').next().is_some_and(|range| range.trim() == SSE);
+        if accepts.flat_map(|value| value.split(',')).any(is_sse) { Self::Sse } else { Self::Lines }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Lines => LINES,
+            Self::Sse => SSE,
+        }
+    }
+}
+
+/// One who reads the events of an operation.
+struct Reader {
+    storage: StorageClient,
+    id: String,
+    format: Format,
+    /// The `seq` of the event that was sent last.
+    seen: u32,
+    batch: u32,
+    follow: bool,
+    /// How the operation has ended, once that was seen.
+    ended: Option<OperationStatus>,
+    /// Nothing comes any more.
+    over: bool,
+    /// When something was sent last.
+    said: Instant,
+    watcher: Watcher,
+}
+
+impl Reader {
+    /// What is to be sent next, when there is something; `None` at the end. When the daemon is told to
+    /// stop, the stream breaks off: whoever reads it then knows that there is more, at another gateway.
+    async fn chunk(&mut self) -> Option<io::Result<Bytes>> {
+        if self.over {
+            return None;
+        }
+        let mut stopping = pin!(self.watcher.stopping());
+        let chunk = tokio::select! {
+            () = &mut stopping => {
+                let error = io::Error::new(io::ErrorKind::Interrupted, "the server is told to stop");
+                Some(Err(error))
+            }
+            chunk = self.next() => chunk.map(Ok),
+        };
+        self.over = !matches!(chunk, Some(Ok(_))) || self.over;
+        self.said = Instant::now();
+        chunk
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut failing = false;
+        loop {
+            let looked = Instant::now();
+            // Whatever is announced from here on may not be in what is read.
+            self.watcher.forget();
+            match self.look().await {
+                Ok(Some(events)) if !events.is_empty() => return self.written(&events),
+                // Nothing can follow: the end was seen before this reading.
+                Ok(None) => return self.end(),
+                Ok(Some(_)) => failing = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            error = chain(&error),
+                            "events cannot be read: trying again"
+                        );
+                    }
+                }
+            }
+            let keep_alive = self.said + KEEP_ALIVE;
+            tokio::select! {
+                () = self.watcher.woken(&self.id) => sleep_until(looked + PACE).await,
+                () = sleep(POLL) => {}
+                () = sleep_until(keep_alive), if self.format == Format::Sse => {
+                    return Some(Bytes::from_static(b": nothing new\n\n"));
+                }
+            }
+        }
+    }
+
+    /// The next events; none when there are none yet; `None` when there will be none.
+    async fn look(&mut self) -> service_core::Result<Option<Arc<[Event]>>> {
+        let events = self.read().await?;
+        if !events.is_empty() {
+            return Ok(Some(events));
+        }
+        if !self.follow || self.ended.is_some() {
+            return Ok(None);
+        }
+        // What has been removed since has ended.
+        let operation = self.storage.find::<Operation>(&self.id).await?;
+        let status = operation.map_or(OperationStatus::Failed, |operation| operation.record.status);
+        if status == OperationStatus::InProcess {
+            return Ok(Some(events));
+        }
+        // What was written before the end may have come after the reading above.
+        self.ended = Some(status);
+        let events = self.read().await?;
+        Ok((!events.is_empty()).then_some(events))
+    }
+
+    /// The events after the one that was sent last, up to the first that is not there.
+    async fn read(&mut self) -> service_core::Result<Arc<[Event]>> {
+        let ids: Vec<_> = (1..=self.batch)
+            .map(|n| Event::id_of(&self.id, u64::from(self.seen) + u64::from(n)))
+            .collect();
+        let events: Arc<[_]> = if self.follow && self.ended.is_none() {
+            self.watcher.read(&self.storage, &ids).await?
+        } else {
+            // Where nothing more is looked for afterwards, it has to be what is there now.
+            let found = self.storage.get_many::<Event>(&ids).await?;
+            found.into_iter().map_while(|event| Some(event?.record)).collect()
+        };
+        self.batch = if events.len() < ids.len() { FEW } else { MANY };
+        Ok(events)
+    }
+
+    fn written(&mut self, events: &[Event]) -> Option<Bytes> {
+        let mut text = String::new();
+        for event in events {
+            let line = without_id(event).ok()?;
+            match self.format {
+                Format::Lines => text.extend([line.to_string().as_str(), "\n"]),
+                Format::Sse => {
+                    let (seq, line) = (event.seq.to_string(), line.to_string());
+                    text.extend(["id: ", &seq, "\ndata: ", &line, "\n\n"]);
+                }
+            }
+            self.seen = u32::try_from(event.seq).unwrap_or(u32::MAX);
+        }
+        Some(text.into())
+    }
+
+    /// Server-Sent Events have no end of their own: it is an event of its own kind.
+    fn end(&mut self) -> Option<Bytes> {
+        self.over = true;
+        let status = self.ended.filter(|_| self.format == Format::Sse)?;
+        Some(format!("event: end\ndata: {}\n\n", json!({"status": status})).into())
+    }
+}

@@ -1,0 +1,301 @@
+//! Operations, running and past: in short, and host by host.
+
+use axum::Json;
+use serde::Serialize;
+use serde_json::Value;
+use service_core::model::{
+    HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options, Step,
+    Wanted,
+};
+use service_core::storage::Revised;
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+use crate::handlers::clusters;
+use crate::params::{Name, Params};
+use crate::state::Api;
+
+/// Hosts that are read at a time.
+const BATCH: usize = 512;
+
+/// What the reason of an operation begins with that was ended by an abort.
+const ABORTED: &str = "aborted by";
+
+/// Why a host was left out.
+const LEFT_OUT: &str = "unreachable at the start";
+
+/// How an operation is getting on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It goes on.
+    Running,
+    /// It starts no further host, and some are still under way.
+    Pausing,
+    /// It starts no further host, and none is under way.
+    Paused,
+    /// It starts no further host, and ends when none is under way any more.
+    Aborting,
+    /// It starts no further host until the freeze is over.
+    Frozen,
+    /// Every host had its turn.
+    Finished,
+    /// It stopped at a failure.
+    Failed,
+    /// It stopped because somebody said so.
+    Aborted,
+}
+
+/// An operation in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OperationSummary {
+    id: String,
+    kind: OperationKind,
+    /// The version that is deployed; for a deployment only.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    version: String,
+    status: OperationStatus,
+    state: State,
+    /// Why it ended before every host had its turn; empty otherwise.
+    reason: String,
+    started_by: String,
+    started_at: String,
+    finished_at: Option<String>,
+}
+
+/// An operation, host by host.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OperationView {
+    id: String,
+    cluster: String,
+    kind: OperationKind,
+    /// The version that is deployed; for a deployment only.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    version: String,
+    /// What was asked for, with the configured defaults.
+    options: Options,
+    status: OperationStatus,
+    state: State,
+    /// Why it ended before every host had its turn; empty otherwise.
+    reason: String,
+    started_by: String,
+    /// The request that started it.
+    request_id: String,
+    started_at: String,
+    finished_at: Option<String>,
+    /// What it was told, where that is something else than to go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control: Option<Control>,
+    counts: HostCounts,
+    /// So many hosts, the first ones, were sick but reachable at the start.
+    sick: usize,
+    /// The hosts in their turns, then those that were left out.
+    #[schema(value_type = Vec<HostProgress>)]
+    hosts: Vec<Value>,
+}
+
+/// What an operation was told.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Control {
+    wanted: Wanted,
+    by: String,
+    at: String,
+    reason: String,
+}
+
+/// How many hosts are where.
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct HostCounts {
+    total: usize,
+    done: usize,
+    skipped: usize,
+    failed: usize,
+    under_way: usize,
+    pending: usize,
+}
+
+impl HostCounts {
+    fn of(hosts: &[HostProgress]) -> Self {
+        let mut counts = Self { total: hosts.len(), ..Self::default() };
+        for host in hosts {
+            *match host.step {
+                Step::Done => &mut counts.done,
+                Step::Skipped => &mut counts.skipped,
+                Step::Failed => &mut counts.failed,
+                Step::Pending => &mut counts.pending,
+                Step::Probe | Step::Apply | Step::Reboot | Step::Verify => &mut counts.under_way,
+            } += 1;
+        }
+        counts
+    }
+}
+
+/// The operations of a cluster, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v0/cluster/{name}/operations",
+    tag = "operations",
+    responses(
+        (status = 200, body = [OperationSummary]),
+        (status = 404, description = "there is no such cluster"),
+    ),
+)]
+pub async fn list(
+    api: Api,
+    Params(Name(name)): Params<Name>,
+) -> Result<Json<Vec<OperationSummary>>, ApiError> {
+    clusters::found(&api, &name).await?;
+    let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
+    let mut operations: Vec<_> = all.filter(|operation| operation.cluster == name).collect();
+    operations.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));
+    let mut summaries = Vec::with_capacity(operations.len());
+    for operation in operations {
+        summaries.push(summary(&api, operation).await?);
+    }
+    Ok(Json(summaries))
+}
+
+/// An operation, host by host.
+#[utoipa::path(
+    get,
+    path = "/api/v0/operation/{id}",
+    tag = "operations",
+    responses(
+        (status = 200, body = OperationView),
+        (status = 404, description = "there is no such operation"),
+    ),
+)]
+pub async fn get(
+    api: Api,
+    Params(Name(id)): Params<Name>,
+) -> Result<Json<OperationView>, ApiError> {
+    let operation = found(&api, &id).await?.record;
+    let control = control(&api, &operation).await?;
+    let mut hosts = hosts(&api, &operation).await?;
+    let under_way = hosts.iter().any(|host| host.step.is_under_way());
+    let state = state_now(&api, &operation, control.as_ref(), || async { Ok(under_way) }).await?;
+    hosts.extend(operation.left_out.iter().map(|address| HostProgress {
+        step: Step::Skipped,
+        skipped: Some(LEFT_OUT.to_owned()),
+        ..HostProgress::pending(&operation.id, address)
+    }));
+    let Operation { id, cluster, kind, version, options, status, reason, .. } = operation;
+    let Operation { started_by, request_id, started_at, finished_at, sick, .. } = operation;
+    Ok(Json(OperationView {
+        id,
+        cluster,
+        kind,
+        version,
+        options,
+        status,
+        state,
+        reason,
+        started_by,
+        request_id,
+        started_at,
+        finished_at,
+        control: control.and_then(Control::of),
+        counts: HostCounts::of(&hosts),
+        sick,
+        hosts: hosts.iter().map(without_id).collect::<Result<_, _>>()?,
+    }))
+}
+
+impl Control {
+    fn of(control: OperationControl) -> Option<Self> {
+        let OperationControl { wanted, by, at, reason, .. } = control;
+        (wanted != Wanted::Run).then_some(Self { wanted, by, at, reason })
+    }
+}
+
+/// The operation of that id.
+///
+/// # Errors
+/// 404 when there is none.
+pub async fn found(api: &Api, id: &str) -> Result<Revised<Operation>, ApiError> {
+    let missing = || ApiError::not_found(format!("there is no operation {id}"));
+    api.storage.find::<Operation>(id).await?.ok_or_else(missing)
+}
+
+/// An operation in short, as it is now.
+///
+/// # Errors
+/// When the storage service cannot say.
+pub async fn summary(api: &Api, operation: Operation) -> Result<OperationSummary, ApiError> {
+    let control = control(api, &operation).await?;
+    let under_way =
+        || async { Ok(hosts(api, &operation).await?.iter().any(|host| host.step.is_under_way())) };
+    let state = state_now(api, &operation, control.as_ref(), under_way).await?;
+    let Operation { id, kind, version, status, reason, .. } = operation;
+    let Operation { started_by, started_at, finished_at, .. } = operation;
+    Ok(OperationSummary {
+        id,
+        kind,
+        version,
+        status,
+        state,
+        reason,
+        started_by,
+        started_at,
+        finished_at,
+    })
+}
+
+/// What an operation in process was told last; nothing of one that has ended.
+async fn control(api: &Api, operation: &Operation) -> Result<Option<OperationControl>, ApiError> {
+    if operation.status != OperationStatus::InProcess {
+        return Ok(None);
+    }
+    let told = api.storage.find::<OperationControl>(&operation.id).await?;
+    Ok(told.map(|told| told.record))
+}
+
+/// Where the hosts are, in their turns.
+async fn hosts(api: &Api, operation: &Operation) -> Result<Vec<HostProgress>, ApiError> {
+    let mut hosts = operation.pending();
+    for part in hosts.chunks_mut(BATCH) {
+        let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
+        let found = api.storage.get_many::<HostProgress>(&ids).await?;
+        for (host, found) in part.iter_mut().zip(found) {
+            if let Some(found) = found {
+                *host = found.record;
+            }
+        }
+    }
+    Ok(hosts)
+}
+
+/// Asks only for what the answer depends on.
+async fn state_now<Fut: Future<Output = Result<bool, ApiError>>>(
+    api: &Api,
+    operation: &Operation,
+    control: Option<&OperationControl>,
+    under_way: impl FnOnce() -> Fut,
+) -> Result<State, ApiError> {
+    Ok(match (operation.status, control.map(|control| control.wanted).unwrap_or_default()) {
+        (OperationStatus::Finished, _) => State::Finished,
+        (OperationStatus::Failed, _) if operation.reason.starts_with(ABORTED) => State::Aborted,
+        (OperationStatus::Failed, _) => State::Failed,
+        (OperationStatus::InProcess, Wanted::Abort) => State::Aborting,
+        (OperationStatus::InProcess, Wanted::Pause) if under_way().await? => State::Pausing,
+        (OperationStatus::InProcess, Wanted::Pause) => State::Paused,
+        (OperationStatus::InProcess, Wanted::Run) => {
+            let frozen = api.watching.is_frozen(&api.storage).await?;
+            if frozen { State::Frozen } else { State::Running }
+        }
+    })
+}
+
+/// A part of an operation as it is shown: without the id, which says only where it is kept.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(super) fn without_id(part: &impl Serialize) -> service_core::Result<Value> {
+    let mut value = serde_json::to_value(part).map_err(|e| {
+        service_core::Error::internal("cannot write the record as JSON").with_source(e)
+    })?;
+    if let Some(members) = value.as_object_mut() {
+        members.remove("id");
+    }
+    Ok(value)
+}
