@@ -67,6 +67,9 @@ pub struct Commands {
     pub install_docker: &'static str,
     /// Brings all packages up to date.
     pub upgrade: &'static str,
+    /// Makes it safe to upgrade again after a reboot in the middle of it; nothing where a person has to
+    /// look first: `rpm` may have left two versions of a package behind.
+    pub recover: Option<&'static str>,
     /// Restarts the host.
     pub restart: &'static str,
 }
@@ -145,6 +148,7 @@ const DNF: Commands = Commands {
     install_flannel: "dnf install -y flannel",
     install_docker: "dnf install -y docker",
     upgrade: "dnf upgrade -y",
+    recover: None,
     restart: RESTART,
 };
 
@@ -182,6 +186,9 @@ const DEBIAN: Commands = Commands {
     install_flannel: apt_get!("install flannel"),
     install_docker: apt_get!("install docker.io"),
     upgrade: concat!(apt_get!("update"), " && ", apt_get!("upgrade --with-new-pkgs")),
+    recover: Some(
+        "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a",
+    ),
     restart: RESTART,
 };
 
@@ -191,6 +198,7 @@ const SUSE: Commands = Commands {
     install_flannel: "zypper --non-interactive install flannel",
     install_docker: "zypper --non-interactive install docker",
     upgrade: "zypper --non-interactive update",
+    recover: None,
     restart: RESTART,
 };
 
@@ -200,6 +208,7 @@ const OSTREE: Commands = Commands {
     install_flannel: "true",
     install_docker: "true",
     upgrade: "rpm-ostree upgrade",
+    recover: None,
     restart: RESTART,
 };
 

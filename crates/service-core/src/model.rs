@@ -28,7 +28,10 @@ pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use lease::Lease;
 pub use network::{Network, NetworkType};
-pub use operation::{Event, HostProgress, Operation, OperationKind, Outcome, Step};
+pub use operation::{
+    Event, HostProgress, HostResult, Operation, OperationKind, Outcome, PackageChange,
+    PackageChanges, RebootOption, Step, Tree, TreeChange,
+};
 pub use watcher_record::WatcherRecord;
 pub use work::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work};
 

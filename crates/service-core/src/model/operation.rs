@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClusterRecord, Failure, Model, OperationStatus, Work, ident};
 
+mod result;
+
+pub use result::{HostResult, PackageChange, PackageChanges, RebootOption, Tree, TreeChange};
+
 /// What is done to the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,12 +85,9 @@ pub struct HostProgress {
     /// Its boot id after.
     #[serde(default)]
     pub boot_id_after: Option<String>,
-    /// The tree that an upgrade or a deployment has staged, and that must be booted in the end.
+    /// What an upgrade or a deployment has done to it.
     #[serde(default)]
-    pub checksum: Option<String>,
-    /// Whether what was done takes effect with the next reboot only.
-    #[serde(default)]
-    pub reboot_required: bool,
+    pub result: Option<HostResult>,
     /// Why it failed.
     #[serde(default)]
     pub failure: Option<Failure>,
