@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host_access::{Ansible, Playbook, PlaybookError, RunDir, Session, Summary, Target};
+use host_access::{Ansible, Output, Playbook, PlaybookError, RunDir, Session, Summary, Target};
 use serde_json::{Map, Value, json};
 use testbed::Testbed;
 
@@ -56,8 +56,18 @@ impl Reached {
         self.play(Playbook::Upgrade, unit, json!({ "commissaire_upgrade_command": command })).await
     }
 
+    /// `unit.sh` without a playbook around it.
+    async fn unit(&self, name: &str, command: &str, recover: &str) -> Output {
+        let units = self.units.path().display();
+        let script = include_str!("../../../../playbooks/files/unit.sh");
+        let run = format!(
+            "sh -s -- {units} {name} '{command}' '{recover}' '' '' <<'SCRIPT'\n{script}\nSCRIPT"
+        );
+        self.session.run(&run, DEADLINE).await.unwrap()
+    }
+
     async fn run(&self, script: &str) -> String {
-        let output = self.session.run(script, RUN).await.unwrap();
+        let output = self.session.run(script, DEADLINE).await.unwrap();
         assert_eq!(output.status, 0, "{script}: {}", output.stderr);
         output.stdout.trim().to_owned()
     }
@@ -149,83 +159,87 @@ async fn a_reboot_in_the_middle_is_made_good_once_or_told() {
     // As if it had been begun in other boots.
     let begun_in = |unit: &str, boots: &str| {
         format!(
-            "mkdir -p {units}/{unit} && cd {units}/{unit} && for boot in {boots}; do echo $boot 1 >>runs; done"
+            "mkdir {units}/{unit} && for boot in {boots}; do echo $boot 1; done >{units}/{unit}/runs"
         )
     };
     let ran = host.units.path().join("ran");
     let command = format!("echo upgraded >>{}", ran.display());
-    let vars = |recover: String| json!({"commissaire_upgrade_command": command, "commissaire_recover_command": recover});
-    let recover = || format!("echo recovered >>{}", ran.display());
+    let recover = format!("echo recovered >>{}", ran.display());
 
-    host.run(&begun_in("commissaire-1-apply", "a")).await;
-    host.play(Playbook::Upgrade, "commissaire-1-apply", vars(recover())).await.unwrap();
+    host.run(&begun_in("commissaire-1", "a")).await;
+    let output = host.unit("commissaire-1", &command, &recover).await;
+    assert_eq!((output.status, output.stdout.as_str()), (0, "0\n"), "{output:?}");
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "recovered\nupgraded\n");
+    let this_boot = "$(cat /proc/sys/kernel/random/boot_id)";
     for (unit, boots, recover, expected) in [
-        ("commissaire-2-apply", "a b", recover(), "in the middle of it twice"),
-        ("commissaire-3-apply", "a", String::new(), "not safe to just go on"),
-        (
-            "commissaire-4-apply",
-            "$(cat /proc/sys/kernel/random/boot_id)",
-            recover(),
-            "somebody stopped it",
-        ),
+        ("commissaire-2", "a b", recover.as_str(), "in the middle of it twice"),
+        ("commissaire-3", "a", "", "not safe to just go on"),
+        ("commissaire-4", this_boot, recover.as_str(), "somebody stopped it"),
     ] {
         host.run(&begun_in(unit, boots)).await;
-        let said = message(host.play(Playbook::Upgrade, unit, vars(recover)).await);
-        assert!(said.contains(expected), "{said}");
-        assert!(said.contains(unit), "it says where to look: {said}");
+        let output = host.unit(unit, &command, recover).await;
+        assert_eq!(output.status, 1);
+        assert!(output.stderr.contains(expected), "{output:?}");
+        assert!(output.stderr.contains(unit), "it says where to look: {output:?}");
     }
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "recovered\nupgraded\n", "nothing more");
 }
 
 #[tokio::test]
-async fn what_is_old_goes_and_a_name_that_is_none_is_refused() {
+async fn what_is_old_goes_unless_it_runs() {
     let host = Reached::light().await;
-    let units = host.units.path();
-    for unit in ["commissaire-old", "commissaire-new", "commissaire-running"] {
-        std::fs::create_dir(units.join(unit)).unwrap();
-    }
-    let path = units.display();
-    host.run(&format!(
-        "cd {path} && touch -d '2 days ago' commissaire-old commissaire-running && \
-         {{ setsid flock commissaire-running/running sh -c 'until [ -e {path}/go ]; do sleep 0.1; done' </dev/null >/dev/null 2>&1 & }} && \
-         until ! flock -n commissaire-running/running true; do sleep 0.05; done; \
-         touch -d '2 days ago' commissaire-running"
-    ))
-    .await;
-    host.upgrade("commissaire-1-apply", "true").await.unwrap();
-    for (unit, there) in [("old", false), ("new", true), ("running", true), ("1-apply", true)] {
-        assert_eq!(units.join(format!("commissaire-{unit}")).exists(), there, "{unit}");
-    }
-    std::fs::write(units.join("go"), "").unwrap();
-    for name in ["x", "commissaire-../../x", "commissaire-a b", "commissaire-", "commissaire-a\n"] {
-        let said = message(host.upgrade(name, "true").await);
-        assert!(said.contains("is not `commissaire-` and at most"), "{said}");
-    }
-    // Without one it has a name of its own, so it runs anew each time.
-    let vars = json!({"commissaire_upgrade_command": format!("echo x >>{path}/ran"), "commissaire_unit_dir": path.to_string()});
+    let (units, path) = (host.units.path(), host.units.path().display());
+    let running = format!("until [ -e {path}/go ]; do sleep 0.1; done");
+    let running = async { host.unit("commissaire-running", &running, "").await };
+    let rest = async {
+        host.until(&format!("[ -s {path}/commissaire-running/runs ]")).await;
+        let touch = "touch -d \"2 days ago\" commissaire-old commissaire-running";
+        host.run(&format!("cd {path} && mkdir commissaire-old commissaire-new && {touch}")).await;
+        assert_eq!(host.unit("commissaire-1", "true", "").await.status, 0);
+        for (unit, there) in [("old", false), ("new", true), ("running", true), ("1", true)] {
+            assert_eq!(units.join(format!("commissaire-{unit}")).exists(), there, "{unit}");
+        }
+        host.run(&format!("touch {path}/go")).await;
+    };
+    let (output, ()) = tokio::join!(running, rest);
+    assert_eq!((output.status, output.stdout.as_str()), (0, "0\n"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_refused_and_without_one_it_has_its_own() {
+    let host = Reached::light().await;
+    let path = host.units.path();
+    let said = message(host.upgrade("commissaire-../../x", "true").await);
+    assert!(said.contains("is not `commissaire-` and at most"), "{said}");
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+    let vars = json!({
+        "commissaire_upgrade_command": format!("echo x >>{}/ran", path.display()),
+        "commissaire_unit_dir": path,
+    });
     let Value::Object(vars) = vars else { panic!("an object") };
     for _ in 0..2 {
-        let ansible = Ansible::new(None);
-        let run =
-            ansible.run(&host.run_dir, &host.session, Playbook::Upgrade, &vars, DEADLINE, |_| {});
+        let (ansible, upgrade) = (Ansible::new(None), Playbook::Upgrade);
+        let run = ansible.run(&host.run_dir, &host.session, upgrade, &vars, DEADLINE, |_| {});
         run.await.unwrap();
     }
-    assert_eq!(std::fs::read_to_string(units.join("ran")).unwrap(), "x\nx\n");
+    assert_eq!(std::fs::read_to_string(path.join("ran")).unwrap(), "x\nx\n", "anew each time");
 }
 
 #[tokio::test]
 async fn a_failure_has_the_last_words_of_the_command() {
     let host = Reached::light().await;
-    let command = "seq 1000; seq 2000 3000 >&2; echo 'no space \"left\" {{ here }}' >&2; exit 7";
-    // As an operator may have it, in a playbook's variables: templates are for the controller.
-    let command = command.replace("{{ here }}", "$((1+1))");
-    let said = message(host.upgrade("commissaire-1-apply", &command).await);
+    let command = "seq 1000; seq 2000 3000 >&2; echo 'no \"space\" $HOME' >&2; exit 7";
+    let said = message(host.upgrade("commissaire-1-apply", command).await);
     assert!(said.starts_with("exit status 7: "), "{said}");
-    assert!(said.ends_with("3000\nno space \"left\" 2") && said.len() < 2000, "{said}");
-    let said =
-        message(host.upgrade("commissaire-2-apply", "echo nothing provides x; exit 4").await);
-    assert_eq!(said, "exit status 4: nothing provides x");
+    assert!(said.ends_with("3000\nno \"space\" $HOME") && said.len() < 2000, "{said}");
+    for (unit, command, expected) in [
+        ("commissaire-2", "echo nothing provides x; exit 4", "nothing provides x\n"),
+        ("commissaire-3", "exit 4", "it said nothing"),
+    ] {
+        let output = host.unit(unit, command, "").await;
+        assert_eq!((output.status, output.stdout.as_str()), (0, "4\n"), "{output:?}");
+        assert!(output.stderr.starts_with(expected), "{output:?}");
+    }
 }
 
 #[tokio::test]
