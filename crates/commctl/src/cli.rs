@@ -20,6 +20,8 @@ Configuration (~/.commissaire.json):
   {\"username\": \"a\", \"password\": \"a\", \"endpoint\": \"http://127.0.0.1:8000\"}
 
   endpoint               one address or a list, tried in order
+  kubeconfig             file: log in as its current context's user does, also by exec plugins,
+                         instead of username and password
   certificate_authority  PEM file: trust the server by this authority alone
   client_certificate     PEM file, with client_key: log in by certificate
 

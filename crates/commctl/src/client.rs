@@ -1,32 +1,37 @@
 //! Requests to the server, whichever endpoint answers.
 
 mod answer;
+mod session;
 
 use std::cell::Cell;
-use std::path::Path;
-use std::time::Duration;
 
-use reqwest::{Certificate, Identity, Method, Url, redirect};
-use secrecy::ExposeSecret as _;
+use reqwest::{Method, Url};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::{Config, Credentials};
+use self::session::Session;
+use crate::config::Config;
 use crate::error::{Error, root_cause};
 
 const API: [&str; 2] = ["api", "v0"];
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than the server's own deadlines, so that its explanation arrives.
-const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A connection to the fleet's server; made when the first command needs one.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    session: Session,
     endpoints: Vec<Url>,
     /// The endpoint that answered last: the next request starts there.
     current: Cell<usize>,
-    credentials: Option<Credentials>,
+}
+
+/// What is asked for, wherever it is asked.
+struct Request<'a> {
+    method: Method,
+    path: &'a [&'a str],
+    body: Option<&'a Value>,
+    /// One key for all endpoints: should the first have carried the request out after all, the next
+    /// one answers with that result instead of doing it again.
+    key: Option<String>,
 }
 
 /// Whether falling over to another endpoint is worth a note.
@@ -39,28 +44,8 @@ enum Notes {
 impl Client {
     /// Sets the connection up; nothing is sent yet.
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
-        let setup = |source| Error::Setup { endpoint: config.endpoints[0].to_string(), source };
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("commctl/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
-            // A redirect could carry the credentials elsewhere.
-            .redirect(redirect::Policy::none())
-            // Servers stand in the operator's own network; a proxy for the web does not reach it.
-            .no_proxy();
-        if let Some(path) = &config.certificate_authority {
-            let authorities = Certificate::from_pem_bundle(&read(path)?).map_err(setup)?;
-            builder = builder.tls_certs_only(authorities);
-        }
-        if let Some((certificate, key)) = &config.client_certificate {
-            let mut pem = read(certificate)?;
-            pem.push(b'\n');
-            pem.extend(read(key)?);
-            builder = builder.identity(Identity::from_pem(&pem).map_err(setup)?);
-        }
-        let http = builder.build().map_err(setup)?;
-        let Config { endpoints, credentials, .. } = config;
-        Ok(Self { http, endpoints, current: Cell::new(0), credentials })
+        let endpoints = config.endpoints.clone();
+        Ok(Self { session: Session::open(config)?, endpoints, current: Cell::new(0) })
     }
 
     pub(crate) async fn get(&self, path: &[&str]) -> Result<Value, Error> {
@@ -84,7 +69,6 @@ impl Client {
         self.send(Method::DELETE, path, None, Notes::Print).await
     }
 
-    /// Tries each endpoint once, beginning with the one that answered last.
     async fn send(
         &self,
         method: Method,
@@ -92,17 +76,26 @@ impl Client {
         body: Option<&Value>,
         notes: Notes,
     ) -> Result<Value, Error> {
-        // One key for all endpoints: should the first have carried the request out after all, the
-        // next one answers with that result instead of doing it again.
         let key = body.map(|_| Uuid::new_v4().to_string());
+        let request = Request { method, path, body, key };
+        match self.anywhere(&request, notes).await {
+            Err(Error::Refused { status: 401 | 403, .. }) if self.session.renew()? => {
+                self.anywhere(&request, notes).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Tries each endpoint once, beginning with the one that answered last.
+    async fn anywhere(&self, request: &Request<'_>, notes: Notes) -> Result<Value, Error> {
+        let is_get = request.method == Method::GET;
         let count = self.endpoints.len();
         let first = self.current.get();
         let mut sent = false;
         for attempt in 0..count {
             let at = (first + attempt) % count;
             let endpoint = &self.endpoints[at];
-            let url = address(endpoint, path);
-            let failure = match self.attempt(&method, url, body, key.as_deref()).await {
+            let failure = match self.attempt(endpoint, request)?.send().await {
                 Ok(response) => {
                     self.current.set(at);
                     return answer::read(response, shown(endpoint)).await;
@@ -110,9 +103,9 @@ impl Client {
                 Err(failure) => failure.without_url(),
             };
             let arrived = !failure.is_connect();
-            sent |= arrived && method != Method::GET;
+            sent |= arrived && !is_get;
             // Without a key, only what surely did not arrive may be sent again.
-            let again = !arrived || key.is_some() || method == Method::GET;
+            let again = !arrived || request.key.is_some() || is_get;
             if attempt + 1 == count || !again {
                 let endpoint = shown(endpoint).to_owned();
                 return Err(Error::Unreachable {
@@ -134,24 +127,20 @@ impl Client {
         unreachable!("there is at least one endpoint, and the last attempt returns")
     }
 
-    async fn attempt(
+    fn attempt(
         &self,
-        method: &Method,
-        url: Url,
-        body: Option<&Value>,
-        key: Option<&str>,
-    ) -> reqwest::Result<reqwest::Response> {
-        let mut request = self.http.request(method.clone(), url);
-        if let Some(Credentials { username, password }) = &self.credentials {
-            request = request.basic_auth(username, Some(password.expose_secret()));
+        endpoint: &Url,
+        request: &Request<'_>,
+    ) -> Result<reqwest::RequestBuilder, Error> {
+        let url = address(endpoint, request.path);
+        let mut attempt = self.session.request(request.method.clone(), url)?;
+        if let Some(body) = request.body {
+            attempt = attempt.json(body);
         }
-        if let Some(body) = body {
-            request = request.json(body);
+        if let Some(key) = &request.key {
+            attempt = attempt.header("Idempotency-Key", key);
         }
-        if let Some(key) = key {
-            request = request.header("Idempotency-Key", key);
-        }
-        request.send().await
+        Ok(attempt)
     }
 }
 
@@ -167,10 +156,6 @@ fn address(endpoint: &Url, path: &[&str]) -> Url {
 /// An endpoint as its owner wrote it.
 fn shown(endpoint: &Url) -> &str {
     endpoint.as_str().trim_end_matches('/')
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -2,16 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
+mod binary;
 mod cluster;
 mod config;
 mod container_manager;
 mod endpoints;
 mod enroll;
+mod help;
 mod host;
+mod kubeconfig;
 mod network;
 mod output;
 mod passhash;
 mod shell;
 mod ssh;
 mod support;
+mod terminal;
 mod waiting;

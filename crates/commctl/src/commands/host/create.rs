@@ -98,7 +98,7 @@ impl Create {
         if !self.wait {
             return context.print(&record, "host");
         }
-        let status = self.see_through(&client, &address).await?;
+        let status = self.see_through(&client, &address, &record).await?;
         context.print(&client.get(&["host", &address]).await?, "host")?;
         outcome(&address, &status)
     }
@@ -124,24 +124,27 @@ impl Create {
     }
 
     /// Shows the progress until the host is ready or has failed.
-    async fn see_through(&self, client: &Client, address: &str) -> Result<Value, Error> {
+    async fn see_through(
+        &self,
+        client: &Client,
+        address: &str,
+        record: &Value,
+    ) -> Result<Value, Error> {
+        let what = format!("the set-up of {address}");
+        let mut wait = Wait::new(what, come_back(address), self.timeout)?;
         let progress = Progress::default();
-        let done = |answer: &Value| {
-            let status = answer["host"]["status"].as_str().unwrap_or_default();
-            let ended = matches!(status, "disassociated" | "active" | "failed");
+        let show = |host: &Value| {
+            let status = host["status"].as_str().unwrap_or_default();
             let (host, state) = (address.to_owned(), status.to_owned());
-            if ended {
-                progress.show(Step::last(host, state));
-            } else if !state.is_empty() {
-                progress.show(Step::under_way(host, state));
+            match status {
+                "" => {}
+                "disassociated" | "active" | "failed" => progress.show(Step::last(host, state)),
+                _ => progress.show(Step::under_way(host, state)),
             }
-            Ok(ended)
+            matches!(status, "disassociated" | "active" | "failed")
         };
-        let wait = Wait {
-            what: format!("the set-up of {address}"),
-            come_back: come_back(address),
-            timeout: self.timeout,
-        };
+        show(record);
+        let done = |answer: &Value| Ok(show(&answer["host"]));
         wait.until(client, &["host", address, "status"], &progress, done).await
     }
 }
