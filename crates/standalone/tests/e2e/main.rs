@@ -25,6 +25,7 @@ macro_rules! both_forms {
 }
 
 mod bus;
+mod commctl;
 mod crashes;
 mod enrollment;
 mod failures;

@@ -87,7 +87,7 @@ impl Terminal {
     /// What stands on the screen.
     pub(crate) fn screen(&self) -> String {
         let text = self.seen.lock().unwrap().screen.screen().contents();
-        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
     }
 
     /// All that was ever written.
