@@ -116,7 +116,7 @@ impl Display {
         let mut whole = self.whole.borrow_mut();
         let whole = whole.get_or_insert_with(|| {
             let bar = ProgressBar::new(0);
-            ticking(self.area.add(bar), "{bar:20} {pos} of {len} hosts ({elapsed})")
+            ticking(self.area.add(bar), "[{bar:20}] {pos} of {len} hosts ({elapsed})")
         });
         whole.set_length(hosts.try_into().unwrap_or(u64::MAX));
     }
