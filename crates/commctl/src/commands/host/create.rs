@@ -176,7 +176,8 @@ async fn resolve(address: &str) -> Result<String, Error> {
         .ok_or_else(|| Error::Failed(format!("{address} has no IPv4 address")))
 }
 
-fn private_key(path: &Path) -> Result<SecretString, Error> {
+/// A private key from a file, or from standard input.
+pub(super) fn private_key(path: &Path) -> Result<SecretString, Error> {
     let mut key = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().read_to_string(&mut key)
@@ -199,7 +200,7 @@ fn private_key(path: &Path) -> Result<SecretString, Error> {
 }
 
 /// The host key itself, or the name of a file that holds it.
-fn host_key(given: &str) -> Result<String, Error> {
+pub(super) fn host_key(given: &str) -> Result<String, Error> {
     let key = if is_public_key(given) {
         given.to_owned()
     } else {
