@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     pub rounds: usize,
 
+    /// The hosts that `registrations` registers at once
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one)]
+    pub hosts: usize,
+
     /// The program to measure [default: the `commissaire` beside this program]
     #[arg(long, value_name = "PATH")]
     pub commissaire: Option<PathBuf>,
@@ -71,6 +75,8 @@ pub enum What {
     Distributed,
     /// Checks of the watcher, against bare `ssh HOST true`
     Watch,
+    /// Many hosts registered at once, against the Ansible work in it alone
+    Registrations,
 }
 
 impl Args {
@@ -91,6 +97,7 @@ impl fmt::Display for What {
             Self::Restart => "restart",
             Self::Distributed => "distributed",
             Self::Watch => "watch",
+            Self::Registrations => "registrations",
         })
     }
 }
