@@ -24,6 +24,7 @@ macro_rules! both_forms {
     };
 }
 
+mod bootstraps;
 mod bus;
 mod crashes;
 mod enrollment;

@@ -76,6 +76,22 @@ impl Server {
         self.processes.log()
     }
 
+    /// The private keys of hosts that lie in files now.
+    pub(crate) fn keys_in_use(&self) -> Vec<PathBuf> {
+        let (mut found, mut folders) = (Vec::new(), vec![self.run_dir()]);
+        while let Some(folder) = folders.pop() {
+            // One that is removed at this moment holds no keys.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                } else if entry.file_name() == "key" {
+                    found.push(entry.path());
+                }
+            }
+        }
+        found
+    }
+
     /// A request, its status and its JSON body.
     pub(crate) async fn call(
         &self,
