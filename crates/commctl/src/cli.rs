@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{cluster, container_manager, enroll, host, network, passhash, shell};
+use crate::commands::{
+    cluster, container_manager, enroll, host, network, passhash, shell, user_data,
+};
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -85,6 +87,8 @@ pub(crate) enum Command {
     /// Make, list and revoke tokens with which hosts register themselves
     #[command(subcommand)]
     Enroll(enroll::Command),
+    /// Write a file for cloud-init with which new hosts register themselves at their first boot
+    UserData(user_data::UserData),
     /// Make the hash of a password, for the server's users.json
     Passhash(passhash::Passhash),
     /// Print a completion script for a shell

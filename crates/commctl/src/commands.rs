@@ -8,6 +8,7 @@ pub(crate) mod network;
 mod operation;
 pub(crate) mod passhash;
 pub(crate) mod shell;
+pub(crate) mod user_data;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Network(command) => command.run(&context).await,
         Command::ContainerManager(command) => command.run(&context).await,
         Command::Enroll(command) => command.run(&context).await,
+        Command::UserData(command) => command.run(&context).await,
         Command::Passhash(command) => command.run(),
         Command::Completion(command) => command.run(),
         Command::Man(command) => command.run(),

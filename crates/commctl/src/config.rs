@@ -68,17 +68,7 @@ fn suggestion(nearest: Option<&str>) -> String {
 
 /// Reads the named file, or the default one if there is one, and asks for what it lacks.
 pub(crate) fn load(named: Option<PathBuf>) -> Result<Config, ConfigError> {
-    let (path, must_exist) = match named {
-        Some(path) => (path, true),
-        None => (std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE), false),
-    };
-    let members = match std::fs::read_to_string(&path) {
-        Ok(text) => file::parse(&text, &path)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
-            Members::default()
-        }
-        Err(source) => return Err(ConfigError::Read { path, source }),
-    };
+    let (path, members) = read(named)?;
     if members.password.is_some() && file::is_open_to_others(&path) {
         eprintln!(
             "warning: {0} holds a password and others can read it; run: chmod 600 {0}",
@@ -86,6 +76,28 @@ pub(crate) fn load(named: Option<PathBuf>) -> Result<Config, ConfigError> {
         );
     }
     complete(members, &path, &Asker::of_this_process())
+}
+
+/// The file of the authority that servers are trusted by, if one is configured; asks for nothing.
+pub(crate) fn certificate_authority(
+    named: Option<PathBuf>,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let (path, members) = read(named)?;
+    Ok(members.certificate_authority.map(|file| beside(&path, &file)))
+}
+
+fn read(named: Option<PathBuf>) -> Result<(PathBuf, Members), ConfigError> {
+    let (path, must_exist) = match named {
+        Some(path) => (path, true),
+        None => (std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE), false),
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => file::parse(&text, &path).map(|members| (path, members)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+            Ok((path, Members::default()))
+        }
+        Err(source) => Err(ConfigError::Read { path, source }),
+    }
 }
 
 /// Checks what is there and asks for what is not.
@@ -137,7 +149,8 @@ fn beside(config: &Path, file: &str) -> PathBuf {
     }
 }
 
-fn endpoint(text: &str) -> Result<Url, ConfigError> {
+/// An endpoint as it is written, checked.
+pub(crate) fn endpoint(text: &str) -> Result<Url, ConfigError> {
     let refuse = |problem| ConfigError::Endpoint { endpoint: text.to_owned(), problem };
     let trimmed = text.trim_end_matches('/');
     let Ok(url) = Url::parse(trimmed) else {

@@ -151,11 +151,14 @@ async fn publickey(context: &Context) -> Result<(), Error> {
     if context.format.is_some() {
         return context.print(&answer, "public_key");
     }
-    match answer.get("public_key").and_then(Value::as_str) {
+    output::print_line(one_key(&answer)?)
+}
+
+/// The server's own public key, in its answer.
+pub(super) fn one_key(answer: &Value) -> Result<&str, Error> {
+    match answer.get("public_key").and_then(Value::as_str).map(str::trim) {
         // More than one line would smuggle further keys in.
-        Some(key) if !key.trim().is_empty() && !key.trim().contains(char::is_control) => {
-            output::print_line(key.trim())
-        }
+        Some(key) if !key.is_empty() && !key.contains(char::is_control) => Ok(key),
         _ => Err(Error::Failed("the server's answer holds no public key".to_owned())),
     }
 }

@@ -14,4 +14,5 @@ mod passhash;
 mod shell;
 mod ssh;
 mod support;
+mod user_data;
 mod waiting;
