@@ -29,6 +29,7 @@ mod crashes;
 mod enrollment;
 mod failures;
 mod faults;
+mod first_boot;
 mod first_start;
 mod main_job;
 mod moments;
