@@ -43,7 +43,8 @@ StandardOutput=journal+console
 [Install]
 WantedBy=cloud-init.target
 """
-PATIENCE = 60  # seconds: at most between two attempts, and for an answer
+PATIENCE = 60  # seconds for an answer
+PAUSE = 15  # seconds: at most, about, between two attempts
 
 
 class Refused(Exception):
@@ -151,7 +152,7 @@ def register(endpoint, connect, headers, body):
     path = urlsplit(endpoint).path.rstrip("/") + "/api/v0/host"
     while True:
         wait = delay * random.uniform(0.75, 1.25)  # hosts that boot together must not ask together
-        delay = min(delay * 2, PATIENCE)
+        delay = min(delay * 2, PAUSE)
         try:
             body["ssh_host_key"] = host_keys()
             body["addresses"] = addresses()
@@ -161,7 +162,7 @@ def register(endpoint, connect, headers, body):
                 answer = connection.getresponse()
                 text = answer.read(65536)
         except (OSError, http.client.HTTPException) as error:
-            log("%s cannot be reached: %s; trying again in %d s" % (endpoint, error or repr(error), wait))
+            log("%s cannot be reached: %s; trying again in %.0f s" % (endpoint, error or repr(error), wait))
         else:
             said = explanation(answer, text)
             if answer.status in (200, 201):
@@ -171,7 +172,7 @@ def register(endpoint, connect, headers, body):
                 raise Refused("%s refuses: %s" % (endpoint, said))
             after = answer.getheader("Retry-After") or ""
             wait = max(wait, min(int(after), 600)) if after.isdigit() else wait
-            log("%s answers: %s; trying again in %d s" % (endpoint, said, wait))
+            log("%s answers: %s; trying again in %.0f s" % (endpoint, said, wait))
         time.sleep(wait)
 
 
