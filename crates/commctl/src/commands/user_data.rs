@@ -36,9 +36,10 @@ Examples:
   commctl user-data -e https://10.0.0.9:8000 -c web --token-file token.txt -o web.userdata
   commctl user-data -e https://10.0.0.9:8000 -c web -u enroller -p -o web.userdata
 
-The file holds a token, which is made for it unless one is given: whoever can read it may register hosts until
-that expires or is used up. With --username it holds that user's password instead, and each host sends the
-server a private key. A certificate_authority of the configuration goes along, and is all that hosts trust.")]
+The file holds a token, which is made for it unless one is given: whoever can read it may register
+hosts until that expires or is used up. With --username it holds that user's password instead, and
+each host sends the server a private key. A certificate_authority of the configuration goes along,
+and is all that the hosts trust.")]
 pub(crate) struct UserData {
     /// Address of the server, as the new hosts reach it
     // Checked later: clap would show what is wrong with it, and that may be a password.
@@ -50,7 +51,7 @@ pub(crate) struct UserData {
     /// Have the hosts log in to the server as this user, in place of a token
     #[arg(short, long, value_name = "USER")]
     username: Option<String>,
-    /// Ask for that user's password, as is done anyway without --password-file
+    /// Ask for that user's password, as is the default with --username
     #[arg(short, long, requires = "username", conflicts_with = "password_file")]
     password: bool,
     /// File that holds that password (- for standard input)
@@ -63,7 +64,7 @@ pub(crate) struct UserData {
     /// [default: `/root/.ssh/id_rsa`]
     #[arg(short, long, value_name = "PATH", value_parser = absolute)]
     ssh_key_path: Option<String>,
-    /// On the hosts: where sshd reads the keys of that user [default: `~USER/.ssh/authorized_keys`]
+    /// On the hosts: where sshd reads the keys of that user [default: in that user's home]
     #[arg(short, long, value_name = "PATH", value_parser = absolute)]
     authorized_keys_path: Option<String>,
     /// A cloud-config of yours, which goes along
