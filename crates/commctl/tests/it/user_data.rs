@@ -24,7 +24,7 @@ async fn fleet() -> Fleet {
 
 fn python(script: &str, arguments: &[&str]) -> String {
     let output =
-        Command::new("python3").args(["-W", "error", "-c", script]).args(arguments).output();
+        Command::new("python3").args(["-B", "-W", "error", "-c", script]).args(arguments).output();
     let output = output.expect("python3");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
