@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     pub rounds: usize,
 
+    /// The hosts that `registrations` registers at once
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one)]
+    pub hosts: usize,
+
     /// The program to measure [default: the `commissaire` beside this program]
     #[arg(long, value_name = "PATH")]
     pub commissaire: Option<PathBuf>,
@@ -65,12 +69,16 @@ pub enum What {
     Tls,
     /// From exec until the first 200
     Start,
-    /// Restarting a cluster of three hosts, against bare reboots and playbooks
+    /// Restarting a cluster of ten hosts, one at a time, against bare reboots and playbooks
     Restart,
     /// The six daemons, against bare reads of etcd and requests over AMQP
     Distributed,
     /// Checks of the watcher, against bare `ssh HOST true`
     Watch,
+    /// What a step of an operation costs in clusters of 10 to 10,000 hosts
+    Steps,
+    /// Many hosts registered at once, against the Ansible work in it alone
+    Registrations,
 }
 
 impl Args {
@@ -91,6 +99,8 @@ impl fmt::Display for What {
             Self::Restart => "restart",
             Self::Distributed => "distributed",
             Self::Watch => "watch",
+            Self::Steps => "steps",
+            Self::Registrations => "registrations",
         })
     }
 }

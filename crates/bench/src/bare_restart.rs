@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use testbed::Testbed;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::bare_playbook::BarePlaybook;
 
 /// How long a host may be away.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,8 +46,7 @@ pub struct BareHost {
     port: u16,
     user: String,
     key: PathBuf,
-    playbook: PathBuf,
-    config: PathBuf,
+    playbook: BarePlaybook,
 }
 
 /// How long the parts took.
@@ -63,14 +64,10 @@ impl BareHost {
     /// # Errors
     /// When it cannot be written.
     pub fn new(testbed: &Testbed, number: usize, folder: &Path) -> anyhow::Result<Self> {
-        let playbook = folder.join("bare.yaml");
-        std::fs::write(&playbook, PLAYBOOK).context("cannot write the playbook")?;
-        // Empty: no other configuration is looked for.
-        let config = folder.join("ansible.cfg");
-        std::fs::write(&config, "").context("cannot write Ansible's configuration")?;
         let (address, port) = testbed.address(number);
-        let address = address.to_owned();
-        Ok(Self { address, port, user: testbed.user(), key: testbed.key(), playbook, config })
+        let (address, user, key) = (address.to_owned(), testbed.user(), testbed.key());
+        let playbook = BarePlaybook::new(folder, PLAYBOOK, (port, user.clone(), key.clone()))?;
+        Ok(Self { address, port, user, key, playbook })
     }
 
     /// Reboots it, waits until it is back, and runs the playbook; `before` is its boot id.
@@ -97,7 +94,7 @@ impl BareHost {
         }
         let reboot = begun.elapsed();
         let begun = Instant::now();
-        self.play().await?;
+        self.playbook.play(&self.address).await?;
         Ok(Parts { reboot, playbook: begun.elapsed() })
     }
 
@@ -115,21 +112,5 @@ impl BareHost {
         let output = timeout(LOG_IN, command.output()).await.ok()?.ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         output.status.success().then_some(text)
-    }
-
-    async fn play(&self) -> anyhow::Result<()> {
-        let mut command = Command::new("ansible-playbook");
-        command.arg("-i").arg(format!("{},", self.address)).arg("-u").arg(&self.user);
-        command.arg("--private-key").arg(&self.key).arg("-e");
-        command.arg(format!("ansible_port={}", self.port)).arg(&self.playbook);
-        command.env("ANSIBLE_CONFIG", &self.config).env("ANSIBLE_HOST_KEY_CHECKING", "False");
-        command.env("ANSIBLE_SSH_ARGS", SSH_OPTIONS.join(" "));
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
-        let output = output.context("cannot run ansible-playbook")?;
-        if !output.status.success() {
-            let said = [output.stdout, output.stderr].concat();
-            bail!("ansible-playbook failed: {}", String::from_utf8_lossy(&said));
-        }
-        Ok(())
     }
 }

@@ -4,9 +4,9 @@
 //! doing falls on both. Bounds are ratios wherever there is something raw to compare with.
 //!
 //! - [`args`][]: the command line
-//! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][]:
-//!   what is measured
-//! - [`bare_server`][], [`bare_restart`][]: the raw parts
+//! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][],
+//!   [`registrations`][], [`steps`][]: what is measured
+//! - [`bare_server`][], [`bare_restart`][], [`bare_playbook`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
 //! - [`load`][]: whether the machine is calm
@@ -14,6 +14,7 @@
 
 pub mod args;
 pub mod auth;
+pub mod bare_playbook;
 pub mod bare_restart;
 pub mod bare_server;
 pub mod client;
@@ -21,10 +22,12 @@ pub mod distributed;
 pub mod get;
 pub mod load;
 pub mod process;
+pub mod registrations;
 pub mod report;
 pub mod restart;
 pub mod start;
 pub mod stats;
+pub mod steps;
 pub mod tls;
 pub mod watch;
 
@@ -53,6 +56,8 @@ pub struct Setup {
     pub requests: usize,
     /// How often the hosts are restarted, either way.
     pub rounds: usize,
+    /// How many hosts are registered at once.
+    pub hosts: usize,
 }
 
 /// Does what the command line says.
@@ -101,6 +106,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
         folder: tempfile::Builder::new().prefix("cb").tempdir().context("no temporary folder")?,
         requests: args.requests,
         rounds: args.rounds,
+        hosts: args.hosts,
     };
     if !setup.commissaire.exists() {
         bail!("there is no {}: build it, or use tools/bench", setup.commissaire.display());
@@ -119,6 +125,8 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Restart => restart::measure(&setup, &mut report).await,
             What::Distributed => distributed::measure(&setup, &mut report).await,
             What::Watch => watch::measure(&setup, &mut report).await,
+            What::Steps => steps::measure(&setup, &mut report).await,
+            What::Registrations => registrations::measure(&setup, &mut report).await,
         }
         .with_context(|| format!("cannot measure {what}"))?;
     }

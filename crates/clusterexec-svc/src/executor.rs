@@ -4,6 +4,7 @@
 //! whoever takes the operation over goes on from what is written there.
 
 mod records;
+mod written;
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{Operation, OperationStatus, Outcome};
+use service_core::model::{Operation, OperationStatus, Outcome, Step};
 use service_core::{Error, Kind, Result, clock};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -21,7 +22,8 @@ use crate::rollout::{Fitness, Next, has_room, next};
 use crate::service::ClusterExec;
 use crate::{members, restart};
 
-pub(crate) use records::{Execution, GiveUp, Line, accepted, save_record};
+pub(crate) use records::{Execution, GiveUp, Line};
+pub(crate) use written::{accepted, save_record};
 
 /// The pause before something is tried again while the store does not answer.
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -30,7 +32,7 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What an operation does next.
-enum Turn {
+pub(crate) enum Turn {
     /// Start the host at this index.
     Start(usize, Pass),
     /// Wait; why, if it is not for a host under way.
@@ -41,7 +43,7 @@ enum Turn {
 
 /// What a roll waits for.
 #[derive(Debug, PartialEq, Eq)]
-enum Waiting {
+pub(crate) enum Waiting {
     /// What operators, or watchers, said.
     Gate(String),
     /// The time between two hosts.
@@ -147,11 +149,18 @@ impl Execution<'_> {
     }
 
     /// What is to be done next, by the records, what operators say, and the members as they are now.
-    async fn turn(&self) -> Result<Turn> {
+    pub(crate) async fn turn(&self) -> Result<Turn> {
         let steps = self.steps();
         let index = match next(&self.operation, &steps, self.service.config.parallel) {
             Next::Turn(index) => index,
             Next::Wait => return Ok(Turn::Wait(None)),
+            Next::End(OperationStatus::Finished) if steps.contains(&Step::Skipped) => {
+                // An abort may be why.
+                return Ok(match self.gate(false).await? {
+                    Gate::Aborted(by) => Turn::End(OperationStatus::Failed, by),
+                    _ => Turn::End(OperationStatus::Finished, String::new()),
+                });
+            }
             Next::End(status) => return Ok(Turn::End(status, String::new())),
         };
         let pass = match self.gate(true).await? {
@@ -168,6 +177,8 @@ impl Execution<'_> {
         }
         Ok(match self.no_room(index).await? {
             None => Turn::Start(index, pass),
+            // Only its own hosts are away: the next that is done makes room.
+            Some(why) if why.is_empty() => Turn::Wait(None),
             Some(why) => Turn::Wait(Some(Waiting::Room(why))),
         })
     }
@@ -180,7 +191,8 @@ impl Execution<'_> {
         soak.checked_sub(Duration::try_from(passed).unwrap_or_default()).filter(|d| !d.is_zero())
     }
 
-    /// Why the host at `index` may not be started yet, if so: too many members of the cluster are away.
+    /// Why the host at `index` may not be started yet, if so: too many members of the cluster are away. Empty
+    /// when those are hosts under way only.
     async fn no_room(&self, index: usize) -> Result<Option<String>> {
         let under_way = self.under_way();
         let under_way: Vec<_> = under_way.iter().map(String::as_str).collect();
@@ -190,7 +202,7 @@ impl Execution<'_> {
         let members = members::look(storage, ports, &everybody, &under_way, kind, own).await?;
         let away = members.iter().filter(|member| member.fitness == Fitness::Unavailable);
         let away: Vec<_> = away.filter(|m| !under_way.contains(&m.address.as_str())).collect();
-        let names = away.iter().map(|member| member.address.as_str()).collect();
+        let names: Vec<_> = away.iter().map(|member| member.address.as_str()).collect();
         let budget = self.operation.options.budget(everybody.len());
         if has_room(&self.operation.hosts[index], &under_way, &names, budget) {
             return Ok(None);
@@ -223,7 +235,7 @@ impl Execution<'_> {
         };
         let new = waiting.as_ref().is_none_or(|(before, _)| !same_kind(before));
         // How many seconds are left changes all the time; so may the reasons of hosts.
-        if new && !what.why().is_empty() {
+        if new {
             self.log_operation(Outcome::Waiting, what.why()).await?;
         }
         let too_long = since.elapsed() > self.service.config.room_timeout();
@@ -261,3 +273,6 @@ impl Execution<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

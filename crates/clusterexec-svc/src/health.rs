@@ -13,7 +13,7 @@ use crate::executor::{Execution, GiveUp, Line};
 use crate::restart::{Trouble, reach};
 
 /// How long a host may take to become healthy, unless the operation says so.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(300);
+const HEALTH_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How long one run of the command, or one request, may take.
 const ONE_LOOK: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ const ONE_LOOK: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a host may take to say whether it needs a restart.
-const NEED_DEADLINE: Duration = Duration::from_secs(60);
+const NEED_DEADLINE: Duration = Duration::from_mins(1);
 
 /// The most that a reason repeats of what a host said, in characters.
 const SAID: usize = 400;

@@ -15,6 +15,7 @@
 //! - `apply`: what an upgrade or a deployment does to a host before it is restarted
 //! - `health`: whether a host that is back is healthy
 //! - `history`, `webhook`: what follows the end
+//! - [`measure`]: what a step costs beside what it does
 
 mod accept;
 mod apply;
@@ -23,6 +24,7 @@ pub mod executor;
 mod gate;
 mod health;
 mod history;
+pub mod measure;
 mod members;
 pub mod restart;
 pub mod rollout;

@@ -17,7 +17,7 @@ use crate::rollout::{Fitness, Member, fitness};
 
 /// For how long a port that was open counts as open: an sshd may hold it against us when we come and go
 /// without logging in, so not at every look.
-const FRESH: Duration = Duration::from_secs(3);
+pub(crate) const FRESH: Duration = Duration::from_secs(3);
 
 /// How long a connection may take: one that is lost is sent again after a second.
 const CONNECT: Duration = Duration::from_millis(2500);

@@ -46,10 +46,8 @@ pub fn next(operation: &Operation, steps: &[Step], parallel: usize) -> Next {
 
 /// Whether a host may be started, where `away` are unavailable for other reasons than this operation.
 /// One that is away anyway costs nothing more.
-pub fn has_room(turn: &str, under_way: &[&str], away: &HashSet<&str>, budget: usize) -> bool {
-    let mut gone: HashSet<&str> = away.clone();
-    gone.extend(under_way);
-    gone.insert(turn);
+pub fn has_room(turn: &str, under_way: &[&str], away: &[&str], budget: usize) -> bool {
+    let gone: HashSet<&str> = under_way.iter().chain(away).copied().chain([turn]).collect();
     gone.len() <= budget
 }
 

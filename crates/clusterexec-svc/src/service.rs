@@ -83,18 +83,7 @@ pub async fn run(
     own_boot_id: String,
     lifecycle: &Lifecycle,
 ) -> Result<()> {
-    let storage = StorageClient::new(deps.bus.clone(), Context::service("clusterexec"));
-    let owner = format!("clusterexec:{}", Uuid::new_v4());
-    let service = Arc::new(ClusterExec {
-        leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
-        busy: Claims::default(),
-        ports: Ports::default(),
-        own_boot_id,
-        lifecycle: lifecycle.clone(),
-        config,
-        storage,
-        deps,
-    });
+    let service = Arc::new(ClusterExec::new(deps, config, own_boot_id, lifecycle));
     let (bus, serving) = (service.deps.bus.clone(), Arc::clone(&service));
     let handler = move |call| {
         let service = Arc::clone(&serving);
@@ -106,6 +95,26 @@ pub async fn run(
 }
 
 impl ClusterExec {
+    pub(crate) fn new(
+        deps: Deps,
+        config: Config,
+        own_boot_id: String,
+        lifecycle: &Lifecycle,
+    ) -> Self {
+        let storage = StorageClient::new(deps.bus.clone(), Context::service("clusterexec"));
+        let owner = format!("clusterexec:{}", Uuid::new_v4());
+        Self {
+            leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
+            busy: Claims::default(),
+            ports: Ports::default(),
+            own_boot_id,
+            lifecycle: lifecycle.clone(),
+            config,
+            storage,
+            deps,
+        }
+    }
+
     async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
         const NAMES: [&str; 5] = ["cluster_name", "version", "operation_id", "options", "dry_run"];
         const NO_VERSION: [&str; 4] = ["cluster_name", "operation_id", "options", "dry_run"];
@@ -170,7 +179,7 @@ impl ClusterExec {
         Err(Error::conflict(format!("the cluster {cluster} keeps being changed by others")))
     }
 
-    async fn write_down(&self, plan: Plan, operation: &Operation) -> Result<Held> {
+    pub(crate) async fn write_down(&self, plan: Plan, operation: &Operation) -> Result<Held> {
         let lease = self.leases.fresh(&format!("{}{}", Lease::OPERATION, operation.cluster));
         let transaction = plan.unchanged.create(&lease)?.create(operation)?;
         let transaction = transaction.create(&executor::accepted(operation, plan.budget))?;

@@ -51,7 +51,7 @@ pub(crate) async fn tell(storage: &StorageClient, url: &Url, id: &str) -> Result
             Ok(()) => return Ok(true),
             // The address may hold a secret.
             Err(problem) => {
-                tracing::warn!(operation.id = id, problem, "the webhook did not take it")
+                tracing::warn!(operation.id = id, problem, "the webhook did not take it");
             }
         }
         tokio::time::sleep(pauses.next_pause()).await;

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     cluster, container_manager, enroll, freeze, host, network, operations, passhash, shell,
+    user_data,
 };
 use crate::output::Format;
 
@@ -22,6 +23,8 @@ Configuration (~/.commissaire.json):
   {\"username\": \"a\", \"password\": \"a\", \"endpoint\": \"http://127.0.0.1:8000\"}
 
   endpoint               one address or a list, tried in order
+  kubeconfig             file: log in as its current context's user does, also by exec plugins,
+                         instead of username and password
   certificate_authority  PEM file: trust the server by this authority alone
   client_certificate     PEM file, with client_key: log in by certificate
 
@@ -93,6 +96,8 @@ pub(crate) enum Command {
     /// Make, list and revoke tokens with which hosts register themselves
     #[command(subcommand)]
     Enroll(enroll::Command),
+    /// Write a file for cloud-init with which new hosts register themselves at their first boot
+    UserData(user_data::UserData),
     /// Make the hash of a password, for the server's users.json
     Passhash(passhash::Passhash),
     /// Print a completion script for a shell

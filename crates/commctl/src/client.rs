@@ -2,38 +2,32 @@
 
 mod answer;
 pub(crate) mod events;
+mod session;
 
 use std::cell::Cell;
-use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, LOCATION};
-use reqwest::{Certificate, Identity, Method, Response, Url, redirect};
-use secrecy::ExposeSecret as _;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::{Config, Credentials};
+use self::events::Events;
+use self::session::Session;
+use crate::config::Config;
 use crate::error::{Error, root_cause};
-use events::Events;
 
 const API: [&str; 2] = ["api", "v0"];
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than the server's own deadlines, so that its explanation arrives.
-const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
-/// A stream lasts as long as it lasts,
+/// A stream lasts as long as it lasts; the server says at times that there is nothing new.
 const STREAM_TIMEOUT: Duration = Duration::from_hours(24 * 366);
-/// but a server that says nothing for so long, not even that there is nothing new, is gone.
-const SILENCE: Duration = Duration::from_secs(45);
 
 /// A connection to the fleet's server; made when the first command needs one.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    session: Session,
     endpoints: Vec<Url>,
     /// The endpoint that answered last: the next request starts there.
     current: Cell<usize>,
-    credentials: Option<Credentials>,
 }
 
 /// Whether falling over to another endpoint is worth a note.
@@ -63,29 +57,8 @@ impl<'a> Ask<'a> {
 impl Client {
     /// Sets the connection up; nothing is sent yet.
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
-        let setup = |source| Error::Setup { endpoint: config.endpoints[0].to_string(), source };
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("commctl/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
-            .read_timeout(SILENCE)
-            // A redirect could carry the credentials elsewhere.
-            .redirect(redirect::Policy::none())
-            // Servers stand in the operator's own network; a proxy for the web does not reach it.
-            .no_proxy();
-        if let Some(path) = &config.certificate_authority {
-            let authorities = Certificate::from_pem_bundle(&read(path)?).map_err(setup)?;
-            builder = builder.tls_certs_only(authorities);
-        }
-        if let Some((certificate, key)) = &config.client_certificate {
-            let mut pem = read(certificate)?;
-            pem.push(b'\n');
-            pem.extend(read(key)?);
-            builder = builder.identity(Identity::from_pem(&pem).map_err(setup)?);
-        }
-        let http = builder.build().map_err(setup)?;
-        let Config { endpoints, credentials, .. } = config;
-        Ok(Self { http, endpoints, current: Cell::new(0), credentials })
+        let endpoints = config.endpoints.clone();
+        Ok(Self { session: Session::open(config)?, endpoints, current: Cell::new(0) })
     }
 
     pub(crate) async fn get(&self, path: &[&str]) -> Result<Value, Error> {
@@ -148,18 +121,28 @@ impl Client {
         answer::read(response, shown(endpoint)).await
     }
 
-    /// Tries each endpoint once, beginning with the one that answered last.
+    /// The answer of whichever endpoint gives one.
     async fn reach(&self, ask: &Ask<'_>) -> Result<(Response, &Url), Error> {
         // One key for all endpoints: should the first have carried the request out after all, the
         // next one answers with that result instead of doing it again.
         let key = ask.body.map(|_| Uuid::new_v4().to_string());
+        let (response, endpoint) = self.anywhere(ask, key.as_deref()).await?;
+        let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        if refused.contains(&response.status()) && self.session.renew()? {
+            return self.anywhere(ask, key.as_deref()).await;
+        }
+        Ok((response, endpoint))
+    }
+
+    /// Tries each endpoint once, beginning with the one that answered last.
+    async fn anywhere(&self, ask: &Ask<'_>, key: Option<&str>) -> Result<(Response, &Url), Error> {
         let count = self.endpoints.len();
         let first = self.current.get();
         let mut sent = false;
         for attempt in 0..count {
             let at = (first + attempt) % count;
             let endpoint = &self.endpoints[at];
-            let failure = match self.attempt(ask, endpoint, key.as_deref()).await {
+            let failure = match self.attempt(ask, endpoint, key)?.send().await {
                 Ok(response) => {
                     self.current.set(at);
                     return Ok((response, endpoint));
@@ -191,33 +174,30 @@ impl Client {
         unreachable!("there is at least one endpoint, and the last attempt returns")
     }
 
-    async fn attempt(
+    fn attempt(
         &self,
         ask: &Ask<'_>,
         endpoint: &Url,
         key: Option<&str>,
-    ) -> reqwest::Result<Response> {
+    ) -> Result<RequestBuilder, Error> {
         let mut url = address(endpoint, ask.path);
         for (name, value) in ask.query {
             url.query_pairs_mut().append_pair(name, value);
         }
-        let mut request = self.http.request(ask.method.clone(), url);
-        if let Some(Credentials { username, password }) = &self.credentials {
-            request = request.basic_auth(username, Some(password.expose_secret()));
-        }
+        let mut attempt = self.session.request(ask.method.clone(), url)?;
         if let Some(body) = ask.body {
-            request = request.json(body);
+            attempt = attempt.json(body);
         }
         if let Some(key) = key {
-            request = request.header("Idempotency-Key", key);
+            attempt = attempt.header("Idempotency-Key", key);
         }
         if let Some(after) = ask.after {
-            request = request.header(ACCEPT, events::MEDIA_TYPE).timeout(STREAM_TIMEOUT);
+            attempt = attempt.header(ACCEPT, events::MEDIA_TYPE).timeout(STREAM_TIMEOUT);
             if after > 0 {
-                request = request.header("Last-Event-ID", after);
+                attempt = attempt.header("Last-Event-ID", after);
             }
         }
-        request.send().await
+        Ok(attempt)
     }
 }
 
@@ -233,10 +213,6 @@ fn address(endpoint: &Url, path: &[&str]) -> Url {
 /// An endpoint as its owner wrote it.
 fn shown(endpoint: &Url) -> &str {
     endpoint.as_str().trim_end_matches('/')
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

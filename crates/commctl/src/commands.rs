@@ -10,7 +10,9 @@ mod operation;
 pub(crate) mod operations;
 pub(crate) mod passhash;
 pub(crate) mod shell;
+pub(crate) mod user_data;
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,15 +26,20 @@ use crate::output::{self, Format};
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
-    let context = Context { config: cli.config(), format: cli.output() };
-    match cli.command {
-        Command::Cluster(command) => command.run(&context).await,
-        Command::Host(command) => return command.run(&context).await,
-        Command::Network(command) => command.run(&context).await,
-        Command::ContainerManager(command) => command.run(&context).await,
-        Command::Operation(command) => command.run(&context).await,
-        Command::Freeze(command) => command.run(&context).await,
-        Command::Enroll(command) => command.run(&context).await,
+    let context = Context::of(&cli);
+    dispatch(cli.command, &context).await.map_err(|error| context.explain(error))
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Error> {
+    match command {
+        Command::Cluster(command) => command.run(context).await,
+        Command::Host(command) => return command.run(context).await,
+        Command::Network(command) => command.run(context).await,
+        Command::ContainerManager(command) => command.run(context).await,
+        Command::Operation(command) => command.run(context).await,
+        Command::Freeze(command) => command.run(context).await,
+        Command::Enroll(command) => command.run(context).await,
+        Command::UserData(command) => command.run(context).await,
         Command::Passhash(command) => command.run(),
         Command::Completion(command) => command.run(),
         Command::Man(command) => command.run(),
@@ -45,12 +52,36 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
 pub(crate) struct Context {
     config: Option<PathBuf>,
     format: Option<Format>,
+    /// What has been read of the configuration, for messages.
+    origin: OnceCell<Origin>,
+}
+
+#[derive(Debug)]
+struct Origin {
+    file: PathBuf,
+    who: String,
 }
 
 impl Context {
+    fn of(cli: &Cli) -> Self {
+        Self { config: cli.config(), format: cli.output(), origin: OnceCell::new() }
+    }
+
     /// Reads the configuration and prepares the connection.
     fn client(&self) -> Result<Client, Error> {
-        Client::new(config::load(self.config.clone())?)
+        let config = config::load(self.config.clone())?;
+        self.origin.get_or_init(|| Origin { file: config.file.clone(), who: config.who() });
+        Client::new(config)
+    }
+
+    /// Says what to look at, where the message alone does not.
+    fn explain(&self, error: Error) -> Error {
+        let Some(Origin { file, who }) = self.origin.get() else { return error };
+        match error.help(file) {
+            Some(help) => error.advise(help),
+            None if error.is_about_who_asks() => error.advise(who.clone()),
+            None => error,
+        }
     }
 
     /// Prints data; `item` says what a plain list is a list of.

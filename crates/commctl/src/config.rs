@@ -2,14 +2,16 @@
 
 mod ask;
 mod file;
+mod kubeconfig;
 
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
-use secrecy::SecretString;
 
 use self::ask::{Asker, Wanted};
 use self::file::Members;
+use self::kubeconfig::KubeconfigError;
+use crate::login::{Identity, Login, Password, Pem};
 
 /// Where the configuration is when nothing else is said, below the home directory.
 const DEFAULT_FILE: &str = ".commissaire.json";
@@ -24,17 +26,14 @@ const ENDPOINT: Wanted =
 pub(crate) struct Config {
     /// At least one; none ends with `/`.
     pub(crate) endpoints: Vec<Url>,
-    /// None where a client certificate is the log-in.
-    pub(crate) credentials: Option<Credentials>,
+    pub(crate) login: Login,
+    /// The client certificate, unless a credential plugin has another one.
+    pub(crate) identity: Option<Identity>,
     pub(crate) certificate_authority: Option<PathBuf>,
-    /// Certificate and key.
-    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Credentials {
-    pub(crate) username: String,
-    pub(crate) password: SecretString,
+    /// The file all this comes from, which may not be there.
+    pub(crate) file: PathBuf,
+    /// And the log-in, if it does.
+    kubeconfig: Option<PathBuf>,
 }
 
 /// What is wrong with the configuration, and how to put it right.
@@ -56,75 +55,147 @@ pub(crate) enum ConfigError {
     Endpoint { endpoint: String, problem: &'static str },
     #[error("{present:?} is configured without {missing:?}; both are needed")]
     HalfIdentity { present: &'static str, missing: &'static str },
-    #[error("no {name} is configured: put {example} into {}, or name another file with --config or COMMCTL_CONFIG", .path.display())]
+    #[error("no {name} is configured: put {example} into {}, or name another file with --config or COMMCTL_CONFIG{}", .path.display(), beginning(.path))]
     Missing { name: &'static str, example: &'static str, path: PathBuf },
+    #[error("the kubeconfig {}: {problem}", .path.display())]
+    Kubeconfig { path: PathBuf, problem: KubeconfigError },
     #[error("cannot ask for the {name}")]
     Ask { name: &'static str, source: std::io::Error },
+}
+
+impl Config {
+    /// Who the server is told that this is, and where that stands.
+    pub(crate) fn who(&self) -> String {
+        let file = self.file.display();
+        match (&self.kubeconfig, &self.login) {
+            (Some(path), _) => {
+                format!("this was the user of the current context of {}", path.display())
+            }
+            (None, Login::Password(Password { username, .. })) => {
+                format!("this was {username:?}, with user name and password of {file}")
+            }
+            (None, _) => format!("this was the client certificate of {file}"),
+        }
+    }
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }
 
+/// For those who have none yet.
+fn beginning(path: &Path) -> String {
+    if path.exists() {
+        return String::new();
+    }
+    let example = r#"{"endpoint": "http://127.0.0.1:8000", "username": "admin", "password": "…"}"#;
+    format!("\nthere is no {} yet; one to begin with: {example}", path.display())
+}
+
 /// Reads the named file, or the default one if there is one, and asks for what it lacks.
 pub(crate) fn load(named: Option<PathBuf>) -> Result<Config, ConfigError> {
-    let (path, must_exist) = match named {
-        Some(path) => (path, true),
-        None => (std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE), false),
-    };
-    let members = match std::fs::read_to_string(&path) {
-        Ok(text) => file::parse(&text, &path)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
-            Members::default()
-        }
-        Err(source) => return Err(ConfigError::Read { path, source }),
-    };
-    if members.password.is_some() && file::is_open_to_others(&path) {
-        eprintln!(
-            "warning: {0} holds a password and others can read it; run: chmod 600 {0}",
-            path.display()
-        );
+    let (path, members) = read(named)?;
+    if members.password.is_some() {
+        warn_if_open(&path, "a password");
     }
     complete(members, &path, &Asker::of_this_process())
 }
 
+/// The file of the authority that servers are trusted by, if one is configured; asks for nothing.
+pub(crate) fn certificate_authority(
+    named: Option<PathBuf>,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let (path, members) = read(named)?;
+    Ok(members.certificate_authority.map(|file| beside(&path, &file)))
+}
+
+fn read(named: Option<PathBuf>) -> Result<(PathBuf, Members), ConfigError> {
+    let (path, must_exist) = match named {
+        Some(path) => (path, true),
+        None => (std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE), false),
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => file::parse(&text, &path).map(|members| (path, members)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+            Ok((path, Members::default()))
+        }
+        Err(source) => Err(ConfigError::Read { path, source }),
+    }
+}
+
 /// Checks what is there and asks for what is not.
 fn complete(members: Members, path: &Path, asker: &Asker) -> Result<Config, ConfigError> {
-    let client_certificate = identity(&members, path)?;
-    let credentials = match (members.username, &client_certificate) {
-        (None, Some(_)) => None,
-        (username, _) => {
-            let username = match username {
-                Some(username) => username,
-                None => asker.line(USERNAME, path)?,
-            };
-            Some((username, members.password))
+    let own = identity(&members, path)?;
+    let kubeconfig = members.kubeconfig.map(|file| beside(path, &file));
+    let (login, identity) = match &kubeconfig {
+        Some(file) => {
+            let (login, identity) = of_kubeconfig(file)?;
+            (Some(login), identity.or(own))
         }
+        None if members.username.is_none() && own.is_some() => (Some(Login::Certificate), own),
+        None => (None, own),
+    };
+    let username = match (&login, members.username) {
+        (None, None) => asker.line(USERNAME, path)?,
+        (_, username) => username.unwrap_or_default(),
     };
     let endpoints = match members.endpoints {
         Some(endpoints) => endpoints,
         None => vec![asker.line(ENDPOINT, path)?],
     };
-    let endpoints = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_, _>>()?;
-    let credentials = match credentials {
-        None => None,
-        Some((username, Some(password))) => Some(Credentials { username, password }),
-        Some((username, None)) => {
+    let endpoints = endpoints.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+    let login = match (login, members.password) {
+        (Some(login), _) => login,
+        (None, Some(password)) => Login::Password(Password { username, password }),
+        (None, None) => {
             let password = asker.hidden(PASSWORD, path)?;
-            Some(Credentials { username, password })
+            Login::Password(Password { username, password })
         }
     };
+    if matches!(login, Login::Certificate)
+        && let Some(plain) = endpoints.iter().find(|endpoint| endpoint.scheme() == "http")
+    {
+        let problem = "a client certificate is the log-in, and only https:// has it shown";
+        return Err(ConfigError::Endpoint { endpoint: plain.to_string(), problem });
+    }
     let certificate_authority = members.certificate_authority.map(|file| beside(path, &file));
-    Ok(Config { endpoints, credentials, certificate_authority, client_certificate })
+    let file = path.to_owned();
+    Ok(Config { endpoints, login, identity, certificate_authority, file, kubeconfig })
 }
 
-fn identity(members: &Members, path: &Path) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+fn identity(members: &Members, path: &Path) -> Result<Option<Identity>, ConfigError> {
     let (certificate, key) = ("client_certificate", "client_key");
     match (&members.client_certificate, &members.client_key) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some((beside(path, certificate), beside(path, key)))),
+        (Some(certificate), Some(key)) => {
+            let [certificate, key] = [certificate, key].map(|file| Pem::File(beside(path, file)));
+            Ok(Some(Identity { certificate, key }))
+        }
         (Some(_), None) => Err(ConfigError::HalfIdentity { present: certificate, missing: key }),
         (None, Some(_)) => Err(ConfigError::HalfIdentity { present: key, missing: certificate }),
+    }
+}
+
+fn of_kubeconfig(path: &Path) -> Result<(Login, Option<Identity>), ConfigError> {
+    let credentials = kubeconfig::read(path, &cache())
+        .map_err(|problem| ConfigError::Kubeconfig { path: path.to_owned(), problem })?;
+    if credentials.in_clear {
+        warn_if_open(path, "credentials");
+    }
+    Ok((credentials.login, credentials.identity))
+}
+
+/// Where answers of credential plugins are kept.
+fn cache() -> PathBuf {
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = named.filter(|path| path.is_absolute());
+    base.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(".cache")).join("commctl")
+}
+
+fn warn_if_open(path: &Path, what: &str) {
+    if file::is_open_to_others(path) {
+        let path = path.display();
+        eprintln!("warning: {path} holds {what} and others can read it; run: chmod 600 {path}");
     }
 }
 
@@ -137,7 +208,8 @@ fn beside(config: &Path, file: &str) -> PathBuf {
     }
 }
 
-fn endpoint(text: &str) -> Result<Url, ConfigError> {
+/// An endpoint as it is written, checked.
+pub(crate) fn endpoint(text: &str) -> Result<Url, ConfigError> {
     let refuse = |problem| ConfigError::Endpoint { endpoint: text.to_owned(), problem };
     let trimmed = text.trim_end_matches('/');
     let Ok(url) = Url::parse(trimmed) else {
@@ -183,19 +255,28 @@ mod tests {
         .unwrap();
         let endpoints: Vec<&str> = config.endpoints.iter().map(Url::as_str).collect();
         assert_eq!(endpoints, ["http://h:1/", "https://h/api"]);
-        let credentials = config.credentials.unwrap();
-        assert_eq!(credentials.username, "a");
-        assert_eq!(credentials.password.expose_secret(), "b");
+        let Login::Password(Password { username, password }) = config.login else {
+            panic!("{:?}", config.login)
+        };
+        assert_eq!((username.as_str(), password.expose_secret()), ("a", "b"));
         assert_eq!(config.certificate_authority, Some(PathBuf::from("/etc/c/ca.pem")));
-        assert_eq!(config.client_certificate, Some(("/c.pem".into(), "/k.pem".into())));
+        let Some(Identity { certificate: Pem::File(certificate), key: Pem::File(key) }) =
+            config.identity
+        else {
+            panic!("{:?}", config.identity)
+        };
+        assert_eq!((certificate, key), ("/c.pem".into(), "/k.pem".into()));
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        assert_eq!(
-            refusal(r#"{"username": "a", "password": "b"}"#),
-            "no endpoint is configured: put \"endpoint\": \"http://127.0.0.1:8000\" into \
-             /etc/c/commctl.json, or name another file with --config or COMMCTL_CONFIG"
+        let message = refusal(r#"{"username": "a", "password": "b"}"#);
+        assert!(
+            message.starts_with(
+                "no endpoint is configured: put \"endpoint\": \"http://127.0.0.1:8000\" into \
+                 /etc/c/commctl.json, or name another file with --config or COMMCTL_CONFIG"
+            ),
+            "{message}"
         );
         assert!(refusal(r#"{"endpoint": "http://h", "password": "b"}"#).contains("no username"));
         assert!(refusal(r#"{"endpoint": "http://h", "username": "b"}"#).contains("no password"));
@@ -205,7 +286,11 @@ mod tests {
     fn a_client_certificate_is_a_log_in() {
         let config =
             config(r#"{"endpoint": "https://h", "client_certificate": "c", "client_key": "k"}"#);
-        assert!(config.unwrap().credentials.is_none());
+        assert!(matches!(config.unwrap().login, Login::Certificate));
+        assert!(
+            refusal(r#"{"endpoint": "http://h", "client_certificate": "c", "client_key": "k"}"#)
+                .contains("only https://")
+        );
         assert_eq!(
             refusal(r#"{"endpoint": "https://h", "client_key": "k"}"#),
             "\"client_key\" is configured without \"client_certificate\"; both are needed"

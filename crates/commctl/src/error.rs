@@ -1,10 +1,11 @@
 //! What can go wrong, and the exit status of each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::output::printable;
+use crate::plugin::PluginError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,10 @@ pub(crate) enum Error {
     /// The configuration is missing or wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+
+    /// A credential plugin has not said who the operator is.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
 
     /// Certificates, endpoints: the configuration reads well, but no client can be made of it.
     #[error("cannot set up the connection to {endpoint}")]
@@ -76,7 +81,8 @@ impl Error {
             Self::Unreachable { .. } => 3,
             Self::Interrupted(_) => 130,
             Self::WithAdvice { error, .. } => return error.exit_code(),
-            Self::Write(_)
+            Self::Plugin(_)
+            | Self::Write(_)
             | Self::WriteFile { .. }
             | Self::Start { .. }
             | Self::Refused { .. }
@@ -116,6 +122,31 @@ impl Error {
     /// Whether the request may have been carried out although this error came back.
     pub(crate) fn outcome_unknown(&self) -> bool {
         matches!(self, Self::Unreachable { sent: true, .. } | Self::Refused { status: 504, .. })
+    }
+
+    /// Whether another log-in might have been let in.
+    pub(crate) fn is_about_who_asks(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403, .. } | Self::Plugin(_))
+    }
+
+    /// What may be wrong with the endpoint in this configuration, when nobody could be reached there.
+    pub(crate) fn help(&self, configuration: &Path) -> Option<String> {
+        let Self::Unreachable { endpoint, source, .. } = self else { return None };
+        let file = configuration.display();
+        let cause = root_cause(source);
+        Some(if cause.contains("invalid peer certificate") {
+            format!(
+                "is it a certificate of the server's own authority? then put \
+                 \"certificate_authority\": \"ca.pem\" into {file}; that file is in the server's \
+                 data directory"
+            )
+        } else if source.is_connect() && cause.contains("InvalidContentType") {
+            format!("no TLS is spoken there; should the \"endpoint\" in {file} begin with http://?")
+        } else if !source.is_connect() && !source.is_timeout() && endpoint.starts_with("http://") {
+            format!("is TLS spoken there? then the \"endpoint\" in {file} begins with https://")
+        } else {
+            format!("is Commissaire running there? its address is the \"endpoint\" in {file}")
+        })
     }
 
     /// Adds what the operator can do about it.

@@ -6,7 +6,8 @@
 //! # Layout
 //! * `cli`: what stands on the command line before and around the commands
 //! * `commands`: one file per resource: its arguments, then what they do
-//! * `config`: `~/.commissaire.json`, and asking for what it lacks
+//! * `config`: `~/.commissaire.json`, a kubeconfig it names, and asking for what is missing
+//! * `login` and `plugin`: who the operator is, also by credential plugins
 //! * `client`: requests, falling over to another endpoint, refusals
 //! * `wait` and `progress`: `--wait`
 //! * `live`: an operation as it happens
@@ -21,7 +22,9 @@ mod commands;
 mod config;
 mod error;
 mod live;
+mod login;
 mod output;
+mod plugin;
 mod progress;
 mod wait;
 

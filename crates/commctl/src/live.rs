@@ -83,11 +83,17 @@ pub(crate) async fn watch(
     client: &Client,
     id: &str,
     done: &str,
-    wait: &Wait,
+    wait: &mut Wait,
 ) -> Result<Value, Error> {
     let (view, tail) = (View::new(done), Tail::new(client, id, 0));
     let note = |text: &str| view.progress.note(text);
     let watching = async {
+        // Only for "so many of so many": the events tell the rest.
+        if let Ok(operation) = client.poll(&["operation", id]).await
+            && let Some(total) = operation["counts"]["total"].as_u64()
+        {
+            view.progress.expect(usize::try_from(total).unwrap_or(usize::MAX));
+        }
         let event = |event: &Value| {
             view.event(event);
             Ok(())
@@ -101,10 +107,11 @@ pub(crate) async fn watch(
             tokio::time::sleep(AGAIN).await;
         }
     };
+    let timeout = wait.timeout;
     let operation = tokio::select! {
         operation = watching => operation?,
-        () = tokio::time::sleep(wait.timeout) => return Err(wait.timed_out(tail.outage.take())),
-        Ok(()) = tokio::signal::ctrl_c() => return Err(wait.interrupted()),
+        () = tokio::time::sleep(timeout) => return Err(wait.timed_out(tail.outage.take())),
+        () = wait.interrupt() => return Err(wait.interrupted()),
     };
     view.rest(&operation);
     Ok(operation)

@@ -37,7 +37,8 @@ pub(crate) fn print_line(line: &str) -> Result<(), Error> {
     write(&format!("{line}\n"))
 }
 
-fn write(text: &str) -> Result<(), Error> {
+/// Prints text as it is.
+pub(crate) fn write(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         // The reader has seen enough (`| head -1`).

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -15,18 +16,26 @@ const INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Wait {
     /// What it is called in messages.
-    pub(crate) what: String,
+    what: String,
     /// The command that shows how it stands.
-    pub(crate) come_back: String,
+    come_back: String,
     pub(crate) timeout: Duration,
+    interrupts: Signal,
 }
 
 impl Wait {
+    /// From now on Ctrl-C ends only the waiting.
+    pub(crate) fn new(what: String, come_back: String, timeout: Duration) -> Result<Self, Error> {
+        let interrupts = signal(SignalKind::interrupt())
+            .map_err(|error| Error::Failed(format!("cannot listen for Ctrl-C: {error}")))?;
+        Ok(Self { what, come_back, timeout, interrupts })
+    }
+
     /// Asks at short intervals until `done` says that it has ended, and returns that answer.
     ///
     /// The server may be away meanwhile (it may be among what is being restarted).
     pub(crate) async fn until(
-        &self,
+        &mut self,
         client: &Client,
         path: &[&str],
         progress: &Progress,
@@ -39,11 +48,15 @@ impl Wait {
                 progress.note(&format!("{report}; still trying"));
             }
         };
+        let come_back = self.come_back();
         let asking = async {
             loop {
                 tokio::time::sleep(INTERVAL).await;
                 match client.poll(path).await {
                     Err(error) if error.is_outage() => note_outage(error),
+                    Err(error) if error.is_about_who_asks() => {
+                        return Err(error.advise(come_back.clone()));
+                    }
                     Err(error) => return Err(error),
                     Ok(answer) => {
                         outage.take();
@@ -57,15 +70,24 @@ impl Wait {
         tokio::select! {
             answer = asking => answer,
             () = tokio::time::sleep(self.timeout) => Err(self.timed_out(outage.take())),
-            Ok(()) = tokio::signal::ctrl_c() => Err(self.interrupted()),
+            Some(()) = self.interrupts.recv() => Err(self.interrupted()),
         }
+    }
+
+    /// Resolves with Ctrl-C.
+    pub(crate) async fn interrupt(&mut self) {
+        self.interrupts.recv().await;
     }
 
     pub(crate) fn timed_out(&self, outage: Option<Error>) -> Error {
         let after = humantime::format_duration(self.timeout);
         let error = outage
             .unwrap_or_else(|| Error::Failed(format!("{} has not ended after {after}", self.what)));
-        error.advise(format!("it goes on; come back with: {}", self.come_back))
+        error.advise(self.come_back())
+    }
+
+    fn come_back(&self) -> String {
+        format!("it goes on; come back with: {}", self.come_back)
     }
 
     pub(crate) fn interrupted(&self) -> Error {

@@ -67,6 +67,9 @@ pub struct Commands {
     pub install_docker: &'static str,
     /// Brings all packages up to date.
     pub upgrade: &'static str,
+    /// Makes it safe to upgrade again after a reboot in the middle of it; nothing where a person has to
+    /// look first: `rpm` may have left two versions of a package behind.
+    pub recover: Option<&'static str>,
     /// Restarts the host.
     pub restart: &'static str,
 }
@@ -145,6 +148,7 @@ const DNF: Commands = Commands {
     install_flannel: "dnf install -y flannel",
     install_docker: "dnf install -y docker",
     upgrade: "dnf upgrade -y",
+    recover: None,
     restart: RESTART,
 };
 
@@ -182,6 +186,9 @@ const DEBIAN: Commands = Commands {
     install_flannel: apt_get!("install flannel"),
     install_docker: apt_get!("install docker.io"),
     upgrade: concat!(apt_get!("update"), " && ", apt_get!("upgrade --with-new-pkgs")),
+    recover: Some(
+        "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a",
+    ),
     restart: RESTART,
 };
 
@@ -191,6 +198,7 @@ const SUSE: Commands = Commands {
     install_flannel: "zypper --non-interactive install flannel",
     install_docker: "zypper --non-interactive install docker",
     upgrade: "zypper --non-interactive update",
+    recover: None,
     restart: RESTART,
 };
 
@@ -200,6 +208,7 @@ const OSTREE: Commands = Commands {
     install_flannel: "true",
     install_docker: "true",
     upgrade: "rpm-ostree upgrade",
+    recover: None,
     restart: RESTART,
 };
 
@@ -228,23 +237,56 @@ mod tests {
             assert_eq!(os.to_string().parse(), Ok(os));
         }
         let error = "slackware".parse::<Os>().unwrap_err().to_string();
-        assert!(error.contains("slackware") && error.contains("almalinux"), "{error}");
+        for word in Os::ALL.map(Os::name).into_iter().chain(["slackware"]) {
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_one_has_the_commands_of_its_package_manager() {
+        for (os, version, install, upgrade) in [
+            (Os::Fedora, "41", "dnf install -y flannel", "dnf upgrade -y"),
+            (Os::Centos, "9", "dnf install -y flannel", "dnf upgrade -y"),
+            (Os::Rhel, "9.4", "dnf install -y flannel", "dnf upgrade -y"),
+            (Os::Redhat, "8", "dnf install -y flannel", "dnf upgrade -y"),
+            (Os::Atomic, "7", "true", "rpm-ostree upgrade"),
+            (Os::Rocky, "", "dnf install -y flannel", "dnf upgrade -y"),
+            (Os::Almalinux, "9", "dnf install -y flannel", "dnf upgrade -y"),
+            (Os::Debian, "7", "apt-get", "upgrade --with-new-pkgs"),
+            (Os::Ubuntu, "24.04", "apt-get", "upgrade --with-new-pkgs"),
+            (Os::Opensuse, "15.6", "zypper --non-interactive install flannel", "zypper"),
+            (Os::Sles, "15.6", "zypper --non-interactive install flannel", "zypper"),
+        ] {
+            let commands = os.commands(version, false);
+            let Commands { install_flannel, upgrade: upgrades, restart, .. } = commands;
+            assert!(install_flannel.contains(install), "{os}: {install_flannel}");
+            assert!(upgrades.contains(upgrade), "{os}: {upgrades}");
+            assert_eq!(restart, "systemctl reboot");
+        }
     }
 
     #[test]
     fn only_version_7_of_the_red_hat_family_uses_yum() {
-        assert_eq!(Os::Centos.commands("7", false), YUM);
-        assert_eq!(Os::Rhel.commands("7.9", false), RHEL_7);
-        assert_eq!(Os::Rhel.commands("9.4", false), DNF);
-        assert_eq!(Os::Fedora.commands("7", false), DNF);
-        assert_eq!(Os::Rocky.commands("", false), DNF);
-        assert_eq!(Os::Debian.commands("7", false), DEBIAN);
-        assert_eq!(Os::Sles.commands("15.6", false), SUSE);
+        for (os, version, commands) in [
+            (Os::Centos, "7", YUM),
+            (Os::Rocky, "7.9", YUM),
+            (Os::Rhel, "7.9", RHEL_7),
+            (Os::Redhat, "7", RHEL_7),
+            (Os::Fedora, "7", DNF),
+            (Os::Rhel, "70", DNF),
+        ] {
+            assert_eq!(os.commands(version, false), commands, "{os} {version}");
+        }
+        let prepare = RHEL_7.prepare.unwrap_or_default();
+        assert!(prepare.contains("extras") && prepare.contains("optional"), "{prepare}");
+        assert_eq!((YUM.prepare, DNF.prepare), (None, None));
     }
 
     #[test]
     fn nothing_is_installed_on_an_ostree_host() {
-        assert_eq!(Os::Fedora.commands("41", true), OSTREE);
+        for os in [Os::Fedora, Os::Centos, Os::Rhel, Os::Redhat, Os::Atomic] {
+            assert_eq!(os.commands("7", true), OSTREE, "{os}");
+        }
         assert_eq!(Os::Atomic.commands("7", false), OSTREE);
     }
 }

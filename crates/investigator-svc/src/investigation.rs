@@ -162,8 +162,9 @@ async fn attempt(
         match decide(state.bootstrap, &network, &facts, state.set_up, config) {
             Plan::Leave(reason) => Ok(reason),
             Plan::SetUp(setup) => {
-                set_up(investigator, held, &session, &facts, &setup).await?;
-                Ok(format!("set up for the network {}", network.name))
+                let changed = set_up(investigator, held, &session, &facts, &setup).await?;
+                let unchanged = if changed { "" } else { ": nothing had to be changed" };
+                Ok(format!("set up for the network {}{unchanged}", network.name))
             }
         }
     }
@@ -210,13 +211,14 @@ async fn network_of(investigator: &Investigator, address: &str) -> Result<Networ
     Ok(storage.get::<Network>(&name).await?.record)
 }
 
+/// Answers whether anything was changed on the host.
 async fn set_up(
     investigator: &Investigator,
     held: &Held,
     session: &Session,
     facts: &Facts,
     setup: &NetworkSetup,
-) -> Result<(), Obstacle> {
+) -> Result<bool, Obstacle> {
     let Investigator { config, deps, .. } = investigator;
     let address = session.address();
     let options =
@@ -244,10 +246,9 @@ async fn set_up(
         log,
     );
     tokio::select! {
-        summary = run => summary?,
-        () = held.lost() => return Err(Error::conflict("the lease was lost").into()),
-    };
-    Ok(())
+        summary = run => Ok(summary?.changed > 0),
+        () = held.lost() => Err(Error::conflict("the lease was lost").into()),
+    }
 }
 
 /// The last write: the status, its reason, and the end of the lease.

@@ -29,8 +29,9 @@ pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use lease::Lease;
 pub use network::{Network, NetworkType};
 pub use operation::{
-    ADDRESS, Event, Freeze, HostProgress, Limit, Operation, OperationControl, OperationKind,
-    Options, Order, Outcome, RebootWhen, Step, Wanted,
+    ADDRESS, Event, Freeze, HostProgress, HostResult, Limit, Operation, OperationControl,
+    OperationKind, Options, Order, Outcome, PackageChange, PackageChanges, RebootWhen, Step, Tree,
+    TreeChange, Wanted,
 };
 pub use watcher_record::WatcherRecord;
 pub use work::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work};

@@ -140,6 +140,14 @@ impl Testbed {
         self.run(&["exec", &self.hosts[host], script])
     }
 
+    /// Boots a host of the flavour `cloud-init` as a new instance, with this user data.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn seed(&self, host: usize, user_data: &Path) {
+        self.run(&["seed", &self.hosts[host], user_data.to_str().expect("a path in UTF-8")]);
+    }
+
     /// The boot id of a host, by its number.
     pub fn boot_id(&self, host: usize) -> String {
         self.run(&["boot-id", &self.hosts[host]])

@@ -3,6 +3,7 @@
 //! Whatever goes wrong here is the end of the test, so it panics, saying what.
 
 use std::fs::{self, File};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -85,6 +86,21 @@ impl Sshds {
     pub fn host_key(&self) -> String {
         let line = fs::read_to_string(self.folder.path().join("host.pub")).expect("the host key");
         line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Connections to the first address that say nothing, each of them greeted: they count before a log-in.
+    ///
+    /// # Panics
+    /// When one is turned away.
+    pub fn occupy(&self, count: usize) -> Vec<TcpStream> {
+        let address = (self.addresses()[0], self.port);
+        let connect = |_| {
+            let connection = TcpStream::connect(address).expect("a connection");
+            let greeted = connection.peek(&mut [0]).expect("a greeting");
+            assert_eq!(greeted, 1, "it is turned away");
+            connection
+        };
+        (0..count).map(connect).collect()
     }
 
     /// The files that they log to.

@@ -4,21 +4,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use service_core::lease::Held;
 use service_core::model::{
-    Event, Failure, Host, HostProgress, HostState, Operation, OperationControl, OperationKind,
-    OperationStatus, Outcome, Step, work,
+    Event, Failure, Host, HostProgress, HostState, Operation, OperationControl, OperationStatus,
+    Outcome, Step,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Result};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::LOOK_AGAIN;
+use super::written::{OPERATION, event, save_record, shows_as};
 use crate::gate::{Gate, Pass};
 use crate::restart::Trouble;
 use crate::service::ClusterExec;
 use crate::{history, webhook};
-
-/// What the log calls what concerns the operation as a whole.
-const OPERATION: &str = "operation";
 
 /// Hosts whose parts are read at a time.
 const AT_A_TIME: usize = 1000;
@@ -65,52 +63,6 @@ enum With<'a> {
     Nothing,
     Pass(&'a Pass),
     Host(&'a (dyn Fn(&mut Host, &mut HostState) + Send + Sync)),
-}
-
-/// Adds the documented record of an operation to a transaction.
-pub(crate) fn save_record(
-    transaction: Transaction,
-    operation: &Operation,
-    hosts: &[HostProgress],
-) -> Result<Transaction> {
-    match operation.kind {
-        OperationKind::Restart => transaction.save(&operation.record::<work::Restart>(hosts)),
-        OperationKind::Upgrade => transaction.save(&operation.record::<work::Upgrade>(hosts)),
-        OperationKind::Deploy => transaction.save(&operation.record::<work::Deploy>(hosts)),
-    }
-}
-
-/// The first line of an operation's log.
-pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
-    let Operation { kind, hosts, started_by, started_at, .. } = operation;
-    let mut detail = format!(
-        "{kind} of {} hosts by {started_by}, at most {budget} unavailable at a time",
-        hosts.len()
-    );
-    if !operation.left_out.is_empty() {
-        detail = format!("{detail}; unreachable and left out: {}", operation.left_out.join(", "));
-    }
-    event(operation, 1, started_at, "", OPERATION, Outcome::Started, &detail)
-}
-
-fn event(
-    operation: &Operation,
-    seq: u64,
-    time: &str,
-    host: &str,
-    step: &str,
-    outcome: Outcome,
-    detail: &str,
-) -> Event {
-    Event {
-        id: Event::id_of(&operation.id, seq),
-        seq,
-        time: time.to_owned(),
-        host: host.to_owned(),
-        step: step.to_owned(),
-        outcome,
-        detail: detail.to_owned(),
-    }
 }
 
 impl<'a> Execution<'a> {
@@ -436,14 +388,5 @@ impl<'a> Execution<'a> {
             self.held.release(last).await
         })
         .await
-    }
-}
-
-/// Where the documented record shows a host.
-fn shows_as(step: Step) -> Option<bool> {
-    match step {
-        Step::Pending | Step::Skipped => None,
-        Step::Done => Some(true),
-        _ => Some(false),
     }
 }

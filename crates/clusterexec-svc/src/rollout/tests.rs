@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-fn operation(hosts: usize, sick: usize, options: serde_json::Value) -> Operation {
+fn operation(hosts: usize, sick: usize, options: &serde_json::Value) -> Operation {
     let hosts: Vec<_> = (0..hosts).map(|n| format!("10.0.0.{n}")).collect();
     serde_json::from_value(json!({
         "id": "1", "cluster": "c1", "kind": "restart", "started_at": "", "hosts": hosts,
@@ -28,7 +28,7 @@ fn one_after_the_other_until_the_end() {
         // One that is under way is brought to its end even though another has failed.
         (&[Failed, Reboot, Pending], Next::Wait),
     ] {
-        let operation = operation(steps.len(), 0, json!({}));
+        let operation = operation(steps.len(), 0, &json!({}));
         assert_eq!(next(&operation, steps, 1), expected, "{steps:?}");
     }
 }
@@ -36,7 +36,7 @@ fn one_after_the_other_until_the_end() {
 #[test]
 fn tolerated_failures_do_not_stop_the_roll_but_are_failures_all_the_same() {
     use Step::{Done, Failed, Pending};
-    let operation = operation(4, 0, json!({"max_failures": 1}));
+    let operation = operation(4, 0, &json!({"max_failures": 1}));
     assert_eq!(next(&operation, &[Done, Failed, Pending, Pending], 9), Next::Turn(2));
     assert_eq!(
         next(&operation, &[Done, Failed, Failed, Pending], 9),
@@ -51,7 +51,7 @@ fn tolerated_failures_do_not_stop_the_roll_but_are_failures_all_the_same() {
 #[test]
 fn the_first_healthy_host_goes_alone() {
     use Step::{Done, Failed, Pending, Probe, Skipped, Verify};
-    let operation = operation(4, 1, json!({"max_unavailable": 3, "max_failures": 3}));
+    let operation = operation(4, 1, &json!({"max_unavailable": 3, "max_failures": 3}));
     for (steps, expected) in [
         ([Pending, Pending, Pending, Pending], Next::Turn(0)),
         ([Verify, Pending, Pending, Pending], Next::Wait),
@@ -127,7 +127,7 @@ proptest! {
         order in proptest::collection::vec(any::<prop::sample::Index>(), 64),
     ) {
         let operation = operation(
-            hosts, sick.min(hosts), json!({"max_unavailable": budget, "max_failures": tolerated}),
+            hosts, sick.min(hosts), &json!({"max_unavailable": budget, "max_failures": tolerated}),
         );
         let mut steps = vec![Step::Pending; hosts];
         let mut turns = vec![0; hosts];
@@ -135,7 +135,7 @@ proptest! {
         let (mut ended, mut stuck) = (false, false);
         for _ in 0..hosts * 4 {
             // Failed and dead ones are away; of the failed ones only those that did not come back.
-            let away: HashSet<&str> = operation.hosts.iter().enumerate()
+            let away: Vec<&str> = operation.hosts.iter().enumerate()
                 .filter(|(n, _)| (dead[*n] && !steps[*n].is_under_way()) || (steps[*n] == Step::Failed && fates[*n] == 3))
                 .map(|(_, address)| address.as_str()).collect();
             let under_way: Vec<&str> = steps.iter().zip(&operation.hosts)
@@ -145,7 +145,7 @@ proptest! {
                 Next::Turn(n) if room(n) => {
                     steps[n] = Step::Reboot;
                     turns[n] += 1;
-                    let mut gone = away.clone();
+                    let mut gone: HashSet<&str> = away.iter().copied().collect();
                     gone.extend(&under_way);
                     gone.insert(&operation.hosts[n]);
                     prop_assert!(gone.len() <= budget);

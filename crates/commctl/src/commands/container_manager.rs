@@ -103,10 +103,10 @@ fn merged(
                 .map_err(|_| Error::Usage("an option is no JSON object".to_owned()))?;
             options.extend(object);
         } else {
-            let (key, value) =
-                text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-                    Error::Usage("an option is KEY=VALUE or a JSON object".to_owned())
-                })?;
+            let pair = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
+            let (key, value) = pair.filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+                Error::Usage("an option is KEY=VALUE or a JSON object".to_owned())
+            })?;
             options.insert(key.to_owned(), value.into());
         }
     }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn options_add_up_and_the_last_wins() {
-        let given = ["a=1", r#"{"b": true, "a": "2"}"#, "-", "url=https://h?x=y", "b="];
+        let given = [" a = 1", r#"{"b": true, "a": "2"}"#, "-", "url=https://h?x=y", "b="];
         let given = given.map(str::to_owned);
         let options = merged(&given, || Ok(r#"{"c": [1]}"#.to_owned())).unwrap();
         assert_eq!(

@@ -62,21 +62,33 @@ impl Command {
 
 impl Create {
     async fn run(&self, context: &Context) -> Result<(), Error> {
-        let expires = match self.expires.parse::<u64>() {
-            Ok(seconds) => json!(seconds),
-            Err(_) => json!(self.expires),
-        };
-        let mut body = json!({"expires": expires, "uses": self.uses, "from": self.from});
-        if let Some(cluster) = &self.cluster {
-            body["cluster"] = json!(cluster);
-        }
+        let body = request(self.cluster.as_deref(), &self.expires, self.uses, &self.from);
         let made = context.client()?.post(&["enrollments"], &body).await?;
-        if !self.bare {
-            return context.print(&made, "enrollment");
+        if self.bare {
+            output::print_line(token(&made)?)
+        } else {
+            context.print(&made, "enrollment")
         }
-        match made.get("token").and_then(Value::as_str) {
-            Some(token) if !token.contains(char::is_control) => output::print_line(token),
-            _ => Err(Error::Failed("the server's answer holds no token".to_owned())),
-        }
+    }
+}
+
+/// What an enrollment is asked for with.
+pub(super) fn request(cluster: Option<&str>, expires: &str, uses: u32, from: &[String]) -> Value {
+    let expires = match expires.parse::<u64>() {
+        Ok(seconds) => json!(seconds),
+        Err(_) => json!(expires),
+    };
+    let mut body = json!({"expires": expires, "uses": uses, "from": from});
+    if let Some(cluster) = cluster {
+        body["cluster"] = json!(cluster);
+    }
+    body
+}
+
+/// The token of an enrollment that was just made.
+pub(super) fn token(made: &Value) -> Result<&str, Error> {
+    match made.get("token").and_then(Value::as_str) {
+        Some(token) if !token.contains(char::is_control) => Ok(token),
+        _ => Err(Error::Failed("the server's answer holds no token".to_owned())),
     }
 }

@@ -1,6 +1,7 @@
 //! `commctl host`
 
 mod create;
+mod rotate;
 pub(crate) mod ssh;
 
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::create::Create;
+use self::rotate::Rotate;
 use self::ssh::Ssh;
 use super::Context;
 use crate::cli::{OneHost, name};
@@ -44,6 +46,9 @@ Compare the fingerprint with the host's own before you accept it, at its console
 Example:
   commctl host accept-key 10.0.0.1 SHA256:oS6uUZQPKCYRBzkbA1ZJwzcN2gCxa5wZPyXDBQ8nVbM")]
     AcceptKey(AcceptKey),
+    /// Change the key, user, port or host key that a host is reached with, once a log-in with them works
+    #[command(after_help = rotate::EXAMPLES)]
+    Rotate(Rotate),
     /// Remove hosts, from their clusters too; the machines themselves are left as they are
     #[command(after_help = "Example:\n  commctl host delete 10.0.0.1 10.0.0.2")]
     Delete(Delete),
@@ -119,6 +124,7 @@ impl Command {
                 let host = context.client()?.put(&["host", address, "hostkey"], &body).await?;
                 context.print(&host, "host")
             }
+            Self::Rotate(rotate) => rotate.run(context).await,
             Self::Delete(Delete { addresses }) => context.delete("host", addresses).await,
             Self::Join(membership) => membership.join(context).await,
             Self::Unjoin(membership) => membership.unjoin(context).await,
@@ -151,11 +157,14 @@ async fn publickey(context: &Context) -> Result<(), Error> {
     if context.format.is_some() {
         return context.print(&answer, "public_key");
     }
-    match answer.get("public_key").and_then(Value::as_str) {
+    output::print_line(one_key(&answer)?)
+}
+
+/// The server's own public key, in its answer.
+pub(super) fn one_key(answer: &Value) -> Result<&str, Error> {
+    match answer.get("public_key").and_then(Value::as_str).map(str::trim) {
         // More than one line would smuggle further keys in.
-        Some(key) if !key.trim().is_empty() && !key.trim().contains(char::is_control) => {
-            output::print_line(key.trim())
-        }
+        Some(key) if !key.is_empty() && !key.contains(char::is_control) => Ok(key),
         _ => Err(Error::Failed("the server's answer holds no public key".to_owned())),
     }
 }

@@ -221,7 +221,15 @@ impl Start {
         started: Value,
         status: String,
     ) -> Result<Value, Error> {
+        let what = format!("the {} of {}", kind.name, self.name);
+        let mut wait = Wait::new(what, status, self.timeout)?;
         let progress = Progress::default();
+        if started["status"] == "in_process"
+            && let Ok(cluster) = client.poll(&path[..2]).await
+            && let Some(hosts) = cluster["hostset"].as_array()
+        {
+            progress.expect(hosts.len());
+        }
         let look = |record: &Value| {
             if record["started_at"] != started["started_at"] {
                 return Err(Error::Failed(format!(
@@ -237,11 +245,6 @@ impl Start {
         if look(&started)? {
             return Ok(started);
         }
-        let wait = Wait {
-            what: format!("the {} of {}", kind.name, self.name),
-            come_back: status,
-            timeout: self.timeout,
-        };
         wait.until(client, path, &progress, look).await
     }
 }

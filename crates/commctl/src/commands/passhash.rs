@@ -59,7 +59,8 @@ fn hash(password: &SecretString, rounds: u32) -> Result<String, Error> {
         .map_err(|error| Error::Failed(format!("cannot hash the password: {error}")))
 }
 
-fn from_file(path: &Path) -> Result<SecretString, Error> {
+/// The secret in a file, without the newline at its end.
+pub(super) fn from_file(path: &Path) -> Result<SecretString, Error> {
     let text = if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().lock().read_to_string(&mut text).map(|_| text)

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::ConfigError;
 
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
     "username",
     "password",
     "endpoint",
+    "kubeconfig",
     "certificate_authority",
     "client_certificate",
     "client_key",
@@ -23,6 +24,7 @@ pub(super) struct Members {
     pub(super) username: Option<String>,
     pub(super) password: Option<SecretString>,
     pub(super) endpoints: Option<Vec<String>>,
+    pub(super) kubeconfig: Option<String>,
     pub(super) certificate_authority: Option<String>,
     pub(super) client_certificate: Option<String>,
     pub(super) client_key: Option<String>,
@@ -83,6 +85,7 @@ impl Members {
             "username" => self.username = Some(text(value)?),
             "password" => self.password = Some(text(value)?.into()),
             "endpoint" => self.endpoints = Some(texts(value)?),
+            "kubeconfig" => self.kubeconfig = Some(text(value)?),
             "certificate_authority" => self.certificate_authority = Some(text(value)?),
             "client_certificate" => self.client_certificate = Some(text(value)?),
             "client_key" => self.client_key = Some(text(value)?),

@@ -55,10 +55,14 @@ async fn a_refusal_is_explained() {
     fleet.refuses("GET", "cluster/c9", 404, "no cluster named c9").await;
     fleet.run("cluster get c9").await.failed(1, "error: no cluster named c9 (404 Not Found)\n");
     fleet.refuses("GET", "clusters", 403, "wrong user name or password").await;
-    fleet
-        .run("cluster list")
-        .await
-        .failed(1, "error: wrong user name or password (403 Forbidden)\n");
+    fleet.run("cluster list").await.failed(
+        1,
+        &format!(
+            "error: wrong user name or password (403 Forbidden)\n\
+             this was \"a\", with user name and password of {}\n",
+            fleet.home.config()
+        ),
+    );
 }
 
 #[tokio::test]

@@ -13,8 +13,10 @@ async fn a_missing_configuration_is_explained() {
     home.run(&["cluster", "list"]).await.failed(
         2,
         &format!(
-            "error: no username is configured: put \"username\": \"…\" into {}, \
-             or name another file with --config or COMMCTL_CONFIG\n",
+            "error: no username is configured: put \"username\": \"…\" into {0}, \
+             or name another file with --config or COMMCTL_CONFIG\n\
+             there is no {0} yet; one to begin with: {{\"endpoint\": \
+             \"http://127.0.0.1:8000\", \"username\": \"admin\", \"password\": \"…\"}}\n",
             file.display()
         ),
     );

@@ -9,9 +9,9 @@ async fn create_merges_its_options() {
     let fleet = Fleet::new().await;
     let record = json!({"name": "k1", "type": "kubernetes", "options": {"token": "********"}});
     fleet.answers("PUT", "containermanager/k1", 201, record).await;
-    let line = r#"container_manager create -t kubernetes -o a=1 -o {"b":true,"a":"2"} -o c=x=y k1"#;
+    let line = r#"container_manager create -t kubernetes -o a=1 -o {"b":true,"a":"2"} -o c=x=y -o d=true k1"#;
     fleet.run(line).await.printed("name: k1\noptions:\n  token: '********'\ntype: kubernetes\n");
-    let options = json!({"a": "2", "b": true, "c": "x=y"});
+    let options = json!({"a": "2", "b": true, "c": "x=y", "d": "true"});
     assert_eq!(fleet.body().await, json!({"type": "kubernetes", "options": options}));
 }
 

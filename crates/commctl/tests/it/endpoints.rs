@@ -53,16 +53,27 @@ async fn the_key_stays_the_same_on_another_endpoint() {
 #[tokio::test]
 async fn nothing_to_reach() {
     let home = Home::with(&config(&[NOWHERE]));
-    home.run(&["host", "list"])
-        .await
-        .failed(3, "error: cannot reach http://127.0.0.1:1: Connection refused (os error 111)\n");
+    let help = |home: &Home| {
+        let file = home.config();
+        format!("is Commissaire running there? its address is the \"endpoint\" in {file}\n")
+    };
+    home.run(&["host", "list"]).await.failed(
+        3,
+        &format!(
+            "error: cannot reach http://127.0.0.1:1: Connection refused (os error 111)\n{}",
+            help(&home)
+        ),
+    );
     let home = Home::with(&config(&[NOWHERE, "http://127.0.0.1:2"]));
     home.run(&["host", "delete", "a", "b"]).await.failed(
         3,
-        "cannot reach http://127.0.0.1:1: Connection refused (os error 111); \
-         trying http://127.0.0.1:2\n\
-         error: cannot reach http://127.0.0.1:2 nor any other endpoint: \
-         Connection refused (os error 111)\n",
+        &format!(
+            "cannot reach http://127.0.0.1:1: Connection refused (os error 111); \
+             trying http://127.0.0.1:2\n\
+             error: cannot reach http://127.0.0.1:2 nor any other endpoint: \
+             Connection refused (os error 111)\n{}",
+            help(&home)
+        ),
     );
 }
 

@@ -61,6 +61,55 @@ async fn accept_key_names_the_fingerprint() {
 }
 
 #[tokio::test]
+async fn rotate_sends_what_is_to_change_and_nothing_else() {
+    let fleet = Fleet::new().await;
+    fleet.home.write("host.pub", "ssh-ed25519 AAAAC3 root@web1\n");
+    fleet.answers("PUT", "host/10.0.0.1/creds", 200, json!({"address": "10.0.0.1"})).await;
+    let args = ["host", "rotate", "10.0.0.1", "-"];
+    fleet.home.run_with_input(&args, KEY).await.printed("address: 10.0.0.1\n");
+    assert_eq!(fleet.body().await, json!({"ssh_priv_key": KEY_BASE64}));
+    for (flags, body) in [
+        ("--server-key", json!({"ssh_priv_key": ""})),
+        ("-u ops --ssh-port 2222", json!({"remote_user": "ops", "ssh_port": 2222})),
+        ("--host-key host.pub", json!({"ssh_host_key": "ssh-ed25519 AAAAC3 root@web1"})),
+    ] {
+        fleet.server.reset().await;
+        fleet.answers("PUT", "host/10.0.0.1/creds", 200, json!({"address": "10.0.0.1"})).await;
+        fleet.run(&format!("host rotate {flags} 10.0.0.1")).await.printed("address: 10.0.0.1\n");
+        assert_eq!(fleet.body().await, body);
+    }
+}
+
+#[tokio::test]
+async fn rotate_asks_for_one_change_that_can_be_meant() {
+    let fleet = Fleet::new().await;
+    fleet.home.write("key", KEY);
+    fleet.home.write("key.pub", "ssh-ed25519 AAAAC3 me@here\n");
+    for arguments in [
+        "10.0.0.1",
+        "--server-key 10.0.0.1 key",
+        "--ssh-port 0 10.0.0.1",
+        "--host-key key 10.0.0.1",
+        "10.0.0.1 key.pub",
+        "10.0.0.1 missing",
+    ] {
+        let run = fleet.run(&format!("host rotate {arguments}")).await;
+        assert_eq!(run.status, 2, "{arguments}: {}", run.stderr);
+    }
+    assert_eq!(fleet.requests().await.len(), 0);
+}
+
+#[tokio::test]
+async fn rotate_says_why_the_log_in_was_refused() {
+    let fleet = Fleet::new().await;
+    fleet.refuses("PUT", "host/10.0.0.1/creds", 409, "10.0.0.1 refuses the log-in of ops").await;
+    fleet
+        .run("host rotate -u ops 10.0.0.1")
+        .await
+        .failed(1, "error: 10.0.0.1 refuses the log-in of ops (409 Conflict)\n");
+}
+
+#[tokio::test]
 async fn create_refuses_keys_of_the_wrong_kind() {
     let fleet = Fleet::new().await;
     fleet.home.write("key", KEY);

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
+mod binary;
 mod cluster;
 mod config;
 mod container_manager;
 mod endpoints;
 mod enroll;
+mod help;
 mod host;
+mod kubeconfig;
 mod live;
 mod network;
 mod operations;
@@ -16,4 +19,6 @@ mod passhash;
 mod shell;
 mod ssh;
 mod support;
+mod terminal;
+mod user_data;
 mod waiting;

@@ -37,3 +37,33 @@ async fn what_cannot_be_hashed() {
         assert_eq!(run.status, 2, "{run:?}");
     }
 }
+
+#[tokio::test]
+async fn the_password_is_not_in_the_list_of_processes() {
+    use tokio::io::AsyncWriteExt as _;
+    let home = Home::empty();
+    home.write("password.txt", "hunter2\n");
+    // Long enough to be looked at while it computes.
+    for file in ["password.txt", "-"] {
+        let mut command = home.command(&["passhash", "-r", "14", "-f", file]);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        if file == "-" {
+            input.write_all(b"hunter2").await.unwrap();
+        }
+        drop(input);
+        let of = format!("/proc/{}", child.id().unwrap());
+        // One that has just ended tells nothing any more.
+        let told = |name: &str| std::fs::read(format!("{of}/{name}")).unwrap_or_default();
+        let mut looks = 0;
+        while child.try_wait().unwrap().is_none() {
+            for name in ["cmdline", "environ"] {
+                assert!(!String::from_utf8_lossy(&told(name)).contains("hunter2"), "{name}");
+            }
+            looks += usize::from(!told("cmdline").is_empty());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert!(looks > 1, "it was over at once");
+        is_hash_of(&crate::support::finish(child).await, "hunter2", "14");
+    }
+}

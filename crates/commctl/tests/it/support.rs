@@ -1,5 +1,7 @@
 //! A server to talk to, and running commctl.
 
+pub(crate) mod terminal;
+
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -66,6 +68,11 @@ impl Home {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Its configuration, for messages.
+    pub(crate) fn config(&self) -> String {
+        self.dir.path().join(".commissaire.json").display().to_string()
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {

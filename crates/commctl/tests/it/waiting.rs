@@ -38,6 +38,20 @@ async fn a_restart_that_works() {
 }
 
 #[tokio::test]
+async fn the_whole_is_counted() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", AT, 201, record("in_process", &[], &[])).await;
+    let cluster = json!({"name": "c1", "hostset": ["10.0.0.1", "10.0.0.2"]});
+    fleet.answers("GET", "cluster/c1", 200, cluster).await;
+    fleet.answers_once("GET", AT, 200, record("in_process", &["10.0.0.2"], &["10.0.0.1"])).await;
+    fleet.answers("GET", AT, 200, record("finished", &[], &["10.0.0.1", "10.0.0.2"])).await;
+    assert_eq!(
+        fleet.run("cluster restart start --wait c1").await.stderr,
+        "10.0.0.1 restarted (1 of 2)\n10.0.0.2 restarting\n10.0.0.2 restarted (2 of 2)\n"
+    );
+}
+
+#[tokio::test]
 async fn a_restart_that_fails() {
     let fleet = Fleet::new().await;
     fleet.answers("PUT", AT, 201, record("in_process", &["10.0.0.1"], &[])).await;

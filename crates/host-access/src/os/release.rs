@@ -81,6 +81,22 @@ mod tests {
             (Os::Rhel, "9.4".into())
         );
         assert_eq!(parsed("ID='opensuse-leap'\nVERSION_ID='15.6'"), (Os::Opensuse, "15.6".into()));
+        for (id, os) in [
+            ("centos", Os::Centos),
+            ("redhat", Os::Redhat),
+            ("rhcos", Os::Rhel),
+            ("scos", Os::Centos),
+            ("atomic", Os::Atomic),
+            ("rocky", Os::Rocky),
+            ("almalinux", Os::Almalinux),
+            ("ubuntu", Os::Ubuntu),
+            ("opensuse", Os::Opensuse),
+            ("opensuse-tumbleweed", Os::Opensuse),
+            ("sles", Os::Sles),
+            ("sles_sap", Os::Sles),
+        ] {
+            assert_eq!(parsed(&format!("NAME=x\nID={id}\n")).0, os, "{id}");
+        }
         assert_eq!(parsed("ID=debian"), (Os::Debian, String::new()));
         assert_eq!(parsed("ID=rhcos\nVERSION_ID=$(reboot)4.1"), (Os::Rhel, "reboot4.1".into()));
     }

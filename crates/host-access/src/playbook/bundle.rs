@@ -16,7 +16,12 @@ const FILES: &[(&str, &str)] = bundled![
     "upgrade.yaml",
     "deploy.yaml",
     "check_host_availability.yaml",
+    "files/packages.sh",
+    "files/unit.sh",
     "tasks/ostree_status.yaml",
+    "tasks/report_tree.yaml",
+    "tasks/stage.yaml",
+    "tasks/unit.yaml",
     "tasks/upgrade_ostree.yaml",
     "tasks/upgrade_packages.yaml",
     "templates/flanneld",
@@ -32,7 +37,7 @@ pub(super) const CONFIG: &str = "ansible.cfg";
 
 /// Writes all of them into `directory`.
 pub(super) fn write(directory: &Path) -> io::Result<()> {
-    for subdirectory in ["tasks", "templates", CALLBACK_PLUGINS] {
+    for subdirectory in ["files", "tasks", "templates", CALLBACK_PLUGINS] {
         std::fs::DirBuilder::new().mode(0o700).create(directory.join(subdirectory))?;
     }
     std::fs::write(directory.join(CONFIG), "")?;

@@ -13,3 +13,4 @@ mod rendering;
 mod running;
 mod sshd;
 mod sweeping;
+mod units;

@@ -1,6 +1,7 @@
 //! What a killed process leaves behind, and who cleans up after it.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,7 +25,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 fn the_next_process_sweeps_what_a_killed_one_left() {
     let sshd = Sshd::start();
     let base = TempDir::new().unwrap();
-    let mut owner = Command::new(std::env::current_exe().unwrap())
+    // Nothing may rest on who started the process.
+    let mut owner = Command::new("sh")
+        .args(["-c", "umask 0; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "sweeping::owner_that_gets_killed", "--ignored", "--nocapture"])
         .env(BASE, base.path())
         .env(PORT, sshd.target().port.to_string())
@@ -36,6 +40,10 @@ fn the_next_process_sweeps_what_a_killed_one_left() {
     let master = lines.find_map(|line| Some(line.ok()?.strip_prefix("master ")?.to_owned()));
     let master = master.expect("the child logs in");
     assert_eq!(key_files(base.path()).len(), 1);
+    for path in key_files(base.path())[0].ancestors().take_while(|path| *path != base.path()) {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+    }
     let alive = RunDir::create(base.path(), "watching").unwrap();
     assert_eq!(key_files(base.path()).len(), 1, "a living process's files stay");
 

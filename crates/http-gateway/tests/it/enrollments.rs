@@ -140,7 +140,13 @@ async fn what_a_token_is_not_for_is_refused_and_audited() {
         (here, "DELETE", "/host/10.0.0.1", json!({}), 403, "nothing else"),
         (here, "POST", "/enrollments", json!({}), 403, "nothing else"),
         (here, "GET", "/host/10.0.0.9/creds", json!({}), 403, "nothing else"),
+        (here, "PUT", "/host/10.0.0.9/creds", json!({"remote_user": "me"}), 403, "nothing else"),
+        (here, "PUT", "/host/10.0.0.9/hostkey", json!({}), 403, "nothing else"),
+        (here, "POST", "/host/10.0.0.9/investigate", json!({}), 403, "nothing else"),
         (here, "PUT", "/cluster/c1/hosts/10.0.0.9", json!({}), 403, "nothing else"),
+        (here, "PUT", "/cluster/c1/restart", json!({}), 403, "nothing else"),
+        (here, "PUT", "/cluster/c1/upgrade", json!({}), 403, "nothing else"),
+        (here, "PUT", "/cluster/c1/deploy", json!({"version": "1"}), 403, "nothing else"),
     ] {
         call(&gateway, &token, from, (method, path), &sent).await.refused(status, words);
         let expected = (json!(format!("enroll:{id}")), json!(from), json!(status));

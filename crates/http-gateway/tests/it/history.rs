@@ -40,7 +40,7 @@ async fn the_operations_of_a_cluster_are_listed_the_newest_first() {
 fn host(address: &str, members: &Value) -> Value {
     let mut host = json!({"address": address, "step": "pending", "started_at": null,
         "finished_at": null, "rebooted_at": null, "boot_id_before": null, "boot_id_after": null,
-        "checksum": null, "reboot_required": false, "skipped": null, "failure": null});
+        "result": null, "skipped": null, "failure": null});
     host.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     host
 }

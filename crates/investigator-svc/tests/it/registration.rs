@@ -91,11 +91,11 @@ impl Fixture {
         self.storage.save(&cluster).await.unwrap();
     }
 
-    async fn status(&self, address: &str) -> Status {
+    pub(crate) async fn status(&self, address: &str) -> Status {
         self.storage.get::<Host>(address).await.unwrap().record.status
     }
 
-    async fn state(&self, address: &str) -> HostState {
+    pub(crate) async fn state(&self, address: &str) -> HostState {
         let found = self.storage.find::<HostState>(address).await.unwrap();
         found.map(|found| found.record).unwrap_or_default()
     }

@@ -4,6 +4,7 @@
 mod control;
 mod options;
 mod progress;
+mod result;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,6 +14,7 @@ use super::{ClusterRecord, Failure, Model, OperationStatus, Work, ident};
 pub use control::{Freeze, OperationControl, Wanted};
 pub use options::{ADDRESS, Limit, Options, Order, RebootWhen};
 pub use progress::{Event, HostProgress, Outcome, Step};
+pub use result::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
 
 /// What is done to the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

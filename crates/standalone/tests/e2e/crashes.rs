@@ -69,6 +69,7 @@ async fn told_to_stop_during_a_restart_it_hands_over(form: Form) {
     let ends = server.processes.terminate_all().await;
     assert!(ends.iter().all(std::process::ExitStatus::success), "{ends:?}");
     assert!(begin.elapsed().as_secs() < 30);
+    assert!(server.keys_in_use().is_empty(), "{:?}", server.keys_in_use());
     server.start_again().await;
     let record = server.restarted().await;
     assert_eq!(record["status"], "finished", "{record}");

@@ -24,11 +24,14 @@ macro_rules! both_forms {
     };
 }
 
+mod bootstraps;
 mod bus;
+mod commctl;
 mod crashes;
 mod enrollment;
 mod failures;
 mod faults;
+mod first_boot;
 mod first_start;
 mod main_job;
 mod matrix;

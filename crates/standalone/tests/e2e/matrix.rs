@@ -80,7 +80,8 @@ async fn whatever_happens_each_host_is_restarted_once() {
     let seed = environment(SEED).map_or_else(rand::random, |seed| seed.parse().unwrap());
     // A few times as long as the lease lasts.
     let all = cases(Duration::from_secs(25));
-    let drawn: Vec<_> = all.sample(&mut StdRng::seed_from_u64(seed), wanted.parse().unwrap()).collect();
+    let drawn: Vec<_> =
+        all.sample(&mut StdRng::seed_from_u64(seed), wanted.parse().unwrap()).collect();
     eprintln!("{SEED}={seed}: {drawn:?}");
     for (fault, moment) in drawn {
         case(*fault, *moment).await;

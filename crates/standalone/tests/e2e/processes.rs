@@ -79,7 +79,11 @@ impl Processes {
         let write = |name: &str, value: &Value| {
             std::fs::write(self.folder.join(name), value.to_string()).unwrap();
         };
-        let Some(ground) = &self.ground else { return write("conf", config) };
+        let Some(ground) = &self.ground else {
+            let mut config = config.clone();
+            config.as_object_mut().unwrap().entry("listen-port").or_insert(json!(0));
+            return write("conf", &config);
+        };
         std::fs::create_dir(self.folder.join("bin")).unwrap();
         for daemon in Daemon::ALL {
             let link = self.folder.join("bin").join(daemon.program());
@@ -125,7 +129,6 @@ impl Processes {
                 command.arg(env!("CARGO_BIN_EXE_commissaire"));
                 command.arg("--data-dir").arg(path("d")).arg("--run-dir").arg(path("r"));
                 command.arg("--users").arg(path("users.json")).arg("-c").arg(path("conf"));
-                command.args(["-p", "0"]);
             }
             Some(daemon) => {
                 command.arg(path("bin").join(daemon.program()));

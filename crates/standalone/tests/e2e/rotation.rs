@@ -46,8 +46,10 @@ async fn rotated_credentials_are_tried_first_and_used_from_then_on(form: Form) {
     testbed.run(&["rekey", address]);
     refused(&server, &path, &json!({"remote_user": "root"}), "has changed").await;
     let host_key = testbed.run(&["host-key", address]);
-    let body = json!({"remote_user": "ops", "ssh_host_key": host_key});
-    assert_eq!(server.call(Method::PUT, &path, body).await.0, StatusCode::OK);
+    let rotate = ["host", "rotate", "-u", "ops", "--host-key", &host_key, address];
+    let (exit, _, error) = server.commctl(&rotate);
+    assert_eq!(exit, 0, "{error}");
+    assert_eq!(server.get(&path).await["ssh_host_key"], host_key);
     assert!(!server.log().contains(&private), "no key in the log");
 }
 

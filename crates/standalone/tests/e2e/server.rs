@@ -16,7 +16,8 @@ use crate::processes::{Form, Ground, Processes};
 /// Long enough for anything that works.
 pub(crate) const LONG: Duration = Duration::from_secs(90);
 
-const PASSWORD: &str = "se:cret";
+/// Of the user `admin`.
+pub(crate) const PASSWORD: &str = "se:cret";
 
 pub(crate) struct Server {
     // Before the folder: their logs are shown when a test fails.
@@ -40,7 +41,9 @@ impl Server {
         let hash = bcrypt::hash(PASSWORD, 4).unwrap();
         let users = json!({"admin": {"hash": hash}}).to_string();
         std::fs::write(folder.path().join("users.json"), users).unwrap();
-        let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        // Beyond loopback its certificate is by an authority that it makes itself: commctl and hosts pin that.
+        let client = Client::builder().tls_danger_accept_invalid_certs(true);
+        let client = client.timeout(Duration::from_secs(20)).build().unwrap();
         let processes = Processes::new(folder.path(), form, ground, config);
         Self { processes, folder, client }
     }
@@ -74,6 +77,22 @@ impl Server {
 
     pub(crate) fn log(&self) -> String {
         self.processes.log()
+    }
+
+    /// The private keys of hosts that lie in files now.
+    pub(crate) fn keys_in_use(&self) -> Vec<PathBuf> {
+        let (mut found, mut folders) = (Vec::new(), vec![self.run_dir()]);
+        while let Some(folder) = folders.pop() {
+            // One that is removed at this moment holds no keys.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                } else if entry.file_name() == "key" {
+                    found.push(entry.path());
+                }
+            }
+        }
+        found
     }
 
     /// A request, its status and its JSON body.
@@ -272,7 +291,11 @@ impl Server {
 
     /// `commctl` against this server: exit status, standard output and standard error.
     pub(crate) fn commctl(&self, arguments: &[&str]) -> (i32, String, String) {
-        let config = json!({"endpoint": self.processes.urls()[0], "username": "admin", "password": PASSWORD});
+        let mut config = json!({"endpoint": self.processes.urls()[0], "username": "admin", "password": PASSWORD});
+        let authority = self.data_dir().join("ca.pem");
+        if authority.exists() {
+            config["certificate_authority"] = json!(authority);
+        }
         let path = self.folder.path().join("commctl.json");
         std::fs::write(&path, config.to_string()).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_commissaire")).with_file_name("commctl");

@@ -5,6 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
 use serde_json::{Value, json};
 
 use crate::first_start::{Running, commissaire};
@@ -22,7 +26,9 @@ async fn start(folder: &Path, arguments: &[&str]) -> (Running, String) {
 
 /// `commctl network list` with these members in its configuration: exit status and all that it says.
 fn networks(folder: &Path, more: &Value) -> (i32, String) {
-    let password = std::fs::read_to_string(folder.join("d/admin-password")).unwrap();
+    let password = std::fs::read_to_string(folder.join("d/admin-password"));
+    // With a plugin of its own a server makes no administrator.
+    let password = password.unwrap_or_else(|_| "none".to_owned());
     let mut config = json!({"username": "admin", "password": password.trim()});
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let path = folder.join("commctl.json");
@@ -98,4 +104,65 @@ async fn on_loopback_it_is_plain_http_unless_tls_is_wanted() {
     let more = json!({"endpoint": url, "certificate_authority": files(folder)[1]});
     let (status, said) = networks(folder, &more);
     assert_eq!(status, 0, "{said}");
+}
+
+/// An authority, and a certificate of it with this name: three times PEM, the key last.
+fn client(name: &str) -> [String; 3] {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    [authority.pem(), certificate.pem(), key.serialize_pem()]
+}
+
+#[tokio::test]
+async fn a_credential_plugin_has_a_certificate() {
+    let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();
+    let folder = folder.path();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        path.display().to_string()
+    };
+    let [authority, certificate, key] = client("ada");
+    let authority = write("clients.pem", &authority);
+    let plugin = "httpauthclientcert:cn=ada";
+    let verified = ["--tls-clientverifyfile", &authority, "--authentication-plugin", plugin];
+    let (_process, url) = start(folder, &[&["--tls"], &verified[..]].concat()).await;
+
+    let answer = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"clientCertificateData": certificate, "clientKeyData": key},
+    });
+    let answer = write("answer.json", &answer.to_string());
+    write("login", &format!("#!/bin/sh\nexec cat '{answer}'\n"));
+    let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "./login"});
+    let mut more = json!({"endpoint": url, "certificate_authority": files(folder)[1],
+                          "kubeconfig": "kubeconfig"});
+    let kubeconfig = |user: Value| {
+        let text = json!({
+            "current-context": "here", "contexts": [{"name": "here", "context": {"user": "me"}}],
+            "users": [{"name": "me", "user": user}],
+        });
+        write("kubeconfig", &text.to_string());
+    };
+    kubeconfig(json!({"exec": exec}));
+    let (status, said) = networks(folder, &more);
+    assert!(status == 0 && said.starts_with("- default\n"), "{said}");
+
+    // And as files and data of the kubeconfig itself.
+    let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &key);
+    write("client.pem", &certificate);
+    kubeconfig(json!({"client-certificate": "client.pem", "client-key-data": data}));
+    let (status, said) = networks(folder, &more);
+    assert!(status == 0 && said.starts_with("- default\n"), "{said}");
+
+    more.as_object_mut().unwrap().remove("kubeconfig");
+    let (status, said) = networks(folder, &more);
+    assert!(status != 0 && !said.contains("default"), "{said}");
 }

@@ -7,6 +7,8 @@ use crate::moments::{Moment, reached};
 use crate::processes::Form;
 use crate::server::Server;
 
+mod apt;
+
 const NEWER: &str = "echo 43.1 > /var/lib/stand-in/available";
 const BOOTED: &str = "cat /var/lib/stand-in/booted";
 
@@ -25,7 +27,11 @@ async fn an_upgrade_restarts_ostree_hosts_only(form: Form) {
     let Some(testbed) = Testbed::up_booted(test, &["fedora", "ostree"]) else { return };
     let server = Server::start(form, json!({})).await;
     cluster(&server, &testbed).await;
-    testbed.exec(0, "mkdir -p /var/lib/stand-in && touch /var/lib/stand-in/reboot-required");
+    testbed.exec(
+        0,
+        "mkdir -p /var/lib/stand-in && cd /var/lib/stand-in && touch reboot-required && \
+         echo kernel >installed && echo kernel 6.5 >updates",
+    );
     testbed.exec(1, NEWER);
     let before = [testbed.boot_id(0), testbed.boot_id(1)];
     let accepted = server.put("/cluster/c1/upgrade", json!({})).await;
@@ -40,7 +46,17 @@ async fn an_upgrade_restarts_ostree_hosts_only(form: Form) {
     assert_eq!(testbed.boot_id(0), before[0], "packages: no reboot by default");
     assert!(testbed.exec(0, "cat /var/log/stand-in.log").contains("dnf upgrade -y"));
     let operation = server.operation().await;
-    assert_eq!(host(&operation, testbed.address(0).0)["reboot_required"], true, "{operation}");
+    let kernel =
+        json!({"name": "kernel.noarch", "before": "1.0-1.stand.in", "after": "6.5-1.stand.in"});
+    let packages = json!({"installed": [], "upgraded": [kernel], "removed": [], "total": 1});
+    assert_eq!(
+        host(&operation, testbed.address(0).0)["result"],
+        json!({"packages": packages, "reboot_required": true})
+    );
+    let result = &host(&operation, testbed.address(1).0)["result"];
+    assert_eq!(trees(result), ["41.20250101.0", "43.1"], "{operation}");
+    assert_ne!(result["tree"]["before"]["checksum"], result["tree"]["after"]["checksum"]);
+    assert_eq!(result["reboot_required"], false);
     assert_ne!(testbed.boot_id(1), before[1], "a new tree has to be booted");
     assert_eq!(testbed.exec(1, BOOTED), "43.1");
     assert_eq!(testbed.events().iter().filter(|event| !event.up).count(), 1, "once");
@@ -50,6 +66,14 @@ async fn an_upgrade_restarts_ostree_hosts_only(form: Form) {
     server.put("/cluster/c1/upgrade", json!({})).await;
     assert_eq!(server.ended("upgrade").await["status"], "finished");
     assert_eq!(testbed.boot_id(1), before);
+    let operation = server.operation().await;
+    let result = &host(&operation, testbed.address(1).0)["result"];
+    assert_eq!(trees(result), ["43.1", "43.1"], "{operation}");
+}
+
+/// The versions of the trees before and after.
+fn trees(result: &Value) -> [&str; 2] {
+    ["before", "after"].map(|when| result["tree"][when]["version"].as_str().unwrap())
 }
 
 fn host<'a>(operation: &'a Value, address: &str) -> &'a Value {
@@ -69,6 +93,11 @@ async fn a_deployment_ends_with_the_version_booted(form: Form) {
     assert_eq!([testbed.exec(0, BOOTED), testbed.exec(1, BOOTED)], ["42.7", "42.7"]);
     assert_eq!(testbed.events().iter().filter(|event| !event.up).count(), 2, "each once");
     assert_eq!(testbed.most_away(), 1, "never two away at once");
+    let operation = server.operation().await;
+    for index in 0..2 {
+        let result = &host(&operation, testbed.address(index).0)["result"];
+        assert_eq!(trees(result), ["41.20250101.0", "42.7"], "{operation}");
+    }
 }
 
 async fn a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll(form: Form) {
@@ -91,7 +120,16 @@ async fn a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll(form: Form
     let record = server.ended("upgrade").await;
     let failure = &record["failures"][0];
     assert_eq!((&record["status"], &failure["step"]), (&json!("failed"), &json!("apply")));
-    assert!(failure["reason"].as_str().unwrap().contains("no space left"), "{record}");
+    let reason = failure["reason"].as_str().unwrap();
+    let operation = server.operation().await;
+    let unit = format!("commissaire-{}-apply", operation["id"].as_str().unwrap());
+    let parts =
+        [testbed.address(0).0, "no space left", "exit status 1", &unit, "start the upgrade again"];
+    for part in parts {
+        assert!(reason.contains(part), "{part:?} in {reason}");
+    }
+    let said = testbed.exec(0, &format!("cat /var/lib/commissaire/units/{unit}/stderr"));
+    assert_eq!(said, "no space left");
     assert_eq!(testbed.boot_id(0), boot);
 }
 

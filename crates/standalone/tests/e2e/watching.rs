@@ -12,7 +12,7 @@ use testbed::Testbed;
 use testbed::sshd::{self, Sshds};
 
 use crate::processes::Form;
-use crate::server::{Server, eventually};
+use crate::server::{LONG, Server, eventually};
 
 /// How many addresses are watched, where that is said; two cores stand five checks a second.
 const COUNT: &str = "COMMISSAIRE_TEST_WATCHED";
@@ -53,8 +53,12 @@ async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_
     let count = count();
     let interval = Duration::from_secs(45.max(count as u64 / 5));
     let sshds = Sshds::start(count, "");
-    let config =
-        json!({"lease-ttl": 8, "watcher": {"interval": interval.as_secs(), "connect_timeout": 20}});
+    // All arrive at once, which is not what is looked at here: a few log-ins at a time, with patience.
+    let config = json!({
+        "lease-ttl": 8,
+        "investigator": {"concurrency": 4, "connect_timeout": 60},
+        "watcher": {"interval": interval.as_secs(), "connect_timeout": 20},
+    });
     let mut server = Server::start(Form::Distributed(2), config).await;
     let key = BASE64.encode(std::fs::read(sshds.key()).unwrap());
     for address in sshds.addresses() {
@@ -64,9 +68,7 @@ async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_
         });
         server.put(&format!("/host/{address}"), host).await;
     }
-    for address in sshds.addresses() {
-        server.settled(address).await;
-    }
+    all_settled(&server, count).await;
     // The first round is irregular: everybody has just come.
     record(&server, &mut Checks::new(), interval * 2).await;
     let (mut checks, before) = (Checks::new(), log_ins(&sshds));
@@ -99,6 +101,21 @@ async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_
         late.is_empty() && checks.len() == count,
         "killed at {killed}, not taken over: {late:?}"
     );
+}
+
+/// Waits until all hosts have been looked at, for which a second each is more than enough.
+async fn all_settled(server: &Server, count: usize) {
+    let (begun, patience) = (Instant::now(), LONG + Duration::from_secs(count as u64));
+    loop {
+        let hosts = server.get_at_last("/hosts").await;
+        let is_settled = |host: &&Value| host["status"] == "disassociated";
+        let settled = hosts.as_array().unwrap().iter().filter(is_settled).count();
+        if settled == count {
+            return;
+        }
+        assert!(begun.elapsed() < patience, "{settled} of {count} hosts are set up");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 fn log_ins(sshds: &Sshds) -> usize {

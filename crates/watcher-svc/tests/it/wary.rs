@@ -9,22 +9,8 @@ use service_core::bus::Subscription;
 use service_core::clock;
 use service_core::model::{Host, HostCreds, Status};
 use testbed::sshd::{self, Sshds};
-use tokio::net::TcpStream;
 
 use crate::fixture::{Fixture, eventually, every};
-
-/// Connections that say nothing: as many as this `sshd` allows before a log-in.
-async fn fill(sshds: &Sshds, count: usize) -> Vec<TcpStream> {
-    let mut connections = Vec::new();
-    for _ in 0..count {
-        let address = (sshds.addresses()[0], sshds.port());
-        let connection = TcpStream::connect(address).await.unwrap();
-        // It has been taken when it is greeted.
-        connection.readable().await.unwrap();
-        connections.push(connection);
-    }
-    connections
-}
 
 /// When the next checks of a host end.
 async fn checks(changes: &mut Subscription, address: &str, count: usize) -> Vec<Timestamp> {
@@ -45,7 +31,7 @@ async fn a_host_at_its_limit_of_log_ins_keeps_its_status_and_is_asked_ever_more_
     let address = sshds.addresses()[0];
     fixture.register_all(&sshds).await;
     let mut changes = fixture.bus.subscribe("notify.storage.Host.updated").await.unwrap();
-    let full = fill(&sshds, 3).await;
+    let full = sshds.occupy(3);
     let _life = fixture.watch(&every(1.0)).await;
     let times = checks(&mut changes, address, 4).await;
     let gap = |two: &[Timestamp]| two[1].duration_since(two[0]).as_millis();

@@ -98,7 +98,7 @@ impl Create {
         if !self.wait {
             return context.print(&record, "host");
         }
-        let status = self.see_through(&client, &address).await?;
+        let status = self.see_through(&client, &address, &record).await?;
         context.print(&client.get(&["host", &address]).await?, "host")?;
         outcome(&address, &status)
     }
@@ -124,24 +124,27 @@ impl Create {
     }
 
     /// Shows the progress until the host is ready or has failed.
-    async fn see_through(&self, client: &Client, address: &str) -> Result<Value, Error> {
+    async fn see_through(
+        &self,
+        client: &Client,
+        address: &str,
+        record: &Value,
+    ) -> Result<Value, Error> {
+        let what = format!("the set-up of {address}");
+        let mut wait = Wait::new(what, come_back(address), self.timeout)?;
         let progress = Progress::default();
-        let done = |answer: &Value| {
-            let status = answer["host"]["status"].as_str().unwrap_or_default();
-            let ended = matches!(status, "disassociated" | "active" | "failed");
+        let show = |host: &Value| {
+            let status = host["status"].as_str().unwrap_or_default();
             let (host, state) = (address.to_owned(), status.to_owned());
-            if ended {
-                progress.show(Step::last(host, state));
-            } else if !state.is_empty() {
-                progress.show(Step::under_way(host, state));
+            match status {
+                "" => {}
+                "disassociated" | "active" | "failed" => progress.show(Step::last(host, state)),
+                _ => progress.show(Step::under_way(host, state)),
             }
-            Ok(ended)
+            matches!(status, "disassociated" | "active" | "failed")
         };
-        let wait = Wait {
-            what: format!("the set-up of {address}"),
-            come_back: come_back(address),
-            timeout: self.timeout,
-        };
+        show(record);
+        let done = |answer: &Value| Ok(show(&answer["host"]));
         wait.until(client, &["host", address, "status"], &progress, done).await
     }
 }
@@ -176,7 +179,8 @@ async fn resolve(address: &str) -> Result<String, Error> {
         .ok_or_else(|| Error::Failed(format!("{address} has no IPv4 address")))
 }
 
-fn private_key(path: &Path) -> Result<SecretString, Error> {
+/// A private key from a file, or from standard input.
+pub(super) fn private_key(path: &Path) -> Result<SecretString, Error> {
     let mut key = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().lock().read_to_string(&mut key)
@@ -199,7 +203,7 @@ fn private_key(path: &Path) -> Result<SecretString, Error> {
 }
 
 /// The host key itself, or the name of a file that holds it.
-fn host_key(given: &str) -> Result<String, Error> {
+pub(super) fn host_key(given: &str) -> Result<String, Error> {
     let key = if is_public_key(given) {
         given.to_owned()
     } else {

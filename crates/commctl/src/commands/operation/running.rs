@@ -72,12 +72,10 @@ impl Shown<'_> {
         context: &Context,
     ) -> Result<(), Error> {
         let Self { kind, cluster, id, timeout } = *self;
-        let wait = Wait {
-            what: format!("the {} of {cluster}", kind.name),
-            come_back: format!("commctl cluster {} status --follow {cluster}", kind.name),
-            timeout,
-        };
-        let operation = live::watch(client, id, kind.done, &wait).await?;
+        let what = format!("the {} of {cluster}", kind.name);
+        let come_back = format!("commctl cluster {} status --follow {cluster}", kind.name);
+        let mut wait = Wait::new(what, come_back, timeout)?;
+        let operation = live::watch(client, id, kind.done, &mut wait).await?;
         let record = client.get(&["cluster", cluster, kind.name]).await?;
         // Another may have started since: then this one is in the history only.
         if record["started_at"] == *started_at {

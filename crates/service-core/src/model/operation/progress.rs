@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Failure, Model, ident};
+use super::HostResult;
 
 /// Where a host is in an operation. It is saved before its effect: a step that is written down may
 /// have happened, one that is not has not.
@@ -77,12 +78,9 @@ pub struct HostProgress {
     /// Its boot id after.
     #[serde(default)]
     pub boot_id_after: Option<String>,
-    /// The tree that an upgrade or a deployment has staged, and that must be booted in the end.
+    /// What an upgrade or a deployment has done to it.
     #[serde(default)]
-    pub checksum: Option<String>,
-    /// Whether what was done takes effect with the next reboot only.
-    #[serde(default)]
-    pub reboot_required: bool,
+    pub result: Option<HostResult>,
     /// Why it was left as it was.
     #[serde(default)]
     pub skipped: Option<String>,

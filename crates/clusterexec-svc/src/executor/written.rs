@@ -1,0 +1,65 @@
+//! What is written about an operation, made of what is known. Pure.
+
+use service_core::Result;
+use service_core::model::{Event, HostProgress, Operation, OperationKind, Outcome, Step, work};
+use service_core::storage::Transaction;
+
+/// What the log calls what concerns the operation as a whole.
+pub(super) const OPERATION: &str = "operation";
+
+/// Adds the documented record of an operation to a transaction.
+pub(crate) fn save_record(
+    transaction: Transaction,
+    operation: &Operation,
+    hosts: &[HostProgress],
+) -> Result<Transaction> {
+    match operation.kind {
+        OperationKind::Restart => transaction.save(&operation.record::<work::Restart>(hosts)),
+        OperationKind::Upgrade => transaction.save(&operation.record::<work::Upgrade>(hosts)),
+        OperationKind::Deploy => transaction.save(&operation.record::<work::Deploy>(hosts)),
+    }
+}
+
+/// The first line of an operation's log.
+pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
+    let Operation { kind, hosts, started_by, started_at, .. } = operation;
+    let count = hosts.len();
+    let hosts = if count == 1 { "host" } else { "hosts" };
+    let mut detail = format!(
+        "{kind} of {count} {hosts} by {started_by}, at most {budget} unavailable at a time"
+    );
+    if !operation.left_out.is_empty() {
+        detail = format!("{detail}; unreachable and left out: {}", operation.left_out.join(", "));
+    }
+    event(operation, 1, started_at, "", OPERATION, Outcome::Started, &detail)
+}
+
+/// A line of an operation's log.
+pub(super) fn event(
+    operation: &Operation,
+    seq: u64,
+    time: &str,
+    host: &str,
+    step: &str,
+    outcome: Outcome,
+    detail: &str,
+) -> Event {
+    Event {
+        id: Event::id_of(&operation.id, seq),
+        seq,
+        time: time.to_owned(),
+        host: host.to_owned(),
+        step: step.to_owned(),
+        outcome,
+        detail: detail.to_owned(),
+    }
+}
+
+/// Where the documented record shows a host.
+pub(super) fn shows_as(step: Step) -> Option<bool> {
+    match step {
+        Step::Pending | Step::Skipped => None,
+        Step::Done => Some(true),
+        _ => Some(false),
+    }
+}
