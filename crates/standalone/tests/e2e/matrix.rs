@@ -133,7 +133,7 @@ async fn case(fault: Fault, moment: Moment) {
 async fn at_work(server: &Server) -> usize {
     let says = |replica| {
         let log = server.processes.log_of(Daemon::Clusterexec, replica);
-        log.contains("accepted") || log.contains("taken over")
+        log.contains("accepted cluster.name=") || log.contains("taken over operation.id=")
     };
     eventually("an executor at work", || async { (0..2).find(|replica| says(*replica)) }).await
 }
