@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -10,6 +11,8 @@ use serde_json::Value;
 use service_core::bus::Context;
 use service_core::storage::{Reads, Transaction};
 use service_core::{Bus, Clock, Lifecycle, Networks, StorageClient};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::audit::Audit;
 use crate::auth::{Caller, Chain};
@@ -18,9 +21,13 @@ use crate::error::ApiError;
 use crate::watching::Watching;
 use crate::{Config, StartError};
 
-/// How often a plan is made anew when others change its records meanwhile. Each round at least one of
-/// those who compete gets through.
+/// How often a plan is made anew when others change its records meanwhile: those of other gateways, and
+/// those who try for the first time. Each round at least one of those who compete gets through.
 const COMMIT_ATTEMPTS: usize = 256;
+
+/// How long a request waits for its turn to try again before it tries without: the one whose turn it is
+/// may wait for a store that hangs.
+const TURN: Duration = Duration::from_secs(2);
 
 /// Cheap handles, shared by all requests.
 #[derive(Debug, Clone)]
@@ -45,6 +52,8 @@ pub struct AppState {
     pub watching: Watching,
     /// The time.
     pub clock: Clock,
+    /// Held by the one who tries a change again after somebody else was faster.
+    retrying: Arc<Mutex<()>>,
 }
 
 impl AppState {
@@ -72,6 +81,7 @@ impl AppState {
             audit,
             watching,
             clock: Clock::System,
+            retrying: Arc::default(),
         })
     }
 }
@@ -91,6 +101,7 @@ pub struct Api {
     pub watching: Watching,
     /// The time.
     pub clock: Clock,
+    retrying: Arc<Mutex<()>>,
 }
 
 impl FromRequestParts<AppState> for Api {
@@ -103,14 +114,16 @@ impl FromRequestParts<AppState> for Api {
         let caller = parts.extensions.get::<Caller>().cloned();
         let (bus, watching, clock) =
             (state.bus.clone(), state.watching.clone(), state.clock.clone());
-        Ok(Self { storage, context, caller, bus, watching, clock })
+        let retrying = Arc::clone(&state.retrying);
+        Ok(Self { storage, context, caller, bus, watching, clock, retrying })
     }
 }
 
 impl Api {
     /// Reads, decides and writes as one step: `plan` reads the records and answers what to write
     /// (checking the revisions it has seen) and what to return. When somebody else was faster it is
-    /// asked again. A plan without anything to write just answers.
+    /// asked again, one request after the other: hundreds of hosts that join one cluster at the same
+    /// time would otherwise spoil each other's tries. A plan without anything to write just answers.
     ///
     /// # Errors
     /// Those of `plan`, and of the storage service.
@@ -119,6 +132,7 @@ impl Api {
         T: Send,
         Plan: Future<Output = Result<(Transaction, T), ApiError>> + Send,
     {
+        let mut turn = None;
         for _ in 0..COMMIT_ATTEMPTS {
             let (transaction, answer) = plan().await?;
             if transaction.saves.is_empty() && transaction.deletes.is_empty() {
@@ -126,8 +140,9 @@ impl Api {
             }
             match self.storage.transact(&transaction).await {
                 Ok(_) => return Ok(answer),
-                Err(error) if error.is_conflict() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if !error.is_conflict() => return Err(error.into()),
+                Err(_) if turn.is_some() => {}
+                Err(_) => turn = timeout(TURN, self.retrying.lock()).await.ok(),
             }
         }
         Err(ApiError::unavailable("others keep changing the same records: try again"))

@@ -156,7 +156,10 @@ async fn attempt(
     let result = async {
         enrollment::prove(storage, address, held).await?;
         let facts = host_access::gather(&session, FACTS_DEADLINE).await?;
-        session.run_privileged("true", COMMAND_DEADLINE).await?;
+        // Root may do everything: of many hosts, each round trip counts.
+        if session.user() != "root" {
+            session.run_privileged("true", COMMAND_DEADLINE).await?;
+        }
         let state = save_facts(investigator, held, creds, &session, &facts).await?;
         let network = network_of(investigator, address).await?;
         match decide(state.bootstrap, &network, &facts, state.set_up, config) {

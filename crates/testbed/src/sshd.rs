@@ -44,6 +44,8 @@ impl Sshds {
         for name in ["host", "key"] {
             keygen(&folder.path().join(name));
         }
+        // What a developer's shell does at its start would be done for each command, and measured.
+        fs::create_dir(folder.path().join("home")).expect("a home for those who log in");
         let net = format!(
             "127.{}.{}",
             64 + std::process::id() % 128,
@@ -180,7 +182,7 @@ fn launch(
     let text = format!(
         "{options}\n{}HostKey {path}/host\nAuthorizedKeysFile {path}/key.pub\nPidFile none\n\
          StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-         PermitRootLogin yes\n{many}",
+         PermitRootLogin yes\nSetEnv HOME={path}/home\n{many}",
         listen.collect::<String>()
     );
     fs::write(&config, text).expect("the configuration of an sshd");

@@ -1,5 +1,6 @@
 //! Many hosts at once: all are set up, with no more processes of Ansible than configured.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,13 @@ use testbed::sshd::{self, Sshds};
 use crate::processes::Form;
 use crate::server::Server;
 
-const HOSTS: usize = 200;
+/// Each takes a core two to three seconds. With a bus and a store in between they have more to hold up.
+const fn hosts(form: Form) -> usize {
+    match form {
+        Form::OneProcess => 60,
+        Form::Distributed(_) => 200,
+    }
+}
 
 /// Processes of Ansible at a time.
 const PROCESSES: usize = 3;
@@ -20,11 +27,12 @@ const PROCESSES: usize = 3;
 /// Requests at a time.
 const REQUESTS: usize = 50;
 
-/// How long all of it may take: each host costs a core about a second.
-const PATIENCE: Duration = Duration::from_mins(8);
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Bytes that our processes may take together, at most: six with a few dozen SSH sessions between them.
-const MEMORY: u64 = 250 << 20;
+/// Bytes that our processes may take together, at most, beside the program's own file, which they share: six with
+/// a few dozen SSH sessions between them.
+const MEMORY: u64 = 100 << 20;
 
 /// In place of the bundled one, which would set this very machine up.
 const PLAYBOOK: &str = "
@@ -42,7 +50,8 @@ struct Most {
 }
 
 async fn all_hosts_that_arrive_at_once_are_set_up(form: Form) {
-    let (sshds, folder) = (Sshds::start(HOSTS, ""), tempfile::tempdir().unwrap());
+    let hosts = hosts(form);
+    let (sshds, folder) = (Sshds::start(hosts, ""), tempfile::tempdir().unwrap());
     let log = folder.path().join("set-up");
     let task = PLAYBOOK.replace("LOG", log.to_str().unwrap());
     std::fs::write(folder.path().join("bootstrap.yaml"), task).unwrap();
@@ -70,19 +79,25 @@ async fn all_hosts_that_arrive_at_once_are_set_up(form: Form) {
         }
         done.store(true, Ordering::SeqCst);
     });
+    eprintln!("{most:?}");
     assert_eq!(most.processes, PROCESSES, "all that were allowed, and never more");
     assert!(most.memory < MEMORY, "{most:?}");
     let log = std::fs::read_to_string(log).unwrap();
-    let mut set_up: Vec<_> = log.lines().collect();
-    set_up.sort_unstable();
-    let mut expected = sshds.addresses();
-    expected.sort_unstable();
-    assert_eq!(set_up, expected, "each once");
-    assert_eq!(server.get("/hosts").await.as_array().unwrap().len(), HOSTS);
+    let set_up: BTreeSet<_> = log.lines().collect();
+    assert_eq!(set_up, sshds.addresses().into_iter().collect());
+    // On a machine that stands still for seconds a lease may be lost, and the host is begun anew.
+    let cut_off = server.log().matches("investigation cut off").count();
+    assert!(log.lines().count() <= hosts + cut_off, "each once");
+    assert_eq!(server.get("/hosts").await.as_array().unwrap().len(), hosts);
+    let again = server.log().matches("Cluster c1 has changed since it was read").count();
+    assert!(
+        again < 3 * hosts,
+        "those that join a cluster spoiled each other's tries {again} times"
+    );
 }
 
 async fn is_set_up(server: &Server, address: &str) -> bool {
-    let host = server.get(&format!("/host/{address}")).await;
+    let host = server.get_at_last(&format!("/host/{address}")).await;
     assert_ne!(host["status"], "failed", "{host}");
     host["status"] == "disassociated"
 }
@@ -116,7 +131,7 @@ fn is_ansible(pid: u32) -> bool {
 
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 

@@ -81,6 +81,35 @@ fn host<'a>(operation: &'a Value, address: &str) -> &'a Value {
     hosts.find(|host| host["address"] == address).unwrap()
 }
 
+async fn hosts_with_packages_are_restarted_as_told(form: Form) {
+    let test = "hosts_with_packages_are_restarted_as_told";
+    let Some(testbed) = Testbed::up_booted(test, &["fedora", "fedora"]) else { return };
+    let server = Server::start(form, json!({})).await;
+    cluster(&server, &testbed).await;
+    // Until the next boot, as it is with a kernel that was upgraded.
+    testbed.exec(
+        0,
+        "mkdir -p /var/lib/stand-in && touch /run/kernel && \
+         ln -s /run/kernel /var/lib/stand-in/reboot-required",
+    );
+    let upgraded = async |reboot: &str| {
+        let before = [testbed.boot_id(0), testbed.boot_id(1)];
+        server.put("/cluster/c1/upgrade", json!({"reboot": reboot})).await;
+        let record = server.ended("upgrade").await;
+        assert_eq!(record["status"], "finished", "{record}");
+        let operation = server.operation().await;
+        for index in 0..2 {
+            let result = &host(&operation, testbed.address(index).0)["result"];
+            assert_eq!(result["reboot_required"], false, "{operation}");
+        }
+        [testbed.boot_id(0) != before[0], testbed.boot_id(1) != before[1]]
+    };
+    assert_eq!(upgraded("if-needed").await, [true, false]);
+    assert_eq!(upgraded("if-needed").await, [false, false], "not any more");
+    assert_eq!(upgraded("always").await, [true, true]);
+    assert_eq!(testbed.most_away(), 1);
+}
+
 async fn a_deployment_ends_with_the_version_booted(form: Form) {
     let test = "a_deployment_ends_with_the_version_booted";
     let Some(testbed) = Testbed::up_booted(test, &["ostree", "ostree"]) else { return };
@@ -163,6 +192,7 @@ async fn killed_while_the_upgraded_host_is_verified(form: Form) {
 
 both_forms!(
     an_upgrade_restarts_ostree_hosts_only,
+    hosts_with_packages_are_restarted_as_told,
     a_deployment_ends_with_the_version_booted,
     a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll,
     killed_while_a_host_is_upgraded,
