@@ -17,6 +17,8 @@ use serde_json::json;
 use testbed::Testbed;
 use testbed::etcd::{ALL, Etcd};
 use testbed::rabbitmq::RabbitMq;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use crate::crashes::restarted_once_each;
 use crate::moments::{Moment, reached};
@@ -81,8 +83,10 @@ async fn whatever_happens_each_host_is_restarted_once() {
     };
     assert!(!chosen.is_empty(), "{CASES}={wanted}: no such case");
     let tried = chosen.iter().map(|&(fault, moment)| async move {
-        // As a task, so that one that fails does not keep the others from being tried.
-        let outcome = tokio::spawn(case(fault, moment)).await;
+        // One that fails does not keep the others from being tried. On a thread of its own: when that ends, what it
+        // has started is killed.
+        let here = Handle::current();
+        let outcome = spawn_blocking(move || here.block_on(case(fault, moment))).await;
         eprintln!("{fault:?} at {moment:?}: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         outcome.is_err().then_some((fault, moment))
     });
