@@ -85,6 +85,7 @@ async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_
             }
         }
     }
+    eprintln!("{count} addresses, {log_ins} log-ins, off by more than a tenth: {off:?}");
     // A machine that stands still for a moment holds up all that are due then.
     assert!(off.len() <= count / 10, "of an interval: {off:?}");
     // The first of each was before; as many as are under way at each end are seen by one of both only.
