@@ -1,7 +1,5 @@
 //! Operations as they happen: `--wait` and `status --follow` by the stream of events.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use wiremock::matchers::{header, method, path, query_param};
 use wiremock::{Mock, ResponseTemplate};
@@ -111,9 +109,7 @@ async fn ctrl_c_leaves_the_operation_alone_and_says_how_to_come_back() {
     mock.respond_with(silence).mount(&fleet.server).await;
     let mut command = fleet.home.command(&["cluster", "restart", "start", "--wait", "c1"]);
     let child = command.spawn().unwrap();
-    while fleet.requests().await.len() < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    fleet.is_asked(2).await;
     let pid = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     finish(child).await.failed(

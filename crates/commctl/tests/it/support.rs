@@ -3,7 +3,7 @@
 pub(crate) mod terminal;
 
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -157,6 +157,15 @@ impl Fleet {
     pub(crate) async fn requests(&self) -> Vec<String> {
         let requests = self.server.received_requests().await.unwrap();
         requests.iter().map(|r| format!("{} {}", r.method, r.url.path())).collect()
+    }
+
+    /// Waits until so many requests have come.
+    pub(crate) async fn is_asked(&self, times: usize) {
+        let begun = Instant::now();
+        while self.requests().await.len() < times {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", self.requests().await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! `--wait`
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -144,9 +142,7 @@ async fn ctrl_c_stops_the_waiting_only() {
     fleet.answers("GET", AT, 200, record("in_process", &[], &[])).await;
     let mut command = fleet.home.command(&["cluster", "restart", "start", "--wait", "c1"]);
     let child = command.spawn().unwrap();
-    while fleet.requests().await.len() < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    fleet.is_asked(2).await;
     let pid = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     finish(child).await.failed(

@@ -6,6 +6,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -20,6 +21,8 @@ pub(crate) struct Terminal {
     child: Child,
     keyboard: File,
     seen: Arc<Mutex<Seen>>,
+    /// Ends when nobody has the terminal open any more.
+    reader: Option<JoinHandle<()>>,
 }
 
 /// What came, and what the screen makes of it.
@@ -59,7 +62,7 @@ impl Terminal {
         let seen = Arc::new(Mutex::new(Seen { bytes: Vec::new(), screen }));
         let (keyboard, watched) = (File::from(ours), Arc::clone(&seen));
         let mut output = keyboard.try_clone().unwrap();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             // It ends with an error when the last one who had the terminal open is gone.
             while let Ok(count) = output.read(&mut bytes) {
@@ -68,7 +71,7 @@ impl Terminal {
                 seen.screen.process(&bytes[..count]);
             }
         });
-        Self { child, keyboard, seen }
+        Self { child, keyboard, seen, reader: Some(reader) }
     }
 
     pub(crate) fn types(&mut self, text: &str) {
@@ -115,12 +118,8 @@ impl Terminal {
     pub(crate) fn ends(&mut self) -> (i32, String) {
         let status = self.child.wait().unwrap().code().unwrap_or(-1);
         // What it wrote last may still be on its way.
-        let mut last = String::new();
-        while last != self.screen() {
-            last = self.screen();
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        (status, last)
+        self.reader.take().map(JoinHandle::join).transpose().unwrap();
+        (status, self.screen())
     }
 }
 
