@@ -20,6 +20,8 @@ pub(crate) struct Membership {
     frozen: Option<Held>,
     /// Whether one says so, or did before it died.
     is_frozen: bool,
+    /// Whether that one is dead.
+    is_orphaned: bool,
 }
 
 /// What the operator has to be told.
@@ -45,7 +47,8 @@ impl Membership {
         let id = Uuid::new_v4();
         let leases = Leases::new(storage.clone(), lifecycle, format!("watcher:{id}"), ttl);
         let name = format!("{}{id}", Lease::WATCHER);
-        Self { name, storage, leases, held: None, frozen: None, is_frozen: false }
+        let (held, frozen) = (None, None);
+        Self { name, storage, leases, held, frozen, is_frozen: false, is_orphaned: false }
     }
 
     /// The name of our lease.
@@ -78,11 +81,12 @@ impl Membership {
         }
         let mut seen = Seen::default();
         let mut clusters = Vec::new();
-        self.is_frozen = false;
+        (self.is_frozen, self.is_orphaned) = (false, false);
         for lease in self.storage.list::<Lease>().await? {
             let name = &lease.record.name;
             if name == Lease::FROZEN {
                 self.is_frozen = true;
+                self.is_orphaned = !self.leases.may_be_alive(&lease);
             } else if let Some(cluster) = name.strip_prefix(Lease::OPERATION) {
                 if ident::name(cluster).is_ok() {
                     clusters.push(cluster.to_owned());
@@ -112,9 +116,11 @@ impl Membership {
     pub(crate) async fn freeze(&mut self, frozen: bool, is_speaker: bool) -> Result<Option<Alarm>> {
         self.frozen.take_if(|held| held.check().is_err());
         let mut alarm = None;
-        if self.frozen.is_none() && (self.is_frozen || frozen && is_speaker) {
+        // Not where one is alive and says so: it may have taken that back since, and told of it.
+        let begins = frozen && is_speaker && !self.is_frozen;
+        if self.frozen.is_none() && (begins || self.is_orphaned) {
             self.frozen = self.leases.try_acquire(Lease::FROZEN).await?;
-            alarm = self.frozen.as_ref().filter(|_| !self.is_frozen).map(|_| Alarm::Raised);
+            alarm = self.frozen.as_ref().filter(|_| begins).map(|_| Alarm::Raised);
         }
         if !frozen && let Some(held) = self.frozen.take() {
             held.release(Transaction::default()).await?;
