@@ -166,7 +166,8 @@ async fn stopped_and_continued(server: &Server) {
     kill_process(pid, Signal::STOP).unwrap();
     eventually("the other takes over, or there is nothing left to do", || async {
         let other = server.processes.log_of(Daemon::Clusterexec, 1 - replica);
-        let over = server.stored("/commissaire/cluster/c1/restart")?["status"] != "in_process";
+        let record = server.stored("/commissaire/cluster/c1/restart").await?;
+        let over = record["status"] != "in_process";
         (other.contains("taken over") || over).then_some(())
     })
     .await;

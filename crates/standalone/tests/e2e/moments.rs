@@ -52,11 +52,12 @@ pub(crate) async fn reached(moment: Moment, server: &Server, testbed: &Testbed) 
         Moment::Accepted => {}
         Moment::Step(wanted) => {
             let operation =
-                soon("an operation", async || server.stored("/commissaire/operations/")).await;
+                soon("an operation", async || server.stored("/commissaire/operations/").await)
+                    .await;
             let (id, first) = (operation["id"].as_str(), operation["hosts"][0].as_str());
             let key = format!("/commissaire/operation_hosts/{}.{}", id.unwrap(), first.unwrap());
             soon(wanted, || async {
-                let host = server.stored(&key)?;
+                let host = server.stored(&key).await?;
                 let place = |name| STEPS.iter().position(|step| *step == name);
                 (place(host["step"].as_str()?)? >= place(wanted)?).then_some(())
             })
@@ -67,14 +68,14 @@ pub(crate) async fn reached(moment: Moment, server: &Server, testbed: &Testbed) 
         Moment::SecondAway => happened(testbed, 2, false).await,
         Moment::Facts => {
             soon("the facts are known", || async {
-                let host = server.stored("/commissaire/hosts/")?;
+                let host = server.stored("/commissaire/hosts/").await?;
                 (host["status"] != "investigating").then_some(())
             })
             .await;
         }
         Moment::SettingUp => {
             soon("it is being set up", || async {
-                let state = server.stored("/commissaire/host_state/")?;
+                let state = server.stored("/commissaire/host_state/").await?;
                 (state["set_up"] == true).then_some(())
             })
             .await;

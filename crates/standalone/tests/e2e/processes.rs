@@ -4,13 +4,19 @@ use std::fs::File;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use daemons::Daemon;
+use etcd_client::{Client, GetOptions, SortOrder, SortTarget};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use testbed::etcd::Etcd;
+use tokio::sync::OnceCell;
 
 use crate::server::eventually;
+
+/// How long etcd has for an answer; one that is stopped gives none.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A shape that Commissaire runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +28,11 @@ pub(crate) enum Form {
 }
 
 /// What the daemons of the distributed form stand on.
-#[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) amqp: String,
     pub(crate) etcd: Etcd,
     pub(crate) exchange: String,
+    client: OnceCell<Client>,
 }
 
 impl Ground {
@@ -36,7 +42,21 @@ impl Ground {
     }
 
     pub(crate) fn on(amqp: String, etcd: Etcd) -> Self {
-        Self { amqp, etcd, exchange: format!("test-{}", uuid::Uuid::new_v4()) }
+        let exchange = format!("test-{}", uuid::Uuid::new_v4());
+        Self { amqp, etcd, exchange, client: OnceCell::new() }
+    }
+
+    /// The values below a prefix, the newest first and so many at most (0: all); nothing while etcd does not
+    /// answer. Not by etcdctl: run every few milliseconds, that takes a core away from what is tested.
+    pub(crate) async fn newest(&self, prefix: &str, limit: i64) -> Option<Vec<String>> {
+        let endpoints: Vec<_> = self.etcd.endpoints().split(',').collect();
+        let connect = || Client::connect(endpoints, None);
+        let mut client = self.client.get_or_try_init(connect).await.ok()?.clone();
+        let newest = GetOptions::new().with_prefix().with_limit(limit);
+        let newest = newest.with_sort(SortTarget::Mod, SortOrder::Descend);
+        let answer =
+            tokio::time::timeout(ANSWER, client.get(prefix, Some(newest))).await.ok()?.ok()?;
+        Some(answer.kvs().iter().map(|entry| entry.value_str().unwrap().to_owned()).collect())
     }
 }
 
@@ -49,7 +69,6 @@ struct Process {
 }
 
 /// All processes of a form, in a folder.
-#[derive(Debug)]
 pub(crate) struct Processes {
     folder: PathBuf,
     all: Vec<Process>,

@@ -256,15 +256,10 @@ impl Server {
     }
 
     /// The newest record whose key begins with `prefix`, read from the store behind the server's back.
-    pub(crate) fn stored(&self, prefix: &str) -> Option<Value> {
+    pub(crate) async fn stored(&self, prefix: &str) -> Option<Value> {
         let text = match &self.processes.ground {
             None => self.stored_in_sqlite(prefix)?,
-            Some(ground) => {
-                let newest = ["--sort-by=MODIFY", "--order=DESCEND", "--limit=1"];
-                let get = ["get", prefix, "--prefix", "--print-value-only"];
-                let arguments = [&get[..], &newest].concat();
-                tokio::task::block_in_place(|| ground.etcd.ctl(&arguments))
-            }
+            Some(ground) => ground.newest(prefix, 1).await?.pop()?,
         };
         serde_json::from_str(&text).ok()
     }

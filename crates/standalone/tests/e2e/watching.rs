@@ -30,11 +30,9 @@ async fn record(server: &Server, checks: &mut Checks, span: Duration) {
     let (begun, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_millis(500)));
     while begun.elapsed() < span {
         ticks.tick().await;
-        let etcd = &server.processes.ground.as_ref().unwrap().etcd;
-        let hosts = ["get", "/commissaire/hosts/", "--prefix", "--print-value-only"];
-        let hosts = tokio::task::block_in_place(|| etcd.ctl(&hosts));
-        for host in hosts.lines().filter(|line| !line.is_empty()) {
-            let host: Value = serde_json::from_str(host).unwrap();
+        let ground = server.processes.ground.as_ref().unwrap();
+        for host in ground.newest("/commissaire/hosts/", 0).await.unwrap() {
+            let host: Value = serde_json::from_str(&host).unwrap();
             let Some(last) = host["last_check"].as_str().filter(|last| !last.is_empty()) else {
                 continue;
             };
@@ -51,8 +49,8 @@ async fn record(server: &Server, checks: &mut Checks, span: Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_once() {
     let count = count();
-    let interval = Duration::from_secs(45.max(count as u64 / 5));
-    let sshds = Sshds::start(count, "");
+    let interval = Duration::from_secs(30.max(count as u64 / 5));
+    let sshds = Sshds::start(count, sshd::CHEAP_LOGINS);
     // All arrive at once, which is not what is looked at here: a few log-ins at a time, with patience.
     let config = json!({
         "lease-ttl": 8,
@@ -139,7 +137,7 @@ async fn a_roll_waits_while_too_many_hosts_are_unreachable(form: Form) {
         others.run(&["kill", host]);
     }
     eventually("statuses are frozen", || async {
-        server.stored("/commissaire/leases/statuses.frozen")
+        server.stored("/commissaire/leases/statuses.frozen").await
     })
     .await;
     let before = [members.boot_id(0), members.boot_id(1)];
