@@ -48,7 +48,7 @@ async fn a_deadline_ends_the_command_on_the_host_too() {
     let start = Instant::now();
     let error = session.run(&script, Duration::from_secs(1)).await.unwrap_err();
     assert_eq!((error.reason(), error.heals()), ("timeout", true));
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(10));
     // Opening a pipe for writing fails once nobody has it open for reading any more.
     let gone = format!("until ! timeout 0.1 sh -c 'echo >{0}'; do sleep 0.1; done", fifo.display());
     assert_eq!(session.run(&gone, RUN).await.unwrap().status, 0);

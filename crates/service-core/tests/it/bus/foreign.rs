@@ -214,7 +214,7 @@ async fn whoever_asks_nobody_knows_at_once_also_among_many() {
         }
         begun.elapsed()
     };
-    assert!(ask(1).await < Duration::from_millis(100));
+    assert!(ask(1).await < Duration::from_secs(1));
     futures_util::future::join_all((0..2000).map(&ask)).await;
     life.shutdown(SOON).await;
 }
