@@ -207,7 +207,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if ONCE.contains(&(method, path)) {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\t -~]+$"},
             "description": "For 24 h the same key has the first answer again, and starts nothing.",
         }));
         statuses.extend([400, 422]);
