@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// As many addresses as one `sshd` listens on.
 const ADDRESSES: usize = 16;
 
-/// Options for hundreds of log-ins: the usual exchange of keys takes both sides a tenth of a second of a core.
+/// An option for hundreds of log-ins: the usual exchange of keys takes the client a tenth of a second of a core.
 pub const CHEAP_LOGINS: &str = "KexAlgorithms curve25519-sha256";
 
 /// How long an `sshd` may take to start.
