@@ -133,7 +133,7 @@ async fn a_refused_log_in_is_not_repeated_in_a_hurry_nor_after_the_host_has_fail
     fixture.until(address, Status::Failed).await;
     assert_eq!(fixture.state(address).await.reason, "auth-refused");
     let failed = fixture.host(address).await;
-    for _ in 0..2 {
+    for _ in 0..3 {
         fixture.checked(other).await;
     }
     assert_eq!(fixture.host(address).await, failed, "it is left alone");
