@@ -16,7 +16,7 @@ use service_core::model::{HostProgress, Operation, OperationKind, Outcome, Reboo
 use tokio::time::Instant;
 
 use crate::executor::{Execution, GiveUp, Line};
-use crate::restart::{Trouble, reach};
+use crate::host_run::{Trouble, reach};
 
 mod report;
 

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::gate::{Gate, Pass};
 use crate::rollout::{Fitness, Next, has_room, next};
 use crate::service::ClusterExec;
-use crate::{members, restart};
+use crate::{host_run, members};
 
 pub(crate) use records::{Execution, GiveUp, Line};
 pub(crate) use written::{accepted, save_record};
@@ -102,7 +102,7 @@ impl Execution<'_> {
             loop {
                 tokio::select! {
                     Some((index, resumed)) = started.recv() => {
-                        hosts.push(restart::host(self, index, resumed));
+                        hosts.push(host_run::host(self, index, resumed));
                     }
                     Some(done) = hosts.next(), if !hosts.is_empty() => {
                         let done: Result<()> = done;

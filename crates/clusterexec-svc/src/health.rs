@@ -10,7 +10,7 @@ use service_core::model::{ADDRESS, Outcome, Step};
 use tokio::time::Instant;
 
 use crate::executor::{Execution, GiveUp, Line};
-use crate::restart::{Trouble, reach};
+use crate::host_run::{Trouble, reach};
 
 /// How long a host may take to become healthy, unless the operation says so.
 const HEALTH_TIMEOUT: Duration = Duration::from_mins(5);

@@ -11,7 +11,7 @@
 //! - `members`: the members of a cluster as they are now
 //! - `gate`: whether anything may be started now
 //! - [`executor`][]: carries an operation out, several hosts at a time
-//! - [`restart`][]: one host, step by step
+//! - `host_run`: one host, step by step
 //! - `apply`: what an upgrade or a deployment does to a host before it is restarted
 //! - `health`: whether a host that is back is healthy
 //! - `history`, `webhook`: what follows the end
@@ -24,9 +24,9 @@ pub mod executor;
 mod gate;
 mod health;
 mod history;
+mod host_run;
 pub mod measure;
 mod members;
-pub mod restart;
 pub mod rollout;
 pub mod service;
 mod webhook;

@@ -14,7 +14,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::LOOK_AGAIN;
 use super::written::{OPERATION, event, save_record, shows_as};
 use crate::gate::{Gate, Pass};
-use crate::restart::Trouble;
+use crate::host_run::Trouble;
 use crate::service::ClusterExec;
 use crate::{history, webhook};
 

@@ -1,0 +1,141 @@
+//! Reaching a host that should be there, and waiting for one that reboots.
+
+use std::time::Duration;
+
+use host_access::backoff::Backoff;
+use host_access::{AccessError, Session, Target, boot_id};
+use service_core::clock;
+use service_core::error::chain;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::Trouble;
+use crate::executor::{Execution, GiveUp};
+
+/// The pauses before another try at reaching a host that should be there.
+const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
+/// How long a host may go on answering after it was told to reboot, before it is asked in earnest.
+const GOING_DOWN: Duration = Duration::from_secs(5);
+
+/// The pause between looks at a host that is away.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a look may take: short at first, since most hosts are near and back soon; then long enough
+/// for any network.
+const LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
+
+/// How long looks are short.
+const SOON: Duration = Duration::from_secs(20);
+
+/// How long a log-in may take on a host that is coming up, or going down, and may hang at any moment.
+const LOG_IN_WHILE_BOOTING: Duration = Duration::from_secs(5);
+
+/// Logs in to a host that should be there. One that only turns connections away for the moment gets as
+/// long as one that reboots.
+pub(crate) async fn reach(
+    execution: &Execution<'_>,
+    target: &Target,
+) -> Result<Session, AccessError> {
+    let service = execution.service;
+    let deadline = Instant::now() + service.config.verify_timeout();
+    let mut pauses = RETRIES.into_iter();
+    let mut throttled = Backoff::default();
+    loop {
+        let timeout = service.config.connect_timeout();
+        let error = match Session::connect(&service.deps.run_dir, target, timeout).await {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
+        };
+        let pause = match &error {
+            AccessError::Throttled { .. } => {
+                Some(throttled.next_pause()).filter(|_| Instant::now() < deadline)
+            }
+            error => pauses.next().filter(|_| error.heals()),
+        };
+        match pause {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return Err(error),
+        }
+    }
+}
+
+/// Waits, until the deadline that counts from the reboot, for a host that answers over SSH with a boot
+/// id that is `wanted`.
+pub(super) async fn wait_until_up(
+    execution: &Execution<'_>,
+    index: usize,
+    target: &Target,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(Session, String), Trouble> {
+    let allowed = execution.service.config.verify_timeout();
+    let deadline = Instant::now() + allowed.saturating_sub(since_reboot(execution, index));
+    let begun = Instant::now();
+    let mut last = "it did not answer".to_owned();
+    let mut answered = false;
+    loop {
+        let look = LOOKS[usize::from(begun.elapsed() > SOON)];
+        if listens(target, look).await {
+            match look_at(execution, target).await {
+                Ok((session, id)) if wanted(&id) => return Ok((session, id)),
+                Ok((session, _)) => {
+                    "it still runs the boot from before: the reboot had no effect"
+                        .clone_into(&mut last);
+                    answered = true;
+                    goes_down(&session).await;
+                }
+                Err(error @ AccessError::KeyChanged { .. }) => return Err(error.into()),
+                // Refused log-ins included: while it boots a host may let nobody in.
+                Err(error) => last = chain(&error),
+            }
+        }
+        if Instant::now() >= deadline {
+            let address = &target.address;
+            let word = if answered { "not-restarted" } else { "not-back" };
+            let reason = format!(
+                "{address} was not back {} s after its reboot: {last}; look at its console, then \
+                 have it looked at again with `commctl host investigate {address}`",
+                allowed.as_secs()
+            );
+            return Err(GiveUp::new(word, reason).into());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// How long ago the reboot was asked for, by this executor or another.
+fn since_reboot(execution: &Execution<'_>, index: usize) -> Duration {
+    let now = execution.service.deps.clock.now();
+    let rebooted = execution.host(index).rebooted_at;
+    let then = rebooted.and_then(|at| clock::parse(&at));
+    then.and_then(|then| Duration::try_from(now.duration_since(then)).ok()).unwrap_or_default()
+}
+
+async fn look_at(
+    execution: &Execution<'_>,
+    target: &Target,
+) -> Result<(Session, String), AccessError> {
+    let session =
+        Session::connect(&execution.service.deps.run_dir, target, LOG_IN_WHILE_BOOTING).await?;
+    let id = boot_id(&session).await?;
+    Ok((session, id))
+}
+
+/// Whether something listens on the host's SSH port: far cheaper than a log-in, and asked anew each
+/// time, so that no back-off of TCP hides the moment when it comes back.
+async fn listens(target: &Target, within: Duration) -> bool {
+    let connect = TcpStream::connect((target.address.as_str(), target.port));
+    matches!(tokio::time::timeout(within, connect).await, Ok(Ok(_)))
+}
+
+/// Waits until a host on its way down has cut our connection, but not for ever: asked through the
+/// connection that there is, which costs the host nothing.
+pub(super) async fn goes_down(session: &Session) {
+    let down = async {
+        while session.is_alive().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    // Either way it is looked at next.
+    drop(tokio::time::timeout(GOING_DOWN, down).await);
+}
