@@ -12,6 +12,7 @@
 
 pub mod amqp;
 pub mod dead_letters;
+mod fitness;
 pub mod memory;
 pub mod topology;
 
@@ -32,6 +33,7 @@ use uuid::Uuid;
 use crate::error::{Error, Kind, Result, chain};
 use crate::jsonrpc::{Answer, Params};
 use crate::lifecycle::Lifecycle;
+pub use fitness::Fitness;
 use topology::Queue;
 
 /// How long a request waits for its answer, unless the configuration says otherwise.
@@ -266,7 +268,7 @@ impl Bus {
     /// Replicas that serve the same queue share the work.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] when the broker refuses the queue, or the daemon is told to stop first.
+    /// As [`Self::serve_while`].
     pub async fn serve<F, Fut, A>(
         &self,
         queue: Queue,
@@ -279,13 +281,35 @@ impl Bus {
         Fut: Future<Output = Result<A>> + Send + 'static,
         A: Into<Answer> + 'static,
     {
+        self.serve_while(queue, prefetch, Fitness::always(), lifecycle, handler).await
+    }
+
+    /// As [`Self::serve`], but only while the replica is fit for it: while it is not, it does not consume from the
+    /// queue, and messages go to other replicas. What it has taken is finished. Where no replica is fit, a
+    /// request fails at once.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when the broker refuses the queue, or the daemon is told to stop first.
+    pub async fn serve_while<F, Fut, A>(
+        &self,
+        queue: Queue,
+        prefetch: usize,
+        fitness: Fitness,
+        lifecycle: &Lifecycle,
+        handler: F,
+    ) -> Result<()>
+    where
+        F: Fn(Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<A>> + Send + 'static,
+        A: Into<Answer> + 'static,
+    {
         let handler: Handler = Arc::new(move |call| guarded(call, &handler));
         match &self.backend {
             Backend::Memory(memory) => {
-                memory.serve(queue, prefetch, lifecycle, handler);
+                memory.serve(queue, prefetch, fitness, lifecycle, handler);
                 Ok(())
             }
-            Backend::Amqp(amqp) => amqp.serve(queue, prefetch, lifecycle, handler).await,
+            Backend::Amqp(amqp) => amqp.serve(queue, prefetch, fitness, lifecycle, handler).await,
         }
     }
 }
@@ -305,6 +329,15 @@ fn call(key: &str, params: &impl Serialize, context: &Context) -> Result<Call> {
     let method = key.rsplit('.').next().unwrap_or(key).to_owned();
     let params = Params::of(params)?;
     Ok(Call { key: key.to_owned(), method, params, context: context.clone() })
+}
+
+/// The error of a request that no replica takes.
+fn unserved(key: &str) -> Error {
+    let service = topology::service_of(key);
+    Error::unavailable(format!(
+        "no replica of the {service} service takes {key}: none is running, or none is able to work"
+    ))
+    .of_part(service)
 }
 
 /// Runs a handler in a span of its own (for debugging only: it costs as much as a small answer); a panic

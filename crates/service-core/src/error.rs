@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// The field of an error's data that names the part that is unavailable.
+const PART: &str = "part";
 
 /// The result of anything that goes over the bus.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -131,6 +134,17 @@ impl Error {
         self
     }
 
+    /// Names the part that is unavailable (a service, the store): the message is then fit for clients of the API.
+    #[must_use]
+    pub fn of_part(self, part: &str) -> Self {
+        self.with_data(json!({PART: part}))
+    }
+
+    /// The part that is unavailable, where the error names one.
+    pub fn part(&self) -> Option<&str> {
+        self.data.as_ref()?.get(PART)?.as_str()
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -183,6 +197,13 @@ mod tests {
             let arrived = Kind::from_code(code);
             assert_eq!(arrived, if kind == Kind::Timeout { Kind::Unavailable } else { kind });
         }
+    }
+
+    #[test]
+    fn the_part_that_is_unavailable_is_named() {
+        let error = Error::unavailable("the store does not answer");
+        assert_eq!(error.part(), None);
+        assert_eq!(error.of_part("store").part(), Some("store"));
     }
 
     #[test]

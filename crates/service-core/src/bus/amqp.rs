@@ -40,7 +40,8 @@
 //! - Notifications: exclusive, one for each subscription, named by us.
 //!
 //! Each consumer has a channel of its own with a bounded prefetch, and as many messages in hand at a
-//! time. On a stop it takes no more, hands back what is not begun, and finishes the rest; the
+//! time. One that becomes unfit ([`Fitness`]) cancels its consumer, rejects what it has received and not begun
+//! with an error, finishes the rest, and consumes again when it is fit. On a stop it takes no more, hands back what is not begun, and finishes the rest; the
 //! connection itself outlives the daemon's tasks, which may need it to finish, and ends with the last
 //! [`Bus`](super::Bus) handle or [`Bus::close`](super::Bus::close).
 
@@ -66,7 +67,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::topology::{self, Queue};
-use super::{Context, Handler, Notification};
+use super::{Context, Fitness, Handler, Notification};
 use crate::error::Result;
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
@@ -278,11 +279,12 @@ impl Amqp {
         &self,
         queue: Queue,
         prefetch: usize,
+        fitness: Fitness,
         lifecycle: &Lifecycle,
         handler: Handler,
     ) -> Result<()> {
         let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).max(1);
         let (amqp, lifecycle) = (self.clone(), lifecycle.clone());
-        Server { amqp, queue, prefetch, lifecycle, handler }.start().await
+        Server { amqp, queue, prefetch, fitness, lifecycle, handler }.start().await
     }
 }

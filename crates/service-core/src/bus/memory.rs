@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::topology::{JOBS, Queue, matches};
-use super::{Call, Handler, Notification};
+use super::{Call, Fitness, Handler, Notification, unserved};
 use crate::error::{Error, Kind, Result};
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
@@ -50,6 +50,18 @@ impl QueueState {
     fn new(queue: Queue) -> Self {
         Self { queue, consumers: VecDeque::new(), waiting: Vec::new() }
     }
+
+    fn has(&self, consumer: &Consumer) -> bool {
+        self.consumers.iter().any(|other| other.id == consumer.id)
+    }
+
+    /// Adds a consumer, and hands it the jobs that wait for one.
+    fn join(&mut self, consumer: &Consumer) {
+        for call in std::mem::take(&mut self.waiting) {
+            consumer.take(call);
+        }
+        self.consumers.push_back(consumer.clone());
+    }
 }
 
 #[derive(Clone)]
@@ -74,8 +86,7 @@ impl Memory {
         let key = call.key.clone();
         let consumer = self.state().consumer(&key);
         async move {
-            let unserved = || Error::unavailable(format!("no service serves {key}"));
-            let consumer = consumer.ok_or_else(unserved)?;
+            let consumer = consumer.ok_or_else(|| unserved(&key))?;
             let lifecycle = consumer.lifecycle.clone();
             // A shutdown of the service waits for it, whoever carries it out.
             let token = lifecycle.token();
@@ -111,6 +122,7 @@ impl Memory {
         &self,
         queue: Queue,
         prefetch: usize,
+        fitness: Fitness,
         lifecycle: &Lifecycle,
         handler: Handler,
     ) {
@@ -122,19 +134,35 @@ impl Memory {
             slots: Arc::new(Semaphore::new(prefetch)),
             lifecycle: lifecycle.clone(),
         };
-        let id = consumer.id;
-        let shared = state.queue(queue);
-        for call in std::mem::take(&mut shared.waiting) {
-            consumer.take(call);
+        if fitness.is_fit() {
+            state.queue(queue).join(&consumer);
         }
-        shared.consumers.push_back(consumer);
         drop(state);
+        lifecycle.spawn("bus.consumer", self.clone().keep(queue, consumer, fitness));
+    }
 
-        let (memory, stopping) = (self.clone(), lifecycle.stopping());
-        lifecycle.spawn("bus.consumer", async move {
-            stopping.await;
-            memory.state().queue(queue).consumers.retain(|consumer| consumer.id != id);
-        });
+    /// Has the consumer among those of the queue while it is fit, until the stop.
+    async fn keep(self, queue: Queue, consumer: Consumer, mut fitness: Fitness) {
+        let stopping = consumer.lifecycle.stopping();
+        tokio::pin!(stopping);
+        loop {
+            let is_in = self.state().queue(queue).has(&consumer);
+            let stops = tokio::select! {
+                biased;
+                () = &mut stopping => true,
+                () = fitness.becomes(!is_in) => false,
+            };
+            let mut state = self.state();
+            let shared = state.queue(queue);
+            if stops || is_in {
+                shared.consumers.retain(|other| other.id != consumer.id);
+            } else {
+                shared.join(&consumer);
+            }
+            if stops {
+                return;
+            }
+        }
     }
 }
 

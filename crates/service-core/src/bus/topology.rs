@@ -42,6 +42,18 @@ pub fn job_queue(key: &str) -> Option<Queue> {
     JOBS.into_iter().find(|queue| matches(queue.binding, key))
 }
 
+/// The queues of requests, each of one service.
+const REQUESTS: [Queue; 4] = [STORAGE, CLUSTEREXEC, CONTAINERMGR, HOSTS];
+
+/// The service that a request for `key` is meant for, for messages.
+pub fn service_of(key: &str) -> &str {
+    match REQUESTS.iter().find(|queue| matches(queue.binding, key)) {
+        Some(queue) if *queue == HOSTS => INVESTIGATOR.name,
+        Some(queue) => queue.name,
+        None => key.split('.').next().unwrap_or(key),
+    }
+}
+
 /// `storage.save`
 pub const STORAGE_SAVE: &str = "storage.save";
 /// `storage.get`

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
-use service_core::bus::{Call, Context};
+use service_core::bus::{Call, Context, Fitness};
 use service_core::{Bus, Error, Kind, Lifecycle, Result};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 const ECHO: Queue = Queue { name: "echo", binding: "echo.*", jobs: false, bare: false };
 const SOON: Duration = Duration::from_secs(10);
@@ -109,6 +109,77 @@ async fn nobody_there_fails_at_once(bus: Bus) {
     let error = ask(&bus, "echo.params", json!({})).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(before.elapsed() < Duration::from_secs(1));
+}
+
+/// Serves `echo.*` while it is fit.
+async fn serve_while(bus: &Bus, life: &Lifecycle, fitness: &watch::Sender<bool>) -> Echo {
+    let echo =
+        Echo { gate: Arc::new(Semaphore::new(0)), calls: Arc::default(), begun: Arc::default() };
+    let served = echo.clone();
+    let handler = move |call: Call| {
+        let echo = served.clone();
+        async move { echo.answer(call).await }
+    };
+    let fitness = Fitness::following(fitness.subscribe());
+    bus.serve_while(ECHO, 4, fitness, life, handler).await.unwrap();
+    echo
+}
+
+/// Asks until the outcome is as wanted.
+async fn until(bus: &Bus, is: impl Fn(&Result<Value>) -> bool) -> Result<Value> {
+    let bus = &bus.with_timeout(Duration::from_secs(1));
+    let asked = async {
+        loop {
+            let answer = ask(bus, "echo.params", json!({})).await;
+            if is(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asked).await.unwrap()
+}
+
+async fn an_unfit_replica_gets_no_requests_until_it_is_fit(bus: Bus) {
+    let life = Lifecycle::new();
+    let (fit, unfit) = (watch::Sender::new(true), watch::Sender::new(false));
+    serve_while(&bus, &life, &fit).await;
+    let other = serve_while(&bus, &life, &unfit).await;
+    for _ in 0..10 {
+        ask(&bus, "echo.params", json!({})).await.unwrap();
+    }
+    assert_eq!(other.calls(), 0);
+
+    fit.send_replace(false);
+    // One that reaches the broker with the last consumer's farewell may be lost with the queue: it times out.
+    let is_refused =
+        |answer: &Result<Value>| answer.as_ref().is_err_and(|error| error.part() == Some("echo"));
+    let refused = until(&bus, is_refused).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    assert!(refused.to_string().contains("no replica of the echo service"), "{refused}");
+    unfit.send_replace(true);
+    until(&bus, Result::is_ok).await.unwrap();
+    assert!(other.calls() > 0);
+    fit.send_replace(true);
+    unfit.send_replace(false);
+    until(&bus, Result::is_ok).await.unwrap();
+    life.shutdown(SOON).await;
+}
+
+async fn a_replica_that_becomes_unfit_finishes_what_it_has_begun(bus: Bus) {
+    let life = Lifecycle::new();
+    let fitness = watch::Sender::new(true);
+    let echo = serve_while(&bus, &life, &fitness).await;
+    let waiting = tokio::spawn({
+        let bus = bus.clone();
+        async move { ask(&bus, "echo.wait", json!({})).await }
+    });
+    echo.begun.notified().await;
+    fitness.send_replace(false);
+    until(&bus, Result::is_err).await.unwrap_err();
+    echo.gate.add_permits(1);
+    assert_eq!(waiting.await.unwrap().unwrap(), "waited");
+    life.shutdown(SOON).await;
 }
 
 async fn a_panic_is_an_answer_and_not_the_end(bus: Bus) {
@@ -294,6 +365,8 @@ conformance!(
     the_context_travels,
     errors_keep_code_message_and_data,
     nobody_there_fails_at_once,
+    an_unfit_replica_gets_no_requests_until_it_is_fit,
+    a_replica_that_becomes_unfit_finishes_what_it_has_begun,
     a_panic_is_an_answer_and_not_the_end,
     a_late_answer_is_a_timeout,
     what_is_past_its_deadline_is_never_begun,

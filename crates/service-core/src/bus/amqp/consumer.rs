@@ -19,8 +19,8 @@ use super::link::Link;
 use super::message::{self, Received, Unreadable};
 use super::{Amqp, queues};
 use crate::Clock;
-use crate::bus::Handler;
 use crate::bus::topology::Queue;
+use crate::bus::{Fitness, Handler, unserved};
 use crate::error::{Error, Kind, Result, chain};
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
@@ -31,6 +31,7 @@ pub(super) struct Server {
     pub(super) amqp: Amqp,
     pub(super) queue: Queue,
     pub(super) prefetch: u16,
+    pub(super) fitness: Fitness,
     pub(super) lifecycle: Lifecycle,
     pub(super) handler: Handler,
 }
@@ -48,26 +49,34 @@ struct Session {
 
 enum End {
     Stopping,
+    Unfit,
     Lost,
 }
 
 impl Server {
-    /// Serves from now on; returns when messages for the queue find it.
+    /// Serves from now on; returns when messages for the queue find it, or at once where it is not fit yet.
     pub(super) async fn start(self) -> Result<()> {
-        let session = self.begin(true).await?;
+        let session = if self.fitness.is_fit() { Some(self.begin(true).await?) } else { None };
         let lifecycle = self.lifecycle.clone();
         lifecycle.spawn_critical("bus.consumer", self.run(session));
         Ok(())
     }
 
-    async fn run(self, mut session: Session) {
+    async fn run(mut self, mut session: Option<Session>) {
         loop {
-            match self.consume(&mut session).await {
-                End::Stopping => return self.stop(session).await,
-                End::Lost => tracing::debug!(queue = self.queue.name, "consumer lost"),
+            if let Some(mut begun) = session.take() {
+                match self.consume(&mut begun).await {
+                    End::Stopping => return self.stop(begun).await,
+                    End::Unfit => self.leave(begun).await,
+                    End::Lost => tracing::debug!(queue = self.queue.name, "consumer lost"),
+                }
+            }
+            tokio::select! {
+                () = self.lifecycle.stopping() => return,
+                () = self.fitness.becomes(true) => {}
             }
             match self.begin(false).await {
-                Ok(begun) => session = begun,
+                Ok(begun) => session = Some(begun),
                 // Told to stop.
                 Err(_) => return,
             }
@@ -116,11 +125,14 @@ impl Server {
 
     async fn consume(&self, session: &mut Session) -> End {
         let stopping = self.lifecycle.stopping();
-        tokio::pin!(stopping);
+        let mut fitness = self.fitness.clone();
+        let unfit = fitness.becomes(false);
+        tokio::pin!(stopping, unfit);
         loop {
             let next = tokio::select! {
                 biased;
                 () = &mut stopping => return End::Stopping,
+                () = &mut unfit => return End::Unfit,
                 next = session.next() => next,
             };
             match next {
@@ -186,6 +198,37 @@ impl Server {
             "job failed, kept as a dead letter"
         );
         channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
+    }
+
+    /// Takes no more. What was received and not begun is not handed back: where this was the last consumer the
+    /// queue is gone, and those requests would wait for their deadlines. Requests that have begun go on, on
+    /// this channel.
+    async fn leave(&self, mut session: Session) {
+        session.acknowledge();
+        let Session { channel, mut consumer, .. } = session;
+        let left = async {
+            channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+            while let Some(delivery) = consumer.next().await {
+                let Delivery { delivery_tag, routing_key, properties, data, .. } = delivery?;
+                if self.queue.jobs {
+                    let options = BasicNackOptions { requeue: true, multiple: false };
+                    channel.basic_nack(delivery_tag, options).await?;
+                    continue;
+                }
+                channel.basic_ack(delivery_tag, BasicAckOptions::default()).await?;
+                let key = routing_key.as_str();
+                let id = message::receive(key, &properties, &data, self.queue.bare).ok();
+                if let Some(reply_to) = properties.reply_to() {
+                    let (id, refused) = (id.and_then(|received| received.id), Err(unserved(key)));
+                    reply(&channel, reply_to, &properties, id, refused).await?;
+                }
+            }
+            Ok::<(), lapin::Error>(())
+        };
+        if let Err(error) = left.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(queue = self.queue.name, error, "the consumer had no orderly end");
+        }
     }
 
     /// Takes no more, hands back what is not begun, and waits for what is.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::connection::Socket;
 use super::queues;
 use crate::bus::topology::Queue;
+use crate::bus::unserved;
 use crate::error::{Error, Result};
 
 /// How long taking leave of the broker may take.
@@ -138,7 +139,7 @@ impl Link {
             ));
         }
         let mut waiting = self.wait_for(id)?;
-        let unroutable = format!("no service serves {key}");
+        let unroutable = unserved(key.as_str());
         let properties = properties
             .with_correlation_id(id.to_string().into())
             .with_reply_to(DIRECT_REPLY.into());
@@ -156,7 +157,7 @@ impl Link {
         };
         match outcome {
             Ok(Outcome::Answer(body)) => Ok(body),
-            Ok(Outcome::Unroutable) => Err(Error::unavailable(unroutable)),
+            Ok(Outcome::Unroutable) => Err(unroutable),
             Err(_) => Err(Error::unavailable("the connection to the message broker was lost")),
         }
     }
