@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service_core::error::{Error, Kind, chain};
+use service_core::storage::Damaged;
 use utoipa::ToSchema;
 
 /// Seconds after which a client may try again when something does not answer.
@@ -79,6 +80,16 @@ impl ApiError {
             .with_header(header::RETRY_AFTER, seconds.into())
     }
 
+    /// A record in the store cannot be read: the only one that names a key of the store, for the operator has to
+    /// find it there.
+    fn damaged(status: StatusCode, damaged: &Damaged) -> Self {
+        let detail = format!(
+            "the record {} in the store is damaged: repair it in the store, or DELETE what it describes",
+            damaged.key
+        );
+        Self::new(status, detail)
+    }
+
     /// 503: something does not answer.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -127,6 +138,10 @@ impl From<Error> for ApiError {
             }
             Kind::Unavailable => {
                 tracing::warn!(error = chain(&error), "a service does not answer");
+                // Other messages may show what is inside; causes stay in the log in any case.
+                if error.part().is_some() {
+                    return Self::unavailable(format!("{error}: try again shortly"));
+                }
                 Self::unavailable("a part of the service does not answer: try again shortly")
             }
             Kind::Timeout => {
@@ -138,7 +153,10 @@ impl From<Error> for ApiError {
             }
             Kind::Internal | Kind::Parse | Kind::InvalidRequest | Kind::MethodNotFound => {
                 tracing::error!(error = chain(&error), "a request failed");
-                Self::new(status, "this is a defect of the server: its log says more")
+                match Damaged::reported_by(&error) {
+                    Some(damaged) => Self::damaged(status, &damaged),
+                    None => Self::new(status, "this is a defect of the server: its log says more"),
+                }
             }
         }
     }

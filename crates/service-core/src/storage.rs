@@ -1,5 +1,6 @@
 //! The typed client of the storage service, and the messages that they exchange.
 
+mod damaged;
 mod reads;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::jsonrpc::Answer;
 use crate::model::Model;
 
+pub use damaged::{Damaged, Found};
 pub use reads::Reads;
 
 /// How often a compare-and-swap is tried again when others get in between.
@@ -163,6 +165,17 @@ impl StorageClient {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The record `id`, if there is one, also when it is damaged: for those who delete it.
+    ///
+    /// # Errors
+    /// When the storage service cannot say.
+    pub async fn find_damaged<T: Model>(&self, id: &str) -> Result<Option<Found<T>>> {
+        match self.find(id).await {
+            Ok(found) => Ok(found.map(Found::Whole)),
+            Err(error) => Damaged::reported_by(&error).map(Found::Damaged).map(Some).ok_or(error),
         }
     }
 

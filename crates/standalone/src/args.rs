@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
+    /// Begin with a new, empty database where `commissaire.db` is missing or empty although an earlier start made `secret.key`: without this the start is refused
+    #[arg(long)]
+    pub new_store: bool,
+
     /// Where keys in use and SSH sockets are kept: a short path, best in memory [default: /run/commissaire, or below `$XDG_RUNTIME_DIR` when not root]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
@@ -86,6 +90,16 @@ pub struct Args {
 pub enum Command {
     /// Change the key that credentials are encrypted with, and encrypt them anew
     Rekey,
+    /// Copy the database, also while the server runs
+    ///
+    /// The copy is consistent, holds all records that are acknowledged when it begins, and is readable by its
+    /// owner only. Credentials in it are encrypted: `secret.key` of the data directory is needed to use them.
+    /// To restore: stop the server, put the copy in the place of `commissaire.db`, and remove
+    /// `commissaire.db-wal` and `commissaire.db-shm`.
+    CopyDatabase {
+        /// The new file; an existing one is not overwritten
+        file: PathBuf,
+    },
     /// Install the six daemons of the distributed form: links to this program, under their names
     Links {
         /// Where to: a directory that is in $PATH

@@ -45,14 +45,24 @@ impl DataDir {
 
     /// The embedded store.
     pub fn database(&self) -> PathBuf {
-        self.path.join("commissaire.db")
+        database_in(&self.path)
+    }
+
+    /// The sealing key that a first start makes here, or an operator puts here.
+    pub fn own_secret_key(&self) -> PathBuf {
+        self.path.join("secret.key")
+    }
+
+    /// How far the first start came.
+    pub fn first_start(&self) -> PathBuf {
+        self.path.join("first-start")
     }
 
     /// The key that credentials are sealed with; systemd's `LoadCredential=secret.key` comes first.
     pub fn secret_key(&self) -> PathBuf {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let loaded = credentials.map(|folder| folder.join("secret.key"));
-        loaded.filter(|file| file.exists()).unwrap_or_else(|| self.path.join("secret.key"))
+        loaded.filter(|file| file.exists()).unwrap_or_else(|| self.own_secret_key())
     }
 
     /// The public half of the server's own SSH key.
@@ -109,6 +119,11 @@ impl Drop for AddressFile {
     }
 }
 
+/// The embedded store in a data directory that another process may be using.
+pub fn database_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("commissaire.db")
+}
+
 /// Writes a file that only its owner can read: whole, or not at all.
 ///
 /// # Errors
@@ -121,7 +136,10 @@ pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
             options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        std::fs::rename(&temporary, path)?;
+        // The new name survives a power failure, too.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

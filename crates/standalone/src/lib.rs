@@ -23,6 +23,7 @@ use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
 use service_core::model::NetworkType;
 use service_core::{Bus, Clock, Lifecycle, StorageClient};
+use storage_svc::Store;
 use tokio::net::TcpListener;
 
 pub use args::Args;
@@ -49,6 +50,7 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
         match &args.command {
             None => run(args, Config::load(args)?).await,
             Some(Command::Rekey) => rekey(args).await,
+            Some(Command::CopyDatabase { file }) => copy_database(args, file),
             Some(Command::Links { dir }) => link(dir),
             Some(Command::DeadLetters(command)) => {
                 command.carry_out(args.config_file.clone()).await?;
@@ -73,12 +75,22 @@ fn link(dir: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Needs no lock on the data directory: the server may be running.
+fn copy_database(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
+    let database = data_dir::database_in(&args.data_dir());
+    let copied = Store::copy_sqlite(&database, file);
+    copied.with_context(|| format!("the database {} is not copied", database.display()))?;
+    tracing::info!(path = %file.display(), "the database is copied; it needs secret.key to be of use");
+    Ok(ExitCode::SUCCESS)
+}
+
 fn storage_config(data: &DataDir) -> storage_svc::Config {
     storage_svc::Config::sqlite(data.database(), data.secret_key())
 }
 
 async fn rekey(args: &Args) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&args.data_dir())?;
+    first_start::check_store(&data, false)?;
     let count =
         storage_svc::rekey::run(&storage_config(&data)).await.context("the key is not changed")?;
     tracing::info!(count, "credentials are encrypted with a new key");
@@ -106,6 +118,7 @@ async fn begin(
         .with_context(|| format!("cannot listen on {} port {}", address.0, address.1))?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let data = DataDir::open(&args.data_dir())?;
+    first_start::check_store(&data, args.new_store)?;
     let own_key = host_access::own_key(data.path()).context("cannot make an SSH key")?;
     config.gateway.ssh_public_key_file = Some(data.public_key());
     config.gateway.audit_log.get_or_insert_with(|| data.audit_log());
@@ -130,6 +143,7 @@ async fn begin(
     http_gateway::make_default_network(&client, NetworkType::None)
         .await
         .context("cannot make the default network")?;
+    first_start::complete(&data)?;
 
     let run_dir =
         RunDir::create(&args.run_dir(), "commissaire").context("cannot use the run directory")?;

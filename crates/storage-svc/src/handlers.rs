@@ -1,12 +1,16 @@
 //! The open stores, and which of them a record belongs in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
+use service_core::error::chain;
 use service_core::{Error, Kind as ErrorKind, Result};
 
 use crate::config::{Backend, Handler};
-use crate::keyring::UnlockError;
+use crate::keyring::{MARK, UnlockError};
 use crate::kinds::Kind;
 use crate::registry::{Assignments, RegistryError};
 use crate::store::{Entry, Store, StoreError};
@@ -193,7 +197,7 @@ impl Handlers {
             StoreError::Unconfirmed(_) => (ErrorKind::Timeout, "did not confirm the change"),
             _ => (ErrorKind::Unavailable, "does not answer"),
         };
-        Error::new(kind, format!("the store {name:?} {what}")).with_source(error)
+        Error::new(kind, format!("the store {name:?} {what}")).of_part("store").with_source(error)
     }
 
     /// A store by its index.
@@ -209,6 +213,46 @@ impl Handlers {
             let kinds: Vec<_> = Kind::all().iter().filter(here).collect();
             (!kinds.is_empty()).then_some((index, kinds))
         })
+    }
+
+    /// Whether any of the stores answers a read now, within `limit`.
+    pub async fn answers(&self, limit: Duration) -> bool {
+        // Any key does, there or not.
+        let probe = async |store: &Store| {
+            let read = store.get(vec![MARK.to_owned()]);
+            matches!(tokio::time::timeout(limit, read).await, Ok(Ok(_)))
+        };
+        let mut probes: FuturesUnordered<_> = self.stores.iter().map(probe).collect();
+        while let Some(answers) = probes.next().await {
+            if answers {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Brings the files of embedded stores up to date.
+    pub async fn checkpoint(&self) {
+        for (store, handler) in self.stores.iter().zip(&self.configured) {
+            if let Err(error) = store.checkpoint().await {
+                let error = chain(&error);
+                tracing::warn!(store = handler.name, error, "the database file is not up to date");
+            }
+        }
+    }
+
+    /// The same at the end: from now on everything that is acknowledged is in the files themselves.
+    pub async fn close(&self) {
+        for (store, handler) in self.stores.iter().zip(&self.configured) {
+            if let Err(error) = store.close().await {
+                let error = chain(&error);
+                tracing::warn!(
+                    store = handler.name,
+                    error,
+                    "the last changes are in the WAL of the database only"
+                );
+            }
+        }
     }
 
     /// Whether waiting can help: a store over the network may come back, a file will not.

@@ -1,5 +1,6 @@
 //! The storage service: keeps the records.
 //!
+//! - `availability`: whether this replica reaches its store, and so takes requests
 //! - [`config`][]: what it is told
 //! - [`registry`][]: which store keeps which models
 //! - [`handlers`][]: the open stores, and where a record belongs
@@ -13,6 +14,7 @@
 //! - [`vault`][]: where secrets are
 //! - `split`: sealing of what is secret in an otherwise plain record
 
+mod availability;
 pub mod config;
 pub mod handlers;
 pub mod keyring;
@@ -30,9 +32,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use service_core::bus::topology;
+use service_core::bus::{Fitness, topology};
 use service_core::error::chain;
 use service_core::{Bus, Lifecycle};
+use tokio::sync::watch;
 
 pub use config::{Config, Handler};
 pub use handlers::Handlers;
@@ -47,6 +50,9 @@ const PREFETCH: usize = 256;
 
 /// How long a store may take to answer at the start before requests are served without it.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Between two checkpoints of the embedded store: a copy of its file alone lacks at most that much.
+const CHECKPOINTS: Duration = Duration::from_secs(60);
 
 /// Why the storage service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +73,8 @@ pub enum StartError {
 
 /// Opens the stores and serves them on the bus until the daemon is told to stop.
 ///
-/// A store that is reached over the network may be away: it is then waited for, and requests are told so.
+/// A store that is reached over the network may be silent: it is then waited for, and until it answers this replica
+/// takes no requests.
 ///
 /// # Errors
 /// [`StartError`].
@@ -80,12 +87,35 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     let vault = Vault::new(config.custodia_socket_path.as_ref(), keyring);
     let vault = vault.map_err(StartError::Custodia)?;
 
+    let (fitness, is_fit) = watch::channel(handlers.answers(PATIENCE).await);
+    if !*is_fit.borrow() {
+        tracing::warn!("the store does not answer: this replica takes no requests until it does");
+    }
+    let probing = availability::keep(Arc::clone(&handlers), fitness, lifecycle.clone());
+    lifecycle.spawn_critical("availability", probing);
+    lifecycle.spawn("checkpoints", keep_files(Arc::clone(&handlers), lifecycle.clone()));
+
     let service = Arc::new(StorageService::new(handlers, vault, bus.clone()));
     let handler = move |call| {
         let service = Arc::clone(&service);
         async move { service.call(call).await }
     };
-    bus.serve(topology::STORAGE, PREFETCH, lifecycle, handler).await.map_err(StartError::Bus)
+    let fitness = Fitness::following(is_fit);
+    let served = bus.serve_while(topology::STORAGE, PREFETCH, fitness, lifecycle, handler);
+    served.await.map_err(StartError::Bus)
+}
+
+/// Keeps the files of embedded stores up to date. Requests that are under way at the stop still write: the store
+/// has each of them in its file before it acknowledges it.
+async fn keep_files(handlers: Arc<Handlers>, lifecycle: Lifecycle) {
+    let stopping = lifecycle.stopping();
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            () = &mut stopping => return handlers.close().await,
+            () = tokio::time::sleep(CHECKPOINTS) => handlers.checkpoint().await,
+        }
+    }
 }
 
 /// Finds the sealing key; a store that is away is waited for in the background.

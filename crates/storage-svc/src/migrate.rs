@@ -142,6 +142,7 @@ pub async fn run(config: &Config, mut dump: impl Read) -> Result<Report, Migrate
         *report.taken.entry(planned.kind.type_name).or_default() += 1;
     }
     write(&handlers, &vault, missing).await?;
+    handlers.close().await;
     Ok(report)
 }
 

@@ -76,6 +76,7 @@ pub async fn run(config: &Config) -> Result<usize, RekeyError> {
             }
         }
     }
+    handlers.close().await;
     Sealer::drop_old_keys(&key_file).map_err(RekeyError::Key)?;
     Ok(count)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use service_core::bus::{Call, Context};
 use service_core::error::chain;
 use service_core::jsonrpc::Answer;
-use service_core::storage::{Check, Delete, Revised, Save, Transaction};
+use service_core::storage::{Check, Damaged, Delete, Revised, Save, Transaction};
 use service_core::{Bus, Error, Kind as ErrorKind, Result};
 
 use crate::handlers::Handlers;
@@ -179,27 +179,31 @@ impl StorageService {
         if !kind.secret {
             return found(kind, entry, &entry.value, revisions);
         }
-        let opened = self.vault.open(&entry.key, &entry.value).await?;
-        found(kind, entry, &opened, revisions)
+        let opened = match self.vault.open(&entry.key, &entry.value).await {
+            Err(error) if is_damage(&error) => Err(damaged(entry).error(error)),
+            other => other,
+        };
+        found(kind, entry, &opened?, revisions)
     }
 }
 
 /// What the text of an entry says: checked, with defaults filled in.
 fn found(kind: &Kind, entry: &Entry, text: &str, revisions: bool) -> Result<Found> {
     let Entry { key, revision, .. } = entry;
-    let damaged = |why| {
-        Error::internal(format!("the record {key} in the store is damaged"))
-            .with_source(std::io::Error::other(why))
-    };
-    let (own_key, record) = kind.read(text).map_err(damaged)?;
+    let damage = |why| damaged(entry).error(std::io::Error::other(why));
+    let (own_key, record) = kind.read(text).map_err(damage)?;
     if own_key != *key {
-        return Err(damaged(format!("it belongs at {own_key}")));
+        return Err(damage(format!("it belongs at {own_key}")));
     }
     Ok(if revisions {
         Found::Revised(Revised { record, revision: *revision })
     } else {
         Found::Plain(record)
     })
+}
+
+fn damaged(entry: &Entry) -> Damaged {
+    Damaged { key: entry.key.clone(), revision: entry.revision }
 }
 
 /// Whether a record is to blame, and not that the store or the key is away.

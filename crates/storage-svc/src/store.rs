@@ -79,6 +79,18 @@ pub enum StoreError {
         /// Why.
         source: Arc<std::io::Error>,
     },
+    /// The database file is damaged.
+    #[error(
+        "the database {} is damaged ({why}): nothing was changed. Move it away and put a copy in its place \
+         (`commissaire copy-database` makes them), or save what can be read with `sqlite3 FILE .recover`",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The first defect, as SQLite reports it.
+        why: String,
+    },
     /// The file was written by a newer version.
     #[error("the database {} has format {found}, this version knows {known}: use a newer one", path.display())]
     Newer {
@@ -144,6 +156,22 @@ impl Store {
         sqlite::Sqlite::open(path).map(Self::Sqlite)
     }
 
+    /// Whether the database file `path` holds any record; false when it is missing or empty.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is damaged.
+    pub fn sqlite_holds_records(path: &Path) -> Result<bool, StoreError> {
+        sqlite::Sqlite::holds_records(path)
+    }
+
+    /// Writes a consistent copy of the database file `from`, which may be in use, into the new file `to`.
+    ///
+    /// # Errors
+    /// When `to` exists or cannot be written, or `from` is missing or damaged.
+    pub fn copy_sqlite(from: &Path, to: &Path) -> Result<(), StoreError> {
+        sqlite::Sqlite::copy(from, to)
+    }
+
     /// The store in the etcd that `options` lead to. It need not answer yet: each read and each commit
     /// asks anew, and fails until it does.
     ///
@@ -191,6 +219,28 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.commit(commit).await,
             Self::Etcd(etcd) => etcd.commit(&commit).await,
+        }
+    }
+
+    /// Brings a database file up to date with what its side files hold; etcd needs no such thing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.checkpoint().await,
+            Self::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// The same at the end of the service: from now on everything that is acknowledged is in the one file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Etcd(_) => Ok(()),
         }
     }
 }

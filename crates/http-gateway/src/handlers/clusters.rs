@@ -7,7 +7,7 @@ use service_core::model::{
     Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig, Host, Lease,
     Network, Status,
 };
-use service_core::storage::{Revised, Transaction};
+use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
@@ -168,7 +168,8 @@ async fn container_manager(
     found.ok_or_else(unknown).map(Some)
 }
 
-/// Removes a cluster; its hosts stay, in none.
+/// Removes a cluster; its hosts stay, in none. Of a damaged record the members are unknown: then their statuses, and
+/// their nodes at a container manager, stay as they are.
 #[utoipa::path(
     delete,
     path = "/api/v0/cluster/{name}",
@@ -181,14 +182,16 @@ async fn container_manager(
 )]
 pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
-        let cluster = found(&api, &name).await?;
+        let cluster = api.storage.find_damaged::<Cluster>(&name).await?;
+        let cluster = cluster.ok_or_else(|| missing(&name))?;
         let mut transaction = not_under_operation(&api, &name)
             .await?
-            .check::<Cluster>(&name, Some(cluster.revision))
+            .check::<Cluster>(&name, Some(cluster.revision()))
             .delete::<Cluster>(&name)
             .delete::<ClusterRestart>(&name)
             .delete::<ClusterUpgrade>(&name)
             .delete::<ClusterDeploy>(&name);
+        let Found::Whole(cluster) = cluster else { return Ok((transaction, ())) };
         nodes::remove(&api, &cluster.record, &cluster.record.hostset).await?;
         for host in api.storage.get_many::<Host>(&cluster.record.hostset).await? {
             transaction = leave(transaction, host)?;
@@ -236,8 +239,11 @@ pub fn leave(
 /// # Errors
 /// 404 when there is none.
 pub async fn found(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no cluster {name}"));
-    api.storage.find::<Cluster>(name).await?.ok_or_else(missing)
+    api.storage.find::<Cluster>(name).await?.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no cluster {name}"))
 }
 
 /// The state of a cluster by the statuses of its members; `None` is a member whose record is gone.

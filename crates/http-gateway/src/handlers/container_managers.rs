@@ -10,7 +10,7 @@ use service_core::model::{
     Cluster, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
     Model as _, Secrets,
 };
-use service_core::storage::{Revised, Transaction};
+use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
@@ -125,7 +125,8 @@ async fn has_secrets(
     Ok(stored.is_some_and(|stored| same(&stored.record.options)))
 }
 
-/// Removes a container manager.
+/// Removes a container manager. One whose record is damaged is removed even if it is in use: created again under the
+/// same name it is what its clusters refer to.
 #[utoipa::path(
     delete,
     path = "/api/v0/containermanager/{name}",
@@ -137,7 +138,14 @@ async fn has_secrets(
 )]
 pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
-        let manager = found(&api, &name).await?;
+        let manager = api.storage.find_damaged::<ContainerManagerConfig>(&name).await?;
+        let manager = manager.ok_or_else(|| missing(&name))?;
+        let deletion = Transaction::default()
+            .check::<ContainerManagerConfig>(&name, Some(manager.revision()))
+            .delete::<ContainerManagerConfig>(&name);
+        if matches!(manager, Found::Damaged(_)) {
+            return Ok((deletion, ()));
+        }
         let clusters = api.storage.list::<Cluster>().await?;
         let users: Vec<_> = clusters
             .into_iter()
@@ -152,15 +160,16 @@ pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[
             )));
         }
         // A cluster that begins to use it changes its revision. Its secrets go with it.
-        let check =
-            Transaction::default().check::<ContainerManagerConfig>(&name, Some(manager.revision));
-        Ok((check.delete::<ContainerManagerConfig>(&name), ()))
+        Ok((deletion, ()))
     };
     api.commit(plan).await?;
     Ok(Json([]))
 }
 
 async fn found(api: &Api, name: &str) -> Result<Revised<ContainerManagerConfig>, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no container manager {name}"));
-    api.storage.find::<ContainerManagerConfig>(name).await?.ok_or_else(missing)
+    api.storage.find::<ContainerManagerConfig>(name).await?.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no container manager {name}"))
 }

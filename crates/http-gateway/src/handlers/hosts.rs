@@ -65,7 +65,8 @@ pub async fn get(
     Ok(Json(found(&api, &address).await?.record))
 }
 
-/// Removes a host with its credentials, its state and its membership, in one write.
+/// Removes a host with its credentials, its state and its membership, in one write; also one whose record is
+/// damaged.
 #[utoipa::path(
     delete,
     path = "/api/v0/host/{address}",
@@ -81,7 +82,8 @@ pub async fn delete(
     Params(Address(address)): Params<Address>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
-        let host = found(&api, &address).await?;
+        let host = api.storage.find_damaged::<Host>(&address).await?;
+        let host = host.ok_or_else(|| missing(&address))?;
         let mut transaction = Transaction::default();
         if let Some(mut cluster) = cluster_of(&api, &address).await? {
             cluster.record.remove(&address);
@@ -90,7 +92,7 @@ pub async fn delete(
             nodes::remove(&api, &cluster.record, std::slice::from_ref(&address)).await?;
         }
         let transaction = transaction
-            .check::<Host>(&address, Some(host.revision))
+            .check::<Host>(&address, Some(host.revision()))
             .delete::<Host>(&address)
             .delete::<HostCreds>(&address)
             .delete::<HostState>(&address)
@@ -311,8 +313,11 @@ async fn look_again(api: &Api, host: &mut Revised<Host>) -> Result<Transaction, 
 }
 
 async fn found(api: &Api, address: &str) -> Result<Revised<Host>, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no host {address}"));
-    api.storage.find::<Host>(address).await?.ok_or_else(missing)
+    api.storage.find::<Host>(address).await?.ok_or_else(|| missing(address))
+}
+
+fn missing(address: &str) -> ApiError {
+    ApiError::not_found(format!("there is no host {address}"))
 }
 
 /// The record is the job; the message only makes it sooner.

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_core::model::{Cluster, Model as _, Network, NetworkType};
-use service_core::storage::Transaction;
+use service_core::storage::{Found, Transaction};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
@@ -78,7 +78,8 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(network)))
 }
 
-/// Removes a network.
+/// Removes a network. One whose record is damaged is removed even if it is the default one or in use: created again
+/// under the same name it is what its clusters refer to.
 #[utoipa::path(
     delete,
     path = "/api/v0/network/{name}",
@@ -89,11 +90,18 @@ pub async fn create(
     ),
 )]
 pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
-    if name == Network::DEFAULT {
-        return Err(ApiError::conflict("the default network stays"));
-    }
     let plan = || async {
-        let network = api.storage.find::<Network>(&name).await?.ok_or_else(|| missing(&name))?;
+        let network = api.storage.find_damaged::<Network>(&name).await?;
+        let network = network.ok_or_else(|| missing(&name))?;
+        let deletion = Transaction::default()
+            .check::<Network>(&name, Some(network.revision()))
+            .delete::<Network>(&name);
+        if matches!(network, Found::Damaged(_)) {
+            return Ok((deletion, ()));
+        }
+        if name == Network::DEFAULT {
+            return Err(ApiError::conflict("the default network stays"));
+        }
         let clusters = api.storage.list::<Cluster>().await?;
         let users: Vec<_> = clusters
             .into_iter()
@@ -106,8 +114,7 @@ pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[
             return Err(ApiError::conflict(format!("the network {name} is in use by {users}")));
         }
         // A cluster that begins to use it changes its revision.
-        let check = Transaction::default().check::<Network>(&name, Some(network.revision));
-        Ok((check.delete::<Network>(&name), ()))
+        Ok((deletion, ()))
     };
     api.commit(plan).await?;
     Ok(Json([]))

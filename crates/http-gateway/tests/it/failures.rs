@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use service_core::model::{Host, HostCreds, Model as _, Status};
+use service_core::model::{
+    Cluster, ContainerManagerConfig, Host, HostCreds, Model as _, Network, Status,
+};
 
-use crate::support::{Answer, Gateway, ROUTES, Setup, Storage, WITH_BODY};
+use crate::support::{Answer, Gateway, Managers, ROUTES, Setup, Storage, WITH_BODY};
 
 /// Fitting requests for every route that needs the storage service.
 fn requests() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
@@ -42,7 +44,8 @@ async fn without_the_storage_service_every_route_is_503_at_once() {
     let gateway = Setup { storage: Storage::Absent, ..Setup::default() }.start().await;
     for (method, path, body) in requests() {
         let started = Instant::now();
-        gateway.send(method, path, body).await.refused(503, "try again");
+        let answer = gateway.send(method, path, body).await;
+        answer.refused(503, "no replica of the ");
         assert!(started.elapsed() < Duration::from_secs(2), "{method} {path}");
     }
     // What is wrong whatever is stored is still told.
@@ -63,28 +66,34 @@ async fn when_the_storage_service_is_silent_every_route_is_504() {
     }
 }
 
+/// The key in the store, and nothing else from the inside.
 #[track_caller]
-fn names_no_internals(answer: &Answer) {
-    answer.refused(500, "defect");
+fn names_the_key(answer: &Answer, key: &str) {
+    answer.refused(500, &format!("the record {key} in the store is damaged"));
     let text = answer.text();
-    for internal in ["/commissaire", "sqlite", "store", "serde", "key", "line", "10.0.0.1"] {
+    for internal in ["sqlite", "serde", "line", "column", "expected", "10.0.0.9"] {
         assert!(!text.contains(internal), "{text}");
     }
 }
 
+/// Records that are no JSON, no object, another record's, or invalid.
+const DAMAGES: [&str; 5] =
+    ["", "garbage", "null", r#"{"address": "10.0.0.9", "name": "other"}"#, r#"{"address": 7}"#];
+
 #[tokio::test]
-async fn a_damaged_record_names_no_internals_and_hides_no_neighbour() {
+async fn a_damaged_record_is_named_and_hides_no_neighbour() {
     let gateway = Gateway::start().await;
     for address in ["10.0.0.1", "10.0.0.2"] {
         gateway.host(address, Status::Active).await;
     }
     let neighbour = Host { address: "10.0.0.2".into(), status: Status::Active, ..Host::default() };
-    for damage in ["", "garbage", "null", r#"{"address": "10.0.0.9"}"#, r#"{"address": 7}"#] {
+    let key = Host::key("10.0.0.1");
+    for damage in DAMAGES {
         gateway.damage::<Host>("10.0.0.1", damage).await;
         for path in ["/host/10.0.0.1", "/host/10.0.0.1/status", "/host/10.0.0.1/creds"] {
-            names_no_internals(&gateway.get(path).await);
+            names_the_key(&gateway.get(path).await, &key);
         }
-        names_no_internals(&gateway.put("/host/10.0.0.1", json!({})).await);
+        names_the_key(&gateway.put("/host/10.0.0.1", json!({})).await, &key);
         gateway.get("/hosts").await.is(200, &json!([neighbour]));
         gateway.get("/host/10.0.0.2").await.is(200, &json!(neighbour));
     }
@@ -94,12 +103,65 @@ async fn a_damaged_record_names_no_internals_and_hides_no_neighbour() {
 async fn damaged_credentials_do_not_hide_the_host() {
     let gateway = Gateway::start().await;
     gateway.host("10.0.0.1", Status::Active).await;
-    gateway.damage::<HostCreds>("10.0.0.1", &HostCreds::key("10.0.0.1")).await;
-    names_no_internals(&gateway.get("/host/10.0.0.1/creds").await);
+    let key = HostCreds::key("10.0.0.1");
+    gateway.damage::<HostCreds>("10.0.0.1", &key).await;
+    names_the_key(&gateway.get("/host/10.0.0.1/creds").await, &key);
     for path in ["/host/10.0.0.1", "/host/10.0.0.1/status", "/hosts"] {
         assert_eq!(gateway.get(path).await.status, 200, "{path}");
     }
     gateway.delete("/host/10.0.0.1").await.is(200, &json!([]));
+}
+
+#[tokio::test]
+async fn a_damaged_host_is_deleted_with_all_that_belongs_to_it() {
+    let gateway = Gateway::start().await;
+    for damage in DAMAGES {
+        gateway.put("/cluster/c1", json!({})).await;
+        gateway.host("10.0.0.1", Status::Disassociated).await;
+        assert_eq!(gateway.put("/cluster/c1/hosts/10.0.0.1", json!({})).await.status, 200);
+        gateway.damage::<Host>("10.0.0.1", damage).await;
+        gateway.delete("/host/10.0.0.1").await.is(200, &json!([]));
+        gateway.get("/host/10.0.0.1").await.refused(404, "10.0.0.1");
+        gateway.get("/cluster/c1/hosts").await.is(200, &json!([]));
+        assert!(gateway.storage.find::<HostCreds>("10.0.0.1").await.unwrap().is_none());
+    }
+}
+
+/// A network and a container manager also where a cluster uses them: made again, they are what it refers to.
+#[tokio::test]
+async fn damaged_clusters_networks_and_container_managers_are_deleted() {
+    let setup = Setup { managers: Managers::Real, ..Setup::default() };
+    let gateway = setup.start().await;
+    let manager = json!({"type": "trivial"});
+    for damage in DAMAGES {
+        gateway.put("/network/n1", json!({})).await;
+        gateway.put("/containermanager/k1", manager.clone()).await;
+        let cluster = json!({"network": "n1", "container_manager": "k1"});
+        assert_eq!(gateway.put("/cluster/c1", cluster).await.status, 201);
+
+        gateway.damage::<ContainerManagerConfig>("k1", damage).await;
+        let key = ContainerManagerConfig::key("k1");
+        names_the_key(&gateway.get("/containermanager/k1").await, &key);
+        gateway.delete("/containermanager/k1").await.is(200, &json!([]));
+        assert_eq!(gateway.put("/containermanager/k1", manager.clone()).await.status, 201);
+
+        gateway.damage::<Network>("n1", damage).await;
+        names_the_key(&gateway.get("/network/n1").await, &Network::key("n1"));
+        gateway.delete("/network/n1").await.is(200, &json!([]));
+        assert_eq!(gateway.put("/network/n1", json!({})).await.status, 201);
+
+        gateway.damage::<Cluster>("c1", damage).await;
+        names_the_key(&gateway.get("/cluster/c1").await, &Cluster::key("c1"));
+        gateway.delete("/cluster/c1").await.is(200, &json!([]));
+        gateway.get("/cluster/c1").await.refused(404, "c1");
+        for path in ["/network/n1", "/containermanager/k1"] {
+            gateway.delete(path).await.is(200, &json!([]));
+        }
+    }
+    gateway.damage::<Network>(Network::DEFAULT, "garbage").await;
+    gateway.delete("/network/default").await.is(200, &json!([]));
+    assert_eq!(gateway.put("/network/default", json!({})).await.status, 201);
+    gateway.delete("/network/default").await.refused(409, "the default network stays");
 }
 
 #[tokio::test]

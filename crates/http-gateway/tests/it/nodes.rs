@@ -141,7 +141,8 @@ async fn who_is_refused_to_leave_stays() {
 #[tokio::test]
 async fn without_the_service_nobody_joins_or_leaves() {
     let gateway = Gateway::managed(Managers::Absent).await;
-    gateway.put("/cluster/c1/hosts/10.0.0.1", json!({})).await.refused(503, "does not answer");
+    let refused = gateway.put("/cluster/c1/hosts/10.0.0.1", json!({})).await;
+    refused.refused(503, "no replica of the containermgr service");
     gateway.is("10.0.0.1", Status::Disassociated).await;
     // An empty cluster has nobody to take out; nor has one whose container manager is gone.
     gateway.delete("/cluster/c2").await.is(200, &json!([]));

@@ -85,6 +85,64 @@ async fn a_lost_sealing_key_is_not_replaced() {
     assert!(!data.join("secret.key").exists());
 }
 
+/// A host that a server on the data in `folder` knows, or the status of the answer.
+async fn call(folder: &Path, method: reqwest::Method, path: &str) -> reqwest::StatusCode {
+    let read = |name| std::fs::read_to_string(folder.join("d").join(name)).unwrap();
+    let url = format!("{}/api/v0{path}", read("address").trim());
+    let client = reqwest::Client::builder().build().unwrap();
+    let request = client.request(method, url);
+    let answer = request.basic_auth("admin", Some(read("admin-password").trim())).send();
+    answer.await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_lost_database_is_refused_and_a_copy_of_it_restores_every_record() {
+    let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();
+    let (data, copy) = (folder.path().join("d"), folder.path().join("copy.db"));
+    let copy_database = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_commissaire"));
+        command.arg("--data-dir").arg(&data).arg("copy-database").arg(&copy);
+        command
+    };
+    let process = start(folder.path()).await;
+    assert_eq!(call(folder.path(), reqwest::Method::PUT, "/host/192.0.2.1").await, 201);
+    assert!(copy_database().output().unwrap().status.success(), "while the server runs");
+    let error = refused(copy_database());
+    assert!(error.contains("already exists"), "{error}");
+    drop(process);
+
+    std::fs::remove_file(data.join("address")).unwrap();
+    for name in ["commissaire.db", "commissaire.db-wal", "commissaire.db-shm"] {
+        std::fs::remove_file(data.join(name)).unwrap();
+    }
+    let error = refused(commissaire(folder.path(), "{}"));
+    assert!(error.contains("--new-store") && error.contains("copy-database"), "{error}");
+    assert!(!data.join("commissaire.db").exists(), "nothing was made");
+
+    std::fs::copy(&copy, data.join("commissaire.db")).unwrap();
+    let _process = start(folder.path()).await;
+    assert_eq!(call(folder.path(), reqwest::Method::GET, "/host/192.0.2.1/creds").await, 200);
+}
+
+#[tokio::test]
+async fn a_new_store_is_made_where_the_operator_says_so() {
+    let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();
+    let process = start(folder.path()).await;
+    let error = refused({
+        let mut command = commissaire(folder.path(), "{}");
+        command.arg("--new-store");
+        command
+    });
+    assert!(error.contains("in use by another process"), "{error}");
+    drop(process);
+    let data = folder.path().join("d");
+    std::fs::remove_file(data.join("address")).unwrap();
+    std::fs::write(data.join("commissaire.db"), "").unwrap();
+    let mut command = commissaire(folder.path(), "{}");
+    let _process = Running(command.arg("--new-store").spawn().unwrap());
+    eventually("it is ready", || async { data.join("address").exists().then_some(()) }).await;
+}
+
 #[test]
 fn wrong_configurations_are_told() {
     let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();

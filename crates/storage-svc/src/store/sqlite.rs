@@ -2,6 +2,12 @@
 //!
 //! One thread writes; commits that wait for it share one flush to disk. Reads have connections of
 //! their own: in WAL mode they never wait for the writer.
+//!
+//! New pages are in `FILE-wal` until a checkpoint copies them into `FILE`. So that a copy of `FILE` alone is
+//! not an old or empty database, the service requests a checkpoint every minute, and at its stop
+//! [`Sqlite::close`] empties the WAL.
+
+mod copy;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -32,11 +38,27 @@ const INLINE_KEYS: usize = 16;
 
 type Waiting = (Commit, oneshot::Sender<Result<Committed, CommitError>>);
 
+/// A request to the writer's thread.
+#[derive(Debug)]
+enum Request {
+    Commit(Waiting),
+    Checkpoint(Checkpoint, oneshot::Sender<rusqlite::Result<()>>),
+}
+
+/// How far a checkpoint goes.
+#[derive(Debug, Clone, Copy)]
+enum Checkpoint {
+    /// Copies what no reader prevents, and waits for none.
+    Passive,
+    /// Waits for readers and empties the WAL. From then on each commit is in `FILE` before it is acknowledged.
+    Last,
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     path: Arc<PathBuf>,
-    writer: mpsc::Sender<Waiting>,
+    writer: mpsc::Sender<Request>,
     readers: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -45,15 +67,16 @@ impl Sqlite {
         // Made by us first: SQLite's side files take over its mode.
         let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         made.map_err(|e| StoreError::Make { path: path.to_owned(), source: Arc::new(e) })?;
-        let open = |source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
+        let open = |source| opening(path, source);
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(open)?;
+        check(&connection, path)?;
         prepare(&mut connection, path)?;
 
-        let (writer, commits) = mpsc::channel(BATCH * 4);
+        let (writer, requests) = mpsc::channel(BATCH * 4);
         // A thread and not a task: it lives as long as there is a handle, and ends by itself.
         let builder = std::thread::Builder::new().name("sqlite-writer".to_owned());
         builder
-            .spawn(move || write(connection, commits))
+            .spawn(move || write(connection, requests))
             .map_err(|e| StoreError::Make { path: path.to_owned(), source: Arc::new(e) })?;
         Ok(Self { path: Arc::new(path.to_owned()), writer, readers: Arc::default() })
     }
@@ -72,8 +95,52 @@ impl Sqlite {
     pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let (sender, receiver) = oneshot::channel();
         let closed = |()| CommitError::Store(StoreError::Closed);
-        self.writer.send((commit, sender)).await.map_err(|_| closed(()))?;
+        let request = Request::Commit((commit, sender));
+        self.writer.send(request).await.map_err(|_| closed(()))?;
         receiver.await.map_err(|_| closed(()))?
+    }
+
+    /// Copies what the WAL holds into the database file, as far as no reader prevents that.
+    pub(super) async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.checkpoint_as(Checkpoint::Passive).await
+    }
+
+    /// Empties the WAL, and has every later commit in the database file before it is acknowledged.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        self.checkpoint_as(Checkpoint::Last).await
+    }
+
+    async fn checkpoint_as(&self, kind: Checkpoint) -> Result<(), StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let request = Request::Checkpoint(kind, sender);
+        self.writer.send(request).await.map_err(|_| StoreError::Closed)?;
+        let done = receiver.await.map_err(|_| StoreError::Closed)?;
+        let doing = "copy the WAL into the database file";
+        done.map_err(|source| StoreError::Sqlite { doing, source: Arc::new(source) })
+    }
+
+    /// Whether a database file holds any record. A missing or an empty file is not opened: SQLite would remove
+    /// a WAL beside it.
+    pub(super) fn holds_records(path: &Path) -> Result<bool, StoreError> {
+        match std::fs::metadata(path) {
+            Ok(found) if found.len() > 0 => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => {
+                return Err(StoreError::Make { path: path.to_owned(), source: Arc::new(source) });
+            }
+        }
+        let failed = |source| opening(path, source);
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+        let has_table = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'records')";
+        let has_record = "SELECT EXISTS (SELECT 1 FROM records)";
+        let is = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0)).map_err(failed);
+        Ok(is(has_table)? && is(has_record)?)
+    }
+
+    /// Writes a consistent copy of the database `from` into the new file `to`.
+    pub(super) fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+        copy::copy(from, to)
     }
 
     fn read<T>(
@@ -109,8 +176,29 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// An error of opening or preparing a database: damage is named as such.
+fn opening(path: &Path, source: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            StoreError::Damaged { path, why: source.to_string() }
+        }
+        _ => StoreError::Open { path, source: Arc::new(source) },
+    }
+}
+
+/// Refuses a damaged file before anything is written to it.
+fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    match found.map_err(|source| opening(path, source))?.as_str() {
+        "ok" => Ok(()),
+        why => Err(StoreError::Damaged { path: path.to_owned(), why: why.to_owned() }),
+    }
+}
+
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let open = |source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
+    let open = |source| opening(path, source);
     let found = (|| {
         connection.pragma_update(None, "journal_mode", "wal")?;
         // An acknowledged write survives a power failure.
@@ -152,32 +240,70 @@ fn list(connection: &mut Connection, prefix: &str) -> rusqlite::Result<Vec<Entry
 }
 
 /// The writer's thread: ends when the last handle is gone.
-fn write(mut connection: Connection, mut commits: mpsc::Receiver<Waiting>) {
-    while let Some(first) = commits.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = commits.try_recv()
-        {
-            batch.push(next);
-        }
-        let (work, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        match apply_all(&mut connection, &work) {
-            Ok(results) => {
-                for (sender, result) in senders.into_iter().zip(results) {
-                    // A caller that has gone away does not undo its commit.
-                    drop(sender.send(result));
-                }
+fn write(mut connection: Connection, mut requests: mpsc::Receiver<Request>) {
+    let (mut next, mut is_closing) = (requests.blocking_recv(), false);
+    while let Some(request) = next.take() {
+        match request {
+            Request::Checkpoint(kind, sender) => {
+                is_closing |= matches!(kind, Checkpoint::Last);
+                // A caller that is gone does not need the outcome.
+                drop(sender.send(checkpoint(&connection, kind)));
             }
-            Err(error) => {
-                let source = Arc::new(error);
-                for sender in senders {
-                    let source = Arc::clone(&source);
-                    let failed = StoreError::Sqlite { doing: "write records", source };
-                    drop(sender.send(Err(CommitError::Store(failed))));
+            Request::Commit(first) => {
+                let mut batch = vec![first];
+                while batch.len() < BATCH {
+                    match requests.try_recv() {
+                        Ok(Request::Commit(waiting)) => batch.push(waiting),
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
                 }
+                commit_all(&mut connection, batch, is_closing);
+            }
+        }
+        if next.is_none() {
+            next = requests.blocking_recv();
+        }
+    }
+}
+
+/// Carries out commits and answers them; those of a store that is closing are then in the database file.
+fn commit_all(connection: &mut Connection, batch: Vec<Waiting>, is_closing: bool) {
+    let (work, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    match apply_all(connection, &work) {
+        Ok(results) => {
+            if is_closing && let Err(error) = checkpoint(connection, Checkpoint::Last) {
+                tracing::warn!(error = %error, "the last changes are in the WAL of the database only");
+            }
+            for (sender, result) in senders.into_iter().zip(results) {
+                // A caller that has gone away does not undo its commit.
+                drop(sender.send(result));
+            }
+        }
+        Err(error) => {
+            let source = Arc::new(error);
+            for sender in senders {
+                let source = Arc::clone(&source);
+                let failed = StoreError::Sqlite { doing: "write records", source };
+                drop(sender.send(Err(CommitError::Store(failed))));
             }
         }
     }
+}
+
+fn checkpoint(connection: &Connection, kind: Checkpoint) -> rusqlite::Result<()> {
+    let mode = match kind {
+        Checkpoint::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        Checkpoint::Last => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    let is_busy = connection.query_row(mode, [], |row| row.get::<_, bool>(0))?;
+    if is_busy {
+        tracing::debug!("a reader kept a part of the WAL out of the database file");
+    }
+    Ok(())
 }
 
 /// Carries out several commits in one database transaction. A commit that fails a check changes

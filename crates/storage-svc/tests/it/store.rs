@@ -34,7 +34,7 @@ impl Place {
     }
 }
 
-fn put(key: &str, value: &str) -> Commit {
+pub(crate) fn put(key: &str, value: &str) -> Commit {
     Commit { puts: vec![(key.into(), value.into())], ..Commit::default() }
 }
 
@@ -42,7 +42,7 @@ fn at(key: &str, revision: Option<u64>) -> (String, Option<u64>) {
     (key.into(), revision)
 }
 
-async fn one(store: &Store, key: &str) -> Option<Entry> {
+pub(crate) async fn one(store: &Store, key: &str) -> Option<Entry> {
     store.get(vec![key.into()]).await.unwrap().pop().unwrap()
 }
 
