@@ -23,6 +23,7 @@ use service_core::telemetry::LogFormat;
         commctl host publickey >> authorized_keys      let it reach a host\n\n\
         Stop it with SIGTERM: work under way is finished or handed over to the next start."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// Where everything is kept [default: /var/lib/commissaire, or ~/.local/share/commissaire when not root]
     #[arg(long, value_name = "DIR")]

@@ -52,7 +52,7 @@ const PREFETCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Between two checkpoints of the embedded store: a copy of its file alone lacks at most that much.
-const CHECKPOINTS: Duration = Duration::from_secs(60);
+const CHECKPOINTS: Duration = Duration::from_mins(1);
 
 /// Why the storage service does not start.
 #[derive(Debug, thiserror::Error)]

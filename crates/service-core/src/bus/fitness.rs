@@ -30,7 +30,7 @@ impl Fitness {
             return;
         }
         if self.is_fit() != fit {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
