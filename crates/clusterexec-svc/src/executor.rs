@@ -3,7 +3,9 @@
 //! The records in the store are the truth: every step is saved before its effect, under the lease, and
 //! whoever takes the operation over goes on from what is written there.
 
+mod end;
 mod records;
+mod removed;
 mod written;
 
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::service::ClusterExec;
 use crate::{host_run, members};
 
 pub(crate) use records::{Execution, GiveUp, Line};
+pub(crate) use removed::deleted;
 pub(crate) use written::{accepted, save_record};
 
 /// The pause before something is tried again while the store does not answer.
@@ -150,21 +153,24 @@ impl Execution<'_> {
 
     /// What is to be done next, by the records, what operators say, and the members as they are now.
     pub(crate) async fn turn(&self) -> Result<Turn> {
+        let cluster = self.skip_removed().await?;
         let steps = self.steps();
         let index = match next(&self.operation, &steps, self.service.config.parallel) {
             Next::Turn(index) => index,
             Next::Wait => return Ok(Turn::Wait(None)),
-            Next::End(OperationStatus::Finished) if steps.contains(&Step::Skipped) => {
-                // An abort may be why.
-                return Ok(match self.gate(false).await? {
-                    Gate::Aborted(by) => Turn::End(OperationStatus::Failed, by),
-                    _ => Turn::End(OperationStatus::Finished, String::new()),
-                });
+            Next::End(status) => {
+                // An abort may be why hosts were left as they are.
+                let left = |step: &Step| matches!(step, Step::Skipped | Step::Pending);
+                if steps.iter().any(left)
+                    && let Gate::Aborted(by) = self.gate(false).await?
+                {
+                    return Ok(Turn::End(OperationStatus::Failed, by));
+                }
+                return Ok(Turn::End(status, String::new()));
             }
-            Next::End(status) => return Ok(Turn::End(status, String::new())),
         };
         let pass = match self.gate(true).await? {
-            Gate::Open(pass) => pass,
+            Gate::Open(pass) => pass.while_cluster_is(&self.operation.cluster, cluster),
             Gate::Closed(why) => return Ok(Turn::Wait(Some(Waiting::Gate(why)))),
             Gate::Aborted(_) if steps.iter().any(|step| step.is_under_way()) => {
                 return Ok(Turn::Wait(None));

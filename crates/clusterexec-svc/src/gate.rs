@@ -2,7 +2,7 @@
 //! and watchers freeze all while the fault is probably here.
 
 use service_core::Result;
-use service_core::model::{Freeze, OperationControl, Wanted};
+use service_core::model::{Cluster, Freeze, OperationControl, Wanted};
 use service_core::storage::Transaction;
 
 use crate::executor::Execution;
@@ -28,13 +28,24 @@ pub(crate) struct Pass {
     id: String,
     control: Option<u64>,
     starts: bool,
+    /// The cluster, and the revision that says who its members are.
+    cluster: Option<(String, Option<u64>)>,
 }
 
 impl Pass {
+    /// The same, good only as long as nobody changes the members of the cluster, which has this revision.
+    pub(crate) fn while_cluster_is(self, name: &str, revision: Option<u64>) -> Self {
+        Self { cluster: Some((name.to_owned(), revision)), ..self }
+    }
+
     /// The transaction goes through only if the way is still free: so nothing starts once a pause, an
     /// abort or a freeze is acknowledged.
     pub(crate) fn guard(&self, transaction: Transaction) -> Transaction {
         let transaction = transaction.check::<OperationControl>(&self.id, self.control);
+        let transaction = match &self.cluster {
+            Some((name, revision)) => transaction.check::<Cluster>(name, *revision),
+            None => transaction,
+        };
         if self.starts { transaction.check::<Freeze>(Freeze::ALL, None) } else { transaction }
     }
 }
@@ -63,7 +74,7 @@ impl Execution<'_> {
             return Ok(Gate::Closed(FROZEN.to_owned()));
         }
         let (id, control) = (id.clone(), control.map(|control| control.revision));
-        Ok(Gate::Open(Pass { id, control, starts }))
+        Ok(Gate::Open(Pass { id, control, starts, cluster: None }))
     }
 
     /// Pauses the operation itself, with a reason, for an operator to see to it.

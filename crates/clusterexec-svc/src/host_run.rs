@@ -15,7 +15,7 @@ use service_core::model::{HostCreds, HostProgress, OperationKind, Outcome, Step}
 use service_core::{Error, Result};
 
 use crate::apply::apply;
-use crate::executor::{Execution, GiveUp, Line};
+use crate::executor::{Execution, GiveUp, Line, deleted};
 
 pub(crate) use reach::reach;
 use reboot::probe_and_reboot;
@@ -58,7 +58,10 @@ pub(crate) async fn host(execution: &Execution<'_>, index: usize, resumed: bool)
         Ok(()) => Ok(()),
         Err(Trouble::Ours(error)) => Err(error),
         Err(Trouble::Left(reason)) => execution.leave(index, &reason).await,
-        Err(Trouble::Host(given_up)) => execution.give_up(index, &given_up).await,
+        Err(Trouble::Host(given_up)) => {
+            let given_up = execution.unless_deleted(index, given_up).await?;
+            execution.give_up(index, &given_up).await
+        }
     }
 }
 
@@ -91,10 +94,6 @@ async fn target_of(execution: &Execution<'_>, index: usize) -> Result<Target, Tr
     let address = execution.host(index).address;
     let storage = &execution.service.storage;
     let found = execution.or_store_again(|| storage.find::<HostCreds>(&address)).await;
-    let gone = || {
-        let reason = format!("{address} is not registered any more: it was left as it is");
-        GiveUp::new("deleted", reason)
-    };
-    let creds = found.map_err(Trouble::Ours)?.ok_or_else(gone)?.record;
+    let creds = found.map_err(Trouble::Ours)?.ok_or_else(|| deleted(&address))?.record;
     Ok(target(&creds, &execution.service.deps.own_key)?)
 }

@@ -189,14 +189,10 @@ impl ClusterExec {
         Ok(self.leases.adopt(lease, revision, since))
     }
 
-    /// The members of an operation's cluster as they are now, and its hosts, wherever they are by now.
+    /// The members of an operation's cluster as they are now: hosts that were removed from it do not count.
     pub(crate) async fn members_of(&self, operation: &Operation) -> Result<Vec<String>> {
         let cluster = self.storage.find::<Cluster>(&operation.cluster).await?;
-        let mut members = cluster.map(|cluster| cluster.record.hostset).unwrap_or_default();
-        members.extend(operation.hosts.iter().chain(&operation.left_out).cloned());
-        members.sort_unstable();
-        members.dedup();
-        Ok(members)
+        Ok(cluster.map(|cluster| cluster.record.hostset).unwrap_or_default())
     }
 
     /// Whether a watcher that may be alive says that too many hosts are unreachable.

@@ -4,8 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use service_core::lease::Held;
 use service_core::model::{
-    Event, Failure, Host, HostProgress, HostState, Operation, OperationControl, OperationStatus,
-    Outcome, Step,
+    Event, Failure, Host, HostProgress, HostState, Operation, Outcome, Step,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Result};
@@ -14,9 +13,9 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::LOOK_AGAIN;
 use super::written::{OPERATION, event, save_record, shows_as};
 use crate::gate::{Gate, Pass};
+use crate::history;
 use crate::host_run::Trouble;
 use crate::service::ClusterExec;
-use crate::{history, webhook};
 
 /// Hosts whose parts are read at a time.
 const AT_A_TIME: usize = 1000;
@@ -49,13 +48,13 @@ pub(crate) struct Execution<'a> {
     /// As it is in the store: changed only after that.
     state: Mutex<State>,
     /// Held for a write: they follow one another, as their events do.
-    writing: AsyncMutex<()>,
+    pub(super) writing: AsyncMutex<()>,
 }
 
-struct State {
-    hosts: Vec<HostProgress>,
+pub(super) struct State {
+    pub(super) hosts: Vec<HostProgress>,
     /// How many events there are.
-    events: u64,
+    pub(super) events: u64,
 }
 
 /// What else goes into a write: what others may change meanwhile.
@@ -91,7 +90,7 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,6 +150,7 @@ impl<'a> Execution<'a> {
         loop {
             match self.or_store_again(|| self.gate(false)).await.map_err(Trouble::Ours)? {
                 Gate::Open(pass) => {
+                    self.record_of(index).await?;
                     match self.write(index, &change, lines, &With::Pass(&pass)).await {
                         Ok(()) => return Ok(()),
                         Err(error) if self.is_only_stale(&error) => {}
@@ -207,7 +207,7 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    fn operation_event(&self, outcome: Outcome, detail: &str) -> Event {
+    pub(super) fn operation_event(&self, outcome: Outcome, detail: &str) -> Event {
         let (id, now) = (&self.operation.id, self.service.deps.clock.stamp());
         tracing::info!(operation.id = id, ?outcome, detail, "operation");
         event(&self.operation, self.state().events + 1, &now, "", OPERATION, outcome, detail)
@@ -355,38 +355,5 @@ impl<'a> Execution<'a> {
         host.record.last_check = self.service.deps.clock.stamp();
         change(&mut host.record, &mut state);
         transaction.update(&host)?.save(&state)
-    }
-
-    /// The final status and the release of the lock are one write.
-    ///
-    /// # Errors
-    /// As [`Self::save`].
-    pub(crate) async fn end(&self, status: OperationStatus, reason: &str) -> Result<()> {
-        let _one_at_a_time = self.writing.lock().await;
-        let hosts = self.state().hosts.clone();
-        let ended = Operation {
-            status,
-            reason: reason.to_owned(),
-            finished_at: Some(self.service.deps.clock.stamp()),
-            ..self.operation.clone()
-        };
-        let done = hosts.iter().filter(|host| host.step == Step::Done).count();
-        let (outcome, mut detail) = match status {
-            OperationStatus::Finished => (Outcome::Ok, format!("{done} of {} done", hosts.len())),
-            _ => (Outcome::Failed, format!("failed after {done} of {} hosts", hosts.len())),
-        };
-        if !reason.is_empty() {
-            detail = format!("{detail}: {reason}");
-        }
-        let event = self.operation_event(outcome, &detail);
-        self.or_store_again(|| async {
-            let last = Transaction::default().save(&ended)?.save(&event)?;
-            let mut last = save_record(last, &ended, &hosts)?.delete::<OperationControl>(&ended.id);
-            if self.service.config.webhook_url.is_some() {
-                last = last.save(&webhook::due(&ended.id))?;
-            }
-            self.held.release(last).await
-        })
-        .await
     }
 }

@@ -15,6 +15,8 @@ use service_core::storage::Transaction;
 use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
+mod removed;
+
 use super::{Execution, Turn, Waiting};
 use crate::Config;
 use crate::accept::Wanted;

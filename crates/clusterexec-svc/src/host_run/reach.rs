@@ -25,6 +25,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// for any network.
 const LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
 
+/// How often it is made sure that a host that is waited for still has its record.
+const STILL_REGISTERED: Duration = Duration::from_secs(2);
+
 /// How long looks are short.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -73,7 +76,12 @@ pub(super) async fn wait_until_up(
     let begun = Instant::now();
     let mut last = "it did not answer".to_owned();
     let mut answered = false;
+    let mut registered = Instant::now();
     loop {
+        if registered.elapsed() > STILL_REGISTERED {
+            execution.record_of(index).await?;
+            registered = Instant::now();
+        }
         let look = LOOKS[usize::from(begun.elapsed() > SOON)];
         if listens(target, look).await {
             match look_at(execution, target).await {

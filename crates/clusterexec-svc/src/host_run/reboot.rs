@@ -5,7 +5,7 @@ use std::time::Duration;
 use host_access::{Playbook, PlaybookError, Session, Target, boot_id};
 use serde_json::{Map, json};
 use service_core::error::chain;
-use service_core::model::{Host, HostProgress, Outcome, Step};
+use service_core::model::{HostProgress, Outcome, Step};
 
 use super::Trouble;
 use super::reach::{goes_down, reach, wait_until_up};
@@ -118,12 +118,10 @@ async fn ask(
 }
 
 async fn restart_command(execution: &Execution<'_>, index: usize) -> Result<&'static str, Trouble> {
-    let address = execution.host(index).address;
-    let storage = &execution.service.storage;
-    let host = execution.or_store_again(|| storage.get::<Host>(&address)).await;
-    let os =
-        host.map_err(Trouble::Ours)?.record.os.parse::<host_access::Os>().map_err(|error| {
-            GiveUp::new("unknown-os", format!("{error}; nothing was done to {address}"))
-        })?;
+    let host = execution.record_of(index).await?;
+    let os = host.os.parse::<host_access::Os>().map_err(|error| {
+        let address = &host.address;
+        GiveUp::new("unknown-os", format!("{error}; nothing was done to {address}"))
+    })?;
     Ok(os.commands("", false).restart)
 }

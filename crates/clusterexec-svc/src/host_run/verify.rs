@@ -24,6 +24,7 @@ pub(super) async fn verify(
         check(execution, index, &session).await?;
     }
     healthy(execution, index, target, session).await?;
+    execution.record_of(index).await?;
     let now = execution.service.deps.clock.stamp();
     let kind = execution.operation.kind.to_string();
     let change = |host: &mut HostProgress| {
