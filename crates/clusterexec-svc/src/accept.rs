@@ -5,7 +5,7 @@ use service_core::bus::Context;
 use service_core::model::{
     Cluster, Lease, Operation, OperationKind, OperationStatus, Options, RebootWhen, ident,
 };
-use service_core::storage::Transaction;
+use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Result};
 
 use crate::members;
@@ -20,6 +20,8 @@ pub(crate) struct Wanted {
     /// What to deploy; empty for other work.
     pub(crate) version: String,
     pub(crate) options: Options,
+    /// The operation that it continues.
+    pub(crate) continues: Option<Revised<Operation>>,
 }
 
 /// What would happen.
@@ -96,6 +98,8 @@ impl Plan {
             hosts: addresses(turns),
             sick,
             left_out: addresses(left_out),
+            continues: wanted.continues.as_ref().map(|before| before.record.id.clone()),
+            continued_by: None,
         }
     }
 

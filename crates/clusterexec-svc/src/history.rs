@@ -1,8 +1,12 @@
 //! What is kept of operations that have ended.
 
-use service_core::model::{Event, HostProgress, Operation, OperationControl, OperationStatus};
+use service_core::model::{
+    Event, HostProgress, Lease, Operation, OperationControl, OperationStatus,
+};
 use service_core::storage::Transaction;
 use service_core::{Result, StorageClient};
+
+use crate::late;
 
 /// Records that are removed at a time: etcd takes 128 changes in one go.
 const AT_A_TIME: usize = 100;
@@ -52,6 +56,9 @@ pub(crate) async fn prune(storage: &StorageClient, cluster: &str, keep: usize) -
 
 async fn remove(storage: &StorageClient, operation: &Operation) -> Result<()> {
     let id = &operation.id;
+    // First what writes to it after its end.
+    let late = Transaction::default().delete::<Lease>(&late::name(id));
+    storage.transact(&late).await?;
     for part in operation.hosts.chunks(AT_A_TIME) {
         let hosts = part.iter().fold(Transaction::default(), |transaction, address| {
             transaction.delete::<HostProgress>(&HostProgress::id_of(id, address))

@@ -4,6 +4,7 @@
 //! another boot id than the one from before means that it has been restarted already, and the command
 //! acts only while the old one is still there.
 
+mod late;
 mod reach;
 mod reboot;
 mod verify;
@@ -17,7 +18,10 @@ use service_core::{Error, Result};
 use crate::apply::apply;
 use crate::executor::{Execution, GiveUp, Line, deleted};
 
-pub(crate) use reach::reach;
+#[cfg(test)]
+pub(crate) use late::done_late;
+pub(crate) use late::{Returned, returned};
+pub(crate) use reach::{NOT_BACK, NOT_RESTARTED, reach};
 use reboot::probe_and_reboot;
 use verify::verify;
 

@@ -14,17 +14,20 @@
 //! - `host_run`: one host, step by step
 //! - `apply`: what an upgrade or a deployment does to a host before it is restarted
 //! - `health`: whether a host that is back is healthy
-//! - `history`, `webhook`: what follows the end
+//! - `continuation`: what is left of an operation that has ended
+//! - `history`, `webhook`, `late`: what follows the end
 //! - [`measure`]: what a step costs beside what it does
 
 mod accept;
 mod apply;
 pub mod config;
+mod continuation;
 pub mod executor;
 mod gate;
 mod health;
 mod history;
 mod host_run;
+mod late;
 pub mod measure;
 mod members;
 pub mod rollout;

@@ -33,6 +33,7 @@ pub async fn steps(
         kind: OperationKind::Restart,
         version: String::new(),
         options: Options::default(),
+        continues: None,
     };
     let begun = Instant::now();
     let mut plan = service.plan(&wanted).await?;
@@ -41,7 +42,7 @@ pub async fn steps(
     }
     let now = service.deps.clock.stamp();
     let operation = plan.operation("measured", &wanted, &Context::service("bench"), now);
-    let held = service.write_down(plan, &operation).await?;
+    let held = service.write_down(plan, &operation, None).await?;
     let accepted = begun.elapsed();
     let execution = Execution::new(&service, &held, operation);
     let mut took = Vec::with_capacity(hosts);

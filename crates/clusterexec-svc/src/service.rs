@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_access::Deps;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
 use service_core::claims::{Claim, Claims};
@@ -13,7 +13,7 @@ use service_core::lease::{Held, Leases};
 use service_core::model::{
     Cluster, Lease, Operation, OperationKind, OperationStatus, Options, ident, work,
 };
-use service_core::storage::Transaction;
+use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Kind, Lifecycle, Result, StorageClient};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::accept::{Plan, Wanted};
 use crate::config::Config;
 use crate::members::Ports;
-use crate::{executor, history, webhook};
+use crate::{continuation, executor, history, late, webhook};
 
 /// How often operations without an executor are looked for.
 const SCAN: Duration = Duration::from_secs(30);
@@ -55,6 +55,30 @@ pub(crate) struct ClusterExec {
     busy: Claims,
 }
 
+/// Work that a lease stands for.
+enum Unfinished<'a> {
+    /// The operation of this cluster.
+    Operation(&'a str),
+    /// The webhook about the end of this operation.
+    Webhook(&'a str),
+    /// Failed hosts of this operation that may still come back.
+    LateHosts(&'a str),
+}
+
+impl<'a> Unfinished<'a> {
+    fn of(lease: &'a str) -> Option<Self> {
+        let cluster = lease.strip_prefix(Lease::OPERATION).map(Self::Operation);
+        let webhook = || lease.strip_prefix(webhook::DUE).map(Self::Webhook);
+        let late = || lease.strip_prefix(late::DUE).map(Self::LateHosts);
+        cluster.or_else(webhook).or_else(late)
+    }
+
+    /// What this process claims while it works on it: a cluster, or the lease itself.
+    fn claimed(&self, lease: &'a str) -> &'a str {
+        if let Self::Operation(cluster) = self { cluster } else { lease }
+    }
+}
+
 /// The parameters of a request.
 #[derive(Deserialize)]
 struct Params {
@@ -68,6 +92,22 @@ struct Params {
     #[serde(default)]
     options: Options,
     /// Only say what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// The parameters of a request to continue an operation that has ended.
+#[derive(Deserialize)]
+struct Continue {
+    /// The operation that has ended.
+    id: String,
+    /// Work on the hosts that failed, too.
+    #[serde(default)]
+    retry_failed: bool,
+    /// The id of the new operation, as for a start.
+    #[serde(default)]
+    operation_id: Option<String>,
+    /// Only answer what would happen.
     #[serde(default)]
     dry_run: bool,
 }
@@ -122,6 +162,7 @@ impl ClusterExec {
             "restart" => (OperationKind::Restart, &NO_VERSION),
             "upgrade" => (OperationKind::Upgrade, &NO_VERSION),
             "deploy" => (OperationKind::Deploy, &NAMES),
+            "continue" => return self.continue_operation(call).await,
             other => {
                 let message = format!("the cluster executor has no method {other:?}");
                 return Err(Error::new(Kind::MethodNotFound, message));
@@ -129,12 +170,28 @@ impl ClusterExec {
         };
         let Params { cluster_name: cluster, version, operation_id, options, dry_run } =
             call.params.parse(order)?;
-        let wanted = Wanted { cluster, kind, version, options };
+        let wanted = Wanted { cluster, kind, version, options, continues: None };
         let wanted = wanted.complete(&self.config.defaults)?;
         if dry_run {
             return Ok(self.plan(&wanted).await?.shown(&wanted));
         }
         shown(&self.accept(&wanted, operation_id, &call.context).await?)
+    }
+
+    async fn continue_operation(self: &Arc<Self>, call: Call) -> Result<Value> {
+        const NAMES: [&str; 4] = ["id", "retry_failed", "operation_id", "dry_run"];
+        let params: Continue = call.params.parse(&NAMES)?;
+        if let Some(id) = &params.operation_id
+            && let Some(accepted) = self.storage.find::<Operation>(id).await?
+        {
+            return continued_before(accepted.record, &params.id);
+        }
+        let wanted = continuation::wanted(&self.storage, &params.id, params.retry_failed).await?;
+        if params.dry_run {
+            return Ok(self.plan(&wanted).await?.shown(&wanted));
+        }
+        let accepted = self.accept(&wanted, params.operation_id, &call.context).await?;
+        as_json(&accepted)
     }
 
     /// Accepts an operation: the lock, the operation and its documented record in one write. One that was
@@ -166,7 +223,7 @@ impl ClusterExec {
             };
             let now = self.deps.clock.stamp();
             let operation = plan.operation(&id, wanted, context, now);
-            match self.write_down(plan, &operation).await {
+            match self.write_down(plan, &operation, wanted.continues.as_ref()).await {
                 Ok(held) => {
                     tracing::info!(cluster.name = cluster, operation.id = id, "accepted");
                     self.carry_out(claim, held, operation.clone(), true);
@@ -179,11 +236,22 @@ impl ClusterExec {
         Err(Error::conflict(format!("the cluster {cluster} keeps being changed by others")))
     }
 
-    pub(crate) async fn write_down(&self, plan: Plan, operation: &Operation) -> Result<Held> {
+    /// Writes an accepted operation down, linked with the one that it continues.
+    pub(crate) async fn write_down(
+        &self,
+        plan: Plan,
+        operation: &Operation,
+        continues: Option<&Revised<Operation>>,
+    ) -> Result<Held> {
         let lease = self.leases.fresh(&format!("{}{}", Lease::OPERATION, operation.cluster));
-        let transaction = plan.unchanged.create(&lease)?.create(operation)?;
+        let mut transaction = plan.unchanged.create(&lease)?.create(operation)?;
+        if let Some(Revised { record, revision }) = continues {
+            let continued_by = Some(operation.id.clone());
+            let record = Operation { continued_by, ..record.clone() };
+            transaction = transaction.update(&Revised { record, revision: *revision })?;
+        }
         let transaction = transaction.create(&executor::accepted(operation, plan.budget))?;
-        let transaction = executor::save_record(transaction, operation, &operation.pending())?;
+        let transaction = executor::save_record(transaction, operation, &operation.untouched())?;
         let since = Instant::now();
         let revision = self.storage.transact(&transaction).await?;
         Ok(self.leases.adopt(lease, revision, since))
@@ -229,7 +297,7 @@ impl ClusterExec {
     }
 
     /// A lease that exists and that nobody holds, if this process does not hold it already.
-    async fn take(&self, name: &str) -> Result<Option<(Claim, Held)>> {
+    pub(crate) async fn take(&self, name: &str) -> Result<Option<(Claim, Held)>> {
         if self.storage.find::<Lease>(name).await?.is_none() {
             return Ok(None);
         }
@@ -283,29 +351,35 @@ impl ClusterExec {
         }
     }
 
-    /// Takes over operations whose executor is gone, and tells of ends that nobody has told of; false
-    /// while somebody else holds one.
+    /// Takes over operations whose executor is gone, and what follows their ends; false while another replica holds
+    /// one that must not wait.
     async fn adopt_orphans(self: &Arc<Self>) -> Result<bool> {
         let mut none_held = true;
         for lease in self.storage.list::<Lease>().await? {
             let name = &lease.record.name;
-            let cluster = name.strip_prefix(Lease::OPERATION);
-            let ended = name.strip_prefix(webhook::DUE);
-            let Some(claimed) = cluster.or(ended.and(Some(name))) else { continue };
-            let Some(claim) = self.busy.claim(claimed) else { continue };
+            let Some(work) = Unfinished::of(name) else { continue };
+            let Some(claim) = self.busy.claim(work.claimed(name)) else { continue };
             let Some(held) = self.leases.try_acquire(name).await? else {
-                none_held = false;
+                // Late hosts are watched for a day: they are no reason to scan every second.
+                none_held &= matches!(work, Unfinished::LateHosts(_));
                 continue;
             };
-            match (cluster, ended) {
-                (Some(cluster), _) => self.adopt(claim, held, cluster).await?,
-                (_, Some(id)) => {
-                    let (service, id) = (Arc::clone(self), id.to_owned());
+            let service = Arc::clone(self);
+            match work {
+                Unfinished::Operation(cluster) => self.adopt(claim, held, cluster).await?,
+                Unfinished::Webhook(id) => {
+                    let id = id.to_owned();
                     self.lifecycle.spawn("webhook", async move {
                         service.tell(claim, held, &id).await;
                     });
                 }
-                _ => {}
+                Unfinished::LateHosts(id) => {
+                    let id = id.to_owned();
+                    self.lifecycle.spawn("late hosts", async move {
+                        late::run(&service, &held, &id).await;
+                        drop(claim);
+                    });
+                }
             }
         }
         Ok(none_held)
@@ -331,13 +405,25 @@ fn accepted_before(operation: Operation, wanted: &Wanted) -> Result<Operation> {
     Err(Error::conflict("the id belongs to another operation"))
 }
 
+/// The answer to a request to continue `id` that was carried out before.
+fn continued_before(operation: Operation, id: &str) -> Result<Value> {
+    if operation.continues.as_deref() == Some(id) {
+        return as_json(&operation.as_accepted());
+    }
+    Err(Error::conflict("the id belongs to another operation"))
+}
+
 /// The documented record of an operation that has just been accepted.
 fn shown(operation: &Operation) -> Result<Value> {
-    let hosts = operation.pending();
+    let hosts = operation.untouched();
     match operation.kind {
-        OperationKind::Restart => serde_json::to_value(operation.record::<work::Restart>(&hosts)),
-        OperationKind::Upgrade => serde_json::to_value(operation.record::<work::Upgrade>(&hosts)),
-        OperationKind::Deploy => serde_json::to_value(operation.record::<work::Deploy>(&hosts)),
+        OperationKind::Restart => as_json(&operation.record::<work::Restart>(&hosts)),
+        OperationKind::Upgrade => as_json(&operation.record::<work::Upgrade>(&hosts)),
+        OperationKind::Deploy => as_json(&operation.record::<work::Deploy>(&hosts)),
     }
-    .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
+}
+
+fn as_json(record: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(record)
+        .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
 }

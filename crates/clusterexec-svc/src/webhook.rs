@@ -60,7 +60,7 @@ pub(crate) async fn tell(storage: &StorageClient, url: &Url, id: &str) -> Result
 }
 
 async fn failures(storage: &StorageClient, operation: &Operation) -> Result<Vec<Failure>> {
-    let hosts = operation.pending().into_iter().map(|host| host.id).collect::<Vec<_>>();
+    let hosts = operation.untouched().into_iter().map(|host| host.id).collect::<Vec<_>>();
     let hosts = storage.get_many::<HostProgress>(&hosts).await?;
     Ok(hosts.into_iter().flatten().filter_map(|host| host.record.failure).collect())
 }

@@ -8,7 +8,7 @@ use service_core::storage::Transaction;
 
 use super::Execution;
 use super::written::{event, save_record};
-use crate::webhook;
+use crate::{late, webhook};
 
 /// Hosts that are skipped in one write, each with its event: etcd takes 128 changes in one go.
 const SKIPPED_AT_A_TIME: usize = 50;
@@ -45,6 +45,9 @@ impl Execution<'_> {
             let mut last = save_record(last, &ended, &hosts)?.delete::<OperationControl>(&ended.id);
             if self.service.config.webhook_url.is_some() {
                 last = last.save(&webhook::due(&ended.id))?;
+            }
+            if hosts.iter().any(late::may_come_back) {
+                last = last.save(&late::due(&ended.id))?;
             }
             self.held.release(last).await
         })

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use service_core::lease::Held;
 use service_core::model::{
-    Event, Failure, Host, HostProgress, HostState, Operation, Outcome, Step,
+    Event, Failure, Host, HostProgress, HostState, Lease, Operation, Outcome, Step,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Result};
@@ -62,12 +62,14 @@ enum With<'a> {
     Nothing,
     Pass(&'a Pass),
     Host(&'a (dyn Fn(&mut Host, &mut HostState) + Send + Sync)),
+    /// The same after the end of the operation: rejected while another operation of the cluster is in process.
+    LateHost(&'a (dyn Fn(&mut Host, &mut HostState) + Send + Sync)),
 }
 
 impl<'a> Execution<'a> {
     /// One that was just accepted.
     pub(crate) fn new(service: &'a ClusterExec, held: &'a Held, operation: Operation) -> Self {
-        let state = State { hosts: operation.pending(), events: 1 };
+        let state = State { hosts: operation.untouched(), events: 1 };
         let (state, writing) = (Mutex::new(state), AsyncMutex::new(()));
         Self { service, held, operation, state, writing }
     }
@@ -75,7 +77,7 @@ impl<'a> Execution<'a> {
     /// Reads how far it has come.
     pub(crate) async fn load(&mut self) -> Result<()> {
         let (storage, id) = (&self.service.storage, &self.operation.id);
-        let mut hosts = self.operation.pending();
+        let mut hosts = self.operation.untouched();
         for part in hosts.chunks_mut(AT_A_TIME) {
             let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
             for (host, found) in part.iter_mut().zip(storage.get_many::<HostProgress>(&ids).await?)
@@ -230,6 +232,7 @@ impl<'a> Execution<'a> {
             host.step = Step::Failed;
             host.finished_at = Some(now.clone());
             host.failure = Some(failure.clone());
+            (*word).clone_into(&mut host.reason);
         };
         let status = |host: &mut Host, state: &mut HostState| {
             state.fail(host, word, reason.clone(), seen_key);
@@ -270,6 +273,25 @@ impl<'a> Execution<'a> {
                 Err(error) if self.is_only_stale(&error) => {}
                 result => return result,
             }
+        }
+    }
+
+    /// Saves a change to the part of a host that came back after the operation has ended, together with what has
+    /// become of the host; false when that was changed in the meantime, or another operation is in process.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn save_late(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[Line<'_>],
+        status: impl Fn(&mut Host, &mut HostState) + Send + Sync,
+    ) -> Result<bool> {
+        match self.write(index, &change, lines, &With::LateHost(&status)).await {
+            Ok(()) => Ok(true),
+            Err(error) if self.is_only_stale(&error) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -342,10 +364,14 @@ impl<'a> Execution<'a> {
         address: &str,
         with: &With<'_>,
     ) -> Result<Transaction> {
-        let change = match with {
+        let (transaction, change) = match with {
             With::Nothing => return Ok(transaction),
             With::Pass(pass) => return Ok(pass.guard(transaction)),
-            With::Host(change) => change,
+            With::Host(change) => (transaction, change),
+            With::LateHost(change) => {
+                let lock = format!("{}{}", Lease::OPERATION, self.operation.cluster);
+                (transaction.check::<Lease>(&lock, None), change)
+            }
         };
         let storage = &self.service.storage;
         let Some(mut host) = storage.find::<Host>(address).await? else { return Ok(transaction) };

@@ -15,6 +15,10 @@ use crate::executor::{Execution, GiveUp};
 /// The pauses before another try at reaching a host that should be there.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
+/// The reason of a host that did not answer in time after its reboot, and of one that was not rebooted by then.
+pub(crate) const NOT_BACK: &str = "not-back";
+pub(crate) const NOT_RESTARTED: &str = "not-restarted";
+
 /// How long a host may go on answering after it was told to reboot, before it is asked in earnest.
 const GOING_DOWN: Duration = Duration::from_secs(5);
 
@@ -99,7 +103,7 @@ pub(super) async fn wait_until_up(
         }
         if Instant::now() >= deadline {
             let address = &target.address;
-            let word = if answered { "not-restarted" } else { "not-back" };
+            let word = if answered { NOT_RESTARTED } else { NOT_BACK };
             let reason = format!(
                 "{address} was not back {} s after its reboot: {last}; look at its console, then \
                  have it looked at again with `commctl host investigate {address}`",
@@ -119,7 +123,7 @@ fn since_reboot(execution: &Execution<'_>, index: usize) -> Duration {
     then.and_then(|then| Duration::try_from(now.duration_since(then)).ok()).unwrap_or_default()
 }
 
-async fn look_at(
+pub(super) async fn look_at(
     execution: &Execution<'_>,
     target: &Target,
 ) -> Result<(Session, String), AccessError> {
@@ -131,7 +135,7 @@ async fn look_at(
 
 /// Whether something listens on the host's SSH port: far cheaper than a log-in, and asked anew each
 /// time, so that no back-off of TCP hides the moment when it comes back.
-async fn listens(target: &Target, within: Duration) -> bool {
+pub(super) async fn listens(target: &Target, within: Duration) -> bool {
     let connect = TcpStream::connect((target.address.as_str(), target.port));
     matches!(tokio::time::timeout(within, connect).await, Ok(Ok(_)))
 }

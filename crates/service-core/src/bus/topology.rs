@@ -78,6 +78,8 @@ pub const RESTART: &str = "jobs.clusterexec.restart";
 pub const UPGRADE: &str = "jobs.clusterexec.upgrade";
 /// `jobs.clusterexec.deploy`
 pub const DEPLOY: &str = "jobs.clusterexec.deploy";
+/// `jobs.clusterexec.continue`
+pub const CONTINUE: &str = "jobs.clusterexec.continue";
 /// `container.register_node`
 pub const CONTAINER_REGISTER_NODE: &str = "container.register_node";
 /// `container.remove_node`

@@ -298,6 +298,14 @@ impl HostState {
         seen_host_key.clone_into(&mut self.seen_host_key);
     }
 
+    /// Ends a failure: the host has the status from before it, or is investigated where it was never set up.
+    pub fn recover(&mut self, host: &mut Host) {
+        self.reason.clear();
+        self.detail.clear();
+        let known = Some(self.previous_status).filter(|status| status.is_ready());
+        host.status = known.unwrap_or(Status::Investigating);
+    }
+
     /// Notes the boot id that was just seen at `time`, and a reboot when it is another one. So the host
     /// was reached: no check of it is failing any more.
     pub fn saw_boot(&mut self, time: &str, boot_id: &str) {
@@ -379,6 +387,11 @@ mod tests {
         assert_eq!((host.status, state.previous_status), (Status::Failed, Status::Active));
         assert_eq!((state.reason.as_str(), state.detail.as_str()), ("host-key-changed", "another"));
         assert_eq!(state.seen_host_key, "ssh-ed25519 AAAA");
+        state.recover(&mut host);
+        assert_eq!((host.status, state.reason.as_str()), (Status::Active, ""));
+        state.previous_status = Status::Bootstrapping;
+        state.recover(&mut host);
+        assert_eq!(host.status, Status::Investigating);
     }
 
     #[test]

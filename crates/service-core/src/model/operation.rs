@@ -78,6 +78,12 @@ pub struct Operation {
     /// Members that were unreachable at the start and are left out.
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// The operation whose unfinished hosts this one works on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
+    /// The operation that works on the unfinished hosts of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continued_by: Option<String>,
 }
 
 impl Operation {
@@ -85,12 +91,21 @@ impl Operation {
     #[must_use]
     pub fn as_accepted(self) -> Self {
         let (status, reason) = (OperationStatus::InProcess, String::new());
-        Self { status, reason, finished_at: None, ..self }
+        Self { status, reason, finished_at: None, continued_by: None, ..self }
     }
 
-    /// The hosts as they are before their turns.
-    pub fn pending(&self) -> Vec<HostProgress> {
-        self.hosts.iter().map(|address| HostProgress::pending(&self.id, address)).collect()
+    /// The hosts as they are without a record of their own: pending, or skipped once the operation has ended.
+    pub fn untouched(&self) -> Vec<HostProgress> {
+        let ended = self.status != OperationStatus::InProcess;
+        let untouched = |address: &String| {
+            let mut host = HostProgress::pending(&self.id, address);
+            if ended {
+                host.step = Step::Skipped;
+                host.skipped = Some(HostProgress::ENDED_BEFORE.to_owned());
+            }
+            host
+        };
+        self.hosts.iter().map(untouched).collect()
     }
 
     /// The documented record that goes with it, and with where its hosts are.
@@ -156,7 +171,8 @@ mod tests {
             "started_at": "t0", "finished_at": "t1", "hosts": ["a", "b", "c", "d"],
         }))
         .unwrap();
-        let mut hosts = operation.pending();
+        let mut hosts = operation.untouched();
+        assert_eq!(hosts[2].skipped.as_deref(), Some(HostProgress::ENDED_BEFORE));
         let failure = Failure { host: "b".into(), step: "verify".into(), reason: "gone".into() };
         hosts[0].step = Step::Done;
         hosts[1].step = Step::Failed;
@@ -170,6 +186,7 @@ mod tests {
         assert_eq!((failures.len(), failures[1].reason.as_str()), (2, "aborted by admin"));
         operation.status = OperationStatus::InProcess;
         assert!(operation.record::<Restart>(&hosts).failures.is_empty());
+        assert_eq!(operation.untouched()[2].step, Step::Pending);
     }
 
     #[test]

@@ -252,7 +252,7 @@ async fn control(api: &Api, operation: &Operation) -> Result<Option<OperationCon
 
 /// Where the hosts are, in their turns.
 async fn hosts(api: &Api, operation: &Operation) -> Result<Vec<HostProgress>, ApiError> {
-    let mut hosts = operation.pending();
+    let mut hosts = operation.untouched();
     for part in hosts.chunks_mut(BATCH) {
         let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
         let found = api.storage.get_many::<HostProgress>(&ids).await?;

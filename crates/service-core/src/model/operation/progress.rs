@@ -87,9 +87,18 @@ pub struct HostProgress {
     /// Why it failed.
     #[serde(default)]
     pub failure: Option<Failure>,
+    /// The reason of the failure, in one stable word.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// It was given up, came back by itself and is `done` since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 impl HostProgress {
+    /// Why a host was skipped whose turn did not come.
+    pub const ENDED_BEFORE: &str = "the operation ended before its turn";
+
     /// A host whose turn has not come.
     pub fn pending(operation: &str, address: &str) -> Self {
         let id = Self::id_of(operation, address);
