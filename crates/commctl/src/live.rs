@@ -183,6 +183,7 @@ fn of_event(event: &Value, done: &str) -> Result<String, String> {
 /// How a host has ended, if it has.
 fn of_host(host: &Value, done: &str) -> Option<String> {
     match text(host, "step") {
+        "done" if host["late"] == true => Some(format!("{done} (late)")),
         "done" => Some(done.to_owned()),
         "skipped" => Some(joined(&["skipped", text(host, "skipped")])),
         "failed" => {
@@ -236,6 +237,7 @@ mod tests {
         let failure = json!({"host": "h", "step": "verify", "reason": "gone"});
         for (host, said) in [
             (json!({"step": "done"}), Some("upgraded")),
+            (json!({"step": "done", "late": true}), Some("upgraded (late)")),
             (json!({"step": "failed", "failure": failure}), Some("failed: verify: gone")),
             (json!({"step": "skipped", "skipped": "unreachable"}), Some("skipped: unreachable")),
             (json!({"step": "pending"}), None),

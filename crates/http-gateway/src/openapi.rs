@@ -51,6 +51,7 @@ pub const DOCS_PATH: &str = "/docs";
         operations::control::pause,
         operations::control::resume,
         operations::control::abort,
+        operations::continuation::proceed,
         freeze::get,
         freeze::put,
         freeze::delete,
@@ -129,7 +130,7 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Members that answers leave out when there is nothing to say.
-const OPTIONAL: [(&str, &str); 14] = [
+const OPTIONAL: [(&str, &str); 18] = [
     ("EnrollmentView", "token"),
     ("ClusterRestart", "failures"),
     ("ClusterUpgrade", "failures"),
@@ -141,6 +142,10 @@ const OPTIONAL: [(&str, &str); 14] = [
     ("OperationSummary", "version"),
     ("OperationView", "version"),
     ("OperationView", "control"),
+    ("OperationView", "continues"),
+    ("OperationView", "continued_by"),
+    ("HostProgress", "reason"),
+    ("HostProgress", "late"),
     ("FreezeView", "by"),
     ("FreezeView", "at"),
     ("FreezeView", "reason"),
@@ -153,10 +158,11 @@ const OPTIONS: &str = "Options";
 const WITH_OPTIONS: [&str; 2] = ["NewOperation", "NewDeployment"];
 
 /// What starts something, and takes an `Idempotency-Key`.
-const ONCE: [(&str, &str); 7] = [
+const ONCE: [(&str, &str); 8] = [
     ("put", "/api/v0/cluster/{name}/restart"),
     ("put", "/api/v0/cluster/{name}/upgrade"),
     ("put", "/api/v0/cluster/{name}/deploy"),
+    ("post", "/api/v0/operation/{id}/continue"),
     ("put", "/api/v0/host"),
     ("put", "/api/v0/host/{address}"),
     ("post", "/api/v0/host/{address}/investigate"),

@@ -61,6 +61,10 @@ pub fn router(state: AppState) -> Router {
         .route("/operation/{id}/pause", post(operations::control::pause))
         .route("/operation/{id}/resume", post(operations::control::resume))
         .route("/operation/{id}/abort", post(operations::control::abort))
+        .route(
+            "/operation/{id}/continue",
+            post(operations::continuation::proceed).route_layer(once.clone()),
+        )
         .route("/freeze", get(freeze::get).put(freeze::put).delete(freeze::delete))
         // Container managers
         .route("/containermanagers", get(container_managers::list))

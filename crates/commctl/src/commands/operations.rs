@@ -1,14 +1,17 @@
 //! `commctl operation`: operations by their ids, running and past.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::cli::{One, name};
+use crate::cli::{One, duration, name};
 use crate::client::events::Said;
 use crate::error::Error;
-use crate::live::{Tail, sentence, text};
+use crate::live::{self, Tail, sentence, text};
 use crate::output::{self, Format, printable};
+use crate::wait::Wait;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -32,6 +35,16 @@ Examples:
     Resume(Id),
     /// End an operation: hosts under way end their turns, no further one is started
     Abort(Id),
+    /// Start another operation of the same kind over the hosts that one has left undone
+    #[command(after_help = "\
+Examples:
+  commctl operation continue 0b8ad2a0-6d5c-4d35-9f0c-3c1c0fd1e5d5
+  commctl operation continue --retry-failed --wait 0b8ad2a0-6d5c-4d35-9f0c-3c1c0fd1e5d5
+
+The operation must have ended without finishing. The new one has the same options. Hosts that are done or have
+left the cluster are left out; those that failed, too, unless --retry-failed is given. With --wait the exit
+status is that of the new operation.")]
+    Continue(Continue),
 }
 
 /// An operation.
@@ -40,6 +53,24 @@ pub(crate) struct Id {
     /// Its id, as `operation list` shows it
     #[arg(value_parser = name)]
     id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Continue {
+    /// Work on the hosts that failed, too
+    #[arg(long)]
+    retry_failed: bool,
+    /// Start nothing, and show what would happen
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// Wait until the new operation has ended, and show its progress
+    #[arg(short, long)]
+    wait: bool,
+    /// Stop waiting after this long
+    #[arg(long, value_name = "DURATION", requires = "wait", default_value = "24h", value_parser = duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    operation: Id,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +96,7 @@ impl Command {
             Self::Pause(Id { id }) => tell(id, "pause", context).await,
             Self::Resume(Id { id }) => tell(id, "resume", context).await,
             Self::Abort(Id { id }) => tell(id, "abort", context).await,
+            Self::Continue(continuation) => continuation.run(context).await,
         }
     }
 }
@@ -72,6 +104,37 @@ impl Command {
 async fn tell(id: &str, verb: &str, context: &Context) -> Result<(), Error> {
     let summary = context.client()?.post(&["operation", id, verb], &json!({})).await?;
     context.print(&summary, "operation")
+}
+
+impl Continue {
+    async fn run(&self, context: &Context) -> Result<(), Error> {
+        let (client, path) = (context.client()?, ["operation", &self.operation.id, "continue"]);
+        let mut body = json!({"retry_failed": self.retry_failed});
+        if self.dry_run {
+            body["dry_run"] = true.into();
+            return context.print(&client.post(&path, &body).await?, "plan");
+        }
+        let started = client.post(&path, &body).await.map_err(|error| {
+            if error.outcome_unknown() {
+                let look = format!("commctl operation get {}", self.operation.id);
+                error.advise(format!("it may be continued nevertheless; look with: {look}"))
+            } else {
+                error
+            }
+        })?;
+        if !self.wait {
+            return context.print(&started, "operation");
+        }
+        let (kind, id) = (text(&started, "kind"), text(&started, "id"));
+        let come_back = format!("commctl operation events --follow {id}");
+        let mut wait = Wait::new(format!("the {kind} {id}"), come_back, self.timeout)?;
+        let operation = live::watch(&client, id, "done", &mut wait).await?;
+        context.print(&operation, "operation")?;
+        match text(&operation, "status") {
+            "finished" => Ok(()),
+            status => Err(Error::Failed(printable(&format!("the {kind} {id} {status}")))),
+        }
+    }
 }
 
 impl Events {

@@ -105,6 +105,28 @@ async fn operations_are_listed_shown_and_steered_by_their_ids() {
 }
 
 #[tokio::test]
+async fn an_ended_operation_is_continued() {
+    let fleet = Fleet::new().await;
+    let next = json!({"id": "b", "kind": "restart", "status": "in_process"});
+    fleet.answers("POST", "operation/a/continue", 201, next).await;
+    let printed = "id: b\nkind: restart\nstatus: in_process\n";
+    fleet.run("operation continue a").await.printed(printed);
+    assert_eq!(fleet.body().await, json!({"retry_failed": false}));
+    assert_eq!(fleet.run("operation continue --wait --dry-run a").await.status, 2);
+    fleet.refuses("POST", "operation/c/continue", 409, "it is in process").await;
+    fleet.run("operation continue c").await.failed(1, "error: it is in process (409 Conflict)\n");
+}
+
+#[tokio::test]
+async fn what_a_continued_operation_would_do_is_shown() {
+    let fleet = Fleet::new().await;
+    fleet.answers("POST", "operation/a/continue", 200, json!({"would_start": true})).await;
+    let run = fleet.run("operation continue --retry-failed --dry-run a").await;
+    run.printed("would_start: true\n");
+    assert_eq!(fleet.body().await, json!({"retry_failed": true, "dry_run": true}));
+}
+
+#[tokio::test]
 async fn work_is_frozen_and_goes_on() {
     let fleet = Fleet::new().await;
     let frozen = json!({"frozen": true, "by": "admin", "at": "t", "reason": "the network"});

@@ -63,7 +63,7 @@ const REGISTRATION: [&str; 2] = ["/api/v0/host", "/api/v0/host/{address}"];
 /// What an operator may change. To accept a changed host key is among it: it is how a reinstalled host
 /// comes back, and whoever may delete a host and register it again with another key could do the same
 /// in two steps. New credentials are the administrator's.
-const OPERATION: [(&str, &str); 18] = [
+const OPERATION: [(&str, &str); 19] = [
     ("PUT", "/api/v0/cluster/{name}"),
     ("DELETE", "/api/v0/cluster/{name}"),
     ("PUT", "/api/v0/cluster/{name}/hosts"),
@@ -75,6 +75,7 @@ const OPERATION: [(&str, &str); 18] = [
     ("POST", "/api/v0/operation/{id}/pause"),
     ("POST", "/api/v0/operation/{id}/resume"),
     ("POST", "/api/v0/operation/{id}/abort"),
+    ("POST", "/api/v0/operation/{id}/continue"),
     ("PUT", "/api/v0/freeze"),
     ("DELETE", "/api/v0/freeze"),
     ("PUT", "/api/v0/host"),

@@ -1,5 +1,6 @@
 //! Operations over a cluster: started, shown, steered and watched.
 
+pub mod continuation;
 pub mod control;
 pub mod events;
 pub mod history;

@@ -8,6 +8,7 @@ mod authentication;
 mod bodies;
 mod clusters;
 mod container_managers;
+mod continuing;
 mod contract;
 mod control;
 mod enrollments;

@@ -290,6 +290,8 @@ async fn operations() {
     session.run("freeze off");
     session.run("freeze status");
     session.run("operation get nowhere");
+    session.run(&format!("operation continue --dry-run {id}"));
+    session.run("operation continue nowhere");
 
     session.run("cluster restart start --wait c1");
     session.run("cluster restart status --follow c1");

@@ -83,6 +83,12 @@ pub struct OperationView {
     request_id: String,
     started_at: String,
     finished_at: Option<String>,
+    /// The operation whose unfinished hosts this one works on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continues: Option<String>,
+    /// The operation that works on the unfinished hosts of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continued_by: Option<String>,
     /// What it was told, where that is something else than to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     control: Option<Control>,
@@ -181,6 +187,7 @@ pub async fn get(
     }));
     let Operation { id, cluster, kind, version, options, status, reason, .. } = operation;
     let Operation { started_by, request_id, started_at, finished_at, sick, .. } = operation;
+    let Operation { continues, continued_by, .. } = operation;
     Ok(Json(OperationView {
         id,
         cluster,
@@ -194,6 +201,8 @@ pub async fn get(
         request_id,
         started_at,
         finished_at,
+        continues,
+        continued_by,
         control: control.and_then(Control::of),
         counts: HostCounts::of(&hosts),
         sick,

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use service_core::Error;
 use service_core::bus::topology;
 use service_core::model::{
     ClusterDeploy, ClusterRestart, ClusterUpgrade, OperationKind, Options, ident,
@@ -100,7 +101,7 @@ pub enum Action {
 }
 
 /// The id that the operation is to have, where the request says so.
-type Id = Option<Extension<OperationId>>;
+pub(super) type Id = Option<Extension<OperationId>>;
 
 /// Restarts the hosts of a cluster.
 #[utoipa::path(
@@ -209,18 +210,19 @@ async fn start(
 
 /// What would happen; nothing does.
 async fn foresee(api: &Api, key: &str, params: &Value) -> Result<Response, ApiError> {
-    let plan = api.request(key, params).await?;
-    let plan: Plan = serde_json::from_value(plan).map_err(|e| {
-        service_core::Error::internal(
-            "the cluster executor answered with something else than a plan",
-        )
-        .with_source(e)
-    })?;
-    Ok(Json(plan).into_response())
+    Ok(Json(plan(api.request(key, params).await?)?).into_response())
+}
+
+/// The answer of the cluster executor to a dry run.
+pub(super) fn plan(answer: Value) -> Result<Plan, Error> {
+    serde_json::from_value(answer).map_err(|e| {
+        let message = "the cluster executor answered with something else than a plan";
+        Error::internal(message).with_source(e)
+    })
 }
 
 /// The header that says where an operation is shown.
-fn location(id: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
+pub(super) fn location(id: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
     let value = HeaderValue::from_str(&format!("{SHOWN_AT}{id}")).ok()?;
     Some([(header::LOCATION, value)])
 }

@@ -1,0 +1,75 @@
+//! Continuing operations that ended before all of their hosts were done.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use service_core::Error;
+use service_core::bus::topology;
+use service_core::model::Operation;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::history::{OperationSummary, summary};
+use super::start::{Id, Plan, SHOWN_AT, location, plan};
+use crate::error::ApiError;
+use crate::idempotency::OperationId;
+use crate::params::{Body, Name, Params, present};
+use crate::state::Api;
+
+/// How an operation is to be continued.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Continuation {
+    /// Work on the hosts that failed, too.
+    #[serde(default, deserialize_with = "present")]
+    retry_failed: Option<bool>,
+    /// Start nothing, and answer what would happen.
+    #[serde(default, deserialize_with = "present")]
+    dry_run: Option<bool>,
+}
+
+/// Starts an operation of the same kind, with the same options, over the hosts that are not done.
+#[utoipa::path(
+    post,
+    path = "/api/v0/operation/{id}/continue",
+    tag = "operations",
+    request_body = Continuation,
+    responses(
+        (status = 200, body = Plan, description = "what would happen (`dry_run`)"),
+        (status = 201, body = OperationSummary, description = "the new operation"),
+        (status = 404, description = "there is no such operation"),
+        (status = 409, description = "it is in process, has finished, is continued already, or no host is left; or as for a start"),
+    ),
+)]
+pub async fn proceed(
+    api: Api,
+    Params(Name(id)): Params<Name>,
+    new: Id,
+    Body(body): Body<Continuation>,
+) -> Result<Response, ApiError> {
+    let mut params = json!({"id": id, "retry_failed": body.retry_failed.unwrap_or_default()});
+    if body.dry_run == Some(true) {
+        params["dry_run"] = true.into();
+        return Ok(Json(plan(api.request(topology::CONTINUE, &params).await?)?).into_response());
+    }
+    let new = new.map_or_else(|| Uuid::new_v4().to_string(), |Extension(OperationId(id))| id);
+    params["operation_id"] = new.as_str().into();
+    let started = api.request(topology::CONTINUE, &params).await.map_err(|error| {
+        if error.status() == StatusCode::GATEWAY_TIMEOUT {
+            return error.with_detail(format!(
+                "no answer in time; it may be continued: look with GET {SHOWN_AT}{new}"
+            ));
+        }
+        error
+    })?;
+    let summary = summary(&api, operation(started)?).await?;
+    Ok((StatusCode::CREATED, location(&new), Json(summary)).into_response())
+}
+
+fn operation(answer: Value) -> Result<Operation, Error> {
+    serde_json::from_value(answer).map_err(|e| {
+        let message = "the cluster executor answered with something else than an operation";
+        Error::internal(message).with_source(e)
+    })
+}
