@@ -13,6 +13,7 @@
 //!   a comparison of values does not tell one's own change from another's. Whoever made it reads again.
 
 mod cause;
+mod members;
 mod options;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, timeout};
 use cause::Outcome;
 
 pub use cause::Cause;
+pub use members::MemberStatus;
 pub use options::{Options, OptionsError};
 
 /// How long a request may take, with all its attempts: less than a caller on the bus waits.
@@ -153,6 +155,20 @@ impl Client {
             async move { kv.txn(transaction).await }
         })
         .await
+    }
+
+    /// Drops the history before `revision`, which may be dropped already.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Refused`].
+    pub async fn compact(&self, revision: i64) -> Result<(), Error> {
+        let compacted = self
+            .request(COMMIT_TIMEOUT, true, |mut kv| async move { kv.compact(revision, None).await })
+            .await;
+        match compacted {
+            Err(Error::Refused(cause)) if cause.is_compacted() => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Asks one member after the other until one answers.

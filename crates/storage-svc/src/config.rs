@@ -25,6 +25,20 @@ pub struct Config {
     /// The socket of a Custodia server that keeps credentials instead.
     #[serde(default)]
     pub custodia_socket_path: Option<PathBuf>,
+    /// Whether the history in etcd is dropped; default `auto`.
+    #[serde(default)]
+    pub compaction: Compaction,
+}
+
+/// Whether this service compacts etcd.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compaction {
+    /// Every hour, to an hour ago, unless etcd holds keys of others or is compacted by others.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// A store, and which models it keeps.
@@ -65,6 +79,7 @@ impl Default for Config {
             storage_handlers: None,
             secret_key_file: secret_key_file(),
             custodia_socket_path: None,
+            compaction: Compaction::default(),
         }
     }
 }
@@ -76,6 +91,7 @@ impl Config {
             storage_handlers: Some(vec![Handler::sqlite(database)]),
             secret_key_file,
             custodia_socket_path: None,
+            compaction: Compaction::default(),
         }
     }
 
@@ -166,6 +182,7 @@ impl Backend {
                 "certificate_ca_path": options.certificate_ca_path,
                 "username": options.username,
                 "password": options.password.as_ref().map(|_| MASK),
+                "quota_backend_bytes": options.quota_backend_bytes,
             }),
             Self::Sqlite(SqliteOptions { path }) => json!({"path": path}),
         };
@@ -274,6 +291,17 @@ mod tests {
             let config = config.or_handler(Handler::sqlite("/x.db".into()));
             assert_eq!(config.handlers()[0].name, "sqlite");
         }
+    }
+
+    #[test]
+    fn compaction_is_automatic_or_off() {
+        assert_eq!(parsed(json!({})).unwrap().compaction, Compaction::Auto);
+        assert_eq!(parsed(json!({"compaction": "off"})).unwrap().compaction, Compaction::Off);
+        let error = parsed(json!({"compaction": "hourly"})).unwrap_err();
+        assert!(error.contains("`auto` or `off`"), "{error}");
+        let handler = json!({"type": "etcd", "quota-backend-bytes": 8_589_934_592_u64});
+        let shown = handlers(&handler).unwrap().remove(0).shown();
+        assert_eq!(shown["quota_backend_bytes"], 8_589_934_592_u64);
     }
 
     #[test]

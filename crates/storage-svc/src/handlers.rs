@@ -7,12 +7,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use service_core::error::chain;
+use service_core::etcd::Options as EtcdOptions;
 use service_core::{Error, Kind as ErrorKind, Result};
 
 use crate::config::{Backend, Handler};
 use crate::keyring::{MARK, UnlockError};
 use crate::kinds::Kind;
 use crate::registry::{Assignments, RegistryError};
+use crate::store::etcd::Etcd;
 use crate::store::{Entry, Store, StoreError};
 
 /// Why the stores cannot be opened.
@@ -194,6 +196,10 @@ impl Handlers {
             StoreError::TooLarge { .. } => {
                 return Error::invalid(format!("the store {name:?} refuses: {error}"));
             }
+            StoreError::NoSpace(_) | StoreError::DiskFull(_) => {
+                let message = format!("the store {name:?} takes no writes: {error}");
+                return Error::unavailable(message).of_part("store").with_source(error);
+            }
             StoreError::Unconfirmed(_) => (ErrorKind::Timeout, "did not confirm the change"),
             _ => (ErrorKind::Unavailable, "does not answer"),
         };
@@ -212,6 +218,15 @@ impl Handlers {
                 |kind: &&Kind| kind.secret && self.assignments.keepers(kind).contains(&index);
             let kinds: Vec<_> = Kind::all().iter().filter(here).collect();
             (!kinds.is_empty()).then_some((index, kinds))
+        })
+    }
+
+    /// The stores that are in etcd, and their configurations.
+    pub fn in_etcd(&self) -> impl Iterator<Item = (&Handler, &EtcdOptions, Etcd)> {
+        let pairs = self.configured.iter().zip(&self.stores);
+        pairs.filter_map(|(handler, store)| match &handler.backend {
+            Backend::Etcd(options) => Some((handler, options, store.as_etcd()?.clone())),
+            Backend::Sqlite(_) => None,
         })
     }
 

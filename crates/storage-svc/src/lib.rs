@@ -1,6 +1,7 @@
 //! The storage service: keeps the records.
 //!
 //! - `availability`: whether this replica reaches its store, and so takes requests
+//! - [`compaction`][]: dropping the history of etcd
 //! - [`config`][]: what it is told
 //! - [`registry`][]: which store keeps which models
 //! - [`handlers`][]: the open stores, and where a record belongs
@@ -8,6 +9,7 @@
 //! - [`kinds`][]: the record types it knows
 //! - [`keyring`][]: the sealing key in use
 //! - [`migrate`][]: taking over the data of the original
+//! - `quota`: warnings before etcd is full
 //! - [`rekey`][]: changing the sealing key
 //! - [`store`][]: where records are kept, and the interface every store fulfils
 //! - [`secrets`][]: sealing of credentials before they reach a store
@@ -15,11 +17,13 @@
 //! - `split`: sealing of what is secret in an otherwise plain record
 
 mod availability;
+pub mod compaction;
 pub mod config;
 pub mod handlers;
 pub mod keyring;
 pub mod kinds;
 pub mod migrate;
+mod quota;
 pub mod registry;
 pub mod rekey;
 pub mod secrets;
@@ -32,12 +36,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use service_core::bus::{Fitness, topology};
+use service_core::bus::{Context, Fitness, topology};
 use service_core::error::chain;
-use service_core::{Bus, Lifecycle};
+use service_core::lease::Leases;
+use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::sync::watch;
 
-pub use config::{Config, Handler};
+pub use config::{Compaction, Config, Handler};
 pub use handlers::Handlers;
 use keyring::{Keyring, UnlockError};
 pub use secrets::Sealer;
@@ -53,6 +58,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Between two checkpoints of the embedded store: a copy of its file alone lacks at most that much.
 const CHECKPOINTS: Duration = Duration::from_mins(1);
+
+/// The time to live of the lease of who compacts: long, since each renewal is a write.
+const COMPACTION_LEASE: Duration = Duration::from_mins(5);
 
 /// Why the storage service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +95,7 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     let vault = Vault::new(config.custodia_socket_path.as_ref(), keyring);
     let vault = vault.map_err(StartError::Custodia)?;
 
+    look_after_etcd(&handlers, config.compaction, bus, lifecycle);
     let (fitness, is_fit) = watch::channel(handlers.answers(PATIENCE).await);
     if !*is_fit.borrow() {
         tracing::warn!("the store does not answer: this replica takes no requests until it does");
@@ -103,6 +112,25 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     let fitness = Fitness::following(is_fit);
     let served = bus.serve_while(topology::STORAGE, PREFETCH, fitness, lifecycle, handler);
     served.await.map_err(StartError::Bus)
+}
+
+/// Has etcd compacted, and warns before it is full.
+fn look_after_etcd(handlers: &Handlers, wanted: Compaction, bus: &Bus, lifecycle: &Lifecycle) {
+    for (handler, options, etcd) in handlers.in_etcd() {
+        let name = handler.name.clone();
+        let quota = options.quota_backend_bytes;
+        let watch = quota::watch(name.clone(), etcd.clone(), quota, lifecycle.clone());
+        lifecycle.spawn("quota", watch);
+        if wanted == Compaction::Off {
+            continue;
+        }
+        let client = StorageClient::new(bus.clone(), Context::service("storage"));
+        let owner = format!("storage-{:016x}", rand::random::<u64>());
+        let leases = Leases::new(client, lifecycle.clone(), owner, COMPACTION_LEASE);
+        let keep =
+            compaction::keep(name, etcd, leases, compaction::Pace::default(), lifecycle.clone());
+        lifecycle.spawn("compaction", keep);
+    }
 }
 
 /// Keeps the files of embedded stores up to date. Requests that are under way at the stop still write: the store

@@ -8,7 +8,7 @@
 //! - a check compares a key's revision, or its absence, with what the caller saw;
 //! - [`Store::get`] and [`Store::list`] each show one moment.
 
-mod etcd;
+pub(crate) mod etcd;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
@@ -123,6 +123,19 @@ pub enum StoreError {
     /// etcd fell silent during a commit: it was carried out, will be, or not at all.
     #[error("etcd did not confirm the commit: whether it was carried out is unknown")]
     Unconfirmed(#[source] Cause),
+    /// etcd has reached its quota.
+    #[error(
+        "its database has reached its quota (alarm NOSPACE); reads still work. To go on: drop the history \
+         (`etcdctl compact REVISION`), defragment one member after the other (`etcdctl defrag \
+         --endpoints=MEMBER`), then `etcdctl alarm disarm`"
+    )]
+    NoSpace(#[source] Cause),
+    /// The disk of the database file is full.
+    #[error(
+        "the disk with its database is full; reads still work, and nothing was changed. Free some space on it: \
+         writes then work again"
+    )]
+    DiskFull(#[source] Arc<rusqlite::Error>),
     /// More than etcd takes in one transaction.
     #[error(
         "a commit of {count} is more than etcd takes at once: its option {option} sets the limit"
@@ -219,6 +232,14 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.commit(commit).await,
             Self::Etcd(etcd) => etcd.commit(&commit).await,
+        }
+    }
+
+    /// The etcd behind it, if it is one.
+    pub fn as_etcd(&self) -> Option<&etcd::Etcd> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Etcd(etcd) => Some(etcd),
         }
     }
 

@@ -45,6 +45,14 @@ impl Etcd {
         Self::start_up(&["1", "--tls"])
     }
 
+    /// Starts a single member whose database may have so many bytes.
+    ///
+    /// # Panics
+    /// When it does not work.
+    pub fn with_quota(bytes: u64) -> Self {
+        Self::start_up(&["1", "--quota", &bytes.to_string()])
+    }
+
     fn start_up(options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("etcd").tempdir().expect("a temporary folder");
         let state = folder.path().join("s");

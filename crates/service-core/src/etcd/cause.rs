@@ -70,6 +70,11 @@ impl Cause {
         self.code == Code::OutOfRange && self.text.contains("decoded message length too large")
     }
 
+    /// The database has reached its quota (alarm NOSPACE): reads go on, writes are refused.
+    pub fn is_no_space(&self) -> bool {
+        self.text.contains("database space exceeded")
+    }
+
     /// More operations than a transaction may have (`--max-txn-ops`).
     pub fn is_too_many_operations(&self) -> bool {
         self.text.contains("too many operations in txn request")

@@ -5,6 +5,7 @@
 
 mod commit;
 mod remembered;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;

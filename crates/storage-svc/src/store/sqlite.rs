@@ -287,7 +287,10 @@ fn commit_all(connection: &mut Connection, batch: Vec<Waiting>, is_closing: bool
             let source = Arc::new(error);
             for sender in senders {
                 let source = Arc::clone(&source);
-                let failed = StoreError::Sqlite { doing: "write records", source };
+                let failed = match source.sqlite_error_code() {
+                    Some(rusqlite::ErrorCode::DiskFull) => StoreError::DiskFull(source),
+                    _ => StoreError::Sqlite { doing: "write records", source },
+                };
                 drop(sender.send(Err(CommitError::Store(failed))));
             }
         }
@@ -313,9 +316,11 @@ fn apply_all(
     commits: &[Commit],
 ) -> rusqlite::Result<Vec<Result<Committed, CommitError>>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let results = commits.iter().map(|commit| apply(&transaction, commit)).collect();
+    let applied = commits.iter().map(|commit| apply(&transaction, commit));
+    // Of a full disk SQLite has undone the transaction already: there is nothing left to commit.
+    let results = applied.collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
-    results
+    Ok(results)
 }
 
 fn apply(
@@ -343,4 +348,32 @@ fn apply(
     let deleted = commit.deletes.iter().map(|key| Ok(delete.execute([key])? > 0));
     let deleted = deleted.collect::<rusqlite::Result<_>>()?;
     Ok(Ok(Committed { revision, replaced, deleted }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SQLite reports its own limit of a file exactly as a full disk.
+    #[test]
+    fn a_full_disk_is_named_and_reads_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let mut connection = Connection::open(&path).unwrap();
+        prepare(&mut connection, &path).unwrap();
+        connection.query_row("PRAGMA max_page_count = 8", [], |_| Ok(())).unwrap();
+        let mut put = |key: &str, bytes: usize| {
+            let puts = vec![(key.to_owned(), "x".repeat(bytes))];
+            let (sender, mut receiver) = oneshot::channel();
+            let commit = Commit { puts, ..Commit::default() };
+            commit_all(&mut connection, vec![(commit, sender)], false);
+            receiver.try_recv().unwrap()
+        };
+        put("/a", 10).unwrap();
+        let Err(CommitError::Store(error)) = put("/b", 100_000) else { panic!("it fits") };
+        assert!(matches!(error, StoreError::DiskFull(_)), "{error:?}");
+        assert!(error.to_string().contains("Free some space"), "{error}");
+        let found = get(&mut connection, &["/a".to_owned(), "/b".to_owned()]).unwrap();
+        assert!(found[0].is_some() && found[1].is_none());
+    }
 }

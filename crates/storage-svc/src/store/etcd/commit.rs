@@ -93,6 +93,7 @@ impl<'a> Plan<'a> {
     pub(super) fn failure(&self, source: Error) -> StoreError {
         match &source {
             Error::Unconfirmed(cause) => StoreError::Unconfirmed(cause.clone()),
+            Error::Refused(cause) if cause.is_no_space() => StoreError::NoSpace(cause.clone()),
             Error::Refused(cause) if cause.is_too_many_operations() => {
                 let changes = self.puts.len() + self.deletes.len();
                 let count = changes.max(self.commit.checks.len());
