@@ -27,7 +27,8 @@ pub struct Common {
     pub debug: bool,
     /// Seconds that a lease lasts without a sign of life.
     pub lease_ttl: u64,
-    /// Where keys are kept: the same on all machines that reach hosts.
+    /// The data directory. It holds `id_ed25519`, which has to be the same on all machines that reach
+    /// hosts, and `secret.key` of the storage service, unless `secret-key-file` names another file.
     pub data_dir: PathBuf,
     /// Where keys in use and SSH sockets are kept: a short path, best in memory.
     pub run_dir: PathBuf,

@@ -119,7 +119,8 @@ impl Daemon {
 
     async fn run(self, invocation: &Invocation, level: Level) -> anyhow::Result<ExitCode> {
         if let Some(command) = &invocation.storage {
-            let (_, service) = self.service(invocation).await?;
+            let (common, service) = self.service(invocation).await?;
+            common.data_dir()?;
             service.carry_out(command).await?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -175,6 +176,18 @@ mod tests {
         }
         assert_eq!(Daemon::called(Path::new("/usr/bin/commissaire")), None);
         assert_eq!(Daemon::called(Path::new("")), None);
+    }
+
+    #[test]
+    fn the_storage_daemon_keeps_its_key_in_its_data_directory() {
+        let fields = serde_json::json!({"data-dir": "/srv/second"});
+        let serde_json::Value::Object(fields) = fields else { panic!("an object") };
+        let (common, fields) = Common::split(Path::new("storage.conf"), fields).unwrap();
+        let invocation =
+            Invocation { common: args::CommonArgs::default(), server: None, storage: None };
+        let service = Service::parse(Daemon::Storage, &common, fields, &invocation).unwrap();
+        let Service::Storage(config) = service else { panic!("not the storage service") };
+        assert_eq!(config.secret_key_file, Path::new("/srv/second/secret.key"));
     }
 
     #[test]

@@ -54,7 +54,10 @@ impl Service {
                 let address_file = args.address_file.clone();
                 Self::Server(Box::new(gateway(parse(path, members)?, &args, common)?), address_file)
             }
-            Daemon::Storage => Self::Storage(parse(path, members)?),
+            Daemon::Storage => {
+                let config = storage_svc::Config::parse(path, members, &common.data_dir)?;
+                Self::Storage(Box::new(config))
+            }
             Daemon::Investigator => Self::Investigator(parse(path, members)?),
             Daemon::Watcher => Self::Watcher(parse(path, members)?),
             Daemon::Clusterexec => Self::Clusterexec(parse(path, members)?),

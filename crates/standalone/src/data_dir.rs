@@ -50,7 +50,7 @@ impl DataDir {
 
     /// The sealing key that a first start makes here, or an operator puts here.
     pub fn own_secret_key(&self) -> PathBuf {
-        self.path.join("secret.key")
+        storage_svc::config::secret_key_in(&self.path)
     }
 
     /// How far the first start came.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use service_core::etcd;
+use service_core::config::ConfigError;
 use service_core::model::MASK;
+use service_core::{config, etcd};
 
 /// What the original writes before the name of a type.
 const PREFIXES: [&str; 2] = ["commissaire.storage.", "commissaire_service.storage."];
@@ -20,7 +21,6 @@ pub struct Config {
     #[serde(default, deserialize_with = "one_or_many")]
     pub storage_handlers: Option<Vec<Handler>>,
     /// The key file that credentials are sealed with; made at the first start of an empty store.
-    #[serde(default = "secret_key_file")]
     pub secret_key_file: PathBuf,
     /// The socket of a Custodia server that keeps credentials instead.
     #[serde(default)]
@@ -69,30 +69,40 @@ pub struct SqliteOptions {
     pub path: PathBuf,
 }
 
-fn secret_key_file() -> PathBuf {
-    PathBuf::from("/var/lib/commissaire/secret.key")
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            storage_handlers: None,
-            secret_key_file: secret_key_file(),
-            custodia_socket_path: None,
-            compaction: Compaction::default(),
-        }
-    }
-}
+/// The name of the key file in the data directory, and of the credential that systemd hands over.
+const SECRET_KEY: &str = "secret.key";
 
 impl Config {
-    /// Everything in one SQLite file, credentials sealed with the key in `secret_key_file`.
-    pub fn sqlite(database: PathBuf, secret_key_file: PathBuf) -> Self {
+    /// Reads the fields of a configuration; `path` is for errors. Unless the configuration names another
+    /// key file, it is `secret.key` in `data_dir`.
+    ///
+    /// # Errors
+    /// Names the field that is wrong.
+    pub fn parse(
+        path: &Path,
+        mut fields: Map<String, Value>,
+        data_dir: &Path,
+    ) -> Result<Self, ConfigError> {
+        if !["secret_key_file", "secret-key-file"].iter().any(|name| fields.contains_key(*name)) {
+            fields.insert("secret_key_file".to_owned(), json!(secret_key_in(data_dir)));
+        }
+        config::parse(path, fields)
+    }
+
+    /// No store is named yet ([`Self::or_handler`]); credentials are sealed with the key in
+    /// `secret_key_file`.
+    pub fn new(secret_key_file: PathBuf) -> Self {
         Self {
-            storage_handlers: Some(vec![Handler::sqlite(database)]),
+            storage_handlers: None,
             secret_key_file,
             custodia_socket_path: None,
             compaction: Compaction::default(),
         }
+    }
+
+    /// Everything in one SQLite file, credentials sealed with the key in `secret_key_file`.
+    pub fn sqlite(database: PathBuf, secret_key_file: PathBuf) -> Self {
+        Self::new(secret_key_file).or_handler(Handler::sqlite(database))
     }
 
     /// The same with `handler` for everything, if the configuration names no handlers.
@@ -121,8 +131,13 @@ impl Config {
     }
 }
 
+/// The key file in a data directory.
+pub fn secret_key_in(data_dir: &Path) -> PathBuf {
+    data_dir.join(SECRET_KEY)
+}
+
 fn key_file(credentials: Option<OsString>, configured: &Path) -> PathBuf {
-    let loaded = credentials.map(|folder| PathBuf::from(folder).join("secret.key"));
+    let loaded = credentials.map(|folder| PathBuf::from(folder).join(SECRET_KEY));
     loaded.filter(|file| file.exists()).unwrap_or_else(|| configured.to_owned())
 }
 
@@ -247,7 +262,8 @@ mod tests {
 
     fn parsed(members: Value) -> Result<Config, String> {
         let Value::Object(members) = members else { panic!("an object") };
-        service_core::config::parse(Path::new("storage.conf"), members).map_err(|e| e.to_string())
+        let (path, data_dir) = (Path::new("storage.conf"), Path::new("/data"));
+        Config::parse(path, members, data_dir).map_err(|e| e.to_string())
     }
 
     fn handlers(members: &Value) -> Result<Vec<Handler>, String> {
@@ -287,7 +303,6 @@ mod tests {
         {
             let config = parsed(nothing).unwrap();
             assert!(config.storage_handlers.is_none());
-            assert_eq!(config.secret_key_file, Path::new("/var/lib/commissaire/secret.key"));
             let config = config.or_handler(Handler::sqlite("/x.db".into()));
             assert_eq!(config.handlers()[0].name, "sqlite");
         }
@@ -302,6 +317,14 @@ mod tests {
         let handler = json!({"type": "etcd", "quota-backend-bytes": 8_589_934_592_u64});
         let shown = handlers(&handler).unwrap().remove(0).shown();
         assert_eq!(shown["quota_backend_bytes"], 8_589_934_592_u64);
+    }
+
+    #[test]
+    fn the_key_file_is_in_the_data_directory_unless_another_is_named() {
+        let key_file = |fields| parsed(fields).unwrap().secret_key_file;
+        assert_eq!(key_file(json!({})), Path::new("/data/secret.key"));
+        assert_eq!(key_file(json!({"secret-key-file": "/x"})), Path::new("/x"));
+        assert_eq!(key_file(json!({"secret_key_file": "/x"})), Path::new("/x"));
     }
 
     #[test]

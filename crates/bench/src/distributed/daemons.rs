@@ -163,7 +163,6 @@ fn members(ground: &Ground, folder: &Path, daemon: Daemon) -> Value {
         Daemon::Storage => {
             let etcd = json!({"type": "etcd", "server_url": ground.etcd.endpoints()});
             members["storage_handlers"] = etcd;
-            members["secret-key-file"] = json!(folder.join("secret.key"));
         }
         Daemon::Server => {
             let users = json!({"name": "httpbasicauth", "filepath": folder.join("users.json")});

@@ -122,8 +122,6 @@ impl Processes {
                 Daemon::Storage => {
                     let etcd = json!({"type": "etcd", "server_url": ground.etcd.endpoints()});
                     members.insert("storage_handlers".into(), etcd);
-                    let key = json!(self.folder.join("d/secret.key"));
-                    members.insert("secret-key-file".into(), key);
                 }
                 Daemon::Server => {
                     let users = self.folder.join("users.json");

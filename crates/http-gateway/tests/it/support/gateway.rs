@@ -125,8 +125,7 @@ impl Setup {
             Storage::Silent => silent(&bus, topology::STORAGE, &life).await,
             Storage::Real => {
                 let secret_key_file = folder.path().join("secret.key");
-                let config = storage_svc::Config { secret_key_file, ..Default::default() };
-                let config = config.or_handler(handler.clone());
+                let config = storage_svc::Config::new(secret_key_file).or_handler(handler.clone());
                 storage_svc::run(&bus, &config, &life).await.unwrap();
                 let (name, options) = (Network::DEFAULT.to_owned(), Map::new());
                 let default = Network { name, kind: NetworkType::FlannelEtcd, options };
