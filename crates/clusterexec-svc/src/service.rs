@@ -14,7 +14,7 @@ use service_core::model::{
     Cluster, Lease, Operation, OperationKind, OperationStatus, Options, ident, work,
 };
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Kind, Lifecycle, Result, StorageClient};
+use service_core::{Error, Kind, Lifecycle, Result, StorageClient, presence};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -130,6 +130,7 @@ pub async fn run(
         async move { service.call(call).await }
     };
     bus.serve(topology::CLUSTEREXEC, PREFETCH, lifecycle, handler).await?;
+    presence::answer_pings(&bus, topology::CLUSTEREXEC.name, lifecycle);
     lifecycle.spawn_critical("clusterexec", service.look_for_orphans());
     Ok(())
 }

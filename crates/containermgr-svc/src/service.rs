@@ -7,7 +7,7 @@ use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
 use service_core::jsonrpc::Params;
 use service_core::model::ident;
-use service_core::{Bus, Error, Kind, Lifecycle, Result, StorageClient};
+use service_core::{Bus, Error, Kind, Lifecycle, Result, StorageClient, presence};
 
 use crate::config::Config;
 use crate::managers::{Manager, Managers};
@@ -40,6 +40,7 @@ pub async fn run(bus: Bus, config: Config, lifecycle: &Lifecycle) -> Result<()> 
         async move { answer(&managers, call).await }
     };
     bus.serve(topology::CONTAINERMGR, PREFETCH, lifecycle, handler).await?;
+    presence::answer_pings(&bus, topology::CONTAINERMGR.name, lifecycle);
     let stopping = lifecycle.stopping();
     lifecycle.spawn_critical("containermgr", async move {
         tokio::select! {

@@ -79,15 +79,21 @@ impl Audit {
         }
     }
 
+    /// Whether lines can be written; where the last one could not, it is tried again.
+    pub(crate) async fn is_writable(&self) -> bool {
+        match &*self.0 {
+            Sink::File(writer) => writer.is_well().await,
+            Sink::Log => true,
+        }
+    }
+
     /// Awaits an answer and writes its line, before anybody sees it.
     pub(crate) async fn keep(
         &self,
         entry: Entry,
         answer: impl Future<Output = Response>,
     ) -> Response {
-        if let Sink::File(writer) = &*self.0
-            && !writer.is_well().await
-        {
+        if !self.is_writable().await {
             let detail =
                 "the audit log cannot be written, so nothing was done: the server's log says why";
             return ApiError::unavailable(detail).into_response();

@@ -26,7 +26,7 @@ use service_core::{Clock, StorageClient};
 
 use crate::audit::Entry;
 use crate::error::ApiError;
-use crate::handlers::secrets;
+use crate::handlers::{health, secrets};
 use crate::peer::{ClientCertificate, Peer};
 use crate::source;
 use crate::state::AppState;
@@ -287,7 +287,8 @@ pub async fn require(
     request: Request,
     next: Next,
 ) -> Response {
-    if OPEN.contains(&request.uri().path()) {
+    let needs_role = health::is_verbose(request.uri().query()) && request.uri().path() == "/readyz";
+    if OPEN.contains(&request.uri().path()) && !needs_role {
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();

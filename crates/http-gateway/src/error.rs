@@ -146,10 +146,12 @@ impl From<Error> for ApiError {
             }
             Kind::Timeout => {
                 tracing::warn!(error = chain(&error), "a service took too long");
-                Self::new(
-                    status,
-                    "no answer in time; it may still be carried out: look before you repeat it",
-                )
+                let from = error.part().map(|part| format!(" from the {part} service"));
+                let detail = format!(
+                    "no answer in time{}; it may still be carried out: look before you repeat it",
+                    from.unwrap_or_default()
+                );
+                Self::new(status, detail)
             }
             Kind::Internal | Kind::Parse | Kind::InvalidRequest | Kind::MethodNotFound => {
                 tracing::error!(error = chain(&error), "a request failed");

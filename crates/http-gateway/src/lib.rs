@@ -30,6 +30,7 @@ pub mod nodes;
 pub mod openapi;
 pub mod params;
 pub mod peer;
+pub mod readiness;
 pub mod routes;
 pub mod server;
 pub mod source;
@@ -47,7 +48,7 @@ use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{Network, NetworkType};
 use service_core::storage::{Reads, Transaction};
-use service_core::{Bus, Lifecycle, StorageClient};
+use service_core::{Bus, Lifecycle, StorageClient, presence};
 use tokio::net::TcpListener;
 
 pub use config::Config;
@@ -105,6 +106,7 @@ pub fn run(
 ) -> Result<Option<SocketAddr>, StartError> {
     let mut state = AppState::new(bus, config, lifecycle)?;
     state.watching.listen(state.bus.clone());
+    presence::answer_pings(&state.bus, "gateway", lifecycle);
     state.reads = Reads::start(&state.bus, Context::service("gateway"), lifecycle);
     let tls = config.tls_files().map(Tls::load).transpose().map_err(StartError::Tls)?;
     let tls = tls.map(Arc::new);

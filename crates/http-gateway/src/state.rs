@@ -18,6 +18,7 @@ use crate::audit::Audit;
 use crate::auth::{Caller, Chain};
 use crate::custodia::Custodia;
 use crate::error::ApiError;
+use crate::readiness::Readiness;
 use crate::watching::Watching;
 use crate::{Config, StartError};
 
@@ -50,6 +51,8 @@ pub struct AppState {
     pub audit: Audit,
     /// Those who watch operations.
     pub watching: Watching,
+    /// Whether the API can serve.
+    pub readiness: Readiness,
     /// The time.
     pub clock: Clock,
     /// Held by the one who tries a change again after somebody else was faster.
@@ -80,6 +83,7 @@ impl AppState {
             trusted_proxies: Arc::new(config.trusted_proxies.clone()),
             audit,
             watching,
+            readiness: Readiness::default(),
             clock: Clock::System,
             retrying: Arc::default(),
         })

@@ -13,7 +13,7 @@ use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{Cluster, Host, HostState, Lease};
 use service_core::storage::Transaction;
-use service_core::{Lifecycle, Result, StorageClient};
+use service_core::{Lifecycle, Result, StorageClient, presence};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -83,6 +83,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
     bus.serve(topology::INVESTIGATOR, PREFETCH, lifecycle, handler).await?;
     let connect = investigator.config.connect_timeout();
     login::serve(investigator.deps.clone(), connect, lifecycle).await?;
+    presence::answer_pings(&bus, topology::INVESTIGATOR.name, lifecycle);
     lifecycle.spawn_critical("investigator", investigator.work());
     Ok(())
 }

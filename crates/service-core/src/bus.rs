@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -41,6 +41,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Notifications that a subscriber may be behind before it is cut off.
 const SUBSCRIBER_BACKLOG: usize = 4096;
+
+/// The most answers that [`Bus::gather`] returns.
+pub const ANSWERS_MAX: usize = 256;
 
 /// Who asks, and as part of what: travels in the headers of every message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,6 +87,30 @@ pub struct Notification {
     pub key: String,
     /// What it says.
     pub params: Value,
+    /// Where its answer goes, if it asks for one.
+    reply: Option<Reply>,
+}
+
+#[derive(Debug, Clone)]
+enum Reply {
+    Memory(mpsc::Sender<Value>),
+    Amqp(amqp::ReplyTo),
+}
+
+impl Notification {
+    /// Answers it, if it asks for an answer.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when the connection to the broker is lost.
+    pub async fn answer(&self, answer: Value) -> Result<()> {
+        match &self.reply {
+            None => {}
+            // Full or closed: the sender has enough answers.
+            Some(Reply::Memory(answers)) => drop(answers.try_send(answer)),
+            Some(Reply::Amqp(reply_to)) => reply_to.send(answer).await?,
+        }
+        Ok(())
+    }
 }
 
 /// Notifications that match a pattern, from the moment of subscribing.
@@ -205,7 +232,10 @@ impl Bus {
         let begun = Instant::now();
         let answer = self.in_time(deadline, answer, || format!("no answer to {key}")).await;
         measured(key, begun, &answer);
-        answer
+        answer.map_err(|error| match error.kind() {
+            Kind::Timeout if error.part().is_none() => error.of_part(topology::service_of(key)),
+            _ => error,
+        })
     }
 
     /// The outcome of `work`, or [`Kind::Timeout`] at `deadline`.
@@ -241,6 +271,44 @@ impl Bus {
             Ok(())
         };
         self.in_time(deadline, sent, || format!("{key} was not taken by the message broker")).await
+    }
+
+    /// Sends a notification that every subscriber may answer. Returns the answers so far as soon as they
+    /// are `enough`, and after `window` at the latest; never more than [`ANSWERS_MAX`].
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when it could not be handed to the bus.
+    pub async fn gather(
+        &self,
+        key: &str,
+        context: &Context,
+        window: Duration,
+        enough: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>> {
+        let deadline = Instant::now() + window;
+        let (sender, mut receiver) = mpsc::channel(ANSWERS_MAX);
+        let mut answers = Vec::new();
+        let gathered = async {
+            let _waiting = match &self.backend {
+                Backend::Memory(memory) => {
+                    memory.gather(&call(key, &Map::new(), context)?, sender);
+                    None
+                }
+                Backend::Amqp(amqp) => Some(amqp.gather(key, context, sender).await?),
+            };
+            while answers.len() < ANSWERS_MAX && !enough(&answers) {
+                match receiver.recv().await {
+                    Some(answer) => answers.push(answer),
+                    None => break,
+                }
+            }
+            Ok(())
+        };
+        match tokio::time::timeout_at(deadline, gathered).await {
+            Ok(Err(error)) => Err(error),
+            // After the window the answers are those that have come.
+            Ok(Ok(())) | Err(_) => Ok(answers),
+        }
     }
 
     /// Notifications whose routing key matches `pattern`, from now on.
@@ -335,7 +403,8 @@ fn call(key: &str, params: &impl Serialize, context: &Context) -> Result<Call> {
 fn unserved(key: &str) -> Error {
     let service = topology::service_of(key);
     Error::unavailable(format!(
-        "no replica of the {service} service takes {key}: none is running, or none is able to work"
+        "no replica of the {service} service takes {key}: none is running (start \
+         commissaire-{service}-service), or none is able to work (its log says why)"
     ))
     .of_part(service)
 }

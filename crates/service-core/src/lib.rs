@@ -11,6 +11,7 @@
 //! - [`config`][]: configuration, from files or etcd
 //! - [`etcd`][]: the way to etcd
 //! - [`networks`][]: sets of addresses
+//! - [`presence`][]: which services are running
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
 //!
@@ -28,6 +29,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod model;
 pub mod networks;
+pub mod presence;
 pub mod storage;
 pub mod telemetry;
 

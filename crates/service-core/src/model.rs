@@ -14,6 +14,7 @@ mod network;
 mod operation;
 mod watcher_record;
 pub mod work;
+mod write_probe;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +36,7 @@ pub use operation::{
 };
 pub use watcher_record::WatcherRecord;
 pub use work::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work};
+pub use write_probe::WriteProbe;
 
 /// A record that the storage service keeps.
 pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {

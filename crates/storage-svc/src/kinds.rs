@@ -6,6 +6,7 @@ use service_core::model::{
     Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig,
     ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event, Freeze, Host, HostCreds,
     HostProgress, HostState, IdempotentRequest, Lease, Model, Network, Operation, OperationControl,
+    WriteProbe,
 };
 use service_core::{Error, Result};
 
@@ -33,7 +34,7 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 19] = [
+static KINDS: [Kind; 20] = [
     Kind::of::<Cluster>(),
     Kind::of::<ClusterDeploy>(),
     Kind::of::<ClusterRestart>(),
@@ -53,6 +54,7 @@ static KINDS: [Kind; 19] = [
     Kind::of::<HostProgress>(),
     Kind::of::<Event>(),
     Kind::of::<Freeze>(),
+    Kind::of::<WriteProbe>(),
 ];
 
 impl Kind {

@@ -39,7 +39,7 @@ use std::time::Duration;
 use service_core::bus::{Context, Fitness, topology};
 use service_core::error::chain;
 use service_core::lease::Leases;
-use service_core::{Bus, Lifecycle, StorageClient};
+use service_core::{Bus, Lifecycle, StorageClient, presence};
 use tokio::sync::watch;
 
 pub use config::{Compaction, Config, Handler};
@@ -111,7 +111,9 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     };
     let fitness = Fitness::following(is_fit);
     let served = bus.serve_while(topology::STORAGE, PREFETCH, fitness, lifecycle, handler);
-    served.await.map_err(StartError::Bus)
+    served.await.map_err(StartError::Bus)?;
+    presence::answer_pings(bus, topology::STORAGE.name, lifecycle);
+    Ok(())
 }
 
 /// Has etcd compacted, and warns before it is full.

@@ -12,7 +12,7 @@ use service_core::claims::Claims;
 use service_core::error::chain;
 use service_core::lease::TTL_MIN;
 use service_core::model::{Host, HostState, Lease, WatcherRecord};
-use service_core::{Error, Lifecycle, Result, StorageClient};
+use service_core::{Error, Lifecycle, Result, StorageClient, presence};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -77,6 +77,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
         async move { watcher.asked(call).await }
     };
     bus.serve(topology::WATCHER, PREFETCH, lifecycle, handler).await?;
+    presence::answer_pings(&watcher.deps.bus, topology::WATCHER.name, lifecycle);
     lifecycle.spawn_critical("watcher", watcher.work(membership));
     Ok(())
 }
@@ -205,7 +206,7 @@ impl Watcher {
 
     /// Takes over what a notification says; true when it is time to look at the leases.
     fn apply(&self, change: Notification) -> bool {
-        let Notification { key, mut params } = change;
+        let Notification { key, mut params, .. } = change;
         let mut words = key.rsplit('.');
         let (event, model) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let revision = params["revision"].as_u64().unwrap_or_default();

@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::{RawQuery, State};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
-use service_core::bus::topology;
-use service_core::error::chain;
-use service_core::model::Network;
+use serde_json::{Map, Value};
+use service_core::clock;
+use service_core::presence::Presence;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::state::Api;
+use crate::readiness::{Checks, Ground};
+use crate::state::{Api, AppState};
 
-/// How long each part may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of all checks together, and of the wait for those of another request.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// How the process is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,13 +24,33 @@ pub struct Health {
     status: &'static str,
 }
 
-/// That everything is there which the process needs for its work.
+/// The API can serve, and which services are missing.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Readiness {
+pub struct Ready {
     status: &'static str,
-    /// Each part, and `ok`.
+    /// Each part that the API cannot serve without, and `ok`.
     #[schema(value_type = Object)]
     parts: Map<String, Value>,
+    /// Services of which no replica is running: requests that need them fail.
+    degraded: Vec<String>,
+    /// With `verbose`: the replicas that are running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    services: Option<Vec<Replica>>,
+}
+
+/// A running replica of a service.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Replica {
+    /// The name of the service.
+    service: String,
+    /// Distinguishes the replicas of a service.
+    replica: String,
+    /// Its version.
+    version: String,
+    /// When it started.
+    started_at: String,
+    /// Seconds since then.
+    age: Option<i64>,
 }
 
 /// The process lives.
@@ -41,37 +63,58 @@ pub async fn live() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// The process can do its work: the storage service answers, from its store. Else which part does not;
-/// what lies behind that part is `unknown`.
+/// The API can serve: the broker and the storage service answer, the store can be read and written, and
+/// so can the audit log. Otherwise `parts` says which of these fails; what could not be checked is
+/// `unknown`. A service that is not running is no reason for 503: `degraded` names it.
 #[utoipa::path(
     get,
     path = "/readyz",
+    params(("verbose" = Option<String>, Query,
+            description = "Show every running replica; needs the role reader.")),
     responses(
-        (status = 200, body = Readiness),
-        (status = 503, description = "a part does not answer: `parts` says which"),
+        (status = 200, body = Ready),
+        (status = 503, description = "a part fails: `parts` says which"),
     ),
 )]
-pub async fn ready(api: Api) -> Result<Json<Readiness>, ApiError> {
-    let mut parts = Map::from_iter(
-        ["broker", "storage", "store"].map(|part| (part.to_owned(), json!("unknown"))),
-    );
-    let mut fails = |part: &str, what: &str, works: bool| {
-        parts.insert(part.to_owned(), json!(if works { "ok" } else { "failed" }));
-        let members = Map::from_iter([("parts".to_owned(), Value::Object(parts.clone()))]);
-        let detail = format!("{what} does not answer");
-        if works { Ok(()) } else { Err(ApiError::unavailable(detail).with_members(members)) }
+pub async fn ready(
+    State(state): State<AppState>,
+    api: Api,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Ready>, ApiError> {
+    let is_verbose = is_verbose(query.as_deref());
+    if is_verbose && api.caller.as_ref().is_none_or(|caller| caller.principal.is_none()) {
+        return Err(ApiError::forbidden(
+            "`verbose` needs the role reader: log in, on the address of the API",
+        ));
+    }
+    let ground =
+        Ground { bus: &api.bus, context: &api.context, audit: &state.audit, clock: &api.clock };
+    let ready = async {
+        let Checks { parts, failure } = state.readiness.checks(&ground).await;
+        if let Some(failure) = failure {
+            let fields = Map::from_iter([("parts".to_owned(), Value::Object(parts))]);
+            return Err(ApiError::unavailable(failure).with_members(fields));
+        }
+        let found = state.readiness.services(&ground, is_verbose).await;
+        let replica = |presence| Replica::new(presence, api.clock.now().as_second());
+        let services = is_verbose.then(|| found.replicas.into_iter().map(replica).collect());
+        Ok(Json(Ready { status: "ready", parts, degraded: found.missing, services }))
     };
-    fails("broker", "the message broker", api.bus.is_connected())?;
-    let bus = api.bus.with_timeout(PATIENCE);
-    let asked = bus.request(topology::STORAGE_LIST_STORE_HANDLERS, &json!({}), &api.context).await;
-    if let Err(error) = &asked {
-        tracing::warn!(error = chain(error), "not ready");
+    timeout(LIMIT, ready).await.unwrap_or_else(|_| {
+        Err(ApiError::unavailable(format!("the checks did not end within {} s", LIMIT.as_secs())))
+    })
+}
+
+/// Whether the query has the flag `verbose`.
+pub fn is_verbose(query: Option<&str>) -> bool {
+    let fields = query.unwrap_or_default().split('&');
+    fields.map(|field| field.split('=').next()).any(|name| name == Some("verbose"))
+}
+
+impl Replica {
+    fn new(presence: Presence, now: i64) -> Self {
+        let Presence { service, replica, version, started_at } = presence;
+        let age = clock::parse(&started_at).map(|started| (now - started.as_second()).max(0));
+        Self { service, replica, version, started_at, age }
     }
-    fails("storage", "the storage service", asked.is_ok())?;
-    let read = api.storage.with_timeout(PATIENCE).find::<Network>(Network::DEFAULT).await;
-    if let Err(error) = &read {
-        tracing::warn!(error = chain(error), "not ready");
-    }
-    fails("store", "the store behind the storage service", read.is_ok())?;
-    Ok(Json(Readiness { status: "ready", parts }))
 }

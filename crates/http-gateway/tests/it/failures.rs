@@ -32,7 +32,7 @@ async fn every_error_is_a_problem_document() {
         ("PUT", "/api/v0/hosts", b"", 405, "see `Allow`"),
         ("DELETE", "/api/v0/network/default", b"", 409, "the default network stays"),
         ("PUT", "/api/v0/cluster/c9", &large, 413, "larger than 1048576 bytes"),
-        ("PUT", "/api/v0/cluster/c1/restart", b"", 503, "try again shortly"),
+        ("PUT", "/api/v0/cluster/c1/restart", b"", 503, "start commissaire-clusterexec-service"),
     ] {
         gateway.send(method, path, body.to_vec()).await.refused(status, words);
     }
@@ -62,7 +62,10 @@ async fn when_the_storage_service_is_silent_every_route_is_504() {
     };
     for (method, path, body) in requests().filter(|(method, path, _)| !asks_executor(method, path))
     {
-        gateway.send(method, path, body).await.refused(504, "no answer in time");
+        gateway
+            .send(method, path, body)
+            .await
+            .refused(504, "no answer in time from the storage service");
     }
 }
 

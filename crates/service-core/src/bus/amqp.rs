@@ -62,6 +62,7 @@ use std::time::Duration;
 use lapin::types::ShortString;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -77,7 +78,8 @@ use consumer::{Server, now_ms};
 use link::{Link, lost, not_connected};
 use message::short;
 
-pub(super) use subscriber::Subscribed;
+pub(super) use link::Waiting;
+pub(super) use subscriber::{ReplyTo, Subscribed};
 
 /// The longest name of an exchange or a process: those of queues are built from them.
 const LONGEST_NAME: usize = 127;
@@ -263,6 +265,18 @@ impl Amqp {
             Some(queue) => link.job(&queue, key, &body, properties).await,
             None => link.notification(key, &body, properties).await,
         }
+    }
+
+    pub(super) async fn gather(
+        &self,
+        key: &str,
+        context: &Context,
+        answers: mpsc::Sender<Value>,
+    ) -> Result<Waiting> {
+        let body = message::body(None, key, &Map::new())?;
+        let properties = message::properties(context, None);
+        let key = short("the routing key", key)?;
+        self.link()?.gather(key, &body, properties, answers).await
     }
 
     pub(super) async fn subscribe(

@@ -12,11 +12,12 @@ use std::task::{Context as TaskContext, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::topology::{JOBS, Queue, matches};
-use super::{Call, Fitness, Handler, Notification, unserved};
+use super::{Call, Fitness, Handler, Notification, Reply, unserved};
 use crate::error::{Error, Kind, Result};
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
@@ -105,13 +106,12 @@ impl Memory {
 
     pub(super) fn notify(&self, call: &Call) {
         let mut state = self.state();
-        state.subscribers.retain(|(pattern, sender)| {
-            let notification =
-                || Notification { key: call.key.clone(), params: call.params.0.clone() };
-            // A full or closed channel ends the subscription: its reader lists again.
-            !matches(pattern, &call.key) || sender.try_send(notification()).is_ok()
-        });
+        state.publish(call, None);
         state.deliver(call.clone());
+    }
+
+    pub(super) fn gather(&self, call: &Call, answers: mpsc::Sender<Value>) {
+        self.state().publish(call, Some(Reply::Memory(answers)));
     }
 
     pub(super) fn subscribe(&self, pattern: &str, sender: mpsc::Sender<Notification>) {
@@ -183,6 +183,17 @@ impl State {
         let consumer = shared.consumers.pop_front()?;
         shared.consumers.push_back(consumer.clone());
         Some(consumer)
+    }
+
+    /// Hands a notification to all subscribers.
+    fn publish(&mut self, call: &Call, reply: Option<Reply>) {
+        self.subscribers.retain(|(pattern, sender)| {
+            let (key, params) = (&call.key, &call.params.0);
+            let notification =
+                || Notification { key: key.clone(), params: params.clone(), reply: reply.clone() };
+            // A full or closed channel ends the subscription: its reader lists again.
+            !matches(pattern, key) || sender.try_send(notification()).is_ok()
+        });
     }
 
     /// Hands a message that nobody answers to a consumer; a job waits for one.

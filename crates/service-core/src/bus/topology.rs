@@ -91,6 +91,9 @@ pub const CONTAINER_NODE_REGISTERED: &str = "container.node_registered";
 /// `container.get_node_status`
 pub const CONTAINER_GET_NODE_STATUS: &str = "container.get_node_status";
 
+/// `notify.ping`: every replica of every service answers it.
+pub const PING: &str = "notify.ping";
+
 /// The routing key of the notification about a change to a record.
 pub fn changed(model: &str, event: &str) -> String {
     format!("notify.storage.{model}.{event}")

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
 use service_core::bus::{Call, Context, Fitness};
-use service_core::{Bus, Error, Kind, Lifecycle, Result};
+use service_core::{Bus, Error, Kind, Lifecycle, Result, presence};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 const ECHO: Queue = Queue { name: "echo", binding: "echo.*", jobs: false, bare: false };
@@ -152,8 +152,11 @@ async fn an_unfit_replica_gets_no_requests_until_it_is_fit(bus: Bus) {
 
     fit.send_replace(false);
     // One that reaches the broker with the last consumer's farewell may be lost with the queue: it times out.
-    let is_refused =
-        |answer: &Result<Value>| answer.as_ref().is_err_and(|error| error.part() == Some("echo"));
+    let is_refused = |answer: &Result<Value>| {
+        let refused =
+            |error: &Error| error.kind() == Kind::Unavailable && error.part() == Some("echo");
+        answer.as_ref().is_err_and(refused)
+    };
     let refused = until(&bus, is_refused).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Unavailable);
     assert!(refused.to_string().contains("no replica of the echo service"), "{refused}");
@@ -345,6 +348,52 @@ async fn a_slow_subscriber_is_told_that_it_lost_some(bus: Bus) {
     assert!((1..6000).contains(&got), "{got}");
 }
 
+async fn every_replica_answers_a_ping_until_it_stops(bus: Bus) {
+    let (lasting, stopped) = (Lifecycle::new(), Lifecycle::new());
+    presence::answer_pings(&bus, "storage", &lasting);
+    presence::answer_pings(&bus, "watcher", &lasting);
+    presence::answer_pings(&bus, "watcher", &stopped);
+    let replicas = pinged(&bus, 3).await;
+    let services: Vec<_> = replicas.iter().map(|replica| replica.service.as_str()).collect();
+    assert_eq!(services, ["storage", "watcher", "watcher"]);
+    assert_ne!(replicas[1].replica, replicas[2].replica);
+    assert!(replicas.iter().all(|replica| replica.version == env!("CARGO_PKG_VERSION")));
+    stopped.shutdown(SOON).await;
+    let left = pinged(&bus, 2).await;
+    assert!(left.iter().all(|replica| replicas.contains(replica)), "{left:?}");
+}
+
+/// Pings until exactly `count` replicas answer.
+async fn pinged(bus: &Bus, count: usize) -> Vec<presence::Presence> {
+    let window = Duration::from_millis(500);
+    let pinged = async {
+        loop {
+            let replicas = presence::ping(bus, &who(), window, |_| false).await.unwrap();
+            if replicas.len() == count {
+                return replicas;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), pinged).await.expect("the replicas")
+}
+
+async fn a_ping_that_is_answered_by_enough_waits_for_no_more(bus: Bus) {
+    let life = Lifecycle::new();
+    presence::answer_pings(&bus, "storage", &life);
+    // The window is longer than the guard: only `enough` can end it.
+    let enough = |replicas: &[presence::Presence]| replicas.len() == 1;
+    let pinged = async {
+        loop {
+            let window = Duration::from_secs(1);
+            if !presence::ping(&bus, &who(), window, |_| false).await.unwrap().is_empty() {
+                break presence::ping(&bus, &who(), SOON * 100, enough).await.unwrap();
+            }
+        }
+    };
+    let replicas = tokio::time::timeout(SOON * 10, pinged).await.expect("an early end");
+    assert_eq!(replicas.len(), 1);
+}
+
 macro_rules! conformance {
     ($($rule:ident),+ $(,)?) => {
         conformance!(@ memory, service_core::Bus::memory(), $($rule),+);
@@ -378,4 +427,6 @@ conformance!(
     a_job_waits_for_its_consumer_and_reaches_one,
     a_notification_reaches_every_subscriber_that_asked,
     a_slow_subscriber_is_told_that_it_lost_some,
+    every_replica_answers_a_ping_until_it_stops,
+    a_ping_that_is_answered_by_enough_waits_for_no_more,
 );

@@ -8,12 +8,13 @@ use futures_util::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
-use tokio::sync::oneshot;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::connection::Socket;
-use super::queues;
+use super::{message, queues};
 use crate::bus::topology::Queue;
 use crate::bus::unserved;
 use crate::error::{Error, Result};
@@ -37,8 +38,17 @@ pub(super) struct Link {
     /// Jobs go one after the other, so that each is sure which confirmation is its own.
     job_turn: tokio::sync::Mutex<Vec<Queue>>,
     /// Requests without an answer yet; none once the connection is lost.
-    pending: Mutex<Option<HashMap<Uuid, oneshot::Sender<Outcome>>>>,
+    pending: Mutex<Option<HashMap<Uuid, Pending>>>,
     broken: CancellationToken,
+}
+
+/// Who waits for answers.
+#[derive(Debug)]
+enum Pending {
+    /// A request: one answer.
+    Request(oneshot::Sender<Outcome>),
+    /// A question to all replicas: as many answers as the channel takes.
+    Gathering(mpsc::Sender<Value>),
 }
 
 /// What became of a request.
@@ -138,7 +148,8 @@ impl Link {
                 "the message broker takes no messages now: its memory or its disk is full",
             ));
         }
-        let mut waiting = self.wait_for(id)?;
+        let (sender, mut receiver) = oneshot::channel();
+        let _waiting = self.wait_for(id, Pending::Request(sender))?;
         let unroutable = unserved(key.as_str());
         let properties = properties
             .with_correlation_id(id.to_string().into())
@@ -149,26 +160,69 @@ impl Link {
         let mut confirm = Confirm::new(self, published.await.map_err(lost)?);
         let outcome = tokio::select! {
             biased;
-            outcome = &mut waiting.receiver => outcome,
+            outcome = &mut receiver => outcome,
             confirmed = confirm.wait() => {
                 confirmed?;
-                (&mut waiting.receiver).await
+                (&mut receiver).await
             }
         };
         match outcome {
             Ok(Outcome::Answer(body)) => Ok(body),
             Ok(Outcome::Unroutable) => Err(unroutable),
-            Err(_) => Err(Error::unavailable("the connection to the message broker was lost")),
+            Err(_) => Err(Error::unavailable("the connection to the message broker was lost")
+                .of_part("broker")),
         }
     }
 
-    fn wait_for(&self, id: Uuid) -> Result<Waiting<'_>> {
-        let (sender, receiver) = oneshot::channel();
+    /// Publishes a notification that asks for answers; they go into `answers` until the result is dropped.
+    pub(super) async fn gather(
+        self: &Arc<Self>,
+        key: ShortString,
+        body: &[u8],
+        properties: BasicProperties,
+        answers: mpsc::Sender<Value>,
+    ) -> Result<Waiting> {
+        let id = Uuid::new_v4();
+        let waiting = self.wait_for(id, Pending::Gathering(answers))?;
+        let properties = properties
+            .with_correlation_id(id.to_string().into())
+            .with_reply_to(DIRECT_REPLY.into());
+        let options = BasicPublishOptions::default();
+        let published =
+            self.requests.basic_publish(self.exchange.clone(), key, options, body, properties);
+        Confirm::new(self, published.await.map_err(lost)?).wait().await?;
+        Ok(waiting)
+    }
+
+    /// Answers a notification that asked for it.
+    pub(super) async fn reply(
+        &self,
+        reply_to: &ShortString,
+        correlation_id: Option<&ShortString>,
+        body: &[u8],
+    ) -> Result<()> {
+        let properties = BasicProperties::default().with_content_type("application/json".into());
+        let properties = match correlation_id {
+            Some(id) => properties.with_correlation_id(id.clone()),
+            None => properties,
+        };
+        let options = BasicPublishOptions::default();
+        let published = self.notifications.basic_publish(
+            "".into(),
+            reply_to.clone(),
+            options,
+            body,
+            properties,
+        );
+        published.await.map(drop).map_err(|e| self.failed(e))
+    }
+
+    fn wait_for(self: &Arc<Self>, id: Uuid, who: Pending) -> Result<Waiting> {
         match self.pending.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(pending) => drop(pending.insert(id, sender)),
+            Some(pending) => drop(pending.insert(id, who)),
             None => return Err(not_connected()),
         }
-        Ok(Waiting { link: self, id, receiver })
+        Ok(Waiting { link: Arc::clone(self), id })
     }
 
     /// Ends the waiting for an answer; one that nobody waits for any more is dropped.
@@ -176,10 +230,19 @@ impl Link {
         let id = correlation_id.and_then(|id| Uuid::parse_str(id.as_str()).ok());
         let Some(id) = id else { return };
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = pending.as_mut().and_then(|pending| pending.remove(&id));
-        drop(pending);
-        if let Some(waiting) = waiting {
-            drop(waiting.send(outcome));
+        let Some(pending) = pending.as_mut() else { return };
+        match (pending.remove(&id), outcome) {
+            (Some(Pending::Request(waiting)), outcome) => drop(waiting.send(outcome)),
+            (Some(Pending::Gathering(answers)), Outcome::Answer(body)) => {
+                // More answers than there is room for are dropped, and so is one that is no answer.
+                if let Ok(answer) = message::answer(&body)
+                    && let Ok(value) = answer.parse()
+                {
+                    drop(answers.try_send(value));
+                }
+                pending.insert(id, Pending::Gathering(answers));
+            }
+            (Some(Pending::Gathering(_)), Outcome::Unroutable) | (None, _) => {}
         }
     }
 
@@ -253,22 +316,24 @@ impl Link {
 
 /// There is no connection now.
 pub(super) fn not_connected() -> Error {
-    Error::unavailable("there is no connection to the message broker")
+    Error::unavailable("there is no connection to the message broker").of_part("broker")
 }
 
 /// There was one, and it failed.
 pub(super) fn lost(error: lapin::Error) -> Error {
-    Error::unavailable("the connection to the message broker was lost").with_source(error)
+    Error::unavailable("the connection to the message broker was lost")
+        .with_source(error)
+        .of_part("broker")
 }
 
 /// A place among the requests that wait; given up when it is dropped.
-struct Waiting<'a> {
-    link: &'a Link,
+#[derive(Debug)]
+pub(in crate::bus) struct Waiting {
+    link: Arc<Link>,
     id: Uuid,
-    receiver: oneshot::Receiver<Outcome>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         let mut pending = self.link.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pending) = pending.as_mut() {

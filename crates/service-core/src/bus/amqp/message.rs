@@ -210,7 +210,7 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer> {
 /// Reads a notification; none if it is not one.
 pub(super) fn notification(key: &str, body: &[u8]) -> Result<Notification> {
     let (_, params) = request(key, body).map_err(|unreadable| unreadable.error)?;
-    Ok(Notification { key: key.to_owned(), params: params.0 })
+    Ok(Notification { key: key.to_owned(), params: params.0, reply: None })
 }
 
 #[cfg(test)]

@@ -2,19 +2,20 @@
 
 use std::future::ready;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use lapin::message::{Delivery, DeliveryResult};
 use lapin::options::BasicConsumeOptions;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer, ConsumerDelegate};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::link::Link;
+use super::link::{Link, not_connected};
 use super::{message, queues};
-use crate::bus::Notification;
-use crate::error::chain;
+use crate::bus::{Notification, Reply};
+use crate::error::{Result, chain};
 
 /// A subscription at the broker: its channel, its queue and its consumer end when this is dropped.
 #[derive(Debug)]
@@ -25,7 +26,28 @@ pub(crate) struct Subscribed {
 }
 
 /// Hands notifications on, on lapin's thread; so it never waits.
-struct Feed(Mutex<Option<mpsc::Sender<Notification>>>);
+struct Feed {
+    readers: Mutex<Option<mpsc::Sender<Notification>>>,
+    /// Weak, since the connection holds this.
+    link: Weak<Link>,
+}
+
+/// Where the answer to a notification goes.
+#[derive(Debug, Clone)]
+pub(in crate::bus) struct ReplyTo {
+    link: Weak<Link>,
+    queue: ShortString,
+    correlation_id: Option<ShortString>,
+}
+
+impl ReplyTo {
+    pub(in crate::bus) async fn send(&self, answer: Value) -> Result<()> {
+        let link = self.link.upgrade().ok_or_else(not_connected)?;
+        let id = self.correlation_id.as_ref().map(|id| id.as_str().to_owned());
+        let body = message::response(id, Ok(answer.into()))?;
+        link.reply(&self.queue, self.correlation_id.as_ref(), &body).await
+    }
+}
 
 pub(super) async fn subscribe(
     link: Arc<Link>,
@@ -39,21 +61,28 @@ pub(super) async fn subscribe(
     let options =
         BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
     let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
-    consumer.set_delegate(Feed(Mutex::new(Some(sender))));
+    let (readers, weak) = (Mutex::new(Some(sender)), Arc::downgrade(&link));
+    consumer.set_delegate(Feed { readers, link: weak });
     Ok(Subscribed { _link: link, _consumer: consumer, _channel: channel })
 }
 
 impl Feed {
+    fn reply(&self, delivery: &Delivery) -> Option<Reply> {
+        let queue = delivery.properties.reply_to().clone()?;
+        let correlation_id = delivery.properties.correlation_id().clone();
+        Some(Reply::Amqp(ReplyTo { link: self.link.clone(), queue, correlation_id }))
+    }
+
     fn feed(&self, delivery: &Delivery) {
         let key = delivery.routing_key.as_str();
         let notification = match message::notification(key, &delivery.data) {
-            Ok(notification) => notification,
+            Ok(notification) => Notification { reply: self.reply(delivery), ..notification },
             Err(error) => {
                 debug!(notification = key, error = chain(&error), "notification not understood");
                 return;
             }
         };
-        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sender = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         // Full: its reader is too slow, and has to be told.
         if sender.as_ref().is_some_and(|sender| sender.try_send(notification).is_err()) {
             *sender = None;
@@ -69,7 +98,9 @@ impl ConsumerDelegate for Feed {
         match delivery {
             Ok(Some(delivery)) => self.feed(&delivery),
             // Cancelled, or the connection is lost.
-            Ok(None) | Err(_) => *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Ok(None) | Err(_) => {
+                *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = None
+            }
         }
         Box::pin(ready(()))
     }

@@ -1,0 +1,217 @@
+//! Whether the gateway can serve, and which services are running: what `/readyz` answers.
+//!
+//! Anonymous clients may ask as often as they like, so results are cached, and one request at a time
+//! does the work that the others wait for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use service_core::bus::{Context, topology};
+use service_core::error::chain;
+use service_core::model::{ContainerManagerConfig, Network, WriteProbe};
+use service_core::presence::{self, Presence};
+use service_core::{Bus, Clock, Error, StorageClient};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::audit::Audit;
+
+/// Timeout of each check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the result of the checks is used.
+const CHECKS_AGE: Duration = Duration::from_secs(1);
+
+/// How long a successful write to the store counts.
+const WRITE_AGE: Duration = Duration::from_secs(30);
+
+/// How long a failed write to the store counts.
+const FAILED_WRITE_AGE: Duration = Duration::from_secs(5);
+
+/// How long the answers to a ping are used.
+const PING_AGE: Duration = Duration::from_secs(3);
+
+/// How long answers to a ping are collected.
+const PING_WINDOW: Duration = Duration::from_millis(500);
+
+/// What is expected to run beside the gateway; the checks notice a missing storage service.
+const EXPECTED: [&str; 3] =
+    [topology::CLUSTEREXEC.name, topology::INVESTIGATOR.name, topology::WATCHER.name];
+
+/// The parts that the API cannot serve without.
+const PARTS: [&str; 5] = ["broker", "storage", "store", "store_write", "audit_log"];
+
+/// The cache; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<Cache>>);
+
+#[derive(Debug, Default)]
+struct Cache {
+    checks: Option<(Instant, Checks)>,
+    write: Option<(Instant, bool)>,
+    services: Option<(Instant, Services)>,
+}
+
+/// What the checks found.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    /// Each part with `ok`, `failed` or, where an earlier failure prevents the check, `unknown`.
+    pub parts: Map<String, Value>,
+    /// The first failure, for people.
+    pub failure: Option<&'static str>,
+}
+
+/// Which services are running.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// The replicas that answered.
+    pub replicas: Vec<Presence>,
+    /// Expected services of which no replica answered.
+    pub missing: Vec<String>,
+    /// Whether the whole window was waited for, so that no replica is left out.
+    is_complete: bool,
+}
+
+/// What the checks use.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    /// The services.
+    pub bus: &'a Bus,
+    /// Who asks.
+    pub context: &'a Context,
+    /// The audit log.
+    pub audit: &'a Audit,
+    /// The time.
+    pub clock: &'a Clock,
+}
+
+impl Readiness {
+    /// Whether the API can serve.
+    pub async fn checks(&self, ground: &Ground<'_>) -> Checks {
+        let mut cache = self.0.lock().await;
+        if let Some((at, checks)) = &cache.checks
+            && at.elapsed() < CHECKS_AGE
+        {
+            return checks.clone();
+        }
+        let checks = ground.check(&mut cache.write).await;
+        cache.checks = Some((Instant::now(), checks.clone()));
+        checks
+    }
+
+    /// Which services are running; `all` replicas of them, or at least one of each.
+    pub async fn services(&self, ground: &Ground<'_>, all: bool) -> Services {
+        let mut cache = self.0.lock().await;
+        if let Some((at, services)) = &cache.services
+            && at.elapsed() < PING_AGE
+            && (services.is_complete || !all)
+        {
+            return services.clone();
+        }
+        let services = ground.ping(all).await;
+        cache.services = Some((Instant::now(), services.clone()));
+        services
+    }
+}
+
+impl Ground<'_> {
+    async fn check(&self, write: &mut Option<(Instant, bool)>) -> Checks {
+        let parts = Map::from_iter(PARTS.map(|part| (part.to_owned(), json!("unknown"))));
+        let mut checks = Checks { parts, failure: None };
+        let audit = timeout(CHECK_TIMEOUT, self.audit.is_writable()).await.unwrap_or(false);
+        checks.note("audit_log", audit, "the audit log cannot be written, so changes are refused");
+        if !checks.note("broker", self.bus.is_connected(), "the message broker does not answer") {
+            return checks;
+        }
+        let bus = self.bus.with_timeout(CHECK_TIMEOUT);
+        let storage = StorageClient::new(bus.clone(), self.context.clone());
+        let asked =
+            bus.request(topology::STORAGE_LIST_STORE_HANDLERS, &json!({}), self.context).await;
+        let failure =
+            "the storage service does not answer: it is not running, or does not reach its store";
+        if !checks.note("storage", succeeded(asked), failure) {
+            return checks;
+        }
+        let read = succeeded(storage.find::<Network>(Network::DEFAULT).await);
+        if !checks.note("store", read, "the store behind the storage service does not answer") {
+            return checks;
+        }
+        let written = self.write(&storage, write).await;
+        checks.note(
+            "store_write",
+            written,
+            "the store behind the storage service accepts no writes: the log of the storage service says why",
+        );
+        checks
+    }
+
+    /// Writes a small record, unless this was tried a short while ago.
+    async fn write(&self, storage: &StorageClient, last: &mut Option<(Instant, bool)>) -> bool {
+        if let Some((at, written)) = *last
+            && at.elapsed() < if written { WRITE_AGE } else { FAILED_WRITE_AGE }
+        {
+            return written;
+        }
+        let probe = WriteProbe { name: "gateway".to_owned(), written_at: self.clock.stamp() };
+        let written = succeeded(storage.save(&probe).await);
+        *last = Some((Instant::now(), written));
+        written
+    }
+
+    async fn ping(&self, all: bool) -> Services {
+        let expected = self.expected().await;
+        let missing = |replicas: &[Presence]| {
+            let runs = |name: &&&str| replicas.iter().any(|replica| replica.service == **name);
+            let missing = expected.iter().filter(|name| !runs(name));
+            missing.map(|name| (*name).to_owned()).collect::<Vec<_>>()
+        };
+        let enough = |replicas: &[Presence]| !all && missing(replicas).is_empty();
+        let replicas = presence::ping(self.bus, self.context, PING_WINDOW, enough).await;
+        let replicas = replicas.unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "the services cannot be pinged");
+            Vec::new()
+        });
+        let missing = missing(&replicas);
+        for name in &expected {
+            let is_missing = missing.iter().any(|missing| missing == name);
+            metrics::gauge!("commissaire_service_missing", "service" => *name).set(if is_missing {
+                1.0
+            } else {
+                0.0
+            });
+        }
+        // Without a missing service the ping may have ended at the first answer of each.
+        let is_complete = all || !missing.is_empty();
+        Services { replicas, missing, is_complete }
+    }
+
+    /// The services that should run; that of container managers, where there is one to talk to.
+    async fn expected(&self) -> Vec<&'static str> {
+        let bus = self.bus.with_timeout(CHECK_TIMEOUT);
+        let storage = StorageClient::new(bus, self.context.clone());
+        let managers = storage.list::<ContainerManagerConfig>().await;
+        let mut expected = EXPECTED.to_vec();
+        if managers.is_ok_and(|managers| !managers.is_empty()) {
+            expected.push(topology::CONTAINERMGR.name);
+        }
+        expected
+    }
+}
+
+impl Checks {
+    fn note(&mut self, part: &str, works: bool, failure: &'static str) -> bool {
+        self.parts.insert(part.to_owned(), json!(if works { "ok" } else { "failed" }));
+        if !works {
+            self.failure.get_or_insert(failure);
+        }
+        works
+    }
+}
+
+fn succeeded<T>(result: Result<T, Error>) -> bool {
+    if let Err(error) = &result {
+        tracing::warn!(error = chain(error), "a check of /readyz failed");
+    }
+    result.is_ok()
+}
