@@ -51,7 +51,7 @@ impl Ports {
             (!listens).then_some(address)
         };
         let looks = stream::iter(addresses).map(look).buffer_unordered(AT_A_TIME);
-        Ok(looks.filter_map(async |silent| silent).collect().await)
+        Ok(looks.filter_map(std::future::ready).collect().await)
     }
 
     /// Reads the numbers of ports that are not known.
