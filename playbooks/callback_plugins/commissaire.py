@@ -3,7 +3,7 @@
 
   {"event": "play", "play": NAME}
   {"event": "task", "task": NAME, "host": NAME, "message": TEXT, "ignored": BOOL,
-   "outcome": "ok" | "changed" | "failed" | "skipped" | "unreachable"}
+   "outcome": "ok" | "changed" | "failed" | "skipped" | "unreachable" | "waiting"}
   {"event": "stats", "ok": N, "changed": N, "skipped": N, "failures": N, "unreachable": N,
    "data": {what set_stats was given}}
 
@@ -56,6 +56,11 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result, **_kwargs):
         _task(result, "unreachable")
 
+    def v2_runner_retry(self, result, **_kwargs):
+        # A task that asks again and again prints what it waits for, if it can tell.
+        if _text(result._result.get("stdout") or "").strip():
+            _task(result, "waiting")
+
     def v2_playbook_on_stats(self, stats):
         counts = {name: sum(getattr(stats, name).values()) for name in ("ok", "changed", "skipped", "failures")}
         # set_stats without per_host, which is its default, files everything under "_run".
@@ -70,14 +75,17 @@ def _task(result, outcome, ignored=False):
         host=result._host.get_name(),
         outcome=outcome,
         ignored=ignored,
-        message=_bounded(_message(result._task, result._result, outcome in ("failed", "unreachable"))),
+        message=_bounded(_message(result._task, result._result, outcome)),
     )
 
 
-def _message(task, result, failed):
+def _message(task, result, outcome):
     """What a task has to say for itself, for people."""
+    failed = outcome in ("failed", "unreachable")
     if task.no_log or result.get("_ansible_no_log"):
         return CENSORED
+    if outcome == "waiting":
+        return _text(result["stdout"]).strip()
     for item in result.get("results") or []:
         # Of a loop, the first item that failed says more than "One or more items failed".
         if isinstance(item, dict) and (item.get("failed") or item.get("unreachable")):

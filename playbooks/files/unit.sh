@@ -12,14 +12,17 @@
 # is a RECOVER. What ended it in any other way (somebody stopped it, no memory was left) is not gone against.
 #
 # Exit status: 0 it has ended (on standard output: COMMAND's exit status on a line of its own, then the report; on
-# standard error, where that status is not 0: its last words); 75 it runs still, ask again; 1 it can't be run, and why.
+# standard error, where that status is not 0: its last words); 75 it runs still, ask again (on standard output: what it
+# waits for); 1 it can't be run, and why.
 #
 # What is in UNITS/NAME: `runs` (boot id and time of each beginning), `running` (locked while it runs), `stdout`,
-# `stderr`, `before`, `report`, and at the end `result`. What is older than a day is removed by the next one.
+# `stderr`, `before`, `report`, `waiting` (while COMMAND waits for something it has written there), and at the end
+# `result`. What is older than a day is removed by the next one.
 set -eu
 umask 077
 
 readonly PATIENCE=30 # seconds that are waited for the end before 75 is answered
+readonly SOON=10     # the same while there is something that it waits for
 
 main() {
     units=$1 name=$2 command=$3 recover=$4 before=$5 after=$6
@@ -38,12 +41,14 @@ running() { [ -e "$1/running" ] && ! flock --shared --nonblock "$1/running" true
 
 # One at a time: it is decided whether to start it, it is started, and seen to run, before anybody else decides.
 start() {
-    mkdir -p "$units"
+    mkdir -p "$units" || fail "the directory $units could not be made; nothing was run"
+    require_space
     exec 9>"$units/.lock"
     flock --timeout 60 9 || fail "$name is being started by somebody else, who does not come to an end: see who holds $units/.lock"
-    mkdir -p "$dir"
     if [ ! -e "$dir/result" ] && ! running "$dir"; then
         tidy
+        require_space
+        mkdir -p "$dir"
         touch "$dir/runs"
         begun=$(wc -l <"$dir/runs")
         [ "$begun" -eq 0 ] || may_run_again
@@ -52,6 +57,27 @@ start() {
         wait_for_beginning
     fi
     exec 9>&-
+}
+
+# A package manager that runs out of disk in the middle leaves more to repair than one that has not begun.
+require_space() {
+    said=$(space) || fail "$units cannot be written to: $(printf '%s\n' "$said" | sed -n '1s/.*: //p')$(what_is_full). Nothing was run"
+}
+
+# Whether there is room for what is written down about a unit; prints why not.
+space() {
+    status=0
+    LC_ALL=C dd if=/dev/zero of="$units/.space" bs=1024 count=1024 2>&1 || status=1
+    rm -f "$units/.space"
+    return "$status"
+}
+
+# What to do about what `space` has said.
+what_is_full() {
+    case $said in
+        *'No space left'* | *quota*)
+            echo "; see \`df -h $units\` and \`df -i $units\` on the host, and free some space (package caches, the journal)" ;;
+    esac
 }
 
 # Removes what is left of others; those that run, and those that somebody may still ask about, stay.
@@ -136,6 +162,10 @@ await() {
     until [ -e "$dir/result" ]; do
         # Gone without a result: what that means is decided when it is asked for again.
         running "$dir" || [ -e "$dir/result" ] || exit 75
+        if [ -e "$dir/waiting" ] && [ "$looks" -ge $((SOON * 5)) ]; then
+            head -c 400 "$dir/waiting" 2>/dev/null || true # it may be over at this moment
+            exit 75
+        fi
         [ "$looks" -lt $((PATIENCE * 5)) ] || exit 75
         looks=$((looks + 1))
         sleep 0.2
@@ -147,6 +177,7 @@ answer() {
     echo "$status"
     [ ! -e "$dir/report" ] || head -c 65536 "$dir/report"
     [ "$status" = 0 ] || last_words >&2
+    [ "$status" = 0 ] || said=$(space) || echo "the file system of $units has no room$(what_is_full)" >&2
 }
 
 # What a program has to say about its failure it says last, most on standard error, some on standard output.
@@ -154,7 +185,7 @@ last_words() {
     for stream in stderr stdout; do
         [ ! -s "$dir/$stream" ] || { tail -n 12 "$dir/$stream" | tail -c 1500; return; }
     done
-    echo "it said nothing, or there was no room for it: see whether the disk is full"
+    echo "it printed nothing"
 }
 
 main "$@"

@@ -8,11 +8,13 @@
 use std::time::Duration;
 
 use host_access::{
-    AccessError, Facts, FactsError, Playbook, PlaybookError, Session, Summary, Target, gather,
+    AccessError, Facts, FactsError, Playbook, PlaybookError, Session, Summary, Target, TaskOutcome,
+    gather,
 };
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
 use service_core::model::{HostProgress, Operation, OperationKind, Outcome, RebootWhen, Step};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::executor::{Execution, GiveUp, Line};
@@ -28,6 +30,9 @@ const CHECK_DEADLINE: Duration = Duration::from_mins(2);
 
 /// The pause between tries to reach a host that was lost meanwhile.
 const REACH_AGAIN: Duration = Duration::from_secs(2);
+
+/// The most events about what a host waits for, in one run of a playbook: a host may report anything.
+const WAITS: usize = 20;
 
 impl From<FactsError> for GiveUp {
     fn from(error: FactsError) -> Self {
@@ -93,7 +98,7 @@ pub(crate) async fn check(
             OperationKind::Upgrade => Work::new(Playbook::Upgrade, operation, &[expected]),
             OperationKind::Deploy => deployment(operation),
         };
-        let summary = play(execution, session, &work, CHECK_DEADLINE).await?;
+        let summary = play(execution, index, session, &work, CHECK_DEADLINE).await?;
         let summary = summary.map_err(|error| gave_up(execution, session.address(), &error))?;
         if operation.kind == OperationKind::Deploy && report::result(&summary.data).reboot_required
         {
@@ -116,6 +121,8 @@ fn work(operation: &Operation, facts: &Facts, address: &str) -> Result<Work, Giv
     if operation.kind == OperationKind::Upgrade {
         let commands = facts.os.commands(&facts.version, facts.ostree);
         let vars = [
+            // Without its own step, fetching the lists is part of the upgrade.
+            ("commissaire_refresh_command", commands.refresh.unwrap_or("true")),
             ("commissaire_upgrade_command", commands.upgrade),
             ("commissaire_recover_command", commands.recover.unwrap_or_default()),
         ];
@@ -161,7 +168,7 @@ async fn play_to_the_end(
     loop {
         // After a host was away, its result is worth a look in any case.
         let left = deadline.saturating_duration_since(Instant::now()).max(CHECK_DEADLINE);
-        let error = match play(execution, &session, work, left).await? {
+        let error = match play(execution, index, &session, work, left).await? {
             Ok(summary) => return Ok(summary),
             Err(error) => error,
         };
@@ -203,20 +210,50 @@ async fn reach_again(execution: &Execution<'_>, target: &Target) -> Result<Sessi
     }
 }
 
+/// Plays it once. What it reports to wait for, such as a package lock, becomes an event.
 async fn play(
     execution: &Execution<'_>,
+    index: usize,
     session: &Session,
     work: &Work,
     deadline: Duration,
 ) -> Result<Result<Summary, PlaybookError>, Trouble> {
     execution.held.check().map_err(Trouble::Ours)?;
     let deps = &execution.service.deps;
-    let log = |event: host_access::TaskEvent| {
+    let (reported, waits) = mpsc::channel(1);
+    let on_event = move |event: host_access::TaskEvent| {
         let (task, outcome) = (event.task, event.outcome);
         tracing::debug!(host.address = session.address(), task, ?outcome, "task");
+        if outcome == TaskOutcome::Waiting {
+            // It is reported again and again: one that finds no room is not needed.
+            drop(reported.try_send(event.message));
+        }
     };
     let Work { playbook, vars } = work;
-    Ok(deps.ansible.run(&deps.run_dir, session, *playbook, vars, deadline, log).await)
+    let run = async {
+        Ok(deps.ansible.run(&deps.run_dir, session, *playbook, vars, deadline, on_event).await)
+    };
+    let (summary, ()) = tokio::try_join!(run, log_waits(execution, index, waits))?;
+    Ok(summary)
+}
+
+/// Adds an event for each thing that a host waits for, until the playbook has ended.
+async fn log_waits(
+    execution: &Execution<'_>,
+    index: usize,
+    mut waits: mpsc::Receiver<String>,
+) -> Result<(), Trouble> {
+    let (mut last, mut logged) = (String::new(), 0);
+    while let Some(message) = waits.recv().await {
+        let message = report::sentence(&message);
+        if message == last || logged == WAITS {
+            continue;
+        }
+        let lines = [Line(Step::Apply, Outcome::Waiting, &message)];
+        execution.log(index, &lines).await.map_err(Trouble::Ours)?;
+        (last, logged) = (message, logged + 1);
+    }
+    Ok(())
 }
 
 /// What an operator reads about a playbook that failed: where, why, and what to do.
@@ -224,10 +261,9 @@ fn gave_up(execution: &Execution<'_>, address: &str, error: &PlaybookError) -> G
     let operation = &execution.operation;
     let (unit, noun) = (unit(operation), noun(operation.kind));
     let what_next = match error {
-        PlaybookError::Failed { .. } => format!(
-            "; all that it said is in /var/lib/commissaire/units/{unit} on the host; once the cause is gone, \
-             start the {noun} again"
-        ),
+        PlaybookError::Failed { .. } => {
+            format!("; once the cause is gone, start the {noun} again")
+        }
         PlaybookError::Timeout { .. } => format!(
             "; it goes on there: look at it with `systemctl status {unit}` on the host, and start the {noun} \
              again when it has ended"

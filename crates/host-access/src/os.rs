@@ -65,6 +65,9 @@ pub struct Commands {
     pub install_flannel: &'static str,
     /// Installs docker.
     pub install_docker: &'static str,
+    /// Fetches the package lists, and fails when an enabled repository does not answer, also where its
+    /// configuration says that it may be skipped; nothing where the upgrade does so itself.
+    pub refresh: Option<&'static str>,
     /// Brings all packages up to date.
     pub upgrade: &'static str,
     /// Makes it safe to upgrade again after a reboot in the middle of it; nothing where a person has to
@@ -147,6 +150,7 @@ const DNF: Commands = Commands {
     prepare: None,
     install_flannel: "dnf install -y flannel",
     install_docker: "dnf install -y docker",
+    refresh: Some("dnf makecache -y --refresh '--setopt=*.skip_if_unavailable=False'"),
     upgrade: "dnf upgrade -y",
     recover: None,
     restart: RESTART,
@@ -156,6 +160,10 @@ const YUM: Commands = Commands {
     install_libselinux_python: Some("yum install -y libselinux-python"),
     install_flannel: "yum install -y flannel",
     install_docker: "yum install -y docker",
+    // It has no `--refresh`: without the former, lists that are not too old are not fetched.
+    refresh: Some(
+        "yum clean -q expire-cache && yum makecache -y fast '--setopt=*.skip_if_unavailable=False'",
+    ),
     upgrade: "yum update -y",
     ..DNF
 };
@@ -185,7 +193,9 @@ const DEBIAN: Commands = Commands {
     prepare: Some(apt_get!("update")),
     install_flannel: apt_get!("install flannel"),
     install_docker: apt_get!("install docker.io"),
-    upgrade: concat!(apt_get!("update"), " && ", apt_get!("upgrade --with-new-pkgs")),
+    // apt before 2.1 does not know this option and ignores it: packages.sh reads what it prints.
+    refresh: Some(apt_get!("update -o APT::Update::Error-Mode=any")),
+    upgrade: apt_get!("upgrade --with-new-pkgs"),
     recover: Some(
         "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a",
     ),
@@ -197,6 +207,8 @@ const SUSE: Commands = Commands {
     prepare: None,
     install_flannel: "zypper --non-interactive install flannel",
     install_docker: "zypper --non-interactive install docker",
+    // Exits with 4 when any repository failed; `update` would only skip it.
+    refresh: Some("zypper --non-interactive refresh"),
     upgrade: "zypper --non-interactive update",
     recover: None,
     restart: RESTART,
@@ -207,6 +219,7 @@ const OSTREE: Commands = Commands {
     prepare: None,
     install_flannel: "true",
     install_docker: "true",
+    refresh: None,
     upgrade: "rpm-ostree upgrade",
     recover: None,
     restart: RESTART,
@@ -262,6 +275,26 @@ mod tests {
             assert!(install_flannel.contains(install), "{os}: {install_flannel}");
             assert!(upgrades.contains(upgrade), "{os}: {upgrades}");
             assert_eq!(restart, "systemctl reboot");
+        }
+    }
+
+    #[test]
+    fn every_package_manager_fetches_its_lists_before_an_upgrade() {
+        for (os, version, refresh) in [
+            (Os::Fedora, "41", Some("*.skip_if_unavailable=False")),
+            (Os::Centos, "7", Some("*.skip_if_unavailable=False")),
+            (Os::Rhel, "9", Some("makecache -y --refresh")),
+            (Os::Debian, "12", Some("APT::Update::Error-Mode=any")),
+            (Os::Ubuntu, "24.04", Some("apt-get")),
+            (Os::Sles, "15", Some("zypper --non-interactive refresh")),
+            (Os::Atomic, "7", None),
+        ] {
+            let found = os.commands(version, false).refresh;
+            assert_eq!(found.is_some(), refresh.is_some(), "{os}: {found:?}");
+            assert!(
+                found.unwrap_or_default().contains(refresh.unwrap_or_default()),
+                "{os}: {found:?}"
+            );
         }
     }
 

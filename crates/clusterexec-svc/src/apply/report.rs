@@ -11,13 +11,22 @@ const PACKAGES: usize = 200;
 /// The longest name or version, in characters.
 const WORD: usize = 100;
 
+/// The longest sentence, in characters.
+const SENTENCE: usize = 300;
+
 /// The result of a host, from what a playbook has reported.
 pub(super) fn result(data: &Map<String, Value>) -> HostResult {
     HostResult {
         packages: data.get("commissaire_changes").and_then(Value::as_str).map(packages),
+        lists_age_seconds: data.get("commissaire_lists_age").and_then(seconds),
         tree: tree(data),
         reboot_required: data.get("commissaire_reboot_required") == Some(&Value::Bool(true)),
     }
+}
+
+/// Ansible may make a number of it on its way.
+fn seconds(reported: &Value) -> Option<u64> {
+    reported.as_u64().or_else(|| reported.as_str()?.parse().ok())
 }
 
 fn tree(data: &Map<String, Value>) -> Option<TreeChange> {
@@ -61,7 +70,16 @@ fn packages(report: &str) -> PackageChanges {
 }
 
 fn word(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(WORD).collect()
+    printable(text, WORD)
+}
+
+/// One line that a host has reported, for an event.
+pub(super) fn sentence(text: &str) -> String {
+    printable(text.lines().next().unwrap_or_default(), SENTENCE)
+}
+
+fn printable(text: &str, limit: usize) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(limit).collect()
 }
 
 #[cfg(test)]
@@ -96,6 +114,21 @@ mod tests {
             })
         );
         assert_eq!(of(&json!({"commissaire_changes": "0 0 0"})).packages.unwrap().total, 0);
+    }
+
+    #[test]
+    fn the_age_of_the_lists_is_a_number_of_seconds_or_absent() {
+        for (reported, expected) in [
+            (json!("86400"), Some(86400)),
+            (json!(0), Some(0)),
+            (json!("-"), None),
+            (json!("-5"), None),
+            (json!(["7"]), None),
+            (json!(null), None),
+        ] {
+            let found = of(&json!({"commissaire_lists_age": reported}));
+            assert_eq!(found.lists_age_seconds, expected, "{reported}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ const OUTPUT_LIMIT: u64 = 8 * 1024 * 1024;
 /// The most that is kept of what Ansible says on its standard error.
 const STDERR_LIMIT: usize = 16 * 1024;
 
-/// How a task ended on a host.
+/// How a task ended on a host, or that it has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskOutcome {
@@ -27,9 +27,11 @@ pub enum TaskOutcome {
     Skipped,
     /// The host was lost.
     Unreachable,
+    /// It goes on; the message says what it waits for.
+    Waiting,
 }
 
-/// The end of one task.
+/// What became of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct TaskEvent {
     /// The task's name.

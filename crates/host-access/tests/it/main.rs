@@ -8,6 +8,7 @@
 mod booted;
 mod connecting;
 mod hostile;
+mod packages;
 mod playbooks;
 mod rendering;
 mod running;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use host_access::{Ansible, Output, Playbook, PlaybookError, RunDir, Session, Summary, Target};
+use host_access::{
+    Ansible, Output, Playbook, PlaybookError, RunDir, Session, Summary, Target, TaskEvent,
+    TaskOutcome,
+};
 use serde_json::{Map, Value, json};
 use testbed::Testbed;
 
@@ -231,10 +234,12 @@ async fn a_failure_has_the_last_words_of_the_command() {
     let command = "seq 1000; seq 2000 3000 >&2; echo 'no \"space\" $HOME' >&2; exit 7";
     let said = message(host.upgrade("commissaire-1-apply", command).await);
     assert!(said.starts_with("exit status 7: "), "{said}");
-    assert!(said.ends_with("3000\nno \"space\" $HOME") && said.len() < 2000, "{said}");
+    assert!(said.contains("3000\nno \"space\" $HOME") && said.len() < 2000, "{said}");
+    let output = format!("output is in {}/commissaire-1-apply on", host.units.path().display());
+    assert!(said.contains(&output), "{said}");
     for (unit, command, expected) in [
         ("commissaire-2", "echo nothing provides x; exit 4", "nothing provides x\n"),
-        ("commissaire-3", "exit 4", "it said nothing"),
+        ("commissaire-3", "exit 4", "it printed nothing"),
     ] {
         let output = host.unit(unit, command, "").await;
         assert_eq!((output.status, output.stdout.as_str()), (0, "4\n"), "{output:?}");
@@ -243,12 +248,59 @@ async fn a_failure_has_the_last_words_of_the_command() {
 }
 
 #[tokio::test]
+async fn what_a_command_waits_for_is_reported_while_it_waits() {
+    let host = Reached::light().await;
+    let go = host.units.path().join("go");
+    let command =
+        format!("echo held by x >waiting; until [ -e {} ]; do sleep 0.1; done", go.display());
+    let vars = json!({
+        "commissaire_upgrade_command": command,
+        "commissaire_unit": "commissaire-1-apply",
+        "commissaire_unit_dir": host.units.path(),
+    });
+    let Value::Object(vars) = vars else { panic!("an object") };
+    let mut reported = Vec::new();
+    let on_event = |event: TaskEvent| {
+        if event.outcome == TaskOutcome::Waiting {
+            reported.push(event.message);
+            std::fs::write(&go, "").unwrap();
+        }
+    };
+    let (ansible, upgrade) = (Ansible::new(None), Playbook::Upgrade);
+    let run = ansible.run(&host.run_dir, &host.session, upgrade, &vars, DEADLINE, on_event);
+    run.await.unwrap();
+    assert_eq!(reported, ["held by x"]);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_nothing_is_run() {
+    let host = Reached::light().await;
+    let path = host.units.path().display().to_string();
+    host.run(&format!("mount -t tmpfs -o size=64k tmpfs {path}")).await;
+    let ran = tempfile::tempdir().unwrap();
+    let command = format!("touch {}/ran", ran.path().display());
+    let said = message(host.upgrade("commissaire-1-apply", &command).await);
+    for part in ["No space left on device", "Nothing was run", &format!("df -h {path}")] {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+    assert!(!ran.path().join("ran").exists());
+    // What fills it up itself is told so, whatever it has printed.
+    host.run(&format!("mount -o remount,size=4m {path}")).await;
+    let fills = "head -c 8000000 /dev/zero >big; exit 3";
+    let said = message(host.upgrade("commissaire-2-apply", fills).await);
+    assert!(said.starts_with("exit status 3") && said.contains("has no room"), "{said}");
+    host.run(&format!("umount -l {path}")).await;
+}
+
+#[tokio::test]
 async fn zypper_is_run_again_after_103_and_102_is_a_reboot() {
     let test = "zypper_is_run_again_after_103_and_102_is_a_reboot";
     let Some(testbed) = Testbed::up_booted(test, &["opensuse"]) else { return };
     let host = Reached::new(testbed).await;
     let facts = host_access::gather(&host.session, RUN).await.unwrap();
-    let command = facts.os.commands(&facts.version, facts.ostree).upgrade;
+    let commands = facts.os.commands(&facts.version, facts.ostree);
+    let command = commands.upgrade;
+    host.run(commands.refresh.unwrap()).await;
     host.run(
         "cd /var/lib && mkdir -p stand-in && cd stand-in && printf 'zypper\\nkernel\\n' >installed && \
          printf 'zypper 1.1\\nkernel 6.5\\n' >updates && printf '103\\n102\\n' >statuses && touch reboot-required",

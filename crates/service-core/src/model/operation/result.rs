@@ -12,6 +12,10 @@ pub struct HostResult {
     /// The packages that an upgrade has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packages: Option<PackageChanges>,
+    /// Age of the newest package list when an upgrade ended, in seconds: since its repository published it
+    /// (apt), or since it was fetched or found unchanged (dnf, yum, zypper). Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lists_age_seconds: Option<u64>,
     /// The tree of an OSTree host, before and after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tree: Option<TreeChange>,

@@ -50,6 +50,20 @@ const ENDED: &str =
     "until [ -e /var/lib/commissaire/units/commissaire-*/result ]; do sleep 0.05; done";
 const RUNS: &str = "cat /var/lib/commissaire/units/commissaire-*/runs | wc -l";
 
+/// Holds the lock that dpkg and apt-get take first.
+const HOLD_LOCK: &str = r#"
+cat >/root/hold.py <<'HOLD'
+import fcntl, os, time
+lock = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+open("/root/holder.new", "w").write(str(os.getpid()))
+os.rename("/root/holder.new", "/root/holder")
+time.sleep(600)
+HOLD
+setsid -f python3 /root/hold.py </dev/null >/dev/null 2>&1
+until [ -e /root/holder ]; do sleep 0.05; done
+"#;
+
 /// What the upgrade has changed, as the operation says.
 fn expected() -> Value {
     json!({
@@ -80,7 +94,10 @@ async fn upgraded_well(server: &Server, testbed: &Testbed) {
     let record = server.ended("upgrade").await;
     assert_eq!(record["status"], "finished", "{record}");
     let operation = server.operation().await;
-    assert_eq!(host(&operation, testbed.address(0).0)["result"], expected(), "{operation}");
+    let mut result = host(&operation, testbed.address(0).0)["result"].clone();
+    let age = result.as_object_mut().unwrap().remove("lists_age_seconds");
+    assert!(age.as_ref().is_some_and(Value::is_u64), "{operation}");
+    assert_eq!(result, expected(), "{operation}");
     assert_eq!(testbed.exec(0, "dpkg --audit"), "");
     assert_eq!(testbed.exec(0, "cat /root/configured"), "done");
 }
@@ -106,12 +123,26 @@ async fn killed_in_the_middle_of_apt_get(form: Form) {
     assert_eq!(testbed.exec(0, journal), "1", "the unit ran once");
     assert_eq!([testbed.exec(0, RUNS), testbed.exec(0, "wc -l </root/configuring")], ["1", "1"]);
 
+    // Now another process keeps it waiting, which is named.
+    testbed.exec(0, HOLD_LOCK);
+    let holder = testbed.exec(0, "cat /root/holder");
     server.put("/cluster/c1/upgrade", json!({})).await;
+    let event = server.event("waiting").await;
+    let named = format!("/var/lib/dpkg/lock-frontend, held by python3 (pid {holder})");
+    assert!(event["detail"].as_str().unwrap().contains(&named), "{event}");
+    testbed.exec(0, &format!("kill {holder}"));
     assert_eq!(server.ended("upgrade").await["status"], "finished");
     let operation = server.operation().await;
     let events = server.events().await;
     assert!(events.iter().any(|event| event["detail"] == "nothing was changed"), "{events:?}");
     assert_eq!(host(&operation, testbed.address(0).0)["result"]["packages"]["total"], 0);
+
+    testbed.exec(0, "mv /srv/repo /srv/lost");
+    server.put("/cluster/c1/upgrade", json!({})).await;
+    let record = server.ended("upgrade").await;
+    let failure = &record["failures"][0];
+    assert_eq!((&record["status"], &failure["step"]), (&json!("failed"), &json!("apply")));
+    assert!(failure["reason"].as_str().unwrap().contains("Failed to fetch"), "{record}");
 }
 
 both_forms!(killed_in_the_middle_of_apt_get);
