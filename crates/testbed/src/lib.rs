@@ -132,6 +132,37 @@ impl Testbed {
         succeeded(arguments, &command(&self.state, arguments))
     }
 
+    /// As [`Self::run`], for a command that may be refused.
+    ///
+    /// # Errors
+    /// What it printed as its error.
+    pub fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = command(&self.state, arguments);
+        let stream = if output.status.success() { &output.stdout } else { &output.stderr };
+        let text = String::from_utf8_lossy(stream).trim_end().to_owned();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    }
+
+    /// The commands to reboot or power off that have reached light hosts: when, in milliseconds since the epoch, and the
+    /// address of the host; oldest first.
+    ///
+    /// # Panics
+    /// When their logs cannot be read.
+    pub fn commands(&self) -> Vec<(u64, String)> {
+        let mut commands = Vec::new();
+        for folder in std::fs::read_dir(self.state.join("hosts")).expect("the folder of the hosts")
+        {
+            let folder = folder.expect("an entry of it").path();
+            let address = std::fs::read_to_string(folder.join("address")).expect("its address");
+            // There is none before the first command.
+            let log = std::fs::read_to_string(folder.join("commands")).unwrap_or_default();
+            let times = log.lines().filter_map(|line| line.split_once(' ')?.0.parse().ok());
+            commands.extend(times.map(|time: u64| (time, address.trim_end().to_owned())));
+        }
+        commands.sort_unstable();
+        commands
+    }
+
     /// A command on a host, by its number.
     ///
     /// # Panics

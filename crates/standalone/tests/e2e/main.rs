@@ -41,6 +41,7 @@ mod registering;
 mod reload;
 mod replicas;
 mod rolling;
+mod rolls;
 mod rotation;
 mod secrets;
 mod server;
