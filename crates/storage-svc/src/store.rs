@@ -45,6 +45,8 @@ pub struct Committed {
     pub revision: u64,
     /// For each put, whether the key existed before.
     pub replaced: Vec<bool>,
+    /// For each put, whether the key had this very value before: only its revision is another.
+    pub unchanged: Vec<bool>,
     /// For each delete, whether the key existed.
     pub deleted: Vec<bool>,
 }

@@ -256,10 +256,7 @@ impl Amqp {
         let link = self.link()?;
         let properties = message::properties(context, None);
         let job_queue = topology::job_queue(key);
-        let body = match job_queue {
-            Some(queue) if queue.bare => message::json(params)?,
-            _ => message::body(None, key, params)?,
-        };
+        let body = message::unanswered(key, job_queue, params)?;
         let key = short("the routing key", key)?;
         match job_queue {
             Some(queue) => link.job(&queue, key, &body, properties).await,

@@ -1,6 +1,6 @@
 //! Clusters, and how an operation over one may end.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{Model, Network, ident};
@@ -16,12 +16,19 @@ pub struct Cluster {
     /// Its network.
     #[serde(default = "default_network")]
     pub network: String,
-    /// Its members' addresses, sorted.
-    #[serde(default)]
+    /// Its members' addresses, sorted: other clients may save them in any order.
+    #[serde(default, deserialize_with = "sorted")]
     pub hostset: Vec<String>,
     /// Its container manager; empty for none.
     #[serde(default)]
     pub container_manager: String,
+}
+
+fn sorted<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
+    let mut members = Vec::deserialize(list)?;
+    members.sort_unstable();
+    members.dedup();
+    Ok(members)
 }
 
 fn default_network() -> String {
@@ -70,12 +77,7 @@ impl Model for Cluster {
         if !self.container_manager.is_empty() {
             ident::name(&self.container_manager).map_err(|e| format!("container_manager: {e}"))?;
         }
-        self.hostset.iter().try_for_each(|member| ident::address(member))?;
-        if self.hostset.is_sorted_by(|a, b| a < b) {
-            Ok(())
-        } else {
-            Err("hostset is not sorted, or names a member twice".to_owned())
-        }
+        self.hostset.iter().try_for_each(|member| ident::address(member))
     }
 }
 
@@ -106,6 +108,15 @@ pub struct Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_are_accepted_in_any_order_and_read_sorted() {
+        let text = r#"{"name": "c", "hostset": ["10.0.0.2", "10.0.0.1", "10.0.0.2"]}"#;
+        let mut cluster: Cluster = serde_json::from_str(text).unwrap();
+        assert_eq!(cluster.validate(), Ok(()));
+        assert_eq!(cluster.hostset, ["10.0.0.1", "10.0.0.2"]);
+        assert!(!cluster.add("10.0.0.2"));
+    }
 
     #[test]
     fn members_stay_sorted_and_single() {

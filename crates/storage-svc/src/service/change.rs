@@ -20,7 +20,8 @@ pub(super) struct Prepared {
     pub(super) kind: &'static Kind,
     pub(super) key: String,
     pub(super) record: Value,
-    beside: Beside,
+    /// What is sealed apart of it.
+    pub(super) beside: Beside,
 }
 
 /// A record on its way out of the store.

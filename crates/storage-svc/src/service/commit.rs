@@ -8,6 +8,7 @@ use service_core::{Error, Result};
 use super::StorageService;
 use super::change::Change;
 use crate::kinds::Kind;
+use crate::split::Beside;
 use crate::store::{Commit, CommitError, Committed, StoreError};
 use crate::vault::Before;
 
@@ -89,7 +90,12 @@ impl StorageService {
 
     async fn announce_all(&self, change: &Change, committed: &Committed, context: &Context) {
         let revision = committed.revision;
-        for (save, replaced) in change.saves.iter().zip(&committed.replaced) {
+        let before = committed.replaced.iter().zip(&committed.unchanged);
+        for (save, (replaced, unchanged)) in change.saves.iter().zip(before) {
+            // Such as a record that another one refers to: saved so that nobody deletes it at that moment.
+            if *unchanged && matches!(save.beside, Beside::Nothing) {
+                continue;
+            }
             let event = if *replaced { "updated" } else { "created" };
             self.announce(save.kind, event, save.record.clone(), revision, context).await;
         }

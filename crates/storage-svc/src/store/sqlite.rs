@@ -339,15 +339,19 @@ fn apply(
         connection.prepare_cached("UPDATE revision SET latest = latest + 1 RETURNING latest")?;
     let revision: u64 = next.query_row([], |row| row.get(0))?;
     let mut put = connection.prepare_cached("REPLACE INTO records VALUES (?, ?, ?)")?;
+    let mut value_of = connection.prepare_cached("SELECT value FROM records WHERE key = ?")?;
     let mut replaced = Vec::with_capacity(commit.puts.len());
+    let mut unchanged = Vec::with_capacity(commit.puts.len());
     for (key, value) in &commit.puts {
-        replaced.push(revision_of(key)?.is_some());
+        let before = value_of.query_row([key], |row| row.get::<_, String>(0)).optional()?;
+        replaced.push(before.is_some());
+        unchanged.push(before.as_ref() == Some(value));
         put.execute(params![key, value, revision])?;
     }
     let mut delete = connection.prepare_cached("DELETE FROM records WHERE key = ?")?;
     let deleted = commit.deletes.iter().map(|key| Ok(delete.execute([key])? > 0));
     let deleted = deleted.collect::<rusqlite::Result<_>>()?;
-    Ok(Ok(Committed { revision, replaced, deleted }))
+    Ok(Ok(Committed { revision, replaced, unchanged, deleted }))
 }
 
 #[cfg(test)]

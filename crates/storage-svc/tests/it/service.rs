@@ -181,7 +181,10 @@ async fn changes_are_announced_without_hidden_fields_and_never_for_credentials()
     let cluster = Cluster { name: "c1".into(), network: "n".into(), ..Cluster::default() };
     fixture.storage.save(&HostCreds::new("10.0.0.1")).await.unwrap();
     fixture.storage.save(&cluster).await.unwrap();
+    // The same once more is no change.
     fixture.storage.save(&cluster).await.unwrap();
+    let changed = Cluster { network: "other".into(), ..cluster };
+    fixture.storage.save(&changed).await.unwrap();
     fixture.storage.delete::<Cluster>("c1").await.unwrap();
     let created = changes.next().await.unwrap();
     assert_eq!(created.key, "notify.storage.Cluster.created");
@@ -193,10 +196,22 @@ async fn changes_are_announced_without_hidden_fields_and_never_for_credentials()
         (&created.params["event"], &created.params["class"]),
         (&json!("created"), &json!("Cluster"))
     );
-    assert_eq!(changes.next().await.unwrap().key, "notify.storage.Cluster.updated");
+    let updated = changes.next().await.unwrap();
+    assert_eq!(updated.key, "notify.storage.Cluster.updated");
+    assert_eq!(updated.params["model"]["network"], "other");
     let deleted = changes.next().await.unwrap();
     assert_eq!(deleted.params["model"], json!({"name": "c1"}));
     assert!(deleted.params["revision"].as_u64() > created.params["revision"].as_u64());
+}
+
+#[tokio::test]
+async fn members_of_another_client_may_be_in_any_order() {
+    let fixture = start().await;
+    let members = json!(["10.0.0.2", "10.0.0.1"]);
+    let record = json!({"name": "c1", "network": "default", "hostset": members});
+    fixture.ask("save", json!(["Cluster", record])).await.unwrap();
+    let read = fixture.storage.get::<Cluster>("c1").await.unwrap().record;
+    assert_eq!(read.hostset, ["10.0.0.1", "10.0.0.2"]);
 }
 
 #[tokio::test]

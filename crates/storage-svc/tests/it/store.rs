@@ -51,7 +51,12 @@ async fn what_is_put_is_there(place: &Place) {
     let first = store.commit(put("/a", "1")).await.unwrap();
     assert_eq!(first.replaced, [false]);
     let second = store.commit(put("/a", "zwei ä")).await.unwrap();
-    assert_eq!(second.replaced, [true]);
+    assert_eq!((second.replaced, second.unchanged), (vec![true], vec![false]));
+    let third = store.commit(put("/a", "zwei ä")).await.unwrap();
+    assert_eq!((third.replaced, third.unchanged), (vec![true], vec![true]));
+    let checked = Commit { checks: vec![at("/a", Some(third.revision))], ..put("/a", "zwei ä") };
+    let second = store.commit(checked).await.unwrap();
+    assert_eq!((second.replaced, second.unchanged), (vec![true], vec![true]));
     assert!(second.revision > first.revision);
     let entry = Entry { key: "/a".into(), value: "zwei ä".into(), revision: second.revision };
     assert_eq!(one(&store, "/a").await, Some(entry));

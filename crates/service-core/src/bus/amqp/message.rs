@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::bus::topology::Queue;
 use crate::bus::{Call, Context, Notification};
 use crate::error::{Error, Kind, Result};
 use crate::jsonrpc::{Answer, ErrorObject, Params, Request, Response, Version};
@@ -34,7 +35,20 @@ pub(super) fn method(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
-/// The body of a request, or of a notification when it has no id.
+/// The body of a message that is not answered: JSON-RPC for a job, unless its queue takes bare records;
+/// the bare object for a notification, as the original's clients read it.
+pub(super) fn unanswered(
+    key: &str,
+    job_queue: Option<Queue>,
+    params: &impl Serialize,
+) -> Result<Vec<u8>> {
+    match job_queue {
+        Some(queue) if !queue.bare => body(None, key, params),
+        _ => json(params),
+    }
+}
+
+/// The body of a request, or of a job when it has no id.
 pub(super) fn body(id: Option<&str>, key: &str, params: &impl Serialize) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Outgoing<'a, P> {
@@ -207,10 +221,12 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer> {
     }
 }
 
-/// Reads a notification; none if it is not one.
+/// Reads a notification: its whole body is what it says.
 pub(super) fn notification(key: &str, body: &[u8]) -> Result<Notification> {
-    let (_, params) = request(key, body).map_err(|unreadable| unreadable.error)?;
-    Ok(Notification { key: key.to_owned(), params: params.0, reply: None })
+    let params = serde_json::from_slice(body).map_err(|error| {
+        Error::new(Kind::Parse, format!("the notification {key} is not JSON: {error}"))
+    })?;
+    Ok(Notification { key: key.to_owned(), params, reply: None })
 }
 
 #[cfg(test)]

@@ -242,6 +242,37 @@ async fn watcher_jobs_are_bare_records() {
 }
 
 #[tokio::test]
+async fn a_notification_is_a_bare_object_in_both_directions() {
+    let options = options(&rabbitmq::shared_uri());
+    let bus = connected(&options).await;
+    let mut subscription = bus.subscribe("notify.storage.#").await.unwrap();
+    let foreigner = Foreigner::connect(&options).await;
+    let (queue, exchange) = (foreigner.answers_to.clone(), foreigner.exchange.clone());
+    let bound = foreigner.channel.queue_bind(
+        queue,
+        exchange,
+        "notify.storage.#".into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bound.await.unwrap();
+    let key = "notify.storage.Host.updated";
+    let model = json!({"address": "10.0.0.1"});
+    let change = json!({"event": "updated", "class": "Host", "model": model, "revision": 7});
+    bus.notify(key, &change, &Context::service("test")).await.unwrap();
+    let mut answers = foreigner.answers.clone();
+    let seen = tokio::time::timeout(SOON, answers.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&seen.data).unwrap(), change);
+    assert_eq!(subscription.next().await.unwrap().params, change);
+
+    let body = json!({"event": "deleted", "class": "Host", "model": model, "revision": 8});
+    let text = body.to_string();
+    foreigner.publish(key, text.as_bytes(), BasicProperties::default()).await;
+    let received = tokio::time::timeout(SOON, subscription.next()).await.unwrap();
+    assert_eq!(received.unwrap().params, body);
+}
+
+#[tokio::test]
 async fn a_job_is_json_rpc_and_persistent() {
     let options = options(&rabbitmq::shared_uri());
     let bus = connected(&options).await;

@@ -14,19 +14,19 @@ use super::revision;
 /// transaction, so of several puts the last is sent, and none for a key that is deleted too.
 pub(super) struct Plan<'a> {
     commit: &'a Commit,
-    /// Keys, the values to put, and whether the key is known to exist.
-    puts: Vec<(&'a str, &'a str, Option<bool>)>,
+    /// Keys, the values to put, and whether the key may exist: what it has is asked for then.
+    puts: Vec<(&'a str, &'a str, bool)>,
     deletes: Vec<&'a str>,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn of(commit: &'a Commit) -> Self {
         let deletes: BTreeSet<_> = commit.deletes.iter().map(String::as_str).collect();
-        let checked: BTreeMap<_, _> =
-            commit.checks.iter().map(|(key, revision)| (key, revision.is_some())).collect();
+        let absent = commit.checks.iter().filter(|(_, revision)| revision.is_none());
+        let absent: BTreeSet<_> = absent.map(|(key, _)| key.as_str()).collect();
         let puts: BTreeMap<_, _> = commit.puts.iter().map(|(key, value)| (key, value)).collect();
         let puts = puts.into_iter().filter(|(key, _)| !deletes.contains(key.as_str()));
-        let puts = puts.map(|(key, value)| (&**key, &**value, checked.get(key).copied()));
+        let puts = puts.map(|(key, value)| (&**key, &**value, !absent.contains(key.as_str())));
         Self { commit, puts: puts.collect(), deletes: deletes.into_iter().collect() }
     }
 
@@ -35,8 +35,8 @@ impl<'a> Plan<'a> {
         let compares = checks.iter().map(|(key, expected)| {
             Compare::mod_revision(key.as_bytes(), CompareOp::Equal, etcd_revision(*expected))
         });
-        let puts = self.puts.iter().map(|(key, value, exists)| {
-            let previous = exists.is_none().then(|| PutOptions::new().with_prev_key());
+        let puts = self.puts.iter().map(|(key, value, may_exist)| {
+            let previous = may_exist.then(|| PutOptions::new().with_prev_key());
             TxnOp::put(key.as_bytes(), value.as_bytes(), previous)
         });
         let deletes = self.deletes.iter().map(|key| TxnOp::delete(key.as_bytes(), None));
@@ -63,9 +63,13 @@ impl<'a> Plan<'a> {
     fn committed(&self, answer: &TxnResponse) -> Option<Result<Committed, CommitError>> {
         let mut answers = answer.op_responses().into_iter();
         let mut existed = BTreeMap::new();
-        for (key, _, known) in &self.puts {
+        let mut same = BTreeSet::new();
+        for (key, value, _) in &self.puts {
             let TxnOpResponse::Put(put) = answers.next()? else { return None };
-            existed.insert(*key, known.unwrap_or(put.prev_key().is_some()));
+            existed.insert(*key, put.prev_key().is_some());
+            if put.prev_key().is_some_and(|before| before.value() == value.as_bytes()) {
+                same.insert(*key);
+            }
         }
         for key in &self.deletes {
             let TxnOpResponse::Delete(delete) = answers.next()? else { return None };
@@ -74,10 +78,12 @@ impl<'a> Plan<'a> {
         // In the order of the commit, where a key may be named again: then an earlier one made it.
         let puts = self.commit.puts.iter().map(|(key, _)| existed.insert(key, true));
         let replaced = puts.collect::<Option<_>>()?;
+        let unchanged = self.commit.puts.iter().map(|(key, _)| same.contains(key.as_str()));
+        let unchanged = unchanged.collect();
         let gone = self.commit.deletes.iter().map(|key| existed.insert(key, false));
         let deleted = gone.collect::<Option<_>>()?;
         let revision = revision(answer.header()?.revision());
-        Some(Ok(Committed { revision, replaced, deleted }))
+        Some(Ok(Committed { revision, replaced, unchanged, deleted }))
     }
 
     /// The first check that does not hold.

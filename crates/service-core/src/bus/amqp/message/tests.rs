@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::bus::topology;
 
 const KEY: &str = "storage.get";
 
@@ -40,6 +41,23 @@ fn a_bare_record_is_all_parameters() {
     let properties = BasicProperties::default();
     let unreadable = receive("jobs.watcher", &properties, b"{", true).unwrap_err();
     assert_eq!(unreadable.error.kind(), Kind::Parse);
+}
+
+#[test]
+fn a_notification_is_the_bare_object_and_a_job_is_json_rpc() {
+    let key = "notify.storage.Host.updated";
+    let change = json!({"event": "updated", "class": "Host", "model": {}, "revision": 7});
+    let sent = unanswered(key, topology::job_queue(key), &change).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&sent).unwrap(), change);
+    let received = notification(key, &sent).unwrap();
+    assert_eq!((received.key.as_str(), received.params), (key, change));
+    assert_eq!(notification(key, b"{").unwrap_err().kind(), Kind::Parse);
+
+    let (job, record) = (json!({"address": "h"}), json!({"address": "h", "last_check": ""}));
+    let sent = |key, params| unanswered(key, topology::job_queue(key), params).unwrap();
+    let investigate: Value = serde_json::from_slice(&sent("jobs.investigate", &job)).unwrap();
+    assert_eq!(investigate["params"], job);
+    assert_eq!(serde_json::from_slice::<Value>(&sent("jobs.watcher", &record)).unwrap(), record);
 }
 
 #[test]
