@@ -3,6 +3,7 @@
 //! A record is checked whenever it enters or leaves the store. The wire form is a JSON object; members
 //! that are missing get their defaults, members nobody knows are ignored.
 
+mod check_report;
 mod cluster;
 mod container_manager;
 mod enrollment;
@@ -19,6 +20,7 @@ mod write_probe;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use check_report::{CheckReport, CheckRoster};
 pub use cluster::{Cluster, Failure, OperationStatus};
 pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,

@@ -3,10 +3,10 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use service_core::model::{
-    Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig,
-    ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event, Freeze, Host, HostCreds,
-    HostProgress, HostState, IdempotentRequest, Lease, Model, Network, Operation, OperationControl,
-    WriteProbe,
+    CheckReport, CheckRoster, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade,
+    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
+    Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
+    Operation, OperationControl, WriteProbe,
 };
 use service_core::{Error, Result};
 
@@ -34,7 +34,9 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 20] = [
+static KINDS: [Kind; 22] = [
+    Kind::of::<CheckReport>(),
+    Kind::of::<CheckRoster>(),
     Kind::of::<Cluster>(),
     Kind::of::<ClusterDeploy>(),
     Kind::of::<ClusterRestart>(),
@@ -148,9 +150,17 @@ fn check<T: Model>(record: Value) -> Checked<Value> {
 }
 
 fn read<T: Model>(text: &str) -> Checked<Box<RawValue>> {
-    let record: T = valid(serde_json::from_str(text))?;
+    let record: T = parse(text)?;
     let text = to_raw_value(&record).map_err(|e| e.to_string())?;
     Ok((record.id().to_owned(), text))
+}
+
+/// Reads the text of a record and checks it.
+///
+/// # Errors
+/// A sentence that names the field and what is wrong with it.
+pub(crate) fn parse<T: Model>(text: &str) -> Result<T, String> {
+    valid(serde_json::from_str(text))
 }
 
 fn valid<T: Model>(record: serde_json::Result<T>) -> Result<T, String> {
@@ -176,6 +186,8 @@ mod tests {
             ("Host", "10.0.0.1", "/commissaire/hosts/10.0.0.1"),
             ("HostCreds", "10.0.0.1", "/commissaire/secrets/hosts/10.0.0.1"),
             ("HostState", "10.0.0.1", "/commissaire/host_state/10.0.0.1"),
+            ("CheckReport", "w1", "/commissaire/check_reports/w1"),
+            ("CheckRoster", "w1.2", "/commissaire/check_rosters/w1.2"),
             ("Cluster", "c1", "/commissaire/clusters/c1"),
             ("ClusterDeploy", "c1", "/commissaire/cluster/c1/deploy"),
             ("ClusterRestart", "c1", "/commissaire/cluster/c1/restart"),

@@ -8,6 +8,7 @@
 //! - [`service`][]: the methods on the bus
 //! - [`kinds`][]: the record types it knows
 //! - [`keyring`][]: the sealing key in use
+//! - `last_checks`: when hosts were last checked, from the reports of the watchers
 //! - [`migrate`][]: taking over the data of the original
 //! - `quota`: warnings before etcd is full
 //! - [`rekey`][]: changing the sealing key
@@ -22,6 +23,7 @@ pub mod config;
 pub mod handlers;
 pub mod keyring;
 pub mod kinds;
+mod last_checks;
 pub mod migrate;
 mod quota;
 pub mod registry;

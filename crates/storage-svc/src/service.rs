@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 use service_core::bus::{Call, Context};
 use service_core::error::chain;
 use service_core::jsonrpc::Answer;
+use service_core::model::{Host, Model as _};
 use service_core::storage::{Check, Damaged, Delete, Revised, Save, Transaction};
 use service_core::{Bus, Error, Kind as ErrorKind, Result};
 
 use crate::handlers::Handlers;
 use crate::kinds::Kind;
+use crate::last_checks::{LastChecks, Times, read_host};
 use crate::store::Entry;
 use crate::vault::Vault;
 use change::{Change, Condition, Deletion};
@@ -36,12 +38,13 @@ pub struct StorageService {
     handlers: Arc<Handlers>,
     vault: Vault,
     bus: Bus,
+    last_checks: LastChecks,
 }
 
 impl StorageService {
     /// A service over `handlers`; changes are announced on `bus`.
     pub fn new(handlers: Arc<Handlers>, vault: Vault, bus: Bus) -> Self {
-        Self { handlers, vault, bus }
+        Self { handlers, vault, bus, last_checks: LastChecks::default() }
     }
 
     /// Carries out one request.
@@ -90,13 +93,17 @@ impl StorageService {
         let kind = Kind::named(&params.model_type_name)?;
         let (wanted, is_list) = records(params.model_json_data)?;
         let keys = wanted.iter().map(|record| kind.key_of(record)).collect::<Result<_>>()?;
+        let times = self.times(kind).await;
         let entries = self.handlers.get(kind, keys).await?;
         // Who tolerates gaps in a list also gets the neighbours of a damaged record.
         let tolerant = params.missing == Missing::Null;
         let mut found = Vec::with_capacity(entries.len());
         for (entry, wanted) in entries.into_iter().zip(wanted) {
             let read = match entry {
-                Some(entry) => self.read(kind, &entry, params.revisions).await.map(Some),
+                Some(entry) => {
+                    let times = times.as_deref();
+                    self.read(kind, &entry, times, params.revisions).await.map(Some)
+                }
                 None if tolerant => Ok(None),
                 None => Err(lookup_failed(kind, &wanted)),
             };
@@ -133,10 +140,11 @@ impl StorageService {
     async fn list(&self, params: List) -> Result<Answer> {
         let kind = Kind::listed_as(&params.model_type_name)?;
         let revisions = params.revisions;
+        let times = self.times(kind).await;
         let entries = self.handlers.list(kind).await?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries.iter() {
-            match self.read(kind, entry, revisions).await {
+            match self.read(kind, entry, times.as_deref(), revisions).await {
                 Ok(record) => read.push(record),
                 // A damaged record must not hide its neighbours.
                 Err(error) if is_damage(&error) => {
@@ -174,24 +182,46 @@ impl StorageService {
         Ok(json!({"revision": committed.revision}))
     }
 
+    /// The last checks that hosts are shown with; `None` for other records. To be read before the records:
+    /// a watcher leaves a check out of its next report once a record has a later one.
+    async fn times(&self, kind: &Kind) -> Option<Arc<Times>> {
+        if kind.type_name != Host::TYPE {
+            return None;
+        }
+        Some(self.last_checks.times(&self.handlers).await)
+    }
+
     /// A record on its way out of the store: opened, and then as any other.
-    async fn read(&self, kind: &Kind, entry: &Entry, revisions: bool) -> Result<Found> {
+    async fn read(
+        &self,
+        kind: &Kind,
+        entry: &Entry,
+        times: Option<&Times>,
+        revisions: bool,
+    ) -> Result<Found> {
         if !kind.secret {
-            return found(kind, entry, &entry.value, revisions);
+            return found(kind, entry, &entry.value, times, revisions);
         }
         let opened = match self.vault.open(&entry.key, &entry.value).await {
             Err(error) if is_damage(&error) => Err(damaged(entry).error(error)),
             other => other,
         };
-        found(kind, entry, &opened?, revisions)
+        found(kind, entry, &opened?, times, revisions)
     }
 }
 
 /// What the text of an entry says: checked, with defaults filled in.
-fn found(kind: &Kind, entry: &Entry, text: &str, revisions: bool) -> Result<Found> {
+fn found(
+    kind: &Kind,
+    entry: &Entry,
+    text: &str,
+    times: Option<&Times>,
+    revisions: bool,
+) -> Result<Found> {
     let Entry { key, revision, .. } = entry;
     let damage = |why| damaged(entry).error(std::io::Error::other(why));
-    let (own_key, record) = kind.read(text).map_err(damage)?;
+    let read = times.map_or_else(|| kind.read(text), |times| read_host(text, times));
+    let (own_key, record) = read.map_err(damage)?;
     if own_key != *key {
         return Err(damage(format!("it belongs at {own_key}")));
     }

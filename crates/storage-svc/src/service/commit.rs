@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use service_core::bus::{Context, topology};
 use service_core::error::chain;
+use service_core::model::{CheckReport, Model as _};
 use service_core::{Error, Result};
 
 use super::StorageService;
@@ -51,6 +52,9 @@ impl StorageService {
         };
         for (_, key) in removals.iter().filter(|(kind, _)| kind.secret) {
             self.vault.forget(key).await;
+        }
+        if change.parts(&removals).iter().any(|part| part.kind.type_name == CheckReport::TYPE) {
+            self.last_checks.changed();
         }
         self.announce_all(change, &committed, context).await;
         Ok(committed)

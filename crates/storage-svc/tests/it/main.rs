@@ -7,6 +7,7 @@ mod compaction;
 mod custodia;
 mod etcd;
 mod keyring;
+mod last_checks;
 mod leases;
 mod leaving;
 mod migrate;
