@@ -3,8 +3,10 @@
 //! Every write checks the revisions of what it was decided on. When somebody else was faster, the records
 //! are read and decided on again; so a host that was deleted meanwhile is never made again.
 
-use host_access::credentials::{pin, target};
-use host_access::{AccessError, probe};
+use std::time::Duration;
+
+use host_access::AccessError;
+use host_access::credentials::pin;
 use serde_json::json;
 use service_core::bus::{Context, topology};
 use service_core::error::chain;
@@ -15,6 +17,9 @@ use service_core::{Error, Result};
 use crate::decide::{Change, Finding, decide, is_left_alone};
 use crate::roster::moment;
 use crate::service::Watcher;
+
+/// With an interval of so much or more each check is written to the host's record.
+const SELDOM: Duration = Duration::from_hours(24);
 
 /// How often a write is tried again when others get in between.
 const ATTEMPTS: usize = 32;
@@ -93,9 +98,8 @@ async fn read(watcher: &Watcher, address: &str) -> Result<Option<Records>> {
 
 /// Logs in and runs a command: the boot id, and whether the host's key is pinned with this.
 async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
-    let target = target(creds, &watcher.deps.own_key)?;
     let timeout = watcher.config.connect_timeout.0;
-    let seen = probe(&watcher.deps.run_dir, &target, timeout).await?;
+    let seen = watcher.prober.probe(&watcher.deps, creds, timeout).await?;
     let pinned = pin(creds, &seen.host_keys);
     Ok((seen.boot_id, pinned))
 }
@@ -112,7 +116,14 @@ async fn conclude(
     let outlook = watcher.roster().outlook(moment(&host.record.last_check));
     let known = state.clone();
     let (now, limit) = (watcher.deps.clock.stamp(), watcher.config.failures);
+    let before = std::mem::take(&mut host.record.last_check);
     let change = decide(finding, &mut host.record, &mut state, &now, limit, outlook);
+    let changes = change != Change::None || state != known || pin.is_some();
+    if !changes && !is_written(watcher, &address, &before, &now) {
+        watcher.roster().checked(&address, watcher.now());
+        announce(watcher, &host.record, &state, finding, change).await;
+        return Ok(());
+    }
     let mut transaction = Transaction::default().update(&host)?;
     if state != known {
         transaction = transaction.check::<HostState>(&address, state_revision).save(&state)?;
@@ -130,11 +141,22 @@ async fn conclude(
     }
     let revision = watcher.storage.transact(&transaction).await?;
     watcher.saw(&host.record, revision);
+    watcher.roster().checked(&address, watcher.now());
     if state != known {
         watcher.roster().saw_state(&state, revision);
     }
     announce(watcher, &host.record, &state, finding, change).await;
     Ok(())
+}
+
+/// Whether a check that changes nothing is written to the host's record, and not only reported: the first
+/// one; one that corrects a time in the future; one that other watchers wait for; and where hosts are
+/// checked so seldom that a report does not reach back far enough.
+fn is_written(watcher: &Watcher, address: &str, before: &str, now: &str) -> bool {
+    before.is_empty()
+        || before > now
+        || watcher.config.interval.0 >= SELDOM
+        || watcher.roster().is_awaited(address)
 }
 
 /// The same transaction, if no operation is in process on the host's cluster, and only while that is so;

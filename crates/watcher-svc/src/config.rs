@@ -18,6 +18,9 @@ pub struct Config {
     pub failures: u32,
     /// The pauses after the first of them, the second, …; the last one stands for all further ones.
     pub retry_pauses: Vec<Seconds>,
+    /// Seconds between two reports of last checks: so much later others see a check that changed nothing,
+    /// and so much earlier than due a host may be checked when another watcher takes it over.
+    pub report_interval: Seconds,
     /// When more than this share of all hosts is unreachable at once, no status changes.
     pub freeze_share: f64,
 }
@@ -31,6 +34,7 @@ impl Default for Config {
             connect_timeout: seconds(10),
             failures: 3,
             retry_pauses: vec![seconds(5), seconds(15)],
+            report_interval: seconds(30),
             freeze_share: 0.3,
         }
     }

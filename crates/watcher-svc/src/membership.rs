@@ -6,7 +6,7 @@ use std::time::Duration;
 use service_core::lease::{Held, Leases};
 use service_core::model::{Cluster, Lease, ident};
 use service_core::storage::{Revised, Transaction};
-use service_core::{Lifecycle, Result, StorageClient};
+use service_core::{Error, Lifecycle, Result, StorageClient};
 use uuid::Uuid;
 
 /// Our own lease, and what we have seen of the others'.
@@ -141,17 +141,28 @@ impl Membership {
         Ok(())
     }
 
-    /// Leaves: the others take over at once.
+    /// Carries out a transaction while our lease is held.
+    ///
+    /// # Errors
+    /// As [`Held::transact`].
+    pub(crate) async fn transact(&self, transaction: Transaction) -> Result<u64> {
+        match &self.held {
+            Some(held) => held.transact(transaction).await,
+            None => Err(Error::conflict("the watcher holds no lease")),
+        }
+    }
+
+    /// Leaves, with a last transaction: the others take over at once.
     ///
     /// # Errors
     /// When the lease cannot be given up; it then runs out by itself.
-    pub(crate) async fn leave(&mut self) -> Result<()> {
-        // Not released: whoever takes it need not raise the alarm again.
+    pub(crate) async fn leave(&mut self, last: Transaction) -> Result<()> {
+        // Not released: the next holder need not raise the alarm again.
         if let Some(held) = self.frozen.take().filter(|held| held.check().is_ok()) {
             held.hand_over().await?;
         }
         match self.held.take() {
-            Some(held) if held.check().is_ok() => held.release(Transaction::default()).await,
+            Some(held) if held.check().is_ok() => held.release(last).await,
             _ => Ok(()),
         }
     }

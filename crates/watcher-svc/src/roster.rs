@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use service_core::clock;
-use service_core::model::{Failing, Host, HostState, Status};
+use service_core::model::{CheckReport, Failing, Host, HostState, Status};
 use service_core::storage::Revised;
 
 use crate::config::Config;
 use crate::decide::{Finding, Outlook, is_left_alone, is_refused, is_retried_soon};
+use crate::reports::Checks;
 use crate::schedule::{Micros, Rhythm, owner, place};
 
 /// Hosts that stand for all of them when it is to be told how many are away: with fewer hosts, all of
@@ -49,8 +50,11 @@ struct Watched {
     not_before: Micros,
     revision: u64,
     status: Status,
+    /// When it was last checked, as all see it: by its record and the reports.
     last_check: String,
-    checked_at: Option<Micros>,
+    published: Option<Micros>,
+    /// When we last checked it, which the others learn from our next report.
+    checked: Option<Micros>,
     state_revision: u64,
     reason: String,
     failing: Failing,
@@ -72,6 +76,23 @@ pub struct Plan {
 }
 
 impl Watched {
+    /// When it was last checked, as far as we know.
+    fn checked_at(&self) -> Option<Micros> {
+        self.published.max(self.checked)
+    }
+
+    /// The same as it stands in records; empty for never.
+    fn last_check(&self) -> String {
+        let checked = self.checked.map(stamp).unwrap_or_default();
+        checked.max(self.last_check.clone())
+    }
+
+    /// When we last checked it, unless the records or another watcher's report have a later check.
+    fn unpublished(&self) -> Option<Micros> {
+        let unit = |time: Micros| time.div_euclid(CheckReport::UNIT);
+        self.checked.filter(|checked| Some(unit(*checked)) >= self.published.map(unit))
+    }
+
     /// Set up, and not reached any more.
     fn is_away(&self) -> bool {
         self.status.is_ready()
@@ -133,7 +154,8 @@ impl Roster {
             revision: 0,
             status: Status::New,
             last_check: String::new(),
-            checked_at: None,
+            published: None,
+            checked: None,
             state_revision: 0,
             reason: String::new(),
             failing: Failing::default(),
@@ -148,7 +170,9 @@ impl Roster {
             entry.revision = revision;
             entry.status = host.status;
             entry.last_check.clone_from(&host.last_check);
-            entry.checked_at = moment(&host.last_check);
+            // A time far in the future is a clock's mistake.
+            let latest = self.rhythm.horizon(now);
+            entry.published = moment(&host.last_check).filter(|time| *time <= latest);
         }
     }
 
@@ -203,6 +227,44 @@ impl Roster {
         }
     }
 
+    /// Takes note of a check of ours.
+    pub fn checked(&mut self, address: &str, now: Micros) {
+        if let Some(host) = self.hosts.get_mut(address) {
+            host.checked = Some(now);
+        }
+    }
+
+    /// Takes over the checks of a watcher that is gone, as ours.
+    pub fn take_over(&mut self, checks: &[(String, Micros)], now: Micros) {
+        for (address, time) in checks {
+            if let Some(host) = self.hosts.get_mut(address)
+                && *time <= now
+            {
+                host.checked = host.checked.max(Some(*time));
+            }
+        }
+    }
+
+    /// What is to be reported: our checks that no record has, and all hosts whose checks may follow.
+    pub(crate) fn checks(&self) -> Checks {
+        let mut checks = Checks::default();
+        for (address, host) in &self.hosts {
+            let unpublished = host.unpublished();
+            if let Some(time) = unpublished {
+                checks.times.insert(address.clone(), time);
+            }
+            if host.ours || unpublished.is_some() {
+                checks.hosts.insert(address.clone());
+            }
+        }
+        checks
+    }
+
+    /// Whether this is the lease of a watcher that may be alive.
+    pub fn is_member(&self, lease: &str) -> bool {
+        self.members.iter().any(|member| member == lease)
+    }
+
     /// Takes note of what a check of ours has found: whoever does not let us in is left alone for longer
     /// each time.
     pub fn found(&mut self, address: &str, finding: &Finding, now: Micros) {
@@ -236,8 +298,11 @@ impl Roster {
     pub fn plan(&mut self, now: Micros) -> Plan {
         if now < self.planned {
             // The clock was set back: what was then is of no use.
+            let latest = self.rhythm.horizon(now);
             for host in self.hosts.values_mut() {
                 (host.since, host.not_before) = (now, now);
+                host.checked = host.checked.filter(|checked| *checked <= now);
+                host.published = host.published.filter(|time| *time <= latest);
             }
         }
         self.planned = now;
@@ -252,7 +317,7 @@ impl Roster {
             let regular = self.due(host, now, frozen);
             let soon = if asked.contains(address.as_str()) { now } else { regular };
             match soon.min(regular).max(host.not_before) {
-                time if time <= now => due.push((time, address.clone(), host.last_check.clone())),
+                time if time <= now => due.push((time, address.clone(), host.last_check())),
                 time => next = Some(next.map_or(time, |next: Micros| next.min(time))),
             }
         }
@@ -266,7 +331,7 @@ impl Roster {
     }
 
     fn due(&self, host: &Watched, now: Micros, frozen: bool) -> Micros {
-        let last = host.checked_at;
+        let last = host.checked_at();
         let count = host.failing.count;
         // What is not decided by now is waited for, at the shortest pause; what is frozen can wait.
         let retry = match (last, frozen && count >= self.failures) {
@@ -303,16 +368,33 @@ impl Roster {
     /// Hosts to be checked out of turn: when one is about to fail, it must be told from the beginning of
     /// something bigger.
     fn asked(&self, now: Micros, frozen: bool) -> HashSet<&str> {
-        let about_to_fail =
-            |host: &Watched| host.is_away() && host.failing.count + 1 >= self.failures;
-        if frozen || !self.hosts.values().any(about_to_fail) {
+        if frozen || !self.is_one_about_to_fail() {
             return HashSet::new();
         }
         let old = now - self.rhythm.fresh();
         let asked = self.sample().into_iter();
         let asked = asked
-            .filter(|(_, host)| !host.is_away() && !host.is_wary() && host.checked_at < Some(old));
+            .filter(|(_, host)| !host.is_away() && !host.is_wary() && self.known(host) < Some(old));
         asked.map(|(address, _)| address).collect()
+    }
+
+    fn is_one_about_to_fail(&self) -> bool {
+        let is_about_to =
+            |host: &Watched| host.is_away() && host.failing.count + 1 >= self.failures;
+        self.hosts.values().any(is_about_to)
+    }
+
+    /// When a host was last checked, as far as every watcher knows.
+    fn known(&self, host: &Watched) -> Option<Micros> {
+        if self.members.len() > 1 { host.published } else { host.checked_at() }
+    }
+
+    /// Whether other watchers wait for a check of this host: it is one of those that are asked before a host
+    /// fails, so its check must be in its record and not only in our next report.
+    pub fn is_awaited(&self, address: &str) -> bool {
+        self.members.len() > 1
+            && self.is_one_about_to_fail()
+            && self.sample().iter().any(|(sampled, _)| *sampled == address)
     }
 
     fn is_frozen(&self) -> bool {
@@ -333,9 +415,14 @@ impl Roster {
         if self.too_many(&sample) {
             return Outlook::Frozen;
         }
-        let known = |host: &Watched| host.is_away() || host.is_wary() || host.checked_at >= before;
-        if sample.iter().all(|(_, host)| known(host)) { Outlook::Clear } else { Outlook::Unsure }
+        let is_known =
+            |host: &Watched| host.is_away() || host.is_wary() || host.checked_at() >= before;
+        if sample.iter().all(|(_, host)| is_known(host)) { Outlook::Clear } else { Outlook::Unsure }
     }
+}
+
+fn stamp(time: Micros) -> String {
+    jiff::Timestamp::from_microsecond(time).map(clock::format).unwrap_or_default()
 }
 
 /// The moment of a record's `last_check`.

@@ -82,7 +82,7 @@ impl Rhythm {
     ) -> Micros {
         let offset = share(self.interval, place);
         // A time far in the future is a clock's mistake.
-        let last = last.filter(|last| *last <= now + self.interval);
+        let last = last.filter(|last| *last <= self.horizon(now));
         let round = last.map(|last| {
             let earliest = last + pause;
             earliest + (offset - earliest).rem_euclid(self.interval)
@@ -105,6 +105,11 @@ impl Rhythm {
         let pause = self.interval.saturating_mul(1 << count.saturating_sub(1).min(3));
         let chance = hash(&[&place.to_be_bytes(), &now.to_be_bytes()]);
         now.saturating_add(pause / 4 * 3).saturating_add(share(pause / 2, chance))
+    }
+
+    /// The latest time that the clock of another machine may reasonably show.
+    pub fn horizon(&self, now: Micros) -> Micros {
+        now.saturating_add(self.interval)
     }
 
     /// How old a check may be that says how the fleet is while a host is about to fail: it must be

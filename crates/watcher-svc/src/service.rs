@@ -12,13 +12,16 @@ use service_core::claims::Claims;
 use service_core::error::chain;
 use service_core::lease::TTL_MIN;
 use service_core::model::{Host, HostState, Lease, WatcherRecord};
+use service_core::storage::Transaction;
 use service_core::{Error, Lifecycle, Result, StorageClient, presence};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::check;
 use crate::config::Config;
 use crate::membership::{Alarm, Membership};
+use crate::prober::Prober;
+use crate::reports::Reports;
 use crate::roster::Roster;
 use crate::schedule::Micros;
 
@@ -44,6 +47,7 @@ pub(crate) struct Watcher {
     pub(crate) deps: Deps,
     pub(crate) storage: StorageClient,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) prober: Prober,
     roster: Mutex<Roster>,
     slots: Arc<Semaphore>,
     /// Hosts that this process is checking.
@@ -58,6 +62,19 @@ pub(crate) struct Watcher {
 /// # Errors
 /// When the bus cannot be reached.
 pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
+    run_with(deps, config, Prober::default(), lifecycle).await
+}
+
+/// The same with another way to reach hosts.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    deps: Deps,
+    config: Config,
+    prober: Prober,
+    lifecycle: &Lifecycle,
+) -> Result<()> {
     let storage = StorageClient::new(deps.bus.clone(), Context::service("watcher"));
     let membership = Membership::new(storage.clone(), lifecycle.clone(), deps.lease_ttl);
     let watcher = Arc::new(Watcher {
@@ -69,6 +86,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
         lifecycle: lifecycle.clone(),
         config,
         storage,
+        prober,
         deps,
     });
     let (bus, serving) = (watcher.deps.bus.clone(), Arc::clone(&watcher));
@@ -119,12 +137,14 @@ impl Watcher {
     }
 
     async fn work(self: Arc<Self>, mut membership: Membership) {
+        let (storage, clock) = (self.storage.clone(), self.deps.clock.clone());
+        let mut reports = Reports::new(membership.name(), storage, clock);
         let stopping = self.lifecycle.stopping();
         tokio::pin!(stopping);
         loop {
             tokio::select! {
                 () = &mut stopping => break,
-                ended = self.watch(&mut membership) => if let Err(error) = ended {
+                ended = self.watch(&mut membership, &mut reports) => if let Err(error) = ended {
                     tracing::warn!(error = chain(&error), "cannot hear of changes to hosts");
                 }
             }
@@ -133,20 +153,34 @@ impl Watcher {
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }
-        if let Err(error) = membership.leave().await {
+        let checks = self.roster().checks();
+        let last = match reports.draft(checks, &[]).await {
+            Ok(draft) => draft.map(|draft| draft.transaction).unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the last checks are not reported");
+                Transaction::default()
+            }
+        };
+        if let Err(error) = membership.leave(last).await {
             tracing::warn!(error = chain(&error), "the watcher's lease runs out by itself");
         }
     }
 
     /// Watches until notifications are lost.
-    async fn watch(self: &Arc<Self>, membership: &mut Membership) -> Result<()> {
+    async fn watch(
+        self: &Arc<Self>,
+        membership: &mut Membership,
+        reports: &mut Reports,
+    ) -> Result<()> {
         let mut changes = Changes::subscribe(&self.deps.bus).await?;
         let mut list = tokio::time::interval(LIST);
         let mut look = tokio::time::interval(self.deps.lease_ttl.max(TTL_MIN) / 3);
-        for ticks in [&mut list, &mut look] {
+        let pace = self.config.report_interval.0;
+        let mut report = tokio::time::interval_at(Instant::now() + pace, pace);
+        for ticks in [&mut list, &mut look, &mut report] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        // Both tick at once; nothing can be done before both have been answered.
+        // The first two tick at once; nothing can be done before both have been answered.
         let (mut listed, mut looked) = (false, false);
         let mut pause = NAP;
         loop {
@@ -157,6 +191,12 @@ impl Watcher {
                 _ = look.tick() => {
                     looked = answered(&self.look(membership).await, &mut look);
                 }
+                _ = report.tick() => if looked && membership.is_held() {
+                    let reported = self.report(membership, reports).await;
+                    if let Err(error) = reported {
+                        tracing::warn!(error = chain(&error), "the last checks are reported later");
+                    }
+                },
                 () = membership.lost() => {
                     membership.drop_lost();
                     look.reset_immediately();
@@ -197,6 +237,26 @@ impl Watcher {
         if let Some(alarm) = membership.freeze(self.is_frozen(), is_speaker).await? {
             self.tell(alarm);
         }
+        Ok(())
+    }
+
+    /// Writes the report of our last checks. One watcher for all takes over what the reports of watchers
+    /// that are gone say, and removes them in the same transaction.
+    async fn report(&self, membership: &Membership, reports: &mut Reports) -> Result<()> {
+        let mut orphans = Vec::new();
+        let is_speaker = self.roster().is_speaker();
+        if is_speaker {
+            let found = reports.orphans(|lease| self.roster().is_member(lease)).await?;
+            let now = self.now();
+            for (report, checks) in found {
+                self.roster().take_over(&checks, now);
+                orphans.push(report);
+            }
+        }
+        let checks = self.roster().checks();
+        let Some(mut draft) = reports.draft(checks, &orphans).await? else { return Ok(()) };
+        let revision = membership.transact(std::mem::take(&mut draft.transaction)).await?;
+        reports.written(draft, revision);
         Ok(())
     }
 

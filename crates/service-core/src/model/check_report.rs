@@ -13,10 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::{Model, ident};
 use crate::clock;
 
-/// The resolution of a slot, in microseconds. Times are rounded down to a multiple of it since the epoch,
-/// not since the report, so that the same check is the same time in every report.
-const UNIT: i64 = 100_000;
-
 /// Bytes of a slot: an age of up to 19 days.
 const SLOT: usize = 3;
 
@@ -75,6 +71,10 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// The resolution of a slot, in microseconds. Times are rounded down to a multiple of it since the epoch,
+    /// not since the report, so that the same check is the same time in every report.
+    pub const UNIT: i64 = 100_000;
+
     /// The report of `watcher` at the time `at`: when each host of `roster` was last checked. A time after
     /// `at` is reported as `at`; one more than 19 days before it is left out.
     pub fn new(
@@ -128,11 +128,11 @@ impl CheckReport {
 }
 
 fn units(time: Timestamp) -> i64 {
-    time.as_microsecond().div_euclid(UNIT)
+    time.as_microsecond().div_euclid(CheckReport::UNIT)
 }
 
 fn time(units: i64) -> Option<Timestamp> {
-    Timestamp::from_microsecond(units.checked_mul(UNIT)?).ok()
+    Timestamp::from_microsecond(units.checked_mul(CheckReport::UNIT)?).ok()
 }
 
 fn age(now: i64, checked: i64) -> Option<u32> {
@@ -252,7 +252,7 @@ mod tests {
             for (host, age) in &ages {
                 let read = read.get(host.as_str()).map(|time| time.as_microsecond());
                 let exact = age.map(|age| checked(age).as_microsecond());
-                prop_assert_eq!(read, exact.map(|time| time - time.rem_euclid(UNIT)));
+                prop_assert_eq!(read, exact.map(|time| time - time.rem_euclid(CheckReport::UNIT)));
             }
         }
     }

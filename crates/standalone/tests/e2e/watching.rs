@@ -17,7 +17,7 @@ use crate::server::{LONG, Server, eventually};
 /// How many addresses are watched, where that is said; two cores stand five checks a second.
 const COUNT: &str = "COMMISSAIRE_TEST_WATCHED";
 
-/// The checks of each address, by its records: seconds since the epoch.
+/// The checks of each address, as REST shows them: seconds since the epoch.
 type Checks = BTreeMap<String, Vec<f64>>;
 
 #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
@@ -30,9 +30,7 @@ async fn record(server: &Server, checks: &mut Checks, span: Duration) {
     let (begun, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_millis(500)));
     while begun.elapsed() < span {
         ticks.tick().await;
-        let ground = server.processes.ground.as_ref().unwrap();
-        for host in ground.newest("/commissaire/hosts/", 0).await.unwrap() {
-            let host: Value = serde_json::from_str(&host).unwrap();
+        for host in server.get("/hosts").await.as_array().unwrap() {
             let Some(last) = host["last_check"].as_str().filter(|last| !last.is_empty()) else {
                 continue;
             };
@@ -55,7 +53,9 @@ async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_
     let config = json!({
         "lease-ttl": 8,
         "investigator": {"concurrency": 4, "connect_timeout": 60},
-        "watcher": {"interval": interval.as_secs(), "connect_timeout": 20},
+        "watcher": {
+            "interval": interval.as_secs(), "connect_timeout": 20, "report_interval": 0.5,
+        },
     });
     let mut server = Server::start(Form::Distributed(2), config).await;
     let key = BASE64.encode(std::fs::read(sshds.key()).unwrap());

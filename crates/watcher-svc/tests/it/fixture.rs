@@ -1,5 +1,6 @@
 //! The storage service, watchers on it, and hosts for them.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -7,16 +8,19 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use host_access::{Ansible, Deps, RunDir};
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 use service_core::bus::{Context, topology};
 use service_core::lease::TTL_MIN;
 use service_core::model::{Host, HostCreds, HostState, Model, Status};
-use service_core::{Bus, Clock, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Lifecycle, StorageClient, clock};
 use tempfile::TempDir;
 use testbed::Testbed;
 use testbed::sshd::Sshds;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use watcher_svc::Config;
 
 /// Long enough for anything that works.
@@ -152,6 +156,22 @@ impl Fixture {
         .await;
     }
 
+    /// The checks of all hosts from now on.
+    pub(crate) async fn checks(&self) -> Checks {
+        let (storage, mut seen) = (self.storage.clone(), BTreeMap::new());
+        Checks::look(&storage, &mut seen).await;
+        let (sender, new) = mpsc::unbounded_channel();
+        let looking = tokio::spawn(async move {
+            loop {
+                for check in Checks::look(&storage, &mut seen).await {
+                    drop(sender.send(check));
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Checks { new, looking }
+    }
+
     /// Asks for a check.
     pub(crate) async fn ask(&self, address: &str, last_check: &str) {
         let record = json!({"address": address, "last_check": last_check});
@@ -159,10 +179,46 @@ impl Fixture {
     }
 }
 
+/// Checks of hosts as records and reports show them, looked for in the background.
+pub(crate) struct Checks {
+    new: mpsc::UnboundedReceiver<(String, Timestamp)>,
+    looking: JoinHandle<()>,
+}
+
+impl Checks {
+    /// The next check: the host, and when it ended.
+    pub(crate) async fn next(&mut self) -> (String, Timestamp) {
+        self.new.recv().await.expect("the hosts are looked at")
+    }
+
+    /// The hosts that have been checked since `seen`.
+    async fn look(
+        storage: &StorageClient,
+        seen: &mut BTreeMap<String, String>,
+    ) -> Vec<(String, Timestamp)> {
+        let mut new = Vec::new();
+        for host in storage.list::<Host>().await.unwrap() {
+            let Host { address, last_check, .. } = host.record;
+            let Some(time) = clock::parse(&last_check) else { continue };
+            let before = seen.insert(address.clone(), last_check.clone());
+            if before.is_none_or(|before| before < last_check) {
+                new.push((address, time));
+            }
+        }
+        new
+    }
+}
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
 /// Intervals of so many seconds, with retries after half a second and one.
 pub(crate) fn every(seconds: f64) -> Config {
     serde_json::from_value(json!({
-        "interval": seconds, "retry_pauses": [0.5, 1], "connect_timeout": 10,
+        "interval": seconds, "retry_pauses": [0.5, 1], "connect_timeout": 10, "report_interval": 0.1,
     }))
     .unwrap()
 }

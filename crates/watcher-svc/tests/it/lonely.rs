@@ -21,7 +21,7 @@ async fn silent() -> TcpListener {
 async fn a_host_that_says_nothing_is_unreachable_and_waited_for_no_longer_than_told() {
     let (fixture, silent) = (Fixture::start().await, silent().await);
     fixture.add(&creds(ADDRESS, &silent), Status::Active).await;
-    let quick = json!({"interval": 2, "retry_pauses": [0.1], "connect_timeout": 0.5});
+    let quick = json!({"interval": 2, "retry_pauses": [0.1], "connect_timeout": 0.5, "report_interval": 0.1});
     let config: Config = serde_json::from_value(quick).unwrap();
     let _life = fixture.watch(&config).await;
     fixture.until(ADDRESS, Status::Failed).await;
@@ -49,7 +49,7 @@ async fn a_host_that_turns_connections_away_keeps_its_status() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_deleted_during_its_check_is_not_made_again() {
     let (fixture, silent) = (Fixture::start().await, silent().await);
-    let quick = json!({"interval": 3600, "connect_timeout": 1});
+    let quick = json!({"interval": 3600, "connect_timeout": 1, "report_interval": 0.1});
     let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
     fixture.add(&creds(ADDRESS, &silent), Status::Active).await;
     fixture.ask(ADDRESS, "").await;
@@ -76,7 +76,7 @@ async fn a_host_under_operation_is_left_alone_until_it_has_ended() {
     let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000 };
     fixture.storage.save(&lease).await.unwrap();
     fixture.add(&creds(ADDRESS, &silent), Status::Active).await;
-    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2});
+    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2, "report_interval": 0.1});
     let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
     let other = TcpListener::bind("127.0.0.2:0").await.unwrap();
     fixture.add(&creds("127.0.0.2", &other), Status::Active).await;
@@ -101,7 +101,7 @@ async fn a_host_under_operation_is_left_alone_until_it_has_ended() {
 async fn a_host_under_investigation_is_left_to_the_investigator() {
     let (fixture, silent) = (Fixture::start().await, silent().await);
     fixture.add(&creds(ADDRESS, &silent), Status::Investigating).await;
-    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2});
+    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2, "report_interval": 0.1});
     let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
     let other = TcpListener::bind("127.0.0.2:0").await.unwrap();
     fixture.add(&creds("127.0.0.2", &other), Status::Active).await;
@@ -119,7 +119,7 @@ async fn a_host_under_investigation_is_left_to_the_investigator() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_is_heard_and_nonsense_is_not() {
     let (fixture, silent) = (Fixture::start().await, silent().await);
-    let quick = json!({"interval": 3600, "connect_timeout": 0.2});
+    let quick = json!({"interval": 3600, "connect_timeout": 0.2, "report_interval": 0.1});
     let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
     fixture.add(&creds(ADDRESS, &silent), Status::Active).await;
     for nonsense in [json!({}), json!(null), json!({"address": "-x"}), json!({"address": 7})] {
@@ -159,7 +159,7 @@ async fn a_watcher_that_stops_during_a_check_leaves_no_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_waits_for_the_storage_service() {
     let (fixture, silent) = (Fixture::without_storage(), silent().await);
-    let quick = json!({"interval": 0.5, "connect_timeout": 0.2});
+    let quick = json!({"interval": 0.5, "connect_timeout": 0.2, "report_interval": 0.1});
     let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
     eventually("it has asked", || async {
         log().contains("no service serves storage.list").then_some(())
@@ -173,7 +173,7 @@ async fn a_watcher_waits_for_the_storage_service() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_that_was_taken_for_dead_comes_back() {
     let (fixture, silent) = (Fixture::start().await, silent().await);
-    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2});
+    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2, "report_interval": 0.1});
     let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
     fixture.add(&creds(ADDRESS, &silent), Status::Active).await;
     fixture.checked(ADDRESS).await;

@@ -6,5 +6,6 @@ mod fixture;
 mod freezing;
 mod hosts;
 mod lonely;
+mod reporting;
 mod sharing;
 mod wary;

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use service_core::bus::Subscription;
 use service_core::lease::TTL_MIN;
-use service_core::model::{Host, Lease, Status};
+use service_core::model::{Lease, Status};
 use testbed::Testbed;
 use watcher_svc::schedule::owner;
 
-use crate::fixture::{Fixture, eventually, every};
+use crate::fixture::{Checks, Fixture, eventually, every};
 
 const HOSTS: usize = 6;
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -21,12 +20,11 @@ async fn members(fixture: &Fixture) -> Vec<String> {
 }
 
 /// How often each host is checked from now on, for so long.
-async fn count(changes: &mut Subscription, span: Duration) -> BTreeMap<String, usize> {
+async fn count(changes: &mut Checks, span: Duration) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let end = tokio::time::Instant::now() + span;
-    while let Ok(Some(change)) = tokio::time::timeout_at(end, changes.next()).await {
-        let host: Host = serde_json::from_value(change.params["model"].clone()).unwrap();
-        *counts.entry(host.address).or_default() += 1;
+    while let Ok((host, _)) = tokio::time::timeout_at(end, changes.next()).await {
+        *counts.entry(host).or_default() += 1;
     }
     counts
 }
@@ -54,7 +52,7 @@ async fn watchers_share_the_hosts_and_one_takes_over_from_a_killed_one() {
     })
     .await;
 
-    let mut changes = fixture.bus.subscribe("notify.storage.Host.updated").await.unwrap();
+    let mut changes = fixture.checks().await;
     // The first round is irregular: everybody has just come.
     count(&mut changes, INTERVAL * 2).await;
     let counts = count(&mut changes, INTERVAL * 3).await;

@@ -5,21 +5,18 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
-use service_core::bus::Subscription;
-use service_core::clock;
-use service_core::model::{Host, HostCreds, Status};
+use service_core::model::{HostCreds, Status};
 use testbed::sshd::{self, Sshds};
 
-use crate::fixture::{Fixture, eventually, every};
+use crate::fixture::{Checks, Fixture, eventually, every};
 
 /// When the next checks of a host end.
-async fn checks(changes: &mut Subscription, address: &str, count: usize) -> Vec<Timestamp> {
+async fn checks(changes: &mut Checks, address: &str, count: usize) -> Vec<Timestamp> {
     let mut checks = Vec::new();
     while checks.len() < count {
-        let change = changes.next().await.unwrap().params;
-        let host: Host = serde_json::from_value(change["model"].clone()).unwrap();
-        if host.address == address && !host.last_check.is_empty() {
-            checks.push(clock::parse(&host.last_check).unwrap());
+        let (host, time) = changes.next().await;
+        if host == address {
+            checks.push(time);
         }
     }
     checks
@@ -30,7 +27,7 @@ async fn a_host_at_its_limit_of_log_ins_keeps_its_status_and_is_asked_ever_more_
     let (fixture, sshds) = (Fixture::start().await, Sshds::start(1, "MaxStartups 3:100:3"));
     let address = sshds.addresses()[0];
     fixture.register_all(&sshds).await;
-    let mut changes = fixture.bus.subscribe("notify.storage.Host.updated").await.unwrap();
+    let mut changes = fixture.checks().await;
     let full = sshds.occupy(3);
     let _life = fixture.watch(&every(1.0)).await;
     let times = checks(&mut changes, address, 4).await;
