@@ -244,7 +244,8 @@ impl ClusterExec {
         operation: &Operation,
         continues: Option<&Revised<Operation>>,
     ) -> Result<Held> {
-        let lease = self.leases.fresh(&format!("{}{}", Lease::OPERATION, operation.cluster));
+        let name = format!("{}{}", Lease::OPERATION, operation.cluster);
+        let lease = Lease { operation: operation.id.clone(), ..self.leases.fresh(&name) };
         let mut transaction = plan.unchanged.create(&lease)?.create(operation)?;
         if let Some(Revised { record, revision }) = continues {
             let continued_by = Some(operation.id.clone());

@@ -23,7 +23,7 @@ const TRIES: usize = 5;
 
 /// The lease that says that somebody is to be told.
 pub(crate) fn due(operation: &str) -> Lease {
-    Lease { name: format!("{DUE}{operation}"), owner: String::new(), counter: 0, ttl_ms: 0 }
+    Lease { name: format!("{DUE}{operation}"), ..Lease::default() }
 }
 
 /// Tells about the end of an operation; false when nobody would listen.

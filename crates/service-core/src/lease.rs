@@ -50,7 +50,8 @@ impl Leases {
     /// the work; [`Self::adopt`] then holds it.
     pub fn fresh(&self, name: &str) -> model::Lease {
         let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
-        model::Lease { name: name.to_owned(), owner: self.owner.clone(), counter: 0, ttl_ms }
+        let (name, owner) = (name.to_owned(), self.owner.clone());
+        model::Lease { name, owner, ttl_ms, ..model::Lease::default() }
     }
 
     /// Holds a lease that a transaction of ours has just written; `since` is from before it.
@@ -73,7 +74,8 @@ impl Leases {
             }
             Some(current) if self.is_abandoned(&current) => {
                 let counter = current.record.counter + 1;
-                let lease = model::Lease { counter, ..self.fresh(name) };
+                let operation = current.record.operation.clone();
+                let lease = model::Lease { counter, operation, ..self.fresh(name) };
                 let check =
                     Transaction::default().check::<model::Lease>(name, Some(current.revision));
                 (check.save(&lease)?, lease)

@@ -10,13 +10,14 @@ use host_access::credentials::pin;
 use serde_json::json;
 use service_core::bus::{Context, topology};
 use service_core::error::chain;
-use service_core::model::{Cluster, Host, HostCreds, HostState, Lease};
+use service_core::model::{Host, HostCreds, HostState};
 use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Result};
 
 use crate::decide::{Change, Finding, decide, is_left_alone};
 use crate::roster::moment;
 use crate::service::Watcher;
+use crate::turns::unless_under_way;
 
 /// With an interval of so much or more each check is written to the host's record.
 const SELDOM: Duration = Duration::from_hours(24);
@@ -104,7 +105,7 @@ async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool)
     Ok((seen.boot_id, pinned))
 }
 
-/// Decides and writes, in one transaction; nothing when an operation has begun on the host.
+/// Decides and writes, in one transaction; nothing when its turn in an operation has begun.
 async fn conclude(
     watcher: &Watcher,
     records: Records,
@@ -132,7 +133,7 @@ async fn conclude(
         transaction = transaction.update(creds)?;
     }
     if change != Change::None {
-        let guarded = unless_operated(watcher, &address, transaction).await?;
+        let guarded = unless_under_way(&watcher.storage, &address, transaction).await?;
         let Some(guarded) = guarded else {
             watcher.put_off(&address);
             return Ok(());
@@ -157,22 +158,6 @@ fn is_written(watcher: &Watcher, address: &str, before: &str, now: &str) -> bool
         || before > now
         || watcher.config.interval.0 >= SELDOM
         || watcher.roster().is_awaited(address)
-}
-
-/// The same transaction, if no operation is in process on the host's cluster, and only while that is so;
-/// `None` when one is: then its status is the executor's.
-async fn unless_operated(
-    watcher: &Watcher,
-    address: &str,
-    transaction: Transaction,
-) -> Result<Option<Transaction>> {
-    let clusters = watcher.storage.list::<Cluster>().await?;
-    let Some(cluster) = clusters.into_iter().find(|cluster| cluster.record.has(address)) else {
-        return Ok(Some(transaction));
-    };
-    let lock = format!("{}{}", Lease::OPERATION, cluster.record.name);
-    let held = watcher.storage.find::<Lease>(&lock).await?.is_some();
-    Ok((!held).then(|| transaction.check::<Lease>(&lock, None)))
 }
 
 /// Tells of what was written.

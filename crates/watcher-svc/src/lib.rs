@@ -11,6 +11,7 @@
 //! - `reports`: when hosts were last checked, for the others to read
 //! - [`roster`][]: all hosts as their records say; who is due, who is away (pure)
 //! - [`schedule`][]: whose a host is, and when it is due (pure)
+//! - `turns`: which hosts are under way in an operation
 //! - [`decide`][]: what a check makes of a host (pure)
 
 pub mod check;
@@ -22,6 +23,7 @@ mod reports;
 pub mod roster;
 pub mod schedule;
 pub mod service;
+mod turns;
 
 pub use config::Config;
 pub use prober::Prober;

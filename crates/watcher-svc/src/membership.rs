@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use service_core::lease::{Held, Leases};
-use service_core::model::{Cluster, Lease, ident};
+use service_core::model::Lease;
 use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Lifecycle, Result, StorageClient};
 use uuid::Uuid;
+
+use crate::turns;
 
 /// Our own lease, and what we have seen of the others'.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub(crate) enum Alarm {
 pub(crate) struct Seen {
     /// The leases of watchers that may be alive.
     pub(crate) members: Vec<String>,
-    /// Hosts of clusters under a running operation.
+    /// Hosts whose turn in an operation has come and is not over.
     pub(crate) operated: HashSet<String>,
 }
 
@@ -80,17 +82,15 @@ impl Membership {
             self.held = self.leases.try_acquire(&self.name).await?;
         }
         let mut seen = Seen::default();
-        let mut clusters = Vec::new();
+        let mut operations = Vec::new();
         (self.is_frozen, self.is_orphaned) = (false, false);
         for lease in self.storage.list::<Lease>().await? {
             let name = &lease.record.name;
             if name == Lease::FROZEN {
                 self.is_frozen = true;
                 self.is_orphaned = !self.leases.may_be_alive(&lease);
-            } else if let Some(cluster) = name.strip_prefix(Lease::OPERATION) {
-                if ident::name(cluster).is_ok() {
-                    clusters.push(cluster.to_owned());
-                }
+            } else if name.starts_with(Lease::OPERATION) {
+                operations.push(lease.record);
             } else if *name == self.name {
                 if self.is_held() {
                     seen.members.push(name.clone());
@@ -103,11 +103,7 @@ impl Membership {
                 }
             }
         }
-        if !clusters.is_empty() {
-            let clusters = self.storage.get_many::<Cluster>(&clusters).await?;
-            let hosts = clusters.into_iter().flatten().flat_map(|cluster| cluster.record.hostset);
-            seen.operated.extend(hosts);
-        }
+        seen.operated = turns::under_way(&self.storage, &operations).await?;
         Ok(seen)
     }
 

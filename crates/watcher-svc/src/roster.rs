@@ -33,7 +33,7 @@ pub struct Roster {
     freeze_share: f64,
     /// The leases of all watchers, ours included.
     members: Vec<String>,
-    /// Hosts under a running operation.
+    /// Hosts whose turn in an operation has come and is not over.
     operated: HashSet<String>,
     hosts: BTreeMap<String, Watched>,
     /// When we last planned.
@@ -210,12 +210,21 @@ impl Roster {
         }
     }
 
+    /// A host's turn in an operation has come, or is over.
+    pub fn set_turn(&mut self, address: &str, under_way: bool) {
+        if under_way {
+            self.operated.insert(address.to_owned());
+        } else {
+            self.operated.remove(address);
+        }
+    }
+
     /// Leaves these hosts alone, and no others.
     pub fn set_operated(&mut self, hosts: HashSet<String>) {
         self.operated = hosts;
     }
 
-    /// Whether an operation is known to be in process on the host.
+    /// Whether the host is known to be under way in an operation.
     pub fn is_operated(&self, address: &str) -> bool {
         self.operated.contains(address)
     }

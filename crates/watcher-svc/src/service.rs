@@ -11,7 +11,7 @@ use service_core::bus::{Bus, Call, Context, Notification, Subscription, topology
 use service_core::claims::Claims;
 use service_core::error::chain;
 use service_core::lease::TTL_MIN;
-use service_core::model::{Host, HostState, Lease, WatcherRecord};
+use service_core::model::{Host, HostProgress, HostState, Lease, WatcherRecord};
 use service_core::storage::Transaction;
 use service_core::{Error, Lifecycle, Result, StorageClient, presence};
 use tokio::sync::{Notify, Semaphore};
@@ -290,6 +290,11 @@ impl Watcher {
                     self.roster().saw_state(&state, revision);
                 }
             }
+            ("OperationHost", "created" | "updated") => {
+                if let Some(part) = parse::<HostProgress>(&key, record) {
+                    self.roster().set_turn(&part.address, part.step.is_under_way());
+                }
+            }
             _ => {}
         }
         false
@@ -355,23 +360,25 @@ fn parse<T: DeserializeOwned>(key: &str, record: Value) -> Option<T> {
 }
 
 /// Notifications about hosts, what is known of them, and leases.
-struct Changes([Subscription; 3]);
+struct Changes([Subscription; 4]);
 
 impl Changes {
     async fn subscribe(bus: &Bus) -> Result<Self> {
         let hosts = bus.subscribe(&topology::changed("Host", "*")).await?;
         let states = bus.subscribe(&topology::changed("HostState", "*")).await?;
         let leases = bus.subscribe(&topology::changed("Lease", "*")).await?;
-        Ok(Self([hosts, states, leases]))
+        let turns = bus.subscribe(&topology::changed("OperationHost", "*")).await?;
+        Ok(Self([hosts, states, leases, turns]))
     }
 
     /// The next one; `None` when some were lost.
     async fn next(&mut self) -> Option<Notification> {
-        let [hosts, states, leases] = &mut self.0;
+        let [hosts, states, leases, turns] = &mut self.0;
         tokio::select! {
             change = hosts.next() => change,
             change = states.next() => change,
             change = leases.next() => change,
+            change = turns.next() => change,
         }
     }
 }

@@ -131,7 +131,7 @@ async fn an_operation_is_frozen_by_operators_and_by_watchers() {
     let state = async || gateway.get("/operation/o1").await.json()["state"].clone();
     gateway.operation("o1", json!({})).await;
     let (name, owner) = (Lease::FROZEN.to_owned(), "watcher".to_owned());
-    let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000 };
+    let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000, ..Lease::default() };
     gateway.storage.save(&lease).await.unwrap();
     assert_eq!(state().await, "frozen");
     gateway.storage.delete::<Lease>(Lease::FROZEN).await.unwrap();

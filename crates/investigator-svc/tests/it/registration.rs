@@ -227,8 +227,13 @@ async fn a_host_that_leaves_meanwhile_is_taken_out_again() {
 #[tokio::test]
 async fn an_operation_has_its_hosts_for_itself() {
     let fixture = Fixture::new().await.with_manager().await;
-    let lease =
-        Lease { name: "operation.c1".into(), owner: "x".into(), counter: 1, ttl_ms: 60_000 };
+    let lease = Lease {
+        name: "operation.c1".into(),
+        owner: "x".into(),
+        counter: 1,
+        ttl_ms: 60_000,
+        ..Lease::default()
+    };
     fixture.storage.save(&lease).await.unwrap();
     fixture.host("10.0.0.1", Status::Disassociated).await;
     fixture.host("10.0.0.2", Status::Disassociated).await;

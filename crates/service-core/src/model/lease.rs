@@ -6,7 +6,7 @@ use super::{Model, ident};
 
 /// The right to work on something. Whoever holds it raises `counter` well within `ttl_ms`; whoever has
 /// seen the same counter for longer than that may take it over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
     /// What it is for: `operation.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`,
     /// [`Self::FROZEN`].
@@ -18,6 +18,9 @@ pub struct Lease {
     pub counter: u64,
     /// For how long a sign of life is good, in milliseconds.
     pub ttl_ms: u64,
+    /// The id of the operation, where it is for one; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operation: String,
 }
 
 impl Lease {

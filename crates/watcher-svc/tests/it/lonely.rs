@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use service_core::bus::{Context, topology};
-use service_core::model::{Cluster, Failing, Host, HostCreds, HostState, Lease, Status};
+use service_core::model::{
+    Cluster, ClusterRestart, Failing, Host, HostCreds, HostProgress, HostState, Lease,
+    OperationStatus, Status, Step,
+};
+use service_core::storage::Transaction;
 use tokio::net::TcpListener;
 use watcher_svc::Config;
 
@@ -65,29 +69,49 @@ async fn a_host_that_is_deleted_during_its_check_is_not_made_again() {
     assert!(fixture.storage.find::<HostState>(ADDRESS).await.unwrap().is_none());
 }
 
+/// An operation `o1` of the cluster `c1` in which the host is at this step.
+async fn at_step(fixture: &Fixture, step: Step) {
+    let progress = HostProgress { step, ..HostProgress::pending("o1", ADDRESS) };
+    let under_way = step.is_under_way();
+    let record = ClusterRestart {
+        name: "c1".to_owned(),
+        status: OperationStatus::InProcess,
+        in_process: under_way.then(|| ADDRESS.to_owned()).into_iter().collect(),
+        ..ClusterRestart::default()
+    };
+    let both = Transaction::default().save(&progress).unwrap().save(&record).unwrap();
+    fixture.storage.transact(&both).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_under_operation_is_left_alone_until_it_has_ended() {
+async fn only_the_hosts_under_way_in_an_operation_are_left_alone() {
     let (fixture, silent) = (Fixture::start().await, silent().await);
+    let other = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let (name, network) = ("c1".to_owned(), "default".to_owned());
-    let hostset = vec![ADDRESS.to_owned()];
+    let hostset = vec![ADDRESS.to_owned(), "127.0.0.2".to_owned()];
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     fixture.storage.save(&cluster).await.unwrap();
-    let (name, owner) = ("operation.c1".to_owned(), "executor".to_owned());
-    let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000 };
+    let (name, owner, operation) = ("operation.c1".into(), "executor".into(), "o1".into());
+    let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000, operation };
     fixture.storage.save(&lease).await.unwrap();
+    at_step(&fixture, Step::Reboot).await;
     fixture.add(&creds(ADDRESS, &silent), Status::Active).await;
-    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2, "report_interval": 0.1});
-    let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
-    let other = TcpListener::bind("127.0.0.2:0").await.unwrap();
     fixture.add(&creds("127.0.0.2", &other), Status::Active).await;
+    let quick = json!({
+        "interval": 0.5, "retry_pauses": [0.1], "connect_timeout": 0.2, "report_interval": 0.1,
+    });
+    let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
+    // A member whose turn has not come is watched: it fails, and is checked again and again.
+    fixture.until("127.0.0.2", Status::Failed).await;
     for _ in 0..4 {
         fixture.checked("127.0.0.2").await;
     }
-    assert_eq!(fixture.host(ADDRESS).await.last_check, "", "nobody looked");
-    fixture.delete::<Lease>("operation.c1").await;
+    assert_eq!(fixture.host(ADDRESS).await.last_check, "", "it is not checked");
+    // Its turn is over, the operation goes on.
+    at_step(&fixture, Step::Done).await;
     fixture.checked(ADDRESS).await;
-    // One that begins now is noticed, too.
-    fixture.storage.save(&lease).await.unwrap();
+    // Its next one is noticed at once.
+    at_step(&fixture, Step::Probe).await;
     fixture.checked("127.0.0.2").await;
     fixture.checked("127.0.0.2").await;
     let before = fixture.host(ADDRESS).await;

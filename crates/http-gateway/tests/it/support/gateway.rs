@@ -467,7 +467,7 @@ impl Gateway {
     /// An operation in process on this cluster.
     pub(crate) async fn operation_on(&self, cluster: &str) {
         let (name, owner) = (format!("operation.{cluster}"), "executor".to_owned());
-        let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000 };
+        let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000, ..Lease::default() };
         self.storage.save(&lease).await.unwrap();
     }
 
