@@ -37,7 +37,7 @@ const WAITED_FOR: [&str; 2] = [NOT_BACK, NOT_RESTARTED];
 
 /// The lease that stands for the late hosts of an operation.
 pub(crate) fn due(operation: &str) -> Lease {
-    Lease { name: name(operation), owner: String::new(), counter: 0, ttl_ms: 0 }
+    Lease { name: name(operation), ..Lease::default() }
 }
 
 /// The name of that lease.
