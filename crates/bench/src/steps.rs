@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use host_access::{Ansible, Deps, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use secrecy::SecretString;
 use service_core::bus::Context;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
@@ -60,11 +60,12 @@ async fn with(setup: &Setup, port: u16, size: usize) -> anyhow::Result<(Duration
     let storage = StorageClient::new(bus.clone(), Context::service("bench"));
     fill(&storage, port, size).await.context("cannot register hosts")?;
     let deps = Deps {
-        bus,
+        bus: bus.clone(),
         clock: Clock::System,
         run_dir: RunDir::create(&folder, "b").context("no run directory")?,
         ansible: Ansible::new(None),
         own_key: SecretString::default(),
+        ledger: LogInLedger::new(&bus, Clock::System),
         lease_ttl: lease::TTL,
     };
     let config = clusterexec_svc::Config::default();

@@ -18,6 +18,18 @@ pub struct Invocation {
     pub server: Option<ServerArgs>,
     /// What the storage service does instead of serving.
     pub storage: Option<StorageCommand>,
+    /// What only the services that reach hosts take.
+    pub ssh: SshArgs,
+}
+
+/// What the services that reach hosts take, and the one process.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct SshArgs {
+    /// Add the SSH key in the data directory to the server's own keys, even though hosts are reached with
+    /// another one; where the file is missing, make it. For one start: its public half must be in
+    /// authorized_keys on the hosts
+    #[arg(long)]
+    pub accept_new_key: bool,
 }
 
 /// What every daemon takes.
@@ -128,6 +140,11 @@ impl Invocation {
                 common: CommonArgs::from_arg_matches(&matches)?,
                 server: server.transpose()?,
                 storage: storage.transpose()?,
+                ssh: if daemon.reaches_hosts() {
+                    SshArgs::from_arg_matches(&matches)?
+                } else {
+                    SshArgs::default()
+                },
             })
         };
         read().unwrap_or_else(|error: clap::Error| error.exit())
@@ -148,6 +165,7 @@ fn command(daemon: Daemon) -> Command {
     match daemon {
         Daemon::Server => ServerArgs::augment_args(command),
         Daemon::Storage => StorageCommand::augment_subcommands(command).subcommand_required(false),
+        _ if daemon.reaches_hosts() => SshArgs::augment_args(command),
         _ => command,
     }
 }

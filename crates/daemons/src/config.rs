@@ -32,6 +32,9 @@ pub struct Common {
     pub data_dir: PathBuf,
     /// Where keys in use and SSH sockets are kept: a short path, best in memory.
     pub run_dir: PathBuf,
+    /// Whether an SSH key that the store does not know is added to the server's own ones.
+    #[serde(skip)]
+    pub accept_new_key: bool,
     /// Where the configuration came from, for errors.
     #[serde(skip)]
     pub path: PathBuf,
@@ -47,6 +50,7 @@ impl Default for Common {
             lease_ttl: lease::TTL.as_secs(),
             data_dir: PathBuf::from("/var/lib/commissaire"),
             run_dir: PathBuf::from("/run/commissaire"),
+            accept_new_key: false,
             path: PathBuf::new(),
         }
     }

@@ -78,6 +78,11 @@ impl Daemon {
         }
     }
 
+    /// Whether it opens SSH sessions.
+    fn reaches_hosts(self) -> bool {
+        matches!(self, Self::Investigator | Self::Watcher | Self::Clusterexec)
+    }
+
     /// What it does, for its help.
     fn about(self) -> &'static str {
         match self {
@@ -143,7 +148,8 @@ impl Daemon {
     }
 
     async fn service(self, invocation: &Invocation) -> anyhow::Result<(Common, Service)> {
-        let (common, members) = Common::load(self, &invocation.common).await?;
+        let (mut common, members) = Common::load(self, &invocation.common).await?;
+        common.accept_new_key = invocation.ssh.accept_new_key;
         let service = Service::parse(self, &common, members, invocation)?;
         Ok((common, service))
     }
@@ -197,8 +203,8 @@ mod tests {
             let path = conf.join(format!("{}.conf", daemon.config()));
             let members = service_core::config::read(&path, true).unwrap();
             let (common, members) = Common::split(&path, members).unwrap();
-            let invocation =
-                Invocation { common: args::CommonArgs::default(), server: None, storage: None };
+            let (common_args, ssh) = (args::CommonArgs::default(), args::SshArgs::default());
+            let invocation = Invocation { common: common_args, server: None, storage: None, ssh };
             Service::parse(daemon, &common, members, &invocation).unwrap();
         }
     }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use host_access::{Ansible, Deps, RunDir};
+use host_access::server_keys::confirmed_key;
+use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use serde_json::{Map, Value};
+use service_core::bus::Context as BusContext;
 use service_core::config::parse;
 use service_core::lifecycle::GRACE;
-use service_core::{Bus, Clock, Lifecycle};
+use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 use crate::Daemon;
@@ -87,14 +89,15 @@ impl Service {
                 Ok(())
             }
             Self::Investigator(config) => {
-                let deps = deps(bus, common, "investigator", config.playbook_path.clone())?;
+                let deps = deps(bus, common, "investigator", config.playbook_path.clone()).await?;
                 Ok(investigator_svc::run(deps, config, life).await?)
             }
             Self::Watcher(config) => {
-                Ok(watcher_svc::run(deps(bus, common, "watcher", None)?, config, life).await?)
+                let deps = deps(bus, common, "watcher", None).await?;
+                Ok(watcher_svc::run(deps, config, life).await?)
             }
             Self::Clusterexec(config) => {
-                let deps = deps(bus, common, "clusterexec", config.playbook_path.clone())?;
+                let deps = deps(bus, common, "clusterexec", config.playbook_path.clone()).await?;
                 let boot_id =
                     host_access::own_boot_id().context("cannot read this machine's boot id")?;
                 Ok(clusterexec_svc::run(deps, config, boot_id, life).await?)
@@ -175,14 +178,23 @@ async fn serve_api(
     Ok(())
 }
 
-/// What a service that works on hosts is given.
-fn deps(bus: Bus, common: &Common, name: &str, playbooks: Option<PathBuf>) -> anyhow::Result<Deps> {
+/// What a service that works on hosts is given. Waits until the store has confirmed the server's own SSH
+/// key: without that no session is opened.
+async fn deps(
+    bus: Bus,
+    common: &Common,
+    name: &str,
+    playbooks: Option<PathBuf>,
+) -> anyhow::Result<Deps> {
+    let storage = StorageClient::new(bus.clone(), BusContext::service(name));
+    let own_key = confirmed_key(&storage, common.data_dir()?, common.accept_new_key).await?;
     Ok(Deps {
+        ledger: LogInLedger::new(&bus, Clock::System),
         bus,
         clock: Clock::System,
         run_dir: RunDir::create(&common.run_dir, name).context("cannot use the run directory")?,
         ansible: Ansible::new(playbooks),
-        own_key: host_access::own_key(common.data_dir()?).context("cannot make an SSH key")?,
+        own_key,
         lease_ttl: common.lease_ttl(),
     })
 }

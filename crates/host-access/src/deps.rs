@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use service_core::{Bus, Clock};
 
+use crate::ledger::LogInLedger;
 use crate::playbook::Ansible;
 use crate::run_dir::RunDir;
 
@@ -21,6 +22,8 @@ pub struct Deps {
     pub ansible: Ansible,
     /// The server's own SSH key.
     pub own_key: SecretString,
+    /// The refused log-ins of all hosts: every log-in goes through it.
+    pub ledger: LogInLedger,
     /// How long a lease lasts without a sign of life.
     pub lease_ttl: Duration,
 }

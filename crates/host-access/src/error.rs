@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use service_core::model::HostState;
+
 use crate::target::TargetError;
 
 mod classify;
@@ -54,6 +56,21 @@ pub enum AccessError {
         user: String,
         /// What `ssh` said.
         detail: String,
+    },
+    /// No log-in was made: the host has refused too many lately.
+    #[error(
+        "no log-in to {address} was made: it refused {refused} log-ins within the last 10 minutes, and may \
+         ban this server for another one; the next log-in is possible in {} s: until then add the public \
+         key to the user's authorized_keys on the host, or give the right key or user",
+        wait.as_secs() + 1
+    )]
+    HeldBack {
+        /// The host's address.
+        address: String,
+        /// How many log-ins it has refused, by all services together.
+        refused: usize,
+        /// How long no log-in is possible.
+        wait: Duration,
     },
     /// The host's `sshd` turns connections away for now (`MaxStartups`, a penalty, a full table).
     #[error(
@@ -141,7 +158,8 @@ impl AccessError {
         match self {
             Self::Unreachable { .. } => "unreachable",
             Self::KeyChanged { .. } => "host-key-changed",
-            Self::AuthRefused { .. } => "auth-refused",
+            // A log-in is held back because others were refused.
+            Self::AuthRefused { .. } | Self::HeldBack { .. } => HostState::AUTH_REFUSED,
             Self::Throttled { .. } => "throttled",
             Self::NoSudo { .. } => "no-sudo",
             Self::Timeout { .. } => "timeout",

@@ -13,8 +13,10 @@
 //! - [`target`]: where and as whom to log in, validated
 //! - [`backoff`]: pauses for a host that turns connections away
 //! - [`credentials`]: from stored credentials to a target (pure)
+//! - [`ledger`]: the refused log-ins of each host, and how many are allowed
 //! - [`deps`]: what a service that works on hosts is given
 //! - [`mod@own_key`]: the server's own SSH key
+//! - [`server_keys`]: the store confirms that key
 //! - [`keys`]: host keys as text and their fingerprints (pure)
 //! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
 //! - [`facts`]: what kind of host this is, in one round trip
@@ -29,10 +31,12 @@ pub mod deps;
 pub mod error;
 pub mod facts;
 pub mod keys;
+pub mod ledger;
 pub mod os;
 pub mod own_key;
 pub mod playbook;
 pub mod run_dir;
+pub mod server_keys;
 pub mod session;
 pub mod target;
 
@@ -46,9 +50,9 @@ pub use deps::Deps;
 pub use error::AccessError;
 pub use facts::{Facts, FactsError, gather};
 pub use keys::{HostKeyError, fingerprint, parse_host_keys};
+pub use ledger::{LogInLedger, Share};
 pub use local::own_boot_id;
 pub use os::Os;
-pub use own_key::own_key;
 pub use playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome};
 pub use run_dir::RunDir;
 pub use session::{Output, Probe, Session, boot_id, probe};

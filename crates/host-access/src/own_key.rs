@@ -21,6 +21,9 @@ pub enum OwnKeyError {
     /// `ssh-keygen` refused.
     #[error("ssh-keygen failed: {0}")]
     Refused(String),
+    /// The file is not a private key.
+    #[error("{} does not hold a private key", .0.display())]
+    NotAKey(PathBuf),
     /// A file cannot be written or read.
     #[error("cannot {doing} {}", path.display())]
     File {
@@ -33,30 +36,58 @@ pub enum OwnKeyError {
     },
 }
 
-/// The key in the data directory, made by `ssh-keygen` where it is missing. Several processes may ask
-/// at the same time: one of them makes it.
-///
-/// # Errors
-/// When it can neither be read nor made.
-pub fn own_key(data_dir: &Path) -> Result<SecretString, OwnKeyError> {
-    let private = data_dir.join(PRIVATE);
-    if !private.exists() {
-        make(data_dir)?;
-    }
-    let text = std::fs::read_to_string(&private);
-    text.map(SecretString::from).map_err(failed("read", &private))
+/// The key as it is in the data directory.
+#[derive(Debug, Clone)]
+pub struct OwnKey {
+    /// The private key, as OpenSSH text.
+    pub private: SecretString,
+    /// Its fingerprint, `SHA256:…`.
+    pub fingerprint: String,
 }
 
-fn make(data_dir: &Path) -> Result<(), OwnKeyError> {
-    let scratch = tempdir(data_dir)?;
-    let new = scratch.0.join(PRIVATE);
+/// Reads the key in the data directory; `None` where there is none. The fingerprint is that of the private
+/// key, whatever the file beside it holds; that file is written where it is missing.
+///
+/// # Errors
+/// When it cannot be read, or is not a private key without a passphrase.
+pub fn read(data_dir: &Path) -> Result<Option<OwnKey>, OwnKeyError> {
+    let path = data_dir.join(PRIVATE);
+    let private = match std::fs::read_to_string(&path) {
+        Ok(text) => SecretString::from(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", &path)(error)),
+    };
     let mut command = Command::new("ssh-keygen");
-    command.args(["-q", "-t", "ed25519", "-N", "", "-C", "commissaire", "-f"]).arg(&new);
+    let line = keygen(command.args(["-y", "-P", "", "-f"]).arg(&path))?;
+    let fingerprint = crate::keys::fingerprint(&line);
+    let fingerprint = fingerprint.ok_or_else(|| OwnKeyError::NotAKey(path))?;
+    let public = data_dir.join(PUBLIC);
+    if !public.exists() {
+        std::fs::write(&public, format!("{line}\n")).map_err(failed("write", &public))?;
+    }
+    Ok(Some(OwnKey { private, fingerprint }))
+}
+
+/// Runs `ssh-keygen`; answers what it prints.
+fn keygen(command: &mut Command) -> Result<String, OwnKeyError> {
     let output = command.stdin(Stdio::null()).output().map_err(OwnKeyError::Keygen)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(OwnKeyError::Refused(said));
     }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Makes a key in the data directory with `ssh-keygen`, unless there is one. Several processes may do so
+/// at the same time: one of them makes it.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make(data_dir: &Path) -> Result<(), OwnKeyError> {
+    let scratch = tempdir(data_dir)?;
+    let new = scratch.0.join(PRIVATE);
+    let mut command = Command::new("ssh-keygen");
+    keygen(command.args(["-q", "-t", "ed25519", "-N", "", "-C", "commissaire", "-f"]).arg(&new))?;
     // Two that are here at once would mix their halves.
     let lock = data_dir.join(".id_ed25519.lock");
     let gate = std::fs::File::create(&lock).map_err(failed("make", &lock))?;
@@ -107,15 +138,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_asks_gets_the_same_key() {
+    fn the_key_is_made_once_and_its_public_half_is_restored() {
         let folder = tempfile::tempdir().unwrap();
-        let ask = || own_key(folder.path()).unwrap().expose_secret().to_owned();
+        assert!(read(folder.path()).unwrap().is_none());
+        let ask = || {
+            make(folder.path()).unwrap();
+            read(folder.path()).unwrap().unwrap()
+        };
         let key = ask();
-        assert!(key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
-        assert_eq!(ask(), key);
-        let public = std::fs::read_to_string(folder.path().join(PUBLIC)).unwrap();
-        assert!(public.starts_with("ssh-ed25519 "), "{public}");
+        assert!(key.private.expose_secret().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
+        assert_eq!(ask().private.expose_secret(), key.private.expose_secret());
         let left = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(left, 3, "the two halves and the lock");
+        let public = folder.path().join(PUBLIC);
+        let line = std::fs::read_to_string(&public).unwrap();
+        assert_eq!(crate::keys::fingerprint(&line), Some(key.fingerprint.clone()));
+        std::fs::remove_file(&public).unwrap();
+        assert_eq!(ask().fingerprint, key.fingerprint);
+        let restored = std::fs::read_to_string(&public).unwrap();
+        assert_eq!(crate::keys::fingerprint(&restored), Some(key.fingerprint));
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_key_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(PRIVATE), "nonsense").unwrap();
+        assert!(matches!(read(folder.path()), Err(OwnKeyError::Refused(_))));
     }
 }

@@ -9,7 +9,7 @@ use host_access::backoff::Backoff;
 use host_access::credentials::{pin, target};
 use host_access::{
     AccessError, BootstrapError, BootstrapOptions, Facts, FactsError, NetworkSetup, Playbook,
-    PlaybookError, Session, TaskOutcome, bootstrap_vars,
+    PlaybookError, Session, Share, TaskOutcome, bootstrap_vars,
 };
 use service_core::Error;
 use service_core::error::chain;
@@ -152,7 +152,8 @@ async fn attempt(
     let Investigator { config, deps, storage, .. } = investigator;
     let creds = storage.get::<HostCreds>(address).await?;
     let target = target(&creds.record, &deps.own_key)?;
-    let session = Session::connect(&deps.run_dir, &target, config.connect_timeout()).await?;
+    let log_in = Session::connect(&deps.run_dir, &target, config.connect_timeout());
+    let session = deps.ledger.log_in(address, Share::Work, log_in).await?;
     let result = async {
         enrollment::prove(storage, address, held).await?;
         let facts = host_access::gather(&session, FACTS_DEADLINE).await?;

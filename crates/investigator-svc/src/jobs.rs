@@ -84,6 +84,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
     let connect = investigator.config.connect_timeout();
     login::serve(investigator.deps.clone(), connect, lifecycle).await?;
     presence::answer_pings(&bus, topology::INVESTIGATOR.name, lifecycle);
+    investigator.deps.ledger.clone().sweep(lifecycle);
     lifecycle.spawn_critical("investigator", investigator.work());
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::credentials::target;
-use host_access::{AccessError, Deps, Session};
+use host_access::{AccessError, Deps, Session, Share};
 use serde_json::{Value, json};
 use service_core::bus::{Call, topology};
 use service_core::model::{HostCreds, Model as _};
@@ -69,7 +69,9 @@ async fn log_in(
     connect: Duration,
     creds: &HostCreds,
 ) -> Result<Vec<String>, AccessError> {
-    let session = Session::connect(&deps.run_dir, &target(creds, &deps.own_key)?, connect).await?;
+    let target = target(creds, &deps.own_key)?;
+    let log_in = Session::connect(&deps.run_dir, &target, connect);
+    let session = deps.ledger.log_in(&creds.address, Share::Trial, log_in).await?;
     let root = session.run_privileged("true", TRIAL).await;
     let host_keys = session.host_keys().to_vec();
     session.close().await;

@@ -13,6 +13,8 @@ pub mod ident;
 mod lease;
 mod network;
 mod operation;
+mod refused_log_ins;
+mod server_keys;
 mod watcher_record;
 pub mod work;
 mod write_probe;
@@ -36,6 +38,8 @@ pub use operation::{
     OperationKind, Options, Order, Outcome, PackageChange, PackageChanges, RebootWhen, Step, Tree,
     TreeChange, Wanted,
 };
+pub use refused_log_ins::RefusedLogIns;
+pub use server_keys::ServerKeys;
 pub use watcher_record::WatcherRecord;
 pub use work::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work};
 pub use write_probe::WriteProbe;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use daemons::args::AuthenticationArgs;
+use daemons::args::{AuthenticationArgs, SshArgs};
 use service_core::telemetry::LogFormat;
 
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
@@ -72,6 +72,10 @@ pub struct Args {
     /// Serve plain HTTP beyond loopback: for use behind a proxy that does TLS
     #[arg(long)]
     pub insecure_http: bool,
+
+    /// The key that hosts are reached with
+    #[command(flatten)]
+    pub ssh: SshArgs,
 
     /// Log debug messages
     #[arg(long)]

@@ -18,7 +18,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use daemons::Daemon;
-use host_access::{Ansible, Deps, RunDir};
+use host_access::server_keys::confirmed_key;
+use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
 use service_core::model::NetworkType;
@@ -119,7 +120,6 @@ async fn begin(
     let address = listener.local_addr().context("cannot tell the address")?;
     let data = DataDir::open(&args.data_dir())?;
     first_start::check_store(&data, args.new_store)?;
-    let own_key = host_access::own_key(data.path()).context("cannot make an SSH key")?;
     config.gateway.ssh_public_key_file = Some(data.public_key());
     config.gateway.audit_log.get_or_insert_with(|| data.audit_log());
     if config.own_certificate {
@@ -139,6 +139,7 @@ async fn begin(
         .await
         .context("cannot start the storage service")?;
     let client = StorageClient::new(bus.clone(), Context::service("commissaire"));
+    let own_key = confirmed_key(&client, data.path(), args.ssh.accept_new_key).await?;
     // Nothing to install: there is no etcd for flannel here.
     http_gateway::make_default_network(&client, NetworkType::None)
         .await
@@ -148,6 +149,7 @@ async fn begin(
     let run_dir =
         RunDir::create(&args.run_dir(), "commissaire").context("cannot use the run directory")?;
     let deps = Deps {
+        ledger: LogInLedger::new(&bus, Clock::System),
         bus: bus.clone(),
         clock: Clock::System,
         run_dir,

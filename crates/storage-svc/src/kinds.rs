@@ -6,7 +6,7 @@ use service_core::model::{
     CheckReport, CheckRoster, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade,
     ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
     Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
-    Operation, OperationControl, WriteProbe,
+    Operation, OperationControl, RefusedLogIns, ServerKeys, WriteProbe,
 };
 use service_core::{Error, Result};
 
@@ -34,7 +34,7 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 22] = [
+static KINDS: [Kind; 24] = [
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
     Kind::of::<Cluster>(),
@@ -57,6 +57,8 @@ static KINDS: [Kind; 22] = [
     Kind::of::<Event>(),
     Kind::of::<Freeze>(),
     Kind::of::<WriteProbe>(),
+    Kind::of::<RefusedLogIns>(),
+    Kind::of::<ServerKeys>(),
 ];
 
 impl Kind {
@@ -202,6 +204,8 @@ mod tests {
             ("OperationHost", "1-2.10.0.0.1", "/commissaire/operation_hosts/1-2.10.0.0.1"),
             ("OperationEvent", "1-2.0000000001", "/commissaire/operation_events/1-2.0000000001"),
             ("Freeze", "all", "/commissaire/freeze/all"),
+            ("RefusedLogIns", "10.0.0.1", "/commissaire/refused_log_ins/10.0.0.1"),
+            ("ServerKeys", "all", "/commissaire/server_keys/all"),
             ("IdempotentRequest", "k-1", "/commissaire/idempotency/k-1"),
             ("Lease", "operation.c1", "/commissaire/leases/operation.c1"),
         ] {

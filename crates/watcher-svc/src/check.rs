@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use host_access::AccessError;
 use host_access::credentials::pin;
+use host_access::{AccessError, Share};
 use serde_json::json;
 use service_core::bus::{Context, topology};
 use service_core::error::chain;
@@ -16,6 +16,7 @@ use service_core::{Error, Result};
 
 use crate::decide::{Change, Finding, decide, is_left_alone};
 use crate::roster::moment;
+use crate::schedule::micros;
 use crate::service::Watcher;
 use crate::turns::unless_under_way;
 
@@ -56,6 +57,12 @@ async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<
     let mut creds = watcher.storage.get::<HostCreds>(address).await?;
     let (finding, pinned) = match look(watcher, &mut creds.record).await {
         Ok((boot_id, pinned)) => (Finding::Well(boot_id), pinned),
+        // Nothing was tried: the host is due again when the ledger allows it.
+        Err(AccessError::HeldBack { wait, .. }) => {
+            let until = watcher.now().saturating_add(micros(wait));
+            watcher.roster().put_off(address, until);
+            return Ok(());
+        }
         Err(error) => match Finding::of(&error) {
             Some(finding) => (finding, false),
             None => return Err(Error::internal("a host cannot be checked").with_source(error)),
@@ -100,7 +107,8 @@ async fn read(watcher: &Watcher, address: &str) -> Result<Option<Records>> {
 /// Logs in and runs a command: the boot id, and whether the host's key is pinned with this.
 async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
     let timeout = watcher.config.connect_timeout.0;
-    let seen = watcher.prober.probe(&watcher.deps, creds, timeout).await?;
+    let log_in = watcher.prober.probe(&watcher.deps, creds, timeout);
+    let seen = watcher.deps.ledger.log_in(&creds.address, Share::Check, log_in).await?;
     let pinned = pin(creds, &seen.host_keys);
     Ok((seen.boot_id, pinned))
 }

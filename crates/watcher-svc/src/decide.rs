@@ -7,9 +7,9 @@ use service_core::model::{Failing, Host, HostState, Status};
 /// A key that is not the pinned one is certain the first time.
 const KEY_CHANGED: &str = "host-key-changed";
 
-/// Failures for which a host is not checked until the operator has done something: every further refused
-/// log-in could get us banned.
-const REFUSED: [&str; 3] = ["auth-refused", "bad-key", "invalid-target"];
+/// Failures for which a host is not checked until the operator has given other credentials: without those
+/// no log-in can succeed.
+const UNUSABLE: [&str; 2] = ["bad-key", "invalid-target"];
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,12 +78,12 @@ pub enum Change {
 
 /// Whether the watcher keeps off a host: it is the investigator's, or waits for its operator.
 pub fn is_left_alone(status: Status, reason: &str) -> bool {
-    status.is_under_investigation() || (status == Status::Failed && is_refused(reason))
+    status.is_under_investigation() || (status == Status::Failed && UNUSABLE.contains(&reason))
 }
 
 /// Whether a check that fails for this reason is a log-in that the host refuses.
 pub fn is_refused(reason: &str) -> bool {
-    REFUSED.contains(&reason)
+    reason == HostState::AUTH_REFUSED || UNUSABLE.contains(&reason)
 }
 
 /// Whether a host that failed this often in a row fails soon enough to be retried before its place comes
@@ -103,7 +103,7 @@ pub fn decide(
     outlook: Outlook,
 ) -> Change {
     now.clone_into(&mut host.last_check);
-    let heals = host.status == Status::Failed && state.reason == HostState::UNREACHABLE;
+    let heals = host.status == Status::Failed && HostState::heals(&state.reason);
     match finding {
         Finding::Throttled => {
             // Somebody is there. Whether it would let us in is not known better than before.
@@ -118,7 +118,9 @@ pub fn decide(
         }
         Finding::Failed(failure) => {
             let known = host.status == Status::Failed
-                && (!heals || failure.reason == HostState::UNREACHABLE);
+                && (!heals
+                    || failure.reason == HostState::UNREACHABLE
+                    || failure.reason == state.reason);
             if known || !is_enough(failure, state, limit, outlook) {
                 return Change::None;
             }
@@ -137,11 +139,11 @@ fn is_enough(failure: &Failure, state: &mut HostState, limit: u32, outlook: Outl
         state.failing.note(failure.reason);
     }
     let count = state.failing.count;
-    let unreachable = failure.reason == HostState::UNREACHABLE;
+    let heals = HostState::heals(failure.reason);
     (count >= limit || failure.reason == KEY_CHANGED)
         && match outlook {
             Outlook::Frozen => false,
-            Outlook::Unsure => !unreachable || count >= patience,
+            Outlook::Unsure => !heals || count >= patience,
             Outlook::Clear => true,
         }
 }

@@ -93,11 +93,9 @@ impl Watched {
         self.checked.filter(|checked| Some(unit(*checked)) >= self.published.map(unit))
     }
 
-    /// Set up, and not reached any more.
+    /// Set up, and not reached or not logged in to any more: what counts towards the fleet alarm.
     fn is_away(&self) -> bool {
-        self.status.is_ready()
-            && self.failing.count > 0
-            && self.failing.reason == HostState::UNREACHABLE
+        self.status.is_ready() && self.failing.count > 0 && HostState::heals(&self.failing.reason)
     }
 
     /// Failed, for it could not be reached.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use host_access::{Ansible, Deps, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service_core::bus::Context;
@@ -57,6 +57,7 @@ async fn fixture(hosts: usize) -> Fixture {
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     storage.transact(&transaction.save(&cluster).unwrap()).await.unwrap();
     let deps = Deps {
+        ledger: LogInLedger::new(&bus, Clock::System),
         bus,
         clock: Clock::System,
         run_dir: RunDir::create(folder.path(), "x").unwrap(),

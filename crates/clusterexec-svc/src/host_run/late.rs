@@ -37,6 +37,8 @@ pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<
     let (session, after) = match look_at(execution, &target).await {
         Ok(found) => found,
         Err(AccessError::AuthRefused { .. }) => return Ok(Returned::Refused),
+        // Nothing was tried: it is looked at again.
+        Err(AccessError::HeldBack { .. }) => return Ok(Returned::NotYet),
         Err(error) => return Err(error.into()),
     };
     if execution.host(index).boot_id_before.is_none_or(|before| before == after) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::backoff::Backoff;
-use host_access::{AccessError, Session, Target, boot_id};
+use host_access::{AccessError, Session, Share, Target, boot_id};
 use service_core::clock;
 use service_core::error::chain;
 use tokio::net::TcpStream;
@@ -38,6 +38,11 @@ const SOON: Duration = Duration::from_secs(20);
 /// How long a log-in may take on a host that is coming up, or going down, and may hang at any moment.
 const LOG_IN_WHILE_BOOTING: Duration = Duration::from_secs(5);
 
+/// The pauses after refused log-ins of a host that boots: it may let in nobody at first. After these the
+/// ledger of refused log-ins says when the next one is possible.
+const REFUSED_PAUSES: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(20), Duration::from_mins(1)];
+
 /// Logs in to a host that should be there. One that only turns connections away for the moment gets as
 /// long as one that reboots.
 pub(crate) async fn reach(
@@ -50,7 +55,8 @@ pub(crate) async fn reach(
     let mut throttled = Backoff::default();
     loop {
         let timeout = service.config.connect_timeout();
-        let error = match Session::connect(&service.deps.run_dir, target, timeout).await {
+        let log_in = Session::connect(&service.deps.run_dir, target, timeout);
+        let error = match service.deps.ledger.log_in(&target.address, Share::Work, log_in).await {
             Ok(session) => return Ok(session),
             Err(error) => error,
         };
@@ -80,14 +86,16 @@ pub(super) async fn wait_until_up(
     let begun = Instant::now();
     let mut last = "it did not answer".to_owned();
     let mut answered = false;
-    let mut registered = Instant::now();
+    let mut refused = 0;
+    let mut log_in_from = begun;
+    let mut registered = begun;
     loop {
         if registered.elapsed() > STILL_REGISTERED {
             execution.record_of(index).await?;
             registered = Instant::now();
         }
         let look = LOOKS[usize::from(begun.elapsed() > SOON)];
-        if listens(target, look).await {
+        if Instant::now() >= log_in_from && listens(target, look).await {
             match look_at(execution, target).await {
                 Ok((session, id)) if wanted(&id) => return Ok((session, id)),
                 Ok((session, _)) => {
@@ -97,8 +105,11 @@ pub(super) async fn wait_until_up(
                     goes_down(&session).await;
                 }
                 Err(error @ AccessError::KeyChanged { .. }) => return Err(error.into()),
-                // Refused log-ins included: while it boots a host may let nobody in.
-                Err(error) => last = chain(&error),
+                // Refused log-ins included: while it boots a host may let in nobody.
+                Err(error) => {
+                    log_in_from = Instant::now() + pause_after(&error, &mut refused);
+                    last = chain(&error);
+                }
             }
         }
         if Instant::now() >= deadline {
@@ -115,6 +126,19 @@ pub(super) async fn wait_until_up(
     }
 }
 
+/// How long to wait after a log-in that failed, `refused` times of which because it was refused.
+fn pause_after(error: &AccessError, refused: &mut usize) -> Duration {
+    match error {
+        AccessError::AuthRefused { .. } => {
+            let pause = REFUSED_PAUSES[(*refused).min(REFUSED_PAUSES.len() - 1)];
+            *refused += 1;
+            pause
+        }
+        AccessError::HeldBack { wait, .. } => (*wait).max(LOOK_AGAIN),
+        _ => LOOK_AGAIN,
+    }
+}
+
 /// How long ago the reboot was asked for, by this executor or another.
 fn since_reboot(execution: &Execution<'_>, index: usize) -> Duration {
     let now = execution.service.deps.clock.now();
@@ -127,8 +151,9 @@ pub(super) async fn look_at(
     execution: &Execution<'_>,
     target: &Target,
 ) -> Result<(Session, String), AccessError> {
-    let session =
-        Session::connect(&execution.service.deps.run_dir, target, LOG_IN_WHILE_BOOTING).await?;
+    let deps = &execution.service.deps;
+    let log_in = Session::connect(&deps.run_dir, target, LOG_IN_WHILE_BOOTING);
+    let session = deps.ledger.log_in(&target.address, Share::Work, log_in).await?;
     let id = boot_id(&session).await?;
     Ok((session, id))
 }
@@ -150,4 +175,23 @@ pub(super) async fn goes_down(session: &Session) {
     };
     // Either way it is looked at next.
     drop(tokio::time::timeout(GOING_DOWN, down).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_log_ins_of_a_host_that_boots_are_spaced() {
+        let (address, user, detail) = ("h".to_owned(), "ops".to_owned(), String::new());
+        let error = AccessError::AuthRefused { address: address.clone(), user, detail };
+        let mut refused = 0;
+        let pauses: Vec<_> = (0..4).map(|_| pause_after(&error, &mut refused).as_secs()).collect();
+        assert_eq!(pauses, [5, 20, 60, 60]);
+        let wait = Duration::from_secs(500);
+        let held = AccessError::HeldBack { address: address.clone(), refused: 4, wait };
+        assert_eq!(pause_after(&held, &mut refused), wait);
+        let lost = AccessError::Disconnected { address };
+        assert_eq!(pause_after(&lost, &mut refused), LOOK_AGAIN);
+    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod rotate;
 mod ticket;
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +15,7 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_core::bus::topology;
-use service_core::model::{Host, HostCreds, HostState, Lease, Status};
+use service_core::model::{Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use service_core::storage::{Revised, Transaction};
 use utoipa::ToSchema;
 
@@ -286,12 +287,19 @@ pub async fn accept_key(
         (status = 404, description = "the server has no key of its own"),
     ),
 )]
-pub async fn public_key(State(state): State<AppState>) -> Result<Json<PublicKey>, ApiError> {
+pub async fn public_key(
+    api: Api,
+    State(state): State<AppState>,
+) -> Result<Json<PublicKey>, ApiError> {
     let none = || ApiError::not_found("this server has no SSH key of its own");
     let path = state.public_key_file.as_deref().ok_or_else(none)?;
     // Read each time: a service that reaches hosts makes it at its first start, whenever that is.
     match tokio::fs::read_to_string(path).await {
-        Ok(key) => Ok(Json(PublicKey { public_key: key.trim().to_owned() })),
+        Ok(key) => {
+            let public_key = key.trim().to_owned();
+            is_servers_own(&api, path, &public_key).await?;
+            Ok(Json(PublicKey { public_key }))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(none()),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "cannot read the public SSH key");
@@ -299,6 +307,23 @@ pub async fn public_key(State(state): State<AppState>) -> Result<Json<PublicKey>
                 "the server cannot read its public SSH key: its log says why",
             ))
         }
+    }
+}
+
+/// Refuses a public key that the store does not know: hosts that trusted it would refuse the log-in.
+async fn is_servers_own(api: &Api, path: &Path, public_key: &str) -> Result<(), ApiError> {
+    let known = api.storage.find::<ServerKeys>(ServerKeys::ALL).await?;
+    let fingerprint = host_access::fingerprint(public_key).unwrap_or_default();
+    match known {
+        Some(known) if !known.record.fingerprints.contains(&fingerprint) => {
+            let path = path.display();
+            tracing::error!(%path, fingerprint, "the public SSH key is not one of the server's own");
+            Err(ApiError::unavailable(
+                "the gateway's public key is not one of the server's own SSH keys, so it is not given out: \
+                 restore id_ed25519.pub in the gateway's data directory from a machine that reaches hosts",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

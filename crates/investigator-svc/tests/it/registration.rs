@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host_access::{Ansible, Deps, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service_core::bus::{Call, Context, topology};
@@ -69,6 +69,7 @@ impl Fixture {
             run_dir: RunDir::create(self.folder.path(), name).unwrap(),
             ansible: Ansible::new(None),
             own_key: SecretString::default(),
+            ledger: LogInLedger::new(&self.bus, self.clock.clone()),
             lease_ttl: service_core::lease::TTL,
         };
         let config = investigator_svc::Config::default();

@@ -284,8 +284,16 @@ impl HostState {
         was_kept_out
     }
 
-    /// The one reason of a failure that heals by itself.
+    /// The reason of a host that cannot be reached: it heals by itself.
     pub const UNREACHABLE: &str = "unreachable";
+
+    /// The reason of a host that refuses our log-ins: it heals by itself, too.
+    pub const AUTH_REFUSED: &str = "auth-refused";
+
+    /// Whether a failure for this reason ends by itself, at the next check that succeeds.
+    pub fn heals(reason: &str) -> bool {
+        [Self::UNREACHABLE, Self::AUTH_REFUSED].contains(&reason)
+    }
 
     /// Makes `host` a failed one. The status from before is kept, however often it fails.
     pub fn fail(&mut self, host: &mut Host, reason: &str, detail: String, seen_host_key: &str) {

@@ -92,7 +92,7 @@ fn a_changed_key_fails_it_at_once_and_waits_for_the_operator() {
 }
 
 #[test]
-fn only_unreachable_heals_by_itself() {
+fn other_failures_do_not_heal_by_themselves() {
     for reason in ["playbook-failed", "not-back", "host-key-changed", "timeout", ""] {
         let (changes, host, state) =
             run(records(Status::Failed, reason), &[well()], Outlook::Clear);
@@ -132,13 +132,22 @@ fn an_outlook_that_stays_unsure_does_not_help_for_ever() {
 }
 
 #[test]
-fn a_refused_log_in_is_left_alone_once_it_has_failed() {
+fn a_refused_log_in_fails_the_host_and_heals_by_itself() {
     let row = vec![failed("auth-refused"); 3];
     let (changes, host, state) = run(records(Status::Active, ""), &row, Outlook::Clear);
     assert_eq!(changes, [Change::None, Change::None, Change::Failed]);
-    assert!(is_left_alone(host.status, &state.reason));
+    assert!(!is_left_alone(host.status, &state.reason));
     assert!(!is_retried_soon("auth-refused", Status::Active));
+    let row = [failed("auth-refused"), failed("unreachable"), well()];
+    let (changes, host, state) = run((host, state), &row, Outlook::Clear);
+    assert_eq!(changes, [Change::None, Change::None, Change::Restored]);
+    assert_eq!((host.status, state.reason.as_str()), (Status::Active, ""));
+}
+
+#[test]
+fn only_hosts_that_no_log_in_can_reach_are_left_alone() {
     assert!(!is_left_alone(Status::Failed, "unreachable") && !is_left_alone(Status::Active, ""));
+    assert!(is_left_alone(Status::Failed, "bad-key"));
     assert!(is_left_alone(Status::Investigating, "") && is_left_alone(Status::New, ""));
 }
 

@@ -57,7 +57,7 @@ fn hosts_of_others_and_those_left_alone_are_not_due() {
     let hosts: Vec<_> =
         statuses.iter().enumerate().map(|(number, status)| host(number, *status, old)).collect();
     let mut states: Vec<_> = (0..4).map(|number| away(number, 0)).collect();
-    states[1].reason = "auth-refused".to_owned();
+    states[1].reason = "bad-key".to_owned();
     let revised = |states: &[HostState]| -> Vec<_> {
         states.iter().map(|state| Revised { record: state.clone(), revision: 1 }).collect()
     };
@@ -253,4 +253,29 @@ fn one_failure_can_be_made_enough() {
     roster.saw_state(&away(0, 1), 2);
     assert_eq!(due(&roster.plan(NOW)), [""; 0]);
     assert_eq!(roster.plan(NOW + 90 * SECOND).due.len(), 1);
+}
+
+#[test]
+fn hosts_that_refuse_log_ins_count_towards_the_alarm() {
+    let mut roster = roster(10);
+    for number in 0..4 {
+        let mut refused = away(number, 1);
+        refused.failing.reason = "auth-refused".to_owned();
+        roster.saw_state(&refused, 4);
+    }
+    assert_eq!(roster.counts(), (10, 4));
+    assert!(roster.plan(NOW).frozen);
+}
+
+#[test]
+fn a_failed_host_that_refuses_log_ins_is_checked_again_slowly() {
+    let mut roster = Roster::new("me", &Config::default());
+    roster.set_members(vec!["me".to_owned()], NOW);
+    let failed = Revised { record: away(0, 3), revision: 1 };
+    let mut state = failed.record;
+    (state.reason, state.failing.reason) = ("auth-refused".to_owned(), "auth-refused".to_owned());
+    let hosts = [host(0, Status::Failed, NOW)];
+    roster.list(&hosts, &[Revised { record: state, revision: 1 }], NOW);
+    assert_eq!(due(&roster.plan(NOW + 599 * SECOND)), [""; 0]);
+    assert_eq!(due(&roster.plan(NOW + 661 * SECOND)), ["10.0.0.0"]);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use host_access::{Ansible, Deps, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
@@ -67,6 +67,7 @@ impl Fixture {
             run_dir: RunDir::create(&self.folder.path().join("r"), name).unwrap(),
             ansible: Ansible::new(None),
             own_key: SecretString::from("no key"),
+            ledger: LogInLedger::new(&self.bus, Clock::System),
             lease_ttl: TTL_MIN,
         }
     }

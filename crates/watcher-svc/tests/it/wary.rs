@@ -3,9 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use host_access::{AccessError, Session, Share};
 use jiff::Timestamp;
-use service_core::model::{HostCreds, Status};
+use service_core::clock;
+use service_core::model::{HostCreds, RefusedLogIns, Status};
 use testbed::sshd::{self, Sshds};
 
 use crate::fixture::{Checks, Fixture, eventually, every};
@@ -156,7 +159,7 @@ impl Drop for Fail2ban {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_gets_nobody_banned() {
+async fn all_services_together_do_not_get_the_server_banned() {
     let (fixture, sshds) = (Fixture::start().await, Sshds::start(2, ""));
     let mut fail2ban = Fail2ban::start();
     let (address, other) = (sshds.addresses()[0], sshds.addresses()[1]);
@@ -172,16 +175,51 @@ async fn a_wrong_key_gets_nobody_banned() {
         fixture.checked(other).await;
     }
     assert_eq!(fixture.state(address).await.reason, "auth-refused");
+    // The investigator, the executor and a rotation, each in a process of its own.
+    let mut held_back = 0;
+    for (name, share) in [("i", Share::Work), ("x", Share::Work), ("r", Share::Trial)] {
+        let deps = fixture.deps(name);
+        let target = host_access::credentials::target(&creds, &deps.own_key).unwrap();
+        for _ in 0..3 {
+            let log_in = Session::connect(&deps.run_dir, &target, Duration::from_secs(30));
+            match deps.ledger.log_in(address, share, log_in).await.unwrap_err() {
+                AccessError::HeldBack { .. } => held_back += 1,
+                error => assert_eq!(error.reason(), "auth-refused", "{error}"),
+            }
+        }
+    }
+    assert_eq!(held_back, 8, "one log-in was left");
     fail2ban.tell(&sshds);
     eventually("fail2ban has read of all of them", || async {
-        (fail2ban.total("failed") >= 3).then_some(())
+        (fail2ban.total("failed") >= 4).then_some(())
     })
     .await;
-    assert_eq!((fail2ban.total("failed"), fail2ban.total("banned")), (3, 0));
-    // It is awake: two more, and it bans.
-    for _ in 0..2 {
-        bare_log_in(&sshds, "commissaire-wrong");
-    }
+    assert_eq!((fail2ban.total("failed"), fail2ban.total("banned")), (4, 0));
+    // It is awake: one more, and it bans.
+    bare_log_in(&sshds, "commissaire-wrong");
     fail2ban.tell(&sshds);
     eventually("it bans", || async { (fail2ban.total("banned") == 1).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_refused_log_ins_is_itself_again_once_it_accepts_them() {
+    let (fixture, sshds) = (Fixture::start().await, Sshds::start(1, ""));
+    let address = sshds.addresses()[0];
+    fixture.register_all(&sshds).await;
+    let mut creds = fixture.storage.get::<HostCreds>(address).await.unwrap().record;
+    let right = creds.clone();
+    creds.remote_user = "commissaire-wrong".to_owned();
+    fixture.storage.save(&creds).await.unwrap();
+    let life = fixture.watch(&every(1.0)).await;
+    fixture.until(address, Status::Failed).await;
+    life.shutdown(Duration::from_secs(20)).await;
+    fixture.storage.save(&right).await.unwrap();
+    // As if ten minutes had passed.
+    fixture.delete::<RefusedLogIns>(address).await;
+    let mut host = fixture.host(address).await;
+    host.last_check = "2026-01-01T00:00:00.000000".to_owned();
+    fixture.storage.save(&host).await.unwrap();
+    let _life = fixture.watch(&every(1.0)).await;
+    fixture.until(address, Status::Active).await;
+    assert_eq!(fixture.state(address).await.reason, "");
 }

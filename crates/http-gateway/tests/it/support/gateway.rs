@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use host_access::{Ansible, Deps, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use http_gateway::Config;
 use reqwest::{Client, Method, RequestBuilder};
 use secrecy::SecretString;
@@ -263,6 +263,7 @@ async fn executor(bus: &Bus, folder: &Path, life: &Lifecycle) {
         run_dir: RunDir::create(folder, "x").unwrap(),
         ansible: Ansible::new(None),
         own_key: SecretString::default(),
+        ledger: LogInLedger::new(bus, Clock::System),
         lease_ttl: service_core::lease::TTL,
     };
     let config = clusterexec_svc::Config::default();
