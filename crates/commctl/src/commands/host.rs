@@ -1,6 +1,7 @@
 //! `commctl host`
 
 mod create;
+mod investigate;
 mod rotate;
 pub(crate) mod ssh;
 
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::create::Create;
+use self::investigate::Investigate;
 use self::rotate::Rotate;
 use self::ssh::Ssh;
 use super::Context;
@@ -35,9 +37,9 @@ Examples:
     /// Show how a host is doing, and why when it failed
     #[command(after_help = "Example:\n  commctl host status 10.0.0.1")]
     Status(OneHost),
-    /// Have a host looked at again, after what made it fail has been mended
-    #[command(after_help = "Example:\n  commctl host investigate 10.0.0.1")]
-    Investigate(OneHost),
+    /// Investigate a failed host again, or all failed ones, after the cause has been removed
+    #[command(after_help = investigate::EXAMPLES)]
+    Investigate(Investigate),
     /// Accept the new key of a host that was reinstalled; the host is then looked at again
     #[command(after_help = "\
 Compare the fingerprint with the host's own before you accept it, at its console:
@@ -115,10 +117,7 @@ impl Command {
             Self::Status(OneHost { address }) => {
                 context.show(&["host", address, "status"], "host").await
             }
-            Self::Investigate(OneHost { address }) => {
-                let path = ["host", address, "investigate"];
-                context.print(&context.client()?.post(&path, &json!({})).await?, "host")
-            }
+            Self::Investigate(investigate) => investigate.run(context).await,
             Self::AcceptKey(AcceptKey { address, fingerprint }) => {
                 let body = json!({"fingerprint": fingerprint});
                 let host = context.client()?.put(&["host", address, "hostkey"], &body).await?;

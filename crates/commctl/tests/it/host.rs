@@ -52,6 +52,83 @@ async fn investigate_posts() {
     assert_eq!(fleet.body().await, json!({}));
 }
 
+/// Five hosts that have failed and one that has not; each is investigated with this outcome.
+async fn failed_hosts(outcomes: &[(&str, &str)]) -> Fleet {
+    let fleet = Fleet::new().await;
+    let mut hosts = vec![json!({"address": "10.0.0.9", "status": "active"})];
+    for (number, (status, reason)) in outcomes.iter().enumerate() {
+        let address = format!("10.0.0.{}", number + 1);
+        hosts.push(json!({"address": address, "status": "failed"}));
+        let answer = json!({"host": {"status": status, "reason": reason, "detail": "it says no"}});
+        fleet.answers("GET", &format!("host/{address}/status"), 200, answer).await;
+        let at = format!("host/{address}/investigate");
+        fleet.answers("POST", &at, 202, json!({"address": address})).await;
+    }
+    fleet.answers("GET", "hosts", 200, json!(hosts)).await;
+    fleet
+}
+
+/// How many hosts were investigated.
+async fn investigated(fleet: &Fleet) -> usize {
+    fleet.requests().await.iter().filter(|request| request.starts_with("POST ")).count()
+}
+
+#[tokio::test]
+async fn investigate_failed_stops_when_the_first_three_fail_alike() {
+    let fleet = failed_hosts(&[("failed", "auth-refused"); 5]).await;
+    let run = fleet.run("host investigate --failed").await;
+    let line = |number| format!("10.0.0.{number}: failed: auth-refused: it says no\n");
+    let lines: String = (1..=3).map(line).collect();
+    let stopped = "error: the first 3 hosts failed alike (auth-refused): the other 2 were left as they are; \
+                   remove the cause, then repeat the command\n";
+    run.failed(1, &format!("{lines}{stopped}"));
+    assert_eq!(investigated(&fleet).await, 3);
+}
+
+#[tokio::test]
+async fn investigate_failed_goes_on_when_one_of_three_recovers() {
+    let fleet = failed_hosts(&[
+        ("failed", "auth-refused"),
+        ("disassociated", ""),
+        ("failed", "auth-refused"),
+        ("failed", "auth-refused"),
+    ])
+    .await;
+    let run = fleet.run("host investigate --failed").await;
+    run.failed(
+        1,
+        "10.0.0.1: failed: auth-refused: it says no\n10.0.0.2: disassociated\n\
+         10.0.0.3: failed: auth-refused: it says no\n10.0.0.4: investigating\n\
+         error: 2 of the first 3 hosts failed again\n",
+    );
+    assert_eq!(investigated(&fleet).await, 4);
+    let fleet = failed_hosts(&[("active", ""); 4]).await;
+    let run = fleet.run("host investigate --failed").await;
+    assert_eq!((run.status, investigated(&fleet).await), (0, 4), "{run:?}");
+}
+
+#[tokio::test]
+async fn investigate_failed_selects_by_reason_and_cluster() {
+    let fleet = failed_hosts(&[
+        ("failed", "auth-refused"),
+        ("failed", "unreachable"),
+        ("failed", "auth-refused"),
+    ])
+    .await;
+    fleet.answers("GET", "cluster/web/hosts", 200, json!(["10.0.0.1", "10.0.0.2"])).await;
+    let run = fleet.run("host investigate --failed --reason auth-refused --cluster web").await;
+    run.failed(
+        1,
+        "10.0.0.1: failed: auth-refused: it says no\nerror: 1 of the first 1 hosts failed again\n",
+    );
+    let run = fleet.run("host investigate --failed --reason no-sudo").await;
+    assert_eq!((run.status, run.stdout.as_str()), (0, ""));
+    assert_eq!(run.stderr, "no failed host matches: nothing was done\n");
+    for wrong in ["", "--failed 10.0.0.1", "--reason x 10.0.0.1"] {
+        assert_eq!(fleet.run(&format!("host investigate {wrong}")).await.status, 2, "{wrong}");
+    }
+}
+
 #[tokio::test]
 async fn accept_key_names_the_fingerprint() {
     let fleet = Fleet::new().await;
