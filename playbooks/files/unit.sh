@@ -2,18 +2,20 @@
 # Runs a command on this host once, however often and by whomever that is asked for: apart from the connection it is
 # asked for over, as a transient systemd unit, or, where no systemd runs, as a process in a session of its own.
 #
-#   sh -s -- UNITS NAME COMMAND RECOVER BEFORE AFTER <unit.sh
+#   sh -s -- UNITS NAME COMMAND RECOVER BEFORE AFTER [GO_AHEAD] <unit.sh
 #
 # UNITS is a directory, NAME the unit's name; the others are lines of shell, run in UNITS/NAME, and all but COMMAND may
 # be empty. BEFORE is run once, before COMMAND, and what it prints is kept in `before`; AFTER is run after COMMAND, and
 # what it prints is the report. Whoever comes while it runs waits for it; whoever comes later gets the same answer.
+#
+# With GO_AHEAD, the name of one, nothing is started before it is given: go_ahead.sh, whose text comes before this one then.
 #
 # Where a reboot of the host has cut it off, RECOVER and then COMMAND are run again, but only once, and only where there
 # is a RECOVER. What ended it in any other way (somebody stopped it, no memory was left) is not gone against.
 #
 # Exit status: 0 it has ended (on standard output: COMMAND's exit status on a line of its own, then the report; on
 # standard error, where that status is not 0: its last words); 75 it runs still, ask again (on standard output: what it
-# waits for); 1 it can't be run, and why.
+# waits for); 77 it was not started, since the go-ahead was not given (why: on standard output); 1 it can't be run, and why.
 #
 # What is in UNITS/NAME: `runs` (boot id and time of each beginning), `running` (locked while it runs), `stdout`,
 # `stderr`, `before`, `report`, `waiting` (while COMMAND waits for something it has written there), and at the end
@@ -25,7 +27,7 @@ readonly PATIENCE=30 # seconds that are waited for the end before 75 is answered
 readonly SOON=10     # the same while there is something that it waits for
 
 main() {
-    units=$1 name=$2 command=$3 recover=$4 before=$5 after=$6
+    units=$1 name=$2 command=$3 recover=$4 before=$5 after=$6 go_ahead=${7-}
     dir=$units/$name
     start
     await
@@ -44,7 +46,7 @@ start() {
     mkdir -p "$units" || fail "the directory $units could not be made; nothing was run"
     require_space
     exec 9>"$units/.lock"
-    flock --timeout 60 9 || fail "$name is being started by somebody else, who does not come to an end: see who holds $units/.lock"
+    flock --timeout 90 9 || fail "$name is being started by somebody else, who does not come to an end: see who holds $units/.lock"
     if [ ! -e "$dir/result" ] && ! running "$dir"; then
         tidy
         require_space
@@ -52,6 +54,7 @@ start() {
         touch "$dir/runs"
         begun=$(wc -l <"$dir/runs")
         [ "$begun" -eq 0 ] || may_run_again
+        [ -z "$go_ahead" ] || await_go_ahead "$go_ahead" || exit
         write
         launch
         wait_for_beginning

@@ -55,5 +55,5 @@ pub use local::own_boot_id;
 pub use os::Os;
 pub use playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome};
 pub use run_dir::RunDir;
-pub use session::{Output, Probe, Session, boot_id, probe};
+pub use session::{GoAhead, Output, Probe, Session, Uptime, boot_id, probe};
 pub use target::Target;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use openssh::Stdio as RemoteStdio;
+use openssh::{OwningCommand, Stdio as RemoteStdio};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::error::AccessError;
@@ -13,10 +13,12 @@ use crate::run_dir::{RunDir, SubDir};
 use crate::target::Target;
 
 mod connect;
+mod go_ahead;
 mod probe;
 mod ssh_config;
 
 use connect::Master;
+pub use go_ahead::{GoAhead, Uptime};
 pub use probe::{Probe, probe};
 pub(crate) use ssh_config::write_private;
 
@@ -181,20 +183,30 @@ impl Session {
         })
     }
 
+    /// `sh -c script` behind `prefix`, which ends at the deadline even when the connection is lost before.
+    fn command(
+        &self,
+        prefix: &[&str],
+        script: &str,
+        remote_deadline: Duration,
+    ) -> OwningCommand<&openssh::Session> {
+        let seconds = remote_deadline.as_secs().to_string();
+        let words = prefix.iter().copied().chain(["sh", "-c", WRAPPER, "sh", &seconds, script]);
+        let mut words = words.map(Cow::Borrowed);
+        let program = words.next().unwrap_or(Cow::Borrowed("sh"));
+        let mut command = self.remote.command(program);
+        command.args(words);
+        command
+    }
+
     async fn execute(
         &self,
         prefix: &[&str],
         script: &str,
         remote_deadline: Duration,
     ) -> Result<Output, AccessError> {
-        let seconds = remote_deadline.as_secs().to_string();
-        let words = prefix.iter().copied().chain(["sh", "-c", WRAPPER, "sh", &seconds, script]);
-        let mut words = words.map(Cow::Borrowed);
-        let program = words.next().unwrap_or(Cow::Borrowed("sh"));
         let mut child = self
-            .remote
-            .command(program)
-            .args(words)
+            .command(prefix, script, remote_deadline)
             .stdin(RemoteStdio::null())
             .stdout(RemoteStdio::piped())
             .stderr(RemoteStdio::piped())

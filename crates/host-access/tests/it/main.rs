@@ -7,6 +7,7 @@
 
 mod booted;
 mod connecting;
+mod go_ahead;
 mod hostile;
 mod packages;
 mod playbooks;
