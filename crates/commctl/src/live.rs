@@ -171,7 +171,7 @@ impl<'a> View<'a> {
 fn of_event(event: &Value, done: &str) -> Result<String, String> {
     let (step, detail) = (text(event, "step"), text(event, "detail"));
     match (text(event, "outcome"), step) {
-        ("ok", "verify" | "done") => Ok(done.to_owned()),
+        ("ok", "verify" | "settle" | "done") => Ok(done.to_owned()),
         ("failed", _) => Ok(joined(&["failed", step, detail])),
         ("skipped", _) => Ok(joined(&["skipped", detail])),
         ("waiting", _) => Err(joined(&["waiting", detail])),
@@ -224,6 +224,8 @@ mod tests {
             ("reboot", "resumed", "another executor", false, "reboot resumed: another executor"),
             ("pending", "waiting", "frozen", false, "waiting: frozen"),
             ("verify", "ok", "boot id 2", true, "restarted"),
+            ("settle", "started", "boot id 2", false, "settle: boot id 2"),
+            ("settle", "ok", "up for 30 s", true, "restarted"),
             ("verify", "failed", "gone", true, "failed: verify: gone"),
             ("pending", "skipped", "not needed", true, "skipped: not needed"),
         ] {

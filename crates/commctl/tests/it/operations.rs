@@ -6,12 +6,12 @@ use crate::support::Fleet;
 
 #[tokio::test]
 async fn every_flag_is_an_option_of_the_server() {
-    let flags = "--max-unavailable 30% --max-failures 2 --skip-unreachable --include-self --soak 2m \
+    let flags = "--max-unavailable 30% --max-failures 2 --skip-unreachable --include-self --soak 2m --settle 0s --strict-units \
                  --health-command true --health-url http://{address}/ --health-timeout 90 \
                  --order least-recent --host 10.0.0.1 --host 10.0.0.2";
     let options = json!({
         "max_unavailable": "30%", "max_failures": 2, "skip_unreachable": true,
-        "include_self": true, "soak": 120, "health_command": "true",
+        "include_self": true, "soak": 120, "settle": 0, "strict_units": true, "health_command": "true",
         "health_url": "http://{address}/", "health_timeout": 90, "order": "least_recent",
         "hosts": ["10.0.0.1", "10.0.0.2"],
     });

@@ -21,7 +21,7 @@ async fn options_are_passed_on_to_the_executor() {
     let gateway = Gateway::with_executor(Ok(json!({"name": "c1"}))).await;
     let options = json!({
         "max_unavailable": "30%", "max_failures": 1, "skip_unreachable": true,
-        "include_self": false, "soak": 60, "health_command": "systemctl is-active web",
+        "include_self": false, "soak": 60, "settle": 45, "strict_units": true, "health_command": "systemctl is-active web",
         "health_url": "http://{address}/", "health_timeout": 90, "order": "least_recent",
         "hosts": ["10.0.0.1", "10.0.0.2"],
     });
@@ -55,6 +55,8 @@ async fn what_does_not_fit_is_named_and_starts_nothing() {
         ("skip_unreachable", json!([null, "true", 1])),
         ("include_self", json!([null, "true"])),
         ("soak", json!([null, -1, "5m", 100_000])),
+        ("settle", json!([null, -1, "5m", 100_000])),
+        ("strict_units", json!([null, 1, "true"])),
         ("health_command", json!([null, 7, "", " "])),
         ("health_url", json!([null, "ftp://{address}", "http://a/", "http://u:p@{address}/"])),
         ("health_timeout", json!([null, 0, 100_000])),

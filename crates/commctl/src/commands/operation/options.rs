@@ -27,6 +27,13 @@ pub(crate) struct Options {
     /// Pause so long after a host is done before another is started
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     soak: Option<u64>,
+    /// How long a host must stay up, with one boot id and its system started, before it counts as done;
+    /// 0s: it is done once it is back and healthy [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    settle: Option<u64>,
+    /// Fail a host on which systemd units have failed that had not failed before
+    #[arg(long)]
+    strict_units: bool,
     /// Command that has to succeed on a host that is back; run there by a shell
     #[arg(long, value_name = "COMMAND")]
     health_command: Option<String>,
@@ -64,6 +71,8 @@ impl Options {
             ("skip_unreachable", json!(self.skip_unreachable.then_some(true))),
             ("include_self", json!(self.include_self.then_some(true))),
             ("soak", json!(self.soak)),
+            ("settle", json!(self.settle)),
+            ("strict_units", json!(self.strict_units.then_some(true))),
             ("health_command", json!(self.health_command)),
             ("health_url", json!(self.health_url)),
             ("health_timeout", json!(self.health_timeout)),

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
@@ -14,7 +15,10 @@ use super::super::ident;
 /// The longest health command or URL, in bytes.
 const TEXT_MAX: usize = 4096;
 
-/// The longest soak time and health timeout: a day, in seconds.
+/// How long a host must stay up before it counts as done, unless the operation says so.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// The longest soak time, settle time and health timeout: a day, in seconds.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
 
 /// What stands for the host's address in a health URL.
@@ -150,6 +154,14 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 86400)]
     pub soak: Option<u64>,
+    /// Seconds that a host must stay up, with one boot id and the start of its system complete, before it
+    /// counts as done. 30 by default; 0: it is done once it is verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 86400)]
+    pub settle: Option<u64>,
+    /// Fail a host on which systemd units have failed that had not failed before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_units: Option<bool>,
     /// Run by a shell on a host that is back: until it succeeds, or `health_timeout` is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_command: Option<String>,
@@ -177,12 +189,14 @@ pub struct Options {
 
 impl Options {
     /// The names of all of them.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 14] = [
         "max_unavailable",
         "max_failures",
         "skip_unreachable",
         "include_self",
         "soak",
+        "settle",
+        "strict_units",
         "health_command",
         "health_url",
         "health_timeout",
@@ -202,6 +216,8 @@ impl Options {
             skip_unreachable: self.skip_unreachable.or(defaults.skip_unreachable),
             include_self: self.include_self.or(defaults.include_self),
             soak: self.soak.or(defaults.soak),
+            settle: self.settle.or(defaults.settle),
+            strict_units: self.strict_units.or(defaults.strict_units),
             health_command: self.health_command.or(defaults.health_command),
             health_url: self.health_url.or(defaults.health_url),
             health_timeout: self.health_timeout.or(defaults.health_timeout),
@@ -215,6 +231,11 @@ impl Options {
     /// How many hosts may be unavailable at a time in a cluster of `total`.
     pub fn budget(&self, total: usize) -> usize {
         self.max_unavailable.unwrap_or(Limit::Count(1)).of(total)
+    }
+
+    /// How long a host must stay up before it counts as done.
+    pub fn settle(&self) -> Duration {
+        self.settle.map_or(SETTLE, Duration::from_secs)
     }
 
     /// How many hosts may fail without stopping the roll.
@@ -234,6 +255,7 @@ impl Options {
             _ => Ok(()),
         };
         seconds("soak", self.soak, 0)?;
+        seconds("settle", self.settle, 0)?;
         seconds("health_timeout", self.health_timeout, 1)?;
         if let Some(command) = &self.health_command {
             let fits = !command.trim().is_empty() && !command.contains('\0');
@@ -281,7 +303,7 @@ mod tests {
     fn every_option_has_its_name_in_the_list() {
         let all = json!({
             "max_unavailable": "30%", "max_failures": 1, "skip_unreachable": true,
-            "include_self": true, "soak": 1, "health_command": "true",
+            "include_self": true, "soak": 1, "settle": 0, "strict_units": true, "health_command": "true",
             "health_url": "http://{address}/", "health_timeout": 5, "order": "least_recent",
             "hosts": ["a"], "reboot": "if-needed", "if_needed": true,
         });
@@ -327,6 +349,7 @@ mod tests {
             options.validate().unwrap_err()
         };
         assert!(refused(json!({"soak": 100_000})).starts_with("soak"));
+        assert!(refused(json!({"settle": 86_401})).starts_with("settle"));
         assert!(refused(json!({"health_timeout": 0})).starts_with("health_timeout"));
         assert!(refused(json!({"health_command": " "})).starts_with("health_command"));
         assert!(refused(json!({"hosts": []})).starts_with("hosts"));

@@ -22,6 +22,8 @@ pub enum Step {
     Reboot,
     /// Waiting until it is back with another boot id, and healthy.
     Verify,
+    /// Back and healthy; it has to stay up for a while.
+    Settle,
     /// Proven back.
     Done,
     /// Left as it was, with a reason.
@@ -33,7 +35,7 @@ pub enum Step {
 impl Step {
     /// Between its turn and its end.
     pub fn is_under_way(self) -> bool {
-        matches!(self, Self::Probe | Self::Apply | Self::Reboot | Self::Verify)
+        matches!(self, Self::Probe | Self::Apply | Self::Reboot | Self::Verify | Self::Settle)
     }
 }
 
@@ -45,6 +47,7 @@ impl std::fmt::Display for Step {
             Self::Apply => "apply",
             Self::Reboot => "reboot",
             Self::Verify => "verify",
+            Self::Settle => "settle",
             Self::Done => "done",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
@@ -69,12 +72,15 @@ pub struct HostProgress {
     /// When it was done or given up.
     #[serde(default)]
     pub finished_at: Option<String>,
-    /// When the reboot step was saved: its deadline counts from here, across executors.
+    /// When the reboot was allowed: a take-over counts the deadline of `verify` from here.
     #[serde(default)]
     pub rebooted_at: Option<String>,
     /// Its boot id before.
     #[serde(default)]
     pub boot_id_before: Option<String>,
+    /// The systemd units that had failed on it before anything was done; at most 100 names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_units_before: Option<Vec<String>>,
     /// Its boot id after.
     #[serde(default)]
     pub boot_id_after: Option<String>,

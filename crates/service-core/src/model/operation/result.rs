@@ -21,6 +21,9 @@ pub struct HostResult {
     pub tree: Option<TreeChange>,
     /// Whether what was done takes effect with the next reboot only.
     pub reboot_required: bool,
+    /// The systemd units that have failed since, and had not failed before; at most 100 names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_units: Vec<String>,
 }
 
 /// Packages that were changed: the first of them, by name.
