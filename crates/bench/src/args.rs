@@ -77,6 +77,8 @@ pub enum What {
     Watch,
     /// What a step of an operation costs in clusters of 10 to 10,000 hosts
     Steps,
+    /// From the last look at 100 members, one of them silent, until a command runs on a host
+    Window,
     /// Many hosts registered at once, against the Ansible work in it alone
     Registrations,
 }
@@ -100,6 +102,7 @@ impl fmt::Display for What {
             Self::Distributed => "distributed",
             Self::Watch => "watch",
             Self::Steps => "steps",
+            Self::Window => "window",
             Self::Registrations => "registrations",
         })
     }

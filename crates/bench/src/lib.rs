@@ -30,6 +30,7 @@ pub mod stats;
 pub mod steps;
 pub mod tls;
 pub mod watch;
+pub mod window;
 
 use std::fs;
 use std::path::PathBuf;
@@ -126,6 +127,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Distributed => distributed::measure(&setup, &mut report).await,
             What::Watch => watch::measure(&setup, &mut report).await,
             What::Steps => steps::measure(&setup, &mut report).await,
+            What::Window => window::measure(&setup, &mut report).await,
             What::Registrations => registrations::measure(&setup, &mut report).await,
         }
         .with_context(|| format!("cannot measure {what}"))?;

@@ -8,19 +8,19 @@
 use std::time::Duration;
 
 use host_access::{
-    AccessError, Facts, FactsError, Playbook, PlaybookError, Session, Summary, Target, TaskOutcome,
-    gather,
+    AccessError, Facts, FactsError, Playbook, PlaybookError, Session, Summary, Target, gather,
 };
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
 use service_core::model::{HostProgress, Operation, OperationKind, Outcome, RebootWhen, Step};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::executor::{Execution, GiveUp, Line};
-use crate::host_run::{Trouble, reach};
+use crate::host_run::{
+    Played, Trouble, note_failed_units, play_with_go_ahead, reach, run_playbook,
+};
 
-mod report;
+pub(crate) mod report;
 
 /// How long a host may take to tell its facts.
 const FACTS_DEADLINE: Duration = Duration::from_secs(20);
@@ -30,9 +30,6 @@ const CHECK_DEADLINE: Duration = Duration::from_mins(2);
 
 /// The pause between tries to reach a host that was lost meanwhile.
 const REACH_AGAIN: Duration = Duration::from_secs(2);
-
-/// The most events about what a host waits for, in one run of a playbook: a host may report anything.
-const WAITS: usize = 20;
 
 impl From<FactsError> for GiveUp {
     fn from(error: FactsError) -> Self {
@@ -57,6 +54,7 @@ pub(crate) async fn apply(
     let facts = gather(&session, FACTS_DEADLINE).await?;
     let work = work(&execution.operation, &facts, &target.address)?;
     if execution.host(index).step != Step::Apply {
+        note_failed_units(execution, index, &session).await?;
         let change = |host: &mut HostProgress| host.step = Step::Apply;
         execution.enter(index, change, &[Line(Step::Apply, Outcome::Started, "")]).await?;
     }
@@ -164,13 +162,24 @@ async fn play_to_the_end(
     mut session: Session,
     work: &Work,
 ) -> Result<Summary, Trouble> {
-    let deadline = Instant::now() + execution.service.config.apply_timeout();
+    let mut deadline = Instant::now() + execution.service.config.apply_timeout();
     loop {
         // After a host was away, its result is worth a look in any case.
         let left = deadline.saturating_duration_since(Instant::now()).max(CHECK_DEADLINE);
-        let error = match play(execution, index, &session, work, left).await? {
-            Ok(summary) => return Ok(summary),
-            Err(error) => error,
+        let Work { playbook, vars } = work;
+        let played = play_with_go_ahead(execution, index, &session, *playbook, vars, left).await?;
+        let error = match played {
+            Played::Ended(Ok(summary)) => return Ok(summary),
+            Played::Ended(Err(error)) => error,
+            // Nothing has begun, so its time has not either.
+            Played::NotYet(waiting) => {
+                execution.wait_for_permit(index, waiting).await?;
+                deadline = Instant::now() + execution.service.config.apply_timeout();
+                if !session.is_alive().await {
+                    session = reach(execution, target).await?;
+                }
+                continue;
+            }
         };
         let lost = match &error {
             PlaybookError::Unreachable { .. } => true,
@@ -210,7 +219,7 @@ async fn reach_again(execution: &Execution<'_>, target: &Target) -> Result<Sessi
     }
 }
 
-/// Plays it once. What it reports to wait for, such as a package lock, becomes an event.
+/// Plays it once.
 async fn play(
     execution: &Execution<'_>,
     index: usize,
@@ -219,41 +228,8 @@ async fn play(
     deadline: Duration,
 ) -> Result<Result<Summary, PlaybookError>, Trouble> {
     execution.held.check().map_err(Trouble::Ours)?;
-    let deps = &execution.service.deps;
-    let (reported, waits) = mpsc::channel(1);
-    let on_event = move |event: host_access::TaskEvent| {
-        let (task, outcome) = (event.task, event.outcome);
-        tracing::debug!(host.address = session.address(), task, ?outcome, "task");
-        if outcome == TaskOutcome::Waiting {
-            // It is reported again and again: one that finds no room is not needed.
-            drop(reported.try_send(event.message));
-        }
-    };
     let Work { playbook, vars } = work;
-    let run = async {
-        Ok(deps.ansible.run(&deps.run_dir, session, *playbook, vars, deadline, on_event).await)
-    };
-    let (summary, ()) = tokio::try_join!(run, log_waits(execution, index, waits))?;
-    Ok(summary)
-}
-
-/// Adds an event for each thing that a host waits for, until the playbook has ended.
-async fn log_waits(
-    execution: &Execution<'_>,
-    index: usize,
-    mut waits: mpsc::Receiver<String>,
-) -> Result<(), Trouble> {
-    let (mut last, mut logged) = (String::new(), 0);
-    while let Some(message) = waits.recv().await {
-        let message = report::sentence(&message);
-        if message == last || logged == WAITS {
-            continue;
-        }
-        let lines = [Line(Step::Apply, Outcome::Waiting, &message)];
-        execution.log(index, &lines).await.map_err(Trouble::Ours)?;
-        (last, logged) = (message, logged + 1);
-    }
-    Ok(())
+    run_playbook(execution, index, session, *playbook, vars, deadline).await
 }
 
 /// What an operator reads about a playbook that failed: where, why, and what to do.

@@ -3,7 +3,10 @@
 //! The records in the store are the truth: every step is saved before its effect, under the lease, and
 //! whoever takes the operation over goes on from what is written there.
 
+mod done_hosts;
 mod end;
+mod go_ahead;
+mod moments;
 mod records;
 mod removed;
 mod written;
@@ -15,15 +18,16 @@ use futures_util::stream::FuturesUnordered;
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{Operation, OperationStatus, Outcome, Step};
-use service_core::{Error, Kind, Result, clock};
+use service_core::{Error, Kind, Result};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::gate::{Gate, Pass};
-use crate::rollout::{Fitness, Next, has_room, next};
+use crate::rollout::{Next, next};
 use crate::service::ClusterExec;
 use crate::{host_run, members};
 
+pub(crate) use go_ahead::Decision;
 pub(crate) use records::{Execution, GiveUp, Line};
 pub(crate) use removed::deleted;
 pub(crate) use written::{accepted, save_record};
@@ -53,12 +57,14 @@ pub(crate) enum Waiting {
     Soak(String),
     /// Hosts that are unavailable for other reasons.
     Room(String),
+    /// Another try of a go-ahead that did not arrive in time.
+    GoAhead(String),
 }
 
 impl Waiting {
-    fn why(&self) -> &str {
+    pub(crate) fn why(&self) -> &str {
         match self {
-            Self::Gate(why) | Self::Soak(why) | Self::Room(why) => why,
+            Self::Gate(why) | Self::Soak(why) | Self::Room(why) | Self::GoAhead(why) => why,
         }
     }
 }
@@ -141,7 +147,10 @@ impl Execution<'_> {
                             () = again => {}
                         }
                     }
-                    Turn::End(status, reason) => return self.end(status, &reason).await,
+                    Turn::End(status, reason) => {
+                        let (status, reason) = self.look_at_done(status, reason).await?;
+                        return self.end(status, &reason).await;
+                    }
                 }
             }
         };
@@ -177,50 +186,32 @@ impl Execution<'_> {
             }
             Gate::Aborted(by) => return Ok(Turn::End(OperationStatus::Failed, by)),
         };
-        if let Some(left) = self.soaking() {
+        if let Some(left) = self.moments.soak_left() {
             let why = format!("{} s until the next host", left.as_secs().max(1));
             return Ok(Turn::Wait(Some(Waiting::Soak(why))));
         }
         Ok(match self.no_room(index).await? {
             None => Turn::Start(index, pass),
-            // Only its own hosts are away: the next that is done makes room.
-            Some(why) if why.is_empty() => Turn::Wait(None),
-            Some(why) => Turn::Wait(Some(Waiting::Room(why))),
+            // Only its own hosts are unavailable: the next that is done makes room.
+            Some(Waiting::Room(why)) if why.is_empty() => Turn::Wait(None),
+            Some(waiting) => Turn::Wait(Some(waiting)),
         })
     }
 
-    /// How much is left of the time between two hosts.
-    fn soaking(&self) -> Option<Duration> {
-        let soak = Duration::from_secs(self.operation.options.soak.filter(|soak| *soak > 0)?);
-        let last = self.last_done().and_then(|stamp| clock::parse(&stamp))?;
-        let passed = self.service.deps.clock.now().duration_since(last);
-        soak.checked_sub(Duration::try_from(passed).unwrap_or_default()).filter(|d| !d.is_zero())
-    }
-
-    /// Why the host at `index` may not be started yet, if so: too many members of the cluster are away. Empty
-    /// when those are hosts under way only.
-    async fn no_room(&self, index: usize) -> Result<Option<String>> {
-        let under_way = self.under_way();
+    /// What the host at `index` has to wait for before it may be started, if anything: too many members of the cluster
+    /// are unavailable (the reason is empty when those are hosts under way only), or a host that was done has rebooted
+    /// by itself, which pauses the operation.
+    pub(crate) async fn no_room(&self, index: usize) -> Result<Option<Waiting>> {
+        let under_way = self.holding_a_place(index);
         let under_way: Vec<_> = under_way.iter().map(String::as_str).collect();
-        let everybody = self.service.members_of(&self.operation).await?;
+        let addresses = self.service.members_of(&self.operation).await?;
         let (storage, ports) = (&self.service.storage, &self.service.ports);
         let (kind, own) = (self.operation.kind, &self.service.own_boot_id);
-        let members = members::look(storage, ports, &everybody, &under_way, kind, own).await?;
-        let away = members.iter().filter(|member| member.fitness == Fitness::Unavailable);
-        let away: Vec<_> = away.filter(|m| !under_way.contains(&m.address.as_str())).collect();
-        let names: Vec<_> = away.iter().map(|member| member.address.as_str()).collect();
-        let budget = self.operation.options.budget(everybody.len());
-        if has_room(&self.operation.hosts[index], &under_way, &names, budget) {
-            return Ok(None);
+        let members = members::look(storage, ports, &addresses, &under_way, kind, own).await?;
+        if let Some(paused) = self.pause_for_reboots(&members).await? {
+            return Ok(Some(paused));
         }
-        if away.is_empty() {
-            return Ok(Some(String::new()));
-        }
-        let away: Vec<_> = away.iter().map(|m| format!("{} ({})", m.address, m.reason)).collect();
-        Ok(Some(format!(
-            "at most {budget} may be unavailable at a time, and these are: {}",
-            away.join(", ")
-        )))
+        Ok(self.no_room_among(index, &under_way, &members).map(Waiting::Room))
     }
 
     /// Notes what the roll waits for, once; what nobody sees to is not waited for without end.

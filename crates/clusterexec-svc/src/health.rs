@@ -50,7 +50,8 @@ pub(crate) async fn needs_reboot(session: &Session) -> Result<bool, AccessError>
     Ok(session.run_privileged(NEEDS_REBOOT, NEED_DEADLINE).await?.status == 102)
 }
 
-/// Waits until the host is healthy by what the operation asks for; without that it is.
+/// Waits until the host is healthy by what the operation asks for; without that it is. The session is given back, unless
+/// it was lost.
 ///
 /// # Errors
 /// When it does not become so in time.
@@ -59,11 +60,11 @@ pub(crate) async fn healthy(
     index: usize,
     target: &Target,
     session: Session,
-) -> Result<(), Trouble> {
+) -> Result<Option<Session>, Trouble> {
     let options = &execution.operation.options;
     let (command, url) = (options.health_command.as_deref(), options.health_url.as_deref());
     if command.is_none() && url.is_none() {
-        return Ok(());
+        return Ok(Some(session));
     }
     let allowed = options.health_timeout.map_or(HEALTH_TIMEOUT, Duration::from_secs);
     let deadline = Instant::now() + allowed;
@@ -77,7 +78,7 @@ pub(crate) async fn healthy(
             (None, Some(url)) => ask_url(url, &target.address).await,
             (sick, _) => sick,
         };
-        let Some(sick) = sick else { return Ok(()) };
+        let Some(sick) = sick else { return Ok(session) };
         if Instant::now() >= deadline {
             let address = &target.address;
             let reason = format!(

@@ -1,12 +1,15 @@
-//! One host, step by step: what an upgrade or a deployment does, then probe, reboot, verify.
+//! One host, step by step: what an upgrade or a deployment does, then probe, reboot, verify, settle.
 //!
 //! A step that is written down may have happened. So whoever begins at `reboot` asks the host itself:
 //! another boot id than the one from before means that it has been restarted already, and the command
 //! acts only while the old one is still there.
 
+mod asking;
 mod late;
+mod playbook;
 mod reach;
 mod reboot;
+mod settle;
 mod verify;
 
 use host_access::credentials::target;
@@ -18,11 +21,14 @@ use service_core::{Error, Result};
 use crate::apply::apply;
 use crate::executor::{Execution, GiveUp, Line, deleted};
 
+pub(crate) use asking::{Played, play_with_go_ahead};
 #[cfg(test)]
 pub(crate) use late::done_late;
 pub(crate) use late::{Returned, returned};
+pub(crate) use playbook::run_playbook;
 pub(crate) use reach::{NOT_BACK, NOT_RESTARTED, reach};
 use reboot::probe_and_reboot;
+pub(crate) use settle::note_failed_units;
 use verify::verify;
 
 impl From<AccessError> for GiveUp {
@@ -83,7 +89,7 @@ async fn work(execution: &Execution<'_>, index: usize, resumed: bool) -> Result<
         _ => true,
     };
     match begun {
-        Step::Verify => {}
+        Step::Verify | Step::Settle => {}
         _ if reboots => probe_and_reboot(execution, index, &target).await?,
         _ => {
             let change = |host: &mut HostProgress| host.step = Step::Verify;
@@ -94,7 +100,7 @@ async fn work(execution: &Execution<'_>, index: usize, resumed: bool) -> Result<
     verify(execution, index, &target).await
 }
 
-async fn target_of(execution: &Execution<'_>, index: usize) -> Result<Target, Trouble> {
+pub(crate) async fn target_of(execution: &Execution<'_>, index: usize) -> Result<Target, Trouble> {
     let address = execution.host(index).address;
     let storage = &execution.service.storage;
     let found = execution.or_store_again(|| storage.find::<HostCreds>(&address)).await;

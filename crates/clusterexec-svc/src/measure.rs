@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use host_access::Deps;
+use host_access::{Ansible, Deps, GoAhead, Playbook, RunDir, Session, boot_id};
+use serde_json::{Map, json};
 use service_core::bus::Context;
-use service_core::model::{Host, HostProgress, HostState, OperationKind, Options, Outcome, Step};
+use service_core::model::{
+    Host, HostProgress, HostState, Limit, OperationKind, Options, Outcome, Step,
+};
 use service_core::{Error, Lifecycle, Result};
 
 use crate::Config;
 use crate::accept::Wanted;
-use crate::executor::{Execution, Line, Turn};
+use crate::executor::{Decision, Execution, Line, Turn};
 use crate::members::FRESH;
 use crate::service::ClusterExec;
+use uuid::Uuid;
 
 /// Accepts a restart of the cluster, and takes its first `hosts` hosts from their turns to their ends; how
 /// long the acceptance took, and each host: decided and saved, step by step. Its hosts must let
@@ -69,4 +73,84 @@ async fn one_host(execution: &Execution<'_>) -> Result<()> {
     let status = |_: &mut Host, state: &mut HostState| state.saw_boot("", "another");
     let lines = [Line(Step::Verify, Outcome::Ok, "")];
     execution.save_with_host(index, change, &lines, status).await
+}
+
+/// What a command writes when it runs, instead of a reboot.
+const MARK: &str = "/tmp/commissaire-window";
+
+/// How long a playbook and a command may take.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Has a command run on the session's host `rounds` times as a reboot is: how long after the end of the last look at the
+/// members of the cluster, of which one may be unavailable beside the first, it ran, by the host's uptime.
+///
+/// # Errors
+/// When the operation is refused, a go-ahead is not given, or the host does not answer.
+pub async fn window(
+    deps: Deps,
+    cluster: &str,
+    session: &Session,
+    rounds: usize,
+    lifecycle: &Lifecycle,
+) -> Result<Vec<Duration>> {
+    let (ansible, run_dir) = (deps.ansible.clone(), deps.run_dir.clone());
+    let (config, own) = (Config::default(), "no machine".to_owned());
+    let service = Arc::new(ClusterExec::new(deps, config, own, lifecycle));
+    let options = Options {
+        max_unavailable: Some(Limit::Count(2)),
+        hosts: Some(vec![session.address().to_owned()]),
+        ..Options::default()
+    };
+    let (cluster, version) = (cluster.to_owned(), String::new());
+    let wanted =
+        Wanted { cluster, kind: OperationKind::Restart, version, options, continues: None };
+    let plan = service.plan(&wanted).await?;
+    let now = service.deps.clock.stamp();
+    let operation = plan.operation("measured", &wanted, &Context::service("bench"), now);
+    let held = service.write_down(plan, &operation, None).await?;
+    let execution = Execution::new(&service, &held, operation);
+    let Turn::Start(index, pass) = execution.turn().await? else {
+        return Err(Error::internal("there is no room for the host"));
+    };
+    execution.start(index, &pass).await?;
+    let mut took = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        took.push(one_window(&execution, index, session, (&ansible, &run_dir)).await?);
+    }
+    Ok(took)
+}
+
+async fn one_window(
+    execution: &Execution<'_>,
+    index: usize,
+    session: &Session,
+    (ansible, run_dir): (&Ansible, &RunDir),
+) -> Result<Duration> {
+    let on_host = |error| Error::internal("the host does not answer").with_source(error);
+    let name = Uuid::new_v4();
+    let vars = Map::from_iter([
+        ("commissaire_boot_id".to_owned(), json!(boot_id(session).await.map_err(on_host)?)),
+        ("commissaire_go_ahead".to_owned(), json!(name.to_string())),
+        ("commissaire_restart_command".to_owned(), json!(format!("cat /proc/uptime >{MARK}"))),
+    ]);
+    session.run_privileged(&format!("rm -f {MARK}"), DEADLINE).await.map_err(on_host)?;
+    let run = ansible.run(run_dir, session, Playbook::Restart, &vars, DEADLINE, |_| {});
+    let give = async {
+        let answering = execution.answering().await?;
+        let mut channel = GoAhead::open(session, name).await.map_err(on_host)?;
+        let uptime = channel.uptime().await.map_err(on_host)?;
+        let Decision::Go(decided) = execution.decide(index, &answering).await? else {
+            return Err(Error::internal("the go-ahead is refused"));
+        };
+        channel.give(uptime, decided).await.map_err(on_host)?;
+        Ok(uptime.at(decided))
+    };
+    let (ran, decided) = tokio::join!(run, give);
+    ran.map_err(|error| Error::internal("the playbook failed").with_source(error))?;
+    let decided = decided?;
+    let read = format!("until [ -s {MARK} ]; do sleep 0.01; done; cat {MARK}");
+    let output = session.run_privileged(&read, DEADLINE).await.map_err(on_host)?;
+    let uptime = output.stdout.split(' ').next().unwrap_or_default().replace('.', "");
+    let ran = uptime.parse::<u64>().map_err(|e| Error::internal("no uptime").with_source(e))?;
+    Ok(Duration::from_millis(ran.saturating_sub(decided) * 10))
 }

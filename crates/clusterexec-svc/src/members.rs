@@ -3,7 +3,7 @@
 //! The watcher takes a minute or two to call a host unreachable. That is too late for whoever is about to
 //! take another one down, so the ports of all members are looked at before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ pub(crate) const FRESH: Duration = Duration::from_secs(3);
 /// How long a connection may take: one that is lost is sent again after a second.
 const CONNECT: Duration = Duration::from_millis(2500);
 
+/// How long the second look before a go-ahead waits for a member: a few of its round trips, at least and at most.
+const SECOND_LOOK: Duration = Duration::from_millis(150);
+const SECOND_LOOK_MAX: Duration = Duration::from_millis(500);
+
 /// Connections that are tried at a time.
 const AT_A_TIME: usize = 256;
 
@@ -29,7 +33,7 @@ const AT_A_TIME: usize = 256;
 const CREDS_AT_A_TIME: usize = 500;
 
 /// Why a member counts as unavailable that nobody listens on.
-const SILENT: &str = "nobody answers on its SSH port";
+pub(crate) const SILENT: &str = "nobody answers on its SSH port";
 
 /// What is remembered of the hosts' ports.
 #[derive(Debug, Default)]
@@ -71,6 +75,58 @@ impl Ports {
         Ok(())
     }
 
+    /// Those of `addresses` on which something listens, each with the time that the connection took.
+    pub(crate) async fn answering(
+        &self,
+        storage: &StorageClient,
+        addresses: Vec<String>,
+    ) -> Result<HashMap<String, Duration>> {
+        self.learn(storage, &addresses).await?;
+        let looks = addresses.into_iter().map(|address| async move {
+            let took = self.connect(&address, CONNECT).await;
+            if took.is_none() {
+                // It may have another port by now, and must not count as open.
+                self.forget(&address);
+            }
+            took.map(|took| (address, took))
+        });
+        let looks = stream::iter(looks).buffer_unordered(AT_A_TIME);
+        Ok(looks.filter_map(std::future::ready).collect().await)
+    }
+
+    /// Those that still answer, within a few of their round trips.
+    pub(crate) async fn still_answering(
+        &self,
+        members: HashMap<String, Duration>,
+    ) -> HashSet<String> {
+        let looks = members.into_iter().map(|(address, round_trip)| async move {
+            let within = (round_trip * 4).clamp(SECOND_LOOK, SECOND_LOOK_MAX);
+            let answers = self.connect(&address, within).await.is_some();
+            if !answers {
+                self.forget(&address);
+            }
+            answers.then_some(address)
+        });
+        let looks = stream::iter(looks).buffer_unordered(AT_A_TIME);
+        looks.filter_map(std::future::ready).collect().await
+    }
+
+    /// How long a connection took; none where the port is not known or not open within that time.
+    async fn connect(&self, address: &str, within: Duration) -> Option<Duration> {
+        let number = {
+            let ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            ports.get(address)?.number
+        };
+        let begun = Instant::now();
+        let connect = TcpStream::connect((address, number));
+        let connected = tokio::time::timeout(within, connect).await;
+        matches!(connected, Ok(Ok(_))).then(|| begun.elapsed())
+    }
+
+    fn forget(&self, address: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+    }
+
     async fn listens(&self, address: &str) -> bool {
         let known = |ports: &Self| {
             let ports = ports.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,9 +163,28 @@ pub(crate) async fn look(
     kind: OperationKind,
     own_boot_id: &str,
 ) -> Result<Vec<Member>> {
+    let mut members = recorded(storage, addresses, kind, own_boot_id).await?;
+    let seem_there = members.iter().filter(|member| member.fitness != Fitness::Unavailable);
+    let seem_there = seem_there.map(|member| member.address.clone());
+    let looked_at = seem_there.filter(|address| !spared.contains(&address.as_str())).collect();
+    let silent = ports.silent(storage, looked_at).await?;
+    silence(&mut members, spared, |address| !silent.iter().any(|silent| silent == address));
+    Ok(members)
+}
+
+/// The hosts `addresses`, in that order, by their records alone.
+///
+/// # Errors
+/// When the storage service cannot say.
+pub(crate) async fn recorded(
+    storage: &StorageClient,
+    addresses: &[String],
+    kind: OperationKind,
+    own_boot_id: &str,
+) -> Result<Vec<Member>> {
     let hosts = storage.get_many::<Host>(addresses).await?;
     let states = storage.get_many::<HostState>(addresses).await?;
-    let mut members: Vec<_> = addresses
+    let members = addresses
         .iter()
         .zip(hosts.iter().zip(&states))
         .map(|(address, (host, state))| {
@@ -118,17 +193,18 @@ pub(crate) async fn look(
             member(address, host, state, kind, own_boot_id)
         })
         .collect();
-    let seem_there = members.iter().filter(|member| member.fitness != Fitness::Unavailable);
-    let seem_there = seem_there.map(|member| member.address.clone());
-    let looked_at = seem_there.filter(|address| !spared.contains(&address.as_str())).collect();
-    let silent = ports.silent(storage, looked_at).await?;
-    for member in &mut members {
-        if silent.contains(&member.address) {
+    Ok(members)
+}
+
+/// Makes members unavailable that do not answer, except for those in `spared`, which hold a place anyway.
+pub(crate) fn silence(members: &mut [Member], spared: &[&str], answers: impl Fn(&str) -> bool) {
+    let candidates = members.iter_mut().filter(|member| member.fitness != Fitness::Unavailable);
+    for member in candidates.filter(|member| !spared.contains(&member.address.as_str())) {
+        if !answers(&member.address) {
             member.fitness = Fitness::Unavailable;
             SILENT.clone_into(&mut member.reason);
         }
     }
-    Ok(members)
 }
 
 fn member(
@@ -153,6 +229,7 @@ fn member(
         address: address.to_owned(),
         fitness,
         reason,
+        boot_id: state.map(|state| state.boot_id.clone()).unwrap_or_default(),
         is_self: state.is_some_and(|state| state.boot_id == own_boot_id),
         last_done: done.cloned().unwrap_or_default(),
     }

@@ -84,6 +84,8 @@ pub struct Member {
     pub fitness: Fitness,
     /// Why not; empty where it can.
     pub reason: String,
+    /// Its boot id when it was last seen; empty where it was not.
+    pub boot_id: String,
     /// Whether the executor runs on it.
     pub is_self: bool,
     /// When the same was last done to it; empty for never.

@@ -21,6 +21,7 @@ pub(super) fn result(data: &Map<String, Value>) -> HostResult {
         lists_age_seconds: data.get("commissaire_lists_age").and_then(seconds),
         tree: tree(data),
         reboot_required: data.get("commissaire_reboot_required") == Some(&Value::Bool(true)),
+        failed_units: Vec::new(),
     }
 }
 
@@ -74,7 +75,7 @@ fn word(text: &str) -> String {
 }
 
 /// One line that a host has reported, for an event.
-pub(super) fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     printable(text.lines().next().unwrap_or_default(), SENTENCE)
 }
 

@@ -1,6 +1,7 @@
 //! What is written down about an operation, and when.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use service_core::lease::Held;
 use service_core::model::{
@@ -11,6 +12,9 @@ use service_core::{Error, Result};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::LOOK_AGAIN;
+use super::done_hosts::Suspects;
+use super::go_ahead::GoAheads;
+use super::moments::Moments;
 use super::written::{OPERATION, event, save_record, shows_as};
 use crate::gate::{Gate, Pass};
 use crate::history;
@@ -45,6 +49,9 @@ pub(crate) struct Execution<'a> {
     pub(crate) service: &'a ClusterExec,
     pub(crate) held: &'a Held,
     pub(crate) operation: Operation,
+    pub(crate) go_aheads: GoAheads,
+    pub(crate) moments: Moments,
+    pub(super) suspects: Suspects,
     /// As it is in the store: changed only after that.
     state: Mutex<State>,
     /// Held for a write: they follow one another, as their events do.
@@ -58,7 +65,7 @@ pub(super) struct State {
 }
 
 /// What else goes into a write: what others may change meanwhile.
-enum With<'a> {
+pub(super) enum With<'a> {
     Nothing,
     Pass(&'a Pass),
     Host(&'a (dyn Fn(&mut Host, &mut HostState) + Send + Sync)),
@@ -71,7 +78,10 @@ impl<'a> Execution<'a> {
     pub(crate) fn new(service: &'a ClusterExec, held: &'a Held, operation: Operation) -> Self {
         let state = State { hosts: operation.untouched(), events: 1 };
         let (state, writing) = (Mutex::new(state), AsyncMutex::new(()));
-        Self { service, held, operation, state, writing }
+        let soak = Duration::from_secs(operation.options.soak.unwrap_or_default());
+        let moments = Moments::new(soak, service.config.verify_timeout());
+        let (go_aheads, suspects) = (GoAheads::default(), Suspects::default());
+        Self { service, held, operation, go_aheads, moments, suspects, state, writing }
     }
 
     /// Reads how far it has come.
@@ -88,6 +98,7 @@ impl<'a> Execution<'a> {
             }
         }
         let events = history::count_events(storage, id).await?;
+        self.moments.bridge(&hosts, self.service.deps.clock.now());
         self.state = Mutex::new(State { hosts, events });
         Ok(())
     }
@@ -111,13 +122,6 @@ impl<'a> Execution<'a> {
         let state = self.state();
         let hosts = state.hosts.iter().filter(|host| host.step.is_under_way());
         hosts.map(|host| host.address.clone()).collect()
-    }
-
-    /// When the last host was done.
-    pub(crate) fn last_done(&self) -> Option<String> {
-        let state = self.state();
-        let done = state.hosts.iter().filter(|host| host.step == Step::Done);
-        done.filter_map(|host| host.finished_at.clone()).max()
     }
 
     /// Starts the host at `index`; false when the way is not free any more.
@@ -296,11 +300,11 @@ impl<'a> Execution<'a> {
     }
 
     /// Whether a write did not go through because somebody else had changed what it checks.
-    fn is_only_stale(&self, error: &Error) -> bool {
+    pub(super) fn is_only_stale(&self, error: &Error) -> bool {
         error.is_conflict() && self.held.check().is_ok()
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         index: usize,
         change: &(dyn Fn(&mut HostProgress) + Send + Sync),
@@ -329,6 +333,7 @@ impl<'a> Execution<'a> {
             let id = &self.operation.id;
             tracing::info!(operation.id = id, host.address = host, step, ?outcome, detail, "step");
         }
+        self.moments.note(index, &before, &after);
         let mut state = self.state();
         state.hosts[index] = after;
         state.events = last + events.len() as u64;

@@ -1,10 +1,10 @@
-//! The executor on a storage service of its own, without hosts: only a listener in their place.
+//! The executor on a storage service of its own, without hosts: only a listener in place of each.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use host_access::{Ansible, Deps, LogInLedger, RunDir};
-use secrecy::SecretString;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use service_core::bus::Context;
 use service_core::model::{
@@ -15,20 +15,22 @@ use service_core::model::{
 use service_core::storage::Transaction;
 use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 mod removed;
 
-use super::{Execution, GiveUp, Turn, Waiting};
+use super::{Decision, Execution, GiveUp, Turn, Waiting};
 use crate::Config;
 use crate::accept::Wanted;
 use crate::host_run::{NOT_BACK, Returned, done_late};
 use crate::service::ClusterExec;
 
-/// A cluster `c1` of hosts on which somebody listens.
+/// A cluster `c1` of hosts on which something listens.
 struct Fixture {
     service: Arc<ClusterExec>,
     storage: StorageClient,
-    _listener: TcpListener,
+    /// One for each host; dropped, its host is unavailable.
+    listeners: Vec<TcpListener>,
     _folder: tempfile::TempDir,
 }
 
@@ -37,17 +39,23 @@ fn address(number: usize) -> String {
 }
 
 async fn fixture(hosts: usize) -> Fixture {
+    fixture_at(hosts, Clock::System).await
+}
+
+async fn fixture_at(hosts: usize, clock: Clock) -> Fixture {
     let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
     let path = |name: &str| folder.path().join(name);
     let config = storage_svc::Config::sqlite(path("store.db"), path("secret.key"));
     storage_svc::run(&bus, &config, &life).await.unwrap();
     let storage = StorageClient::new(bus.clone(), Context::service("test"));
-    // Connections wait in its backlog, which is all that is looked for.
-    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let mut listeners = Vec::new();
     let mut transaction = Transaction::default();
     let hostset: Vec<_> = (0..hosts).map(address).collect();
     for address in &hostset {
+        // Connections wait in its backlog, which is all that is looked for.
+        let listener = TcpListener::bind((address.as_str(), 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listeners.push(listener);
         let status = Status::Disassociated;
         let host = Host { address: address.clone(), status, ..Host::default() };
         let creds = HostCreds { ssh_port: port, ..HostCreds::new(address) };
@@ -59,15 +67,15 @@ async fn fixture(hosts: usize) -> Fixture {
     let deps = Deps {
         ledger: LogInLedger::new(&bus, Clock::System),
         bus,
-        clock: Clock::System,
+        clock,
         run_dir: RunDir::create(folder.path(), "x").unwrap(),
         ansible: Ansible::new(None),
-        own_key: SecretString::default(),
+        own_key: "no key, since nothing logs in".into(),
         lease_ttl: Duration::from_mins(1),
     };
     let config = Config { keep_operations: 1, ..Config::default() };
     let service = ClusterExec::new(deps, config, "the machine".to_owned(), &life);
-    Fixture { service: Arc::new(service), storage, _listener: listener, _folder: folder }
+    Fixture { service: Arc::new(service), storage, listeners, _folder: folder }
 }
 
 fn wanted(options: Value) -> Wanted {
@@ -127,6 +135,197 @@ async fn nothing_starts_once_a_freeze_or_a_pause_is_acknowledged() {
     execution.leave(0, "aborted").await.unwrap();
     let Turn::End(status, _) = execution.turn().await.unwrap() else { panic!("the end") };
     assert_eq!(status, OperationStatus::Failed);
+}
+
+/// Starts the host whose turn it is, as far as the step `reboot`; its index.
+async fn at_reboot(execution: &Execution<'_>) -> usize {
+    let Turn::Start(index, pass) = execution.turn().await.unwrap() else { panic!("its turn") };
+    assert!(execution.start(index, &pass).await.unwrap());
+    execution.save(index, |host| host.step = Step::Reboot, &[]).await.unwrap();
+    index
+}
+
+async fn decided(execution: &Execution<'_>, index: usize) -> Decision {
+    let answering = execution.answering().await.unwrap();
+    execution.decide(index, &answering).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_member_that_fails_at_the_last_moment_keeps_the_host_from_its_reboot() {
+    let mut fixture = fixture(2).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let service = Arc::clone(&fixture.service);
+    let execution = Execution::new(&service, &held, operation);
+    let index = at_reboot(&execution).await;
+    execution.go_aheads.wait(index);
+    // It answers in the first look, and does not any more in the second.
+    let answering = execution.answering().await.unwrap();
+    drop(fixture.listeners.pop());
+    let Decision::Wait(Waiting::Room(why)) = execution.decide(index, &answering).await.unwrap()
+    else {
+        panic!("it has to wait")
+    };
+    assert!(why.contains(&address(1)), "{why}");
+    assert_eq!(execution.host(index).step, Step::Reboot);
+    assert!(execution.host(index).failure.is_none());
+    // It is asked about in earnest when it is looked at next, although it was found open a moment ago.
+    let Some(Waiting::Room(why)) = execution.no_room(index).await.unwrap() else {
+        panic!("there is no room")
+    };
+    assert!(why.contains(&address(1)), "{why}");
+}
+
+#[tokio::test]
+async fn a_host_that_reboots_again_by_itself_keeps_the_next_from_its_reboot() {
+    let mut fixture = fixture(2).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let service = Arc::clone(&fixture.service);
+    let execution = Execution::new(&service, &held, operation);
+    let first = at_reboot(&execution).await;
+    assert!(matches!(decided(&execution, first).await, Decision::Go(_)));
+    assert!(execution.host(first).rebooted_at.is_some(), "the intent is saved");
+    execution.save(first, |host| host.step = Step::Done, &[]).await.unwrap();
+    let second = at_reboot(&execution).await;
+    let first_listener = fixture.listeners.swap_remove(first);
+    let port = first_listener.local_addr().unwrap();
+    drop(first_listener);
+    let Decision::Wait(Waiting::Room(why)) = decided(&execution, second).await else {
+        panic!("it has to wait")
+    };
+    assert!(why.contains(&address(first)), "{why}");
+    assert!(execution.host(second).rebooted_at.is_none(), "nothing was done to it");
+    let _back = TcpListener::bind(port).await.unwrap();
+    assert!(matches!(decided(&execution, second).await, Decision::Go(_)));
+}
+
+#[tokio::test]
+async fn hosts_that_wait_for_their_go_ahead_go_one_after_the_other() {
+    let mut fixture = fixture(4).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({"max_unavailable": 2})).await;
+    let service = Arc::clone(&fixture.service);
+    let execution = Execution::new(&service, &held, operation);
+    // The first goes alone.
+    let first = at_reboot(&execution).await;
+    execution.save(first, |host| host.step = Step::Done, &[]).await.unwrap();
+    let (second, third) = (at_reboot(&execution).await, at_reboot(&execution).await);
+    drop(fixture.listeners.pop());
+    for index in [second, third] {
+        execution.go_aheads.wait(index);
+    }
+    assert!(matches!(decided(&execution, second).await, Decision::Go(_)));
+    assert!(matches!(decided(&execution, third).await, Decision::Wait(Waiting::Room(_))));
+    execution.save(second, |host| host.step = Step::Done, &[]).await.unwrap();
+    assert!(matches!(decided(&execution, third).await, Decision::Go(_)));
+}
+
+#[tokio::test]
+async fn a_go_ahead_needs_the_permission_of_operators() {
+    let fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let execution = Execution::new(&fixture.service, &held, operation);
+    let index = at_reboot(&execution).await;
+    let control =
+        |wanted| OperationControl { id: "o1".to_owned(), wanted, ..OperationControl::default() };
+    fixture.storage.save(&control(Said::Pause)).await.unwrap();
+    assert!(matches!(decided(&execution, index).await, Decision::Wait(Waiting::Gate(_))));
+    fixture.storage.save(&control(Said::Abort)).await.unwrap();
+    assert!(matches!(decided(&execution, index).await, Decision::Abort(_)));
+    fixture.storage.save(&control(Said::Run)).await.unwrap();
+    let name = Freeze::ALL.to_owned();
+    let freeze = Freeze { name, by: String::new(), at: String::new(), reason: String::new() };
+    fixture.storage.save(&freeze).await.unwrap();
+    assert!(matches!(decided(&execution, index).await, Decision::Wait(Waiting::Gate(_))));
+    fixture.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
+    assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
+}
+
+#[tokio::test]
+async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
+    let fixture = fixture(2).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let execution = Execution::new(&fixture.service, &held, operation);
+    let first = at_reboot(&execution).await;
+    let boot = |boot_id: &str| HostState {
+        address: address(first),
+        boot_id: boot_id.to_owned(),
+        ..HostState::default()
+    };
+    fixture.storage.save(&boot("verified")).await.unwrap();
+    let done = |host: &mut HostProgress| {
+        host.step = Step::Done;
+        host.boot_id_after = Some("verified".to_owned());
+    };
+    execution.save(first, done, &[]).await.unwrap();
+    assert!(matches!(execution.turn().await.unwrap(), Turn::Start(..)));
+    // As the watcher writes it down.
+    fixture.storage.save(&boot("another")).await.unwrap();
+    let Turn::Wait(Some(Waiting::Gate(why))) = execution.turn().await.unwrap() else {
+        panic!("it is paused")
+    };
+    assert!(why.starts_with("unexpected-reboot: ") && why.contains(&address(first)), "{why}");
+    let control = fixture.storage.get::<OperationControl>("o1").await.unwrap().record;
+    assert_eq!((control.wanted, &control.reason), (Said::Pause, &why));
+    assert_eq!(execution.host(first).boot_id_after.as_deref(), Some("another"));
+    // Resumed, it goes on.
+    fixture.storage.save(&OperationControl { wanted: Said::Run, ..control }).await.unwrap();
+    assert!(matches!(execution.turn().await.unwrap(), Turn::Start(..)));
+}
+
+#[tokio::test]
+async fn an_operation_that_has_lost_a_done_host_by_its_end_is_failed() {
+    let mut fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let service = Arc::clone(&fixture.service);
+    let execution = Execution::new(&service, &held, operation);
+    let index = at_reboot(&execution).await;
+    execution.save(index, |host| host.step = Step::Done, &[]).await.unwrap();
+    fixture.listeners.clear();
+    execution.roll().await.unwrap();
+    let ended = fixture.storage.get::<Operation>("o1").await.unwrap().record;
+    assert_eq!(ended.status, OperationStatus::Failed);
+    assert!(ended.reason.starts_with("lost-after: "), "{}", ended.reason);
+    let failure = execution.host(index).failure.unwrap();
+    assert!(failure.reason.starts_with("lost-after: "), "{}", failure.reason);
+    let state = fixture.storage.get::<HostState>(&address(index)).await.unwrap().record;
+    assert_eq!(state.reason, HostState::UNREACHABLE, "the watcher sees when it is back");
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_ends_no_wait_and_lengthens_none() {
+    let hours = SignedDuration::from_hours;
+    for step in [hours(2), hours(-5), hours(6)] {
+        let clock = Clock::manual("2026-11-28T12:00:00Z".parse().unwrap());
+        let fixture = fixture_at(2, clock.clone()).await;
+        let (held, operation) = accepted(&fixture, "o1", json!({"soak": 600})).await;
+        let execution = Execution::new(&fixture.service, &held, operation.clone());
+        let index = at_reboot(&execution).await;
+        assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
+        let allowed = fixture.service.config.verify_timeout();
+        let left = |execution: &Execution<'_>| {
+            execution.moments.verify_end(index).saturating_duration_since(Instant::now())
+        };
+        clock.advance(step);
+        assert!(!left(&execution).is_zero() && left(&execution) <= allowed, "{step}");
+        let stamp = fixture.service.deps.clock.stamp();
+        let done = |host: &mut HostProgress| {
+            host.step = Step::Done;
+            host.finished_at = Some(stamp.clone());
+        };
+        execution.save(index, done, &[]).await.unwrap();
+        clock.advance(step);
+        let Turn::Wait(Some(Waiting::Soak(_))) = execution.turn().await.unwrap() else {
+            panic!("{step}: the time between two hosts is not over")
+        };
+        let soak = Duration::from_mins(10);
+        assert!(execution.moments.soak_left().unwrap() <= soak, "{step}");
+        // A take-over has only the stamps: no more than the whole time is left.
+        let mut next = Execution::new(&fixture.service, &held, operation);
+        next.load().await.unwrap();
+        assert!(left(&next) <= allowed, "{step}");
+        let left = next.moments.soak_left();
+        assert_eq!(left.is_some(), step.is_negative(), "{step}");
+        assert!(left.is_none_or(|left| left <= soak), "{step}");
+    }
 }
 
 #[tokio::test]

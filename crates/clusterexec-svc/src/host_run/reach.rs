@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use host_access::backoff::Backoff;
 use host_access::{AccessError, Session, Share, Target, boot_id};
-use service_core::clock;
 use service_core::error::chain;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -82,7 +81,7 @@ pub(super) async fn wait_until_up(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<(Session, String), Trouble> {
     let allowed = execution.service.config.verify_timeout();
-    let deadline = Instant::now() + allowed.saturating_sub(since_reboot(execution, index));
+    let deadline = execution.moments.verify_end(index);
     let begun = Instant::now();
     let mut last = "it did not answer".to_owned();
     let mut answered = false;
@@ -137,14 +136,6 @@ fn pause_after(error: &AccessError, refused: &mut usize) -> Duration {
         AccessError::HeldBack { wait, .. } => (*wait).max(LOOK_AGAIN),
         _ => LOOK_AGAIN,
     }
-}
-
-/// How long ago the reboot was asked for, by this executor or another.
-fn since_reboot(execution: &Execution<'_>, index: usize) -> Duration {
-    let now = execution.service.deps.clock.now();
-    let rebooted = execution.host(index).rebooted_at;
-    let then = rebooted.and_then(|at| clock::parse(&at));
-    then.and_then(|then| Duration::try_from(now.duration_since(then)).ok()).unwrap_or_default()
 }
 
 pub(super) async fn look_at(

@@ -8,12 +8,17 @@ use service_core::error::chain;
 use service_core::model::{HostProgress, Outcome, Step};
 
 use super::Trouble;
+use super::asking::{Played, play_with_go_ahead};
 use super::reach::{goes_down, reach, wait_until_up};
-use crate::executor::{Execution, GiveUp, Line};
+use super::settle::note_failed_units;
+use crate::executor::{Execution, GiveUp, Line, Waiting};
 use crate::health::needs_reboot;
 
 /// How often a host is asked to reboot when the connection is lost over it.
 const ASKS: usize = 3;
+
+/// How often in succession a go-ahead may arrive too late.
+const LATE: usize = 10;
 
 /// How long the reboot playbook may take: it does not wait for the reboot.
 const REBOOT_DEADLINE: Duration = Duration::from_mins(2);
@@ -31,24 +36,55 @@ pub(super) async fn probe_and_reboot(
         fresh = Some(probe(execution, index, target).await?);
     }
     let before = execution.host(index).boot_id_before.unwrap_or_default();
-    for _ in 0..ASKS {
+    let (mut lost, mut late) = (0, 0);
+    while lost < ASKS && late < LATE {
         let session = if let Some(session) = fresh.take() {
             session
         } else {
             let (session, now) = wait_until_up(execution, index, target, |_| true).await?;
             if now != before {
-                let lines = [Line(Step::Reboot, Outcome::Ok, "it has been restarted already")];
-                return execution.log(index, &lines).await.map_err(Trouble::Ours);
+                return rebooted(execution, index, "it has been restarted already").await;
             }
             session
         };
-        if ask(execution, index, session, &before).await? {
-            return Ok(());
+        execution.go_aheads.wait(index);
+        match ask(execution, index, &session, &before).await? {
+            Asked::Rebooted => {
+                rebooted(execution, index, "").await?;
+                goes_down(&session).await;
+                return Ok(());
+            }
+            Asked::Lost => lost += 1,
+            Asked::NotYet(waiting) => {
+                late = if matches!(waiting, Waiting::GoAhead(_)) { late + 1 } else { 0 };
+                execution.wait_for_permit(index, waiting).await?;
+                fresh = session.is_alive().await.then_some(session);
+            }
         }
     }
     let address = &target.address;
-    let reason = format!("{address} was lost {ASKS} times while it was asked to reboot");
-    Err(GiveUp::new("disconnected", reason).into())
+    let (word, reason) = if lost == ASKS {
+        let reason = format!("{address} was lost {ASKS} times while it was asked to reboot");
+        ("disconnected", reason)
+    } else {
+        let reason = format!(
+            "the go-ahead for the reboot of {address} arrived too late {LATE} times, and nothing was done \
+             to it: see whether the connection or this machine is overloaded, then start again"
+        );
+        ("go-ahead-late", reason)
+    };
+    Err(GiveUp::new(word, reason).into())
+}
+
+/// Writes down that the host is restarting; it has to be proven back.
+async fn rebooted(execution: &Execution<'_>, index: usize, detail: &str) -> Result<(), Trouble> {
+    let now = execution.service.deps.clock.stamp();
+    let change = |host: &mut HostProgress| {
+        host.step = Step::Verify;
+        host.rebooted_at.get_or_insert_with(|| now.clone());
+    };
+    let lines = [Line(Step::Reboot, Outcome::Ok, detail), Line(Step::Verify, Outcome::Started, "")];
+    execution.save(index, change, &lines).await.map_err(Trouble::Ours)
 }
 
 async fn probe(
@@ -66,11 +102,10 @@ async fn probe(
     if options.if_needed == Some(true) && !needs_reboot(&session).await? {
         return Err(Trouble::Left("it does not need a restart".to_owned()));
     }
-    let now = service.deps.clock.stamp();
+    note_failed_units(execution, index, &session).await?;
     let change = |host: &mut HostProgress| {
         host.step = Step::Reboot;
         host.boot_id_before = Some(before.clone());
-        host.rebooted_at = Some(now.clone());
     };
     let seen = format!("boot id {before}");
     let lines = [Line(Step::Probe, Outcome::Ok, &seen), Line(Step::Reboot, Outcome::Started, "")];
@@ -78,43 +113,43 @@ async fn probe(
     Ok(session)
 }
 
-/// Asks for the reboot, which happens only while the boot id is still the one from before; false when
-/// the connection was lost over it.
+/// What became of a request to reboot.
+enum Asked {
+    /// The host does so, or has done so.
+    Rebooted,
+    /// The connection was lost: it may, or may not.
+    Lost,
+    /// It does not: the go-ahead was not given.
+    NotYet(Waiting),
+}
+
+/// Asks for the reboot, which happens only while the boot id is still the one from before, and only with a go-ahead.
 async fn ask(
     execution: &Execution<'_>,
     index: usize,
-    session: Session,
+    session: &Session,
     before: &str,
-) -> Result<bool, Trouble> {
-    let service = execution.service;
+) -> Result<Asked, Trouble> {
     let command = restart_command(execution, index).await?;
     let vars = Map::from_iter([
         ("commissaire_boot_id".to_owned(), json!(before)),
         ("commissaire_restart_command".to_owned(), json!(command)),
     ]);
-    execution.held.check().map_err(Trouble::Ours)?;
-    let run = service.deps.ansible.run(
-        &service.deps.run_dir,
-        &session,
-        Playbook::Restart,
-        &vars,
-        REBOOT_DEADLINE,
-        |_| {},
-    );
-    match run.await {
-        Err(lost @ PlaybookError::Unreachable { .. }) => {
+    let played =
+        play_with_go_ahead(execution, index, session, Playbook::Restart, &vars, REBOOT_DEADLINE);
+    match played.await? {
+        Played::NotYet(waiting) => Ok(Asked::NotYet(waiting)),
+        Played::Ended(Err(lost @ PlaybookError::Unreachable { .. })) => {
             let detail = format!("{}; looking whether it got through", chain(&lost));
             let lines = [Line(Step::Reboot, Outcome::Failed, &detail)];
             execution.log(index, &lines).await.map_err(Trouble::Ours)?;
-            return Ok(false);
+            Ok(Asked::Lost)
         }
-        result => result?,
-    };
-    let change = |host: &mut HostProgress| host.step = Step::Verify;
-    let lines = [Line(Step::Reboot, Outcome::Ok, ""), Line(Step::Verify, Outcome::Started, "")];
-    execution.save(index, change, &lines).await.map_err(Trouble::Ours)?;
-    goes_down(&session).await;
-    Ok(true)
+        Played::Ended(result) => {
+            result?;
+            Ok(Asked::Rebooted)
+        }
+    }
 }
 
 async fn restart_command(execution: &Execution<'_>, index: usize) -> Result<&'static str, Trouble> {

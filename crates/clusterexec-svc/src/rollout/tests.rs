@@ -88,6 +88,7 @@ fn member(address: &str, fitness: Fitness, last_done: &str) -> Member {
         address: address.to_owned(),
         fitness,
         reason: String::new(),
+        boot_id: String::new(),
         is_self: address == "self",
         last_done: last_done.to_owned(),
     }

@@ -90,7 +90,13 @@ impl Processes {
                 .collect(),
         };
         let this = Self { folder: folder.to_owned(), all: processes, ground };
-        this.configure(config);
+        let mut config = config.clone();
+        // Hosts that have to stay up for a while are for the tests of just that.
+        let defaults = &mut config["clusterexec"]["defaults"];
+        if defaults["settle"].is_null() {
+            defaults["settle"] = json!(0);
+        }
+        this.configure(&config);
         this
     }
 

@@ -104,6 +104,9 @@ async fn a_member_that_dies_meanwhile_is_waited_for_and_then_the_roll_pauses(for
     let (first, second, third) = (order[0], order[1], order[2]);
     let before = testbed.boot_id(second);
     server.put("/cluster/c1/restart", json!({"soak": 2})).await;
+    // Until the first has its go-ahead, it would wait, too.
+    let downs = || testbed.events().iter().filter(|event| !event.up).count();
+    eventually("the first is away", || async { (downs() > 0).then_some(()) }).await;
     testbed.run(&["kill", &testbed.hosts()[third]]);
     let operation = server.state("paused").await;
     let reason = operation["control"]["reason"].as_str().unwrap();

@@ -1,0 +1,126 @@
+//! How old the last look at 100 members, one of them silent, is when the command runs on a host that the look was for.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Session, Target};
+use secrecy::SecretString;
+use service_core::bus::Context;
+use service_core::model::{Cluster, Host, HostCreds, Network, Status};
+use service_core::storage::Transaction;
+use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
+use testbed::Testbed;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::Setup;
+use crate::report::{Bound, Figure, Report, Row};
+use crate::stats::Samples;
+
+/// Members, the host and the silent one included.
+const MEMBERS: usize = 100;
+
+/// How often it is measured.
+const ROUNDS: usize = 20;
+
+/// The most that it may be.
+const MOST: Duration = Duration::from_millis(300);
+
+/// How long a log-in may take.
+const LOG_IN: Duration = Duration::from_secs(20);
+
+/// Measures and reports.
+///
+/// # Errors
+/// When it cannot be measured.
+pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
+    let testbed = Testbed::up(&["debian"]);
+    let folder = setup.folder.path().join("window");
+    std::fs::create_dir(&folder).context("cannot make a folder")?;
+    let run_dir = RunDir::create(&folder, "b").context("no run directory")?;
+    let session = log_in(&testbed, &run_dir).await?;
+    let (bus, life) = (Bus::memory(), Lifecycle::new());
+    let config = storage_svc::Config::sqlite(folder.join("store.db"), folder.join("secret.key"));
+    storage_svc::run(&bus, &config, &life).await.context("no storage service")?;
+    let storage = StorageClient::new(bus.clone(), Context::service("bench"));
+    let _members = fill(&storage, testbed.address(0)).await.context("cannot register hosts")?;
+    let deps = Deps {
+        ledger: LogInLedger::new(&bus, Clock::System),
+        bus,
+        clock: Clock::System,
+        run_dir,
+        ansible: Ansible::new(None),
+        own_key: SecretString::default(),
+        lease_ttl: lease::TTL,
+    };
+    let measured = clusterexec_svc::measure::window(deps, "bench", &session, ROUNDS, &life).await;
+    let longest = measured.context("no go-ahead")?;
+    let median = Samples::from_iter(longest.iter().copied()).median();
+    report.row(Row {
+        what: format!("look at {MEMBERS}, until the command"),
+        ours: Figure::Time(longest.into_iter().max().unwrap_or_default()),
+        bare: None,
+        bound: Some(Bound::Most(Figure::Time(MOST))),
+    });
+    report.note(format!(
+        "of {ROUNDS} looks the longest counts; the median is {}",
+        Figure::Time(median)
+    ));
+    life.shutdown(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+async fn log_in(testbed: &Testbed, run_dir: &RunDir) -> anyhow::Result<Session> {
+    let (address, port) = testbed.address(0);
+    let private_key = std::fs::read_to_string(testbed.key()).context("no key of the hosts")?;
+    let target = Target {
+        address: address.to_owned(),
+        port,
+        user: testbed.user(),
+        private_key: private_key.into(),
+        host_keys: Vec::new(),
+    };
+    Session::connect(run_dir, &target, LOG_IN).await.context("cannot log in")
+}
+
+/// Listeners in place of hosts, and the connections that fill the queue of the silent one.
+async fn fill(
+    storage: &StorageClient,
+    (host, port): (&str, u16),
+) -> anyhow::Result<(Vec<TcpListener>, Vec<TcpStream>)> {
+    let (mut listeners, mut waiting) = (Vec::new(), Vec::new());
+    let mut members = vec![(host.to_owned(), port)];
+    for number in 1..MEMBERS {
+        let address =
+            Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(127, 1, 1, 0)) + u32::try_from(number)?);
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((address, 0).into())?;
+        let silent = number == 1;
+        let listener = socket.listen(if silent { 0 } else { 1024 })?;
+        let local = listener.local_addr()?;
+        if silent {
+            // With its queue full, it does not answer.
+            while let Ok(Ok(stream)) = tokio::time::timeout(LOOK, TcpStream::connect(local)).await {
+                waiting.push(stream);
+            }
+        }
+        listeners.push(listener);
+        members.push((address.to_string(), local.port()));
+    }
+    let mut transaction = Transaction::default();
+    for (address, port) in &members {
+        let status = Status::Disassociated;
+        let host =
+            Host { address: address.clone(), status, os: "debian".to_owned(), ..Host::default() };
+        let creds = HostCreds { ssh_port: *port, ..HostCreds::new(address) };
+        transaction = transaction.save(&host)?.save(&creds)?;
+    }
+    let (name, network) = ("bench".to_owned(), Network::DEFAULT.to_owned());
+    let hostset = members.into_iter().map(|(address, _)| address).collect();
+    let cluster = Cluster { name, network, hostset, ..Cluster::default() };
+    storage.transact(&transaction.save(&cluster)?).await?;
+    Ok((listeners, waiting))
+}
+
+/// How long a connection may take, after which its listener does not answer.
+const LOOK: Duration = Duration::from_millis(500);

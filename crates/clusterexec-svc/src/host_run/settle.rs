@@ -1,0 +1,230 @@
+//! The step `settle`: a host that is back and healthy has to stay up for a while, with one boot id and the start of its
+//! system complete. Meanwhile it keeps its place in the budget.
+
+use std::time::Duration;
+
+use host_access::{AccessError, Session, Target};
+use service_core::model::{HostProgress, Outcome, Step};
+use tokio::time::Instant;
+
+use super::Trouble;
+use super::reach::wait_until_up;
+use crate::executor::{Execution, GiveUp, Line};
+
+/// The pause between looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a look may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The most failed units that are recorded of a host, and the longest name, in characters.
+const UNITS: usize = 100;
+const UNIT_NAME: usize = 100;
+
+/// Prints the boot id, the state of systemd (`none` where it does not run), and the failed units, a line each.
+const LOOK: &str = "\
+cat /proc/sys/kernel/random/boot_id || exit
+if [ -d /run/systemd/system ]; then
+  systemctl is-system-running 2>/dev/null
+  systemctl list-units --failed --plain --no-legend --no-pager 2>/dev/null | head -n 200
+else
+  echo none
+fi
+exit 0";
+
+/// States of systemd in which it has not come up, or goes down.
+const NOT_UP: [&str; 4] = ["initializing", "starting", "stopping", "offline"];
+
+/// What was seen of a host.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    boot_id: String,
+    state: String,
+    failed_units: Vec<String>,
+}
+
+/// How settling has ended.
+pub(super) enum Settled {
+    /// The host has stayed up; the units that have failed since before the operation.
+    Up(Vec<String>),
+    /// It has rebooted: a sentence about it.
+    Rebooted(String),
+}
+
+/// Writes down which units have failed before anything is done to the host.
+pub(crate) async fn note_failed_units(
+    execution: &Execution<'_>,
+    index: usize,
+    session: &Session,
+) -> Result<(), Trouble> {
+    if !is_looked_at(execution) || execution.host(index).failed_units_before.is_some() {
+        return Ok(());
+    }
+    let seen = look(session).await?;
+    let change = |host: &mut HostProgress| {
+        host.failed_units_before = Some(seen.failed_units.clone());
+    };
+    execution.save(index, change, &[]).await.map_err(Trouble::Ours)
+}
+
+/// Without a time to settle, hosts are looked at only where failed units count.
+fn is_looked_at(execution: &Execution<'_>) -> bool {
+    let options = &execution.operation.options;
+    !options.settle().is_zero() || options.strict_units == Some(true)
+}
+
+/// Waits until the host has stayed up, in the boot `boot_id`, for as long as the operation says. A connection that is
+/// lost without a reboot does not begin it again.
+pub(super) async fn settle(
+    execution: &Execution<'_>,
+    index: usize,
+    target: &Target,
+    mut session: Option<Session>,
+    boot_id: &str,
+) -> Result<Settled, Trouble> {
+    if !is_looked_at(execution) {
+        return Ok(Settled::Up(Vec::new()));
+    }
+    begin(execution, index, boot_id).await?;
+    let up_by = Instant::now() + execution.operation.options.settle();
+    let deadline = execution.moments.settle_end(index, execution.operation.options.settle());
+    loop {
+        let connected = match session.take() {
+            Some(session) => session,
+            None => wait_until_up(execution, index, target, |_| true).await?.0,
+        };
+        let seen = match look(&connected).await {
+            Ok(seen) => seen,
+            Err(error) if error.heals() && Instant::now() < deadline => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        session = Some(connected);
+        if seen.boot_id != boot_id {
+            return rebooted(execution, target, &seen, boot_id, deadline);
+        }
+        let starts = NOT_UP.contains(&seen.state.as_str());
+        let now = Instant::now();
+        if now >= up_by && !starts {
+            return judge(execution, index, target, seen.failed_units);
+        }
+        if now >= deadline {
+            let (address, state) = (&target.address, &seen.state);
+            let reason = format!(
+                "the system of {address} did not complete its start in time: systemd says {state}; see \
+                 `systemctl list-jobs` on it, then have it looked at again with `commctl host \
+                 investigate {address}`"
+            );
+            return Err(GiveUp::new("not-settled", reason).into());
+        }
+        let left = up_by.saturating_duration_since(now);
+        let pause = if left.is_zero() { LOOK_AGAIN } else { left.min(LOOK_AGAIN) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn begin(execution: &Execution<'_>, index: usize, boot_id: &str) -> Result<(), Trouble> {
+    let change = |host: &mut HostProgress| host.step = Step::Settle;
+    let lines = [Line(Step::Settle, Outcome::Started, &format!("boot id {boot_id}"))];
+    execution.save(index, change, &lines).await.map_err(Trouble::Ours)
+}
+
+/// It is verified again, as long as there is time.
+fn rebooted(
+    execution: &Execution<'_>,
+    target: &Target,
+    seen: &Seen,
+    before: &str,
+    deadline: Instant,
+) -> Result<Settled, Trouble> {
+    let (address, after) = (&target.address, &seen.boot_id);
+    if Instant::now() < deadline {
+        return Ok(Settled::Rebooted(format!(
+            "it has rebooted by itself: boot id {after} in place of {before}; it has to stay up again"
+        )));
+    }
+    let settle = execution.operation.options.settle().as_secs();
+    let reason = format!(
+        "{address} keeps rebooting by itself: it did not stay up for {settle} s in time; look at its \
+         console, then have it looked at again with `commctl host investigate {address}`"
+    );
+    Err(GiveUp::new("not-settled", reason).into())
+}
+
+/// The units that have failed since; a failure where the operation says so.
+fn judge(
+    execution: &Execution<'_>,
+    index: usize,
+    target: &Target,
+    failed: Vec<String>,
+) -> Result<Settled, Trouble> {
+    // Not known of a host that an older version has begun with.
+    let Some(before) = execution.host(index).failed_units_before else {
+        return Ok(Settled::Up(Vec::new()));
+    };
+    let new: Vec<_> = failed.into_iter().filter(|unit| !before.contains(unit)).collect();
+    if new.is_empty() || execution.operation.options.strict_units != Some(true) {
+        return Ok(Settled::Up(new));
+    }
+    let (address, units) = (&target.address, new.join(", "));
+    let reason = format!(
+        "units of {address} have failed that had not failed before: {units}; see `systemctl --failed` on \
+         it, then have it looked at again with `commctl host investigate {address}`"
+    );
+    Err(GiveUp::new("units-failed", reason).into())
+}
+
+async fn look(session: &Session) -> Result<Seen, AccessError> {
+    let output = session.run(LOOK, LOOK_DEADLINE).await?;
+    read(&output.stdout).filter(|_| output.status == 0).ok_or_else(|| AccessError::Remote {
+        address: session.address().to_owned(),
+        detail: "it does not report its boot id and the state of its system".to_owned(),
+    })
+}
+
+/// What [`LOOK`] prints; bounded, since it comes from a host.
+fn read(text: &str) -> Option<Seen> {
+    let mut lines = text.lines();
+    let boot_id = lines.next()?.trim().to_owned();
+    let state: String = lines.next()?.trim().chars().take(UNIT_NAME).collect();
+    let units = lines.filter_map(|line| line.split_whitespace().next());
+    let units =
+        units.map(|unit| unit.chars().filter(|c| !c.is_control()).take(UNIT_NAME).collect());
+    let failed_units = units.take(UNITS).collect();
+    (boot_id.len() == 36).then_some(Seen { boot_id, state, failed_units })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0b6ef0c1-7a3f-4c44-9a1e-0d2c8f6a1b11";
+
+    #[test]
+    fn a_look_has_the_boot_id_the_state_and_the_failed_units() {
+        let text =
+            format!("{ID}\ndegraded\na.service loaded failed failed A\nb.mount loaded failed\n");
+        let seen = Seen {
+            boot_id: ID.to_owned(),
+            state: "degraded".to_owned(),
+            failed_units: vec!["a.service".to_owned(), "b.mount".to_owned()],
+        };
+        assert_eq!(read(&text), Some(seen));
+        assert_eq!(read(&format!("{ID}\nnone\n")).unwrap().failed_units, Vec::<String>::new());
+        for wrong in ["", "none\n", "short\nrunning\n", ID] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_host_reports_is_bounded() {
+        let unit = "\u{7}u".repeat(5000);
+        let seen =
+            read(&format!("{ID}\n{}\n{}", "s".repeat(5000), format!("{unit}\n").repeat(500)));
+        let seen = seen.unwrap();
+        assert_eq!((seen.state.len(), seen.failed_units.len()), (UNIT_NAME, UNITS));
+        assert_eq!(seen.failed_units[0], "u".repeat(UNIT_NAME));
+    }
+}
