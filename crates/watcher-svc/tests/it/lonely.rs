@@ -185,7 +185,8 @@ async fn a_watcher_waits_for_the_storage_service() {
     let (fixture, silent) = (Fixture::without_storage(), silent().await);
     let quick = json!({"interval": 0.5, "connect_timeout": 0.2, "report_interval": 0.1});
     let _life = fixture.watch(&serde_json::from_value(quick).unwrap()).await;
-    eventually("it has asked", || async { log().contains("storage service").then_some(()) }).await;
+    eventually("it has asked", || async { log().contains("takes storage.list").then_some(()) })
+        .await;
     fixture.start_storage().await;
     fixture.add(&creds(ADDRESS, &silent), Status::Active).await;
     fixture.checked(ADDRESS).await;
