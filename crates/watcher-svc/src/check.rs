@@ -12,7 +12,7 @@ use service_core::bus::{Context, topology};
 use service_core::error::chain;
 use service_core::model::{Host, HostCreds, HostState};
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Result};
+use service_core::{Error, Result, clock};
 
 use crate::decide::{Change, Finding, decide, is_left_alone};
 use crate::roster::moment;
@@ -124,12 +124,14 @@ async fn conclude(
     let address = host.record.address.clone();
     let outlook = watcher.roster().outlook(moment(&host.record.last_check));
     let known = state.clone();
-    let (now, limit) = (watcher.deps.clock.stamp(), watcher.config.failures);
+    // One moment for the record and the report, or the same check would be two.
+    let time = watcher.deps.clock.now();
+    let (now, limit) = (clock::format(time), watcher.config.failures);
     let before = std::mem::take(&mut host.record.last_check);
     let change = decide(finding, &mut host.record, &mut state, &now, limit, outlook);
     let changes = change != Change::None || state != known || pin.is_some();
     if !changes && !is_written(watcher, &address, &before, &now) {
-        watcher.roster().checked(&address, watcher.now());
+        watcher.roster().checked(&address, time.as_microsecond());
         announce(watcher, &host.record, &state, finding, change).await;
         return Ok(());
     }
@@ -150,7 +152,7 @@ async fn conclude(
     }
     let revision = watcher.storage.transact(&transaction).await?;
     watcher.saw(&host.record, revision);
-    watcher.roster().checked(&address, watcher.now());
+    watcher.roster().checked(&address, time.as_microsecond());
     if state != known {
         watcher.roster().saw_state(&state, revision);
     }
