@@ -189,8 +189,8 @@ mod tests {
         let fields = serde_json::json!({"data-dir": "/srv/second"});
         let serde_json::Value::Object(fields) = fields else { panic!("an object") };
         let (common, fields) = Common::split(Path::new("storage.conf"), fields).unwrap();
-        let invocation =
-            Invocation { common: args::CommonArgs::default(), server: None, storage: None };
+        let (common_args, ssh) = (args::CommonArgs::default(), args::SshArgs::default());
+        let invocation = Invocation { common: common_args, server: None, storage: None, ssh };
         let service = Service::parse(Daemon::Storage, &common, fields, &invocation).unwrap();
         let Service::Storage(config) = service else { panic!("not the storage service") };
         assert_eq!(config.secret_key_file, Path::new("/srv/second/secret.key"));
