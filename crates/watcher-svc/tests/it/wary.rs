@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use host_access::{AccessError, Session, Share};
 use jiff::Timestamp;
-use service_core::clock;
 use service_core::model::{HostCreds, RefusedLogIns, Status};
 use testbed::sshd::{self, Sshds};
 
