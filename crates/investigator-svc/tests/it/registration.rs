@@ -188,7 +188,7 @@ async fn a_manager_that_does_not_answer_is_told_and_forgotten_once_it_does() {
         fixture.state("10.0.0.1").await.reason == HostState::MANAGER_UNAVAILABLE
     })
     .await;
-    assert!(fixture.state("10.0.0.1").await.detail.contains("no service serves"));
+    assert!(fixture.state("10.0.0.1").await.detail.contains("none is running"));
     // Another process has not waited since, and asks at once.
     let fixture = fixture.with_manager().await;
     fixture.start_replica("b").await;

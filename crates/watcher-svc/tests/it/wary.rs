@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use host_access::{AccessError, Session, Share};
 use jiff::Timestamp;
-use service_core::model::{HostCreds, RefusedLogIns, Status};
+use service_core::model::{CheckReport, HostCreds, Model as _, RefusedLogIns, Status};
 use testbed::sshd::{self, Sshds};
 
 use crate::fixture::{Checks, Fixture, eventually, every};
@@ -215,6 +215,9 @@ async fn a_host_that_refused_log_ins_is_itself_again_once_it_accepts_them() {
     fixture.storage.save(&right).await.unwrap();
     // As if ten minutes had passed.
     fixture.delete::<RefusedLogIns>(address).await;
+    for report in fixture.storage.list::<CheckReport>().await.unwrap() {
+        fixture.delete::<CheckReport>(report.record.id()).await;
+    }
     let mut host = fixture.host(address).await;
     host.last_check = "2026-01-01T00:00:00.000000".to_owned();
     fixture.storage.save(&host).await.unwrap();

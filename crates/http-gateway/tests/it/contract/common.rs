@@ -199,7 +199,8 @@ pub(super) const CASES: &[Case] = &[
         "",
         "nobody GET =/readyz",
         "",
-        r#"{"status": "ready", "parts": {"broker": "ok", "storage": "ok", "store": "ok"}}"#,
+        r#"{"status": "ready", "degraded": ["clusterexec", "investigator", "watcher"],
+            "parts": {"broker": "ok", "storage": "ok", "store": "ok", "store_write": "ok", "audit_log": "ok"}}"#,
     ),
     ok(
         200,
@@ -207,7 +208,8 @@ pub(super) const CASES: &[Case] = &[
         "",
         "nobody GET =/readyz/",
         "",
-        r#"{"status": "ready", "parts": {"broker": "ok", "storage": "ok", "store": "ok"}}"#,
+        r#"{"status": "ready", "degraded": ["clusterexec", "investigator", "watcher"],
+            "parts": {"broker": "ok", "storage": "ok", "store": "ok", "store_write": "ok", "audit_log": "ok"}}"#,
     ),
     no(
         403,
