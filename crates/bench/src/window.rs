@@ -55,7 +55,7 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     };
     let measured = clusterexec_svc::measure::window(deps, "bench", &session, ROUNDS, &life).await;
     let longest = measured.context("no go-ahead")?;
-    let median = Samples::from_iter(longest.iter().copied()).median();
+    let median = longest.iter().copied().collect::<Samples>().median();
     report.row(Row {
         what: format!("look at {MEMBERS}, until the command"),
         ours: Figure::Time(longest.into_iter().max().unwrap_or_default()),

@@ -27,7 +27,7 @@ pub struct Invocation {
 pub struct SshArgs {
     /// Add the SSH key in the data directory to the server's own keys, even though hosts are reached with
     /// another one; where the file is missing, make it. For one start: its public half must be in
-    /// authorized_keys on the hosts
+    /// `authorized_keys` on the hosts
     #[arg(long)]
     pub accept_new_key: bool,
 }

@@ -60,7 +60,7 @@ pub fn read(data_dir: &Path) -> Result<Option<OwnKey>, OwnKeyError> {
     let mut command = Command::new("ssh-keygen");
     let line = keygen(command.args(["-y", "-P", "", "-f"]).arg(&path))?;
     let fingerprint = crate::keys::fingerprint(&line);
-    let fingerprint = fingerprint.ok_or_else(|| OwnKeyError::NotAKey(path))?;
+    let fingerprint = fingerprint.ok_or(OwnKeyError::NotAKey(path))?;
     let public = data_dir.join(PUBLIC);
     if !public.exists() {
         std::fs::write(&public, format!("{line}\n")).map_err(failed("write", &public))?;

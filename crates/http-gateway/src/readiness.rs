@@ -130,10 +130,10 @@ impl Ground<'_> {
             bus.request(topology::STORAGE_LIST_STORE_HANDLERS, &json!({}), self.context).await;
         let failure =
             "the storage service does not answer: it is not running, or does not reach its store";
-        if !checks.note("storage", succeeded(asked), failure) {
+        if !checks.note("storage", succeeded(&asked), failure) {
             return checks;
         }
-        let read = succeeded(storage.find::<Network>(Network::DEFAULT).await);
+        let read = succeeded(&storage.find::<Network>(Network::DEFAULT).await);
         if !checks.note("store", read, "the store behind the storage service does not answer") {
             return checks;
         }
@@ -154,7 +154,7 @@ impl Ground<'_> {
             return written;
         }
         let probe = WriteProbe { name: "gateway".to_owned(), written_at: self.clock.stamp() };
-        let written = succeeded(storage.save(&probe).await);
+        let written = succeeded(&storage.save(&probe).await);
         *last = Some((Instant::now(), written));
         written
     }
@@ -209,8 +209,8 @@ impl Checks {
     }
 }
 
-fn succeeded<T>(result: Result<T, Error>) -> bool {
-    if let Err(error) = &result {
+fn succeeded<T>(result: &Result<T, Error>) -> bool {
+    if let Err(error) = result {
         tracing::warn!(error = chain(error), "a check of /readyz failed");
     }
     result.is_ok()

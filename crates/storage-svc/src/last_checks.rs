@@ -173,14 +173,13 @@ async fn read_report(
             .with_source(error)
     };
     let report: CheckReport = parse(&entry.value).map_err(damaged)?;
-    let roster = match before.filter(|before| before.roster.id == report.roster) {
-        Some(before) => before.roster.clone(),
-        None => {
-            let kind = Kind::named(CheckRoster::TYPE)?;
-            let mut found = handlers.get(kind, vec![kind.key(&report.roster)?]).await?;
-            let Some(entry) = found.pop().flatten() else { return Ok(None) };
-            parse(&entry.value).map_err(damaged)?
-        }
+    let roster = if let Some(before) = before.filter(|before| before.roster.id == report.roster) {
+        before.roster.clone()
+    } else {
+        let kind = Kind::named(CheckRoster::TYPE)?;
+        let mut found = handlers.get(kind, vec![kind.key(&report.roster)?]).await?;
+        let Some(entry) = found.pop().flatten() else { return Ok(None) };
+        parse(&entry.value).map_err(damaged)?
     };
     let checks = report.checks(&roster).map_err(damaged)?;
     let times = checks.map(|(host, time)| (host.to_owned(), clock::format(time))).collect();

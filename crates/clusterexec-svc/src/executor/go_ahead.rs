@@ -85,10 +85,10 @@ impl Execution<'_> {
         if unavailable.is_empty() {
             return Some(String::new());
         }
-        let named = unavailable.iter().map(|m| format!("{} ({})", m.address, m.reason));
+        let reasons = unavailable.iter().map(|m| format!("{} ({})", m.address, m.reason));
         Some(format!(
             "at most {budget} may be unavailable at a time, and these are: {}",
-            named.collect::<Vec<_>>().join(", ")
+            reasons.collect::<Vec<_>>().join(", ")
         ))
     }
 

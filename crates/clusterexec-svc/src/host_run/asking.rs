@@ -48,9 +48,9 @@ pub(crate) async fn play_with_go_ahead(
     let mut vars = vars.clone();
     vars.insert(NOT_GIVEN.to_owned(), json!(name.to_string()));
     execution.held.check().map_err(Trouble::Ours)?;
-    let run = run_playbook(execution, index, session, playbook, &vars, deadline);
-    let giving = give(execution, index, session, name);
-    tokio::pin!(run, giving);
+    // Both are large.
+    let mut run = Box::pin(run_playbook(execution, index, session, playbook, &vars, deadline));
+    let mut giving = Box::pin(give(execution, index, session, name));
     let (result, verdict) = tokio::select! {
         result = &mut run => (result?, Verdict::Awaited),
         // An error of ours ends the playbook here, and the task on the host for want of a go-ahead.

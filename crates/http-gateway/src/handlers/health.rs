@@ -44,7 +44,8 @@ pub struct Replica {
     /// The name of the service.
     service: String,
     /// Distinguishes the replicas of a service.
-    replica: String,
+    #[serde(rename = "replica")]
+    id: String,
     /// Its version.
     version: String,
     /// When it started.
@@ -115,6 +116,6 @@ impl Replica {
     fn new(presence: Presence, now: i64) -> Self {
         let Presence { service, replica, version, started_at } = presence;
         let age = clock::parse(&started_at).map(|started| (now - started.as_second()).max(0));
-        Self { service, replica, version, started_at, age }
+        Self { service, id: replica, version, started_at, age }
     }
 }

@@ -111,7 +111,7 @@ impl Memory {
     }
 
     pub(super) fn gather(&self, call: &Call, answers: mpsc::Sender<Value>) {
-        self.state().publish(call, Some(Reply::Memory(answers)));
+        self.state().publish(call, Some(&Reply::Memory(answers)));
     }
 
     pub(super) fn subscribe(&self, pattern: &str, sender: mpsc::Sender<Notification>) {
@@ -186,11 +186,11 @@ impl State {
     }
 
     /// Hands a notification to all subscribers.
-    fn publish(&mut self, call: &Call, reply: Option<Reply>) {
+    fn publish(&mut self, call: &Call, reply: Option<&Reply>) {
         self.subscribers.retain(|(pattern, sender)| {
             let (key, params) = (&call.key, &call.params.0);
             let notification =
-                || Notification { key: key.clone(), params: params.clone(), reply: reply.clone() };
+                || Notification { key: key.clone(), params: params.clone(), reply: reply.cloned() };
             // A full or closed channel ends the subscription: its reader lists again.
             !matches(pattern, key) || sender.try_send(notification()).is_ok()
         });

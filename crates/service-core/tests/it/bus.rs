@@ -374,7 +374,7 @@ async fn pinged(bus: &Bus, count: usize) -> Vec<presence::Presence> {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), pinged).await.expect("the replicas")
+    tokio::time::timeout(Duration::from_mins(1), pinged).await.expect("the replicas")
 }
 
 async fn a_ping_that_is_answered_by_enough_waits_for_no_more(bus: Bus) {

@@ -183,8 +183,8 @@ async fn changes_are_announced_without_hidden_fields_and_never_for_credentials()
     fixture.storage.save(&cluster).await.unwrap();
     // The same once more is no change.
     fixture.storage.save(&cluster).await.unwrap();
-    let changed = Cluster { network: "other".into(), ..cluster };
-    fixture.storage.save(&changed).await.unwrap();
+    let moved = Cluster { network: "other".into(), ..cluster };
+    fixture.storage.save(&moved).await.unwrap();
     fixture.storage.delete::<Cluster>("c1").await.unwrap();
     let created = changes.next().await.unwrap();
     assert_eq!(created.key, "notify.storage.Cluster.created");

@@ -162,6 +162,7 @@ impl Fixture {
         let (storage, mut seen) = (self.storage.clone(), BTreeMap::new());
         Checks::look(&storage, &mut seen).await;
         let (sender, new) = mpsc::unbounded_channel();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
         let looking = tokio::spawn(async move {
             loop {
                 for check in Checks::look(&storage, &mut seen).await {

@@ -99,7 +99,7 @@ impl ConsumerDelegate for Feed {
             Ok(Some(delivery)) => self.feed(&delivery),
             // Cancelled, or the connection is lost.
             Ok(None) | Err(_) => {
-                *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = None
+                *self.readers.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
         }
         Box::pin(ready(()))
