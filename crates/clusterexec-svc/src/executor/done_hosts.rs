@@ -118,13 +118,17 @@ impl Execution<'_> {
         Ok(boot_id(&session).await?)
     }
 
-    /// Looks once more at all hosts that are done, at the end of the operation: it fails where one is down.
+    /// Looks once more at all hosts that are done, at the end of the operation: it fails where one is down. Those that
+    /// have left the cluster since do not count.
     pub(super) async fn look_at_done(
         &self,
         status: OperationStatus,
         reason: String,
     ) -> Result<(OperationStatus, String)> {
-        let looks = self.done().into_iter().map(|(index, host)| self.look_once_more(index, host));
+        let members: HashSet<_> =
+            self.service.members_of(&self.operation).await?.into_iter().collect();
+        let done = self.done().into_iter().filter(|(_, host)| members.contains(&host.address));
+        let looks = done.map(|(index, host)| self.look_once_more(index, host));
         let lost: Vec<Option<String>> =
             stream::iter(looks).buffer_unordered(AT_A_TIME).try_collect().await?;
         let mut lost: Vec<_> = lost.into_iter().flatten().collect();

@@ -291,6 +291,21 @@ async fn an_operation_that_has_lost_a_done_host_by_its_end_is_failed() {
 }
 
 #[tokio::test]
+async fn a_done_host_that_was_removed_and_is_down_fails_nothing() {
+    let mut fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let service = Arc::clone(&fixture.service);
+    let execution = Execution::new(&service, &held, operation);
+    let index = at_reboot(&execution).await;
+    execution.save(index, |host| host.step = Step::Done, &[]).await.unwrap();
+    fixture.listeners.clear();
+    set_members(&fixture, vec![]).await;
+    execution.roll().await.unwrap();
+    let ended = fixture.storage.get::<Operation>("o1").await.unwrap().record;
+    assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Finished, ""));
+}
+
+#[tokio::test]
 async fn a_step_of_the_wall_clock_ends_no_wait_and_lengthens_none() {
     let hours = SignedDuration::from_hours;
     for step in [hours(2), hours(-5), hours(6)] {

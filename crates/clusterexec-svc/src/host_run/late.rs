@@ -6,6 +6,7 @@ use host_access::AccessError;
 use service_core::model::{Host, HostProgress, HostState, Outcome, Step};
 
 use super::reach::{listens, look_at};
+use super::settle::has_settled;
 use super::{NOT_BACK, NOT_RESTARTED, Trouble, target_of};
 use crate::apply::check;
 use crate::executor::{Execution, Line};
@@ -25,7 +26,7 @@ pub(crate) enum Returned {
     Refused,
 }
 
-/// Looks once whether the host at `index` is back with another boot id, runs what was staged and is healthy.
+/// Looks once whether the host at `index` is back with another boot id, has settled, runs what was staged and is healthy.
 ///
 /// # Errors
 /// When a proof is missing; or the lease is lost.
@@ -42,6 +43,9 @@ pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<
         Err(error) => return Err(error.into()),
     };
     if execution.host(index).boot_id_before.is_none_or(|before| before == after) {
+        return Ok(Returned::NotYet);
+    }
+    if !has_settled(execution, index, &target, &session).await? {
         return Ok(Returned::NotYet);
     }
     check(execution, index, &session).await?;

@@ -125,6 +125,26 @@ pub(super) async fn settle(
     }
 }
 
+/// Whether a host that came back by itself has settled already, by how long it has been up.
+pub(super) async fn has_settled(
+    execution: &Execution<'_>,
+    index: usize,
+    target: &Target,
+    session: &Session,
+) -> Result<bool, Trouble> {
+    if !is_looked_at(execution) {
+        return Ok(true);
+    }
+    let seen = look(session).await?;
+    let uptime = session.run("cat /proc/uptime", LOOK_DEADLINE).await?.stdout;
+    let uptime = uptime.split_whitespace().next().and_then(|seconds| seconds.parse::<f64>().ok());
+    let settle = execution.operation.options.settle().as_secs_f64();
+    if NOT_UP.contains(&seen.state.as_str()) || uptime.is_none_or(|uptime| uptime < settle) {
+        return Ok(false);
+    }
+    judge(execution, index, target, seen.failed_units).map(|_| true)
+}
+
 async fn begin(execution: &Execution<'_>, index: usize, boot_id: &str) -> Result<(), Trouble> {
     let change = |host: &mut HostProgress| host.step = Step::Settle;
     let lines = [Line(Step::Settle, Outcome::Started, &format!("boot id {boot_id}"))];
