@@ -130,7 +130,7 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Members that answers leave out when there is nothing to say.
-const OPTIONAL: [(&str, &str); 18] = [
+const OPTIONAL: [(&str, &str); 21] = [
     ("EnrollmentView", "token"),
     ("ClusterRestart", "failures"),
     ("ClusterUpgrade", "failures"),
@@ -146,6 +146,9 @@ const OPTIONAL: [(&str, &str); 18] = [
     ("OperationView", "continued_by"),
     ("HostProgress", "reason"),
     ("HostProgress", "late"),
+    ("HostProgress", "failed_units_before"),
+    ("HostResult", "failed_units"),
+    ("Ready", "services"),
     ("FreezeView", "by"),
     ("FreezeView", "at"),
     ("FreezeView", "reason"),

@@ -59,7 +59,11 @@ impl Execution<'_> {
     /// Pauses the operation when a done host has rebooted by itself; what it waits for then.
     pub(super) async fn pause_for_reboots(&self, members: &[Member]) -> Result<Option<Waiting>> {
         self.suspect(members);
-        let rebooted = match self.rebooted_by_itself(members) {
+        let seen = match self.rebooted_by_itself(members) {
+            Some((index, _)) => self.still_rebooted(index).await?,
+            None => None,
+        };
+        let rebooted = match seen {
             Some(rebooted) => Some(rebooted),
             None => match self.ask_suspects(members).await? {
                 Ok(rebooted) => rebooted,
@@ -76,6 +80,16 @@ impl Execution<'_> {
         self.pause(&why).await?;
         self.save_boot(index, &boot_id, &why).await?;
         Ok(Some(Waiting::Gate(why)))
+    }
+
+    /// The boot id that a done host has by the records as they are now: `members` may be older than the moment when it
+    /// was done.
+    async fn still_rebooted(&self, index: usize) -> Result<Option<(usize, String)>> {
+        let host = self.host(index);
+        let state = self.service.storage.find::<HostState>(&host.address).await?;
+        let boot_id = state.map(|state| state.record.boot_id).filter(|id| !id.is_empty());
+        let other = boot_id.filter(|id| host.boot_id_after.is_some_and(|after| after != *id));
+        Ok(other.map(|boot_id| (index, boot_id)))
     }
 
     /// Reads the boot ids of suspects that answer again: one that has rebooted, if any, or what is to be waited for.

@@ -257,6 +257,12 @@ async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
     };
     execution.save(first, done, &[]).await.unwrap();
     assert!(matches!(execution.turn().await.unwrap(), Turn::Start(..)));
+    // Members that were read before it was done show the boot from before.
+    let service = &fixture.service;
+    let (kind, all) = (OperationKind::Restart, [address(first)]);
+    let mut earlier = crate::members::recorded(&service.storage, &all, kind, "").await.unwrap();
+    earlier[0].boot_id = "before".to_owned();
+    assert!(execution.pause_for_reboots(&earlier).await.unwrap().is_none());
     // As the watcher writes it down.
     fixture.storage.save(&boot("another")).await.unwrap();
     let Turn::Wait(Some(Waiting::Gate(why))) = execution.turn().await.unwrap() else {
