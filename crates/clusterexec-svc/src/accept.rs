@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use service_core::bus::Context;
 use service_core::model::{
-    Cluster, Lease, Operation, OperationKind, OperationStatus, Options, RebootWhen, ident,
+    AlarmView, Cluster, Lease, Operation, OperationKind, OperationStatus, Options, RebootWhen,
+    ident,
 };
 use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Result};
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     unavailable: Vec<(String, String)>,
     pub(crate) budget: usize,
     pub(crate) refused: Option<Error>,
+    /// While it lasts, the operation would wait.
+    alarm: Option<AlarmView>,
     skip_unreachable: bool,
 }
 
@@ -131,7 +134,7 @@ impl Plan {
         let unavailable = self.unavailable.iter();
         let unavailable =
             unavailable.map(|(address, why)| json!({"address": address, "reason": why}));
-        json!({
+        let mut plan = json!({
             "cluster": wanted.cluster,
             "kind": wanted.kind,
             "would_start": self.refused.is_none(),
@@ -139,7 +142,11 @@ impl Plan {
             "max_unavailable": self.budget,
             "unavailable": unavailable.collect::<Vec<_>>(),
             "hosts": hosts,
-        })
+        });
+        if let Some(alarm) = &self.alarm {
+            plan["alarm"] = json!(alarm);
+        }
+        plan
     }
 }
 
@@ -179,6 +186,7 @@ impl ClusterExec {
             unavailable,
             budget,
             refused: None,
+            alarm: self.alarm(name).await?.map(AlarmView::from),
             skip_unreachable: options.skip_unreachable == Some(true),
         };
         plan.refused =

@@ -19,6 +19,8 @@ pub struct Config {
     pub apply_timeout: u64,
     /// Seconds that a roll waits for hosts that are unavailable for other reasons, before it is paused.
     pub room_timeout: u64,
+    /// Seconds that an alarm may last before the operations that it concerns are paused.
+    pub alarm_pause_after: u64,
     /// How many hosts an operation works on at a time, however many may be unavailable.
     pub parallel: usize,
     /// How many ended operations are kept for each cluster.
@@ -40,6 +42,7 @@ impl Default for Config {
             verify_timeout: 15 * 60,
             apply_timeout: 60 * 60,
             room_timeout: 15 * 60,
+            alarm_pause_after: 10 * 60,
             parallel: 16,
             keep_operations: 20,
             defaults: Options::default(),
@@ -68,6 +71,11 @@ impl Config {
     /// How long a roll waits for hosts that are unavailable for other reasons.
     pub fn room_timeout(&self) -> Duration {
         Duration::from_secs(self.room_timeout)
+    }
+
+    /// How long an alarm may last before the operations that it concerns are paused.
+    pub fn alarm_pause_after(&self) -> Duration {
+        Duration::from_secs(self.alarm_pause_after)
     }
 }
 

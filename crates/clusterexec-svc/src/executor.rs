@@ -3,6 +3,7 @@
 //! The records in the store are the truth: every step is saved before its effect, under the lease, and
 //! whoever takes the operation over goes on from what is written there.
 
+mod alarm;
 mod done_hosts;
 mod end;
 mod go_ahead;
@@ -51,7 +52,7 @@ pub(crate) enum Turn {
 /// What a roll waits for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// What operators, or watchers, said.
+    /// A pause or a freeze by an operator, or an alarm.
     Gate(String),
     /// The time between two hosts.
     Soak(String),
@@ -157,6 +158,7 @@ impl Execution<'_> {
         tokio::select! {
             ended = plan => ended,
             error = work => Err(error),
+            error = self.pause_in_alarms() => Err(error),
         }
     }
 

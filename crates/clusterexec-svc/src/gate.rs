@@ -1,15 +1,11 @@
-//! Whether anything may be started now: operators pause and abort one operation, or freeze all of them,
-//! and watchers freeze all while the fault is probably here.
+//! Whether anything may be started now: operators pause and abort one operation, or freeze all of them, and an alarm
+//! stops the operations that it concerns.
 
 use service_core::Result;
-use service_core::model::{Cluster, Freeze, OperationControl, Wanted};
+use service_core::model::{Alarm, Cluster, Freeze, OperationControl, Wanted};
 use service_core::storage::Transaction;
 
 use crate::executor::Execution;
-
-/// Why a roll waits while a watcher says that too many hosts are unreachable.
-const FROZEN: &str =
-    "too many hosts are unreachable at once: it goes on when they can be reached again";
 
 /// What may be started.
 #[derive(Debug)]
@@ -70,15 +66,17 @@ impl Execution<'_> {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             return Ok(Gate::Closed(format!("all rolls are frozen by {by}{why}")));
         }
-        if starts && self.service.is_frozen().await? {
-            return Ok(Gate::Closed(FROZEN.to_owned()));
+        if starts && let Some(alarm) = self.service.alarm(&self.operation.cluster).await? {
+            let Alarm { since, reason, .. } = alarm;
+            return Ok(Gate::Closed(format!("an alarm has lasted since {since}: {reason}")));
         }
         let (id, control) = (id.clone(), control.map(|control| control.revision));
         Ok(Gate::Open(Pass { id, control, starts, cluster: None }))
     }
 
-    /// Pauses the operation itself, with a reason, for an operator to see to it.
-    pub(crate) async fn pause(&self, reason: &str) -> Result<()> {
+    /// Pauses the operation itself, with a reason, for an operator to see to it. False when an operator has paused or
+    /// aborted it, which stays as it is.
+    pub(crate) async fn pause(&self, reason: &str) -> Result<bool> {
         let service = self.service;
         let control = OperationControl {
             id: self.operation.id.clone(),
@@ -88,12 +86,15 @@ impl Execution<'_> {
             reason: reason.to_owned(),
         };
         let before = service.storage.find::<OperationControl>(&control.id).await?;
+        if before.as_ref().is_some_and(|before| before.record.wanted != Wanted::Run) {
+            return Ok(false);
+        }
         let revision = before.map(|before| before.revision);
         let check = Transaction::default().check::<OperationControl>(&control.id, revision);
         match self.held.transact(check.save(&control)?).await {
             // An operator has just said something else.
-            Err(error) if error.is_conflict() && self.held.check().is_ok() => Ok(()),
-            result => result.map(drop),
+            Err(error) if error.is_conflict() && self.held.check().is_ok() => Ok(false),
+            result => result.map(|_| true),
         }
     }
 }

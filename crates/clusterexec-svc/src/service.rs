@@ -11,10 +11,10 @@ use service_core::claims::{Claim, Claims};
 use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{
-    Cluster, Lease, Operation, OperationKind, OperationStatus, Options, ident, work,
+    Alarm, Cluster, Lease, Operation, OperationKind, OperationStatus, Options, ident, work,
 };
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Kind, Lifecycle, Result, StorageClient, presence};
+use service_core::{Error, Kind, Lifecycle, Result, StorageClient, alarms, presence};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -265,10 +265,9 @@ impl ClusterExec {
         Ok(cluster.map(|cluster| cluster.record.hostset).unwrap_or_default())
     }
 
-    /// Whether a watcher that may be alive says that too many hosts are unreachable.
-    pub(crate) async fn is_frozen(&self) -> Result<bool> {
-        let lease = self.storage.find::<Lease>(Lease::FROZEN).await?;
-        Ok(lease.is_some_and(|lease| self.leases.may_be_alive(&lease)))
+    /// The alarm that concerns a cluster, if there is one.
+    pub(crate) async fn alarm(&self, cluster: &str) -> Result<Option<Alarm>> {
+        alarms::concerning(&self.storage, cluster).await
     }
 
     /// Carries an operation out in a task of its own.

@@ -5,20 +5,26 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use service_core::{Clock, Lifecycle};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+use crate::readiness::Ground;
+use crate::state::{Api, AppState};
 
 /// Upper bounds of the classes of durations, in seconds.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0];
 
 /// How often what was measured is summed up, scraped or not.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How long a scrape waits for what is read from the store.
+const REFRESH: Duration = Duration::from_secs(3);
 
 /// One for the process: what is measured anywhere in it is shown.
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -61,7 +67,11 @@ pub(crate) fn install(clock: &Clock, lifecycle: &Lifecycle) -> Result<(), BuildE
     path = "/metrics",
     responses((status = 200, body = String, content_type = "text/plain; version=0.0.4; charset=utf-8")),
 )]
-pub async fn render() -> impl IntoResponse {
+pub async fn render(State(state): State<AppState>, api: Api) -> impl IntoResponse {
+    let ground =
+        Ground { bus: &api.bus, context: &api.context, audit: &state.audit, clock: &api.clock };
+    // Sets its gauges; without an answer they stay as they are.
+    drop(timeout(REFRESH, state.readiness.alarms(&ground)).await);
     let text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

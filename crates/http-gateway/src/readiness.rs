@@ -1,4 +1,4 @@
-//! Whether the gateway can serve, and which services are running: what `/readyz` answers.
+//! Whether the gateway can serve, which services are running, and which alarms last: what `/readyz` answers.
 //!
 //! Anonymous clients may ask as often as they like, so results are cached, and one request at a time
 //! does the work that the others wait for.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use service_core::bus::{Context, topology};
 use service_core::error::chain;
-use service_core::model::{ContainerManagerConfig, Network, WriteProbe};
+use service_core::model::{Alarm, ContainerManagerConfig, Network, WriteProbe};
 use service_core::presence::{self, Presence};
 use service_core::{Bus, Clock, Error, StorageClient};
 use tokio::sync::Mutex;
@@ -51,6 +51,7 @@ struct Cache {
     checks: Option<(Instant, Checks)>,
     write: Option<(Instant, bool)>,
     services: Option<(Instant, Services)>,
+    alarms: Option<(Instant, Option<Vec<Alarm>>)>,
 }
 
 /// What the checks found.
@@ -112,6 +113,19 @@ impl Readiness {
         let services = ground.ping(all).await;
         cache.services = Some((Instant::now(), services.clone()));
         services
+    }
+
+    /// The alarms that last; `None` when the storage service does not answer.
+    pub async fn alarms(&self, ground: &Ground<'_>) -> Option<Vec<Alarm>> {
+        let mut cache = self.0.lock().await;
+        if let Some((at, alarms)) = &cache.alarms
+            && at.elapsed() < CHECKS_AGE
+        {
+            return alarms.clone();
+        }
+        let alarms = ground.alarms().await;
+        cache.alarms = Some((Instant::now(), alarms.clone()));
+        alarms
     }
 }
 
@@ -184,6 +198,21 @@ impl Ground<'_> {
         // Without a missing service the ping may have ended at the first answer of each.
         let is_complete = all || !missing.is_empty();
         Services { replicas, missing, is_complete }
+    }
+
+    async fn alarms(&self) -> Option<Vec<Alarm>> {
+        let bus = self.bus.with_timeout(CHECK_TIMEOUT);
+        let found = StorageClient::new(bus, self.context.clone()).list::<Alarm>().await;
+        if let Err(error) = &found {
+            tracing::warn!(error = chain(error), "the alarms cannot be read");
+        }
+        let alarms: Vec<_> = found.ok()?.into_iter().map(|alarm| alarm.record).collect();
+        for kind in ["fleet", "cluster", "manager"] {
+            let of_kind = |alarm: &&Alarm| alarm.scope.split('.').next() == Some(kind);
+            let count = u32::try_from(alarms.iter().filter(of_kind).count()).unwrap_or(u32::MAX);
+            metrics::gauge!("commissaire_alarms", "scope" => kind).set(count);
+        }
+        Some(alarms)
     }
 
     /// The services that should run; that of container managers, where there is one to talk to.

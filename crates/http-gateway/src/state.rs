@@ -72,7 +72,7 @@ impl AppState {
         };
         let auth = Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
         let custodia = config.custodia_socket_path.as_deref().map(Custodia::new).transpose();
-        let watching = Watching::new(&bus, config.limits.streams, lifecycle);
+        let watching = Watching::new(config.limits.streams, lifecycle);
         Ok(Self {
             bus,
             reads: None,

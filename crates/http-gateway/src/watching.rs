@@ -1,5 +1,4 @@
-//! What those share who watch operations: a bound on how many there are, what wakes them, and whether
-//! work is frozen.
+//! What those share who watch operations: a bound on how many there are, and what wakes them.
 //!
 //! A wake-up is a kindness, not a promise: it may be lost, and whoever watches looks by itself, too. So
 //! nobody waits for a watcher, whatever it does.
@@ -8,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use service_core::bus::{Context, topology};
+use service_core::bus::topology;
 use service_core::error::chain;
-use service_core::lease::{Leases, TTL};
-use service_core::model::{Event, Freeze, Lease, Model as _};
+use service_core::model::{Event, Model as _};
 use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
@@ -38,19 +36,14 @@ pub struct Watching {
     news: broadcast::Sender<Arc<str>>,
     /// The events that begin with this id: what is written there once does not change.
     readings: Cache<String, Arc<[Event]>>,
-    /// What was seen of the lease that freezes work.
-    leases: Leases,
 }
 
 impl Watching {
     /// Room for `most` watchers at a time.
-    pub fn new(bus: &Bus, most: usize, lifecycle: &Lifecycle) -> Self {
-        let storage = StorageClient::new(bus.clone(), Context::service("gateway"));
-        // It holds none, and only looks at those of others.
-        let leases = Leases::new(storage, lifecycle.clone(), "gateway".to_owned(), TTL);
+    pub fn new(most: usize, lifecycle: &Lifecycle) -> Self {
         let (lifecycle, room) = (lifecycle.clone(), Arc::new(Semaphore::new(most)));
         let readings = Cache::builder().max_capacity(READINGS).time_to_live(REMEMBERED).build();
-        Self { lifecycle, room, most, news: broadcast::Sender::new(BACKLOG), readings, leases }
+        Self { lifecycle, room, most, news: broadcast::Sender::new(BACKLOG), readings }
     }
 
     /// Passes notifications about events on to the watchers until the daemon is told to stop.
@@ -81,19 +74,6 @@ impl Watching {
             readings: self.readings.clone(),
             _room: room,
         })
-    }
-
-    /// Whether no roll starts a further host: an operator has said so, or a watcher that may be alive
-    /// says that too many hosts are unreachable.
-    ///
-    /// # Errors
-    /// When the storage service cannot say.
-    pub async fn is_frozen(&self, storage: &StorageClient) -> service_core::Result<bool> {
-        if storage.find::<Freeze>(Freeze::ALL).await?.is_some() {
-            return Ok(true);
-        }
-        let lease = storage.find::<Lease>(Lease::FROZEN).await?;
-        Ok(lease.is_some_and(|lease| self.leases.may_be_alive(&lease)))
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`config`][]: configuration, from files or etcd
 //! - [`etcd`][]: the way to etcd
 //! - [`networks`][]: sets of addresses
+//! - [`alarms`][]: which alarm concerns a cluster
 //! - [`presence`][]: which services are running
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
@@ -18,6 +19,7 @@
 //! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its
 //! configuration and a [`lifecycle::Lifecycle`]; it knows the other services by their routing keys only.
 
+pub mod alarms;
 pub mod bus;
 pub mod claims;
 pub mod clock;

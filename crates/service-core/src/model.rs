@@ -3,6 +3,7 @@
 //! A record is checked whenever it enters or leaves the store. The wire form is a JSON object; members
 //! that are missing get their defaults, members nobody knows are ignored.
 
+mod alarm;
 mod check_report;
 mod cluster;
 mod container_manager;
@@ -22,6 +23,7 @@ mod write_probe;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};
 pub use cluster::{Cluster, Failure, OperationStatus};
 pub use container_manager::{
@@ -35,8 +37,8 @@ pub use lease::Lease;
 pub use network::{Network, NetworkType};
 pub use operation::{
     ADDRESS, Event, Freeze, HostProgress, HostResult, Limit, Operation, OperationControl,
-    OperationKind, Options, Order, Outcome, PackageChange, PackageChanges, RebootWhen, Step, Tree,
-    TreeChange, Wanted,
+    OperationKind, Options, Order, Outcome, PackageChange, PackageChanges, RebootWhen,
+    ResumeAfterAlarm, Step, Tree, TreeChange, Wanted,
 };
 pub use refused_log_ins::RefusedLogIns;
 pub use server_keys::ServerKeys;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use service_core::model::{
-    CheckReport, CheckRoster, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade,
+    Alarm, CheckReport, CheckRoster, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade,
     ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
     Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
     Operation, OperationControl, RefusedLogIns, ServerKeys, WriteProbe,
@@ -34,7 +34,8 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 24] = [
+static KINDS: [Kind; 25] = [
+    Kind::of::<Alarm>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
     Kind::of::<Cluster>(),

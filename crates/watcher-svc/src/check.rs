@@ -122,7 +122,7 @@ async fn conclude(
 ) -> Result<()> {
     let Records { mut host, mut state, state_revision } = records;
     let address = host.record.address.clone();
-    let outlook = watcher.roster().outlook(moment(&host.record.last_check));
+    let outlook = watcher.roster().outlook(&address, moment(&host.record.last_check));
     let known = state.clone();
     // One moment for the record and the report, or the same check would be two.
     let time = watcher.deps.clock.now();

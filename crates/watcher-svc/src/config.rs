@@ -21,8 +21,11 @@ pub struct Config {
     /// Seconds between two reports of last checks: so much later others see a check that changed nothing,
     /// and so much earlier than due a host may be checked when another watcher takes it over.
     pub report_interval: Seconds,
-    /// When more than this share of all hosts is unreachable at once, no status changes.
+    /// When more than this share of all hosts, or of a large cluster's or a container manager's, is unavailable at
+    /// once, an alarm is raised: no status of these hosts changes, and no operation on them goes on.
     pub freeze_share: f64,
+    /// Seconds for which no more than a third of `freeze_share` must be unavailable before an alarm ends.
+    pub alarm_end_after: Seconds,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             retry_pauses: vec![seconds(5), seconds(15)],
             report_interval: seconds(30),
             freeze_share: 0.3,
+            alarm_end_after: seconds(5 * 60),
         }
     }
 }

@@ -52,10 +52,10 @@ impl Finding {
     }
 }
 
-/// How the fleet as a whole is doing.
+/// How the host's scopes are doing: the fleet, its cluster and its container manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
-    /// So many hosts are away at once that the fault is probably ours.
+    /// An alarm lasts that concerns the host, or is about to be raised: the fault is probably not the host's.
     Frozen,
     /// That cannot be told yet.
     Unsure,

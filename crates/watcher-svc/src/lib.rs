@@ -11,9 +11,12 @@
 //! - `reports`: when hosts were last checked, for the others to read
 //! - [`roster`][]: all hosts as their records say; who is due, who is away (pure)
 //! - [`schedule`][]: whose a host is, and when it is due (pure)
+//! - [`scopes`][]: the groups of hosts that an alarm may be about (pure)
+//! - [`alarms`][]: when alarms are raised and ended (pure)
 //! - `turns`: which hosts are under way in an operation
 //! - [`decide`][]: what a check makes of a host (pure)
 
+pub mod alarms;
 pub mod check;
 pub mod config;
 pub mod decide;
@@ -22,6 +25,7 @@ pub mod prober;
 mod reports;
 pub mod roster;
 pub mod schedule;
+pub mod scopes;
 pub mod service;
 mod turns;
 

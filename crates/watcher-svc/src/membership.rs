@@ -18,21 +18,6 @@ pub(crate) struct Membership {
     storage: StorageClient,
     leases: Leases,
     held: Option<Held>,
-    /// Of all watchers one says for all that statuses are frozen.
-    frozen: Option<Held>,
-    /// Whether one says so, or did before it died.
-    is_frozen: bool,
-    /// Whether that one is dead.
-    is_orphaned: bool,
-}
-
-/// What the operator has to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Alarm {
-    /// Statuses are frozen from now on.
-    Raised,
-    /// They are no more.
-    Over,
 }
 
 /// What the leases say.
@@ -49,8 +34,7 @@ impl Membership {
         let id = Uuid::new_v4();
         let leases = Leases::new(storage.clone(), lifecycle, format!("watcher:{id}"), ttl);
         let name = format!("{}{id}", Lease::WATCHER);
-        let (held, frozen) = (None, None);
-        Self { name, storage, leases, held, frozen, is_frozen: false, is_orphaned: false }
+        Self { name, storage, leases, held: None }
     }
 
     /// The name of our lease.
@@ -83,13 +67,9 @@ impl Membership {
         }
         let mut seen = Seen::default();
         let mut operations = Vec::new();
-        (self.is_frozen, self.is_orphaned) = (false, false);
         for lease in self.storage.list::<Lease>().await? {
             let name = &lease.record.name;
-            if name == Lease::FROZEN {
-                self.is_frozen = true;
-                self.is_orphaned = !self.leases.may_be_alive(&lease);
-            } else if name.starts_with(Lease::OPERATION) {
+            if name.starts_with(Lease::OPERATION) {
                 operations.push(lease.record);
             } else if *name == self.name {
                 if self.is_held() {
@@ -105,24 +85,6 @@ impl Membership {
         }
         seen.operated = turns::under_way(&self.storage, &operations).await?;
         Ok(seen)
-    }
-
-    /// Says for all that statuses are frozen, or that they are no more; the speaker begins, and whoever is
-    /// there goes on where another died. To be called after each look.
-    pub(crate) async fn freeze(&mut self, frozen: bool, is_speaker: bool) -> Result<Option<Alarm>> {
-        self.frozen.take_if(|held| held.check().is_err());
-        let mut alarm = None;
-        // Not where one is alive and says so: it may have taken that back since, and told of it.
-        let begins = frozen && is_speaker && !self.is_frozen;
-        if self.frozen.is_none() && (begins || self.is_orphaned) {
-            self.frozen = self.leases.try_acquire(Lease::FROZEN).await?;
-            alarm = self.frozen.as_ref().filter(|_| begins).map(|_| Alarm::Raised);
-        }
-        if !frozen && let Some(held) = self.frozen.take() {
-            held.release(Transaction::default()).await?;
-            alarm = Some(Alarm::Over);
-        }
-        Ok(alarm)
     }
 
     async fn remove(&self, lease: &Revised<Lease>) -> Result<()> {
@@ -153,10 +115,6 @@ impl Membership {
     /// # Errors
     /// When the lease cannot be given up; it then runs out by itself.
     pub(crate) async fn leave(&mut self, last: Transaction) -> Result<()> {
-        // Not released: the next holder need not raise the alarm again.
-        if let Some(held) = self.frozen.take().filter(|held| held.check().is_ok()) {
-            held.hand_over().await?;
-        }
         match self.held.take() {
             Some(held) if held.check().is_ok() => held.release(last).await,
             _ => Ok(()),

@@ -1,27 +1,26 @@
 //! All hosts as their records say: whose turn it is, and how many are away. Pure.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use service_core::clock;
-use service_core::model::{CheckReport, Failing, Host, HostState, Status};
+use service_core::model::{Alarm, CheckReport, Cluster, Failing, Host, HostState, Status};
 use service_core::storage::Revised;
 
+use crate::alarms::Share;
 use crate::config::Config;
 use crate::decide::{Finding, Outlook, is_left_alone, is_refused, is_retried_soon};
 use crate::reports::Checks;
 use crate::schedule::{Micros, Rhythm, owner, place};
+use crate::scopes::Scopes;
 
-/// Hosts that stand for all of them when it is to be told how many are away: with fewer hosts, all of
-/// them. Half of the hosts away show as 30% of this many once in a thousand times.
+/// Hosts that stand for all of a scope when it is to be determined how many are unavailable: with fewer hosts, all of
+/// them. Half of the hosts unavailable show as 30% of this many once in a thousand times.
 const SAMPLE: usize = 64;
 
 /// After so many refused log-ins to a host the next one waits for so long: those who ban for refused
 /// log-ins do it for the fifth within ten minutes.
 const REFUSALS: u32 = 3;
 const REFUSED_PAUSE: Micros = 10 * 60 * 1_000_000;
-
-/// Fewer than this are never too many at once.
-const TOO_MANY: usize = 2;
 
 /// The hosts, as one watcher sees them.
 #[derive(Debug)]
@@ -35,6 +34,9 @@ pub struct Roster {
     members: Vec<String>,
     /// Hosts whose turn in an operation has come and is not over.
     operated: HashSet<String>,
+    scopes: Scopes,
+    /// The scopes that have an alarm.
+    alarmed: BTreeSet<String>,
     hosts: BTreeMap<String, Watched>,
     /// When we last planned.
     planned: Micros,
@@ -71,8 +73,8 @@ pub struct Plan {
     pub due: Vec<(String, String)>,
     /// When the next one is due.
     pub next: Option<Micros>,
-    /// Whether statuses are frozen.
-    pub frozen: bool,
+    /// Whether an alarm is to be raised.
+    pub raises: bool,
 }
 
 impl Watched {
@@ -124,6 +126,8 @@ impl Roster {
             freeze_share: config.freeze_share,
             members: Vec::new(),
             operated: HashSet::new(),
+            scopes: Scopes::default(),
+            alarmed: BTreeSet::new(),
             hosts: BTreeMap::new(),
             planned: Micros::MIN,
         }
@@ -138,6 +142,25 @@ impl Roster {
         }
         for state in states {
             self.saw_state(&state.record, state.revision);
+        }
+    }
+
+    /// Takes over which clusters there are.
+    pub fn set_clusters(&mut self, clusters: &[Revised<Cluster>]) {
+        self.scopes = Scopes::new(clusters.iter().map(|cluster| &cluster.record));
+    }
+
+    /// Takes over which scopes have an alarm.
+    pub fn set_alarmed(&mut self, scopes: impl IntoIterator<Item = String>) {
+        self.alarmed = scopes.into_iter().collect();
+    }
+
+    /// Takes note of the beginning or the end of an alarm.
+    pub fn alarm(&mut self, scope: String, lasts: bool) {
+        if lasts {
+            self.alarmed.insert(scope);
+        } else {
+            self.alarmed.remove(&scope);
         }
     }
 
@@ -296,9 +319,12 @@ impl Roster {
         owner(&self.members, "") == Some(&self.me)
     }
 
-    /// How many hosts there are, and how many of them are away.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.hosts.len(), self.hosts.values().filter(|host| host.is_away()).count())
+    /// How many hosts are unavailable, of each scope that has an unavailable host.
+    pub fn shares(&self) -> BTreeMap<String, Share> {
+        let unavailable = self.hosts.iter().filter(|(_, host)| host.is_away());
+        let scopes: BTreeSet<_> =
+            unavailable.flat_map(|(address, _)| self.scopes.of(address)).collect();
+        scopes.into_iter().map(|scope| (scope.to_owned(), share(&self.sample(scope)))).collect()
     }
 
     /// Which of our hosts are due.
@@ -313,15 +339,16 @@ impl Roster {
             }
         }
         self.planned = now;
-        let frozen = self.is_frozen();
-        let asked = self.asked(now, frozen);
+        let frozen = self.frozen();
+        let asked = self.asked(now, &frozen);
         let mut due = Vec::new();
         let mut next = None;
         for (address, host) in &self.hosts {
             if !host.ours || !self.is_watched(address, host) {
                 continue;
             }
-            let regular = self.due(host, now, frozen);
+            let is_frozen = self.is_any(&frozen, address);
+            let regular = self.due(host, now, is_frozen);
             let soon = if asked.contains(address.as_str()) { now } else { regular };
             match soon.min(regular).max(host.not_before) {
                 time if time <= now => due.push((time, address.clone(), host.last_check())),
@@ -330,7 +357,8 @@ impl Roster {
         }
         due.sort_unstable();
         let due = due.into_iter().map(|(_, address, last)| (address, last)).collect();
-        Plan { due, next, frozen }
+        let raises = frozen.iter().any(|scope| !self.alarmed.contains(scope));
+        Plan { due, next, raises }
     }
 
     fn is_watched(&self, address: &str, host: &Watched) -> bool {
@@ -361,12 +389,26 @@ impl Roster {
         }
     }
 
-    /// The hosts that stand for all that can become unreachable.
-    fn sample(&self) -> Vec<(&str, &Watched)> {
-        let ready = self.hosts.iter().filter(|(address, host)| {
-            host.status.is_ready() && !self.operated.contains(address.as_str())
-        });
-        let mut ready: Vec<_> = ready.map(|(address, host)| (address.as_str(), host)).collect();
+    /// The hosts that stand for all of a scope that can become unavailable.
+    fn sample(&self, scope: &str) -> Vec<(&str, &Watched)> {
+        let is_ready = |(address, host): &(&str, &Watched)| {
+            host.status.is_ready() && !self.operated.contains(*address)
+        };
+        let mut ready: Vec<_> = match self.scopes.hosts(scope) {
+            Some(hosts) => {
+                let known = |address: &String| {
+                    self.hosts
+                        .get_key_value(address)
+                        .map(|(address, host)| (address.as_str(), host))
+                };
+                hosts.iter().filter_map(known).filter(is_ready).collect()
+            }
+            None if scope == Alarm::FLEET => {
+                let all = self.hosts.iter().map(|(address, host)| (address.as_str(), host));
+                all.filter(is_ready).collect()
+            }
+            None => Vec::new(),
+        };
         ready.sort_unstable_by_key(|(_, host)| host.place);
         ready.truncate(SAMPLE);
         ready
@@ -374,21 +416,22 @@ impl Roster {
 
     /// Hosts to be checked out of turn: when one is about to fail, it must be told from the beginning of
     /// something bigger.
-    fn asked(&self, now: Micros, frozen: bool) -> HashSet<&str> {
-        if frozen || !self.is_one_about_to_fail() {
-            return HashSet::new();
-        }
+    fn asked(&self, now: Micros, frozen: &BTreeSet<String>) -> HashSet<&str> {
         let old = now - self.rhythm.fresh();
-        let asked = self.sample().into_iter();
+        let scopes = self.in_question();
+        let asked = scopes.into_iter().filter(|scope| !frozen.contains(*scope));
         let asked = asked
+            .flat_map(|scope| self.sample(scope))
             .filter(|(_, host)| !host.is_away() && !host.is_wary() && self.known(host) < Some(old));
         asked.map(|(address, _)| address).collect()
     }
 
-    fn is_one_about_to_fail(&self) -> bool {
+    /// The scopes of hosts that are about to fail.
+    fn in_question(&self) -> BTreeSet<&str> {
         let is_about_to =
             |host: &Watched| host.is_away() && host.failing.count + 1 >= self.failures;
-        self.hosts.values().any(is_about_to)
+        let about_to = self.hosts.iter().filter(|(_, host)| is_about_to(host));
+        about_to.flat_map(|(address, _)| self.scopes.of(address)).collect()
     }
 
     /// When a host was last checked, as far as every watcher knows.
@@ -399,33 +442,45 @@ impl Roster {
     /// Whether other watchers wait for a check of this host: it is one of those that are asked before a host
     /// fails, so its check must be in its record and not only in our next report.
     pub fn is_awaited(&self, address: &str) -> bool {
-        self.members.len() > 1
-            && self.is_one_about_to_fail()
-            && self.sample().iter().any(|(sampled, _)| *sampled == address)
+        let is_sampled =
+            |scope: &str| self.sample(scope).iter().any(|(sampled, _)| *sampled == address);
+        self.members.len() > 1 && self.in_question().into_iter().any(is_sampled)
     }
 
-    fn is_frozen(&self) -> bool {
-        let away = self.hosts.values().filter(|host| host.is_away()).count();
-        away >= TOO_MANY && self.too_many(&self.sample())
+    /// The scopes that have an alarm, or are about to get one.
+    fn frozen(&self) -> BTreeSet<String> {
+        let too_high = self.shares().into_iter();
+        let too_high = too_high.filter(|(_, share)| share.is_too_high(self.freeze_share));
+        too_high.map(|(scope, _)| scope).chain(self.alarmed.iter().cloned()).collect()
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a sample is small")]
-    fn too_many(&self, sample: &[(&str, &Watched)]) -> bool {
-        let away = sample.iter().filter(|(_, host)| host.is_away()).count();
-        away >= TOO_MANY && away as f64 > self.freeze_share * sample.len() as f64
+    /// Whether a host belongs to one of these scopes.
+    fn is_any(&self, scopes: &BTreeSet<String>, address: &str) -> bool {
+        !scopes.is_empty() && self.scopes.of(address).any(|scope| scopes.contains(scope))
     }
 
-    /// How the fleet is doing, for a host whose check before this one was at `before`: sure only when
-    /// all others of the sample have been checked since.
-    pub fn outlook(&self, before: Option<Micros>) -> Outlook {
-        let sample = self.sample();
-        if self.too_many(&sample) {
-            return Outlook::Frozen;
-        }
+    /// How the scopes of a host are doing, whose check before this one was at `before`: sure only when all others of
+    /// the samples have been checked since.
+    pub fn outlook(&self, address: &str, before: Option<Micros>) -> Outlook {
         let is_known =
             |host: &Watched| host.is_away() || host.is_wary() || host.checked_at() >= before;
-        if sample.iter().all(|(_, host)| is_known(host)) { Outlook::Clear } else { Outlook::Unsure }
+        let mut outlook = Outlook::Clear;
+        for scope in self.scopes.of(address) {
+            let sample = self.sample(scope);
+            if self.alarmed.contains(scope) || share(&sample).is_too_high(self.freeze_share) {
+                return Outlook::Frozen;
+            }
+            if !sample.iter().all(|(_, host)| is_known(host)) {
+                outlook = Outlook::Unsure;
+            }
+        }
+        outlook
     }
+}
+
+fn share(sample: &[(&str, &Watched)]) -> Share {
+    let unavailable = sample.iter().filter(|(_, host)| host.is_away()).count();
+    Share { hosts: sample.len(), unavailable }
 }
 
 fn stamp(time: Micros) -> String {

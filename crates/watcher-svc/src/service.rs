@@ -1,6 +1,5 @@
 //! Keeps the roster up to date and starts the checks that are due.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,15 +10,18 @@ use service_core::bus::{Bus, Call, Context, Notification, Subscription, topology
 use service_core::claims::Claims;
 use service_core::error::chain;
 use service_core::lease::TTL_MIN;
-use service_core::model::{Host, HostProgress, HostState, Lease, WatcherRecord};
-use service_core::storage::Transaction;
+use service_core::model::{
+    Alarm, Cluster, Host, HostProgress, HostState, Lease, Model as _, WatcherRecord,
+};
+use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Lifecycle, Result, StorageClient, presence};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::alarms::{Alarms, Change};
 use crate::check;
 use crate::config::Config;
-use crate::membership::{Alarm, Membership};
+use crate::membership::Membership;
 use crate::prober::Prober;
 use crate::reports::Reports;
 use crate::roster::Roster;
@@ -53,8 +55,6 @@ pub(crate) struct Watcher {
     /// Hosts that this process is checking.
     busy: Claims,
     wake: Notify,
-    /// Whether statuses are frozen, as we see it.
-    frozen: AtomicBool,
 }
 
 /// Watches hosts until the daemon is told to stop.
@@ -82,7 +82,6 @@ pub async fn run_with(
         slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
         busy: Claims::default(),
         wake: Notify::new(),
-        frozen: AtomicBool::new(false),
         lifecycle: lifecycle.clone(),
         config,
         storage,
@@ -139,12 +138,13 @@ impl Watcher {
     async fn work(self: Arc<Self>, mut membership: Membership) {
         let (storage, clock) = (self.storage.clone(), self.deps.clock.clone());
         let mut reports = Reports::new(membership.name(), storage, clock);
+        let mut alarms = Alarms::new(&self.config);
         let stopping = self.lifecycle.stopping();
         tokio::pin!(stopping);
         loop {
             tokio::select! {
                 () = &mut stopping => break,
-                ended = self.watch(&mut membership, &mut reports) => if let Err(error) = ended {
+                ended = self.watch(&mut membership, &mut reports, &mut alarms) => if let Err(error) = ended {
                     tracing::warn!(error = chain(&error), "cannot hear of changes to hosts");
                 }
             }
@@ -171,6 +171,7 @@ impl Watcher {
         self: &Arc<Self>,
         membership: &mut Membership,
         reports: &mut Reports,
+        alarms: &mut Alarms,
     ) -> Result<()> {
         let mut changes = Changes::subscribe(&self.deps.bus).await?;
         let mut list = tokio::time::interval(LIST);
@@ -182,14 +183,14 @@ impl Watcher {
         }
         // The first two tick at once; nothing can be done before both have been answered.
         let (mut listed, mut looked) = (false, false);
-        let mut pause = NAP;
+        let (mut pause, mut raises) = (NAP, false);
         loop {
             tokio::select! {
                 _ = list.tick() => {
                     listed = answered(&self.list().await, &mut list);
                 }
                 _ = look.tick() => {
-                    looked = answered(&self.look(membership).await, &mut look);
+                    looked = answered(&self.look(membership, alarms).await, &mut look);
                 }
                 _ = report.tick() => if looked && membership.is_held() {
                     let reported = self.report(membership, reports).await;
@@ -210,10 +211,10 @@ impl Watcher {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
-            let was_frozen = self.is_frozen();
+            let raised = raises;
             let ready = listed && looked && membership.is_held();
-            pause = if ready { self.start_due() } else { NAP };
-            if self.is_frozen() != was_frozen {
+            (pause, raises) = if ready { self.start_due() } else { (NAP, raises) };
+            if raises && !raised {
                 look.reset_immediately();
             }
         }
@@ -222,22 +223,75 @@ impl Watcher {
     async fn list(&self) -> Result<()> {
         let hosts = self.storage.list::<Host>().await?;
         let states = self.storage.list::<HostState>().await?;
-        self.roster().list(&hosts, &states, self.now());
+        let clusters = self.storage.list::<Cluster>().await?;
+        let mut roster = self.roster();
+        roster.list(&hosts, &states, self.now());
+        roster.set_clusters(&clusters);
         Ok(())
     }
 
-    async fn look(&self, membership: &mut Membership) -> Result<()> {
+    async fn look(&self, membership: &mut Membership, alarms: &mut Alarms) -> Result<()> {
         let seen = membership.look().await?;
-        let is_speaker = {
+        let raised = self.storage.list::<Alarm>().await?;
+        let scopes: Vec<_> = raised.iter().map(|alarm| alarm.record.scope.clone()).collect();
+        let (is_speaker, shares) = {
             let mut roster = self.roster();
             roster.set_members(seen.members, self.now());
             roster.set_operated(seen.operated);
-            roster.is_speaker()
+            roster.set_alarmed(scopes.iter().cloned());
+            (roster.is_speaker(), roster.shares())
         };
-        if let Some(alarm) = membership.freeze(self.is_frozen(), is_speaker).await? {
-            self.tell(alarm);
+        // All watchers follow the shares, and one writes: so another can go on where it stopped.
+        let changes = alarms.changes(&scopes, &shares, &self.deps.clock.stamp());
+        if is_speaker && !changes.is_empty() {
+            self.write_alarms(membership, &raised, changes).await?;
         }
         Ok(())
+    }
+
+    /// Raises and ends alarms; nothing where another watcher has just done so.
+    async fn write_alarms(
+        &self,
+        membership: &Membership,
+        raised: &[Revised<Alarm>],
+        changes: Vec<Change>,
+    ) -> Result<()> {
+        for change in changes {
+            let transaction = match &change {
+                Change::Raise(alarm) => Transaction::default().create(alarm)?,
+                Change::End(scope) => {
+                    let before = raised.iter().find(|alarm| alarm.record.id() == scope);
+                    let revision = before.map(|alarm| alarm.revision);
+                    Transaction::default().check::<Alarm>(scope, revision).delete::<Alarm>(scope)
+                }
+            };
+            match membership.transact(transaction).await {
+                Ok(_) => self.alarm_changed(change),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn alarm_changed(&self, change: Change) {
+        match change {
+            Change::Raise(Alarm { scope, reason, .. }) => {
+                tracing::error!(
+                    alarm.scope = scope,
+                    "alarm raised: {reason}, so the fault is probably not theirs: until the alarm ends none of them \
+                     becomes failed and no operation on them goes on; look at this machine's network and keys"
+                );
+                self.roster().alarm(scope, true);
+            }
+            Change::End(scope) => {
+                tracing::info!(
+                    alarm.scope = scope,
+                    "alarm ended: the hosts can be reached again, and their statuses change again"
+                );
+                self.roster().alarm(scope, false);
+            }
+        }
     }
 
     /// Writes the report of our last checks. One watcher for all takes over what the reports of watchers
@@ -258,10 +312,6 @@ impl Watcher {
         let revision = membership.transact(std::mem::take(&mut draft.transaction)).await?;
         reports.written(draft, revision);
         Ok(())
-    }
-
-    fn is_frozen(&self) -> bool {
-        self.frozen.load(Ordering::Relaxed)
     }
 
     /// Takes over what a notification says; true when it is time to look at the leases.
@@ -301,14 +351,15 @@ impl Watcher {
     }
 
     /// Starts the checks that are due, as far as there are slots; returns how long there is nothing to do
-    /// then, unless a check ends before.
-    fn start_due(self: &Arc<Self>) -> Duration {
+    /// then, unless a check ends before, and whether an alarm is to be raised.
+    fn start_due(self: &Arc<Self>) -> (Duration, bool) {
         let now = self.now();
         let plan = self.roster().plan(now);
-        self.frozen.store(plan.frozen, Ordering::Relaxed);
         for (address, known) in plan.due {
             let Some(claim) = self.busy.claim(&address) else { continue };
-            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return NAP };
+            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+                return (NAP, plan.raises);
+            };
             let watcher = Arc::clone(self);
             self.lifecycle.spawn("check", async move {
                 check::run(&watcher, &address, Some(&known)).await;
@@ -317,27 +368,7 @@ impl Watcher {
             });
         }
         let pause = plan.next.map_or(Micros::MAX, |next| next - now);
-        Duration::from_micros(u64::try_from(pause).unwrap_or_default()).min(NAP)
-    }
-
-    /// Tells the operator; of all watchers one does.
-    fn tell(&self, alarm: Alarm) {
-        let (hosts, away) = self.roster().counts();
-        match alarm {
-            Alarm::Raised => tracing::error!(
-                hosts,
-                away,
-                "too many hosts became unreachable at once, so the fault is probably here: no host \
-                 becomes failed and no roll goes on until it is over; look at this machine's network"
-            ),
-            Alarm::Over => {
-                tracing::info!(
-                    hosts,
-                    away,
-                    "hosts can be reached again: their statuses change again"
-                );
-            }
-        }
+        (Duration::from_micros(u64::try_from(pause).unwrap_or_default()).min(NAP), plan.raises)
     }
 }
 

@@ -91,7 +91,7 @@ impl Moments {
 }
 
 /// What is left of the time `allowed` from `then` on; what has passed is clamped to it.
-fn left(now: Timestamp, then: Timestamp, allowed: Duration) -> Duration {
+pub(super) fn left(now: Timestamp, then: Timestamp, allowed: Duration) -> Duration {
     let passed = Duration::try_from(now.duration_since(then)).unwrap_or_default();
     allowed.saturating_sub(passed)
 }

@@ -17,6 +17,7 @@ use service_core::{Bus, Clock, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+mod alarm;
 mod removed;
 
 use super::{Decision, Execution, GiveUp, Turn, Waiting};

@@ -8,12 +8,12 @@ use crate::support::Fleet;
 async fn every_flag_is_an_option_of_the_server() {
     let flags = "--max-unavailable 30% --max-failures 2 --skip-unreachable --include-self --soak 2m --settle 0s --strict-units \
                  --health-command true --health-url http://{address}/ --health-timeout 90 \
-                 --order least-recent --host 10.0.0.1 --host 10.0.0.2";
+                 --order least-recent --resume-after-alarm auto --host 10.0.0.1 --host 10.0.0.2";
     let options = json!({
         "max_unavailable": "30%", "max_failures": 2, "skip_unreachable": true,
         "include_self": true, "soak": 120, "settle": 0, "strict_units": true, "health_command": "true",
         "health_url": "http://{address}/", "health_timeout": 90, "order": "least_recent",
-        "hosts": ["10.0.0.1", "10.0.0.2"],
+        "hosts": ["10.0.0.1", "10.0.0.2"], "resume_after_alarm": "auto",
     });
     for (line, member, value) in [
         ("restart start --if-needed", "if_needed", json!(true)),

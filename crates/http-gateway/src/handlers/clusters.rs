@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use service_core::alarms;
 use service_core::model::{
-    Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig, Host, Lease,
-    Network, Status,
+    AlarmView, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig,
+    Host, Lease, Network, Status,
 };
 use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
@@ -44,6 +45,9 @@ pub struct ClusterView {
     hostset: Vec<String>,
     container_manager: String,
     hosts: Counts,
+    /// Only while it lasts: its own alarm, its container manager's, or the fleet's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarm: Option<AlarmView>,
 }
 
 /// How many members there are, and how many of them can be used.
@@ -82,8 +86,9 @@ pub async fn get(
     let hosts = api.storage.get_many::<Host>(&cluster.hostset).await?;
     let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
     let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());
+    let alarm = alarms::concerning(&api.storage, &name).await?.map(AlarmView::from);
     let Cluster { name, network, hostset, container_manager, .. } = cluster;
-    Ok(Json(ClusterView { name, status, network, hostset, container_manager, hosts }))
+    Ok(Json(ClusterView { name, status, network, hostset, container_manager, hosts, alarm }))
 }
 
 /// Makes a cluster. An unknown network stands for the default one; again the same is no error.

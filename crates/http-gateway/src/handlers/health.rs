@@ -7,6 +7,7 @@ use axum::extract::{RawQuery, State};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service_core::clock;
+use service_core::model::Alarm;
 use service_core::presence::Presence;
 use tokio::time::timeout;
 use utoipa::ToSchema;
@@ -36,6 +37,9 @@ pub struct Ready {
     /// With `verbose`: the replicas that are running.
     #[serde(skip_serializing_if = "Option::is_none")]
     services: Option<Vec<Replica>>,
+    /// With `verbose`: the alarms that last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alarms: Option<Vec<Alarm>>,
 }
 
 /// A running replica of a service.
@@ -71,7 +75,7 @@ pub async fn live() -> Json<Health> {
     get,
     path = "/readyz",
     params(("verbose" = Option<String>, Query,
-            description = "Show every running replica; needs the role reader.")),
+            description = "Show every running replica and every alarm; needs the role reader.")),
     responses(
         (status = 200, body = Ready),
         (status = 503, description = "a part fails: `parts` says which"),
@@ -99,7 +103,8 @@ pub async fn ready(
         let found = state.readiness.services(&ground, is_verbose).await;
         let replica = |presence| Replica::new(presence, api.clock.now().as_second());
         let services = is_verbose.then(|| found.replicas.into_iter().map(replica).collect());
-        Ok(Json(Ready { status: "ready", parts, degraded: found.missing, services }))
+        let alarms = if is_verbose { state.readiness.alarms(&ground).await } else { None };
+        Ok(Json(Ready { status: "ready", parts, degraded: found.missing, services, alarms }))
     };
     timeout(LIMIT, ready).await.unwrap_or_else(|_| {
         Err(ApiError::unavailable(format!("the checks did not end within {} s", LIMIT.as_secs())))

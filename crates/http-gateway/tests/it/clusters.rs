@@ -1,7 +1,7 @@
 //! Clusters.
 
 use serde_json::{Value, json};
-use service_core::model::{Cluster, ClusterRestart, Host, Status};
+use service_core::model::{Alarm, Cluster, ClusterRestart, Host, Status};
 
 use crate::support::Gateway;
 
@@ -200,4 +200,32 @@ async fn a_cluster_with_an_operation_in_process_stays() {
     gateway.delete("/cluster/c1").await.refused(409, "operation is in process on the cluster c1");
     gateway.delete("/host/10.0.0.1").await.refused(409, "operation");
     assert_eq!(gateway.records().await, before);
+}
+
+#[tokio::test]
+async fn an_alarm_is_shown_by_the_clusters_that_it_concerns_while_it_lasts() {
+    let gateway = Gateway::start().await;
+    let manager = json!({"type": "trivial", "options": {}});
+    assert_eq!(gateway.put("/containermanager/m1", manager).await.status, 201);
+    let managed = json!({"container_manager": "m1"});
+    assert_eq!(gateway.put("/cluster/c1", managed).await.status, 201);
+    gateway.cluster("c2", &[]).await;
+    let alarm = json!({
+        "since": "2026-11-28T05:00:00.000000", "share": 0.4,
+        "reason": "4 of 10 hosts became unreachable or refuse log-ins at once",
+    });
+    for (scope, shown) in [
+        ("fleet", [true, true]),
+        ("cluster.c1", [true, false]),
+        ("manager.m1", [true, false]),
+        ("manager.m2", [false, false]),
+    ] {
+        gateway.alarm(scope).await;
+        for (cluster, shown) in ["c1", "c2"].iter().zip(shown) {
+            let cluster = gateway.get(&format!("/cluster/{cluster}")).await.json();
+            assert_eq!(cluster.get("alarm"), shown.then_some(&alarm), "{scope}");
+        }
+        gateway.storage.delete::<Alarm>(scope).await.unwrap();
+    }
+    assert_eq!(gateway.get("/cluster/c1").await.json().get("alarm"), None);
 }

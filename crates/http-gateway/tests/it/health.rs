@@ -213,3 +213,30 @@ async fn metrics_tell_what_happened_by_route_and_never_by_path() {
     }
     assert!(!text.contains("10.9.8.7") && !text.contains("such"), "{text}");
 }
+
+#[tokio::test]
+async fn readers_and_metrics_see_the_alarms_that_last() {
+    let gateway = Gateway::start().await;
+    for scope in ["fleet", "cluster.c1"] {
+        gateway.alarm(scope).await;
+    }
+    let verbose = async || {
+        let answer = gateway.send_as(&basic(READER), "GET", "/readyz?verbose").await;
+        serde_json::from_str::<Value>(&answer.text()).unwrap()["alarms"].clone()
+    };
+    let alarms = verbose().await;
+    assert_eq!(
+        (alarms[0]["scope"].as_str(), alarms[1]["scope"].as_str()),
+        (Some("cluster.c1"), Some("fleet"))
+    );
+    assert_eq!(
+        (&alarms[1]["share"], &alarms[1]["since"]),
+        (&json!(0.4), &json!("2026-11-28T05:00:00.000000"))
+    );
+    assert_eq!(readyz(&gateway).await.1.get("alarms"), None, "only readers");
+    let metrics = gateway.send("GET", "/metrics", "").await.text();
+    for (scope, count) in [("fleet", 1), ("cluster", 1), ("manager", 0)] {
+        let line = format!("commissaire_alarms{{scope=\"{scope}\"}} {count}");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+}

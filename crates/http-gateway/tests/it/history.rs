@@ -1,7 +1,7 @@
 //! Operations, running and past, as they are shown.
 
 use serde_json::{Value, json};
-use service_core::model::{Freeze, Lease, OperationControl, Wanted};
+use service_core::model::{Alarm, Freeze, OperationControl, Wanted};
 
 use crate::support::Gateway;
 
@@ -126,16 +126,18 @@ async fn what_an_operation_was_told_is_shown_while_it_is_in_process() {
 }
 
 #[tokio::test]
-async fn an_operation_is_frozen_by_operators_and_by_watchers() {
+async fn an_operation_is_frozen_by_operators_and_by_alarms() {
     let gateway = Gateway::start().await;
     let state = async || gateway.get("/operation/o1").await.json()["state"].clone();
     gateway.operation("o1", json!({})).await;
-    let (name, owner) = (Lease::FROZEN.to_owned(), "watcher".to_owned());
-    let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000, ..Lease::default() };
-    gateway.storage.save(&lease).await.unwrap();
-    assert_eq!(state().await, "frozen");
-    gateway.storage.delete::<Lease>(Lease::FROZEN).await.unwrap();
-    assert_eq!(state().await, "running");
+    for (scope, expected) in
+        [("fleet", "frozen"), ("cluster.c1", "frozen"), ("cluster.c2", "running")]
+    {
+        gateway.alarm(scope).await;
+        assert_eq!(state().await, expected, "{scope}");
+        gateway.storage.delete::<Alarm>(scope).await.unwrap();
+        assert_eq!(state().await, "running");
+    }
     let name = Freeze::ALL.to_owned();
     let freeze = Freeze { name, by: "a".into(), at: "b".into(), reason: "c".into() };
     gateway.storage.save(&freeze).await.unwrap();

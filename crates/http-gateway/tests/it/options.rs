@@ -23,7 +23,7 @@ async fn options_are_passed_on_to_the_executor() {
         "max_unavailable": "30%", "max_failures": 1, "skip_unreachable": true,
         "include_self": false, "soak": 60, "settle": 45, "strict_units": true, "health_command": "systemctl is-active web",
         "health_url": "http://{address}/", "health_timeout": 90, "order": "least_recent",
-        "hosts": ["10.0.0.1", "10.0.0.2"],
+        "hosts": ["10.0.0.1", "10.0.0.2"], "resume_after_alarm": "auto",
     });
     for (kind, own, version) in [
         ("restart", json!({"if_needed": true}), None),
@@ -64,6 +64,7 @@ async fn what_does_not_fit_is_named_and_starts_nothing() {
         ("hosts", json!([null, [], [7], "10.0.0.1", ["../x"], ["-x"]])),
         ("reboot", json!([null, true, "perhaps", {"never": null}])),
         ("if_needed", json!([null, "yes"])),
+        ("resume_after_alarm", json!([null, true, "never"])),
         ("dry_run", json!([null, "true", 1])),
     ] {
         for value in values.as_array().unwrap() {

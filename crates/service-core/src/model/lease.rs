@@ -28,9 +28,6 @@ impl Lease {
     pub const OPERATION: &str = "operation.";
     /// What the name of a watcher's lease begins with; those that are alive divide the hosts.
     pub const WATCHER: &str = "watcher.";
-    /// The name of the lease that a watcher holds while so many hosts are unreachable that no status
-    /// changes: rolls wait for its end.
-    pub const FROZEN: &str = "statuses.frozen";
 }
 
 impl Model for Lease {

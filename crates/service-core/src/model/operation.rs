@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{ClusterRecord, Failure, Model, OperationStatus, Work, ident};
 
 pub use control::{Freeze, OperationControl, Wanted};
-pub use options::{ADDRESS, Limit, Options, Order, RebootWhen};
+pub use options::{ADDRESS, Limit, Options, Order, RebootWhen, ResumeAfterAlarm};
 pub use progress::{Event, HostProgress, Outcome, Step};
 pub use result::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
 

@@ -146,7 +146,7 @@ fn a_check_that_came_to_nothing_is_not_repeated_at_once() {
     roster.put_off("10.0.0.0", later + 5 * SECOND);
     assert_eq!(
         roster.plan(later),
-        Plan { due: Vec::new(), next: Some(later + 5 * SECOND), frozen: false }
+        Plan { due: Vec::new(), next: Some(later + 5 * SECOND), raises: false }
     );
     assert_eq!(roster.plan(later + 5 * SECOND).due.len(), 1);
 }
@@ -170,16 +170,16 @@ fn the_sample_is_asked_before_a_host_fails() {
     roster.saw_state(&away(0, 1), 2);
     assert_eq!(due(&roster.plan(NOW + 9 * SECOND)), [""; 0]);
     roster.saw_state(&away(0, 2), 3);
-    assert_eq!(roster.outlook(Some(before)), Outlook::Unsure);
+    assert_eq!(roster.outlook("10.0.0.0", Some(before)), Outlook::Unsure);
     let later = NOW + 10 * SECOND;
     assert_eq!(roster.plan(later).due.len(), 7);
     for number in 1..7 {
         roster.saw_host(&host(number, Status::Active, later).record, 4, later);
     }
-    assert_eq!(roster.outlook(Some(before)), Outlook::Unsure, "one has not answered");
+    assert_eq!(roster.outlook("10.0.0.0", Some(before)), Outlook::Unsure, "one has not answered");
     assert_eq!(due(&roster.plan(later)), ["10.0.0.7"]);
     roster.saw_host(&host(7, Status::Active, later).record, 4, later);
-    assert_eq!(roster.outlook(Some(before)), Outlook::Clear);
+    assert_eq!(roster.outlook("10.0.0.0", Some(before)), Outlook::Clear);
     assert_eq!(due(&roster.plan(later)), [""; 0], "each is asked once");
 }
 
@@ -200,8 +200,8 @@ fn a_large_fleet_is_judged_by_a_sample() {
         let state = HostState { address: address.clone(), failing, ..HostState::default() };
         roster.saw_state(&state, 3);
     }
-    assert_eq!(roster.outlook(Some(NOW)), Outlook::Frozen);
-    assert!(roster.plan(later).frozen);
+    assert_eq!(roster.outlook("10.0.0.0", Some(NOW)), Outlook::Frozen);
+    assert!(roster.plan(later).raises);
 }
 
 #[test]
@@ -213,8 +213,8 @@ fn more_than_the_share_is_frozen_and_one_host_alone_is_not() {
         for number in 0..away_at_once {
             roster.saw_state(&away(number, 1), 2);
         }
-        assert_eq!(roster.plan(NOW).frozen, frozen, "{away_at_once} of {hosts}");
-        let outlook = roster.outlook(Some(NOW));
+        assert_eq!(roster.plan(NOW).raises, frozen, "{away_at_once} of {hosts}");
+        let outlook = roster.outlook("10.0.0.0", Some(NOW));
         assert_eq!(outlook == Outlook::Frozen, frozen, "{away_at_once} of {hosts}");
     }
 }
@@ -227,8 +227,8 @@ fn hosts_that_failed_before_are_not_away_at_once() {
         let state = HostState { reason: HostState::UNREACHABLE.to_owned(), ..away(number, 3) };
         roster.saw_state(&state, 2);
     }
-    assert!(!roster.plan(NOW).frozen);
-    assert_eq!(roster.counts(), (10, 0));
+    assert!(!roster.plan(NOW).raises);
+    assert!(roster.shares().is_empty());
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn while_frozen_a_host_keeps_its_place() {
         roster.saw_state(&away(number, 3), 2);
     }
     let plan = roster.plan(NOW + 25 * SECOND);
-    assert!(plan.frozen, "{plan:?}");
+    assert!(plan.raises, "{plan:?}");
     assert_eq!(plan.due, self::roster(4).plan(NOW + 25 * SECOND).due);
     assert_eq!(roster.plan(NOW + 63 * SECOND).due.len(), 4);
 }
@@ -263,8 +263,8 @@ fn hosts_that_refuse_log_ins_count_towards_the_alarm() {
         refused.failing.reason = "auth-refused".to_owned();
         roster.saw_state(&refused, 4);
     }
-    assert_eq!(roster.counts(), (10, 4));
-    assert!(roster.plan(NOW).frozen);
+    assert_eq!(roster.shares()[Alarm::FLEET], Share { hosts: 10, unavailable: 4 });
+    assert!(roster.plan(NOW).raises);
 }
 
 #[test]
@@ -278,4 +278,80 @@ fn a_failed_host_that_refuses_log_ins_is_checked_again_slowly() {
     roster.list(&hosts, &[Revised { record: state, revision: 1 }], NOW);
     assert_eq!(due(&roster.plan(NOW + 599 * SECOND)), [""; 0]);
     assert_eq!(due(&roster.plan(NOW + 661 * SECOND)), ["10.0.0.0"]);
+}
+
+fn clusters(clusters: &[(&str, &str, std::ops::Range<usize>)]) -> Vec<Revised<Cluster>> {
+    let address = |number| host(number, Status::Active, NOW).record.address;
+    let cluster = |(name, manager, hosts): &(&str, &str, std::ops::Range<usize>)| Cluster {
+        name: (*name).to_owned(),
+        container_manager: (*manager).to_owned(),
+        hostset: hosts.clone().map(address).collect(),
+        ..Cluster::default()
+    };
+    clusters.iter().map(|one| Revised { record: cluster(one), revision: 1 }).collect()
+}
+
+#[test]
+fn a_cluster_and_a_manager_are_frozen_by_themselves() {
+    let mut roster = roster(100);
+    roster.set_clusters(&clusters(&[("a", "m", 0..10), ("b", "m", 10..20), ("c", "", 20..40)]));
+    for number in 0..4 {
+        roster.saw_state(&away(number, 2), 2);
+    }
+    // 4 of the 100 hosts, of the manager's 20, and of the cluster's 10.
+    assert!(roster.plan(NOW).raises);
+    assert_eq!(roster.shares()["cluster.a"], Share { hosts: 10, unavailable: 4 });
+    assert_eq!(roster.shares()["manager.m"], Share { hosts: 20, unavailable: 4 });
+    assert_eq!(roster.outlook("10.0.0.0", Some(NOW)), Outlook::Frozen);
+    for well in ["10.0.0.10", "10.0.0.20", "10.0.0.99"] {
+        assert_eq!(roster.outlook(well, Some(NOW)), Outlook::Clear, "{well}");
+    }
+    for number in 10..13 {
+        roster.saw_state(&away(number, 2), 2);
+    }
+    assert_eq!(roster.outlook("10.0.0.15", Some(NOW)), Outlook::Frozen, "7 of the manager's 20");
+    assert_eq!(roster.outlook("10.0.0.20", Some(NOW)), Outlook::Clear);
+}
+
+#[test]
+fn a_smaller_cluster_has_no_alarm_of_its_own() {
+    let mut roster = roster(100);
+    roster.set_clusters(&clusters(&[("small", "", 0..9)]));
+    for number in 0..9 {
+        roster.saw_state(&away(number, 2), 2);
+    }
+    assert!(!roster.plan(NOW).raises);
+    assert_eq!(roster.outlook("10.0.0.0", Some(NOW)), Outlook::Clear);
+}
+
+#[test]
+fn hosts_stay_frozen_until_the_alarm_has_ended() {
+    let mut roster = roster(10);
+    for number in 0..4 {
+        roster.saw_state(&away(number, 2), 2);
+    }
+    assert!(roster.plan(NOW).raises);
+    roster.alarm(Alarm::FLEET.to_owned(), true);
+    assert!(!roster.plan(NOW).raises, "it is raised once");
+    for number in 1..4 {
+        roster.saw_state(&away(number, 0), 3);
+    }
+    assert_eq!(roster.outlook("10.0.0.0", Some(NOW)), Outlook::Frozen);
+    roster.set_alarmed([]);
+    assert_eq!(roster.outlook("10.0.0.0", Some(NOW)), Outlook::Clear);
+}
+
+/// Also the hosts of its cluster are asked before a host fails.
+#[test]
+fn the_samples_of_all_scopes_of_a_host_are_asked_before_it_fails() {
+    let mut roster = roster(1000);
+    roster.set_clusters(&clusters(&[("a", "", 0..20)]));
+    roster.saw_state(&away(0, 2), 2);
+    let later = NOW + 10 * SECOND;
+    let plan = roster.plan(later);
+    let due = due(&plan);
+    let others = (1..20).map(|number| host(number, Status::Active, NOW).record.address);
+    let missing: Vec<_> = others.filter(|address| !due.contains(&address.as_str())).collect();
+    assert_eq!(missing, [""; 0]);
+    assert!(due.len() < 20 + SAMPLE + 200, "{}", due.len());
 }

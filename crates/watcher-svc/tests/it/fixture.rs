@@ -217,10 +217,11 @@ impl Drop for Checks {
     }
 }
 
-/// Intervals of so many seconds, with retries after half a second and one.
+/// Intervals of so many seconds, with retries after half a second and one, and alarms that end soon.
 pub(crate) fn every(seconds: f64) -> Config {
     serde_json::from_value(json!({
         "interval": seconds, "retry_pauses": [0.5, 1], "connect_timeout": 10, "report_interval": 0.1,
+        "alarm_end_after": 0.5,
     }))
     .unwrap()
 }

@@ -1,8 +1,7 @@
 //! Many hosts gone at once: the fault is probably ours.
 
 use service_core::Lifecycle;
-use service_core::lease::TTL_MIN;
-use service_core::model::{Lease, Status};
+use service_core::model::{Alarm, Status};
 use testbed::Testbed;
 
 use crate::fixture::{Fixture, eventually, every, log};
@@ -10,7 +9,7 @@ use crate::fixture::{Fixture, eventually, every, log};
 const HOSTS: usize = 6;
 
 fn alarms(log: &str) -> usize {
-    log.matches("became unreachable at once").count()
+    log.matches("alarm raised").count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +38,9 @@ async fn half_of_the_hosts_gone_at_once_fails_none_and_raises_one_alarm() {
         assert_eq!(fixture.state(address).await.reason, "");
     }
     assert_eq!(alarms(&log()), 1, "{}", log());
+    let alarm = fixture.storage.get::<Alarm>(Alarm::FLEET).await.unwrap().record;
+    // The second host to be missed makes a third of them.
+    assert!(alarm.share > 0.3 && alarm.reason.contains("of 6 hosts of the fleet"), "{alarm:?}");
 
     for host in &testbed.hosts()[1..HOSTS / 2] {
         testbed.run(&["start", host]);
@@ -51,14 +53,10 @@ async fn half_of_the_hosts_gone_at_once_fails_none_and_raises_one_alarm() {
         assert_eq!(fixture.host(address).await.status, Status::Disassociated, "{address}");
         assert_eq!(fixture.state(address).await.failing.count, 0);
     }
-    eventually("nobody says any more that statuses are frozen", || async {
-        let lease = fixture.storage.find::<Lease>(Lease::FROZEN).await.unwrap();
-        lease.is_none().then_some(())
-    })
-    .await;
+    assert!(fixture.storage.list::<Alarm>().await.unwrap().is_empty());
     let log = log();
     assert_eq!(alarms(&log), 1, "{log}");
-    assert_eq!(log.matches("hosts can be reached again").count(), 1, "{log}");
+    assert_eq!(log.matches("alarm ended").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,21 +75,17 @@ async fn when_a_frozen_watcher_dies_another_goes_on_without_a_second_alarm() {
     for host in testbed.hosts() {
         testbed.run(&["kill", host]);
     }
-    let lease = || async { fixture.storage.find::<Lease>(Lease::FROZEN).await.unwrap() };
-    let first = eventually("statuses are frozen", lease).await.record.owner;
+    let alarm = || async { fixture.storage.find::<Alarm>(Alarm::FLEET).await.unwrap() };
+    let raised = eventually("an alarm is raised", alarm).await;
     runtime.shutdown_background();
 
     let _two = fixture.watch(&every(2.0)).await;
-    let second = eventually("another says so", || async {
-        lease().await.filter(|lease| lease.record.owner != first)
-    })
-    .await;
-    assert_eq!(second.record.ttl_ms, u64::try_from(TTL_MIN.as_millis()).unwrap());
     fixture.all_checked(&addresses).await;
+    assert_eq!(alarm().await.map(|alarm| alarm.revision), Some(raised.revision), "the same alarm");
     for (host, address) in addresses.iter().enumerate() {
         assert_eq!(fixture.host(address).await.status, Status::Active, "{address}");
         testbed.run(&["start", &testbed.hosts()[host]]);
     }
-    eventually("it is over", || async { lease().await.is_none().then_some(()) }).await;
+    eventually("the alarm ends", || async { alarm().await.is_none().then_some(()) }).await;
     assert_eq!(alarms(&log()), 1, "{}", log());
 }

@@ -46,6 +46,10 @@ pub(crate) struct Options {
     /// Whose turn comes first: by address, or that to which this was done the longest ago
     #[arg(long, value_enum)]
     order: Option<Order>,
+    /// Whether the operation goes on by itself after an alarm of more than ten minutes, or is paused
+    /// until you resume it [default: manual]
+    #[arg(long, value_enum)]
+    resume_after_alarm: Option<ResumeAfterAlarm>,
     /// Only this host; may be given several times
     #[arg(long = "host", value_name = "ADDRESS", value_parser = name)]
     hosts: Vec<String>,
@@ -57,12 +61,22 @@ enum Order {
     LeastRecent,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ResumeAfterAlarm {
+    Manual,
+    Auto,
+}
+
 impl Options {
     /// What is asked for; nothing where no flag is given.
     pub(super) fn body(&self) -> Map<String, Value> {
         let order = self.order.map(|order| match order {
             Order::Name => "name",
             Order::LeastRecent => "least_recent",
+        });
+        let resume_after_alarm = self.resume_after_alarm.map(|resume| match resume {
+            ResumeAfterAlarm::Manual => "manual",
+            ResumeAfterAlarm::Auto => "auto",
         });
         let hosts = (!self.hosts.is_empty()).then_some(&self.hosts);
         let members = [
@@ -77,6 +91,7 @@ impl Options {
             ("health_url", json!(self.health_url)),
             ("health_timeout", json!(self.health_timeout)),
             ("order", json!(order)),
+            ("resume_after_alarm", json!(resume_after_alarm)),
             ("hosts", json!(hosts)),
         ];
         let given = members.into_iter().filter(|(_, value)| !value.is_null());

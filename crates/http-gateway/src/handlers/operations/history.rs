@@ -3,9 +3,10 @@
 use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
+use service_core::alarms;
 use service_core::model::{
-    HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options, Step,
-    Wanted,
+    Freeze, HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options,
+    Step, Wanted,
 };
 use service_core::storage::Revised;
 use utoipa::ToSchema;
@@ -291,8 +292,9 @@ async fn state_now<Fut: Future<Output = Result<bool, ApiError>>>(
         (OperationStatus::InProcess, Wanted::Pause) if under_way().await? => State::Pausing,
         (OperationStatus::InProcess, Wanted::Pause) => State::Paused,
         (OperationStatus::InProcess, Wanted::Run) => {
-            let frozen = api.watching.is_frozen(&api.storage).await?;
-            if frozen { State::Frozen } else { State::Running }
+            let is_frozen = api.storage.find::<Freeze>(Freeze::ALL).await?.is_some()
+                || alarms::concerning(&api.storage, &operation.cluster).await?.is_some();
+            if is_frozen { State::Frozen } else { State::Running }
         }
     })
 }

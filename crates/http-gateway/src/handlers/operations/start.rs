@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use service_core::Error;
 use service_core::bus::topology;
 use service_core::model::{
-    ClusterDeploy, ClusterRestart, ClusterUpgrade, OperationKind, Options, ident,
+    AlarmView, ClusterDeploy, ClusterRestart, ClusterUpgrade, OperationKind, Options, ident,
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -67,6 +67,9 @@ pub struct Plan {
     unavailable: Vec<Unavailable>,
     /// The hosts, in the order of their turns.
     hosts: Vec<Planned>,
+    /// The alarm that the operation would wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alarm: Option<AlarmView>,
 }
 
 /// A host that is unavailable before anything is done.

@@ -14,8 +14,8 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use service_core::bus::{Call, Context, amqp, topology};
 use service_core::model::{
-    Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, Model, Network, NetworkType,
-    Operation, Status, WriteProbe,
+    Alarm, Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, Model, Network,
+    NetworkType, Operation, Status, WriteProbe,
 };
 use service_core::{Bus, Clock, Error, Lifecycle, StorageClient};
 use storage_svc::config::Handler;
@@ -470,6 +470,14 @@ impl Gateway {
         let (name, owner) = (format!("operation.{cluster}"), "executor".to_owned());
         let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000, ..Lease::default() };
         self.storage.save(&lease).await.unwrap();
+    }
+
+    /// An alarm of this scope.
+    pub(crate) async fn alarm(&self, scope: &str) {
+        let since = "2026-11-28T05:00:00.000000".to_owned();
+        let reason = "4 of 10 hosts became unreachable or refuse log-ins at once".to_owned();
+        let alarm = Alarm { scope: scope.to_owned(), since, share: 0.4, reason };
+        self.storage.save(&alarm).await.unwrap();
     }
 
     /// A restart of the cluster `c1`, in process, but for these members.

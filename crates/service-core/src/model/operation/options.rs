@@ -133,6 +133,17 @@ pub enum RebootWhen {
     Always,
 }
 
+/// Whether an operation goes on by itself after a long alarm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumeAfterAlarm {
+    /// No: it is paused once the alarm has lasted for ten minutes, and an operator resumes it.
+    #[default]
+    Manual,
+    /// Yes, as soon as the alarm has ended.
+    Auto,
+}
+
 /// The options of an operation as they are asked for, or configured as defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -185,11 +196,14 @@ pub struct Options {
     /// Restart only hosts that say that they need it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_needed: Option<bool>,
+    /// Whether the operation goes on by itself after an alarm of more than ten minutes. `manual` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_after_alarm: Option<ResumeAfterAlarm>,
 }
 
 impl Options {
     /// The names of all of them.
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 15] = [
         "max_unavailable",
         "max_failures",
         "skip_unreachable",
@@ -204,6 +218,7 @@ impl Options {
         "hosts",
         "reboot",
         "if_needed",
+        "resume_after_alarm",
     ];
 
     /// These, and `defaults` where nothing is said.
@@ -225,6 +240,7 @@ impl Options {
             hosts: self.hosts.or(defaults.hosts),
             reboot: self.reboot.or(defaults.reboot),
             if_needed: self.if_needed.or(defaults.if_needed),
+            resume_after_alarm: self.resume_after_alarm.or(defaults.resume_after_alarm),
         }
     }
 
@@ -305,7 +321,7 @@ mod tests {
             "max_unavailable": "30%", "max_failures": 1, "skip_unreachable": true,
             "include_self": true, "soak": 1, "settle": 0, "strict_units": true, "health_command": "true",
             "health_url": "http://{address}/", "health_timeout": 5, "order": "least_recent",
-            "hosts": ["a"], "reboot": "if-needed", "if_needed": true,
+            "hosts": ["a"], "reboot": "if-needed", "if_needed": true, "resume_after_alarm": "auto",
         });
         let options: Options = serde_json::from_value(all.clone()).unwrap();
         assert_eq!(serde_json::to_value(&options).unwrap(), all);

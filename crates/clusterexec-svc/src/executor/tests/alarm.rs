@@ -1,0 +1,121 @@
+//! What alarms do to operations.
+
+use jiff::{SignedDuration, Timestamp};
+use service_core::model::Alarm;
+
+use super::*;
+
+/// When the alarms of these tests are raised.
+const SINCE: &str = "2026-11-28T12:00:00.000000";
+
+async fn raise(fixture: &Fixture, scope: &str) {
+    let reason = "4 of 10 hosts are unreachable".to_owned();
+    let alarm = Alarm { scope: scope.to_owned(), since: SINCE.to_owned(), share: 0.4, reason };
+    fixture.storage.save(&alarm).await.unwrap();
+}
+
+/// The clock of a fixture, so many minutes after an alarm was raised.
+fn after(minutes: i64) -> Clock {
+    let since: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+    Clock::manual(since + SignedDuration::from_mins(minutes))
+}
+
+async fn control(fixture: &Fixture) -> Option<OperationControl> {
+    fixture.storage.find::<OperationControl>("o1").await.unwrap().map(|found| found.record)
+}
+
+/// Lets the operation look at alarms, `looks` times.
+async fn watch(execution: &Execution<'_>, looks: u64) {
+    let watching = execution.pause_in_alarms();
+    tokio::select! {
+        error = watching => panic!("{error}"),
+        () = async {
+            // Each look is one answer of the store, so real time passes, too.
+            for _ in 0..looks * 20 {
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        } => {}
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_its_cluster() {
+    let fixture = fixture(1).await;
+    let mut cluster = fixture.storage.get::<Cluster>("c1").await.unwrap();
+    cluster.record.container_manager = "m1".to_owned();
+    fixture.storage.transact(&Transaction::default().update(&cluster).unwrap()).await.unwrap();
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let execution = Execution::new(&fixture.service, &held, operation);
+    for (scope, waits) in [
+        ("cluster.c2", false),
+        ("manager.m2", false),
+        ("cluster.c1", true),
+        ("manager.m1", true),
+        ("fleet", true),
+    ] {
+        raise(&fixture, scope).await;
+        let plan = fixture.service.plan(&wanted(json!({}))).await.unwrap();
+        let plan = plan.shown(&wanted(json!({})));
+        assert_eq!(plan["alarm"]["since"] == SINCE, waits, "{scope}: {plan}");
+        match execution.turn().await.unwrap() {
+            Turn::Start(..) => assert!(!waits, "{scope}"),
+            Turn::Wait(Some(Waiting::Gate(why))) => {
+                assert!(waits && why.contains(SINCE) && why.contains("4 of 10"), "{scope}: {why}");
+            }
+            _ => panic!("{scope}"),
+        }
+        fixture.storage.delete::<Alarm>(scope).await.unwrap();
+    }
+    let index = at_reboot(&execution).await;
+    raise(&fixture, "cluster.c1").await;
+    assert!(matches!(decided(&execution, index).await, Decision::Wait(Waiting::Gate(_))));
+    fixture.storage.delete::<Alarm>("cluster.c1").await.unwrap();
+    assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
+}
+
+#[tokio::test]
+async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_itself() {
+    for (minutes, options, paused) in [
+        (9, json!({}), false),
+        (10, json!({}), true),
+        (10, json!({"resume_after_alarm": "manual"}), true),
+        (60, json!({"resume_after_alarm": "auto"}), false),
+        // A clock that was set back: the ten minutes begin once more.
+        (-300, json!({}), false),
+    ] {
+        let fixture = fixture_at(1, after(minutes)).await;
+        let (held, operation) = accepted(&fixture, "o1", options.clone()).await;
+        raise(&fixture, Alarm::FLEET).await;
+        // Another executor has seen the alarm begin.
+        let execution = Execution::new(&fixture.service, &held, operation);
+        watch(&execution, 1).await;
+        let control = control(&fixture).await;
+        let reason = control.map(|control| (control.wanted, control.reason));
+        match reason {
+            Some((Said::Pause, reason)) if paused => {
+                assert!(reason.contains("the fleet") && reason.contains("600 s"), "{reason}");
+            }
+            None if !paused => {}
+            other => panic!("{minutes} min, {options}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_operators_say_about_an_operation_outlasts_an_alarm() {
+    let fixture = fixture_at(1, after(11)).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let execution = Execution::new(&fixture.service, &held, operation);
+    raise(&fixture, "cluster.c1").await;
+    let said = |wanted| OperationControl {
+        id: "o1".to_owned(),
+        wanted,
+        by: "ann".to_owned(),
+        ..OperationControl::default()
+    };
+    for wanted in [Said::Pause, Said::Abort] {
+        fixture.storage.save(&said(wanted)).await.unwrap();
+        watch(&execution, 1).await;
+        assert_eq!(control(&fixture).await, Some(said(wanted)));
+    }
+}
