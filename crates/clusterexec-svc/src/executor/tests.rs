@@ -1,10 +1,12 @@
-//! The executor on a storage service of its own, without hosts: only a listener in place of each.
+//! The executor on a storage service of its own. In place of a host there is only a listener, or an `sshd` with a
+//! stand-in for the rest of it ([`stand_in`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use host_access::{Ansible, Deps, LogInLedger, RunDir};
 use jiff::SignedDuration;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use service_core::bus::Context;
 use service_core::model::{
@@ -19,6 +21,8 @@ use tokio::time::Instant;
 
 mod alarm;
 mod removed;
+mod settling;
+mod stand_in;
 
 use super::{Decision, Execution, GiveUp, Turn, Waiting};
 use crate::Config;
@@ -44,25 +48,41 @@ async fn fixture(hosts: usize) -> Fixture {
 }
 
 async fn fixture_at(hosts: usize, clock: Clock) -> Fixture {
+    let mut listeners = Vec::new();
+    for number in 0..hosts {
+        // Connections wait in its backlog, which is all that is looked for.
+        listeners.push(TcpListener::bind((address(number), 0)).await.unwrap());
+    }
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let hosts = listeners.iter().enumerate().map(|(n, listener)| (address(n), port(listener)));
+    let hosts = hosts.collect();
+    let config = Config { keep_operations: 1, ..Config::default() };
+    let no_key = "no key, since nothing logs in".into();
+    Fixture { listeners, ..fixture_of(hosts, no_key, clock, config).await }
+}
+
+/// A cluster of the hosts at these addresses and ports, which let in the user who runs this, by this key.
+async fn fixture_of(
+    hosts: Vec<(String, u16)>,
+    own_key: SecretString,
+    clock: Clock,
+    config: Config,
+) -> Fixture {
     let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
     let path = |name: &str| folder.path().join(name);
-    let config = storage_svc::Config::sqlite(path("store.db"), path("secret.key"));
-    storage_svc::run(&bus, &config, &life).await.unwrap();
+    let store = storage_svc::Config::sqlite(path("store.db"), path("secret.key"));
+    storage_svc::run(&bus, &store, &life).await.unwrap();
     let storage = StorageClient::new(bus.clone(), Context::service("test"));
-    let mut listeners = Vec::new();
     let mut transaction = Transaction::default();
-    let hostset: Vec<_> = (0..hosts).map(address).collect();
-    for address in &hostset {
-        // Connections wait in its backlog, which is all that is looked for.
-        let listener = TcpListener::bind((address.as_str(), 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        listeners.push(listener);
+    for (address, ssh_port) in &hosts {
         let status = Status::Disassociated;
         let host = Host { address: address.clone(), status, ..Host::default() };
-        let creds = HostCreds { ssh_port: port, ..HostCreds::new(address) };
+        let (ssh_port, remote_user) = (*ssh_port, testbed::sshd::user());
+        let creds = HostCreds { ssh_port, remote_user, ..HostCreds::new(address) };
         transaction = transaction.save(&host).unwrap().save(&creds).unwrap();
     }
     let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
+    let hostset = hosts.into_iter().map(|(address, _)| address).collect();
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     storage.transact(&transaction.save(&cluster).unwrap()).await.unwrap();
     let deps = Deps {
@@ -71,12 +91,11 @@ async fn fixture_at(hosts: usize, clock: Clock) -> Fixture {
         clock,
         run_dir: RunDir::create(folder.path(), "x").unwrap(),
         ansible: Ansible::new(None),
-        own_key: "no key, since nothing logs in".into(),
+        own_key,
         lease_ttl: Duration::from_mins(1),
     };
-    let config = Config { keep_operations: 1, ..Config::default() };
     let service = ClusterExec::new(deps, config, "the machine".to_owned(), &life);
-    Fixture { service: Arc::new(service), storage, listeners, _folder: folder }
+    Fixture { service: Arc::new(service), storage, listeners: Vec::new(), _folder: folder }
 }
 
 fn wanted(options: Value) -> Wanted {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use host_access::{AccessError, Session, Target};
+use service_core::error::chain;
 use service_core::model::{HostProgress, Outcome, Step};
 use tokio::time::Instant;
 
@@ -95,7 +96,11 @@ pub(super) async fn settle(
         };
         let seen = match look(&connected).await {
             Ok(seen) => seen,
-            Err(error) if error.heals() && Instant::now() < deadline => {
+            // A host that goes down ends the command in the middle: its boot id says later whether it has.
+            Err(error) if error.heals() || matches!(error, AccessError::Remote { .. }) => {
+                if Instant::now() >= deadline {
+                    return Err(unknown(&target.address, &error).into());
+                }
                 tokio::time::sleep(LOOK_AGAIN).await;
                 continue;
             }
@@ -111,13 +116,10 @@ pub(super) async fn settle(
             return judge(execution, index, target, seen.failed_units);
         }
         if now >= deadline {
-            let (address, state) = (&target.address, &seen.state);
-            let reason = format!(
-                "the system of {address} did not complete its start in time: systemd says {state}; see \
-                 `systemctl list-jobs` on it, then have it looked at again with `commctl host \
-                 investigate {address}`"
-            );
-            return Err(GiveUp::new("not-settled", reason).into());
+            let address = &target.address;
+            let given_up =
+                if starts { starting(address, &seen.state) } else { unsteady(execution, address) };
+            return Err(given_up.into());
         }
         let left = up_by.saturating_duration_since(now);
         let pause = if left.is_zero() { LOOK_AGAIN } else { left.min(LOOK_AGAIN) };
@@ -151,6 +153,16 @@ async fn begin(execution: &Execution<'_>, index: usize, boot_id: &str) -> Result
     execution.save(index, change, &lines).await.map_err(Trouble::Ours)
 }
 
+/// A host that lets log in, but does not say whether it is still in the same boot.
+fn unknown(address: &str, error: &AccessError) -> GiveUp {
+    let reason = format!(
+        "{address} could not be asked in time whether it has stayed up: {}; look at its console, then have \
+         it looked at again with `commctl host investigate {address}`",
+        chain(error)
+    );
+    GiveUp::new("not-settled", reason)
+}
+
 /// It is verified again, as long as there is time.
 fn rebooted(
     execution: &Execution<'_>,
@@ -165,12 +177,24 @@ fn rebooted(
             "it has rebooted by itself: boot id {after} in place of {before}; it has to stay up again"
         )));
     }
+    Err(unsteady(execution, address).into())
+}
+
+fn unsteady(execution: &Execution<'_>, address: &str) -> GiveUp {
     let settle = execution.operation.options.settle().as_secs();
     let reason = format!(
         "{address} keeps rebooting by itself: it did not stay up for {settle} s in time; look at its \
          console, then have it looked at again with `commctl host investigate {address}`"
     );
-    Err(GiveUp::new("not-settled", reason).into())
+    GiveUp::new("not-settled", reason)
+}
+
+fn starting(address: &str, state: &str) -> GiveUp {
+    let reason = format!(
+        "the system of {address} did not complete its start in time: systemd says {state}; see \
+         `systemctl list-jobs` on it, then have it looked at again with `commctl host investigate {address}`"
+    );
+    GiveUp::new("not-settled", reason)
 }
 
 /// The units that have failed since; a failure where the operation says so.

@@ -5,7 +5,7 @@ use service_core::model::{HostProgress, Outcome};
 use super::*;
 use crate::host_run;
 
-async fn events(fixture: &Fixture, id: &str) -> Vec<Event> {
+pub(super) async fn events(fixture: &Fixture, id: &str) -> Vec<Event> {
     let all = fixture.storage.list::<Event>().await.unwrap().into_iter();
     let prefix = format!("{id}.");
     all.map(|event| event.record).filter(|event| event.id.starts_with(&prefix)).collect()
