@@ -1,6 +1,7 @@
 //! The executor on a storage service of its own. In place of a host there is only a listener, or an `sshd` with a
 //! stand-in for the rest of it ([`stand_in`]).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ mod alarm;
 mod removed;
 mod settling;
 mod stand_in;
+mod wall_clock;
 
 use super::{Decision, Execution, GiveUp, Turn, Waiting};
 use crate::Config;
@@ -48,6 +50,10 @@ async fn fixture(hosts: usize) -> Fixture {
 }
 
 async fn fixture_at(hosts: usize, clock: Clock) -> Fixture {
+    fixture_with(hosts, Setup { clock, ..Setup::default() }).await
+}
+
+async fn fixture_with(hosts: usize, setup: Setup) -> Fixture {
     let mut listeners = Vec::new();
     for number in 0..hosts {
         // Connections wait in its backlog, which is all that is looked for.
@@ -56,18 +62,24 @@ async fn fixture_at(hosts: usize, clock: Clock) -> Fixture {
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
     let hosts = listeners.iter().enumerate().map(|(n, listener)| (address(n), port(listener)));
     let hosts = hosts.collect();
-    let config = Config { keep_operations: 1, ..Config::default() };
-    let no_key = "no key, since nothing logs in".into();
-    Fixture { listeners, ..fixture_of(hosts, no_key, clock, config).await }
+    // Nothing logs in.
+    let setup = Setup { own_key: "no key".into(), ..setup };
+    Fixture { listeners, ..fixture_of(hosts, setup).await }
 }
 
-/// A cluster of the hosts at these addresses and ports, which let in the user who runs this, by this key.
-async fn fixture_of(
-    hosts: Vec<(String, u16)>,
+/// What an executor is given.
+#[derive(Default)]
+struct Setup {
     own_key: SecretString,
     clock: Clock,
     config: Config,
-) -> Fixture {
+    /// A folder of other playbooks than the bundled ones.
+    playbooks: Option<PathBuf>,
+}
+
+/// A cluster of the hosts at these addresses and ports, which let in the user who runs this, by the server's own key.
+async fn fixture_of(hosts: Vec<(String, u16)>, setup: Setup) -> Fixture {
+    let Setup { own_key, clock, config, playbooks } = setup;
     let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
     let path = |name: &str| folder.path().join(name);
     let store = storage_svc::Config::sqlite(path("store.db"), path("secret.key"));
@@ -90,7 +102,7 @@ async fn fixture_of(
         bus,
         clock,
         run_dir: RunDir::create(folder.path(), "x").unwrap(),
-        ansible: Ansible::new(None),
+        ansible: Ansible::new(playbooks),
         own_key,
         lease_ttl: Duration::from_mins(1),
     };
@@ -329,44 +341,6 @@ async fn a_done_host_that_was_removed_and_is_down_fails_nothing() {
     execution.roll().await.unwrap();
     let ended = fixture.storage.get::<Operation>("o1").await.unwrap().record;
     assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Finished, ""));
-}
-
-#[tokio::test]
-async fn a_step_of_the_wall_clock_ends_no_wait_and_lengthens_none() {
-    let hours = SignedDuration::from_hours;
-    for step in [hours(2), hours(-5), hours(6)] {
-        let clock = Clock::manual("2026-11-28T12:00:00Z".parse().unwrap());
-        let fixture = fixture_at(2, clock.clone()).await;
-        let (held, operation) = accepted(&fixture, "o1", json!({"soak": 600})).await;
-        let execution = Execution::new(&fixture.service, &held, operation.clone());
-        let index = at_reboot(&execution).await;
-        assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
-        let allowed = fixture.service.config.verify_timeout();
-        let left = |execution: &Execution<'_>| {
-            execution.moments.verify_end(index).saturating_duration_since(Instant::now())
-        };
-        clock.advance(step);
-        assert!(!left(&execution).is_zero() && left(&execution) <= allowed, "{step}");
-        let stamp = fixture.service.deps.clock.stamp();
-        let done = |host: &mut HostProgress| {
-            host.step = Step::Done;
-            host.finished_at = Some(stamp.clone());
-        };
-        execution.save(index, done, &[]).await.unwrap();
-        clock.advance(step);
-        let Turn::Wait(Some(Waiting::Soak(_))) = execution.turn().await.unwrap() else {
-            panic!("{step}: the time between two hosts is not over")
-        };
-        let soak = Duration::from_mins(10);
-        assert!(execution.moments.soak_left().unwrap() <= soak, "{step}");
-        // A take-over has only the stamps: no more than the whole time is left.
-        let mut next = Execution::new(&fixture.service, &held, operation);
-        next.load().await.unwrap();
-        assert!(left(&next) <= allowed, "{step}");
-        let left = next.moments.soak_left();
-        assert_eq!(left.is_some(), step.is_negative(), "{step}");
-        assert!(left.is_none_or(|left| left <= soak), "{step}");
-    }
 }
 
 #[tokio::test]

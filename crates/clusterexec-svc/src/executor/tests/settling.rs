@@ -8,20 +8,21 @@ use super::stand_in::StandIn;
 use super::*;
 use crate::host_run::{self, note_failed_units, reach, returned, target_of};
 
-const BEFORE: &str = "00000000-0000-4000-8000-000000000000";
-const FIRST: &str = "00000000-0000-4000-8000-000000000001";
+pub(super) const BEFORE: &str = "00000000-0000-4000-8000-000000000000";
+pub(super) const FIRST: &str = "00000000-0000-4000-8000-000000000001";
 const SECOND: &str = "00000000-0000-4000-8000-000000000002";
 
 /// Longer than any of these takes.
-const HANG: Duration = Duration::from_mins(2);
+pub(super) const HANG: Duration = Duration::from_mins(2);
 
 /// Hosts have a second to be back, and as long again to settle.
-fn short() -> Config {
-    Config { verify_timeout: 1, ..Config::default() }
+fn short() -> Setup {
+    let config = Config { verify_timeout: 1, ..Config::default() };
+    Setup { config, ..Setup::default() }
 }
 
 /// Has the host at the step `verify` of a restart, from the boot [`BEFORE`].
-async fn at_verify(execution: &Execution<'_>) {
+pub(super) async fn at_verify(execution: &Execution<'_>) {
     let Turn::Start(0, pass) = execution.turn().await.unwrap() else { panic!("its turn") };
     assert!(execution.start(0, &pass).await.unwrap());
     let now = execution.service.deps.clock.stamp();
@@ -34,13 +35,13 @@ async fn at_verify(execution: &Execution<'_>) {
 }
 
 /// Works on the host to its end.
-async fn settled(execution: &Execution<'_>) -> HostProgress {
+pub(super) async fn settled(execution: &Execution<'_>) -> HostProgress {
     let work = host_run::host(execution, 0, true);
     tokio::time::timeout(HANG, work).await.unwrap().unwrap();
     execution.host(0)
 }
 
-async fn until(what: impl Fn() -> bool) {
+pub(super) async fn until(what: impl Fn() -> bool) {
     let wait = async {
         while !what() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -63,7 +64,7 @@ async fn begun(fixture: &Fixture, settle: u64) -> (Held, Operation) {
 #[tokio::test]
 async fn a_host_that_reboots_while_it_settles_is_verified_and_settles_again() {
     let host = StandIn::start(FIRST);
-    let fixture = host.fixture(Clock::System, Config::default()).await;
+    let fixture = host.fixture(Setup::default()).await;
     let (held, operation) = begun(&fixture, 2).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     at_verify(&execution).await;
@@ -88,7 +89,7 @@ async fn a_host_that_reboots_while_it_settles_is_verified_and_settles_again() {
 #[tokio::test]
 async fn a_lost_connection_alone_does_not_begin_it_again() {
     let host = StandIn::start(FIRST);
-    let fixture = host.fixture(Clock::System, Config::default()).await;
+    let fixture = host.fixture(Setup::default()).await;
     let (held, operation) = begun(&fixture, 2).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     at_verify(&execution).await;
@@ -110,7 +111,7 @@ async fn a_lost_connection_alone_does_not_begin_it_again() {
 #[tokio::test]
 async fn a_host_that_keeps_rebooting_is_failed_at_the_limit() {
     let host = StandIn::start(FIRST);
-    let fixture = host.fixture(Clock::System, short()).await;
+    let fixture = host.fixture(short()).await;
     let (held, operation) = begun(&fixture, 1).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     at_verify(&execution).await;
@@ -136,7 +137,7 @@ async fn a_host_that_keeps_rebooting_is_failed_at_the_limit() {
 async fn a_host_whose_system_never_completes_its_start_is_failed_at_the_limit() {
     let host = StandIn::start(FIRST);
     host.systemd_is("starting");
-    let fixture = host.fixture(Clock::System, short()).await;
+    let fixture = host.fixture(short()).await;
     let (held, operation) = begun(&fixture, 1).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     at_verify(&execution).await;
@@ -153,7 +154,7 @@ async fn a_host_whose_system_never_completes_its_start_is_failed_at_the_limit() 
 async fn a_host_is_done_once_its_system_has_started_also_where_that_takes_longer() {
     let host = StandIn::start(FIRST);
     host.systemd_is("starting");
-    let fixture = host.fixture(Clock::System, Config::default()).await;
+    let fixture = host.fixture(Setup::default()).await;
     let (held, operation) = begun(&fixture, 1).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     at_verify(&execution).await;
@@ -172,7 +173,7 @@ async fn a_host_is_done_once_its_system_has_started_also_where_that_takes_longer
 async fn a_host_without_systemd_only_has_to_stay_up() {
     let host = StandIn::start(FIRST);
     host.has_no_systemd();
-    let fixture = host.fixture(Clock::System, Config::default()).await;
+    let fixture = host.fixture(Setup::default()).await;
     let (held, operation) = begun(&fixture, 1).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     at_verify(&execution).await;
@@ -187,7 +188,7 @@ async fn units_that_have_failed_since_are_recorded_and_fail_the_host_only_where_
     for (settle, strict) in [(1, false), (1, true), (0, true)] {
         let host = StandIn::start(BEFORE);
         host.has_failed_units(&["old.service"]);
-        let fixture = host.fixture(Clock::System, Config::default()).await;
+        let fixture = host.fixture(Setup::default()).await;
         let options = json!({"settle": settle, "strict_units": strict});
         let (held, operation) = accepted(&fixture, "o1", options).await;
         let execution = Execution::new(&fixture.service, &held, operation);
@@ -216,7 +217,7 @@ async fn units_that_have_failed_since_are_recorded_and_fail_the_host_only_where_
 #[tokio::test]
 async fn another_executor_has_the_host_settle_again() {
     let host = StandIn::start(FIRST);
-    let fixture = host.fixture(Clock::System, Config::default()).await;
+    let fixture = host.fixture(Setup::default()).await;
     let (held, operation) = begun(&fixture, 1).await;
     let execution = Execution::new(&fixture.service, &held, operation.clone());
     at_verify(&execution).await;
@@ -234,7 +235,7 @@ async fn another_executor_has_the_host_settle_again() {
 #[tokio::test]
 async fn a_host_that_returns_late_has_to_settle_too() {
     let host = StandIn::start(FIRST);
-    let fixture = host.fixture(Clock::System, Config::default()).await;
+    let fixture = host.fixture(Setup::default()).await;
     let (held, operation) = begun(&fixture, 30).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     at_verify(&execution).await;
@@ -271,7 +272,7 @@ async fn done(execution: &Execution<'_>) {
 #[tokio::test]
 async fn a_done_host_that_is_up_in_another_boot_at_the_end_is_recorded() {
     let host = StandIn::start(FIRST);
-    let fixture = host.fixture(Clock::System, Config::default()).await;
+    let fixture = host.fixture(Setup::default()).await;
     let (held, operation) = begun(&fixture, 0).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     done(&execution).await;

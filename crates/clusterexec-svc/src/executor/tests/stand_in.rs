@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
-use service_core::Clock;
 use testbed::sshd::Sshds;
 
-use super::{Fixture, fixture_of};
-use crate::Config;
+use super::{Fixture, Setup, fixture_of};
 
 /// Runs the commands of those who log in. Where there is a file `cut`, the connection is lost instead, once.
 const SHELL: &str = r#"#!/bin/sh
@@ -103,14 +102,19 @@ impl StandIn {
         self.write("systemd/failed", &lines.collect::<String>());
     }
 
+    /// A file of the host's that has no other use.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     pub(super) fn address(&self) -> String {
         self.sshds.addresses()[0].to_owned()
     }
 
     /// A cluster of it alone, which trusts the server's key.
-    pub(super) async fn fixture(&self, clock: Clock, config: Config) -> Fixture {
+    pub(super) async fn fixture(&self, setup: Setup) -> Fixture {
         let key = fs::read_to_string(self.sshds.key()).unwrap();
         let hosts = vec![(self.address(), self.sshds.port())];
-        fixture_of(hosts, key.into(), clock, config).await
+        fixture_of(hosts, Setup { own_key: key.into(), ..setup }).await
     }
 }
