@@ -1,5 +1,6 @@
 //! Continuing operations that ended before all of their hosts were done.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use service_core::model::{HostCreds, Operation, OperationStatus, Status};
 use tokio::net::TcpListener;
@@ -59,6 +60,42 @@ async fn the_hosts_that_are_not_done_are_worked_on_by_a_new_operation() {
     let shown = json_of(&gateway.get(&format!("/operation/{id}")).await);
     assert_eq!((&shown["continues"], hosts(&shown)), (&json!("o1"), vec![HOSTS[2]]));
     assert_eq!(json_of(&gateway.get("/operation/o1").await)["continued_by"], json!(id));
+    assert_eq!(gateway.storage.list::<Operation>().await.unwrap().len(), 2);
+}
+
+/// Ten requests at once, over two gateways.
+async fn at_once(gateway: &Gateway, key: impl Fn(usize) -> String) -> Vec<Answer> {
+    let addresses = [gateway.address, gateway.another().await.address];
+    let ask = async |at: usize| {
+        let (address, key) = (addresses[at % 2], key(at));
+        gateway.keyed((address, USER, &key), "POST", PATH, json!({})).await
+    };
+    join_all((0..10).map(ask)).await
+}
+
+#[tokio::test]
+async fn of_many_requests_at_once_one_continues_the_operation() {
+    let (gateway, _listener) = gateway().await;
+    let answers = at_once(&gateway, |at| at.to_string()).await;
+    let (started, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 201);
+    assert_eq!(started.len(), 1);
+    for answer in refused {
+        assert_eq!(answer.status, 409, "{}", answer.text());
+    }
+    let operations = gateway.storage.list::<Operation>().await.unwrap();
+    assert_eq!(operations.len(), 2);
+    let before = gateway.stored::<Operation>("o1").await.unwrap();
+    assert_eq!(json!(before.continued_by), json_of(started[0])["id"]);
+}
+
+#[tokio::test]
+async fn the_same_request_many_times_at_once_has_the_same_answer() {
+    let (gateway, _listener) = gateway().await;
+    let answers = at_once(&gateway, |_| "key".to_owned()).await;
+    let first = json_of(&answers[0]);
+    for answer in &answers {
+        answer.is(201, &first);
+    }
     assert_eq!(gateway.storage.list::<Operation>().await.unwrap().len(), 2);
 }
 
