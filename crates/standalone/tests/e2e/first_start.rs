@@ -125,6 +125,28 @@ async fn a_lost_database_is_refused_and_a_copy_of_it_restores_every_record() {
 }
 
 #[tokio::test]
+async fn a_lost_ssh_key_that_hosts_trust_ends_the_start_until_it_is_back() {
+    let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();
+    let (data, put) = (folder.path().join("d"), reqwest::Method::PUT);
+    let process = start(folder.path()).await;
+    assert_eq!(call(folder.path(), put, "/host/192.0.2.1").await, 201);
+    drop(process);
+    std::fs::remove_file(data.join("address")).unwrap();
+    let (key, aside) = (data.join("id_ed25519"), folder.path().join("aside"));
+    std::fs::rename(&key, &aside).unwrap();
+    let error = refused(commissaire(folder.path(), "{}"));
+    for part in ["id_ed25519 is missing", "192.0.2.1", "SHA256:", "backup", "--accept-new-key"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!key.exists() && !data.join("address").exists(), "no new key, and nothing was served");
+
+    std::fs::rename(&aside, &key).unwrap();
+    let _process = start(folder.path()).await;
+    let get = reqwest::Method::GET;
+    assert_eq!(call(folder.path(), get, "/host/192.0.2.1/creds").await, 200);
+}
+
+#[tokio::test]
 async fn a_new_store_is_made_where_the_operator_says_so() {
     let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();
     let process = start(folder.path()).await;
