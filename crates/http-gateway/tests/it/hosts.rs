@@ -7,7 +7,7 @@ mod repetition;
 mod rotation;
 
 use serde_json::{Value, json};
-use service_core::model::{Cluster, Host, HostCreds, HostState, Lease, Status};
+use service_core::model::{Cluster, Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use storage_svc::store::Entry;
 
 use crate::support::{Gateway, HOST_KEY, Setup};
@@ -126,4 +126,15 @@ async fn the_servers_public_key_is_shown_where_it_has_one() {
     gateway.get("/publickey").await.is(200, &json!({"public_key": HOST_KEY}));
     let without = Gateway::start().await;
     without.get("/publickey").await.refused(404, "no SSH key of its own");
+}
+
+#[tokio::test]
+async fn a_public_key_that_is_not_one_of_the_servers_own_is_not_shown() {
+    let gateway = Setup { public_key: Some(HOST_KEY), ..Setup::default() }.start().await;
+    let mut keys = ServerKeys::of(&format!("SHA256:{}", "A".repeat(43)));
+    gateway.storage.save(&keys).await.unwrap();
+    gateway.get("/publickey").await.refused(503, "restore id_ed25519.pub");
+    keys.fingerprints.insert(host_access::fingerprint(HOST_KEY).unwrap());
+    gateway.storage.save(&keys).await.unwrap();
+    gateway.get("/publickey").await.is(200, &json!({"public_key": HOST_KEY}));
 }
