@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use service_core::model::Alarm;
 
+use super::settling::HANG;
+use super::wall_clock::pass;
 use super::*;
 
 /// When the alarms of these tests are raised.
@@ -24,18 +26,22 @@ async fn control(fixture: &Fixture) -> Option<OperationControl> {
     fixture.storage.find::<OperationControl>("o1").await.unwrap().map(|found| found.record)
 }
 
-/// Lets the operation look at alarms, `looks` times.
-async fn watch(execution: &Execution<'_>, looks: u64) {
-    let watching = execution.pause_in_alarms();
+/// Does something while the operation looks at alarms.
+async fn watched<T>(execution: &Execution<'_>, doing: impl Future<Output = T>) -> T {
     tokio::select! {
-        error = watching => panic!("{error}"),
-        () = async {
-            // Each look is one answer of the store, so real time passes, too.
-            for _ in 0..looks * 20 {
-                tokio::time::sleep(Duration::from_millis(25)).await;
-            }
-        } => {}
+        error = execution.pause_in_alarms() => panic!("{error}"),
+        done = doing => done,
     }
+}
+
+/// Has time pass, and the operation look at alarms after it.
+async fn after_looks(time: Duration) {
+    pass(time).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+async fn is_paused(fixture: &Fixture) -> bool {
+    control(fixture).await.is_some_and(|control| control.wanted == Said::Pause)
 }
 
 #[tokio::test]
@@ -88,7 +94,7 @@ async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_
         raise(&fixture, Alarm::FLEET).await;
         // Another executor has seen the alarm begin.
         let execution = Execution::new(&fixture.service, &held, operation);
-        watch(&execution, 1).await;
+        watched(&execution, after_looks(Duration::from_secs(6))).await;
         let control = control(&fixture).await;
         let reason = control.map(|control| (control.wanted, control.reason));
         match reason {
@@ -99,6 +105,39 @@ async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_
             other => panic!("{minutes} min, {options}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn an_operation_resumed_during_an_alarm_is_paused_by_the_next_one_only() {
+    let fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let execution = Execution::new(&fixture.service, &held, operation);
+    let limit = fixture.service.config.alarm_pause_after();
+    let look = Duration::from_secs(6);
+    let doing = async {
+        for _ in 0..2 {
+            // Its stamp is of no use: the executor saw it begin.
+            after_looks(look).await;
+            raise(&fixture, "cluster.c1").await;
+            after_looks(look).await;
+            after_looks(limit - 2 * look).await;
+            assert!(!is_paused(&fixture).await, "the ten minutes are not over");
+            pass(2 * look).await;
+            let paused = async {
+                while !is_paused(&fixture).await {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(HANG, paused).await.unwrap();
+            let resumed = OperationControl { id: "o1".to_owned(), ..OperationControl::default() };
+            fixture.storage.save(&resumed).await.unwrap();
+            after_looks(2 * limit).await;
+            assert!(!is_paused(&fixture).await, "an operator has resumed it");
+            fixture.storage.delete::<Alarm>("cluster.c1").await.unwrap();
+            after_looks(look).await;
+        }
+    };
+    watched(&execution, doing).await;
 }
 
 #[tokio::test]
@@ -115,7 +154,7 @@ async fn what_operators_say_about_an_operation_outlasts_an_alarm() {
     };
     for wanted in [Said::Pause, Said::Abort] {
         fixture.storage.save(&said(wanted)).await.unwrap();
-        watch(&execution, 1).await;
+        watched(&execution, after_looks(Duration::from_secs(6))).await;
         assert_eq!(control(&fixture).await, Some(said(wanted)));
     }
 }

@@ -18,7 +18,7 @@ fn clocks() -> impl Iterator<Item = (Clock, SignedDuration)> {
 }
 
 /// Has this much time pass on the monotonic clock alone.
-async fn pass(time: Duration) {
+pub(super) async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
