@@ -1,21 +1,18 @@
-//! All hosts as their records say: whose turn it is, and how many are away. Pure.
+//! All hosts by their records, and which of them are due for a check. Pure.
+
+mod outlook;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use service_core::clock;
-use service_core::model::{Alarm, CheckReport, Cluster, Failing, Host, HostState, Status};
+use service_core::model::{CheckReport, Cluster, Failing, Host, HostState, Status};
 use service_core::storage::Revised;
 
-use crate::alarms::Share;
 use crate::config::Config;
-use crate::decide::{Finding, Outlook, is_left_alone, is_refused, is_retried_soon};
+use crate::decide::{Finding, is_left_alone, is_refused, is_retried_soon};
 use crate::reports::Checks;
 use crate::schedule::{Micros, Rhythm, owner, place};
 use crate::scopes::Scopes;
-
-/// Hosts that stand for all of a scope when it is to be determined how many are unavailable: with fewer hosts, all of
-/// them. Half of the hosts unavailable show as 30% of this many once in a thousand times.
-const SAMPLE: usize = 64;
 
 /// After so many refused log-ins to a host the next one waits for so long: those who ban for refused
 /// log-ins do it for the fifth within ten minutes.
@@ -319,14 +316,6 @@ impl Roster {
         owner(&self.members, "") == Some(&self.me)
     }
 
-    /// How many hosts are unavailable, of each scope that has an unavailable host.
-    pub fn shares(&self) -> BTreeMap<String, Share> {
-        let unavailable = self.hosts.iter().filter(|(_, host)| host.is_away());
-        let scopes: BTreeSet<_> =
-            unavailable.flat_map(|(address, _)| self.scopes.of(address)).collect();
-        scopes.into_iter().map(|scope| (scope.to_owned(), share(&self.sample(scope)))).collect()
-    }
-
     /// Which of our hosts are due.
     pub fn plan(&mut self, now: Micros) -> Plan {
         if now < self.planned {
@@ -388,99 +377,6 @@ impl Roster {
             _ => retry.unwrap_or_else(regular),
         }
     }
-
-    /// The hosts that stand for all of a scope that can become unavailable.
-    fn sample(&self, scope: &str) -> Vec<(&str, &Watched)> {
-        let is_ready = |(address, host): &(&str, &Watched)| {
-            host.status.is_ready() && !self.operated.contains(*address)
-        };
-        let mut ready: Vec<_> = match self.scopes.hosts(scope) {
-            Some(hosts) => {
-                let known = |address: &String| {
-                    self.hosts
-                        .get_key_value(address)
-                        .map(|(address, host)| (address.as_str(), host))
-                };
-                hosts.iter().filter_map(known).filter(is_ready).collect()
-            }
-            None if scope == Alarm::FLEET => {
-                let all = self.hosts.iter().map(|(address, host)| (address.as_str(), host));
-                all.filter(is_ready).collect()
-            }
-            None => Vec::new(),
-        };
-        ready.sort_unstable_by_key(|(_, host)| host.place);
-        ready.truncate(SAMPLE);
-        ready
-    }
-
-    /// Hosts to be checked out of turn: when one is about to fail, it must be told from the beginning of
-    /// something bigger.
-    fn asked(&self, now: Micros, frozen: &BTreeSet<String>) -> HashSet<&str> {
-        let old = now - self.rhythm.fresh();
-        let scopes = self.in_question();
-        let asked = scopes.into_iter().filter(|scope| !frozen.contains(*scope));
-        let asked = asked
-            .flat_map(|scope| self.sample(scope))
-            .filter(|(_, host)| !host.is_away() && !host.is_wary() && self.known(host) < Some(old));
-        asked.map(|(address, _)| address).collect()
-    }
-
-    /// The scopes of hosts that are about to fail.
-    fn in_question(&self) -> BTreeSet<&str> {
-        let is_about_to =
-            |host: &Watched| host.is_away() && host.failing.count + 1 >= self.failures;
-        let about_to = self.hosts.iter().filter(|(_, host)| is_about_to(host));
-        about_to.flat_map(|(address, _)| self.scopes.of(address)).collect()
-    }
-
-    /// When a host was last checked, as far as every watcher knows.
-    fn known(&self, host: &Watched) -> Option<Micros> {
-        if self.members.len() > 1 { host.published } else { host.checked_at() }
-    }
-
-    /// Whether other watchers wait for a check of this host: it is one of those that are asked before a host
-    /// fails, so its check must be in its record and not only in our next report.
-    pub fn is_awaited(&self, address: &str) -> bool {
-        let is_sampled =
-            |scope: &str| self.sample(scope).iter().any(|(sampled, _)| *sampled == address);
-        self.members.len() > 1 && self.in_question().into_iter().any(is_sampled)
-    }
-
-    /// The scopes that have an alarm, or are about to get one.
-    fn frozen(&self) -> BTreeSet<String> {
-        let too_high = self.shares().into_iter();
-        let too_high = too_high.filter(|(_, share)| share.is_too_high(self.freeze_share));
-        too_high.map(|(scope, _)| scope).chain(self.alarmed.iter().cloned()).collect()
-    }
-
-    /// Whether a host belongs to one of these scopes.
-    fn is_any(&self, scopes: &BTreeSet<String>, address: &str) -> bool {
-        !scopes.is_empty() && self.scopes.of(address).any(|scope| scopes.contains(scope))
-    }
-
-    /// How the scopes of a host are doing, whose check before this one was at `before`: sure only when all others of
-    /// the samples have been checked since.
-    pub fn outlook(&self, address: &str, before: Option<Micros>) -> Outlook {
-        let is_known =
-            |host: &Watched| host.is_away() || host.is_wary() || host.checked_at() >= before;
-        let mut outlook = Outlook::Clear;
-        for scope in self.scopes.of(address) {
-            let sample = self.sample(scope);
-            if self.alarmed.contains(scope) || share(&sample).is_too_high(self.freeze_share) {
-                return Outlook::Frozen;
-            }
-            if !sample.iter().all(|(_, host)| is_known(host)) {
-                outlook = Outlook::Unsure;
-            }
-        }
-        outlook
-    }
-}
-
-fn share(sample: &[(&str, &Watched)]) -> Share {
-    let unavailable = sample.iter().filter(|(_, host)| host.is_away()).count();
-    Share { hosts: sample.len(), unavailable }
 }
 
 fn stamp(time: Micros) -> String {

@@ -1,7 +1,12 @@
 use std::time::Duration;
 
+use service_core::model::Alarm;
+
+use super::outlook::SAMPLE;
 use super::*;
+use crate::alarms::Share;
 use crate::config::Seconds;
+use crate::decide::Outlook;
 
 const SECOND: Micros = 1_000_000;
 /// `2026-11-21T23:40:00`.
