@@ -53,6 +53,25 @@ impl Etcd {
         Self::start_up(&["1", "--quota", &bytes.to_string()])
     }
 
+    /// Starts a single member that compacts its history by itself, to so many seconds ago.
+    ///
+    /// # Panics
+    /// When it does not work.
+    pub fn with_auto_compaction(seconds: u64) -> Self {
+        Self::start_up(&["1", "--auto-compaction", &format!("{seconds}s")])
+    }
+
+    /// Starts a single member again, without its auto-compaction.
+    ///
+    /// # Panics
+    /// When it has none, or does not start.
+    pub fn end_auto_compaction(&self) {
+        let file = self.state.join("auto-compaction");
+        std::fs::remove_file(file).expect("an etcd with auto-compaction");
+        self.stop("1");
+        self.start("1");
+    }
+
     fn start_up(options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("etcd").tempdir().expect("a temporary folder");
         let state = folder.path().join("s");

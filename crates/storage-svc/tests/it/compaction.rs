@@ -12,6 +12,7 @@ use service_core::{Bus, Kind, Lifecycle, StorageClient};
 use storage_svc::compaction::{self, Pace};
 use storage_svc::store::{Commit, CommitError, Store, StoreError};
 use testbed::etcd::Etcd;
+use tokio::time::Instant;
 
 use crate::service::host;
 use crate::store::put;
@@ -45,10 +46,14 @@ impl Ground {
     }
 
     fn keep_compacted(&self) {
+        self.keep_compacted_at(PACE);
+    }
+
+    fn keep_compacted_at(&self, pace: Pace) {
         let ttl = Duration::from_mins(5);
         let leases = Leases::new(self.storage.clone(), self.life.clone(), "test".into(), ttl);
         let etcd = self.store.as_etcd().unwrap().clone();
-        let keep = compaction::keep("main".into(), etcd, leases, PACE, self.life.clone());
+        let keep = compaction::keep("main".into(), etcd, leases, pace, self.life.clone());
         self.life.spawn("compaction", keep);
     }
 
@@ -56,6 +61,12 @@ impl Ground {
         let mut client = Client::connect([self.etcd.endpoints()], None).await.unwrap();
         let old = GetOptions::new().with_revision(revision);
         client.get("/a", Some(old)).await.is_err()
+    }
+
+    /// Whether the service has compacted it, which it notes first.
+    async fn is_compacted_by_us(&self) -> bool {
+        let note = self.store.get(vec!["/commissaire/compacted".into()]).await.unwrap();
+        note[0].is_some()
     }
 
     /// Writes until the first revision is gone.
@@ -110,6 +121,32 @@ async fn an_etcd_with_keys_of_others_keeps_its_history() {
     for ground in [shared, own] {
         ground.life.shutdown(Duration::from_secs(20)).await;
     }
+}
+
+/// etcd does not say so: the history that it drops does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etcd_that_compacts_itself_is_left_to_that_until_it_stops() {
+    let ground = Ground::on(Etcd::with_auto_compaction(1)).await;
+    // Some of its compactions may be late on a busy machine.
+    let pace = Pace { observe: Duration::from_secs(6), ..PACE };
+    ground.keep_compacted_at(pace);
+    let begun = Instant::now();
+    while begun.elapsed() < pace.observe * 3 / 2 {
+        ground.store.commit(put("/commissaire/a", "x")).await.unwrap();
+        assert!(!ground.is_compacted_by_us().await, "{:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(ground.is_compacted(1).await, "by etcd itself");
+
+    ground.etcd.end_auto_compaction();
+    let compacted = async {
+        while !ground.is_compacted_by_us().await {
+            ground.store.commit(put("/commissaire/a", "x")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), compacted).await.unwrap();
+    ground.life.shutdown(Duration::from_secs(20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
