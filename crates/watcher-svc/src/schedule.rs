@@ -59,7 +59,9 @@ impl Rhythm {
     }
 
     /// When a host is due that was last checked at `last`. The watcher has had it since `since`: what
-    /// was missed before is made up for within half an interval from then, again spread evenly.
+    /// was missed before is made up for within half an interval from then, again spread evenly: at its place
+    /// or half an interval from that. So it is not checked again too soon where a watcher checked it at its
+    /// place and was killed before its report, nor at its place just after it was made up for.
     pub fn regular(&self, place: u64, last: Option<Micros>, since: Micros, now: Micros) -> Micros {
         // Not the place that it was checked for, should two clocks differ; and no later than that, or a
         // host that was lost just after its investigation would be taken for well for too long.
@@ -87,7 +89,11 @@ impl Rhythm {
             let earliest = last + pause;
             earliest + (offset - earliest).rem_euclid(self.interval)
         });
-        round.filter(|due| *due >= since).unwrap_or(since + offset / 2)
+        round.filter(|due| *due >= since).unwrap_or_else(|| {
+            let until_its_place = (offset - since).rem_euclid(self.interval);
+            let half = self.interval / 2;
+            since + if until_its_place < half { until_its_place } else { until_its_place - half }
+        })
     }
 
     /// When a host is due that has failed `count` times in a row, the last time at `last`: after its
@@ -229,6 +235,22 @@ mod tests {
             if last.is_none_or(|last| last < NOW - INTERVAL * 3 / 2) {
                 prop_assert!(due <= NOW + INTERVAL / 2);
             }
+        }
+    }
+
+    proptest! {
+        /// A watcher that was killed may have checked the host at its place, and not have reported that.
+        #[test]
+        fn a_check_that_may_have_been_made_is_not_made_again_within_half_an_interval(
+            place: u64, age in 0..INTERVAL * 3, away in 0..INTERVAL * 3
+        ) {
+            let (rhythm, last) = (rhythm(), NOW - age);
+            let (at_its_place, since) = (rhythm.regular(place, Some(last), last, last), last + away);
+            let taken_over = rhythm.regular(place, Some(last), since, since);
+            prop_assert!(taken_over == at_its_place || taken_over >= at_its_place + INTERVAL / 2);
+            prop_assert!(taken_over <= (since + INTERVAL / 2).max(at_its_place));
+            let next = rhythm.regular(place, Some(taken_over), since, taken_over);
+            prop_assert!(next >= taken_over + INTERVAL / 2);
         }
     }
 

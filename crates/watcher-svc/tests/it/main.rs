@@ -7,5 +7,6 @@ mod freezing;
 mod hosts;
 mod lonely;
 mod reporting;
+mod schedule;
 mod sharing;
 mod wary;
