@@ -41,6 +41,7 @@ use std::time::Duration;
 use service_core::bus::{Context, Fitness, topology};
 use service_core::error::chain;
 use service_core::lease::Leases;
+use service_core::model::{CheckReport, Model as _};
 use service_core::{Bus, Lifecycle, StorageClient, presence};
 use tokio::sync::watch;
 
@@ -60,6 +61,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Between two checkpoints of the embedded store: a copy of its file alone lacks at most that much.
 const CHECKPOINTS: Duration = Duration::from_mins(1);
+
+/// The pause before notifications of check reports are subscribed to again.
+const RESUBSCRIBE: Duration = Duration::from_secs(1);
 
 /// The time to live of the lease of who compacts: long, since each renewal is a write.
 const COMPACTION_LEASE: Duration = Duration::from_mins(5);
@@ -107,6 +111,8 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     lifecycle.spawn("checkpoints", keep_files(Arc::clone(&handlers), lifecycle.clone()));
 
     let service = Arc::new(StorageService::new(handlers, vault, bus.clone()));
+    let hearing = hear_of_reports(bus.clone(), Arc::clone(&service), lifecycle.clone());
+    lifecycle.spawn("check reports", hearing);
     let handler = move |call| {
         let service = Arc::clone(&service);
         async move { service.call(call).await }
@@ -116,6 +122,30 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     served.await.map_err(StartError::Bus)?;
     presence::answer_pings(bus, topology::STORAGE.name, lifecycle);
     Ok(())
+}
+
+/// Has check reports that other replicas write read at once, and not only when those that are known are a second
+/// old: hosts must not show an earlier last check here than a moment ago elsewhere.
+async fn hear_of_reports(bus: Bus, service: Arc<StorageService>, lifecycle: Lifecycle) {
+    let hearing = async {
+        loop {
+            match bus.subscribe(&topology::changed(CheckReport::TYPE, "*")).await {
+                Ok(mut changes) => {
+                    while changes.next().await.is_some() {
+                        service.reports_changed();
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "no notifications of check reports");
+                }
+            }
+            tokio::time::sleep(RESUBSCRIBE).await;
+        }
+    };
+    tokio::select! {
+        () = hearing => {}
+        () = lifecycle.stopping() => {}
+    }
 }
 
 /// Has etcd compacted, and warns before it is full.

@@ -47,6 +47,11 @@ impl StorageService {
         Self { handlers, vault, bus, last_checks: LastChecks::default() }
     }
 
+    /// Another replica has changed the watchers' reports.
+    pub(crate) fn reports_changed(&self) {
+        self.last_checks.changed();
+    }
+
     /// Carries out one request.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use service_core::bus::Context;
+use service_core::bus::{Context, topology};
 use service_core::model::{CheckReport, CheckRoster, Host, Status};
 use service_core::storage::Transaction;
 use service_core::{Bus, StorageClient};
@@ -132,16 +132,8 @@ async fn a_damaged_report_hides_neither_hosts_nor_other_reports() {
     assert_eq!(last_checks(storage).await, [("a".to_owned(), LATE.to_owned())]);
 }
 
-/// Replicas of the storage service learn of a report that another one wrote.
-#[tokio::test]
-async fn a_report_that_another_replica_wrote_is_seen() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path());
-    let fixture = start_with(folder, &config).await;
-    let storage = &fixture.storage;
-    storage.save(&host("a", EARLY)).await.unwrap();
-    assert_eq!(storage.get::<Host>("a").await.unwrap().record.last_check, EARLY);
-    // The other replica: the same store, another bus.
+/// Another replica of the storage service: on the same store, and on another bus.
+async fn replica(config: &storage_svc::Config) -> StorageClient {
     let handlers = Arc::new(Handlers::open(config.handlers()).await.unwrap());
     let bus = Bus::memory();
     let vault = Vault::new(None, Arc::new(Keyring::default())).unwrap();
@@ -151,8 +143,20 @@ async fn a_report_that_another_replica_wrote_is_seen() {
         let other = Arc::clone(&other);
         async move { other.call(call).await }
     };
-    bus.serve(service_core::bus::topology::STORAGE, 1, &life, serve).await.unwrap();
-    let elsewhere = StorageClient::new(bus, Context::service("test"));
+    bus.serve(topology::STORAGE, 1, &life, serve).await.unwrap();
+    StorageClient::new(bus, Context::service("test"))
+}
+
+/// Replicas of the storage service learn of a report that another one wrote.
+#[tokio::test]
+async fn a_report_that_another_replica_wrote_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let fixture = start_with(folder, &config).await;
+    let storage = &fixture.storage;
+    storage.save(&host("a", EARLY)).await.unwrap();
+    assert_eq!(storage.get::<Host>("a").await.unwrap().record.last_check, EARLY);
+    let elsewhere = replica(&config).await;
     save_report(&elsewhere, &report("w1", 1, &["a"])).await;
     let seen = async {
         while storage.get::<Host>("a").await.unwrap().record.last_check != LATE {
@@ -160,4 +164,32 @@ async fn a_report_that_another_replica_wrote_is_seen() {
         }
     };
     tokio::time::timeout(Duration::from_mins(1), seen).await.expect("it is seen");
+}
+
+/// As soon as it is announced, not only when what is known is a second old: no second passes here.
+#[tokio::test]
+async fn a_report_that_another_replica_announces_is_shown_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let fixture = start_with(folder, &config).await;
+    let storage = &fixture.storage;
+    storage.save(&host("a", EARLY)).await.unwrap();
+    let elsewhere = replica(&config).await;
+    // Paused time passes while nothing but timers is waited for, and so not beside a blocking task.
+    tokio::time::pause();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let standstill = tokio::task::spawn_blocking(move || ended.recv().is_err());
+    let shown = async || storage.get::<Host>("a").await.unwrap().record.last_check;
+    assert_eq!(shown().await, EARLY);
+    save_report(&elsewhere, &report("w1", 1, &["a"])).await;
+    assert_eq!(shown().await, EARLY, "what was read a moment ago");
+    let key = topology::changed("CheckReport", "created");
+    fixture.bus.notify(&key, &json!({}), &Context::default()).await.unwrap();
+    let begun = std::time::Instant::now();
+    while shown().await != LATE {
+        assert!(begun.elapsed() < Duration::from_mins(1), "the announcement is not heeded");
+        tokio::task::yield_now().await;
+    }
+    drop(end);
+    assert!(standstill.await.unwrap());
 }
