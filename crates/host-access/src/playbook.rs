@@ -25,8 +25,8 @@ pub use error::PlaybookError;
 pub use events::{Summary, TaskEvent, TaskOutcome};
 pub(crate) use invocation::HOME_VARIABLE;
 
-/// How long `ansible-playbook --version` may take.
-const VERSION_DEADLINE: Duration = Duration::from_secs(30);
+/// How long `ansible-playbook --version` may take: half a second, but the controller may be overloaded.
+const VERSION_DEADLINE: Duration = Duration::from_mins(2);
 
 /// A playbook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -185,7 +185,13 @@ async fn ended(server: &Server) -> Result<String, String> {
         let operation = server.operation().await;
         let state = operation["state"].as_str().unwrap_or_default().to_owned();
         if !operation["finished_at"].is_null() {
-            return Ok(format!("{state} {}", operation["counts"]));
+            let hosts = operation["hosts"].as_array().into_iter().flatten();
+            let failures: Vec<_> =
+                hosts.filter_map(|host| host["failure"]["reason"].as_str()).collect();
+            return Ok(format!(
+                "{state} {} {} {failures:?}",
+                operation["counts"], operation["reason"]
+            ));
         }
         if state == "paused" {
             let reason = operation["control"]["reason"].as_str().unwrap_or_default().to_owned();
