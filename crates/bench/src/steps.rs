@@ -23,7 +23,7 @@ const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 const HOSTS: usize = 5;
 
 /// Hosts that are written at a time.
-const AT_A_TIME: usize = 500;
+const AT_A_TIME: usize = 40;
 
 /// Measures and reports.
 ///

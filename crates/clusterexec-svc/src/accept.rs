@@ -192,7 +192,11 @@ impl ClusterExec {
         plan.refused =
             match self.storage.find::<Lease>(&format!("{}{name}", Lease::OPERATION)).await? {
                 Some(_) => Some(self.already_in_process(name).await?),
-                None => refusal(&plan, options, hostset.len()),
+                None => cluster
+                    .record
+                    .refusal()
+                    .map(Error::conflict)
+                    .or_else(|| refusal(&plan, options, hostset.len())),
             };
         Ok(plan)
     }

@@ -33,6 +33,8 @@ pub struct ApiError {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
+    /// The records that were read do not belong together: another request changed them in between.
+    stale: bool,
     /// Boxed: few refusals have any.
     members: Option<Box<Map<String, Value>>>,
 }
@@ -40,7 +42,7 @@ pub struct ApiError {
 impl ApiError {
     /// A refusal with any status.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), header: None, members: None }
+        Self { status, detail: detail.into(), header: None, stale: false, members: None }
     }
 
     /// 400: the request is wrong; nothing was changed.
@@ -94,6 +96,17 @@ impl ApiError {
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             .with_header(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER))
+    }
+
+    /// A plan read records of which another request deleted or changed one in between:
+    /// [`crate::state::Api::commit`] makes the plan again. As an answer it is a 503.
+    pub fn stale(detail: impl Into<String>) -> Self {
+        Self { stale: true, ..Self::unavailable(detail) }
+    }
+
+    /// Whether it is one of [`Self::stale`].
+    pub fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// The same refusal with other words.

@@ -3,6 +3,7 @@
 //! - [`config`][]: what it is told
 //! - [`routes`][]: the whole API on one screen
 //! - [`handlers`][]: a file per resource
+//! - [`changes`][]: changes of clusters that take several transactions
 //! - [`idempotency`][]: what is asked for twice is started once
 //! - [`metrics`][]: what is counted
 //! - [`custodia`][]: the keeper of secrets behind it
@@ -20,6 +21,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod changes;
 pub mod config;
 pub mod custodia;
 pub mod error;
@@ -115,6 +117,7 @@ pub fn run(
     metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;
     let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());
     lifecycle.spawn("sweep", sweep);
+    lifecycle.spawn("cluster changes", state.changes.clone().look_for_orphans());
     let health = config.health_listen.map(|address| {
         serve_health(state.clone(), address, &config.limits, lifecycle)
             .map_err(|source| StartError::HealthListen { address, source })

@@ -1,5 +1,6 @@
 //! What joining and leaving a cluster means for its container manager.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -40,8 +41,9 @@ impl Registered {
         let mut registered = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         registered.sort_unstable();
         registered.dedup();
-        for (manager, address) in registered {
-            if let Err(error) = take_back(api, &manager, &address).await {
+        for (manager, address) in nodes_of_no_member(api, registered).await {
+            let params = json!({"container_manager_name": manager, "address": address});
+            if let Err(error) = api.request(topology::CONTAINER_REMOVE_NODE, &params).await {
                 tracing::warn!(
                     host.address = address,
                     container_manager.name = manager,
@@ -53,13 +55,25 @@ impl Registered {
     }
 }
 
-async fn take_back(api: &Api, manager: &str, address: &str) -> Result<(), ApiError> {
-    let cluster = cluster_of(api, address).await?;
-    if cluster.is_some_and(|cluster| cluster.record.container_manager == manager) {
-        return Ok(());
+/// Those of the nodes (container manager, address) whose host is no member of a cluster with that
+/// manager. None when the storage service does not say: a member must not lose its node.
+async fn nodes_of_no_member(api: &Api, nodes: Vec<(String, String)>) -> Vec<(String, String)> {
+    if nodes.is_empty() {
+        return nodes;
     }
-    let params = json!({"container_manager_name": manager, "address": address});
-    api.request(topology::CONTAINER_REMOVE_NODE, &params).await.map(drop)
+    let clusters = match api.storage.list::<Cluster>().await {
+        Ok(clusters) => clusters.into_iter().map(|cluster| cluster.record),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), ?nodes, "these nodes may be left behind");
+            return Vec::new();
+        }
+    };
+    let members: HashSet<_> = clusters
+        .flat_map(|Cluster { container_manager, hostset, .. }| {
+            hostset.into_iter().map(move |address| (container_manager.clone(), address))
+        })
+        .collect();
+    nodes.into_iter().filter(|node| !members.contains(node)).collect()
 }
 
 /// Removes members that leave a cluster from its container manager, if it has one. To be done before they

@@ -12,10 +12,11 @@ use service_core::bus::Context;
 use service_core::storage::{Reads, Transaction};
 use service_core::{Bus, Clock, Lifecycle, Networks, StorageClient};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::audit::Audit;
 use crate::auth::{Caller, Chain};
+use crate::changes::Changes;
 use crate::custodia::Custodia;
 use crate::error::ApiError;
 use crate::readiness::Readiness;
@@ -25,6 +26,12 @@ use crate::{Config, StartError};
 /// How often a plan is made anew when others change its records meanwhile: those of other gateways, and
 /// those who try for the first time. Each round at least one of those who compete gets through.
 const COMMIT_ATTEMPTS: usize = 256;
+
+/// How often a plan is made again that read records of which another request deleted one in between.
+const STALE_ATTEMPTS: u32 = 8;
+
+/// The first pause before that; each further one is twice as long, with jitter (50–100 %).
+const STALE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a request waits for its turn to try again before it tries without: the one whose turn it is
 /// may wait for a store that hangs.
@@ -55,6 +62,8 @@ pub struct AppState {
     pub readiness: Readiness,
     /// The time.
     pub clock: Clock,
+    /// Changes of clusters that take several transactions.
+    pub changes: Changes,
     /// Held by the one who tries a change again after somebody else was faster.
     retrying: Arc<Mutex<()>>,
 }
@@ -73,8 +82,11 @@ impl AppState {
         let auth = Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
         let custodia = config.custodia_socket_path.as_deref().map(Custodia::new).transpose();
         let watching = Watching::new(config.limits.streams, lifecycle);
+        let retrying = Arc::default();
+        let changes = Changes::new(&bus, &watching, &retrying, config.limits.request, lifecycle);
         Ok(Self {
             bus,
+            changes,
             reads: None,
             auth: Arc::new(auth),
             public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
@@ -85,7 +97,7 @@ impl AppState {
             watching,
             readiness: Readiness::default(),
             clock: Clock::System,
-            retrying: Arc::default(),
+            retrying,
         })
     }
 }
@@ -105,7 +117,9 @@ pub struct Api {
     pub watching: Watching,
     /// The time.
     pub clock: Clock,
-    retrying: Arc<Mutex<()>>,
+    /// Changes of clusters that take several transactions.
+    pub changes: Changes,
+    pub(crate) retrying: Arc<Mutex<()>>,
 }
 
 impl FromRequestParts<AppState> for Api {
@@ -119,7 +133,8 @@ impl FromRequestParts<AppState> for Api {
         let (bus, watching, clock) =
             (state.bus.clone(), state.watching.clone(), state.clock.clone());
         let retrying = Arc::clone(&state.retrying);
-        Ok(Self { storage, context, caller, bus, watching, clock, retrying })
+        let changes = state.changes.clone();
+        Ok(Self { storage, context, caller, bus, watching, clock, changes, retrying })
     }
 }
 
@@ -137,8 +152,17 @@ impl Api {
         Plan: Future<Output = Result<(Transaction, T), ApiError>> + Send,
     {
         let mut turn = None;
+        let mut stale = 0;
         for _ in 0..COMMIT_ATTEMPTS {
-            let (transaction, answer) = plan().await?;
+            let (transaction, answer) = match plan().await {
+                Err(error) if error.is_stale() && stale < STALE_ATTEMPTS => {
+                    let pause = STALE_PAUSE * 2_u32.pow(stale);
+                    sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                    stale += 1;
+                    continue;
+                }
+                planned => planned?,
+            };
             if transaction.saves.is_empty() && transaction.deletes.is_empty() {
                 return Ok(answer);
             }

@@ -23,6 +23,7 @@ pub(crate) async fn prove(
             "" => None,
             name => storage.find::<Cluster>(name).await?,
         };
+        let found = found.filter(|cluster| !cluster.record.is_deleting());
         let joined = found.is_some();
         let transaction = join(transaction, found, address)?;
         match held.transact(transaction).await {

@@ -177,7 +177,7 @@ impl Investigator {
         let managed = clusters.into_iter().map(|cluster| cluster.record);
         let members: HashSet<_> = managed
             .filter(|cluster| !cluster.container_manager.is_empty())
-            .flat_map(|cluster| cluster.hostset)
+            .flat_map(Cluster::into_staying)
             .collect();
         let members: Vec<_> = hosts.iter().filter(|host| members.contains(&host.address)).collect();
         let addresses: Vec<_> = members.iter().map(|host| host.address.clone()).collect();

@@ -151,13 +151,13 @@ async fn undo(investigator: &Investigator, address: &str, manager: &str) -> Resu
     ask(investigator, topology::CONTAINER_REMOVE_NODE, manager, address).await
 }
 
-/// The cluster of a host, if it has a container manager.
+/// The cluster of a host, if it has a container manager and no change in progress removes the host.
 async fn managed_cluster(
     investigator: &Investigator,
     address: &str,
 ) -> Result<Option<Revised<Cluster>>, Error> {
     let clusters = investigator.storage.list::<Cluster>().await?;
-    let cluster = clusters.into_iter().find(|cluster| cluster.record.has(address));
+    let cluster = clusters.into_iter().find(|cluster| cluster.record.keeps(address));
     Ok(cluster.filter(|cluster| !cluster.record.container_manager.is_empty()))
 }
 

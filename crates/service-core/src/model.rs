@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 
 pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};
-pub use cluster::{Cluster, Failure, OperationStatus};
+pub use cluster::{Cluster, ClusterChange, Failure, OperationStatus};
 pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     ContainerManagerType, KubernetesOptions, MASK, Secrets,

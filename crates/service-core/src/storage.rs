@@ -74,6 +74,10 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// How many checks, and how many changes, one may have, on any store: as many as etcd takes unless
+    /// `--max-txn-ops` says otherwise.
+    pub const MAX: usize = 128;
+
     /// Goes through only if the record is still at `revision` (`None`: absent).
     #[must_use]
     pub fn check<T: Model>(mut self, id: &str, revision: Option<u64>) -> Self {

@@ -163,6 +163,15 @@ impl StorageService {
 
     async fn transact(&self, transaction: Transaction, context: &Context) -> Result<Value> {
         let Transaction { checks, saves, deletes } = transaction;
+        let (checked, changed) = (checks.len(), saves.len() + deletes.len());
+        if checked.max(changed) > Transaction::MAX {
+            return Err(Error::invalid(format!(
+                "a transaction of {checked} checks and {changed} changes was refused, nothing was \
+                 changed: at most {} of each are accepted, since etcd takes no more at once \
+                 (--max-txn-ops); split it",
+                Transaction::MAX
+            )));
+        }
         let saves = saves.into_iter().map(|Save { model_type_name, model_json_data }| {
             Ok((Kind::named(&model_type_name)?, object(model_json_data)?))
         });

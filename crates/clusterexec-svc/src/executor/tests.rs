@@ -85,18 +85,18 @@ async fn fixture_of(hosts: Vec<(String, u16)>, setup: Setup) -> Fixture {
     let store = storage_svc::Config::sqlite(path("store.db"), path("secret.key"));
     storage_svc::run(&bus, &store, &life).await.unwrap();
     let storage = StorageClient::new(bus.clone(), Context::service("test"));
-    let mut transaction = Transaction::default();
     for (address, ssh_port) in &hosts {
         let status = Status::Disassociated;
         let host = Host { address: address.clone(), status, ..Host::default() };
         let (ssh_port, remote_user) = (*ssh_port, testbed::sshd::user());
         let creds = HostCreds { ssh_port, remote_user, ..HostCreds::new(address) };
-        transaction = transaction.save(&host).unwrap().save(&creds).unwrap();
+        let transaction = Transaction::default().save(&host).unwrap().save(&creds).unwrap();
+        storage.transact(&transaction).await.unwrap();
     }
     let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
     let hostset = hosts.into_iter().map(|(address, _)| address).collect();
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
-    storage.transact(&transaction.save(&cluster).unwrap()).await.unwrap();
+    storage.save(&cluster).await.unwrap();
     let deps = Deps {
         ledger: LogInLedger::new(&bus, Clock::System),
         bus,

@@ -5,14 +5,13 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_core::alarms;
 use service_core::model::{
-    AlarmView, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, ContainerManagerConfig,
-    Host, Lease, Network, Status,
+    AlarmView, Cluster, ClusterChange, ClusterDeploy, ClusterRestart, ClusterUpgrade,
+    ContainerManagerConfig, Host, Lease, Network, Status,
 };
 use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::nodes;
 use crate::params::{Body, Name, Params, same};
 use crate::state::Api;
 
@@ -87,6 +86,7 @@ pub async fn get(
     let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
     let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());
     let alarm = alarms::concerning(&api.storage, &name).await?.map(AlarmView::from);
+    let status = if cluster.is_deleting() { "deleting" } else { status };
     let Cluster { name, network, hostset, container_manager, .. } = cluster;
     Ok(Json(ClusterView { name, status, network, hostset, container_manager, hosts, alarm }))
 }
@@ -126,7 +126,11 @@ async fn plan_creation(
         container_manager: new.container_manager.clone(),
         ..Cluster::default()
     };
-    match api.storage.find::<Cluster>(name).await? {
+    let existing = api.storage.find::<Cluster>(name).await?;
+    if let Some(deleting) = existing.as_ref().filter(|existing| existing.record.is_deleting()) {
+        unchanging(&deleting.record)?;
+    }
+    match existing {
         // Saving what it uses, too, keeps that from being deleted at the same moment.
         None => {
             let mut transaction = Transaction::default().update(&network)?.create(&cluster)?;
@@ -173,38 +177,59 @@ async fn container_manager(
     found.ok_or_else(unknown).map(Some)
 }
 
-/// Removes a cluster; its hosts stay, in none. Of a damaged record the members are unknown: then their statuses, and
-/// their nodes at a container manager, stay as they are.
+/// Removes a cluster; its hosts stay, in none. It is marked first, and has the status `deleting` until a
+/// job has removed its nodes and its members. Of a damaged record the members are unknown: then their
+/// statuses, and their nodes at a container manager, stay as they are.
 #[utoipa::path(
     delete,
     path = "/api/v0/cluster/{name}",
     responses(
         (status = 200),
         (status = 404, description = "there is no such cluster"),
-        (status = 409, description = "an operation is in process on it"),
-        (status = 502, description = "its container manager refuses"),
+        (status = 409, description = "an operation is in process on it, or its members are being changed"),
+        (status = 502, description = "its container manager refuses; it stays marked, and can be deleted again"),
+        (status = 504, description = "the deletion takes longer than a request may, and goes on"),
     ),
 )]
 pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
-        let cluster = api.storage.find_damaged::<Cluster>(&name).await?;
-        let cluster = cluster.ok_or_else(|| missing(&name))?;
-        let mut transaction = not_under_operation(&api, &name)
-            .await?
-            .check::<Cluster>(&name, Some(cluster.revision()))
-            .delete::<Cluster>(&name)
-            .delete::<ClusterRestart>(&name)
-            .delete::<ClusterUpgrade>(&name)
-            .delete::<ClusterDeploy>(&name);
-        let Found::Whole(cluster) = cluster else { return Ok((transaction, ())) };
-        nodes::remove(&api, &cluster.record, &cluster.record.hostset).await?;
-        for host in api.storage.get_many::<Host>(&cluster.record.hostset).await? {
-            transaction = leave(transaction, host)?;
+        let mut cluster = match api.storage.find_damaged::<Cluster>(&name).await? {
+            None => return Err(missing(&name)),
+            Some(Found::Whole(cluster)) => cluster,
+            Some(damaged) => {
+                let transaction = not_under_operation(&api, &name).await?;
+                return Ok((delete_records(transaction, &name, damaged.revision()), ()));
+            }
+        };
+        if cluster.record.is_deleting() {
+            return Ok((Transaction::default(), ()));
         }
-        Ok((transaction, ()))
+        unchanging(&cluster.record)?;
+        let transaction = not_under_operation(&api, &name).await?;
+        cluster.record.change = Some(ClusterChange::Deleting);
+        Ok((transaction.update(&cluster)?, ()))
     };
     api.commit(plan).await?;
+    api.changes.finish(&name).await?;
     Ok(Json([]))
+}
+
+/// The last transaction of a deletion, with the cluster's own records.
+pub fn delete_records(transaction: Transaction, name: &str, revision: u64) -> Transaction {
+    transaction
+        .check::<Cluster>(name, Some(revision))
+        .delete::<Cluster>(name)
+        .delete::<ClusterRestart>(name)
+        .delete::<ClusterUpgrade>(name)
+        .delete::<ClusterDeploy>(name)
+}
+
+/// Refuses what may not happen while a change of the cluster is in progress.
+///
+/// # Errors
+/// 409 with the change.
+pub fn unchanging(cluster: &Cluster) -> Result<(), ApiError> {
+    cluster.refusal().map_or(Ok(()), |refusal| Err(ApiError::conflict(refusal)))
 }
 
 /// A transaction that goes through only while no operation is in process on the cluster.

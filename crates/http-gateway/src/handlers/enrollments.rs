@@ -12,7 +12,7 @@ use service_core::storage::Transaction;
 use service_core::{Networks, clock};
 use utoipa::ToSchema;
 
-use super::hosts::joined;
+use super::hosts::{Registrant, joined};
 use crate::auth::token::Minted;
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params, present};
@@ -121,7 +121,7 @@ pub async fn create(
         created_at: clock::format(now),
     };
     if !enrollment.cluster.is_empty() {
-        joined(&api, &enrollment.cluster).await?;
+        joined(&api, &enrollment.cluster, Registrant::Client).await?;
     }
     api.storage.transact(&Transaction::default().create(&enrollment)?).await?;
     let token = Some(token.expose_secret().to_owned());

@@ -19,7 +19,7 @@ use service_core::model::{Host, HostCreds, HostState, Lease, ServerKeys, Status}
 use service_core::storage::{Revised, Transaction};
 use utoipa::ToSchema;
 
-pub(super) use create::joined;
+pub(super) use create::{Registrant, joined};
 pub use create::{create, create_unnamed};
 pub use rotate::rotate;
 
@@ -119,7 +119,9 @@ pub async fn credentials(
     Params(Address(address)): Params<Address>,
 ) -> Result<Json<Credentials>, ApiError> {
     found(&api, &address).await?;
-    let creds = api.storage.get::<HostCreds>(&address).await?.record;
+    // Missing: the host was deleted in between.
+    let creds = api.storage.find::<HostCreds>(&address).await?.ok_or_else(|| missing(&address))?;
+    let creds = creds.record;
     let view = Credentials {
         ssh_priv_key: creds.ssh_priv_key.expose_secret().to_owned(),
         ssh_port: (creds.ssh_port != 22).then_some(creds.ssh_port),
@@ -262,7 +264,7 @@ pub async fn accept_key(
                 "the host {address} has not been seen with a changed key of that fingerprint: see its status"
             )));
         }
-        let mut creds = api.storage.get::<HostCreds>(&address).await?;
+        let mut creds = creds_of(&api, &address).await?;
         creds.record.ssh_host_key = seen;
         let transaction = look_again(&api, &mut host).await?.update(&creds)?;
         Ok((transaction, host.record))
@@ -343,6 +345,19 @@ async fn found(api: &Api, address: &str) -> Result<Revised<Host>, ApiError> {
 
 fn missing(address: &str) -> ApiError {
     ApiError::not_found(format!("there is no host {address}"))
+}
+
+/// The credentials of a host whose record was read a moment ago.
+///
+/// # Errors
+/// [`ApiError::stale`] when there are none: the host was deleted in between.
+async fn creds_of(api: &Api, address: &str) -> Result<Revised<HostCreds>, ApiError> {
+    let deleted = || {
+        ApiError::stale(format!(
+            "the host {address} keeps being deleted and registered by other requests: try again"
+        ))
+    };
+    api.storage.find::<HostCreds>(address).await?.ok_or_else(deleted)
 }
 
 /// The record is the job; the message only makes it sooner.

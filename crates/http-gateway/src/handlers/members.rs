@@ -3,15 +3,16 @@
 //! Joining writes the host's record as well as the cluster's: so two clusters cannot take the same
 //! host at the same moment, and a host cannot be deleted while it joins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::Json;
 use serde::Deserialize;
-use service_core::model::{Cluster, Host, HostState, Status, ident};
+use service_core::model::{Cluster, ClusterChange, Host, HostState, Status, ident};
 use service_core::storage::{Revised, Transaction};
 use utoipa::ToSchema;
 
-use super::clusters::{found, leave};
+use super::clusters::{found, leave, unchanging};
+use crate::changes::CHUNK;
 use crate::error::ApiError;
 use crate::nodes::{self, Registered};
 use crate::params::{Address, Body, Name, Params, present, same, same_address};
@@ -52,7 +53,8 @@ pub async fn list(
     Ok(Json(found(&api, &name).await?.record.hostset))
 }
 
-/// Replaces the members, if they are still those that the caller saw.
+/// Replaces the members, if they are still those that the caller saw. A change of more than 50 hosts is
+/// carried out in steps.
 #[utoipa::path(
     put,
     path = "/api/v0/cluster/{name}/hosts",
@@ -61,8 +63,9 @@ pub async fn list(
         (status = 200, body = Cluster),
         (status = 404, description = "there is no such cluster, or no such host"),
         (status = 405, description = "a host is not ready"),
-        (status = 409, description = "`old` is not what the members are, or a host is in another cluster"),
+        (status = 409, description = "`old` is not what the members are, a host is in another cluster, or another change of the cluster is in progress"),
         (status = 502, description = "the container manager refuses"),
+        (status = 504, description = "the change takes longer than a request may, and goes on"),
     ),
 )]
 pub async fn replace(
@@ -76,15 +79,22 @@ pub async fn replace(
     let registered = Registered::default();
     let plan = || async {
         let mut cluster = found(&api, &name).await?;
+        let wanted = ClusterChange::Changing { hostset: new.iter().cloned().collect() };
+        if cluster.record.change.as_ref() == Some(&wanted) {
+            return Ok((Transaction::default(), cluster.record));
+        }
+        unchanging(&cluster.record)?;
         let current: BTreeSet<_> = cluster.record.hostset.iter().cloned().collect();
         if old != current {
             return Err(ApiError::conflict(
-                "`old` is not what the members are now: read them again and decide anew",
+                "`old` is not what the members are now: read them and decide again",
             ));
         }
-        let mut joining = Vec::new();
-        for address in new.difference(&old) {
-            joining.push(fit_to_join(&api, &name, address, "GET, HEAD").await?);
+        let joining: Vec<_> = new.difference(&old).cloned().collect();
+        let joining = fit_to_join(&api, &name, &joining, "GET, HEAD").await?;
+        if joining.len() + old.difference(&new).count() > CHUNK {
+            cluster.record.change = Some(wanted);
+            return Ok((Transaction::default().update(&cluster)?, cluster.record));
         }
         let mut transaction = join(&api, &cluster.record, joining, &registered).await?;
         let dropped: Vec<_> = old.difference(&new).cloned().collect();
@@ -101,7 +111,12 @@ pub async fn replace(
     if replaced.is_err() {
         registered.take_back(&api).await;
     }
-    replaced.map(Json)
+    let replaced = replaced?;
+    if replaced.change.is_none() {
+        return Ok(Json(replaced));
+    }
+    api.changes.finish(&name).await?;
+    found(&api, &name).await.map(|cluster| Json(cluster.record))
 }
 
 /// Whether a host is a member: its address, in a list.
@@ -133,7 +148,7 @@ pub async fn get(
         (status = 200, body = [String]),
         (status = 404, description = "there is no such cluster, or no such host"),
         (status = 405, description = "a host is not ready"),
-        (status = 409, description = "the host is in another cluster"),
+        (status = 409, description = "the host is in another cluster, or a change of the cluster is in progress"),
         (status = 502, description = "the container manager refuses"),
     ),
 )]
@@ -147,11 +162,13 @@ pub async fn add(
     let registered = Registered::default();
     let plan = || async {
         let mut cluster = found(&api, &name).await?;
+        unchanging(&cluster.record)?;
         if !cluster.record.add(&host) {
             return Ok((Transaction::default(), ()));
         }
-        let joining = fit_to_join(&api, &name, &host, "GET, HEAD, DELETE").await?;
-        let transaction = join(&api, &cluster.record, vec![joining], &registered).await?;
+        let joining = std::slice::from_ref(&host);
+        let joining = fit_to_join(&api, &name, joining, "GET, HEAD, DELETE").await?;
+        let transaction = join(&api, &cluster.record, joining, &registered).await?;
         Ok((transaction.update(&cluster)?, ()))
     };
     let added = api.commit(plan).await;
@@ -168,6 +185,7 @@ pub async fn add(
     responses(
         (status = 200),
         (status = 404, description = "there is no such cluster"),
+        (status = 409, description = "a change of the cluster is in progress"),
         (status = 502, description = "the container manager refuses"),
     ),
 )]
@@ -177,6 +195,7 @@ pub async fn remove(
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let mut cluster = found(&api, &name).await?;
+        unchanging(&cluster.record)?;
         if !cluster.record.remove(&host) {
             return Ok((Transaction::default(), ()));
         }
@@ -188,36 +207,53 @@ pub async fn remove(
     Ok(Json([]))
 }
 
-/// The host of that address, if it may become a member. `allow` is what works on the path while it is not
-/// ready.
+/// The hosts of these addresses, if all may become members. `allow` lists the methods that work on the path
+/// while one is not ready.
 async fn fit_to_join(
     api: &Api,
     cluster: &str,
-    address: &str,
+    addresses: &[String],
     allow: &'static str,
-) -> Result<Revised<Host>, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no host {address}"));
-    if ident::address(address).is_err() {
-        return Err(missing());
+) -> Result<Vec<Revised<Host>>, ApiError> {
+    if addresses.is_empty() {
+        return Ok(Vec::new());
     }
-    let host = api.storage.find::<Host>(address).await?.ok_or_else(missing)?;
-    if !host.record.status.is_ready() {
+    let missing = |address: &String| ApiError::not_found(format!("there is no host {address}"));
+    if let Some(invalid) = addresses.iter().find(|address| ident::address(address).is_err()) {
+        return Err(missing(invalid));
+    }
+    let hosts = api.storage.get_many::<Host>(addresses).await?;
+    let clusters = api.storage.list::<Cluster>().await?.into_iter().map(|other| other.record);
+    let taken: HashMap<_, _> = clusters
+        .filter(|other| other.name != cluster)
+        .flat_map(|Cluster { name, hostset, .. }| {
+            hostset.into_iter().map(move |a| (a, name.clone()))
+        })
+        .collect();
+    let fit = |(host, address): (Option<Revised<Host>>, &String)| {
+        let host = host.ok_or_else(|| missing(address))?;
         let status = host.record.status;
-        let detail = format!("the host {address} is not ready, but {status}: see its status");
-        return Err(ApiError::not_allowed(detail, allow));
-    }
-    if let Some(other) =
-        cluster_of(api, address).await?.filter(|other| other.record.name != cluster)
-    {
-        let other = other.record.name;
-        return Err(ApiError::conflict(format!("the host {address} is a member of {other}")));
-    }
-    Ok(host)
+        if !status.is_ready() {
+            let detail = format!("the host {address} is not ready, but {status}: see its status");
+            return Err(ApiError::not_allowed(detail, allow));
+        }
+        match taken.get(address) {
+            None => Ok(host),
+            Some(other) => {
+                let detail = format!("the host {address} is a member of {other}");
+                Err(ApiError::conflict(detail))
+            }
+        }
+    };
+    hosts.into_iter().zip(addresses).map(fit).collect()
 }
 
 /// A transaction in which hosts become members; they are registered with the cluster's container manager
 /// before, if it has one.
-async fn join(
+///
+/// # Errors
+/// 502 when the container manager refuses one; 503 or 504 when a service does not answer.
+pub async fn join(
     api: &Api,
     cluster: &Cluster,
     hosts: Vec<Revised<Host>>,

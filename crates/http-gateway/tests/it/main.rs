@@ -6,6 +6,7 @@
 mod audit;
 mod authentication;
 mod bodies;
+mod changes;
 mod clusters;
 mod container_managers;
 mod continuing;

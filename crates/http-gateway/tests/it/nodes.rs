@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use service_core::model::{Cluster, ContainerManagerNodes, Host, HostState, Status};
+use service_core::model::{Cluster, ClusterChange, ContainerManagerNodes, Host, HostState, Status};
 use service_core::{Error, Kind};
 
 use crate::support::{Gateway, Managers, Setup};
@@ -121,18 +121,24 @@ async fn a_host_that_is_refused_is_no_member() {
 }
 
 #[tokio::test]
-async fn who_is_refused_to_leave_stays() {
+async fn members_that_the_manager_does_not_let_leave_stay() {
     let gateway = Gateway::managed(refusal()).await;
     let mut cluster: Cluster = gateway.stored("c1").await.unwrap();
     cluster.hostset = vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
     gateway.storage.save(&cluster).await.unwrap();
     let before = gateway.records().await;
-    for path in ["/cluster/c1/hosts/10.0.0.1", "/cluster/c1", "/host/10.0.0.1"] {
+    for path in ["/cluster/c1/hosts/10.0.0.1", "/host/10.0.0.1"] {
         gateway.delete(path).await.refused(502, "(Forbidden)");
     }
     assert_eq!(gateway.records().await, before);
+    for _ in 0..2 {
+        let answer = gateway.delete("/cluster/c1").await;
+        answer.refused(502, "(Forbidden); the cluster c1 stays marked as being deleted");
+    }
+    let marked: Cluster = gateway.stored("c1").await.unwrap();
+    assert_eq!(marked, Cluster { change: Some(ClusterChange::Deleting), ..cluster });
     let all = json!({"container_manager_name": "k", "addresses": ["10.0.0.1", "10.0.0.2"]});
-    assert_eq!(gateway.registrations()[1], ("remove_all_nodes".to_owned(), all));
+    assert_eq!(gateway.registrations()[2], ("remove_all_nodes".to_owned(), all));
     // What cannot be said is left out.
     let status = gateway.get("/host/10.0.0.1/status").await;
     assert!(status.text().contains(r#""container_manager":{}"#), "{}", status.text());

@@ -8,7 +8,7 @@ use super::{Model, ident};
 /// seen the same counter for longer than that may take it over.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
-    /// What it is for: `operation.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`,
+    /// What it is for: `operation.CLUSTER`, `change.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`,
     /// [`Self::FROZEN`].
     pub name: String,
     /// Who holds it.
@@ -26,6 +26,8 @@ pub struct Lease {
 impl Lease {
     /// What the name of a cluster's operation lease begins with; the cluster's name follows.
     pub const OPERATION: &str = "operation.";
+    /// Prefix of the lease of the job that changes a cluster; the cluster's name follows.
+    pub const CLUSTER_CHANGE: &str = "change.";
     /// What the name of a watcher's lease begins with; those that are alive divide the hosts.
     pub const WATCHER: &str = "watcher.";
 }

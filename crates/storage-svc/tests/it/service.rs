@@ -133,6 +133,35 @@ async fn a_stale_revision_is_a_conflict_also_after_deletion() {
     assert!(storage.find::<Host>("10.0.0.1").await.unwrap().is_none());
 }
 
+/// As etcd does by default, so that no store accepts what another would refuse.
+#[tokio::test]
+async fn a_transaction_of_more_than_128_checks_or_changes_is_refused_and_changes_nothing() {
+    let fixture = start().await;
+    let storage = &fixture.storage;
+    let address = |n: usize| format!("10.0.0.{n}");
+    let saves = |count| {
+        let save = |transaction: Transaction, n| transaction.save(&host(&address(n))).unwrap();
+        (0..count).fold(Transaction::default(), save)
+    };
+    let checks = |count| {
+        let check = |transaction: Transaction, n| transaction.check::<Host>(&address(n), None);
+        (0..count).fold(Transaction::default(), check)
+    };
+    for (refused, named) in [
+        (saves(129), "129 changes"),
+        (saves(128).delete::<Host>("10.1.0.1"), "129 changes"),
+        (checks(129), "129 checks"),
+    ] {
+        let error = storage.transact(&refused).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidParams);
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    assert!(storage.list::<Host>().await.unwrap().is_empty());
+    storage.transact(&checks(128)).await.unwrap();
+    storage.transact(&saves(128)).await.unwrap();
+    assert_eq!(storage.list::<Host>().await.unwrap().len(), 128);
+}
+
 #[tokio::test]
 async fn a_transaction_is_all_or_nothing_and_names_the_check() {
     let fixture = start().await;

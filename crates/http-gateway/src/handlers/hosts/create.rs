@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::super::members::cluster_of;
 use super::ticket::Ticket;
-use super::{look_again, wake_investigator};
+use super::{creds_of, look_again, wake_investigator};
 use crate::error::ApiError;
 use crate::params::{Address, Body, Params, present, same_address, word};
 use crate::state::{Api, AppState};
@@ -61,6 +61,15 @@ impl Default for NewHost {
     }
 }
 
+/// Who registers a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::handlers) enum Registrant {
+    /// A client, for a host.
+    Client,
+    /// The host itself, at its first boot.
+    Host,
+}
+
 /// Registers a host: all of it, or nothing. Again the same is no error.
 #[utoipa::path(
     put,
@@ -68,7 +77,8 @@ impl Default for NewHost {
     request_body = NewHost,
     responses(
         (status = 201, body = Host),
-        (status = 409, description = "no such cluster, or the host exists with another key or in another cluster"),
+        (status = 409, description = "no such cluster, the cluster is being changed, or the host exists with another key or in another cluster"),
+        (status = 503, description = "the host keeps being deleted, or its cluster is being changed and the host registers itself: try again"),
     ),
 )]
 pub async fn create(
@@ -78,7 +88,7 @@ pub async fn create(
     Body(new): Body<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", new.address.as_deref(), &address)?;
-    register(api, state, address, new).await
+    register(api, state, address, new, Registrant::Client).await
 }
 
 /// Registers a host whose address is in the body; else it is the one that the request comes from.
@@ -88,7 +98,8 @@ pub async fn create(
     request_body = NewHost,
     responses(
         (status = 201, body = Host),
-        (status = 409, description = "no such cluster, or the host exists with another key or in another cluster"),
+        (status = 409, description = "no such cluster, the cluster is being changed, or the host exists with another key or in another cluster"),
+        (status = 503, description = "the host keeps being deleted, or its cluster is being changed and the host registers itself: try again"),
     ),
 )]
 pub async fn create_unnamed(
@@ -96,12 +107,14 @@ pub async fn create_unnamed(
     State(state): State<AppState>,
     Body(new): Body<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
-    let address = match &new.address {
-        Some(given) => ident::canonical_address(given)
-            .ok_or_else(|| ApiError::bad_request("`address` is an IP address or a host name"))?,
-        None => infer(&api, &state)?,
+    let (address, registrant) = match &new.address {
+        Some(given) => {
+            let wrong = || ApiError::bad_request("`address` is an IP address or a host name");
+            (ident::canonical_address(given).ok_or_else(wrong)?, Registrant::Client)
+        }
+        None => (infer(&api, &state)?, Registrant::Host),
     };
-    register(api, state, address, new).await
+    register(api, state, address, new, registrant).await
 }
 
 /// The address that a request comes from, where that can be a host's.
@@ -122,17 +135,19 @@ async fn register(
     state: AppState,
     address: String,
     mut new: NewHost,
+    registrant: Registrant,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     let ticket = Ticket::of(&api, &state, &address, &mut new)?;
+    let registrant = if ticket.is_some() { Registrant::Host } else { registrant };
     let creds = credentials(&address, &new)?;
     let plan = || async {
         match (api.storage.find::<Host>(&address).await?, &ticket) {
-            (None, None) => plan_creation(&api, &address, &new, &creds).await,
+            (None, None) => plan_creation(&api, &address, &new, &creds, registrant).await,
             (None, Some(ticket)) => {
                 let (enrollment, enrolled) =
                     ticket.redeem(&api, &address, state.clock.stamp()).await?;
                 if !enrolled.cluster.is_empty() {
-                    joined(&api, &enrolled.cluster).await?;
+                    joined(&api, &enrolled.cluster, registrant).await?;
                 }
                 let host_state = HostState { enrolled: Some(enrolled), ..state_of(&address, &new) };
                 let (transaction, host) = creation(&address, &new, &creds, &host_state)?;
@@ -174,10 +189,11 @@ async fn plan_creation(
     address: &str,
     new: &NewHost,
     creds: &HostCreds,
+    registrant: Registrant,
 ) -> Result<(Transaction, Host), ApiError> {
     let (mut transaction, host) = creation(address, new, creds, &state_of(address, new))?;
     if let Some(name) = &new.cluster {
-        let mut cluster = joined(api, name).await?;
+        let mut cluster = joined(api, name, registrant).await?;
         cluster.record.add(address);
         transaction = transaction.update(&cluster)?;
     }
@@ -221,7 +237,7 @@ async fn plan_repetition(
     creds: &HostCreds,
 ) -> Result<(Transaction, Host), ApiError> {
     let address = &existing.record.address;
-    let stored = api.storage.get::<HostCreds>(address).await?.record;
+    let stored = creds_of(api, address).await?.record;
     let given_key = decoded(&creds.ssh_priv_key);
     if given_key.is_none() || given_key != decoded(&stored.ssh_priv_key) {
         return Err(ApiError::conflict(format!("the host {address} exists with another key")));
@@ -250,14 +266,21 @@ async fn plan_repetition(
 /// The cluster that a host is to join.
 ///
 /// # Errors
-/// 409 when there is none of that name.
+/// 409 when there is none of that name. While it is being changed: 409 for a client; 503 with
+/// `Retry-After` for a host that registers itself, since it retries at its first boot.
 pub(in crate::handlers) async fn joined(
     api: &Api,
     name: &str,
+    registrant: Registrant,
 ) -> Result<Revised<Cluster>, ApiError> {
     let unknown = || ApiError::conflict(format!("there is no cluster {name:?}: create it first"));
     ident::name(name).map_err(|_| unknown())?;
-    api.storage.find::<Cluster>(name).await?.ok_or_else(unknown)
+    let cluster = api.storage.find::<Cluster>(name).await?.ok_or_else(unknown)?;
+    match (cluster.record.refusal(), registrant) {
+        (None, _) => Ok(cluster),
+        (Some(refusal), Registrant::Client) => Err(ApiError::conflict(refusal)),
+        (Some(refusal), Registrant::Host) => Err(ApiError::unavailable(refusal)),
+    }
 }
 
 /// Host keys as they are stored: one a line, without comments.

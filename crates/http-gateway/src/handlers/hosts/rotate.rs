@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::super::clusters::not_under_operation;
 use super::super::members::cluster_of;
 use super::create::{check_key, host_keys};
-use super::{found, wake_investigator};
+use super::{creds_of, found, wake_investigator};
 use crate::error::ApiError;
 use crate::params::{Address, Body, Params, present, same_address};
 use crate::state::Api;
@@ -57,7 +57,7 @@ pub async fn rotate(
         if let Some(cluster) = cluster_of(&api, &address).await? {
             transaction = not_under_operation(&api, &cluster.record.name).await?;
         }
-        let mut creds = api.storage.get::<HostCreds>(&address).await?;
+        let mut creds = creds_of(&api, &address).await?;
         new.apply(&mut creds.record)?;
         let tried = api.request(topology::HOSTS_TRY_LOGIN, &creds.record).await;
         let seen = tried.map_err(|error| match error.status() {

@@ -22,6 +22,7 @@ use storage_svc::config::Handler;
 use storage_svc::store::{Commit, Entry, Store};
 use testbed::etcd::Etcd;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use super::{Answer, Custodia, HOST_KEY, raw};
 
@@ -299,15 +300,28 @@ impl Gateway {
 
     /// Another gateway over the same bus and the same store.
     pub(crate) async fn another(&self) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (config, life) = (self.config.clone(), self.life.clone());
-        let health = http_gateway::run(self.bus.clone(), &config, listener, &life).unwrap();
+        self.another_until(&self.life).await
+    }
+
+    /// The same with a lifecycle of its own.
+    pub(crate) async fn another_until(&self, life: &Lifecycle) -> Self {
+        self.another_on(&Handle::current(), life).await
+    }
+
+    /// The same with all its tasks on this runtime.
+    pub(crate) async fn another_on(&self, runtime: &Handle, life: &Lifecycle) -> Self {
+        let (bus, config, lifecycle) = (self.bus.clone(), self.config.clone(), life.clone());
+        let starting = runtime.spawn(async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            (address, http_gateway::run(bus, &config, listener, &lifecycle).unwrap())
+        });
+        let (address, health) = starting.await.unwrap();
         Self {
             address,
-            config,
+            config: self.config.clone(),
             health,
-            life,
+            life: life.clone(),
             audit_log: self.audit_log.clone(),
             trials: Arc::clone(&self.trials),
             bus: self.bus.clone(),

@@ -1,0 +1,197 @@
+//! The steps of a change of a cluster, each one transaction.
+
+use std::collections::HashSet;
+
+use axum::http::StatusCode;
+use service_core::Error;
+use service_core::lease::Held;
+use service_core::model::{Cluster, ClusterChange, Host};
+use service_core::storage::{Revised, Transaction};
+
+use super::CHUNK;
+use crate::error::ApiError;
+use crate::handlers::clusters::{delete_records, leave};
+use crate::handlers::members::join;
+use crate::nodes::{self, Registered};
+use crate::state::Api;
+
+/// What a step has come to.
+pub(super) enum Progress {
+    /// There is more to do.
+    Continue,
+    /// The mark is gone.
+    Ended,
+}
+
+/// Why a step was not carried out.
+pub(super) enum Failure {
+    /// Another request changed one of its records in between, or the lease is lost.
+    Conflict,
+    /// A service does not answer: the change continues later.
+    Later(ApiError),
+    /// The container manager refuses.
+    Refused(ApiError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if error.is_conflict() { Self::Conflict } else { Self::Later(error.into()) }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        match error.status() {
+            StatusCode::BAD_GATEWAY => Self::Refused(error),
+            StatusCode::CONFLICT => Self::Conflict,
+            _ => Self::Later(error),
+        }
+    }
+}
+
+/// Carries out the next step of a cluster's change.
+pub(super) async fn next(
+    api: &Api,
+    name: &str,
+    held: &Held,
+    registered: &Registered,
+) -> Result<Progress, Failure> {
+    let Some(cluster) = api.storage.find::<Cluster>(name).await? else {
+        return Ok(Progress::Ended);
+    };
+    match cluster.record.change.clone() {
+        None => Ok(Progress::Ended),
+        Some(ClusterChange::Deleting) => match cluster.record.hostset.as_slice() {
+            [] => delete(&cluster, held).await,
+            members => {
+                let leaving = first(members.iter());
+                drop_members(api, cluster, &leaving, held).await
+            }
+        },
+        Some(ClusterChange::Changing { hostset }) => {
+            let current: HashSet<_> = cluster.record.hostset.iter().collect();
+            let wanted: HashSet<_> = hostset.iter().collect();
+            let joining = first(hostset.iter().filter(|address| !current.contains(address)));
+            let leaving = cluster.record.hostset.iter().filter(|a| !wanted.contains(a));
+            let leaving = first(leaving);
+            if !joining.is_empty() {
+                add_members(api, cluster, &joining, held, registered).await
+            } else if !leaving.is_empty() {
+                drop_members(api, cluster, &leaving, held).await
+            } else {
+                unmark(cluster, held).await
+            }
+        }
+    }
+}
+
+fn first<'a>(addresses: impl Iterator<Item = &'a String>) -> Vec<String> {
+    addresses.take(CHUNK).cloned().collect()
+}
+
+/// Members leave: first the container manager, then the cluster. A host whose record is gone, or that
+/// was registered again in the meantime, leaves the list all the same.
+async fn drop_members(
+    api: &Api,
+    mut cluster: Revised<Cluster>,
+    leaving: &[String],
+    held: &Held,
+) -> Result<Progress, Failure> {
+    held.check()?;
+    nodes::remove(api, &cluster.record, leaving).await?;
+    let gone: HashSet<_> = leaving.iter().collect();
+    cluster.record.hostset.retain(|member| !gone.contains(member));
+    let mut transaction = Transaction::default().update(&cluster)?;
+    for host in api.storage.get_many::<Host>(leaving).await? {
+        transaction = leave(transaction, host)?;
+    }
+    held.transact(transaction).await?;
+    Ok(Progress::Continue)
+}
+
+/// Hosts join. Those that can no longer join are left out of the change: deleted, registered again and
+/// not set up yet, or members of another cluster by now.
+async fn add_members(
+    api: &Api,
+    mut cluster: Revised<Cluster>,
+    joining: &[String],
+    held: &Held,
+    registered: &Registered,
+) -> Result<Progress, Failure> {
+    let others = api.storage.list::<Cluster>().await?.into_iter().map(|other| other.record);
+    let taken: HashSet<_> = others
+        .filter(|other| other.name != cluster.record.name)
+        .flat_map(|other| other.hostset)
+        .collect();
+    let mut fit = Vec::new();
+    for (host, address) in api.storage.get_many::<Host>(joining).await?.into_iter().zip(joining) {
+        match host {
+            Some(host) if host.record.status.is_ready() && !taken.contains(address) => {
+                cluster.record.add(address);
+                fit.push(host);
+            }
+            _ => {
+                cluster.record.remove(address);
+                tracing::warn!(
+                    host.address = address,
+                    cluster.name = cluster.record.name,
+                    "the host does not join the cluster: it was deleted, is not ready, or is in another"
+                );
+            }
+        }
+    }
+    held.check()?;
+    let transaction = join(api, &cluster.record, fit, registered).await?;
+    held.transact(transaction.update(&cluster)?).await?;
+    Ok(Progress::Continue)
+}
+
+/// The last step of a deletion: the cluster's own records, and the lease.
+async fn delete(cluster: &Revised<Cluster>, held: &Held) -> Result<Progress, Failure> {
+    let name = &cluster.record.name;
+    let last = delete_records(Transaction::default(), name, cluster.revision);
+    held.release(last).await?;
+    Ok(Progress::Ended)
+}
+
+/// The last step of a change of members: the mark, and the lease.
+async fn unmark(mut cluster: Revised<Cluster>, held: &Held) -> Result<Progress, Failure> {
+    cluster.record.change = None;
+    held.release(Transaction::default().update(&cluster)?).await?;
+    Ok(Progress::Ended)
+}
+
+/// What a refusal of the container manager means. A deletion stays marked: it is tried again. A change
+/// of members ends, with the members as they are by then: repeating it blindly would keep the cluster
+/// from every other change. Returns the answer for the client.
+pub(super) async fn refused(
+    name: &str,
+    held: &Held,
+    error: ApiError,
+    api: &Api,
+) -> Result<ApiError, ApiError> {
+    loop {
+        let Some(cluster) = api.storage.find::<Cluster>(name).await? else { return Ok(error) };
+        let detail = error.detail().to_owned();
+        match cluster.record.change {
+            Some(ClusterChange::Changing { .. }) => {}
+            _ => {
+                return Ok(error.with_detail(format!(
+                    "{detail}; the cluster {name} stays marked as being deleted: remove the cause, and \
+                     DELETE it again"
+                )));
+            }
+        }
+        match unmark(cluster, held).await {
+            Ok(_) => {
+                return Ok(error.with_detail(format!(
+                    "{detail}; the change of the members of {name} has ended there: read them, remove \
+                     the cause, and repeat the change"
+                )));
+            }
+            Err(Failure::Conflict) if held.check().is_ok() => {}
+            Err(Failure::Conflict) => return Ok(error),
+            Err(Failure::Later(error) | Failure::Refused(error)) => return Err(error),
+        }
+    }
+}
