@@ -1,0 +1,75 @@
+//! Hosts that are done, while others are left to do and at the end.
+
+use super::*;
+
+#[tokio::test]
+async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
+    let fixture = fixture(2).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let execution = Execution::new(&fixture.service, &held, operation);
+    let first = at_reboot(&execution).await;
+    let boot = |boot_id: &str| HostState {
+        address: address(first),
+        boot_id: boot_id.to_owned(),
+        ..HostState::default()
+    };
+    fixture.storage.save(&boot("verified")).await.unwrap();
+    let done = |host: &mut HostProgress| {
+        host.step = Step::Done;
+        host.boot_id_after = Some("verified".to_owned());
+    };
+    execution.save(first, done, &[]).await.unwrap();
+    assert!(matches!(execution.turn().await.unwrap(), Turn::Start(..)));
+    // Members that were read before it was done show the boot from before.
+    let service = &fixture.service;
+    let (kind, all) = (OperationKind::Restart, [address(first)]);
+    let mut earlier = crate::members::recorded(&service.storage, &all, kind, "").await.unwrap();
+    earlier[0].boot_id = "before".to_owned();
+    assert!(execution.pause_for_reboots(&earlier).await.unwrap().is_none());
+    // As the watcher writes it down.
+    fixture.storage.save(&boot("another")).await.unwrap();
+    let Turn::Wait(Some(Waiting::Gate(why))) = execution.turn().await.unwrap() else {
+        panic!("it is paused")
+    };
+    assert!(why.starts_with("unexpected-reboot: ") && why.contains(&address(first)), "{why}");
+    let control = fixture.storage.get::<OperationControl>("o1").await.unwrap().record;
+    assert_eq!((control.wanted, &control.reason), (Said::Pause, &why));
+    assert_eq!(execution.host(first).boot_id_after.as_deref(), Some("another"));
+    // Resumed, it goes on.
+    fixture.storage.save(&OperationControl { wanted: Said::Run, ..control }).await.unwrap();
+    assert!(matches!(execution.turn().await.unwrap(), Turn::Start(..)));
+}
+
+#[tokio::test]
+async fn an_operation_that_has_lost_a_done_host_by_its_end_is_failed() {
+    let mut fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let service = Arc::clone(&fixture.service);
+    let execution = Execution::new(&service, &held, operation);
+    let index = at_reboot(&execution).await;
+    execution.save(index, |host| host.step = Step::Done, &[]).await.unwrap();
+    fixture.listeners.clear();
+    execution.roll().await.unwrap();
+    let ended = fixture.storage.get::<Operation>("o1").await.unwrap().record;
+    assert_eq!(ended.status, OperationStatus::Failed);
+    assert!(ended.reason.starts_with("lost-after: "), "{}", ended.reason);
+    let failure = execution.host(index).failure.unwrap();
+    assert!(failure.reason.starts_with("lost-after: "), "{}", failure.reason);
+    let state = fixture.storage.get::<HostState>(&address(index)).await.unwrap().record;
+    assert_eq!(state.reason, HostState::UNREACHABLE, "the watcher sees when it is back");
+}
+
+#[tokio::test]
+async fn a_done_host_that_was_removed_and_is_down_fails_nothing() {
+    let mut fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let service = Arc::clone(&fixture.service);
+    let execution = Execution::new(&service, &held, operation);
+    let index = at_reboot(&execution).await;
+    execution.save(index, |host| host.step = Step::Done, &[]).await.unwrap();
+    fixture.listeners.clear();
+    set_members(&fixture, vec![]).await;
+    execution.roll().await.unwrap();
+    let ended = fixture.storage.get::<Operation>("o1").await.unwrap().record;
+    assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Finished, ""));
+}
