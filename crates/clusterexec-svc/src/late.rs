@@ -1,7 +1,8 @@
 //! Hosts that come back by themselves after they were given up.
 //!
-//! They become `done`, late, once all proofs are there; the operation stays as it ended. That some may come back is a
-//! lease without a holder, written together with the end of the operation: the replica that takes it looks for them.
+//! They become `done (late)` once everything that `verify` and `settle` need is proven; the operation's status does not
+//! change. A lease without a holder, written together with the end of the operation, marks it as one with such hosts:
+//! the replica that acquires the lease looks for them.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::executor::Execution;
 use crate::host_run::{NOT_BACK, NOT_RESTARTED, Returned, Trouble, returned};
 use crate::service::ClusterExec;
 
-/// What the name of such a lease begins with; the id of the operation follows.
+/// The prefix of the name of such a lease; the id of the operation follows.
 pub(crate) const DUE: &str = "late.";
 
 /// How long after the end of an operation its hosts may come back.
@@ -29,13 +30,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// The pause after a host has refused a log-in: repeated refusals would get the server banned.
 const AFTER_REFUSAL: Duration = Duration::from_mins(10);
 
-/// Hosts that are looked at, at a time.
+/// How many hosts are looked at concurrently.
 const AT_A_TIME: usize = 16;
 
-/// Reasons of a failure that are over when the host is back.
+/// The reasons of failures that no longer hold once the host is back.
 const WAITED_FOR: [&str; 2] = [NOT_BACK, NOT_RESTARTED];
 
-/// The lease that stands for the late hosts of an operation.
+/// The lease that marks an operation as one with late hosts.
 pub(crate) fn due(operation: &str) -> Lease {
     Lease { name: name(operation), ..Lease::default() }
 }
@@ -45,13 +46,13 @@ pub(crate) fn name(operation: &str) -> String {
     format!("{DUE}{operation}")
 }
 
-/// Whether a host was given up that may still come back.
+/// Whether a host was given up for a reason that ends when it comes back.
 pub(crate) fn may_come_back(host: &HostProgress) -> bool {
     host.step == Step::Failed && WAITED_FOR.contains(&host.reason.as_str())
 }
 
-/// Looks for the late hosts of an operation until none is left, another operation of the cluster has begun, or the
-/// window is over.
+/// Looks for the late hosts of an operation until none is left, another operation of the cluster has started, or
+/// [`WINDOW`] has passed.
 pub(crate) async fn run(service: &ClusterExec, held: &Held, id: &str) {
     let watched = async {
         let (mut end, mut pause) = (None, Duration::ZERO);
@@ -77,7 +78,7 @@ pub(crate) async fn run(service: &ClusterExec, held: &Held, id: &str) {
         tracing::warn!(
             operation.id = id,
             error = chain(&error),
-            "late hosts are left to another replica"
+            "the search for late hosts failed; another replica continues it"
         );
     }
 }
@@ -94,7 +95,7 @@ async fn newest(service: &ClusterExec, id: &str) -> Result<Option<Operation>> {
     Ok((!newer).then(|| operation.clone()))
 }
 
-/// What is left of the window; the stamp of the end only bridges a take-over.
+/// What is left of [`WINDOW`]; the stamp of the operation's end matters after a take-over only.
 fn left(service: &ClusterExec, operation: &Operation) -> Duration {
     let ended = operation.finished_at.as_deref().and_then(clock::parse);
     let passed = ended.map(|ended| service.deps.clock.now().duration_since(ended));
@@ -102,7 +103,7 @@ fn left(service: &ClusterExec, operation: &Operation) -> Duration {
     WINDOW.saturating_sub(passed)
 }
 
-/// Looks once at each host that may come back; the pause until the next look, if one is left.
+/// Looks once at each host that may come back. Returns the pause until the next look; `None` when no such host is left.
 async fn look(execution: &Execution<'_>) -> Result<Option<Duration>> {
     let hosts = 0..execution.operation.hosts.len();
     let candidates = hosts.filter(|index| may_come_back(&execution.host(*index)));
@@ -113,7 +114,7 @@ async fn look(execution: &Execution<'_>) -> Result<Option<Duration>> {
         let next = match looked {
             Ok(Returned::Done) => continue,
             Ok(Returned::Refused) => AFTER_REFUSAL,
-            // Without a proof it is looked at again.
+            // Something is not proven yet.
             Ok(Returned::NotYet) | Err(Trouble::Host(_) | Trouble::Left(_)) => LOOK_AGAIN,
             Err(Trouble::Ours(error)) => return Err(error),
         };

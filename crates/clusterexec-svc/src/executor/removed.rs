@@ -1,4 +1,4 @@
-//! Members that are removed from the cluster, or deleted, while an operation is in process.
+//! Hosts that are removed from the cluster, or deleted, while an operation is in process.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,12 @@ use service_core::model::{Cluster, Host, Step};
 use super::{Execution, GiveUp};
 use crate::host_run::Trouble;
 
-/// Why a host was skipped that is no member any more.
+/// Why a host was skipped that is no longer a member of the cluster.
 const REMOVED: &str = "removed from the cluster";
 
 impl Execution<'_> {
-    /// Skips hosts whose turn has not come and that are no members any more. Returns the revision of the
-    /// cluster that this was decided by: a host is started only while it is the newest one.
+    /// Skips pending hosts that are no longer members of the cluster. Returns the cluster's revision that this is based
+    /// on: the transaction that starts a host checks it.
     ///
     /// # Errors
     /// When the lease is lost, or the storage service does not answer.
@@ -34,7 +34,7 @@ impl Execution<'_> {
     /// The record of the host at `index`.
     ///
     /// # Errors
-    /// The host is given up with the reason `deleted` when there is none any more; or the lease is lost.
+    /// The host is given up with the reason `deleted` when the record no longer exists; or the lease is lost.
     pub(crate) async fn record_of(&self, index: usize) -> Result<Host, Trouble> {
         let address = self.host(index).address;
         let storage = &self.service.storage;
@@ -45,7 +45,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Why the host at `index` is given up: for whatever else it was, a deleted host says that it was deleted.
+    /// Why the host at `index` is given up: a deleted host with the reason `deleted`, whichever error its deletion caused.
     ///
     /// # Errors
     /// When the lease is lost.

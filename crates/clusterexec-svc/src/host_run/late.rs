@@ -1,4 +1,4 @@
-//! A host that was given up, looked at again: it is done, late, once all proofs are there.
+//! A host that was given up and is looked at again: it becomes `done (late)` once everything is proven.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::apply::check;
 use crate::executor::{Execution, Line};
 use crate::health::healthy;
 
-/// How long a connection may take.
+/// The timeout of a connection to the SSH port.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// What was found out about a host that was given up.
+/// The result of a look at a host that was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Returned {
-    /// It is back with all proofs, and done.
+    /// It is back, everything is proven, and it is recorded as done.
     Done,
     /// It does not answer, or still runs the boot from before.
     NotYet,
-    /// It refuses log-ins.
+    /// It refuses the log-in.
     Refused,
 }
 
 /// Looks once whether the host at `index` is back with another boot id, has settled, runs what was staged and is healthy.
 ///
 /// # Errors
-/// When a proof is missing; or the lease is lost.
+/// When the host cannot be reached, runs something else than what was staged, or is unhealthy; or the lease is lost.
 pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<Returned, Trouble> {
     let target = target_of(execution, index).await?;
     if !listens(&target, CONNECT).await {
@@ -38,7 +38,7 @@ pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<
     let (session, after) = match look_at(execution, &target).await {
         Ok(found) => found,
         Err(AccessError::AuthRefused { .. }) => return Ok(Returned::Refused),
-        // Nothing was tried: it is looked at again.
+        // The ledger did not allow a log-in.
         Err(AccessError::HeldBack { .. }) => return Ok(Returned::NotYet),
         Err(error) => return Err(error.into()),
     };
@@ -53,7 +53,7 @@ pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<
     done_late(execution, index, &after).await
 }
 
-/// Writes down that the host at `index` has come back with this boot id.
+/// Records that the host at `index` has come back with this boot id.
 ///
 /// # Errors
 /// When the lease is lost.

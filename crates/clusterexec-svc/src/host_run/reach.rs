@@ -1,4 +1,4 @@
-//! Reaching a host that should be there, and waiting for one that reboots.
+//! Log-ins to a host that is expected to be up, and the wait for one that reboots.
 
 use std::time::Duration;
 
@@ -11,39 +11,39 @@ use tokio::time::Instant;
 use super::Trouble;
 use crate::executor::{Execution, GiveUp};
 
-/// The pauses before another try at reaching a host that should be there.
+/// The pauses before a log-in to a host that is expected to be up is retried.
 const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
-/// The reason of a host that did not answer in time after its reboot, and of one that was not rebooted by then.
+/// The reasons of failed hosts: one did not answer in time after its reboot, the other was not rebooted by then.
 pub(crate) const NOT_BACK: &str = "not-back";
 pub(crate) const NOT_RESTARTED: &str = "not-restarted";
 
-/// How long a host may go on answering after it was told to reboot, before it is asked in earnest.
+/// How long a host may keep its connection after the reboot command, before it is looked at with a new log-in.
 const GOING_DOWN: Duration = Duration::from_secs(5);
 
-/// The pause between looks at a host that is away.
+/// The pause between looks at a host that reboots.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How long a look may take: short at first, since most hosts are near and back soon; then long enough
-/// for any network.
+/// The timeout of a connection to the SSH port: short at first, since most hosts are near and back soon; then long
+/// enough for any network.
 const LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(3)];
 
-/// How often it is made sure that a host that is waited for still has its record.
+/// How often the record of a host is read while it is waited for: the host may be deleted in the meantime.
 const STILL_REGISTERED: Duration = Duration::from_secs(2);
 
-/// How long looks are short.
+/// For how long the short timeout applies.
 const SOON: Duration = Duration::from_secs(20);
 
-/// How long a log-in may take on a host that is coming up, or going down, and may hang at any moment.
+/// The timeout of a log-in to a host that boots or shuts down, which may stop answering at any moment.
 const LOG_IN_WHILE_BOOTING: Duration = Duration::from_secs(5);
 
-/// The pauses after refused log-ins of a host that boots: it may let in nobody at first. After these the
-/// ledger of refused log-ins says when the next one is possible.
+/// The pauses after refused log-ins while a host boots: it may refuse everyone at first (`pam_nologin`). Later the
+/// ledger of refused log-ins limits them.
 const REFUSED_PAUSES: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(20), Duration::from_mins(1)];
 
-/// Logs in to a host that should be there. One that only turns connections away for the moment gets as
-/// long as one that reboots.
+/// Logs in to a host that is expected to be up. While the host only throttles connections, this is retried for as long
+/// as a reboot may take.
 pub(crate) async fn reach(
     execution: &Execution<'_>,
     target: &Target,
@@ -72,8 +72,8 @@ pub(crate) async fn reach(
     }
 }
 
-/// Waits, until the deadline that counts from the reboot, for a host that answers over SSH with a boot
-/// id that is `wanted`.
+/// Waits until the host answers over SSH with a boot id for which `wanted` is true; at most until the deadline, which
+/// counts from the reboot.
 pub(super) async fn wait_until_up(
     execution: &Execution<'_>,
     index: usize,
@@ -104,7 +104,7 @@ pub(super) async fn wait_until_up(
                     goes_down(&session).await;
                 }
                 Err(error @ AccessError::KeyChanged { .. }) => return Err(error.into()),
-                // Refused log-ins included: while it boots a host may let in nobody.
+                // Also refused log-ins: a host may refuse everyone while it boots.
                 Err(error) => {
                     log_in_from = Instant::now() + pause_after(&error, &mut refused);
                     last = chain(&error);
@@ -125,7 +125,7 @@ pub(super) async fn wait_until_up(
     }
 }
 
-/// How long to wait after a log-in that failed, `refused` times of which because it was refused.
+/// The pause after a failed log-in; `refused` counts the refused ones before.
 fn pause_after(error: &AccessError, refused: &mut usize) -> Duration {
     match error {
         AccessError::AuthRefused { .. } => {
@@ -149,22 +149,22 @@ pub(super) async fn look_at(
     Ok((session, id))
 }
 
-/// Whether something listens on the host's SSH port: far cheaper than a log-in, and asked anew each
-/// time, so that no back-off of TCP hides the moment when it comes back.
+/// Whether something listens on the host's SSH port: far cheaper than a log-in. Each time a new connection is tried, so
+/// that the back-off of TCP does not delay the moment when the host is found up.
 pub(super) async fn listens(target: &Target, within: Duration) -> bool {
     let connect = TcpStream::connect((target.address.as_str(), target.port));
     matches!(tokio::time::timeout(within, connect).await, Ok(Ok(_)))
 }
 
-/// Waits until a host on its way down has cut our connection, but not for ever: asked through the
-/// connection that there is, which costs the host nothing.
+/// Waits until a host that shuts down has closed the connection, for [`GOING_DOWN`] at most. The existing connection is
+/// checked, which costs the host nothing.
 pub(super) async fn goes_down(session: &Session) {
     let down = async {
         while session.is_alive().await {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
-    // Either way it is looked at next.
+    // After a timeout, too, the caller looks at the host next.
     drop(tokio::time::timeout(GOING_DOWN, down).await);
 }
 
