@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use host_access::boot_id;
+use host_access::{AccessError, boot_id};
 use service_core::Result;
 use service_core::model::{Host, HostProgress, HostState, OperationStatus, Outcome, Step};
 
@@ -126,10 +126,20 @@ impl Execution<'_> {
         Ok(Ok(None))
     }
 
+    /// The boot id of a host, asked for once more where the connection is lost over it.
     async fn boot_of(&self, index: usize) -> Result<String, Trouble> {
         let target = target_of(self, index).await?;
-        let session = reach(self, &target).await?;
-        Ok(boot_id(&session).await?)
+        let is_lost =
+            |error: &AccessError| error.heals() || matches!(error, AccessError::Remote { .. });
+        let mut again = true;
+        loop {
+            // It is large.
+            let session = Box::pin(reach(self, &target)).await?;
+            match boot_id(&session).await {
+                Err(error) if again && is_lost(&error) => again = false,
+                answer => return Ok(answer?),
+            }
+        }
     }
 
     /// Looks once more at all hosts that are done, at the end of the operation: it fails where one is down. Those that

@@ -276,8 +276,9 @@ async fn a_done_host_that_is_up_in_another_boot_at_the_end_is_recorded() {
     let (held, operation) = begun(&fixture, 0).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     done(&execution).await;
-    host.boots(SECOND);
+    host.reboots(SECOND);
     execution.roll().await.unwrap();
+    assert!(host.was_cut(), "a connection that is lost once makes no host a lost one");
     let ended = fixture.storage.get::<Operation>("o1").await.unwrap().record;
     assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Finished, ""));
     assert_eq!(execution.host(0).boot_id_after.as_deref(), Some(SECOND));
