@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 mod alarm;
+mod booted;
 mod continuing;
 mod done_hosts;
 mod go_ahead;

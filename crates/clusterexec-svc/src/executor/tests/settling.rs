@@ -23,15 +23,28 @@ fn short() -> Setup {
 
 /// Has the host at the step `verify` of a restart, from the boot [`BEFORE`].
 pub(super) async fn at_verify(execution: &Execution<'_>) {
+    at_verify_from(execution, BEFORE).await;
+}
+
+pub(super) async fn at_verify_from(execution: &Execution<'_>, boot_id: &str) {
     let Turn::Start(0, pass) = execution.turn().await.unwrap() else { panic!("its turn") };
     assert!(execution.start(0, &pass).await.unwrap());
     let now = execution.service.deps.clock.stamp();
     let rebooted = |host: &mut HostProgress| {
         host.step = Step::Verify;
-        host.boot_id_before = Some(BEFORE.to_owned());
+        host.boot_id_before = Some(boot_id.to_owned());
         host.rebooted_at = Some(now.clone());
     };
     execution.save(0, rebooted, &[]).await.unwrap();
+}
+
+/// Notes which units have failed on the host before anything is done to it.
+pub(super) async fn noted(execution: &Execution<'_>) {
+    let noted = async {
+        let session = reach(execution, &target_of(execution, 0).await?).await?;
+        note_failed_units(execution, 0, &session).await
+    };
+    assert!(noted.await.is_ok());
 }
 
 /// Works on the host to its end.
@@ -51,7 +64,7 @@ pub(super) async fn until(what: impl Fn() -> bool) {
 }
 
 /// What the log says about a step, in order.
-async fn logged(fixture: &Fixture, step: Step) -> Vec<(Outcome, String)> {
+pub(super) async fn logged(fixture: &Fixture, step: Step) -> Vec<(Outcome, String)> {
     let events = events(fixture, "o1").await.into_iter();
     let events = events.filter(|event| event.step == step.to_string());
     events.map(|event| (event.outcome, event.detail)).collect()
@@ -192,11 +205,7 @@ async fn units_that_have_failed_since_are_recorded_and_fail_the_host_only_where_
         let options = json!({"settle": settle, "strict_units": strict});
         let (held, operation) = accepted(&fixture, "o1", options).await;
         let execution = Execution::new(&fixture.service, &held, operation);
-        let noted = async {
-            let session = reach(&execution, &target_of(&execution, 0).await?).await?;
-            note_failed_units(&execution, 0, &session).await
-        };
-        assert!(noted.await.is_ok());
+        noted(&execution).await;
         host.reboots(FIRST);
         host.has_failed_units(&["old.service", "new.service"]);
         at_verify(&execution).await;
