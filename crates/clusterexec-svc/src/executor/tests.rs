@@ -108,7 +108,8 @@ async fn fixture_of(hosts: Vec<(String, u16)>, setup: Setup) -> Fixture {
         run_dir: RunDir::create(folder.path(), "x").unwrap(),
         ansible: Ansible::new(playbooks),
         own_key,
-        lease_ttl: Duration::from_mins(1),
+        // No test has the clock go on for so long.
+        lease_ttl: Duration::from_hours(24),
     };
     let service = ClusterExec::new(deps, config, "the machine".to_owned(), &life);
     Fixture { service: Arc::new(service), storage, listeners: Vec::new(), _folder: folder }
