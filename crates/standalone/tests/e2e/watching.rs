@@ -17,44 +17,55 @@ use crate::server::{LONG, Server, eventually};
 /// How many addresses are watched, where that is said; two cores stand five checks a second.
 const COUNT: &str = "COMMISSAIRE_TEST_WATCHED";
 
-/// The checks of each address, as REST shows them: seconds since the epoch.
-type Checks = BTreeMap<String, Vec<f64>>;
-
 #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
 fn count() -> usize {
-    std::env::var(COUNT).map_or(100, |count| count.parse().unwrap())
+    std::env::var(COUNT).map_or(30, |count| count.parse().unwrap())
 }
 
-/// Takes note of all checks for so long.
-async fn record(server: &Server, checks: &mut Checks, span: Duration) {
-    let (begun, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_millis(500)));
-    while begun.elapsed() < span {
-        ticks.tick().await;
-        for host in server.get("/hosts").await.as_array().unwrap() {
-            let Some(last) = host["last_check"].as_str().filter(|last| !last.is_empty()) else {
-                continue;
-            };
-            let last: Timestamp = format!("{last}Z").parse().unwrap();
-            let seen = checks.entry(host["address"].as_str().unwrap().to_owned()).or_default();
-            let last = last.as_duration().as_secs_f64();
-            if seen.last() != Some(&last) {
-                seen.push(last);
+/// The last checks of all hosts, as REST shows them, in seconds since the epoch.
+async fn last_checks(server: &Server) -> BTreeMap<String, f64> {
+    let hosts = server.get_at_last("/hosts").await;
+    let checked = hosts.as_array().unwrap().iter().filter_map(|host| {
+        let last = host["last_check"].as_str().filter(|last| !last.is_empty())?;
+        let last: Timestamp = format!("{last}Z").parse().unwrap();
+        Some((host["address"].as_str().unwrap().to_owned(), last.as_duration().as_secs_f64()))
+    });
+    checked.collect()
+}
+
+/// How often each address was logged in to, as its `sshd` logs it: where each connection goes, and by their ports
+/// those whose key is accepted.
+fn log_ins(sshds: &Sshds) -> BTreeMap<String, usize> {
+    let (mut connections, mut counts) = (BTreeMap::new(), BTreeMap::new());
+    let log = sshds.log();
+    for line in log.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["Connection", "from", _, "port", port, "on", address, ..] => {
+                connections.insert(*port, *address);
             }
+            ["Accepted", "publickey", "for", _, "from", _, "port", port, ..] => {
+                *counts.entry(connections[port].to_owned()).or_default() += 1;
+            }
+            _ => {}
         }
     }
+    counts
 }
 
+/// How regular the checks are, and how soon they are taken over, is shown in paused time by the watcher's own tests:
+/// here a busy machine may delay any check.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_once() {
+async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_alone() {
     let count = count();
-    let interval = Duration::from_secs(30.max(count as u64 / 5));
-    let sshds = Sshds::start(count, sshd::CHEAP_LOGINS);
+    let interval = Duration::from_secs(10.max(count as u64 / 5));
+    let options = format!("{}\nLogLevel VERBOSE", sshd::CHEAP_LOGINS);
+    let sshds = Sshds::start(count, &options);
     // All arrive at once, which is not what is looked at here: a few log-ins at a time, with patience.
     let config = json!({
-        "lease-ttl": 8,
         "investigator": {"concurrency": 4, "connect_timeout": 60},
         "watcher": {
-            "interval": interval.as_secs(), "connect_timeout": 20, "report_interval": 0.5,
+            "interval": interval.as_secs(), "connect_timeout": 60, "report_interval": 0.5,
         },
     });
     let mut server = Server::start(Form::Distributed(2), config).await;
@@ -67,39 +78,47 @@ async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_at_
         server.put(&format!("/host/{address}"), host).await;
     }
     all_settled(&server, count).await;
-    // The first round is irregular: everybody has just come.
-    record(&server, &mut Checks::new(), interval * 2).await;
-    let (mut checks, before) = (Checks::new(), log_ins(&sshds));
-    record(&server, &mut checks, interval * 2).await;
-    let log_ins = log_ins(&sshds) - before;
-    assert_eq!(checks.len(), count);
-    let seconds = interval.as_secs_f64();
-    let mut off = Vec::new();
-    for (address, checks) in &checks {
-        for two in checks.windows(2) {
-            let share = (two[1] - two[0]) / seconds;
-            if !(0.9..=1.1).contains(&share) {
-                off.push(format!("{address}: {share:.2}"));
+    let checked = |checks: &BTreeMap<String, f64>| checks.len() == count;
+    eventually("all are checked", || async { checked(&last_checks(&server).await).then_some(()) })
+        .await;
+
+    let (before, begun) = (log_ins(&sshds), Instant::now());
+    let mut shown = last_checks(&server).await;
+    let mut noted: BTreeMap<String, usize> = BTreeMap::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(500));
+    while begun.elapsed() < interval * 5 || noted.len() < count || noted.values().any(|n| *n < 2) {
+        assert!(begun.elapsed() < interval * 40, "checks that are shown: {noted:?}");
+        ticks.tick().await;
+        for (address, last) in last_checks(&server).await {
+            if last > shown[&address] {
+                shown.insert(address.clone(), last);
+                *noted.entry(address).or_default() += 1;
             }
         }
     }
-    eprintln!("{count} addresses, {log_ins} log-ins, off by more than a tenth: {off:?}");
-    // A machine that stands still for a moment holds up all that are due then.
-    assert!(off.len() <= count / 10, "of an interval: {off:?}");
-    // The first of each was before; as many as are under way at each end are seen by one of both only.
-    let noted: usize = checks.values().map(|checks| checks.len() - 1).sum();
-    assert!(log_ins.abs_diff(noted) <= count / 10, "{log_ins} log-ins for {noted} checks");
+    let (after, intervals) = (log_ins(&sshds), begun.elapsed().as_secs() / interval.as_secs());
+    // By one watcher, once whenever its place comes round; beside that a check that was due before, and one that was
+    // missed because the watcher was held up for so long that the other took over.
+    let most = usize::try_from(intervals).unwrap() + 3;
+    for (address, noted) in noted {
+        let made = after[&address] - before.get(&address).unwrap_or(&0);
+        // The first of those that are shown may have been under way at the beginning.
+        assert!(noted <= made + 1, "{address}: {made} log-ins for {noted} checks");
+        assert!(made <= most, "{address}: {made} log-ins in {intervals} intervals");
+    }
 
     server.processes.kill(Some(Daemon::Watcher), 0);
     let killed = service_core::Clock::System.now().as_duration().as_secs_f64();
-    let mut checks = Checks::new();
-    // Who was checked just before is due an interval later; the rest is for the check itself.
-    record(&server, &mut checks, interval.mul_f64(1.2)).await;
-    let late: Vec<_> = checks.iter().filter(|(_, checks)| checks.last() <= Some(&killed)).collect();
-    assert!(
-        late.is_empty() && checks.len() == count,
-        "killed at {killed}, not taken over: {late:?}"
-    );
+    let (begun, usual) = (Instant::now(), service_core::lease::TTL * 2 + interval);
+    loop {
+        let mut left = last_checks(&server).await;
+        left.retain(|_, last| *last <= killed);
+        if left.is_empty() {
+            break;
+        }
+        assert!(begun.elapsed() < usual * 10, "killed at {killed}, not taken over: {left:?}");
+        ticks.tick().await;
+    }
 }
 
 /// Waits until all hosts have been looked at, for which a second each is more than enough.
@@ -115,10 +134,6 @@ async fn all_settled(server: &Server, count: usize) {
         assert!(begun.elapsed() < patience, "{settled} of {count} hosts are set up");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-}
-
-fn log_ins(sshds: &Sshds) -> usize {
-    sshds.log().matches("Accepted publickey").count()
 }
 
 async fn a_roll_waits_while_too_many_hosts_are_unreachable(form: Form) {
@@ -154,12 +169,11 @@ async fn a_roll_waits_while_too_many_hosts_are_unreachable(form: Form) {
     assert_eq!(server.log().matches("alarm raised").count(), 1);
 }
 
-/// A host that is cut off is `failed` within two intervals, and itself again within one after it is back.
-async fn a_host_cut_off_fails_and_heals_in_time(form: Form) {
-    const INTERVAL: Duration = Duration::from_secs(20);
-    let test = "a_host_cut_off_fails_and_heals_in_time";
+/// How soon that is shows in paused time, in the watcher's own tests.
+async fn a_host_cut_off_fails_and_heals(form: Form) {
+    let test = "a_host_cut_off_fails_and_heals";
     let Some(testbed) = Testbed::up_booted(test, &["debian"; 4]) else { return };
-    let watcher = json!({"interval": 20, "retry-pauses": [1.5, 5], "connect-timeout": 3});
+    let watcher = json!({"interval": 5, "retry-pauses": [0.5, 1], "connect-timeout": 3});
     let server = Server::start(form, json!({"watcher": watcher})).await;
     server.cluster(&testbed).await;
     let path = format!("/host/{}", testbed.address(0).0);
@@ -168,16 +182,9 @@ async fn a_host_cut_off_fails_and_heals_in_time(form: Form) {
             .await;
     };
     testbed.run(&["cut", &testbed.hosts()[0]]);
-    let begun = Instant::now();
     until("failed").await;
-    assert!(begun.elapsed() <= INTERVAL * 2, "{:?}", begun.elapsed());
     testbed.run(&["heal", &testbed.hosts()[0]]);
-    let begun = Instant::now();
     until("disassociated").await;
-    assert!(begun.elapsed() <= INTERVAL.mul_f64(1.1), "{:?}", begun.elapsed());
 }
 
-both_forms!(
-    a_roll_waits_while_too_many_hosts_are_unreachable,
-    a_host_cut_off_fails_and_heals_in_time,
-);
+both_forms!(a_roll_waits_while_too_many_hosts_are_unreachable, a_host_cut_off_fails_and_heals,);

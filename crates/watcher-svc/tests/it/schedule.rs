@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use service_core::bus::{Bus, Call, Context, topology};
 use service_core::model::{Host, HostCreds, Status};
 use service_core::storage::Transaction;
-use service_core::{Clock, Lifecycle, lease};
+use service_core::{Clock, Lifecycle, StorageClient, lease};
 use tokio::time::Instant;
 use watcher_svc::{Config, Prober};
 
@@ -33,6 +33,8 @@ struct Fleet {
     begun: Instant,
     interval: Duration,
     checks: Arc<Mutex<BTreeMap<String, Vec<Check>>>>,
+    /// Hosts that do not answer.
+    down: Arc<Mutex<BTreeSet<String>>>,
     watchers: Vec<Watcher>,
     /// Of the links between the watchers and the storage service.
     links: Lifecycle,
@@ -82,7 +84,8 @@ impl Fleet {
         });
         let interval = Config::default().interval.0;
         let (checks, watchers, links) = (Arc::default(), Vec::new(), Lifecycle::new());
-        Self { fixture, clock, begun, interval, checks, watchers, links }
+        let down = Arc::default();
+        Self { fixture, clock, begun, interval, checks, down, watchers, links }
     }
 
     /// Starts another watcher with the default configuration, on a bus of its own that is linked with the others'.
@@ -90,11 +93,11 @@ impl Fleet {
         let number = self.watchers.len();
         let (life, is_cut) = (Lifecycle::new(), Arc::new(AtomicBool::new(false)));
         let bus = self.link(&is_cut).await;
-        let (checks, begun) = (Arc::clone(&self.checks), self.begun);
+        let (checks, down, begun) = (Arc::clone(&self.checks), Arc::clone(&self.down), self.begun);
         let prober = Prober::Simulated(Arc::new(move |address: &str| {
             let mut checks = checks.lock().unwrap();
             checks.entry(address.to_owned()).or_default().push((begun.elapsed(), number));
-            answer()
+            answer(address, down.lock().unwrap().contains(address))
         }));
         let deps = Deps {
             ledger: LogInLedger::new(&bus, self.clock.clone()),
@@ -134,6 +137,18 @@ impl Fleet {
         bus
     }
 
+    /// Waits until a host has this status, and says for how many intervals.
+    async fn until(&self, address: &str, status: Status) -> f64 {
+        let bus = self.link(&Arc::default()).await;
+        let storage = StorageClient::new(bus, Context::service("test"));
+        let begun = Instant::now();
+        while storage.get::<Host>(address).await.unwrap().record.status != status {
+            assert!(begun.elapsed() < self.interval * 20, "{address} does not become {status}");
+            tokio::time::sleep(TICK).await;
+        }
+        begun.elapsed().div_duration_f64(self.interval)
+    }
+
     fn now(&self) -> Duration {
         self.begun.elapsed()
     }
@@ -158,7 +173,10 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(task));
 }
 
-fn answer() -> Result<Probe, AccessError> {
+fn answer(address: &str, is_down: bool) -> Result<Probe, AccessError> {
+    if is_down {
+        return Err(AccessError::Disconnected { address: address.to_owned() });
+    }
     Ok(Probe { boot_id: "boot".to_owned(), host_keys: vec!["ssh-ed25519 AAAA".to_owned()] })
 }
 
@@ -241,4 +259,21 @@ async fn hosts_keep_their_places_while_watchers_come_and_are_stopped() {
         }
     }
     assert_eq!(busy, BTreeSet::from([0, 1, 2]));
+}
+
+#[tokio::test]
+async fn a_host_that_is_down_fails_within_two_intervals_and_heals_within_one() {
+    let mut fleet = Fleet::start().await;
+    fleet.watch().await;
+    fleet.watch().await;
+    fleet.intervals(2.0).await;
+    for address in ["10.0.0.7", "10.0.1.8", "10.0.1.9"] {
+        fleet.down.lock().unwrap().insert(address.to_owned());
+        let failed = fleet.until(address, Status::Failed).await;
+        assert!(failed <= 2.0, "{address} fails after {failed} intervals");
+        fleet.down.lock().unwrap().remove(address);
+        let healed = fleet.until(address, Status::Active).await;
+        assert!(healed <= 1.01, "{address} heals after {healed} intervals");
+        fleet.intervals(0.3).await;
+    }
 }
