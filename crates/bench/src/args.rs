@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
     after_help = "Exit status: 0 measured, also when a bound is missed; 1 with --check when one is; \
                   2 it could not be measured.\n\n\
                   Needs a calm machine, root for hosts with a systemd of their own, and RabbitMQ and etcd for \
-                  distributed."
+                  distributed and etcd."
 )]
 pub struct Args {
     /// What to measure [default: all of it]
@@ -39,6 +39,10 @@ pub struct Args {
     /// The hosts that `registrations` registers at once
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one)]
     pub hosts: usize,
+
+    /// How long `etcd` watches, in seconds; less than an hour, when history is compacted
+    #[arg(long, value_name = "N", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=3000))]
+    pub seconds: u64,
 
     /// The program to measure [default: the `commissaire` beside this program]
     #[arg(long, value_name = "PATH")]
@@ -79,6 +83,8 @@ pub enum What {
     Steps,
     /// From the last look at 100 members, one of them silent, until a command runs on a host
     Window,
+    /// How much an etcd grows by the checks of 2,500 hosts
+    Etcd,
     /// Many hosts registered at once, against the Ansible work in it alone
     Registrations,
 }
@@ -103,6 +109,7 @@ impl fmt::Display for What {
             Self::Watch => "watch",
             Self::Steps => "steps",
             Self::Window => "window",
+            Self::Etcd => "etcd",
             Self::Registrations => "registrations",
         })
     }
@@ -125,6 +132,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_usage_of_the_script_lists_all_that_is_measured() {
+        let script = include_str!("../../../tools/bench");
+        for what in What::value_variants() {
+            assert!(script.contains(&format!("[{what}]")), "not in the usage: {what}");
+            assert!(script.contains(&format!("\n#   {what} ")), "not described: {what}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! - [`args`][]: the command line
 //! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][],
-//!   [`registrations`][], [`steps`][]: what is measured
+//!   [`registrations`][], [`steps`][], [`window`][], [`etcd`][]: what is measured
 //! - [`bare_server`][], [`bare_restart`][], [`bare_playbook`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
@@ -19,6 +19,7 @@ pub mod bare_restart;
 pub mod bare_server;
 pub mod client;
 pub mod distributed;
+pub mod etcd;
 pub mod get;
 pub mod load;
 pub mod process;
@@ -35,6 +36,7 @@ pub mod window;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
@@ -59,6 +61,8 @@ pub struct Setup {
     pub rounds: usize,
     /// How many hosts are registered at once.
     pub hosts: usize,
+    /// How long the growth of etcd is watched.
+    pub seconds: Duration,
 }
 
 /// Does what the command line says.
@@ -108,6 +112,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
         requests: args.requests,
         rounds: args.rounds,
         hosts: args.hosts,
+        seconds: Duration::from_secs(args.seconds),
     };
     if !setup.commissaire.exists() {
         bail!("there is no {}: build it, or use tools/bench", setup.commissaire.display());
@@ -128,6 +133,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Watch => watch::measure(&setup, &mut report).await,
             What::Steps => steps::measure(&setup, &mut report).await,
             What::Window => window::measure(&setup, &mut report).await,
+            What::Etcd => etcd::measure(&setup, &mut report).await,
             What::Registrations => registrations::measure(&setup, &mut report).await,
         }
         .with_context(|| format!("cannot measure {what}"))?;

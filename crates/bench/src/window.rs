@@ -100,8 +100,8 @@ async fn fill(
         let local = listener.local_addr()?;
         if silent {
             // With its queue full, it does not answer.
-            while let Ok(Ok(stream)) = tokio::time::timeout(LOOK, TcpStream::connect(local)).await {
-                waiting.push(stream);
+            while let Ok(stream) = tokio::time::timeout(LOOK, TcpStream::connect(local)).await {
+                waiting.push(stream.context("the silent host refuses a connection")?);
             }
         }
         listeners.push(listener);
