@@ -39,7 +39,7 @@ const AT_A_TIME: usize = 25;
 const FIRST_CHECKS: Duration = Duration::from_mins(5);
 
 /// After that: an interval and two reports, so that all hosts are reported.
-const SETTLE: Duration = Duration::from_secs(120);
+const SETTLE: Duration = Duration::from_mins(2);
 
 /// How long the services may take to stop.
 const STOP: Duration = Duration::from_secs(10);
@@ -181,7 +181,7 @@ impl Services {
 }
 
 async fn connect(broker: &RabbitMq, name: &str, life: &Lifecycle) -> anyhow::Result<Bus> {
-    let (uri, exchange) = (broker.uri().to_owned().into(), "bench".to_owned());
+    let (uri, exchange) = (broker.uri().clone().into(), "bench".to_owned());
     let options = amqp::Options { uri, exchange, name: name.to_owned() };
     Bus::amqp(&options, life).await.context("cannot connect to the broker")
 }

@@ -182,12 +182,14 @@ impl ClusterExec {
     async fn continue_operation(self: &Arc<Self>, call: Call) -> Result<Value> {
         const NAMES: [&str; 4] = ["id", "retry_failed", "operation_id", "dry_run"];
         let params: Continue = call.params.parse(&NAMES)?;
+        let wanted = continuation::wanted(&self.storage, &params.id, params.retry_failed).await;
+        // Looked for last: the same request, accepted in the meantime, is why this one is refused.
         if let Some(id) = &params.operation_id
             && let Some(accepted) = self.storage.find::<Operation>(id).await?
         {
             return continued_before(accepted.record, &params.id);
         }
-        let wanted = continuation::wanted(&self.storage, &params.id, params.retry_failed).await?;
+        let wanted = wanted?;
         if params.dry_run {
             return Ok(self.plan(&wanted).await?.shown(&wanted));
         }

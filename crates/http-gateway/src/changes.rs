@@ -90,7 +90,8 @@ impl Changes {
             retrying: Arc::clone(retrying),
             busy: Claims::default(),
             lifecycle: lifecycle.clone(),
-            wait: request_limit.mul_f64(0.9).min(WAIT),
+            // Before that it has been checked and marked, which takes its part of the limit.
+            wait: (request_limit / 2).min(WAIT),
         }))
     }
 

@@ -130,7 +130,7 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Members that answers leave out when there is nothing to say.
-const OPTIONAL: [(&str, &str); 21] = [
+const OPTIONAL: [(&str, &str); 24] = [
     ("EnrollmentView", "token"),
     ("ClusterRestart", "failures"),
     ("ClusterUpgrade", "failures"),
@@ -148,6 +148,9 @@ const OPTIONAL: [(&str, &str); 21] = [
     ("HostProgress", "late"),
     ("HostProgress", "failed_units_before"),
     ("HostResult", "failed_units"),
+    ("ClusterView", "alarm"),
+    ("Plan", "alarm"),
+    ("Ready", "alarms"),
     ("Ready", "services"),
     ("FreezeView", "by"),
     ("FreezeView", "at"),

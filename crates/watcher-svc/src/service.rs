@@ -211,10 +211,10 @@ impl Watcher {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
-            let raised = raises;
+            let did_raise = raises;
             let ready = listed && looked && membership.is_held();
             (pause, raises) = if ready { self.start_due() } else { (NAP, raises) };
-            if raises && !raised {
+            if raises && !did_raise {
                 look.reset_immediately();
             }
         }

@@ -44,6 +44,8 @@ impl From<ApiError> for Failure {
         match error.status() {
             StatusCode::BAD_GATEWAY => Self::Refused(error),
             StatusCode::CONFLICT => Self::Conflict,
+            // Such as a container manager that is not configured any more: repeating it changes nothing.
+            status if status.is_client_error() => Self::Refused(error),
             _ => Self::Later(error),
         }
     }

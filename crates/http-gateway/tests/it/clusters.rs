@@ -207,8 +207,8 @@ async fn an_alarm_is_shown_by_the_clusters_that_it_concerns_while_it_lasts() {
     let gateway = Gateway::start().await;
     let manager = json!({"type": "trivial", "options": {}});
     assert_eq!(gateway.put("/containermanager/m1", manager).await.status, 201);
-    let managed = json!({"container_manager": "m1"});
-    assert_eq!(gateway.put("/cluster/c1", managed).await.status, 201);
+    let cluster = json!({"container_manager": "m1"});
+    assert_eq!(gateway.put("/cluster/c1", cluster).await.status, 201);
     gateway.cluster("c2", &[]).await;
     let alarm = json!({
         "since": "2026-11-28T05:00:00.000000", "share": 0.4,

@@ -191,8 +191,8 @@ async fn run(cases: &[Case], setup: Setup) {
         // The others are still of interest.
         wrong += usize::from(std::panic::catch_unwind(checked).is_err());
         let reads = case.call.split(' ').any(|word| matches!(word, "GET" | "HEAD"));
-        // A deletion that the container manager refuses leaves the cluster marked, as rest.md says: some of its nodes
-        // may be gone from there, so it is to be deleted again.
+        // A deletion that the container manager refuses leaves the cluster marked: some of its nodes may be gone from
+        // there, and another DELETE goes on.
         let marks = case.status == 502 && case.call == "DELETE /cluster/c$";
         if stored && (case.status >= 400 || reads) && !marks {
             assert_eq!(gateway.records().await, before, "{}: something was stored", case.name);

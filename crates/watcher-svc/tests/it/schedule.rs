@@ -182,7 +182,7 @@ fn answer(address: &str, is_down: bool) -> Result<Probe, AccessError> {
 
 /// The shares of an interval that lie between the checks of a host.
 fn gaps(checks: &[Check], interval: Duration) -> impl Iterator<Item = f64> {
-    checks.windows(2).map(move |two| (two[1].0 - two[0].0).div_duration_f64(interval))
+    checks.windows(2).map(move |two| two[1].0.saturating_sub(two[0].0).div_duration_f64(interval))
 }
 
 #[tokio::test]
@@ -228,10 +228,10 @@ async fn taken_over_after(intervals: f64) {
     let cut = fleet.now();
     fleet.watchers[1].is_cut.store(true, Ordering::SeqCst);
     fleet.intervals(3.0).await;
-    for (address, checks) in fleet.checks_since(cut - fleet.interval * 2) {
+    for (address, checks) in fleet.checks_since(cut.saturating_sub(fleet.interval * 2)) {
         let after: Vec<_> = checks.iter().copied().filter(|(time, _)| *time > cut).collect();
         assert!(after.iter().all(|(_, watcher)| *watcher == 0), "{address}: {checks:?}");
-        let waited = (after[0].0 - cut).div_duration_f64(fleet.interval);
+        let waited = after[0].0.saturating_sub(cut).div_duration_f64(fleet.interval);
         assert!(waited <= 1.01, "{address} is checked {waited} of an interval later");
         for gap in gaps(&checks, fleet.interval) {
             assert!(gap >= 0.49, "{address}: {gap} of an interval: {checks:?}");

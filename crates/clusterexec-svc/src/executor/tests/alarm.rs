@@ -120,7 +120,7 @@ async fn an_operation_resumed_during_an_alarm_is_paused_by_the_next_one_only() {
             after_looks(look).await;
             raise(&fixture, "cluster.c1").await;
             after_looks(look).await;
-            after_looks(limit - 2 * look).await;
+            after_looks(limit.saturating_sub(2 * look)).await;
             assert!(!is_paused(&fixture).await, "the ten minutes are not over");
             pass(2 * look).await;
             let paused = async {
