@@ -54,17 +54,19 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
         lease_ttl: lease::TTL,
     };
     let measured = clusterexec_svc::measure::window(deps, "bench", &session, ROUNDS, &life).await;
-    let longest = measured.context("no go-ahead")?;
-    let median = longest.iter().copied().collect::<Samples>().median();
+    let windows = measured.context("no go-ahead")?;
+    let took = windows.ran.into_iter().collect::<Samples>();
     report.row(Row {
         what: format!("look at {MEMBERS}, until the command"),
-        ours: Figure::Time(longest.into_iter().max().unwrap_or_default()),
+        ours: Figure::Time(took.max()),
         bare: None,
         bound: Some(Bound::Most(Figure::Time(MOST))),
     });
     report.note(format!(
-        "of {ROUNDS} looks the longest counts; the median is {}",
-        Figure::Time(median)
+        "of {ROUNDS} looks the longest counts; the median is {}; {} go-aheads more arrived too late, and their command \
+         was not run",
+        Figure::Time(took.median()),
+        windows.late
     ));
     life.shutdown(Duration::from_secs(5)).await;
     Ok(())

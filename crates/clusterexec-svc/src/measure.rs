@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use host_access::{Ansible, Deps, GoAhead, Playbook, RunDir, Session, boot_id};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use service_core::bus::Context;
 use service_core::model::{
     Host, HostProgress, HostState, Limit, OperationKind, Options, Outcome, Step,
@@ -81,18 +81,29 @@ const MARK: &str = "/tmp/commissaire-window";
 /// How long a playbook and a command may take.
 const DEADLINE: Duration = Duration::from_mins(1);
 
+/// What [`window`] has measured.
+#[derive(Debug, Default)]
+pub struct Windows {
+    /// How long after the end of the last look each command ran.
+    pub ran: Vec<Duration>,
+    /// How many go-aheads arrived too late, and were rejected by the host.
+    pub late: usize,
+}
+
 /// Has a command run on the session's host `rounds` times as a reboot is: how long after the end of the last look at the
-/// members of the cluster, of which one may be unavailable beside the first, it ran, by the host's uptime.
+/// members of the cluster, of which one may be unavailable beside the first, it ran, by the host's uptime. A command
+/// whose go-ahead the host rejects does not run, and is tried again.
 ///
 /// # Errors
-/// When the operation is refused, a go-ahead is not given, or the host does not answer.
+/// When the operation is refused, a go-ahead is not given, more of them arrive too late than in time, or the host does
+/// not answer.
 pub async fn window(
     deps: Deps,
     cluster: &str,
     session: &Session,
     rounds: usize,
     lifecycle: &Lifecycle,
-) -> Result<Vec<Duration>> {
+) -> Result<Windows> {
     let (ansible, run_dir) = (deps.ansible.clone(), deps.run_dir.clone());
     let (config, own) = (Config::default(), "no machine".to_owned());
     let service = Arc::new(ClusterExec::new(deps, config, own, lifecycle));
@@ -113,19 +124,26 @@ pub async fn window(
         return Err(Error::internal("there is no room for the host"));
     };
     execution.start(index, &pass).await?;
-    let mut took = Vec::with_capacity(rounds);
-    for _ in 0..rounds {
-        took.push(one_window(&execution, index, session, (&ansible, &run_dir)).await?);
+    let mut windows = Windows::default();
+    while windows.ran.len() < rounds {
+        match one_window(&execution, index, session, (&ansible, &run_dir)).await? {
+            Some(took) => windows.ran.push(took),
+            None => windows.late += 1,
+        }
+        if windows.late > rounds {
+            return Err(Error::internal("the host rejects most go-aheads as late"));
+        }
     }
-    Ok(took)
+    Ok(windows)
 }
 
+/// One of them; `None` when the go-ahead arrived too late.
 async fn one_window(
     execution: &Execution<'_>,
     index: usize,
     session: &Session,
     (ansible, run_dir): (&Ansible, &RunDir),
-) -> Result<Duration> {
+) -> Result<Option<Duration>> {
     let on_host = |error| Error::internal("the host does not answer").with_source(error);
     let name = Uuid::new_v4();
     let vars = Map::from_iter([
@@ -146,11 +164,16 @@ async fn one_window(
         Ok(uptime.at(decided))
     };
     let (ran, decided) = tokio::join!(run, give);
-    ran.map_err(|error| Error::internal("the playbook failed").with_source(error))?;
+    let ran = ran.map_err(|error| Error::internal("the playbook failed").with_source(error))?;
     let decided = decided?;
+    match ran.data.get("commissaire_go_ahead").and_then(Value::as_str) {
+        None => {}
+        Some("late") => return Ok(None),
+        Some(why) => return Err(Error::internal(format!("the go-ahead did not arrive: {why}"))),
+    }
     let read = format!("until [ -s {MARK} ]; do sleep 0.01; done; cat {MARK}");
     let output = session.run_privileged(&read, DEADLINE).await.map_err(on_host)?;
     let uptime = output.stdout.split(' ').next().unwrap_or_default().replace('.', "");
     let ran = uptime.parse::<u64>().map_err(|e| Error::internal("no uptime").with_source(e))?;
-    Ok(Duration::from_millis(ran.saturating_sub(decided) * 10))
+    Ok(Some(Duration::from_millis(ran.saturating_sub(decided) * 10)))
 }
