@@ -20,6 +20,9 @@ use crate::stats::Samples;
 /// Members, the host and the silent one included.
 const MEMBERS: usize = 100;
 
+/// Members that are registered at a time: no more than 128 changes are accepted at once.
+const AT_A_TIME: usize = 50;
+
 /// How often it is measured.
 const ROUNDS: usize = 20;
 
@@ -109,18 +112,21 @@ async fn fill(
         listeners.push(listener);
         members.push((address.to_string(), local.port()));
     }
-    let mut transaction = Transaction::default();
-    for (address, port) in &members {
-        let status = Status::Disassociated;
-        let host =
-            Host { address: address.clone(), status, os: "debian".to_owned(), ..Host::default() };
-        let creds = HostCreds { ssh_port: *port, ..HostCreds::new(address) };
-        transaction = transaction.save(&host)?.save(&creds)?;
+    for part in members.chunks(AT_A_TIME) {
+        let mut transaction = Transaction::default();
+        for (address, port) in part {
+            let (address, status, os) =
+                (address.clone(), Status::Disassociated, "debian".to_owned());
+            let creds = HostCreds { ssh_port: *port, ..HostCreds::new(&address) };
+            let host = Host { address, status, os, ..Host::default() };
+            transaction = transaction.save(&host)?.save(&creds)?;
+        }
+        storage.transact(&transaction).await?;
     }
     let (name, network) = ("bench".to_owned(), Network::DEFAULT.to_owned());
     let hostset = members.into_iter().map(|(address, _)| address).collect();
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
-    storage.transact(&transaction.save(&cluster)?).await?;
+    storage.transact(&Transaction::default().save(&cluster)?).await?;
     Ok((listeners, waiting))
 }
 

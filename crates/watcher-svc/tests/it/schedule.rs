@@ -20,6 +20,9 @@ use crate::fixture::Fixture;
 
 const HOSTS: usize = 100;
 
+/// Hosts that are registered at a time: no more than 128 changes are accepted at once.
+const AT_A_TIME: usize = 50;
+
 /// How far the watchers' clock goes at a time.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -63,14 +66,17 @@ impl Standstill {
 impl Fleet {
     async fn start() -> Self {
         let fixture = Fixture::start().await;
-        let mut transaction = Transaction::default();
-        for number in 0..HOSTS {
-            let address = format!("10.0.{}.{}", number / 50, number % 50);
-            let host = Host { address: address.clone(), status: Status::Active, ..Host::default() };
-            transaction = transaction.save(&host).unwrap();
-            transaction = transaction.save(&HostCreds::new(&address)).unwrap();
+        let numbers: Vec<_> = (0..HOSTS).collect();
+        for part in numbers.chunks(AT_A_TIME) {
+            let mut transaction = Transaction::default();
+            for number in part {
+                let address = format!("10.0.{}.{}", number / 50, number % 50);
+                let creds = HostCreds::new(&address);
+                let host = Host { address, status: Status::Active, ..Host::default() };
+                transaction = transaction.save(&host).unwrap().save(&creds).unwrap();
+            }
+            fixture.storage.transact(&transaction).await.unwrap();
         }
-        fixture.storage.transact(&transaction).await.unwrap();
         tokio::time::pause();
         let (begun, start) = (Instant::now(), "2026-11-21T23:40:00Z".parse::<Timestamp>().unwrap());
         let clock = Clock::manual(start);
