@@ -133,15 +133,13 @@ impl Execution<'_> {
         let asked = members.iter().filter(|member| member.fitness != Fitness::Unavailable);
         let asked = asked.filter(|member| !holding.contains(&member.address.as_str()));
         let asked = asked.filter_map(|m| Some((m.address.clone(), *answering.get(&m.address)?)));
-        let look = async {
-            let still = self.service.ports.still_answering(asked.collect()).await;
-            (still, Instant::now())
-        };
-        let ((still, decided), saved) = tokio::join!(look, self.save_intent(index, &pass));
-        if !saved? {
+        // First what may take long, then the look: the go-ahead is valid for a moment from its end.
+        if !self.save_intent(index, &pass).await? {
             let why = "an operator has just said something else".to_owned();
             return Ok(Decision::Wait(Waiting::Gate(why)));
         }
+        let still = self.service.ports.still_answering(asked.collect()).await;
+        let decided = Instant::now();
         members::silence(&mut members, &holding, |address| still.contains(address));
         if let Some(why) = self.no_room_among(index, &holding, &members) {
             self.suspect(&members);
