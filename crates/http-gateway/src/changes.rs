@@ -1,6 +1,6 @@
 //! Changes of clusters that take several transactions: deleting one, and replacing many members.
 //!
-//! A request marks the cluster ([`ClusterChange`]) in one transaction, after everything that can be
+//! A request marks the cluster (`Cluster::change`) in one transaction, after everything that can be
 //! refused was checked. A job then carries the change out, at most [`CHUNK`] hosts per transaction,
 //! since etcd limits the operations of one. The mark is the job: each gateway looks for marks when it
 //! starts and every 30 s, and takes the lease `change.{cluster}`; so the change continues after a

@@ -8,8 +8,7 @@ use super::{Model, ident};
 /// seen the same counter for longer than that may take it over.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
-    /// What it is for: `operation.CLUSTER`, `change.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`,
-    /// [`Self::FROZEN`].
+    /// What it is for: `operation.CLUSTER`, `change.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`.
     pub name: String,
     /// Who holds it.
     pub owner: String,
