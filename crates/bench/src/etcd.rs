@@ -50,7 +50,7 @@ struct Services {
     lives: Vec<Lifecycle>,
 }
 
-/// What was written below a prefix.
+/// The writes below a prefix.
 #[derive(Debug, Default, Clone, Copy)]
 struct Written {
     writes: u64,
@@ -97,7 +97,7 @@ async fn growth(
     }
     let (after, took) = (State::read(&mut client).await?, begun.elapsed());
     ensure!(before.size <= after.size, "etcd was compacted: {before:?}, {after:?}");
-    // What was not checked in the meantime has cost nothing either.
+    // Hosts that were not checked would have made no writes.
     all_checked(storage, Some(&since)).await?;
 
     let grown = after.size - before.size;

@@ -95,7 +95,7 @@ async fn newest(service: &ClusterExec, id: &str) -> Result<Option<Operation>> {
     Ok((!newer).then(|| operation.clone()))
 }
 
-/// What is left of [`WINDOW`]; the stamp of the operation's end matters after a take-over only.
+/// The rest of [`WINDOW`]; the stamp of the operation's end matters after a take-over only.
 fn left(service: &ClusterExec, operation: &Operation) -> Duration {
     let ended = operation.finished_at.as_deref().and_then(clock::parse);
     let passed = ended.map(|ended| service.deps.clock.now().duration_since(ended));

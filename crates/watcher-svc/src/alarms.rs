@@ -65,7 +65,7 @@ impl Alarms {
         Self { limit, end_after, low_since: BTreeMap::new() }
     }
 
-    /// What is to be done now, at `stamp`. `raised` are the scopes with an alarm; a scope without a share has no
+    /// The alarms to raise and to end now, at `stamp`. `raised` are the scopes with an alarm; a scope without a share has no
     /// unavailable host.
     pub fn changes(
         &mut self,

@@ -185,7 +185,7 @@ async fn a_deletion_excludes_other_changes_and_another_gateway_finishes_it() {
     assert!(gateway.statuses(&all).await.iter().all(|status| *status == Status::Disassociated));
 }
 
-/// As after `kill -9`: the mark and a lease that nobody renews.
+/// As after `kill -9`: the mark and a lease that is not renewed.
 #[tokio::test]
 async fn a_gateway_that_starts_finishes_what_another_left() {
     let gateway = Setup { managers: Managers::Real, ..Setup::default() }.start().await;
@@ -239,7 +239,7 @@ async fn a_change_of_300_hosts_goes_on_after_its_gateway_was_killed_in_the_middl
         assert_eq!(left, (!deletes).then(Vec::new), "deletes: {deletes}");
         let statuses = gateway.statuses(&all).await;
         assert!(statuses.iter().all(|status| *status == Status::Disassociated), "{statuses:?}");
-        // Whatever is left of the permits must not let the next one through.
+        // Remaining permits must not let the next change through.
         gate.forget_permits(1000);
     }
 }

@@ -266,7 +266,7 @@ async fn plan_repetition(
 /// The cluster that a host is to join.
 ///
 /// # Errors
-/// 409 when there is none of that name. While it is being changed: 409 for a client; 503 with
+/// 409 when no cluster has that name. While it is being changed: 409 for a client; 503 with
 /// `Retry-After` for a host that registers itself, since it retries at its first boot.
 pub(in crate::handlers) async fn joined(
     api: &Api,
