@@ -130,7 +130,7 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Members that answers leave out when there is nothing to say.
-const OPTIONAL: [(&str, &str); 24] = [
+const OPTIONAL: [(&str, &str); 25] = [
     ("EnrollmentView", "token"),
     ("ClusterRestart", "failures"),
     ("ClusterUpgrade", "failures"),
@@ -147,6 +147,7 @@ const OPTIONAL: [(&str, &str); 24] = [
     ("HostProgress", "reason"),
     ("HostProgress", "late"),
     ("HostProgress", "failed_units_before"),
+    ("HostProgress", "waiting_for"),
     ("HostResult", "failed_units"),
     ("ClusterView", "alarm"),
     ("Plan", "alarm"),

@@ -2,12 +2,13 @@
 //! were verified.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use host_access::{AccessError, boot_id};
 use service_core::Result;
 use service_core::model::{Host, HostProgress, HostState, OperationStatus, Outcome, Step};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::{Execution, GiveUp, Line, Waiting};
 use crate::host_run::{Trouble, reach, target_of};
@@ -26,7 +27,17 @@ const UNEXPECTED_REBOOT: &str = "unexpected-reboot";
 /// Addresses of done hosts that did not answer: once they do, their boot id says whether they have rebooted. The watcher
 /// would notice that a minute later.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(Mutex<HashSet<String>>);
+pub(super) struct Suspects {
+    addresses: Mutex<HashSet<String>>,
+    /// One look at a time: each reboot is reported once.
+    looking: AsyncMutex<()>,
+}
+
+impl Suspects {
+    fn addresses(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Execution<'_> {
     /// Notes done hosts that do not answer.
@@ -35,7 +46,7 @@ impl Execution<'_> {
         let silent: HashSet<_> = silent.map(|member| member.address.as_str()).collect();
         let done = self.done().into_iter().map(|(_, host)| host.address);
         let suspects = done.filter(|address| silent.contains(address.as_str()));
-        self.suspects.0.lock().unwrap_or_else(PoisonError::into_inner).extend(suspects);
+        self.suspects.addresses().extend(suspects);
     }
 
     /// Those that are done, each with its index.
@@ -59,6 +70,7 @@ impl Execution<'_> {
     /// Pauses the operation when a done host has rebooted by itself; what it waits for then.
     pub(super) async fn pause_for_reboots(&self, members: &[Member]) -> Result<Option<Waiting>> {
         self.suspect(members);
+        let _one_at_a_time = self.suspects.looking.lock().await;
         let seen = match self.rebooted_by_itself(members) {
             Some((index, _)) => self.still_rebooted(index).await?,
             None => None,
@@ -97,7 +109,7 @@ impl Execution<'_> {
         &self,
         members: &[Member],
     ) -> Result<std::result::Result<Option<(usize, String)>, Waiting>> {
-        let suspects = self.suspects.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let suspects = self.suspects.addresses().clone();
         let available = |address: &str| {
             let member = members.iter().find(|member| member.address == address);
             member.is_some_and(|member| member.fitness != Fitness::Unavailable)
@@ -109,7 +121,7 @@ impl Execution<'_> {
             }
             match self.boot_of(index).await {
                 Ok(boot_id) => {
-                    self.suspects.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
+                    self.suspects.addresses().remove(&address);
                     if host.boot_id_after.is_some_and(|after| after != boot_id) {
                         return Ok(Ok(Some((index, boot_id))));
                     }

@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use service_core::Result;
-use service_core::model::{HostProgress, Outcome, Step};
+use service_core::model::{HostProgress, Step};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::records::With;
-use super::{Execution, LOOK_AGAIN, Line, Waiting};
+use super::{Execution, LOOK_AGAIN, Waiting};
 use crate::gate::{Gate, Pass};
 use crate::host_run::Trouble;
 use crate::members;
@@ -163,6 +163,7 @@ impl Execution<'_> {
     async fn save_intent(&self, index: usize, pass: &Pass) -> Result<bool> {
         let now = self.service.deps.clock.stamp();
         let change = |host: &mut HostProgress| {
+            host.waiting_for = None;
             if host.step == Step::Reboot {
                 host.rebooted_at = Some(now.clone());
             }
@@ -192,8 +193,7 @@ impl Execution<'_> {
                 _ => Instant::now(),
             };
             if noted.is_none_or(|(before, _)| before != kind) && !what.why().is_empty() {
-                let lines = [Line(self.host(index).step, Outcome::Waiting, what.why())];
-                self.log(index, &lines).await.map_err(Trouble::Ours)?;
+                self.wait_for(index, what.why()).await.map_err(Trouble::Ours)?;
                 noted = Some((kind, since));
             }
             if let Waiting::Room(why) = &what

@@ -165,8 +165,7 @@ impl<'a> Execution<'a> {
                 }
                 Gate::Closed(why) => {
                     if !waited {
-                        let lines = [Line(self.host(index).step, Outcome::Waiting, &why)];
-                        self.log(index, &lines).await.map_err(Trouble::Ours)?;
+                        self.wait_for(index, &why).await.map_err(Trouble::Ours)?;
                     }
                     waited = true;
                     tokio::time::sleep(LOOK_AGAIN).await;
@@ -196,6 +195,15 @@ impl<'a> Execution<'a> {
     /// As [`Self::save`].
     pub(crate) async fn log(&self, index: usize, lines: &[Line<'_>]) -> Result<()> {
         self.save(index, |_| {}, lines).await
+    }
+
+    /// Records what the next command on a host waits for. That ends with its next step.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(super) async fn wait_for(&self, index: usize, why: &str) -> Result<()> {
+        let lines = [Line(self.host(index).step, Outcome::Waiting, why)];
+        self.save(index, |host| host.waiting_for = Some(why.to_owned()), &lines).await
     }
 
     /// Adds a line about the operation as a whole to the log.
@@ -318,6 +326,9 @@ impl<'a> Execution<'a> {
         };
         let mut after = before.clone();
         change(&mut after);
+        if after.step != before.step {
+            after.waiting_for = None;
+        }
         let now = self.service.deps.clock.stamp();
         let events = lines.iter().zip(last + 1..).map(|(Line(step, outcome, detail), seq)| {
             let step = step.to_string();

@@ -114,6 +114,10 @@ async fn what_an_operation_was_told_is_shown_while_it_is_in_process() {
     assert_eq!((&shown["state"], &shown["control"]), (&json!("paused"), &told));
     gateway.progress("o1", "10.0.0.1", json!({"step": "apply"})).await;
     assert_eq!(state().await, "pausing");
+    // Its command waits for the end of the pause: nothing is being done to it.
+    let waits = json!({"step": "reboot", "waiting_for": "paused by admin"});
+    gateway.progress("o1", "10.0.0.1", waits).await;
+    assert_eq!(state().await, "paused");
     control.wanted = Wanted::Abort;
     gateway.storage.save(&control).await.unwrap();
     assert_eq!(state().await, "aborting");

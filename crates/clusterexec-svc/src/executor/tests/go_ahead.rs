@@ -90,3 +90,27 @@ async fn a_go_ahead_needs_the_permission_of_operators() {
     fixture.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
     assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
 }
+
+#[tokio::test]
+async fn host_that_waits_for_its_go_ahead_records_why_until_it_is_given() {
+    let fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let execution = Execution::new(&fixture.service, &held, operation);
+    let index = at_reboot(&execution).await;
+    let control =
+        |wanted| OperationControl { id: "o1".to_owned(), wanted, ..OperationControl::default() };
+    fixture.storage.save(&control(Said::Pause)).await.unwrap();
+    let Decision::Wait(refused) = decided(&execution, index).await else { panic!("it is paused") };
+    let resume = async {
+        while execution.host(index).waiting_for.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!execution.host(index).is_worked_on());
+        fixture.storage.save(&control(Said::Run)).await.unwrap();
+    };
+    let (allowed, ()) = tokio::join!(execution.wait_for_permit(index, refused), resume);
+    assert!(allowed.is_ok());
+    assert!(execution.host(index).waiting_for.is_some(), "it is asked for again first");
+    assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
+    assert!(execution.host(index).waiting_for.is_none() && execution.host(index).is_worked_on());
+}

@@ -181,8 +181,8 @@ pub async fn get(
     let operation = found(&api, &id).await?.record;
     let control = control(&api, &operation).await?;
     let mut hosts = hosts(&api, &operation).await?;
-    let under_way = hosts.iter().any(|host| host.step.is_under_way());
-    let state = state_now(&api, &operation, control.as_ref(), || async { Ok(under_way) }).await?;
+    let is_busy = hosts.iter().any(HostProgress::is_worked_on);
+    let state = state_now(&api, &operation, control.as_ref(), || async { Ok(is_busy) }).await?;
     hosts.extend(operation.left_out.iter().map(|address| HostProgress {
         step: Step::Skipped,
         skipped: Some(LEFT_OUT.to_owned()),
@@ -235,9 +235,9 @@ pub async fn found(api: &Api, id: &str) -> Result<Revised<Operation>, ApiError> 
 /// When the storage service cannot say.
 pub async fn summary(api: &Api, operation: Operation) -> Result<OperationSummary, ApiError> {
     let control = control(api, &operation).await?;
-    let under_way =
-        || async { Ok(hosts(api, &operation).await?.iter().any(|host| host.step.is_under_way())) };
-    let state = state_now(api, &operation, control.as_ref(), under_way).await?;
+    let is_busy =
+        || async { Ok(hosts(api, &operation).await?.iter().any(HostProgress::is_worked_on)) };
+    let state = state_now(api, &operation, control.as_ref(), is_busy).await?;
     let Operation { id, kind, version, status, reason, .. } = operation;
     let Operation { started_by, started_at, finished_at, .. } = operation;
     Ok(OperationSummary {
@@ -282,14 +282,14 @@ async fn state_now<Fut: Future<Output = Result<bool, ApiError>>>(
     api: &Api,
     operation: &Operation,
     control: Option<&OperationControl>,
-    under_way: impl FnOnce() -> Fut,
+    is_busy: impl FnOnce() -> Fut,
 ) -> Result<State, ApiError> {
     Ok(match (operation.status, control.map(|control| control.wanted).unwrap_or_default()) {
         (OperationStatus::Finished, _) => State::Finished,
         (OperationStatus::Failed, _) if operation.reason.starts_with(ABORTED) => State::Aborted,
         (OperationStatus::Failed, _) => State::Failed,
         (OperationStatus::InProcess, Wanted::Abort) => State::Aborting,
-        (OperationStatus::InProcess, Wanted::Pause) if under_way().await? => State::Pausing,
+        (OperationStatus::InProcess, Wanted::Pause) if is_busy().await? => State::Pausing,
         (OperationStatus::InProcess, Wanted::Pause) => State::Paused,
         (OperationStatus::InProcess, Wanted::Run) => {
             let is_frozen = api.storage.find::<Freeze>(Freeze::ALL).await?.is_some()

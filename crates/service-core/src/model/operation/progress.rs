@@ -75,6 +75,9 @@ pub struct HostProgress {
     /// When the reboot was allowed: a take-over counts the deadline of `verify` from here.
     #[serde(default)]
     pub rebooted_at: Option<String>,
+    /// What its next command waits for, such as a pause; until then nothing is done to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
     /// Its boot id before.
     #[serde(default)]
     pub boot_id_before: Option<String>,
@@ -109,6 +112,11 @@ impl HostProgress {
     pub fn pending(operation: &str, address: &str) -> Self {
         let id = Self::id_of(operation, address);
         Self { id, address: address.to_owned(), ..Self::default() }
+    }
+
+    /// Whether something is being done to it.
+    pub fn is_worked_on(&self) -> bool {
+        self.step.is_under_way() && self.waiting_for.is_none()
     }
 
     /// The id of a host's part in an operation.
