@@ -10,6 +10,8 @@ use service_core::config::ConfigError;
 use service_core::model::MASK;
 use service_core::{config, etcd};
 
+use crate::store::Memory;
+
 /// What the original writes before the name of a type.
 const PREFIXES: [&str; 2] = ["commissaire.storage.", "commissaire_service.storage."];
 
@@ -59,6 +61,8 @@ pub enum Backend {
     Etcd(etcd::Options),
     /// One SQLite file.
     Sqlite(SqliteOptions),
+    /// The memory of this process; no configuration names it.
+    Memory(Memory),
 }
 
 /// Where a SQLite store is.
@@ -152,6 +156,11 @@ impl Handler {
         Self::of_everything(Backend::Sqlite(SqliteOptions { path }))
     }
 
+    /// This memory, for tests.
+    pub fn memory(memory: Memory) -> Self {
+        Self::of_everything(Backend::Memory(memory))
+    }
+
     fn of_everything(backend: Backend) -> Self {
         Self { name: backend.kind().to_owned(), backend, models: everything() }
     }
@@ -171,6 +180,7 @@ impl Backend {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Sqlite(_) => "sqlite",
+            Self::Memory(_) => "memory",
         }
     }
 
@@ -200,6 +210,7 @@ impl Backend {
                 "quota_backend_bytes": options.quota_backend_bytes,
             }),
             Self::Sqlite(SqliteOptions { path }) => json!({"path": path}),
+            Self::Memory(_) => json!({}),
         };
         match members {
             Value::Object(mut members) => {

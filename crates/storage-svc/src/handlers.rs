@@ -226,7 +226,7 @@ impl Handlers {
         let pairs = self.configured.iter().zip(&self.stores);
         pairs.filter_map(|(handler, store)| match &handler.backend {
             Backend::Etcd(options) => Some((handler, options, store.as_etcd()?.clone())),
-            Backend::Sqlite(_) => None,
+            Backend::Sqlite(_) | Backend::Memory(_) => None,
         })
     }
 
@@ -273,7 +273,7 @@ impl Handlers {
     /// Whether waiting can help: a store over the network may come back, a file will not.
     pub fn is_away(&self, error: &UnlockError) -> bool {
         matches!(error, UnlockError::Store { store, .. }
-            if !matches!(self.configured[*store].backend, Backend::Sqlite(_)))
+            if matches!(self.configured[*store].backend, Backend::Etcd(_)))
     }
 
     /// The answer to `storage.list_store_handlers`.
@@ -293,5 +293,6 @@ async fn open(backend: &Backend) -> Result<Store, StoreError> {
     match backend {
         Backend::Etcd(options) => Store::etcd(options).await,
         Backend::Sqlite(options) => Store::sqlite(&options.path),
+        Backend::Memory(memory) => Ok(Store::Memory(memory.clone())),
     }
 }

@@ -9,12 +9,15 @@
 //! - [`Store::get`] and [`Store::list`] each show one moment.
 
 pub(crate) mod etcd;
+mod memory;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use service_core::etcd::{Cause, Error as EtcdError, Options};
+
+pub use memory::Memory;
 
 /// A record as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +163,8 @@ pub enum Store {
     Sqlite(sqlite::Sqlite),
     /// The store of the distributed form: etcd.
     Etcd(etcd::Etcd),
+    /// The store of tests: the memory of this process.
+    Memory(Memory),
 }
 
 impl Store {
@@ -201,6 +206,7 @@ impl Store {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Etcd(_) => "etcd",
+            Self::Memory(_) => "memory",
         }
     }
 
@@ -212,6 +218,7 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.get(keys).await,
             Self::Etcd(etcd) => etcd.get(&keys).await,
+            Self::Memory(memory) => Ok(memory.get(&keys)),
         }
     }
 
@@ -223,6 +230,7 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.list(prefix.to_owned()).await.map(Arc::new),
             Self::Etcd(etcd) => etcd.list(prefix).await,
+            Self::Memory(memory) => Ok(Arc::new(memory.list(prefix))),
         }
     }
 
@@ -234,25 +242,26 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.commit(commit).await,
             Self::Etcd(etcd) => etcd.commit(&commit).await,
+            Self::Memory(memory) => memory.commit(commit),
         }
     }
 
     /// The etcd behind it, if it is one.
     pub fn as_etcd(&self) -> Option<&etcd::Etcd> {
         match self {
-            Self::Sqlite(_) => None,
+            Self::Sqlite(_) | Self::Memory(_) => None,
             Self::Etcd(etcd) => Some(etcd),
         }
     }
 
-    /// Brings a database file up to date with what its side files hold; etcd needs no such thing.
+    /// Brings a database file up to date with what its side files hold; the others need no such thing.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.checkpoint().await,
-            Self::Etcd(_) => Ok(()),
+            Self::Etcd(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -263,7 +272,7 @@ impl Store {
     pub async fn close(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
-            Self::Etcd(_) => Ok(()),
+            Self::Etcd(_) | Self::Memory(_) => Ok(()),
         }
     }
 }

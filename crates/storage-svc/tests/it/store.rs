@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use service_core::etcd::Options;
-use storage_svc::store::{Commit, CommitError, Entry, Store};
+use storage_svc::store::{Commit, CommitError, Entry, Memory, Store};
 use testbed::etcd::Etcd;
 
 /// Where the store of a test is, whoever opens it.
 enum Place {
     File(tempfile::TempDir),
     Etcd(Etcd),
+    Memory(Memory),
 }
 
 impl Place {
@@ -26,10 +27,15 @@ impl Place {
         Self::Etcd(Etcd::up())
     }
 
+    fn memory() -> Self {
+        Self::Memory(Memory::default())
+    }
+
     async fn open(&self) -> Store {
         match self {
             Self::File(folder) => Store::sqlite(&folder.path().join("store.db")).unwrap(),
             Self::Etcd(etcd) => Store::etcd(&Options::at(etcd.endpoints())).await.unwrap(),
+            Self::Memory(memory) => Store::Memory(memory.clone()),
         }
     }
 }
@@ -276,6 +282,7 @@ macro_rules! conformance {
     ($($rule:ident),+ $(,)?) => {
         conformance!(@sqlite $($rule)+);
         conformance!(@etcd $($rule)+);
+        conformance!(@memory $($rule)+);
     };
     (@$kind:ident $($rule:ident)+) => {
         mod $kind {

@@ -1,0 +1,62 @@
+//! A store in the memory of this process, for tests: it never blocks, so that paused time stands still while it works.
+//!
+//! No configuration leads to it. Clones share the records, which end with the last clone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Commit, CommitError, Committed, Entry};
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Memory(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The latest revision.
+    revision: u64,
+    /// By their keys.
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Memory {
+    // A std mutex: it is held for a few map operations and never across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, keys: &[String]) -> Vec<Option<Entry>> {
+        let state = self.state();
+        keys.iter().map(|key| state.entries.get(key).cloned()).collect()
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> Vec<Entry> {
+        let state = self.state();
+        let from = state.entries.range(prefix.to_owned()..);
+        let found = from.take_while(|(key, _)| key.starts_with(prefix));
+        found.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    pub(super) fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let mut state = self.state();
+        let holds = |(key, expected): &(String, Option<u64>)| {
+            state.entries.get(key).map(|entry| entry.revision) == *expected
+        };
+        if let Some(stale) = commit.checks.iter().position(|check| !holds(check)) {
+            return Err(CommitError::Stale(stale));
+        }
+        state.revision += 1;
+        let revision = state.revision;
+        let (mut replaced, mut unchanged) = (Vec::new(), Vec::new());
+        for (key, value) in commit.puts {
+            let entry = Entry { key: key.clone(), value, revision };
+            let before = state.entries.get(&key);
+            replaced.push(before.is_some());
+            unchanged.push(before.is_some_and(|before| before.value == entry.value));
+            state.entries.insert(key, entry);
+        }
+        let keys = commit.deletes.iter();
+        let deleted = keys.map(|key| state.entries.remove(key).is_some()).collect();
+        Ok(Committed { revision, replaced, unchanged, deleted })
+    }
+}
