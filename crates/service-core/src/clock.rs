@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 /// Where the time comes from.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +13,13 @@ pub enum Clock {
     System,
     /// A clock that stands still until it is told otherwise.
     Manual(Arc<Mutex<Timestamp>>),
+    /// A clock that follows tokio's, which tests may pause.
+    Simulated {
+        /// When it was made.
+        begun: Instant,
+        /// What it showed then, by what it shows now.
+        start: Arc<Mutex<Timestamp>>,
+    },
 }
 
 impl Clock {
@@ -20,9 +28,14 @@ impl Clock {
         Self::Manual(Arc::new(Mutex::new(start)))
     }
 
-    /// Moves a manual clock; the machine's clock goes by itself.
+    /// A clock that shows `start` now and follows tokio's from there.
+    pub fn simulated(start: Timestamp) -> Self {
+        Self::Simulated { begun: Instant::now(), start: Arc::new(Mutex::new(start)) }
+    }
+
+    /// Sets a clock of a test forward or back; the machine's clock goes by itself.
     pub fn advance(&self, by: SignedDuration) {
-        if let Self::Manual(time) = self {
+        if let Self::Manual(time) | Self::Simulated { start: time, .. } = self {
             *time.lock().unwrap_or_else(PoisonError::into_inner) += by;
         }
     }
@@ -33,6 +46,9 @@ impl Clock {
         match self {
             Self::System => Timestamp::now(),
             Self::Manual(time) => *time.lock().unwrap_or_else(PoisonError::into_inner),
+            Self::Simulated { begun, start } => {
+                *start.lock().unwrap_or_else(PoisonError::into_inner) + begun.elapsed()
+            }
         }
     }
 
@@ -70,6 +86,15 @@ mod tests {
         assert!(is_stamp(&clock.stamp()));
         assert_eq!(parse(&clock.stamp()), Some(clock.now()));
         assert!(is_stamp(&Clock::System.stamp()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_clock_follows_paused_time_and_can_be_set() {
+        let clock = Clock::simulated("2026-11-21T23:00:00Z".parse().unwrap());
+        tokio::time::sleep(std::time::Duration::from_secs(90)).await;
+        assert_eq!(clock.stamp(), "2026-11-21T23:01:30.000000");
+        clock.advance(SignedDuration::from_hours(-1));
+        assert_eq!(clock.stamp(), "2026-11-21T22:01:30.000000");
     }
 
     #[test]
