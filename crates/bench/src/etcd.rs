@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use etcd_client::{Client, EventType, WatchOptions, WatchStream};
-use host_access::{Ansible, Deps, LogInLedger, Probe, RunDir};
+use host_access::{Deps, LogInLedger};
 use secrecy::SecretString;
 use serde_json::json;
 use service_core::bus::{Context, amqp};
 use service_core::model::{Host, HostCreds, Status};
 use service_core::storage::Transaction;
 use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
+use simulated_hosts::SimulatedHosts;
 use testbed::etcd::Etcd;
 use testbed::rabbitmq::RabbitMq;
-use watcher_svc::{Config, Prober};
+use watcher_svc::Config;
 
 use crate::Setup;
 use crate::report::{Bound, Figure, Report, Row};
@@ -154,7 +155,8 @@ impl Services {
         let config = serde_json::from_value(config).context("no configuration")?;
         storage_svc::run(&bus, &config, &life).await.context("no storage service")?;
         let storage = StorageClient::new(bus, Context::service("bench"));
-        register(&storage).await.context("cannot register hosts")?;
+        let hosts = SimulatedHosts::default();
+        register(&storage, &hosts).await.context("cannot register hosts")?;
         let mut lives = vec![life];
         for name in ["w1", "w2"] {
             let life = Lifecycle::new();
@@ -163,16 +165,11 @@ impl Services {
                 ledger: LogInLedger::new(&bus, Clock::System),
                 bus,
                 clock: Clock::System,
-                run_dir: RunDir::create(&folder, name).context("no run directory")?,
-                ansible: Ansible::new(None),
+                hosts: Arc::new(hosts.clone()),
                 own_key: SecretString::default(),
                 lease_ttl: lease::TTL,
             };
-            let prober = Prober::Simulated(Arc::new(|address: &str| {
-                let host_keys = vec!["ssh-ed25519 AAAA".to_owned()];
-                Ok(Probe { boot_id: format!("boot of {address}"), host_keys })
-            }));
-            let started = watcher_svc::run_with(deps, Config::default(), prober, &life).await;
+            let started = watcher_svc::run(deps, Config::default(), &life).await;
             started.context("no watcher")?;
             lives.push(life);
         }
@@ -186,13 +183,14 @@ async fn connect(broker: &RabbitMq, name: &str, life: &Lifecycle) -> anyhow::Res
     Bus::amqp(&options, life).await.context("cannot connect to the broker")
 }
 
-async fn register(storage: &StorageClient) -> service_core::Result<()> {
+async fn register(storage: &StorageClient, hosts: &SimulatedHosts) -> service_core::Result<()> {
     let numbers: Vec<_> = (0..HOSTS).collect();
     for part in numbers.chunks(AT_A_TIME) {
         let mut transaction = Transaction::default();
         for number in part {
             let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 100, 0, 1).to_bits() + number);
             let (address, status) = (address.to_string(), Status::Active);
+            hosts.add(&address);
             let creds = HostCreds::new(&address);
             let host = Host { address, status, os: "debian".to_owned(), ..Host::default() };
             transaction = transaction.save(&host)?.save(&creds)?;

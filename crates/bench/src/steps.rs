@@ -2,10 +2,11 @@
 //! all members, and the records. Nothing is done to the hosts, which are one listener on many addresses.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use host_access::{Ansible, Deps, LogInLedger, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use secrecy::SecretString;
 use service_core::bus::Context;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
@@ -59,11 +60,11 @@ async fn with(setup: &Setup, port: u16, size: usize) -> anyhow::Result<(Duration
     storage_svc::run(&bus, &config, &life).await.context("no storage service")?;
     let storage = StorageClient::new(bus.clone(), Context::service("bench"));
     fill(&storage, port, size).await.context("cannot register hosts")?;
+    let run_dir = RunDir::create(&folder, "b").context("no run directory")?;
     let deps = Deps {
         bus: bus.clone(),
         clock: Clock::System,
-        run_dir: RunDir::create(&folder, "b").context("no run directory")?,
-        ansible: Ansible::new(None),
+        hosts: Arc::new(Ssh::new(run_dir, Ansible::new(None))),
         own_key: SecretString::default(),
         ledger: LogInLedger::new(&bus, Clock::System),
         lease_ttl: lease::TTL,

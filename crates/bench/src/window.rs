@@ -1,10 +1,11 @@
 //! How old the last look at 100 members, one of them silent, is when the command runs on a host that the look was for.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use host_access::{Ansible, Deps, LogInLedger, RunDir, Session, Target};
+use host_access::{Ansible, Deps, Hosts, LogInLedger, RunDir, Session, Ssh, Target};
 use secrecy::SecretString;
 use service_core::bus::Context;
 use service_core::model::{Cluster, Host, HostCreds, Network, Status};
@@ -41,7 +42,8 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     let folder = setup.folder.path().join("window");
     std::fs::create_dir(&folder).context("cannot make a folder")?;
     let run_dir = RunDir::create(&folder, "b").context("no run directory")?;
-    let session = log_in(&testbed, &run_dir).await?;
+    let hosts: Arc<dyn Hosts> = Arc::new(Ssh::new(run_dir, Ansible::new(None)));
+    let session = log_in(&testbed, hosts.as_ref()).await?;
     let (bus, life) = (Bus::memory(), Lifecycle::new());
     let config = storage_svc::Config::sqlite(folder.join("store.db"), folder.join("secret.key"));
     storage_svc::run(&bus, &config, &life).await.context("no storage service")?;
@@ -51,12 +53,12 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
         ledger: LogInLedger::new(&bus, Clock::System),
         bus,
         clock: Clock::System,
-        run_dir,
-        ansible: Ansible::new(None),
+        hosts,
         own_key: SecretString::default(),
         lease_ttl: lease::TTL,
     };
-    let measured = clusterexec_svc::measure::window(deps, "bench", &session, ROUNDS, &life).await;
+    let measured =
+        clusterexec_svc::measure::window(deps, "bench", session.as_ref(), ROUNDS, &life).await;
     let windows = measured.context("no go-ahead")?;
     let took = windows.ran.into_iter().collect::<Samples>();
     report.row(Row {
@@ -75,7 +77,7 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn log_in(testbed: &Testbed, run_dir: &RunDir) -> anyhow::Result<Session> {
+async fn log_in(testbed: &Testbed, hosts: &dyn Hosts) -> anyhow::Result<Box<dyn Session>> {
     let (address, port) = testbed.address(0);
     let private_key = std::fs::read_to_string(testbed.key()).context("no key of the hosts")?;
     let target = Target {
@@ -85,7 +87,7 @@ async fn log_in(testbed: &Testbed, run_dir: &RunDir) -> anyhow::Result<Session> 
         private_key: private_key.into(),
         host_keys: Vec::new(),
     };
-    Session::connect(run_dir, &target, LOG_IN).await.context("cannot log in")
+    hosts.connect(&target, LOG_IN).await.context("cannot log in")
 }
 
 /// Listeners in place of hosts, and the connections that fill the queue of the silent one.

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use host_access::{
-    AccessError, Facts, FactsError, Playbook, PlaybookError, Session, Summary, Target, gather,
+    AccessError, Facts, FactsError, Playbook, PlaybookError, Session, Summary, Target,
 };
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
@@ -51,10 +51,10 @@ pub(crate) async fn apply(
     target: &Target,
 ) -> Result<bool, Trouble> {
     let session = reach(execution, target).await?;
-    let facts = gather(&session, FACTS_DEADLINE).await?;
+    let facts = session.facts(FACTS_DEADLINE).await?;
     let work = work(&execution.operation, &facts, &target.address)?;
     if execution.host(index).step != Step::Apply {
-        note_failed_units(execution, index, &session).await?;
+        note_failed_units(execution, index, session.as_ref()).await?;
         let change = |host: &mut HostProgress| host.step = Step::Apply;
         execution.enter(index, change, &[Line(Step::Apply, Outcome::Started, "")]).await?;
     }
@@ -84,7 +84,7 @@ pub(crate) fn reboots(ostree: bool, option: Option<RebootWhen>, required: bool) 
 pub(crate) async fn check(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
+    session: &dyn Session,
 ) -> Result<(), Trouble> {
     let operation = &execution.operation;
     let result = execution.host(index).result.unwrap_or_default();
@@ -159,7 +159,7 @@ async fn play_to_the_end(
     execution: &Execution<'_>,
     index: usize,
     target: &Target,
-    mut session: Session,
+    mut session: Box<dyn Session>,
     work: &Work,
 ) -> Result<Summary, Trouble> {
     let mut deadline = Instant::now() + execution.service.config.apply_timeout();
@@ -167,7 +167,8 @@ async fn play_to_the_end(
         // After a host was away, its result is worth a look in any case.
         let left = deadline.saturating_duration_since(Instant::now()).max(CHECK_DEADLINE);
         let Work { playbook, vars } = work;
-        let played = play_with_go_ahead(execution, index, &session, *playbook, vars, left).await?;
+        let played =
+            play_with_go_ahead(execution, index, session.as_ref(), *playbook, vars, left).await?;
         let error = match played {
             Played::Ended(Ok(summary)) => return Ok(summary),
             Played::Ended(Err(error)) => error,
@@ -206,7 +207,10 @@ async fn play_to_the_end(
 }
 
 /// Logs in to a host again that was lost, which may be about to boot, for as long as a reboot may take.
-async fn reach_again(execution: &Execution<'_>, target: &Target) -> Result<Session, AccessError> {
+async fn reach_again(
+    execution: &Execution<'_>,
+    target: &Target,
+) -> Result<Box<dyn Session>, AccessError> {
     let deadline = Instant::now() + execution.service.config.verify_timeout();
     loop {
         match reach(execution, target).await {
@@ -223,7 +227,7 @@ async fn reach_again(execution: &Execution<'_>, target: &Target) -> Result<Sessi
 async fn play(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
+    session: &dyn Session,
     work: &Work,
     deadline: Duration,
 ) -> Result<Result<Summary, PlaybookError>, Trouble> {

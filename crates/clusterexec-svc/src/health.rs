@@ -1,9 +1,8 @@
-//! Whether a host that is back is healthy, by a command or a URL of the operator's; and whether one says
-//! that it needs a restart.
+//! Whether a host that is back is healthy, by a command or a URL of the operator's.
 
 use std::time::Duration;
 
-use host_access::{AccessError, Session, Target};
+use host_access::{Session, Target};
 use reqwest::redirect::Policy;
 use service_core::error::chain;
 use service_core::model::{ADDRESS, Outcome, Step};
@@ -21,34 +20,8 @@ const ONE_LOOK: Duration = Duration::from_secs(30);
 /// The pause between looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a host may take to say whether it needs a restart.
-const NEED_DEADLINE: Duration = Duration::from_mins(1);
-
 /// The most that a reason repeats of what a host said, in characters.
 const SAID: usize = 400;
-
-/// Exits with 102 when the host needs a restart. Each family has its own way of telling, and none of them
-/// need be installed.
-const NEEDS_REBOOT: &str = "
-[ -e /run/reboot-required ] && exit 102
-if [ -e /run/ostree-booted ]; then
-  rpm-ostree status --pending-exit-77 >/dev/null 2>&1; [ \"$?\" = 77 ] && exit 102
-fi
-if command -v zypper >/dev/null 2>&1; then
-  zypper needs-rebooting >/dev/null 2>&1; [ \"$?\" = 102 ] && exit 102
-fi
-if command -v needs-restarting >/dev/null 2>&1; then
-  needs-restarting -r >/dev/null 2>&1; [ \"$?\" = 1 ] && exit 102
-fi
-exit 0";
-
-/// Whether a host says that it needs a restart.
-///
-/// # Errors
-/// When it cannot be asked.
-pub(crate) async fn needs_reboot(session: &Session) -> Result<bool, AccessError> {
-    Ok(session.run_privileged(NEEDS_REBOOT, NEED_DEADLINE).await?.status == 102)
-}
 
 /// Waits until the host is healthy by what the operation asks for; without that it is. The session is given back, unless
 /// it was lost.
@@ -59,8 +32,8 @@ pub(crate) async fn healthy(
     execution: &Execution<'_>,
     index: usize,
     target: &Target,
-    session: Session,
-) -> Result<Option<Session>, Trouble> {
+    session: Box<dyn Session>,
+) -> Result<Option<Box<dyn Session>>, Trouble> {
     let options = &execution.operation.options;
     let (command, url) = (options.health_command.as_deref(), options.health_url.as_deref());
     if command.is_none() && url.is_none() {
@@ -101,7 +74,7 @@ pub(crate) async fn healthy(
 async fn ask_host(
     execution: &Execution<'_>,
     target: &Target,
-    session: &mut Option<Session>,
+    session: &mut Option<Box<dyn Session>>,
     command: &str,
 ) -> Option<String> {
     let connected = match session.take() {

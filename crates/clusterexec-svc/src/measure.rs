@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use host_access::{Ansible, Deps, GoAhead, Playbook, RunDir, Session, boot_id};
+use host_access::{Deps, Playbook, Session};
 use serde_json::{Map, Value, json};
 use service_core::bus::Context;
 use service_core::model::{
@@ -100,11 +100,10 @@ pub struct Windows {
 pub async fn window(
     deps: Deps,
     cluster: &str,
-    session: &Session,
+    session: &dyn Session,
     rounds: usize,
     lifecycle: &Lifecycle,
 ) -> Result<Windows> {
-    let (ansible, run_dir) = (deps.ansible.clone(), deps.run_dir.clone());
     let (config, own) = (Config::default(), "no machine".to_owned());
     let service = Arc::new(ClusterExec::new(deps, config, own, lifecycle));
     let options = Options {
@@ -126,7 +125,7 @@ pub async fn window(
     execution.start(index, &pass).await?;
     let mut windows = Windows::default();
     while windows.ran.len() < rounds {
-        match one_window(&execution, index, session, (&ansible, &run_dir)).await? {
+        match one_window(&execution, index, session).await? {
             Some(took) => windows.ran.push(took),
             None => windows.late += 1,
         }
@@ -141,21 +140,21 @@ pub async fn window(
 async fn one_window(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
-    (ansible, run_dir): (&Ansible, &RunDir),
+    session: &dyn Session,
 ) -> Result<Option<Duration>> {
     let on_host = |error| Error::internal("the host does not answer").with_source(error);
     let name = Uuid::new_v4();
     let vars = Map::from_iter([
-        ("commissaire_boot_id".to_owned(), json!(boot_id(session).await.map_err(on_host)?)),
+        ("commissaire_boot_id".to_owned(), json!(session.boot_id().await.map_err(on_host)?)),
         ("commissaire_go_ahead".to_owned(), json!(name.to_string())),
         ("commissaire_restart_command".to_owned(), json!(format!("cat /proc/uptime >{MARK}"))),
     ]);
     session.run_privileged(&format!("rm -f {MARK}"), DEADLINE).await.map_err(on_host)?;
-    let run = ansible.run(run_dir, session, Playbook::Restart, &vars, DEADLINE, |_| {});
+    let mut ignore = |_| {};
+    let run = session.play(Playbook::Restart, &vars, DEADLINE, &mut ignore);
     let give = async {
         let answering = execution.answering().await?;
-        let mut channel = GoAhead::open(session, name).await.map_err(on_host)?;
+        let mut channel = session.go_ahead(name).await.map_err(on_host)?;
         let uptime = channel.uptime().await.map_err(on_host)?;
         let Decision::Go(decided) = execution.decide(index, &answering).await? else {
             return Err(Error::internal("the go-ahead is refused"));

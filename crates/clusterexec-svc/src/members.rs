@@ -4,13 +4,13 @@
 //! take another one down, so the ports of all members are looked at before.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use host_access::Hosts;
 use service_core::model::{Host, HostCreds, HostState, OperationKind};
 use service_core::{Result, StorageClient};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::rollout::{Fitness, Member, fitness};
@@ -35,9 +35,12 @@ const CREDS_AT_A_TIME: usize = 500;
 /// Why a member counts as unavailable that nobody listens on.
 pub(crate) const SILENT: &str = "nobody answers on its SSH port";
 
-/// What is remembered of the hosts' ports.
-#[derive(Debug, Default)]
-pub(crate) struct Ports(Mutex<HashMap<String, Port>>);
+/// The hosts' SSH ports, and what is remembered of them.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    hosts: Arc<dyn Hosts>,
+    known: Mutex<HashMap<String, Port>>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Port {
@@ -47,6 +50,14 @@ struct Port {
 }
 
 impl Ports {
+    pub(crate) fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Port>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Those of `addresses` on which nobody listens.
     async fn silent(&self, storage: &StorageClient, addresses: Vec<String>) -> Result<Vec<String>> {
         self.learn(storage, &addresses).await?;
@@ -61,12 +72,12 @@ impl Ports {
     /// Reads the numbers of ports that are not known.
     async fn learn(&self, storage: &StorageClient, addresses: &[String]) -> Result<()> {
         let unknown: Vec<_> = {
-            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known();
             addresses.iter().filter(|address| !known.contains_key(*address)).cloned().collect()
         };
         for part in unknown.chunks(CREDS_AT_A_TIME) {
             let creds = storage.get_many::<HostCreds>(part).await?;
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.known();
             for creds in creds.into_iter().flatten() {
                 let port = Port { number: creds.record.ssh_port, open: None };
                 known.insert(creds.record.address, port);
@@ -113,33 +124,24 @@ impl Ports {
 
     /// How long a connection took; none where the port is not known or not open within that time.
     async fn connect(&self, address: &str, within: Duration) -> Option<Duration> {
-        let number = {
-            let ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            ports.get(address)?.number
-        };
+        let number = self.known().get(address)?.number;
         let begun = Instant::now();
-        let connect = TcpStream::connect((address, number));
-        let connected = tokio::time::timeout(within, connect).await;
-        matches!(connected, Ok(Ok(_))).then(|| begun.elapsed())
+        self.hosts.is_port_open(address, number, within).await.then(|| begun.elapsed())
     }
 
     fn forget(&self, address: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+        self.known().remove(address);
     }
 
     async fn listens(&self, address: &str) -> bool {
-        let known = |ports: &Self| {
-            let ports = ports.0.lock().unwrap_or_else(PoisonError::into_inner);
-            ports.get(address).copied()
-        };
+        let port = self.known().get(address).copied();
         // One without credentials is not registered any more.
-        let Some(port) = known(self) else { return false };
+        let Some(port) = port else { return false };
         if port.open.is_some_and(|open| open.elapsed() < FRESH) {
             return true;
         }
-        let connect = TcpStream::connect((address, port.number));
-        let listens = matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)));
-        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let listens = self.hosts.is_port_open(address, port.number, CONNECT).await;
+        let mut ports = self.known();
         if listens {
             ports.insert(address.to_owned(), Port { open: Some(Instant::now()), ..port });
         } else {

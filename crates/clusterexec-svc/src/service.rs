@@ -147,7 +147,7 @@ impl ClusterExec {
         Self {
             leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
             busy: Claims::default(),
-            ports: Ports::default(),
+            ports: Ports::new(Arc::clone(&deps.hosts)),
             own_boot_id,
             lifecycle: lifecycle.clone(),
             config,

@@ -1,11 +1,12 @@
 //! What each daemon serves.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use host_access::server_keys::confirmed_key;
-use host_access::{Ansible, Deps, LogInLedger, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use serde_json::{Map, Value};
 use service_core::bus::Context as BusContext;
 use service_core::config::parse;
@@ -188,12 +189,12 @@ async fn deps(
 ) -> anyhow::Result<Deps> {
     let storage = StorageClient::new(bus.clone(), BusContext::service(name));
     let own_key = confirmed_key(&storage, common.data_dir()?, common.accept_new_key).await?;
+    let run_dir = RunDir::create(&common.run_dir, name).context("cannot use the run directory")?;
     Ok(Deps {
         ledger: LogInLedger::new(&bus, Clock::System),
         bus,
         clock: Clock::System,
-        run_dir: RunDir::create(&common.run_dir, name).context("cannot use the run directory")?,
-        ansible: Ansible::new(playbooks),
+        hosts: Arc::new(Ssh::new(run_dir, Ansible::new(playbooks))),
         own_key,
         lease_ttl: common.lease_ttl(),
     })

@@ -1,13 +1,13 @@
 //! What a service that works on hosts is given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use service_core::{Bus, Clock};
 
+use crate::hosts::Hosts;
 use crate::ledger::LogInLedger;
-use crate::playbook::Ansible;
-use crate::run_dir::RunDir;
 
 /// See the module. Clones are cheap and share everything.
 #[derive(Debug, Clone)]
@@ -16,10 +16,8 @@ pub struct Deps {
     pub bus: Bus,
     /// The time.
     pub clock: Clock,
-    /// For key files and control sockets.
-    pub run_dir: RunDir,
-    /// The playbook runner.
-    pub ansible: Ansible,
+    /// The hosts.
+    pub hosts: Arc<dyn Hosts>,
     /// The server's own SSH key.
     pub own_key: SecretString,
     /// The refused log-ins of all hosts: every log-in goes through it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::AccessError;
 use crate::os::{Os, OsRelease, OsReleaseError};
-use crate::session::{Session, is_boot_id};
+use crate::session::{SshSession, is_boot_id};
 
 /// What is run on the host.
 const SCRIPT: &str = include_str!("facts/facts.sh");
@@ -82,7 +82,7 @@ impl FactsError {
 ///
 /// # Errors
 /// When it cannot be asked, or its distribution is not known.
-pub async fn gather(session: &Session, deadline: Duration) -> Result<Facts, FactsError> {
+pub async fn gather(session: &SshSession, deadline: Duration) -> Result<Facts, FactsError> {
     let output = session.run(SCRIPT, deadline).await.map_err(FactsError::Access)?;
     let address = || session.address().to_owned();
     parse(&output.stdout).map_err(|problem| match problem {

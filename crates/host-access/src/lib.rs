@@ -6,6 +6,8 @@
 //!
 //! # Layout
 //!
+//! - [`hosts`]: the port to hosts, which is all that services use of them
+//! - [`ssh`]: that port over OpenSSH and Ansible
 //! - [`run_dir`]: the private directory for key files, control sockets and playbooks, swept of
 //!   what a killed predecessor left behind
 //! - [`session`]: one authenticated connection to one host, its key pinned; scripts with a
@@ -20,6 +22,7 @@
 //! - [`keys`]: host keys as text and their fingerprints (pure)
 //! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
 //! - [`facts`]: what kind of host this is, in one round trip
+//! - [`system`]: the state of a host's system, in one round trip
 //! - [`os`]: the known distributions and their commands (pure)
 //! - [`playbook`]: running a bundled playbook, its outcome as events
 //! - [`bootstrap`]: the variables of the bootstrap playbook (pure)
@@ -30,6 +33,7 @@ pub mod credentials;
 pub mod deps;
 pub mod error;
 pub mod facts;
+pub mod hosts;
 pub mod keys;
 pub mod ledger;
 pub mod os;
@@ -38,6 +42,8 @@ pub mod playbook;
 pub mod run_dir;
 pub mod server_keys;
 pub mod session;
+pub mod ssh;
+pub mod system;
 pub mod target;
 
 mod local;
@@ -49,11 +55,14 @@ pub use bootstrap::{
 pub use deps::Deps;
 pub use error::AccessError;
 pub use facts::{Facts, FactsError, gather};
+pub use hosts::{GoAhead, Hosts, Session};
 pub use keys::{HostKeyError, fingerprint, parse_host_keys};
 pub use ledger::{LogInLedger, Share};
 pub use local::own_boot_id;
 pub use os::Os;
 pub use playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome};
 pub use run_dir::RunDir;
-pub use session::{GoAhead, Output, Probe, Session, Uptime, boot_id, probe};
+pub use session::{Output, Probe, SshGoAhead, SshSession, Uptime, boot_id, probe};
+pub use ssh::Ssh;
+pub use system::SystemState;
 pub use target::Target;

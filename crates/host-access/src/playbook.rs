@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::local::{self, Group};
 use crate::run_dir::RunDir;
-use crate::session::Session;
+use crate::session::SshSession;
 
 mod bundle;
 mod core_version;
@@ -114,7 +114,7 @@ impl Ansible {
     pub async fn run(
         &self,
         run_dir: &RunDir,
-        session: &Session,
+        session: &SshSession,
         playbook: Playbook,
         vars: &Map<String, Value>,
         deadline: Duration,

@@ -18,7 +18,7 @@ mod probe;
 mod ssh_config;
 
 use connect::Master;
-pub use go_ahead::{GoAhead, Uptime};
+pub use go_ahead::{SshGoAhead, Uptime};
 pub use probe::{Probe, probe};
 pub(crate) use ssh_config::write_private;
 
@@ -62,7 +62,7 @@ pub struct Output {
 /// Commands share the connection: at most about ten at a time (sshd's `MaxSessions`). Dropping the
 /// session ends the connection and removes the key file, as does the end of this process.
 #[derive(Debug)]
-pub struct Session {
+pub struct SshSession {
     address: String,
     user: String,
     host_keys: Vec<String>,
@@ -73,7 +73,7 @@ pub struct Session {
     config: PathBuf,
 }
 
-impl Session {
+impl SshSession {
     /// Logs in to `target` within `connect_timeout`.
     ///
     /// # Errors
@@ -115,12 +115,12 @@ impl Session {
         &self.user
     }
 
-    /// The `ssh` configuration of this session; the host's name in it is [`Session::HOST`].
+    /// The `ssh` configuration of this session; the host's name in it is [`SshSession::HOST`].
     pub fn ssh_config(&self) -> &Path {
         &self.config
     }
 
-    /// What the host is called in [`Session::ssh_config`]: its address never is an argument.
+    /// What the host is called in [`SshSession::ssh_config`]: its address never is an argument.
     pub const HOST: &str = ssh_config::HOST;
 
     /// Whether the connection still stands.
@@ -140,7 +140,7 @@ impl Session {
     /// Runs `sh -c script` on the host as root: through `sudo -n`, unless the user is root.
     ///
     /// # Errors
-    /// As [`Session::run`]; and [`AccessError::NoSudo`].
+    /// As [`SshSession::run`]; and [`AccessError::NoSudo`].
     pub async fn run_privileged(
         &self,
         script: &str,
@@ -254,7 +254,7 @@ impl Session {
 ///
 /// # Errors
 /// When the host cannot be asked, or answers with something else.
-pub async fn boot_id(session: &Session) -> Result<String, AccessError> {
+pub async fn boot_id(session: &SshSession) -> Result<String, AccessError> {
     let output = session.run(probe::COMMAND, BOOT_ID_DEADLINE).await?;
     let id = output.stdout.trim();
     if output.status == 0 && is_boot_id(id) {

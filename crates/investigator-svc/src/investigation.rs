@@ -152,21 +152,21 @@ async fn attempt(
     let Investigator { config, deps, storage, .. } = investigator;
     let creds = storage.get::<HostCreds>(address).await?;
     let target = target(&creds.record, &deps.own_key)?;
-    let log_in = Session::connect(&deps.run_dir, &target, config.connect_timeout());
+    let log_in = deps.hosts.connect(&target, config.connect_timeout());
     let session = deps.ledger.log_in(address, Share::Work, log_in).await?;
     let result = async {
         enrollment::prove(storage, address, held).await?;
-        let facts = host_access::gather(&session, FACTS_DEADLINE).await?;
+        let facts = session.facts(FACTS_DEADLINE).await?;
         // Root may do everything: of many hosts, each round trip counts.
         if session.user() != "root" {
             session.run_privileged("true", COMMAND_DEADLINE).await?;
         }
-        let state = save_facts(investigator, held, creds, &session, &facts).await?;
+        let state = save_facts(investigator, held, creds, session.as_ref(), &facts).await?;
         let network = network_of(investigator, address).await?;
         match decide(state.bootstrap, &network, &facts, state.set_up, config) {
             Plan::Leave(reason) => Ok(reason),
             Plan::SetUp(setup) => {
-                let changed = set_up(investigator, held, &session, &facts, &setup).await?;
+                let changed = set_up(investigator, held, session.as_ref(), &facts, &setup).await?;
                 let unchanged = if changed { "" } else { ": nothing had to be changed" };
                 Ok(format!("set up for the network {}{unchanged}", network.name))
             }
@@ -182,7 +182,7 @@ async fn save_facts(
     investigator: &Investigator,
     held: &Held,
     mut creds: Revised<HostCreds>,
-    session: &Session,
+    session: &dyn Session,
     facts: &Facts,
 ) -> Result<HostState, Error> {
     let Investigator { storage, deps, .. } = investigator;
@@ -219,7 +219,7 @@ async fn network_of(investigator: &Investigator, address: &str) -> Result<Networ
 async fn set_up(
     investigator: &Investigator,
     held: &Held,
-    session: &Session,
+    session: &dyn Session,
     facts: &Facts,
     setup: &NetworkSetup,
 ) -> Result<bool, Obstacle> {
@@ -228,27 +228,20 @@ async fn set_up(
     let options =
         BootstrapOptions { address: address.to_owned(), registry_mirror: config.mirror() };
     let vars = bootstrap_vars(facts.os, &facts.version, facts.ostree, setup, &options)?;
-    deps.ansible.check(facts.python).await?;
+    deps.hosts.check_playbooks(facts.python).await?;
     // Written down first: what is found running there from now on is ours.
     let mut state = state_of(investigator, address).await?;
     state.set_up = true;
     held.transact(Transaction::default().save(&state)?).await?;
     let _slot = investigator.ansible_slots.acquire().await;
     held.check()?;
-    let log = |event: host_access::TaskEvent| match event.outcome {
+    let mut log = |event: host_access::TaskEvent| match event.outcome {
         TaskOutcome::Failed | TaskOutcome::Unreachable => {
             tracing::warn!(host.address = address, task = event.task, event.message, "task failed");
         }
         outcome => tracing::debug!(host.address = address, task = event.task, ?outcome, "task"),
     };
-    let run = deps.ansible.run(
-        &deps.run_dir,
-        session,
-        Playbook::Bootstrap,
-        &vars,
-        config.bootstrap_timeout(),
-        log,
-    );
+    let run = session.play(Playbook::Bootstrap, &vars, config.bootstrap_timeout(), &mut log);
     tokio::select! {
         summary = run => Ok(summary?.changed > 0),
         () = held.lost() => Err(Error::conflict("the lease was lost").into()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::credentials::target;
-use host_access::{AccessError, Deps, Session, Share};
+use host_access::{AccessError, Deps, Share};
 use serde_json::{Value, json};
 use service_core::bus::{Call, topology};
 use service_core::model::{HostCreds, Model as _};
@@ -70,7 +70,7 @@ async fn log_in(
     creds: &HostCreds,
 ) -> Result<Vec<String>, AccessError> {
     let target = target(creds, &deps.own_key)?;
-    let log_in = Session::connect(&deps.run_dir, &target, connect);
+    let log_in = deps.hosts.connect(&target, connect);
     let session = deps.ledger.log_in(&creds.address, Share::Trial, log_in).await?;
     let root = session.run_privileged("true", TRIAL).await;
     let host_keys = session.host_keys().to_vec();

@@ -15,11 +15,12 @@ pub mod first_start;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use daemons::Daemon;
 use host_access::server_keys::confirmed_key;
-use host_access::{Ansible, Deps, LogInLedger, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
 use service_core::model::NetworkType;
@@ -152,8 +153,7 @@ async fn begin(
         ledger: LogInLedger::new(&bus, Clock::System),
         bus: bus.clone(),
         clock: Clock::System,
-        run_dir,
-        ansible: Ansible::new(config.investigator.playbook_path.clone()),
+        hosts: Arc::new(Ssh::new(run_dir, Ansible::new(config.investigator.playbook_path.clone()))),
         own_key,
         lease_ttl: config.lease_ttl(),
     };

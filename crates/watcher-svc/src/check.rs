@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use host_access::credentials::pin;
-use host_access::{AccessError, Share};
+use host_access::credentials::{pin, target};
+use host_access::{AccessError, Deps, Share};
 use serde_json::json;
 use service_core::bus::{Context, topology};
 use service_core::error::chain;
@@ -107,8 +107,10 @@ async fn read(watcher: &Watcher, address: &str) -> Result<Option<Records>> {
 /// Logs in and runs a command: the boot id, and whether the host's key is pinned with this.
 async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
     let timeout = watcher.config.connect_timeout.0;
-    let log_in = watcher.prober.probe(&watcher.deps, creds, timeout);
-    let seen = watcher.deps.ledger.log_in(&creds.address, Share::Check, log_in).await?;
+    let Deps { hosts, ledger, own_key, .. } = &watcher.deps;
+    let target = target(creds, own_key)?;
+    let log_in = hosts.probe(&target, timeout);
+    let seen = ledger.log_in(&creds.address, Share::Check, log_in).await?;
     let pinned = pin(creds, &seen.host_keys);
     Ok((seen.boot_id, pinned))
 }

@@ -7,7 +7,6 @@
 //! - [`service`][]: keeps the roster up to date and starts the checks that are due
 //! - [`membership`][]: which watchers there are, by their leases
 //! - [`check`][]: one check, from reading the records to writing what came of it
-//! - [`prober`][]: how a host is reached: over SSH, or simulated
 //! - `reports`: when hosts were last checked, for the others to read
 //! - [`roster`][]: all hosts as their records say; who is due, who is away (pure)
 //! - [`schedule`][]: whose a host is, and when it is due (pure)
@@ -21,7 +20,6 @@ pub mod check;
 pub mod config;
 pub mod decide;
 pub mod membership;
-pub mod prober;
 mod reports;
 pub mod roster;
 pub mod schedule;
@@ -30,5 +28,4 @@ pub mod service;
 mod turns;
 
 pub use config::Config;
-pub use prober::Prober;
-pub use service::{run, run_with};
+pub use service::run;

@@ -22,7 +22,6 @@ use crate::alarms::{Alarms, Change};
 use crate::check;
 use crate::config::Config;
 use crate::membership::Membership;
-use crate::prober::Prober;
 use crate::reports::Reports;
 use crate::roster::Roster;
 use crate::schedule::Micros;
@@ -49,7 +48,6 @@ pub(crate) struct Watcher {
     pub(crate) deps: Deps,
     pub(crate) storage: StorageClient,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) prober: Prober,
     roster: Mutex<Roster>,
     slots: Arc<Semaphore>,
     /// Hosts that this process is checking.
@@ -62,19 +60,6 @@ pub(crate) struct Watcher {
 /// # Errors
 /// When the bus cannot be reached.
 pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
-    run_with(deps, config, Prober::default(), lifecycle).await
-}
-
-/// The same with another way to reach hosts.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_with(
-    deps: Deps,
-    config: Config,
-    prober: Prober,
-    lifecycle: &Lifecycle,
-) -> Result<()> {
     let storage = StorageClient::new(deps.bus.clone(), Context::service("watcher"));
     let membership = Membership::new(storage.clone(), lifecycle.clone(), deps.lease_ttl);
     let watcher = Arc::new(Watcher {
@@ -85,7 +70,6 @@ pub async fn run_with(
         lifecycle: lifecycle.clone(),
         config,
         storage,
-        prober,
         deps,
     });
     let (bus, serving) = (watcher.deps.bus.clone(), Arc::clone(&watcher));

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use host_access::{AccessError, boot_id};
+use host_access::AccessError;
 use service_core::Result;
 use service_core::model::{Host, HostProgress, HostState, OperationStatus, Outcome, Step};
 use tokio::sync::Mutex as AsyncMutex;
@@ -147,7 +147,7 @@ impl Execution<'_> {
         loop {
             // It is large.
             let session = Box::pin(reach(self, &target)).await?;
-            match boot_id(&session).await {
+            match session.boot_id().await {
                 Err(error) if again && is_lost(&error) => again = false,
                 answer => return Ok(answer?),
             }

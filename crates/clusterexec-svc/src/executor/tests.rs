@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host_access::{Ansible, Deps, LogInLedger, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -105,8 +105,10 @@ async fn fixture_of(hosts: Vec<(String, u16)>, setup: Setup) -> Fixture {
         ledger: LogInLedger::new(&bus, Clock::System),
         bus,
         clock,
-        run_dir: RunDir::create(folder.path(), "x").unwrap(),
-        ansible: Ansible::new(playbooks),
+        hosts: Arc::new(Ssh::new(
+            RunDir::create(folder.path(), "x").unwrap(),
+            Ansible::new(playbooks),
+        )),
         own_key,
         // No test has the clock go on for so long.
         lease_ttl: Duration::from_hours(24),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use host_access::{GoAhead, Playbook, PlaybookError, Session, Summary};
+use host_access::{Playbook, PlaybookError, Session, Summary};
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ enum Verdict {
 pub(crate) async fn play_with_go_ahead(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
+    session: &dyn Session,
     playbook: Playbook,
     vars: &Map<String, Value>,
     deadline: Duration,
@@ -76,11 +76,11 @@ pub(crate) async fn play_with_go_ahead(
 async fn give(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
+    session: &dyn Session,
     name: Uuid,
 ) -> Result<Verdict, Trouble> {
     let first_look = execution.or_store_again(|| execution.answering());
-    let (channel, answering) = tokio::join!(GoAhead::open(session, name), first_look);
+    let (channel, answering) = tokio::join!(session.go_ahead(name), first_look);
     let answering = answering.map_err(Trouble::Ours)?;
     let lost = |error| {
         let (address, error) = (session.address(), chain(&error));

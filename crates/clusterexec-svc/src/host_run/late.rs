@@ -32,7 +32,7 @@ pub(crate) enum Returned {
 /// When the host cannot be reached, runs something else than what was staged, or is unhealthy; or the lease is lost.
 pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<Returned, Trouble> {
     let target = target_of(execution, index).await?;
-    if !listens(&target, CONNECT).await {
+    if !listens(execution, &target, CONNECT).await {
         return Ok(Returned::NotYet);
     }
     let (session, after) = match look_at(execution, &target).await {
@@ -45,10 +45,10 @@ pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<
     if execution.host(index).boot_id_before.is_none_or(|before| before == after) {
         return Ok(Returned::NotYet);
     }
-    if !has_settled(execution, index, &target, &session).await? {
+    if !has_settled(execution, index, &target, session.as_ref()).await? {
         return Ok(Returned::NotYet);
     }
-    check(execution, index, &session).await?;
+    check(execution, index, session.as_ref()).await?;
     healthy(execution, index, &target, session).await?;
     done_late(execution, index, &after).await
 }

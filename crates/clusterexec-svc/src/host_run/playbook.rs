@@ -21,14 +21,13 @@ const WAITS: usize = 20;
 pub(crate) async fn run_playbook(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
+    session: &dyn Session,
     playbook: Playbook,
     vars: &Map<String, Value>,
     deadline: Duration,
 ) -> Result<Result<Summary, PlaybookError>, Trouble> {
-    let deps = &execution.service.deps;
     let (reported, waits) = mpsc::channel(1);
-    let on_event = move |event: TaskEvent| {
+    let mut on_event = move |event: TaskEvent| {
         let (task, outcome) = (event.task, event.outcome);
         tracing::debug!(host.address = session.address(), task, ?outcome, "task");
         if outcome == TaskOutcome::Waiting {
@@ -36,9 +35,8 @@ pub(crate) async fn run_playbook(
             drop(reported.try_send(event.message));
         }
     };
-    let run = async {
-        Ok(deps.ansible.run(&deps.run_dir, session, playbook, vars, deadline, on_event).await)
-    };
+    // It takes `on_event` along: the end of the waits is the end of the playbook.
+    let run = async move { Ok(session.play(playbook, vars, deadline, &mut on_event).await) };
     let (summary, ()) = tokio::try_join!(run, log_waits(execution, index, waits))?;
     Ok(summary)
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use host_access::backoff::Backoff;
-use host_access::{AccessError, Session, Share, Target, boot_id};
+use host_access::{AccessError, Session, Share, Target};
 use service_core::error::chain;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Trouble;
@@ -47,14 +46,14 @@ const REFUSED_PAUSES: [Duration; 3] =
 pub(crate) async fn reach(
     execution: &Execution<'_>,
     target: &Target,
-) -> Result<Session, AccessError> {
+) -> Result<Box<dyn Session>, AccessError> {
     let service = execution.service;
     let deadline = Instant::now() + service.config.verify_timeout();
     let mut pauses = RETRIES.into_iter();
     let mut throttled = Backoff::default();
     loop {
         let timeout = service.config.connect_timeout();
-        let log_in = Session::connect(&service.deps.run_dir, target, timeout);
+        let log_in = service.deps.hosts.connect(target, timeout);
         let error = match service.deps.ledger.log_in(&target.address, Share::Work, log_in).await {
             Ok(session) => return Ok(session),
             Err(error) => error,
@@ -79,7 +78,7 @@ pub(super) async fn wait_until_up(
     index: usize,
     target: &Target,
     wanted: impl Fn(&str) -> bool,
-) -> Result<(Session, String), Trouble> {
+) -> Result<(Box<dyn Session>, String), Trouble> {
     let allowed = execution.service.config.verify_timeout();
     let deadline = execution.moments.verify_end(index);
     let begun = Instant::now();
@@ -94,14 +93,14 @@ pub(super) async fn wait_until_up(
             registered = Instant::now();
         }
         let look = LOOKS[usize::from(begun.elapsed() > SOON)];
-        if Instant::now() >= log_in_from && listens(target, look).await {
+        if Instant::now() >= log_in_from && listens(execution, target, look).await {
             match look_at(execution, target).await {
                 Ok((session, id)) if wanted(&id) => return Ok((session, id)),
                 Ok((session, _)) => {
                     "it still runs the boot from before: the reboot had no effect"
                         .clone_into(&mut last);
                     answered = true;
-                    goes_down(&session).await;
+                    goes_down(session.as_ref()).await;
                 }
                 Err(error @ AccessError::KeyChanged { .. }) => return Err(error.into()),
                 // Also refused log-ins: a host may refuse everyone while it boots.
@@ -141,24 +140,24 @@ fn pause_after(error: &AccessError, refused: &mut usize) -> Duration {
 pub(super) async fn look_at(
     execution: &Execution<'_>,
     target: &Target,
-) -> Result<(Session, String), AccessError> {
+) -> Result<(Box<dyn Session>, String), AccessError> {
     let deps = &execution.service.deps;
-    let log_in = Session::connect(&deps.run_dir, target, LOG_IN_WHILE_BOOTING);
+    let log_in = deps.hosts.connect(target, LOG_IN_WHILE_BOOTING);
     let session = deps.ledger.log_in(&target.address, Share::Work, log_in).await?;
-    let id = boot_id(&session).await?;
+    let id = session.boot_id().await?;
     Ok((session, id))
 }
 
 /// Whether something listens on the host's SSH port: far cheaper than a log-in. Each time a new connection is tried, so
 /// that the back-off of TCP does not delay the moment when the host is found up.
-pub(super) async fn listens(target: &Target, within: Duration) -> bool {
-    let connect = TcpStream::connect((target.address.as_str(), target.port));
-    matches!(tokio::time::timeout(within, connect).await, Ok(Ok(_)))
+pub(super) async fn listens(execution: &Execution<'_>, target: &Target, within: Duration) -> bool {
+    let hosts = &execution.service.deps.hosts;
+    hosts.is_port_open(&target.address, target.port, within).await
 }
 
 /// Waits until a host that shuts down has closed the connection, for [`GOING_DOWN`] at most. The existing connection is
 /// checked, which costs the host nothing.
-pub(super) async fn goes_down(session: &Session) {
+pub(super) async fn goes_down(session: &dyn Session) {
     let down = async {
         while session.is_alive().await {
             tokio::time::sleep(LOOK_AGAIN).await;

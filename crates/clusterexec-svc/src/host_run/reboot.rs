@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host_access::{Playbook, PlaybookError, Session, Target, boot_id};
+use host_access::{Playbook, PlaybookError, Session, Target};
 use serde_json::{Map, json};
 use service_core::error::chain;
 use service_core::model::{HostProgress, Outcome, Step};
@@ -12,7 +12,6 @@ use super::asking::{Played, play_with_go_ahead};
 use super::reach::{goes_down, reach, wait_until_up};
 use super::settle::note_failed_units;
 use crate::executor::{Execution, GiveUp, Line, Waiting};
-use crate::health::needs_reboot;
 
 /// How often a host is asked to reboot when the connection is lost over it.
 const ASKS: usize = 3;
@@ -48,10 +47,10 @@ pub(super) async fn probe_and_reboot(
             session
         };
         execution.go_aheads.wait(index);
-        match ask(execution, index, &session, &before).await? {
+        match ask(execution, index, session.as_ref(), &before).await? {
             Asked::Rebooted => {
                 rebooted(execution, index, "").await?;
-                goes_down(&session).await;
+                goes_down(session.as_ref()).await;
                 return Ok(());
             }
             Asked::Lost => lost += 1,
@@ -91,18 +90,18 @@ async fn probe(
     execution: &Execution<'_>,
     index: usize,
     target: &Target,
-) -> Result<Session, Trouble> {
+) -> Result<Box<dyn Session>, Trouble> {
     let session = reach(execution, target).await?;
-    let before = boot_id(&session).await?;
+    let before = session.boot_id().await?;
     let (service, options) = (execution.service, &execution.operation.options);
     if before == service.own_boot_id && options.include_self != Some(true) {
         let reason = "it is the machine that the executor runs on, by now: see include_self";
         return Err(Trouble::Left(reason.to_owned()));
     }
-    if options.if_needed == Some(true) && !needs_reboot(&session).await? {
+    if options.if_needed == Some(true) && !session.needs_reboot().await? {
         return Err(Trouble::Left("it does not need a restart".to_owned()));
     }
-    note_failed_units(execution, index, &session).await?;
+    note_failed_units(execution, index, session.as_ref()).await?;
     let change = |host: &mut HostProgress| {
         host.step = Step::Reboot;
         host.boot_id_before = Some(before.clone());
@@ -127,7 +126,7 @@ enum Asked {
 async fn ask(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
+    session: &dyn Session,
     before: &str,
 ) -> Result<Asked, Trouble> {
     let command = restart_command(execution, index).await?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use host_access::{AccessError, Session, Target};
+use host_access::{AccessError, Session, SystemState, Target};
 use service_core::error::chain;
 use service_core::model::{HostProgress, Outcome, Step};
 use tokio::time::Instant;
@@ -14,35 +14,6 @@ use crate::executor::{Execution, GiveUp, Line};
 
 /// The pause between looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// How long a look may take.
-const LOOK_DEADLINE: Duration = Duration::from_secs(20);
-
-/// The most failed units that are recorded of a host, and the longest name, in characters.
-const UNITS: usize = 100;
-const UNIT_NAME: usize = 100;
-
-/// Prints the boot id, the state of systemd (`none` where it does not run), and the failed units, a line each.
-const LOOK: &str = "\
-cat /proc/sys/kernel/random/boot_id || exit
-if [ -d /run/systemd/system ]; then
-  systemctl is-system-running 2>/dev/null
-  systemctl list-units --failed --plain --no-legend --no-pager 2>/dev/null | head -n 200
-else
-  echo none
-fi
-exit 0";
-
-/// States of systemd in which it has not come up, or goes down.
-const NOT_UP: [&str; 4] = ["initializing", "starting", "stopping", "offline"];
-
-/// What was seen of a host.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    boot_id: String,
-    state: String,
-    failed_units: Vec<String>,
-}
 
 /// How settling has ended.
 pub(super) enum Settled {
@@ -56,12 +27,12 @@ pub(super) enum Settled {
 pub(crate) async fn note_failed_units(
     execution: &Execution<'_>,
     index: usize,
-    session: &Session,
+    session: &dyn Session,
 ) -> Result<(), Trouble> {
     if !is_looked_at(execution) || execution.host(index).failed_units_before.is_some() {
         return Ok(());
     }
-    let seen = look(session).await?;
+    let seen = session.system_state().await?;
     let change = |host: &mut HostProgress| {
         host.failed_units_before = Some(seen.failed_units.clone());
     };
@@ -80,7 +51,7 @@ pub(super) async fn settle(
     execution: &Execution<'_>,
     index: usize,
     target: &Target,
-    mut session: Option<Session>,
+    mut session: Option<Box<dyn Session>>,
     boot_id: &str,
 ) -> Result<Settled, Trouble> {
     if !is_looked_at(execution) {
@@ -94,7 +65,7 @@ pub(super) async fn settle(
             Some(session) => session,
             None => wait_until_up(execution, index, target, |_| true).await?.0,
         };
-        let seen = match look(&connected).await {
+        let seen = match connected.system_state().await {
             Ok(seen) => seen,
             // A host that goes down ends the command in the middle: its boot id says later whether it has.
             Err(error) if error.heals() || matches!(error, AccessError::Remote { .. }) => {
@@ -110,7 +81,7 @@ pub(super) async fn settle(
         if seen.boot_id != boot_id {
             return rebooted(execution, target, &seen, boot_id, deadline);
         }
-        let starts = NOT_UP.contains(&seen.state.as_str());
+        let starts = !seen.is_up();
         let now = Instant::now();
         if now >= up_by && !starts {
             return judge(execution, index, target, seen.failed_units);
@@ -132,16 +103,13 @@ pub(super) async fn has_settled(
     execution: &Execution<'_>,
     index: usize,
     target: &Target,
-    session: &Session,
+    session: &dyn Session,
 ) -> Result<bool, Trouble> {
     if !is_looked_at(execution) {
         return Ok(true);
     }
-    let seen = look(session).await?;
-    let uptime = session.run("cat /proc/uptime", LOOK_DEADLINE).await?.stdout;
-    let uptime = uptime.split_whitespace().next().and_then(|seconds| seconds.parse::<f64>().ok());
-    let settle = execution.operation.options.settle().as_secs_f64();
-    if NOT_UP.contains(&seen.state.as_str()) || uptime.is_none_or(|uptime| uptime < settle) {
+    let seen = session.system_state().await?;
+    if !seen.is_up() || seen.uptime < execution.operation.options.settle() {
         return Ok(false);
     }
     judge(execution, index, target, seen.failed_units).map(|_| true)
@@ -167,7 +135,7 @@ fn unknown(address: &str, error: &AccessError) -> GiveUp {
 fn rebooted(
     execution: &Execution<'_>,
     target: &Target,
-    seen: &Seen,
+    seen: &SystemState,
     before: &str,
     deadline: Instant,
 ) -> Result<Settled, Trouble> {
@@ -218,57 +186,4 @@ fn judge(
          it, then have it looked at again with `commctl host investigate {address}`"
     );
     Err(GiveUp::new("units-failed", reason).into())
-}
-
-async fn look(session: &Session) -> Result<Seen, AccessError> {
-    let output = session.run(LOOK, LOOK_DEADLINE).await?;
-    read(&output.stdout).filter(|_| output.status == 0).ok_or_else(|| AccessError::Remote {
-        address: session.address().to_owned(),
-        detail: "it does not report its boot id and the state of its system".to_owned(),
-    })
-}
-
-/// What [`LOOK`] prints; bounded, since it comes from a host.
-fn read(text: &str) -> Option<Seen> {
-    let mut lines = text.lines();
-    let boot_id = lines.next()?.trim().to_owned();
-    let state: String = lines.next()?.trim().chars().take(UNIT_NAME).collect();
-    let units = lines.filter_map(|line| line.split_whitespace().next());
-    let units =
-        units.map(|unit| unit.chars().filter(|c| !c.is_control()).take(UNIT_NAME).collect());
-    let failed_units = units.take(UNITS).collect();
-    (boot_id.len() == 36).then_some(Seen { boot_id, state, failed_units })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "0b6ef0c1-7a3f-4c44-9a1e-0d2c8f6a1b11";
-
-    #[test]
-    fn a_look_has_the_boot_id_the_state_and_the_failed_units() {
-        let text =
-            format!("{ID}\ndegraded\na.service loaded failed failed A\nb.mount loaded failed\n");
-        let seen = Seen {
-            boot_id: ID.to_owned(),
-            state: "degraded".to_owned(),
-            failed_units: vec!["a.service".to_owned(), "b.mount".to_owned()],
-        };
-        assert_eq!(read(&text), Some(seen));
-        assert_eq!(read(&format!("{ID}\nnone\n")).unwrap().failed_units, Vec::<String>::new());
-        for wrong in ["", "none\n", "short\nrunning\n", ID] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_a_host_reports_is_bounded() {
-        let unit = "\u{7}u".repeat(5000);
-        let seen =
-            read(&format!("{ID}\n{}\n{}", "s".repeat(5000), format!("{unit}\n").repeat(500)));
-        let seen = seen.unwrap();
-        assert_eq!((seen.state.len(), seen.failed_units.len()), (UNIT_NAME, UNITS));
-        assert_eq!(seen.failed_units[0], "u".repeat(UNIT_NAME));
-    }
 }

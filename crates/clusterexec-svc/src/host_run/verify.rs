@@ -23,7 +23,7 @@ pub(super) async fn verify(
     loop {
         let (session, after) = wait_until_up(execution, index, target, |now| now != before).await?;
         if restarted {
-            check(execution, index, &session).await?;
+            check(execution, index, session.as_ref()).await?;
         }
         let session = healthy(execution, index, target, session).await?;
         match settle(execution, index, target, session, &after).await? {

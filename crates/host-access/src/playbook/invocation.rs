@@ -11,7 +11,7 @@ use super::PlaybookError;
 use super::bundle::{CALLBACK_PLUGINS, CONFIG};
 use super::python::Python;
 use crate::local;
-use crate::session::{Session, write_private};
+use crate::session::{SshSession, write_private};
 
 /// The variable with a path inside the run's directory: by it a left-over playbook is known.
 pub(crate) const HOME_VARIABLE: &str = "ANSIBLE_HOME";
@@ -19,7 +19,7 @@ pub(crate) const HOME_VARIABLE: &str = "ANSIBLE_HOME";
 /// What one run is made of.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
-    pub(super) session: &'a Session,
+    pub(super) session: &'a SshSession,
     /// For this run's files, removed afterwards.
     pub(super) directory: &'a Path,
     /// Where the bundled playbooks are; the callback plugin always comes from there.
@@ -51,7 +51,7 @@ impl Run<'_> {
 
     /// JSON is YAML. The host is reached by its alias in the session's configuration.
     fn inventory(&self) -> Value {
-        let mut host = json!({ "ansible_host": Session::HOST });
+        let mut host = json!({ "ansible_host": SshSession::HOST });
         if let Some(python) = &self.python {
             host["ansible_python_interpreter"] = json!(python.path);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::PlaybookError;
-use crate::session::Session;
+use crate::session::SshSession;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -26,7 +26,7 @@ done
 "#;
 
 /// Finds the Python that Ansible is to use there.
-pub(super) async fn find(session: &Session) -> Result<Python, PlaybookError> {
+pub(super) async fn find(session: &SshSession) -> Result<Python, PlaybookError> {
     let output = session.run(SCRIPT, DEADLINE).await.map_err(PlaybookError::Access)?;
     parse(&output.stdout).ok_or(PlaybookError::NoPython)
 }

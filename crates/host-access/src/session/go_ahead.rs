@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use openssh::{Child, ChildStdin, ChildStdout, Stdio};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
 use tokio::time::{Instant, timeout};
 
-use super::Session;
+use super::SshSession;
 use crate::error::AccessError;
+use crate::hosts::GoAhead;
 
 /// How long the channel stays open: the playbook connects, and a look is taken.
 const LIFETIME: Duration = Duration::from_mins(3);
@@ -57,9 +59,14 @@ pub struct Uptime {
 }
 
 impl Uptime {
+    /// `centiseconds` of uptime, which the host reported at `arrived`, `round_trip` after it was asked.
+    pub fn new(centiseconds: u64, arrived: Instant, round_trip: Duration) -> Self {
+        Self { centiseconds, arrived, round_trip }
+    }
+
     /// The uptime of the host until which a go-ahead is valid that was decided at `decided`. An uptime that
     /// arrived late makes it shorter, never longer.
-    fn deadline(self, decided: Instant) -> u64 {
+    pub fn deadline(self, decided: Instant) -> u64 {
         let validity = VALIDITY.max(self.round_trip * 2).min(VALIDITY_MAX);
         let passed = decided.saturating_duration_since(self.arrived) + validity;
         self.centiseconds.saturating_add(u64::try_from(passed.as_millis() / 10).unwrap_or(u64::MAX))
@@ -74,20 +81,20 @@ impl Uptime {
 
 /// A channel to a task that waits for its go-ahead on a host.
 #[derive(Debug)]
-pub struct GoAhead<'a> {
-    session: &'a Session,
+pub struct SshGoAhead<'a> {
+    session: &'a SshSession,
     stdin: ChildStdin,
     answers: BufReader<Take<ChildStdout>>,
     /// The command on the host.
     _child: Child<&'a openssh::Session>,
 }
 
-impl<'a> GoAhead<'a> {
+impl<'a> SshGoAhead<'a> {
     /// Waits until the task called `name`, a UUID, is ready for its go-ahead on the session's host.
     ///
     /// # Errors
     /// When the connection is lost, or the task is not ready within two minutes.
-    pub async fn open(session: &'a Session, name: uuid::Uuid) -> Result<Self, AccessError> {
+    pub async fn open(session: &'a SshSession, name: uuid::Uuid) -> Result<Box<Self>, AccessError> {
         let prefix: &[&str] = if session.user == "root" { &[] } else { &["sudo", "-n", "--"] };
         let script = SCRIPT.replace("NAME", &name.to_string());
         let mut child = session
@@ -102,43 +109,9 @@ impl<'a> GoAhead<'a> {
             return Err(AccessError::Disconnected { address: session.address.clone() });
         };
         let answers = BufReader::new(stdout.take(ANSWERS_LIMIT));
-        let mut channel = Self { session, stdin, answers, _child: child };
+        let mut channel = Box::new(Self { session, stdin, answers, _child: child });
         channel.answer(LIFETIME).await?;
         Ok(channel)
-    }
-
-    /// The host's uptime.
-    ///
-    /// # Errors
-    /// When the host does not answer within five seconds.
-    pub async fn uptime(&mut self) -> Result<Uptime, AccessError> {
-        let asked = Instant::now();
-        self.send("uptime").await?;
-        let answer = self.answer(ANSWER_DEADLINE).await?;
-        let arrived = Instant::now();
-        let centiseconds = centiseconds(&answer).ok_or_else(|| AccessError::Remote {
-            address: self.session.address.clone(),
-            detail: format!("its uptime is {:?}, not a number of seconds", answer.trim()),
-        })?;
-        Ok(Uptime { centiseconds, arrived, round_trip: arrived - asked })
-    }
-
-    /// Gives the go-ahead that was decided at `decided`. The host rejects it when it arrives too late.
-    ///
-    /// # Errors
-    /// When the host does not confirm it, which says nothing about whether it arrived.
-    pub async fn give(mut self, uptime: Uptime, decided: Instant) -> Result<(), AccessError> {
-        self.send(&format!("go {}", uptime.deadline(decided))).await?;
-        self.answer(ANSWER_DEADLINE).await.map(drop)
-    }
-
-    /// Ends the task without its effect.
-    ///
-    /// # Errors
-    /// When the host does not confirm it: the task ends by itself a minute later.
-    pub async fn refuse(mut self) -> Result<(), AccessError> {
-        self.send("refused").await?;
-        self.answer(ANSWER_DEADLINE).await.map(drop)
     }
 
     async fn send(&mut self, line: &str) -> Result<(), AccessError> {
@@ -153,6 +126,35 @@ impl<'a> GoAhead<'a> {
             Ok(Err(error)) => Err(AccessError::io("read from a command on a host")(error)),
             _ => Err(AccessError::Disconnected { address: self.session.address.clone() }),
         }
+    }
+}
+
+#[async_trait]
+impl GoAhead for SshGoAhead<'_> {
+    async fn uptime(&mut self) -> Result<Uptime, AccessError> {
+        let asked = Instant::now();
+        self.send("uptime").await?;
+        let answer = self.answer(ANSWER_DEADLINE).await?;
+        let arrived = Instant::now();
+        let centiseconds = centiseconds(&answer).ok_or_else(|| AccessError::Remote {
+            address: self.session.address.clone(),
+            detail: format!("its uptime is {:?}, not a number of seconds", answer.trim()),
+        })?;
+        Ok(Uptime::new(centiseconds, arrived, arrived - asked))
+    }
+
+    async fn give(
+        mut self: Box<Self>,
+        uptime: Uptime,
+        decided: Instant,
+    ) -> Result<(), AccessError> {
+        self.send(&format!("go {}", uptime.deadline(decided))).await?;
+        self.answer(ANSWER_DEADLINE).await.map(drop)
+    }
+
+    async fn refuse(mut self: Box<Self>) -> Result<(), AccessError> {
+        self.send("refused").await?;
+        self.answer(ANSWER_DEADLINE).await.map(drop)
     }
 }
 

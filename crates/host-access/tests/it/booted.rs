@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use host_access::{
     Ansible, BootstrapOptions, Facts, FlannelEtcd, FlannelTls, NetworkSetup, Os, Playbook,
-    PlaybookError, RegistryMirror, RunDir, Session, Summary, Target, TaskEvent, boot_id,
+    PlaybookError, RegistryMirror, RunDir, SshSession, Summary, Target, TaskEvent, boot_id,
     bootstrap_vars, gather,
 };
 use serde_json::{Map, Value, json};
@@ -27,16 +27,16 @@ fn target(testbed: &Testbed, user: &str) -> Target {
     }
 }
 
-async fn connect(run_dir: &RunDir, target: &Target) -> Session {
+async fn connect(run_dir: &RunDir, target: &Target) -> SshSession {
     let start = Instant::now();
-    let session = Session::connect(run_dir, target, CONNECT).await.unwrap();
+    let session = SshSession::connect(run_dir, target, CONNECT).await.unwrap();
     println!("connected to {} in {:?}", target.address, start.elapsed());
     session
 }
 
 async fn play(
     run_dir: &RunDir,
-    session: &Session,
+    session: &SshSession,
     playbook: Playbook,
     vars: &Map<String, Value>,
 ) -> Result<Summary, PlaybookError> {
@@ -63,14 +63,14 @@ fn flannel_etcd() -> (NetworkSetup, BootstrapOptions) {
     (NetworkSetup::FlannelEtcd(etcd), options)
 }
 
-async fn facts(session: &Session) -> Facts {
+async fn facts(session: &SshSession) -> Facts {
     let start = Instant::now();
     let facts = gather(session, RUN).await.unwrap();
     println!("facts in {:?}: {facts:?}", start.elapsed());
     facts
 }
 
-async fn bootstrap(run_dir: &RunDir, session: &Session, network: &NetworkSetup) -> Summary {
+async fn bootstrap(run_dir: &RunDir, session: &SshSession, network: &NetworkSetup) -> Summary {
     let facts = facts(session).await;
     let (_, options) = flannel_etcd();
     let vars = bootstrap_vars(facts.os, &facts.version, facts.ostree, network, &options).unwrap();
@@ -149,7 +149,7 @@ async fn a_restart_happens_once_though_asked_for_twice() {
         play(&run_dir, &session, Playbook::Restart, &vars).await.unwrap();
         let start = Instant::now();
         let (session, new) = loop {
-            if let Ok(session) = Session::connect(&run_dir, &target, CONNECT).await
+            if let Ok(session) = SshSession::connect(&run_dir, &target, CONNECT).await
                 && let Ok(new) = boot_id(&session).await
                 && new != old
             {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use host_access::{AccessError, Session, Target, boot_id, fingerprint};
+use host_access::{AccessError, SshSession, Target, boot_id, fingerprint};
 
 use crate::sshd::{CONNECT, RUN, Sshd, key_files, refusal, run_dir};
 
@@ -13,7 +13,7 @@ use crate::sshd::{CONNECT, RUN, Sshd, key_files, refusal, run_dir};
 async fn first_use_pins_the_key_the_connection_was_made_with() {
     let sshd = Sshd::start();
     let (_base, run_dir) = run_dir();
-    let session = Session::connect(&run_dir, &sshd.target(), CONNECT).await.unwrap();
+    let session = SshSession::connect(&run_dir, &sshd.target(), CONNECT).await.unwrap();
     assert_eq!(session.host_keys(), [sshd.host_key()]);
     assert!(session.is_alive().await);
     session.close().await;
@@ -54,7 +54,7 @@ async fn one_of_several_pinned_keys_suffices() {
     let (sshd, other) = (Sshd::start(), Sshd::with_key("rsa"));
     let target = Target { host_keys: vec![other.host_key(), sshd.host_key()], ..sshd.target() };
     let (_base, run_dir) = run_dir();
-    assert!(Session::connect(&run_dir, &target, CONNECT).await.is_ok());
+    assert!(SshSession::connect(&run_dir, &target, CONNECT).await.is_ok());
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_listener_that_never_speaks_costs_the_timeout_and_no_more() {
     let (_base, run_dir) = run_dir();
     let start = Instant::now();
     let timeout = Duration::from_millis(1500);
-    let error = Session::connect(&run_dir, &target, timeout).await.unwrap_err();
+    let error = SshSession::connect(&run_dir, &target, timeout).await.unwrap_err();
     assert_eq!(error.reason(), "unreachable", "{error}");
     assert!(start.elapsed() < timeout + Duration::from_secs(2));
     assert_eq!(key_files(run_dir.path()), Vec::<std::path::PathBuf>::new());

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use host_access::{AccessError, Ansible, GoAhead, Playbook, RunDir, Session, Summary};
+use host_access::{
+    AccessError, Ansible, GoAhead as _, Playbook, RunDir, SshGoAhead, SshSession, Summary,
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ use crate::sshd::{Sshd, run_dir};
 const DEADLINE: Duration = Duration::from_mins(2);
 
 struct Fixture {
-    session: Session,
+    session: SshSession,
     run_dir: RunDir,
     base: tempfile::TempDir,
     _sshd: Sshd,
@@ -85,14 +87,14 @@ async fn a_restart_happens_only_with_a_go_ahead() {
     let fixture = Fixture::new().await;
     let mark = fixture.base.path().join("restarted");
     let name = Uuid::new_v4();
-    let refuse = async { GoAhead::open(&fixture.session, name).await?.refuse().await };
+    let refuse = async { SshGoAhead::open(&fixture.session, name).await?.refuse().await };
     let (summary, refused) = tokio::join!(fixture.restart(name, &mark), refuse);
     refused.unwrap();
     assert_eq!((reason(&summary), summary.changed), (Some("refused"), 0));
 
     let name = Uuid::new_v4();
     let give = async {
-        let mut channel = GoAhead::open(&fixture.session, name).await?;
+        let mut channel = SshGoAhead::open(&fixture.session, name).await?;
         assert!(!mark.exists(), "neither then nor now");
         let uptime = channel.uptime().await?;
         channel.give(uptime, tokio::time::Instant::now()).await
@@ -109,7 +111,7 @@ async fn a_go_ahead_that_arrives_late_is_rejected_by_the_host() {
     let mark = fixture.base.path().join("restarted");
     let name = Uuid::new_v4();
     let give = async {
-        let mut channel = GoAhead::open(&fixture.session, name).await?;
+        let mut channel = SshGoAhead::open(&fixture.session, name).await?;
         let uptime = channel.uptime().await?;
         let decided = tokio::time::Instant::now();
         // As after a network that stalled, or an executor that was stopped.
@@ -127,7 +129,7 @@ async fn a_unit_starts_only_with_a_go_ahead_and_needs_none_once_it_has() {
     let fixture = Fixture::new().await;
     let mark = fixture.base.path().join("upgraded");
     let name = Uuid::new_v4();
-    let refuse = async { GoAhead::open(&fixture.session, name).await?.refuse().await };
+    let refuse = async { SshGoAhead::open(&fixture.session, name).await?.refuse().await };
     let (summary, refused) = tokio::join!(fixture.upgrade(name, &mark), refuse);
     refused.unwrap();
     assert_eq!(reason(&summary), Some("refused"));
@@ -135,7 +137,7 @@ async fn a_unit_starts_only_with_a_go_ahead_and_needs_none_once_it_has() {
 
     let name = Uuid::new_v4();
     let give = async {
-        let mut channel = GoAhead::open(&fixture.session, name).await?;
+        let mut channel = SshGoAhead::open(&fixture.session, name).await?;
         let uptime = channel.uptime().await?;
         channel.give(uptime, tokio::time::Instant::now()).await?;
         Ok::<_, AccessError>(())

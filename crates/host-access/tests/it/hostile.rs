@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use host_access::{FactsError, Session, Target, gather};
+use host_access::{FactsError, SshSession, Target, gather};
 use testbed::sshd::{Sshds, user};
 
 use crate::sshd::{CONNECT, RUN, Sshd, key_files, refusal, run_dir};
@@ -17,7 +17,7 @@ const MEMORY: u64 = 32 << 20;
 async fn facts(command: &str, deadline: Duration) -> FactsError {
     let sshds = Sshds::start(1, &format!("ForceCommand {command}"));
     let (_base, run_dir) = run_dir();
-    let session = Session::connect(&run_dir, &target(&sshds), CONNECT).await.unwrap();
+    let session = SshSession::connect(&run_dir, &target(&sshds), CONNECT).await.unwrap();
     gather(&session, deadline).await.unwrap_err()
 }
 
@@ -93,7 +93,7 @@ async fn a_banner_as_long_as_sshd_sends_hides_nothing() {
     fs::write(&banner, "Permission denied. Host key verification failed.\n".repeat(4_000)).unwrap();
     let sshds = Sshds::start(1, &format!("Banner {}", banner.display()));
     let (_base, run_dir) = run_dir();
-    let session = Session::connect(&run_dir, &target(&sshds), CONNECT).await.unwrap();
+    let session = SshSession::connect(&run_dir, &target(&sshds), CONNECT).await.unwrap();
     assert_eq!(session.run("echo well", RUN).await.unwrap().stdout, "well\n");
     let stranger = Target { private_key: Sshd::start().target().private_key, ..target(&sshds) };
     let error = refusal(&stranger).await;
@@ -124,7 +124,7 @@ async fn nothing_is_left_of_the_key_whatever_the_host_does() {
     let (_base, run_dir) = run_dir();
     for options in ["ForceCommand yes", "ForceCommand kill -9 $PPID", "MaxSessions 0"] {
         let sshds = Sshds::start(1, options);
-        if let Ok(session) = Session::connect(&run_dir, &target(&sshds), CONNECT).await {
+        if let Ok(session) = SshSession::connect(&run_dir, &target(&sshds), CONNECT).await {
             gather(&session, RUN).await.unwrap_err();
             session.close().await;
         }

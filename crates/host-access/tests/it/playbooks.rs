@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use host_access::{Ansible, Playbook, PlaybookError, Session, TaskEvent, TaskOutcome};
+use host_access::{Ansible, Playbook, PlaybookError, SshSession, TaskEvent, TaskOutcome};
 use serde_json::{Map, Value, json};
 
 use crate::sshd::{Sshd, key_files, run_dir};
@@ -31,7 +31,7 @@ struct Ran {
 async fn run(path: Option<&Path>, playbook: Playbook, given: Value, deadline: Duration) -> Ran {
     let sshd = Sshd::start();
     let (_base, run_dir) = run_dir();
-    let session: Session = sshd.session(&run_dir).await;
+    let session: SshSession = sshd.session(&run_dir).await;
     let ansible = Ansible::new(path.map(Path::to_owned));
     let mut events = Vec::new();
     let result = ansible

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use host_access::{AccessError, RunDir, Session, Target};
+use host_access::{AccessError, RunDir, SshSession, Target};
 use tempfile::TempDir;
 
 /// Long enough for a loaded machine.
@@ -80,8 +80,8 @@ impl Sshd {
         Target { host_keys: vec![self.host_key()], ..self.target() }
     }
 
-    pub(crate) async fn session(&self, run_dir: &RunDir) -> Session {
-        Session::connect(run_dir, &self.pinned_target(), CONNECT).await.unwrap()
+    pub(crate) async fn session(&self, run_dir: &RunDir) -> SshSession {
+        SshSession::connect(run_dir, &self.pinned_target(), CONNECT).await.unwrap()
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn run_dir() -> (TempDir, RunDir) {
 
 pub(crate) async fn refusal(target: &Target) -> AccessError {
     let (_base, run_dir) = run_dir();
-    Session::connect(&run_dir, target, CONNECT).await.unwrap_err()
+    SshSession::connect(&run_dir, target, CONNECT).await.unwrap_err()
 }
 
 /// The files named `key` anywhere below.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use host_access::{Ansible, Playbook, RunDir, Session};
+use host_access::{Ansible, Playbook, RunDir, SshSession};
 use serde_json::Map;
 use tempfile::TempDir;
 
@@ -74,7 +74,7 @@ fn value(name: &str) -> String {
 }
 
 /// A process's directory, and its session on the test's `sshd`.
-async fn owner() -> (RunDir, Session) {
+async fn owner() -> (RunDir, SshSession) {
     let run_dir = RunDir::create(Path::new(&value(BASE)), "owner").unwrap();
     let sshd_target = host_access::Target {
         address: "127.0.0.1".into(),
@@ -86,7 +86,7 @@ async fn owner() -> (RunDir, Session) {
         private_key: std::fs::read_to_string(value(KEY)).unwrap().into(),
         host_keys: Vec::new(),
     };
-    let session = Session::connect(&run_dir, &sshd_target, CONNECT).await.unwrap();
+    let session = SshSession::connect(&run_dir, &sshd_target, CONNECT).await.unwrap();
     (run_dir, session)
 }
 
@@ -99,11 +99,11 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// The process id of the session's `ssh`, from the control socket's owner.
-fn master_of(session: &Session) -> String {
+fn master_of(session: &SshSession) -> String {
     let check = Command::new("ssh")
         .arg("-F")
         .arg(session.ssh_config())
-        .args(["-O", "check", Session::HOST])
+        .args(["-O", "check", SshSession::HOST])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&check.stderr).into_owned();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::{
-    Ansible, Output, Playbook, PlaybookError, RunDir, Session, Summary, Target, TaskEvent,
+    Ansible, Output, Playbook, PlaybookError, RunDir, SshSession, Summary, Target, TaskEvent,
     TaskOutcome,
 };
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 /// A host, and a connection to it.
 struct Reached {
     testbed: Testbed,
-    session: Session,
+    session: SshSession,
     run_dir: RunDir,
     /// Where the units are: a light host has the machine's own file system.
     units: tempfile::TempDir,
@@ -81,7 +81,7 @@ impl Reached {
     }
 }
 
-async fn connect(testbed: &Testbed, run_dir: &RunDir) -> Session {
+async fn connect(testbed: &Testbed, run_dir: &RunDir) -> SshSession {
     let (address, port) = testbed.address(0);
     let target = Target {
         address: address.to_owned(),
@@ -90,7 +90,7 @@ async fn connect(testbed: &Testbed, run_dir: &RunDir) -> Session {
         private_key: std::fs::read_to_string(testbed.key()).unwrap().into(),
         host_keys: Vec::new(),
     };
-    Session::connect(run_dir, &target, CONNECT).await.unwrap()
+    SshSession::connect(run_dir, &target, CONNECT).await.unwrap()
 }
 
 fn changes(summary: &Summary) -> &str {

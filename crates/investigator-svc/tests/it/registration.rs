@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host_access::{Ansible, Deps, LogInLedger, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service_core::bus::{Call, Context, topology};
@@ -66,8 +66,10 @@ impl Fixture {
         let deps = Deps {
             bus: self.bus.clone(),
             clock: self.clock.clone(),
-            run_dir: RunDir::create(self.folder.path(), name).unwrap(),
-            ansible: Ansible::new(None),
+            hosts: Arc::new(Ssh::new(
+                RunDir::create(self.folder.path(), name).unwrap(),
+                Ansible::new(None),
+            )),
             own_key: SecretString::default(),
             ledger: LogInLedger::new(&self.bus, self.clock.clone()),
             lease_ttl: service_core::lease::TTL,

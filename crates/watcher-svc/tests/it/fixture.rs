@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use host_access::{Ansible, Deps, LogInLedger, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
@@ -64,8 +64,10 @@ impl Fixture {
         Deps {
             bus: self.bus.clone(),
             clock: Clock::System,
-            run_dir: RunDir::create(&self.folder.path().join("r"), name).unwrap(),
-            ansible: Ansible::new(None),
+            hosts: Arc::new(Ssh::new(
+                RunDir::create(&self.folder.path().join("r"), name).unwrap(),
+                Ansible::new(None),
+            )),
             own_key: SecretString::from("no key"),
             ledger: LogInLedger::new(&self.bus, Clock::System),
             lease_ttl: TTL_MIN,

@@ -1,16 +1,16 @@
 //! Last checks in reports: simulated hosts, one or two watchers.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host_access::{AccessError, Probe};
+use host_access::Deps;
 use serde_json::json;
 use service_core::Lifecycle;
 use service_core::model::{CheckReport, CheckRoster, Host, HostCreds, Lease, Status};
 use service_core::storage::Revised;
-use watcher_svc::{Config, Prober};
+use simulated_hosts::SimulatedHosts;
+use watcher_svc::Config;
 
 use crate::fixture::{Fixture, eventually};
 
@@ -20,26 +20,42 @@ fn addresses() -> Vec<String> {
     (0..HOSTS).map(|number| format!("10.0.0.{}", number + 1)).collect()
 }
 
-/// Hosts that answer, and how often each was asked.
+/// Hosts that answer, and how often each was probed.
 #[derive(Clone, Default)]
-struct Simulated(Arc<Mutex<BTreeMap<String, usize>>>);
+struct Simulated {
+    hosts: SimulatedHosts,
+    asked: Arc<Mutex<BTreeMap<String, usize>>>,
+}
 
 impl Simulated {
-    fn prober(&self) -> Prober {
-        let asked = Arc::clone(&self.0);
-        Prober::Simulated(Arc::new(move |address: &str| {
+    fn start() -> Self {
+        let simulated = Self::default();
+        for address in addresses() {
+            simulated.hosts.add(&address);
+        }
+        simulated
+    }
+
+    /// What a watcher of them needs.
+    fn deps(&self, fixture: &Fixture, name: &str) -> Deps {
+        let asked = Arc::clone(&self.asked);
+        let hosts = self.hosts.observed(move |address| {
             *asked.lock().unwrap().entry(address.to_owned()).or_default() += 1;
-            Ok(Probe {
-                boot_id: format!("boot of {address}"),
-                host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
-            })
-        }))
+        });
+        Deps { hosts: Arc::new(hosts), ..fixture.deps(name) }
+    }
+
+    /// Starts a watcher of them.
+    async fn watch(&self, fixture: &Fixture, name: &str, config: Config) -> Lifecycle {
+        let life = Lifecycle::new();
+        watcher_svc::run(self.deps(fixture, name), config, &life).await.unwrap();
+        life
     }
 
     /// Waits until each host has been asked so often.
     async fn asked(&self, times: usize) {
         eventually("all hosts are checked", || async {
-            let asked = self.0.lock().unwrap();
+            let asked = self.asked.lock().unwrap();
             (asked.len() == HOSTS && asked.values().all(|asked| *asked >= times)).then_some(())
         })
         .await;
@@ -59,20 +75,14 @@ fn reporting(seconds: f64) -> Config {
     serde_json::from_value(json!({"interval": 0.5, "report_interval": seconds})).unwrap()
 }
 
-async fn watch(fixture: &Fixture, name: &str, config: Config, prober: Prober) -> Lifecycle {
-    let life = Lifecycle::new();
-    watcher_svc::run_with(fixture.deps(name), config, prober, &life).await.unwrap();
-    life
-}
-
 async fn hosts(fixture: &Fixture) -> Vec<Revised<Host>> {
     fixture.storage.list::<Host>().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checks_that_change_nothing_write_no_host_and_are_shown_all_the_same() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::default());
-    let _life = watch(&fixture, "w1", reporting(0.1), simulated.prober()).await;
+    let (fixture, simulated) = (with_hosts().await, Simulated::start());
+    let _life = simulated.watch(&fixture, "w1", reporting(0.1)).await;
     // The first check of each is written, with the boot id and the host's key.
     eventually("the first checks are written", || async {
         let hosts = hosts(&fixture).await;
@@ -101,9 +111,9 @@ async fn checks_that_change_nothing_write_no_host_and_are_shown_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clean_stop_reports_and_the_next_watcher_takes_the_report_over() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::default());
+    let (fixture, simulated) = (with_hosts().await, Simulated::start());
     // It would report in an hour.
-    let life = watch(&fixture, "w1", reporting(3600.0), simulated.prober()).await;
+    let life = simulated.watch(&fixture, "w1", reporting(3600.0)).await;
     simulated.asked(3).await;
     let before = hosts(&fixture).await;
     life.shutdown(Duration::from_secs(20)).await;
@@ -118,7 +128,7 @@ async fn a_clean_stop_reports_and_the_next_watcher_takes_the_report_over() {
     // Another one, which checks nothing for now.
     let quiet = json!({"interval": 3600, "report_interval": 0.1});
     let quiet = serde_json::from_value(quiet).unwrap();
-    let _life = watch(&fixture, "w2", quiet, Simulated::default().prober()).await;
+    let _life = Simulated::start().watch(&fixture, "w2", quiet).await;
     eventually("it has taken the report over", || async {
         let reports = fixture.storage.list::<CheckReport>().await.unwrap();
         matches!(reports.as_slice(), [only] if only.record.watcher != report.watcher).then_some(())
@@ -132,11 +142,10 @@ async fn a_clean_stop_reports_and_the_next_watcher_takes_the_report_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_of_a_killed_watcher_is_taken_over_once_it_is_dead() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::default());
+    let (fixture, simulated) = (with_hosts().await, Simulated::start());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (deps, prober, life) = (fixture.deps("w1"), simulated.prober(), Lifecycle::new());
-    let started = runtime
-        .spawn(async move { watcher_svc::run_with(deps, reporting(0.1), prober, &life).await });
+    let (deps, life) = (simulated.deps(&fixture, "w1"), Lifecycle::new());
+    let started = runtime.spawn(async move { watcher_svc::run(deps, reporting(0.1), &life).await });
     started.await.unwrap().unwrap();
     let left = eventually("it has reported", || async {
         let report = fixture.storage.list::<CheckReport>().await.unwrap().pop()?;
@@ -147,7 +156,7 @@ async fn the_report_of_a_killed_watcher_is_taken_over_once_it_is_dead() {
     .await;
     runtime.shutdown_background();
     let shown = hosts(&fixture).await;
-    let _life = watch(&fixture, "w2", reporting(0.1), Simulated::default().prober()).await;
+    let _life = Simulated::start().watch(&fixture, "w2", reporting(0.1)).await;
     eventually("the report of the dead one is removed", || async {
         let gone = fixture.storage.find::<CheckReport>(&left.watcher).await.unwrap().is_none();
         gone.then_some(())
@@ -161,8 +170,8 @@ async fn the_report_of_a_killed_watcher_is_taken_over_once_it_is_dead() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_another_removed_is_written_again_and_deleted_hosts_leave_it() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::default());
-    let _life = watch(&fixture, "w1", reporting(0.1), simulated.prober()).await;
+    let (fixture, simulated) = (with_hosts().await, Simulated::start());
+    let _life = simulated.watch(&fixture, "w1", reporting(0.1)).await;
     let report = || async { fixture.storage.list::<CheckReport>().await.unwrap().pop() };
     let first = eventually("it has reported", report).await;
     fixture.delete::<CheckReport>(&first.record.watcher).await;
@@ -190,30 +199,18 @@ async fn a_report_that_another_removed_is_written_again_and_deleted_hosts_leave_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_is_written_to_the_records_at_once() {
-    let (fixture, calls) = (with_hosts().await, Arc::new(AtomicUsize::new(0)));
+    let (fixture, simulated) = (with_hosts().await, Simulated::start());
     let broken = addresses().remove(0);
-    let (asked, of) = (Arc::clone(&calls), broken.clone());
-    let prober = Prober::Simulated(Arc::new(move |address: &str| {
-        if address != of {
-            return Ok(Probe {
-                boot_id: "boot".to_owned(),
-                host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
-            });
-        }
-        match asked.fetch_add(1, Ordering::SeqCst) {
-            0..3 => Ok(Probe {
-                boot_id: "first boot".to_owned(),
-                host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
-            }),
-            3..6 => Ok(Probe {
-                boot_id: "second boot".to_owned(),
-                host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
-            }),
-            _ => Err(AccessError::Disconnected { address: address.to_owned() }),
-        }
-    }));
+    simulated.hosts.edit(&broken, |machine| {
+        (machine.shutdown, machine.boot) = (Duration::ZERO, Some(Duration::ZERO));
+    });
     let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "report_interval": 3600});
-    let _life = watch(&fixture, "w1", serde_json::from_value(quick).unwrap(), prober).await;
+    let quick = serde_json::from_value(quick).unwrap();
+    let _life = simulated.watch(&fixture, "w1", quick).await;
+    simulated.asked(3).await;
+    simulated.hosts.reboot(&broken);
+    simulated.asked(6).await;
+    simulated.hosts.edit(&broken, |machine| machine.has_sshd = false);
     fixture.until(&broken, Status::Failed).await;
     let state = fixture.state(&broken).await;
     assert_eq!((state.reason.as_str(), state.reboots.len()), ("unreachable", 1));

@@ -7,14 +7,15 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host_access::{AccessError, Deps, LogInLedger, Probe};
-use jiff::{SignedDuration, Timestamp};
+use host_access::{Deps, LogInLedger};
+use jiff::Timestamp;
 use service_core::bus::{Bus, Call, Context, topology};
 use service_core::model::{Host, HostCreds, Status};
 use service_core::storage::Transaction;
 use service_core::{Clock, Lifecycle, StorageClient, lease};
+use simulated_hosts::SimulatedHosts;
 use tokio::time::Instant;
-use watcher_svc::{Config, Prober};
+use watcher_svc::Config;
 
 use crate::fixture::Fixture;
 
@@ -23,7 +24,7 @@ const HOSTS: usize = 100;
 /// Hosts that are registered at a time: no more than 128 changes are accepted at once.
 const AT_A_TIME: usize = 50;
 
-/// How far the watchers' clock goes at a time.
+/// The pause between looks.
 const TICK: Duration = Duration::from_millis(50);
 
 /// A check: when it began since the start of the fleet, by which watcher.
@@ -36,8 +37,7 @@ struct Fleet {
     begun: Instant,
     interval: Duration,
     checks: Arc<Mutex<BTreeMap<String, Vec<Check>>>>,
-    /// Hosts that do not answer.
-    down: Arc<Mutex<BTreeSet<String>>>,
+    hosts: SimulatedHosts,
     watchers: Vec<Watcher>,
     /// Of the links between the watchers and the storage service.
     links: Lifecycle,
@@ -65,12 +65,13 @@ impl Standstill {
 
 impl Fleet {
     async fn start() -> Self {
-        let fixture = Fixture::start().await;
+        let (fixture, hosts) = (Fixture::start().await, SimulatedHosts::default());
         let numbers: Vec<_> = (0..HOSTS).collect();
         for part in numbers.chunks(AT_A_TIME) {
             let mut transaction = Transaction::default();
             for number in part {
                 let address = format!("10.0.{}.{}", number / 50, number % 50);
+                hosts.add(&address);
                 let creds = HostCreds::new(&address);
                 let host = Host { address, status: Status::Active, ..Host::default() };
                 transaction = transaction.save(&host).unwrap().save(&creds).unwrap();
@@ -79,19 +80,10 @@ impl Fleet {
         }
         tokio::time::pause();
         let (begun, start) = (Instant::now(), "2026-11-21T23:40:00Z".parse::<Timestamp>().unwrap());
-        let clock = Clock::manual(start);
-        let ticking = clock.clone();
-        spawn(async move {
-            loop {
-                tokio::time::sleep(TICK).await;
-                let shown = ticking.now().duration_since(start);
-                ticking.advance(SignedDuration::try_from(begun.elapsed()).unwrap() - shown);
-            }
-        });
+        let clock = Clock::simulated(start);
         let interval = Config::default().interval.0;
         let (checks, watchers, links) = (Arc::default(), Vec::new(), Lifecycle::new());
-        let down = Arc::default();
-        Self { fixture, clock, begun, interval, checks, down, watchers, links }
+        Self { fixture, clock, begun, interval, checks, hosts, watchers, links }
     }
 
     /// Starts another watcher with the default configuration, on a bus of its own that is linked with the others'.
@@ -99,20 +91,20 @@ impl Fleet {
         let number = self.watchers.len();
         let (life, is_cut) = (Lifecycle::new(), Arc::new(AtomicBool::new(false)));
         let bus = self.link(&is_cut).await;
-        let (checks, down, begun) = (Arc::clone(&self.checks), Arc::clone(&self.down), self.begun);
-        let prober = Prober::Simulated(Arc::new(move |address: &str| {
+        let (checks, begun) = (Arc::clone(&self.checks), self.begun);
+        let hosts = self.hosts.observed(move |address| {
             let mut checks = checks.lock().unwrap();
             checks.entry(address.to_owned()).or_default().push((begun.elapsed(), number));
-            answer(address, down.lock().unwrap().contains(address))
-        }));
+        });
         let deps = Deps {
             ledger: LogInLedger::new(&bus, self.clock.clone()),
             bus,
+            hosts: Arc::new(hosts),
             clock: self.clock.clone(),
             lease_ttl: lease::TTL,
             ..self.fixture.deps(&format!("w{number}"))
         };
-        watcher_svc::run_with(deps, Config::default(), prober, &life).await.unwrap();
+        watcher_svc::run(deps, Config::default(), &life).await.unwrap();
         self.watchers.push(Watcher { life, is_cut });
     }
 
@@ -177,13 +169,6 @@ impl Fleet {
 #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(task));
-}
-
-fn answer(address: &str, is_down: bool) -> Result<Probe, AccessError> {
-    if is_down {
-        return Err(AccessError::Disconnected { address: address.to_owned() });
-    }
-    Ok(Probe { boot_id: "boot".to_owned(), host_keys: vec!["ssh-ed25519 AAAA".to_owned()] })
 }
 
 /// The shares of an interval that lie between the checks of a host.
@@ -274,10 +259,10 @@ async fn a_host_that_is_down_fails_within_two_intervals_and_heals_within_one() {
     fleet.watch().await;
     fleet.intervals(2.0).await;
     for address in ["10.0.0.7", "10.0.1.8", "10.0.1.9"] {
-        fleet.down.lock().unwrap().insert(address.to_owned());
+        fleet.hosts.edit(address, |machine| machine.has_sshd = false);
         let failed = fleet.until(address, Status::Failed).await;
         assert!(failed <= 2.0, "{address} fails after {failed} intervals");
-        fleet.down.lock().unwrap().remove(address);
+        fleet.hosts.edit(address, |machine| machine.has_sshd = true);
         let healed = fleet.until(address, Status::Active).await;
         assert!(healed <= 1.01, "{address} heals after {healed} intervals");
         fleet.intervals(0.3).await;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use host_access::{AccessError, Session, Share};
+use host_access::{AccessError, Share};
 use jiff::Timestamp;
 use service_core::model::{CheckReport, HostCreds, Model as _, RefusedLogIns, Status};
 use testbed::sshd::{self, Sshds};
@@ -180,7 +180,7 @@ async fn all_services_together_do_not_get_the_server_banned() {
         let deps = fixture.deps(name);
         let target = host_access::credentials::target(&creds, &deps.own_key).unwrap();
         for _ in 0..3 {
-            let log_in = Session::connect(&deps.run_dir, &target, Duration::from_secs(30));
+            let log_in = deps.hosts.connect(&target, Duration::from_secs(30));
             match deps.ledger.log_in(address, share, log_in).await.unwrap_err() {
                 AccessError::HeldBack { .. } => held_back += 1,
                 error => assert_eq!(error.reason(), "auth-refused", "{error}"),

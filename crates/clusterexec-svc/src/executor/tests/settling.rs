@@ -42,7 +42,7 @@ pub(super) async fn at_verify_from(execution: &Execution<'_>, boot_id: &str) {
 pub(super) async fn noted(execution: &Execution<'_>) {
     let noted = async {
         let session = reach(execution, &target_of(execution, 0).await?).await?;
-        note_failed_units(execution, 0, &session).await
+        note_failed_units(execution, 0, session.as_ref()).await
     };
     assert!(noted.await.is_ok());
 }

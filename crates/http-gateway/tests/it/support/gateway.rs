@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use host_access::{Ansible, Deps, LogInLedger, RunDir};
+use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use http_gateway::Config;
 use reqwest::{Client, Method, RequestBuilder};
 use secrecy::SecretString;
@@ -261,8 +261,7 @@ async fn executor(bus: &Bus, folder: &Path, life: &Lifecycle) {
     let deps = Deps {
         bus: bus.clone(),
         clock: Clock::System,
-        run_dir: RunDir::create(folder, "x").unwrap(),
-        ansible: Ansible::new(None),
+        hosts: Arc::new(Ssh::new(RunDir::create(folder, "x").unwrap(), Ansible::new(None))),
         own_key: SecretString::default(),
         ledger: LogInLedger::new(bus, Clock::System),
         lease_ttl: service_core::lease::TTL,

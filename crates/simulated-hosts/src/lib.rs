@@ -1,0 +1,225 @@
+//! Hosts that exist only in memory: the second implementation of the port [`Hosts`], for tests and benches.
+//!
+//! They do what services rely on: listen, accept a pinned key, report boot id, facts and state, run commands, play
+//! playbooks with their go-ahead, reboot, and fail in all the ways that [`Machine`] lists. Everything takes time on
+//! tokio's clock only, so that in paused time a rollout of hours takes milliseconds and is the same in each run.
+//!
+//! No release binary contains this crate.
+//!
+//! # Layout
+//!
+//! - `machine`: one host: its behaviour, its power, its boots (pure, but for the time)
+//! - `session`: a connection to one host
+//! - `playbooks`: what playbooks do on it
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use host_access::{AccessError, Hosts, PlaybookError, Probe, Session, Target};
+use tokio::time::{Instant, sleep, sleep_until};
+
+mod machine;
+mod playbooks;
+mod session;
+
+pub use machine::{Apply, LogIn, Machine};
+use session::SimulatedSession;
+
+/// How long a packet takes to a host and back.
+const ROUND_TRIP: Duration = Duration::from_millis(10);
+
+/// Is called with the address of each host that is probed.
+type Observer = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// All simulated hosts; clones share them.
+#[derive(Clone, Default)]
+pub struct SimulatedHosts {
+    machines: Arc<Mutex<BTreeMap<String, Machine>>>,
+    commands: Arc<Mutex<Vec<Command>>>,
+    observer: Option<Observer>,
+    is_severed: Arc<AtomicBool>,
+}
+
+/// A command to reboot that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// When.
+    pub at: Instant,
+    /// The address of the host.
+    pub address: String,
+    /// The addresses of other hosts that were down at that moment.
+    pub down: Vec<String>,
+}
+
+impl SimulatedHosts {
+    /// The same hosts; `observer` is called with the address of each one that is probed through this handle.
+    #[must_use]
+    pub fn observed(&self, observer: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Arc::new(observer)), ..self.clone() }
+    }
+
+    /// A handle to the same hosts that can be severed by itself.
+    #[must_use]
+    pub fn handle(&self) -> Self {
+        Self { is_severed: Arc::default(), ..self.clone() }
+    }
+
+    /// From now on, nothing that was begun through this handle goes on or returns, as if its process had been killed.
+    pub fn sever(&self) {
+        self.is_severed.store(true, Ordering::SeqCst);
+    }
+
+    /// Adds a host that is up.
+    pub fn add(&self, address: &str) {
+        let mut machines = self.machines();
+        let number = machines.len();
+        machines.insert(address.to_owned(), Machine::new(number, Instant::now()));
+    }
+
+    /// Changes how a host behaves from now on.
+    ///
+    /// # Panics
+    /// When there is no such host.
+    pub fn edit<T>(&self, address: &str, change: impl FnOnce(&mut Machine) -> T) -> T {
+        self.with(address, change).expect("a simulated host")
+    }
+
+    /// Cuts the power of a host.
+    pub fn power_off(&self, address: &str) {
+        self.edit(address, Machine::power_off);
+    }
+
+    /// Starts a host whose power was cut.
+    pub fn power_on(&self, address: &str) {
+        self.edit(address, |machine| machine.power_on(Instant::now()));
+    }
+
+    /// Has a host reboot by itself.
+    pub fn reboot(&self, address: &str) {
+        self.edit(address, |machine| machine.reboot(Instant::now()));
+    }
+
+    /// Ends all connections to a host, which stays up.
+    pub fn cut(&self, address: &str) {
+        self.edit(address, Machine::cut);
+    }
+
+    /// The boot id of a host: of its latest boot, whether it is up or not.
+    pub fn boot_id(&self, address: &str) -> String {
+        self.edit(address, |machine| machine.boot_id().to_owned())
+    }
+
+    /// Whether a host is up.
+    pub fn is_up(&self, address: &str) -> bool {
+        self.edit(address, |machine| machine.is_up())
+    }
+
+    /// The commands to reboot that were carried out, oldest first.
+    pub fn commands(&self) -> Vec<Command> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    // A std mutex: it is held for a few map operations and never across an await.
+    fn machines(&self) -> MutexGuard<'_, BTreeMap<String, Machine>> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at a host as it is now, or changes it; `None` where there is none at that address.
+    fn with<T>(&self, address: &str, what: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+        let mut machines = self.machines();
+        let machine = machines.get_mut(address)?;
+        machine.pass(Instant::now());
+        Some(what(machine))
+    }
+
+    /// Has a host reboot on command.
+    fn command(&self, address: &str) {
+        let at = Instant::now();
+        let mut machines = self.machines();
+        for machine in machines.values_mut() {
+            machine.pass(at);
+        }
+        let others =
+            machines.iter().filter(|(other, machine)| *other != address && !machine.is_up());
+        let down = others.map(|(other, _)| other.clone()).collect();
+        if let Some(machine) = machines.get_mut(address) {
+            machine.reboot(at);
+        }
+        let command = Command { at, address: address.to_owned(), down };
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+    }
+
+    /// Never returns once this handle is severed.
+    async fn unless_severed(&self) {
+        if self.is_severed.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for a connection to the SSH port of a host: false when it is refused.
+    async fn reach(&self, address: &str, timeout: Duration) -> Option<bool> {
+        let end = Instant::now() + timeout;
+        sleep(ROUND_TRIP.min(timeout)).await;
+        self.unless_severed().await;
+        let answers = self.with(address, |machine| machine.listens()).flatten();
+        if answers.is_none() {
+            sleep_until(end).await;
+        }
+        answers
+    }
+}
+
+#[async_trait]
+impl Hosts for SimulatedHosts {
+    async fn connect(
+        &self,
+        target: &Target,
+        timeout: Duration,
+    ) -> Result<Box<dyn Session>, AccessError> {
+        let (address, port) = (target.address.clone(), target.port);
+        let unreachable = |detail: &str| {
+            let (address, detail) = (address.clone(), detail.to_owned());
+            Err(AccessError::Unreachable { address, port, detail })
+        };
+        match self.reach(&target.address, timeout).await {
+            None => return unreachable("no answer"),
+            Some(false) => return unreachable("connection refused"),
+            Some(true) => {}
+        }
+        // The exchange of keys and the log-in.
+        sleep(ROUND_TRIP * 3).await;
+        let entered = self.with(&target.address, |machine| machine.enter(target));
+        let connection = entered.unwrap_or(Err(AccessError::Disconnected { address }))?;
+        Ok(Box::new(SimulatedSession::new(self.clone(), target, connection)))
+    }
+
+    async fn probe(&self, target: &Target, timeout: Duration) -> Result<Probe, AccessError> {
+        if let Some(observer) = &self.observer {
+            observer(&target.address);
+        }
+        let session = self.connect(target, timeout).await?;
+        let boot_id = session.boot_id().await?;
+        Ok(Probe { boot_id, host_keys: session.host_keys().to_vec() })
+    }
+
+    async fn is_port_open(&self, address: &str, _port: u16, timeout: Duration) -> bool {
+        self.reach(address, timeout).await == Some(true)
+    }
+
+    async fn check_playbooks(&self, python: Option<(u32, u32)>) -> Result<(), PlaybookError> {
+        python.map(drop).ok_or(PlaybookError::NoPython)
+    }
+}
+
+impl fmt::Debug for SimulatedHosts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("SimulatedHosts").field(&self.machines().len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! One host: how it behaves, whether it is up, and its boots.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use host_access::{AccessError, Facts, Os, Target};
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::playbooks::Word;
+
+/// The key that a host shows unless it is changed.
+const HOST_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// How a host answers a log-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogIn {
+    /// It accepts the key.
+    Accepted,
+    /// It rejects the key, or the user.
+    Refused,
+    /// Its `sshd` drops connections at the moment.
+    Throttled,
+}
+
+/// What an upgrade or a deployment does.
+#[derive(Debug, Clone)]
+pub struct Apply {
+    /// How long it takes.
+    pub takes: Duration,
+    /// What the playbook reports, or the message of the task that fails.
+    pub result: Result<Map<String, Value>, String>,
+    /// What it reports to be waiting for, such as a package lock.
+    pub waits: Vec<String>,
+}
+
+/// A host; its fields are how it behaves, and may be changed at any time.
+#[expect(clippy::struct_excessive_bools, reason = "each is a way to behave by itself")]
+#[derive(Debug)]
+pub struct Machine {
+    /// From a command to reboot until its connections end.
+    pub shutdown: Duration,
+    /// From then until its `sshd` listens; `None`: it does not come back.
+    pub boot: Option<Duration>,
+    /// From then until systemd has started everything.
+    pub start: Duration,
+    /// Whether it has a systemd.
+    pub has_systemd: bool,
+    /// Units that have failed.
+    pub failed_units: Vec<String>,
+    /// Whether it reports that it needs a restart.
+    pub needs_reboot: bool,
+    /// What it is and has; the boot id in it does not count.
+    pub facts: Facts,
+    /// The key that it shows.
+    pub host_key: String,
+    /// How it answers log-ins.
+    pub log_in: LogIn,
+    /// Whether its `sshd` runs; without it, connections are refused.
+    pub has_sshd: bool,
+    /// Whether packets reach it. Connections stay open meanwhile, but nothing is answered.
+    pub is_reachable: bool,
+    /// How long Ansible takes until its first task runs.
+    pub play_start: Duration,
+    /// How much later than sent a go-ahead arrives.
+    pub go_ahead_delay: Duration,
+    /// How many times the connection is lost right before the command to reboot.
+    pub loses_commands: usize,
+    /// How many times it is lost right after that, so that nobody knows whether it was carried out.
+    pub loses_answers: usize,
+    /// Whether a command to reboot has no effect.
+    pub ignores_commands: bool,
+    /// What an upgrade or a deployment does.
+    pub apply: Apply,
+    /// The exit status of commands that operators have run on it.
+    pub command_status: i32,
+    number: usize,
+    boots: usize,
+    boot_id: String,
+    booted: Instant,
+    power: Power,
+    /// Changes when all connections end.
+    connections: usize,
+    /// Tasks that wait for their go-ahead.
+    pub(crate) waiting: HashMap<Uuid, oneshot::Sender<Word>>,
+    /// Units of upgrades and deployments, and when each ends.
+    pub(crate) units: HashMap<String, Instant>,
+    /// The boot in which an upgrade or a deployment was completed.
+    pub(crate) applied_in: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    /// It shuts down: up until this moment.
+    GoingDown(Instant),
+    /// Its `sshd` listens from this moment on.
+    Booting(Instant),
+    Off,
+}
+
+impl Machine {
+    pub(crate) fn new(number: usize, now: Instant) -> Self {
+        let nothing =
+            Apply { takes: Duration::from_mins(1), result: Ok(Map::new()), waits: Vec::new() };
+        let mut machine = Self {
+            shutdown: Duration::from_secs(2),
+            boot: Some(Duration::from_secs(20)),
+            start: Duration::ZERO,
+            has_systemd: true,
+            failed_units: Vec::new(),
+            needs_reboot: true,
+            facts: debian(),
+            host_key: HOST_KEY.to_owned(),
+            log_in: LogIn::Accepted,
+            has_sshd: true,
+            is_reachable: true,
+            play_start: Duration::from_secs(3),
+            go_ahead_delay: Duration::ZERO,
+            loses_commands: 0,
+            loses_answers: 0,
+            ignores_commands: false,
+            apply: nothing,
+            command_status: 0,
+            number,
+            boots: 0,
+            boot_id: String::new(),
+            booted: now,
+            power: Power::On,
+            connections: 0,
+            waiting: HashMap::new(),
+            units: HashMap::new(),
+            applied_in: None,
+        };
+        machine.boots_at(now);
+        machine
+    }
+
+    /// Makes what has happened by `now` visible.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        if let Power::GoingDown(end) = self.power
+            && end <= now
+        {
+            self.stop();
+            self.power = self.boot.map_or(Power::Off, |boot| Power::Booting(end + boot));
+        }
+        if let Power::Booting(end) = self.power
+            && end <= now
+        {
+            self.boots_at(end);
+        }
+    }
+
+    fn boots_at(&mut self, now: Instant) {
+        self.boots += 1;
+        self.boot_id = format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.boots);
+        self.booted = now;
+        self.power = Power::On;
+    }
+
+    fn stop(&mut self) {
+        self.cut();
+        self.waiting.clear();
+        self.units.clear();
+    }
+
+    /// Ends all connections.
+    pub(crate) fn cut(&mut self) {
+        self.connections += 1;
+    }
+
+    pub(crate) fn power_off(&mut self) {
+        self.stop();
+        self.power = Power::Off;
+    }
+
+    pub(crate) fn power_on(&mut self, now: Instant) {
+        if self.power == Power::Off {
+            self.power = Power::Booting(now + self.boot.unwrap_or_default());
+        }
+    }
+
+    pub(crate) fn reboot(&mut self, now: Instant) {
+        if self.power == Power::On && !self.ignores_commands {
+            self.power = Power::GoingDown(now + self.shutdown);
+        }
+    }
+
+    /// Whether it is up and to stay so.
+    pub(crate) fn is_up(&self) -> bool {
+        self.power == Power::On && self.is_reachable
+    }
+
+    /// Whether a connection to its SSH port is accepted or refused; `None` when nothing answers.
+    pub(crate) fn listens(&self) -> Option<bool> {
+        match self.power {
+            _ if !self.is_reachable => None,
+            Power::On | Power::GoingDown(_) => Some(self.has_sshd),
+            Power::Booting(_) => Some(false),
+            Power::Off => None,
+        }
+    }
+
+    /// A log-in; the number of the connections that it belongs to.
+    pub(crate) fn enter(&self, target: &Target) -> Result<usize, AccessError> {
+        let address = target.address.clone();
+        if !self.is_up() {
+            return Err(AccessError::Disconnected { address });
+        }
+        if self.log_in == LogIn::Throttled {
+            return Err(AccessError::Throttled { address, detail: "connection closed".to_owned() });
+        }
+        if !target.host_keys.is_empty() && !target.host_keys.contains(&self.host_key) {
+            return Err(AccessError::KeyChanged {
+                address,
+                pinned_fingerprints: target.host_keys.clone(),
+                seen_fingerprint: self.host_key.clone(),
+                seen_key: Some(self.host_key.clone()),
+            });
+        }
+        if self.log_in == LogIn::Refused {
+            let (user, detail) = (target.user.clone(), "Permission denied (publickey)".to_owned());
+            return Err(AccessError::AuthRefused { address, user, detail });
+        }
+        Ok(self.connections)
+    }
+
+    /// Whether a connection still exists.
+    pub(crate) fn has(&self, connection: usize) -> bool {
+        self.connections == connection
+    }
+
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    pub(crate) fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.booted)
+    }
+
+    /// What `systemctl is-system-running` prints.
+    pub(crate) fn system_state(&self, now: Instant) -> &'static str {
+        match self.power {
+            _ if !self.has_systemd => "none",
+            Power::GoingDown(_) => "stopping",
+            _ if self.boots > 1 && self.uptime(now) < self.start => "starting",
+            _ if self.failed_units.is_empty() => "running",
+            _ => "degraded",
+        }
+    }
+
+    /// Notes that an upgrade or a deployment is complete; whether the host has been rebooted since the first time.
+    pub(crate) fn complete(&mut self) -> bool {
+        *self.applied_in.get_or_insert(self.boots) != self.boots
+    }
+}
+
+fn debian() -> Facts {
+    Facts {
+        os: Os::Debian,
+        version: "13".to_owned(),
+        cpus: 2,
+        memory_mib: 2048,
+        space: 20_000_000_000,
+        boot_id: String::new(),
+        ostree: false,
+        container_runtime: None,
+        kubelet: false,
+        python: Some((3, 13)),
+        machine: "x86_64".to_owned(),
+    }
+}
