@@ -1,0 +1,158 @@
+//! Operators and alarms: pause, resume, abort, freeze.
+
+use std::time::Duration;
+
+use serde_json::json;
+use service_core::model::{Alarm, Freeze, OperationStatus, Step, Wanted};
+use tokio::time::sleep;
+
+use crate::fleet::{Fleet, address};
+
+async fn freeze(fleet: &Fleet) {
+    let (name, by) = (Freeze::ALL.to_owned(), "ann".to_owned());
+    let freeze = Freeze { name, by, at: String::new(), reason: "floods".to_owned() };
+    fleet.storage.save(&freeze).await.unwrap();
+}
+
+async fn raise(fleet: &Fleet) {
+    let (scope, since) = (Alarm::FLEET.to_owned(), fleet.clock.stamp());
+    let reason = "4 of 10 hosts are unreachable".to_owned();
+    fleet.storage.save(&Alarm { scope, since, share: 0.4, reason }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_host_is_started_during_a_pause() {
+    let fleet = Fleet::start(3).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Verify).await;
+    fleet.say("o1", Wanted::Pause).await;
+    sleep(Duration::from_hours(2)).await;
+    assert_eq!(fleet.part("o1", 0).await.step, Step::Done, "it is followed to its end");
+    fleet.assert_commands(&[0], 1);
+    fleet.say("o1", Wanted::Run).await;
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    fleet.assert_commands(&[0, 1, 2], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_at_any_moment_is_the_end_of_commands() {
+    // From the first probe until the second host is back.
+    for halves in 0..56 {
+        let fleet = Fleet::start(2).await;
+        let executor = fleet.executor().await;
+        executor.restart(json!({})).await;
+        sleep(Duration::from_millis(500) * halves).await;
+        fleet.say("o1", Wanted::Pause).await;
+        let commands = fleet.hosts.commands().len();
+        // One whose go-ahead was decided before the pause was acknowledged.
+        sleep(Duration::from_millis(300)).await;
+        let decided = fleet.hosts.commands().len();
+        assert!(decided <= commands + 1);
+        sleep(Duration::from_mins(3)).await;
+        let later = fleet.hosts.commands().len();
+        assert_eq!(later, decided, "paused after {halves} half seconds");
+        let mut busy = Vec::new();
+        for number in 0..2 {
+            busy.push(fleet.part("o1", number).await.is_worked_on());
+        }
+        assert_eq!(busy, [false, false], "nothing is done to a host");
+        fleet.say("o1", Wanted::Run).await;
+        assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+        fleet.assert_commands(&[0, 1], 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn abort_follows_the_host_under_way_and_skips_the_others() {
+    let fleet = Fleet::start(3).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Verify).await;
+    fleet.say("o1", Wanted::Abort).await;
+    let ended = fleet.ended("o1").await;
+    assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Failed, "aborted by ann"));
+    assert_eq!(fleet.part("o1", 0).await.step, Step::Done);
+    for number in [1, 2] {
+        let part = fleet.part("o1", number).await;
+        assert_eq!((part.step, part.skipped.as_deref()), (Step::Skipped, Some("aborted by ann")));
+    }
+    fleet.assert_commands(&[0], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn abort_of_a_host_that_waits_for_its_go_ahead_leaves_it_as_it_is() {
+    let fleet = Fleet::start(2).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Reboot).await;
+    fleet.say("o1", Wanted::Abort).await;
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+    for number in [0, 1] {
+        assert_eq!(fleet.part("o1", number).await.step, Step::Skipped);
+    }
+    fleet.assert_commands(&[], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn freeze_lets_no_host_be_started_or_rebooted() {
+    let fleet = Fleet::start(2).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Reboot).await;
+    freeze(&fleet).await;
+    sleep(Duration::from_hours(3)).await;
+    fleet.assert_commands(&[], 1);
+    let part = fleet.part("o1", 0).await;
+    assert!(part.waiting_for.is_some_and(|why| why.contains("floods")));
+    fleet.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    fleet.assert_commands(&[0, 1], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn alarm_of_ten_minutes_pauses_the_operation() {
+    let fleet = Fleet::start(2).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Done).await;
+    raise(&fleet).await;
+    sleep(Duration::from_mins(9)).await;
+    assert!(fleet.find::<service_core::model::OperationControl>("o1").await.is_none());
+    let reason = fleet.paused("o1").await;
+    assert!(reason.contains("the fleet") && reason.contains("600 s"), "{reason}");
+    fleet.storage.delete::<Alarm>(Alarm::FLEET).await.unwrap();
+    sleep(Duration::from_hours(1)).await;
+    fleet.assert_commands(&[0], 1);
+    fleet.say("o1", Wanted::Run).await;
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    fleet.assert_commands(&[0, 1], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn operation_with_resume_after_alarm_auto_goes_on_by_itself() {
+    let fleet = Fleet::start(2).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({"resume_after_alarm": "auto"})).await;
+    fleet.at("o1", 0, Step::Done).await;
+    raise(&fleet).await;
+    sleep(Duration::from_hours(2)).await;
+    fleet.assert_commands(&[0], 1);
+    fleet.storage.delete::<Alarm>(Alarm::FLEET).await.unwrap();
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    fleet.assert_commands(&[0, 1], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn budget_that_is_free_again_ends_the_wait() {
+    let fleet = Fleet::start(3).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Verify).await;
+    fleet.hosts.power_off(&address(2));
+    sleep(Duration::from_mins(10)).await;
+    fleet.assert_commands(&[0], 1);
+    fleet.hosts.power_on(&address(2));
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    fleet.assert_commands(&[0, 1, 2], 1);
+}

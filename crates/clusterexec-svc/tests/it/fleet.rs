@@ -1,0 +1,258 @@
+//! A cluster of simulated hosts, and executors of its operations.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clusterexec_svc::Config;
+use host_access::{Deps, LogInLedger};
+use serde_json::{Value, json};
+use service_core::bus::{Call, Context, topology};
+use service_core::model::{
+    Cluster, Event, Host, HostCreds, HostProgress, HostState, Model, Network, Operation,
+    OperationControl, Outcome, Status, Step, Wanted,
+};
+use service_core::storage::Transaction;
+use service_core::{Bus, Clock, Error, Lifecycle, StorageClient, lease};
+use simulated_hosts::SimulatedHosts;
+use storage_svc::Handler;
+use storage_svc::store::Memory;
+use tokio::time::{Instant, sleep};
+
+/// How long tests wait for what should happen, in paused time.
+const HANG: Duration = Duration::from_hours(100);
+
+/// The machine that the executors run on.
+pub(crate) const OWN_BOOT_ID: &str = "ffffffff-0000-4000-8000-000000000000";
+
+/// The cluster `c1`, its hosts, the storage service, and a clock that follows paused time.
+pub(crate) struct Fleet {
+    pub(crate) hosts: SimulatedHosts,
+    pub(crate) storage: StorageClient,
+    pub(crate) clock: Clock,
+    bus: Bus,
+    life: Lifecycle,
+    _folder: tempfile::TempDir,
+}
+
+/// One executor, with links of its own to storage and hosts.
+pub(crate) struct Executor {
+    bus: Bus,
+    life: Lifecycle,
+    hosts: SimulatedHosts,
+    is_cut: Arc<AtomicBool>,
+}
+
+pub(crate) fn address(number: usize) -> String {
+    format!("10.0.0.{}", number + 1)
+}
+
+impl Fleet {
+    pub(crate) async fn start(count: usize) -> Self {
+        let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
+        let config = storage_svc::Config::new(folder.path().join("secret.key"));
+        let config = config.or_handler(Handler::memory(Memory::default()));
+        storage_svc::run(&bus, &config, &life).await.unwrap();
+        let clock = Clock::simulated("2026-11-28T12:00:00Z".parse().unwrap());
+        let storage = StorageClient::new(bus.clone(), Context::service("test"));
+        let hosts = SimulatedHosts::default();
+        let fleet = Self { hosts, storage, clock, bus, life, _folder: folder };
+        for number in 0..count {
+            fleet.register(number).await;
+        }
+        let hostset = (0..count).map(address).collect();
+        fleet.set_members(hostset).await;
+        fleet
+    }
+
+    async fn register(&self, number: usize) {
+        let address = address(number);
+        self.hosts.add(&address);
+        let key = self.hosts.edit(&address, |machine| machine.host_key.clone());
+        let creds = HostCreds { ssh_host_key: key, ..HostCreds::new(&address) };
+        let (status, os) = (Status::Active, "debian".to_owned());
+        let host = Host { address, status, os, ..Host::default() };
+        let transaction = Transaction::default().save(&host).unwrap().save(&creds).unwrap();
+        self.storage.transact(&transaction).await.unwrap();
+    }
+
+    /// Gives the cluster these members, as an operator does.
+    pub(crate) async fn set_members(&self, hostset: Vec<String>) {
+        let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
+        let cluster = Cluster { name, network, hostset, ..Cluster::default() };
+        self.storage.save(&cluster).await.unwrap();
+    }
+
+    pub(crate) async fn executor(&self) -> Executor {
+        self.executor_with(Config::default()).await
+    }
+
+    pub(crate) async fn executor_with(&self, config: Config) -> Executor {
+        let (life, is_cut) = (Lifecycle::new(), Arc::new(AtomicBool::new(false)));
+        let (bus, hosts) = (self.link(&is_cut).await, self.hosts.handle());
+        let deps = Deps {
+            ledger: LogInLedger::new(&bus, self.clock.clone()),
+            bus: bus.clone(),
+            clock: self.clock.clone(),
+            hosts: Arc::new(hosts.clone()),
+            own_key: "key".into(),
+            lease_ttl: lease::TTL,
+        };
+        let own = OWN_BOOT_ID.to_owned();
+        clusterexec_svc::run(deps, config, own, &life).await.unwrap();
+        Executor { bus, life, hosts, is_cut }
+    }
+
+    /// A bus that passes on requests to the storage service, until it is cut.
+    async fn link(&self, is_cut: &Arc<AtomicBool>) -> Bus {
+        let (hub, bus, cut) = (self.bus.clone(), Bus::memory(), Arc::clone(is_cut));
+        let forward = move |call: Call| {
+            let (hub, cut) = (hub.clone(), Arc::clone(&cut));
+            async move {
+                if cut.load(Ordering::SeqCst) {
+                    return std::future::pending().await;
+                }
+                hub.ask(&call.key, &call.params.0, &call.context).await
+            }
+        };
+        bus.serve(topology::STORAGE, usize::from(u16::MAX), &self.life, forward).await.unwrap();
+        bus
+    }
+
+    pub(crate) async fn find<M: Model>(&self, id: &str) -> Option<M> {
+        self.storage.find::<M>(id).await.unwrap().map(|found| found.record)
+    }
+
+    pub(crate) async fn operation(&self, id: &str) -> Operation {
+        self.find(id).await.unwrap()
+    }
+
+    /// The part of a host in an operation.
+    pub(crate) async fn part(&self, id: &str, number: usize) -> HostProgress {
+        let part = self.find(&HostProgress::id_of(id, &address(number))).await;
+        part.unwrap_or_else(|| HostProgress::pending(id, &address(number)))
+    }
+
+    /// Waits for the end of an operation.
+    pub(crate) async fn ended(&self, id: &str) -> Operation {
+        self.until("the operation ends", async || {
+            Some(self.operation(id).await).filter(|operation| operation.finished_at.is_some())
+        })
+        .await
+    }
+
+    /// Waits until a host is at a step.
+    pub(crate) async fn at(&self, id: &str, number: usize, step: Step) {
+        let what = format!("host {number} is at {step}");
+        self.until(&what, async || (self.part(id, number).await.step == step).then_some(())).await;
+    }
+
+    /// Waits until the operation is paused; the reason.
+    pub(crate) async fn paused(&self, id: &str) -> String {
+        self.until("the operation is paused", async || {
+            let control = self.find::<OperationControl>(id).await?;
+            (control.wanted == Wanted::Pause).then_some(control.reason)
+        })
+        .await
+    }
+
+    pub(crate) async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(begun.elapsed() < HANG, "{what}: not within {HANG:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What an operator says about an operation.
+    pub(crate) async fn say(&self, id: &str, wanted: Wanted) {
+        let (id, by) = (id.to_owned(), "ann".to_owned());
+        let said = OperationControl { id, wanted, by, ..OperationControl::default() };
+        self.storage.save(&said).await.unwrap();
+    }
+
+    pub(crate) async fn state(&self, number: usize) -> HostState {
+        self.find(&address(number)).await.unwrap_or_default()
+    }
+
+    pub(crate) async fn status(&self, number: usize) -> Status {
+        self.find::<Host>(&address(number)).await.unwrap().status
+    }
+
+    /// The log of an operation.
+    pub(crate) async fn events(&self, id: &str) -> Vec<Event> {
+        let all = self.storage.list::<Event>().await.unwrap().into_iter();
+        let prefix = format!("{id}.");
+        all.map(|event| event.record).filter(|event| event.id.starts_with(&prefix)).collect()
+    }
+
+    /// What the log says about one step of a host.
+    pub(crate) async fn logged(
+        &self,
+        id: &str,
+        number: usize,
+        step: Step,
+    ) -> Vec<(Outcome, String)> {
+        let (address, step) = (address(number), step.to_string());
+        let events = self.events(id).await.into_iter();
+        let events = events.filter(|event| event.host == address && event.step == step);
+        events.map(|event| (event.outcome, event.detail)).collect()
+    }
+
+    /// Checks that these hosts were rebooted, in this order, each once, and never while more than `budget` were down,
+    /// itself included.
+    pub(crate) fn assert_commands(&self, expected: &[usize], budget: usize) {
+        let commands = self.hosts.commands();
+        let rebooted: Vec<_> = commands.iter().map(|command| command.address.clone()).collect();
+        let expected: Vec<_> = expected.iter().map(|number| address(*number)).collect();
+        assert_eq!(rebooted, expected);
+        for command in commands {
+            assert!(command.down.len() < budget, "more than {budget} are unavailable: {command:?}");
+        }
+    }
+}
+
+impl Executor {
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Result<Value, Error> {
+        let key = format!("jobs.clusterexec.{method}");
+        let answer = self.bus.ask(&key, &params, &Context::service("test")).await?;
+        Ok(answer.parse().unwrap())
+    }
+
+    /// Starts the operation `o1`.
+    pub(crate) async fn start(&self, method: &str, options: Value) -> Result<Value, Error> {
+        let version = if method == "deploy" { "42.1" } else { "" };
+        let mut params = json!({"cluster_name": "c1", "operation_id": "o1", "options": options});
+        if !version.is_empty() {
+            params["version"] = json!(version);
+        }
+        self.ask(method, params).await
+    }
+
+    /// Starts the restart `o1`, by default without a time to settle.
+    pub(crate) async fn restart(&self, mut options: Value) {
+        if options.get("settle").is_none() {
+            options["settle"] = json!(0);
+        }
+        self.start("restart", options).await.unwrap();
+    }
+
+    /// From now on, nothing comes from it, as if it had been killed.
+    pub(crate) fn kill(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        self.hosts.sever();
+    }
+
+    /// Cuts it off from the storage service, and from nothing else.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Stops it as systemd does.
+    pub(crate) async fn stop(&self) {
+        self.life.shutdown(Duration::from_secs(20)).await;
+    }
+}

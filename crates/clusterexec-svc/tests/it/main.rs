@@ -1,0 +1,15 @@
+//! The cluster executor with simulated hosts, an in-memory store and bus, in paused time: a rollout of hours takes
+//! milliseconds, and no load of the machine delays anything in it.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that fails should end its test, as an assertion does"
+)]
+
+mod control;
+mod fleet;
+mod health;
+mod restart;
+mod settle;
+mod take_over;
+mod upgrade;

@@ -1,0 +1,130 @@
+//! An executor that is killed, stopped or cut off, and another one that goes on.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use service_core::model::{OperationStatus, Outcome, Step};
+use tokio::time::{Instant, sleep};
+
+use crate::fleet::{Executor, Fleet, address};
+
+/// Has one executor start an operation of three hosts, ends that one after `after`, and another one go on.
+async fn ended_after(
+    method: &str,
+    options: Value,
+    after: Duration,
+    end: impl AsyncFn(&Executor),
+) -> Fleet {
+    let fleet = Fleet::start(3).await;
+    let first = fleet.executor().await;
+    first.start(method, options).await.unwrap();
+    sleep(after).await;
+    end(&first).await;
+    let _second = fleet.executor().await;
+    let ended = fleet.ended("o1").await;
+    assert_eq!(
+        ended.status,
+        OperationStatus::Finished,
+        "{method}, after {after:?}: {}",
+        ended.reason
+    );
+    fleet
+}
+
+#[tokio::test(start_paused = true)]
+async fn operation_whose_executor_is_killed_at_any_moment_is_finished_by_another() {
+    // From the first probe until the second host is done.
+    for number in 0..55 {
+        let after = Duration::from_millis(990) * number;
+        let options = json!({"settle": 5});
+        let fleet = ended_after("restart", options, after, async |first| first.kill()).await;
+        fleet.assert_commands(&[0, 1, 2], 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn operation_whose_executor_is_stopped_is_finished_by_another() {
+    for seconds in (0..60).step_by(3) {
+        let after = Duration::from_secs(seconds);
+        let options = json!({"settle": 5});
+        let fleet = ended_after("restart", options, after, async |first| first.stop().await).await;
+        fleet.assert_commands(&[0, 1, 2], 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn executor_that_is_cut_off_from_its_records_reboots_nothing_more() {
+    for seconds in 0..40 {
+        let after = Duration::from_secs(seconds);
+        let options = json!({"settle": 5});
+        let fleet = ended_after("restart", options, after, async |first| first.cut()).await;
+        fleet.assert_commands(&[0, 1, 2], 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_whose_executor_is_killed_is_not_begun_again() {
+    for seconds in (0..180).step_by(7) {
+        let after = Duration::from_secs(seconds);
+        let options = json!({"reboot": "always", "settle": 5});
+        let fleet = ended_after("upgrade", options, after, async |first| first.kill()).await;
+        fleet.assert_commands(&[0, 1, 2], 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_executor_says_where_it_goes_on() {
+    let fleet = Fleet::start(2).await;
+    let first = fleet.executor().await;
+    first.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Verify).await;
+    first.kill();
+    let second = fleet.executor().await;
+    fleet.ended("o1").await;
+    let log = fleet.logged("o1", 0, Step::Verify).await;
+    assert!(log.iter().any(|(outcome, _)| *outcome == Outcome::Resumed), "{log:?}");
+    let numbers: Vec<_> = fleet.events("o1").await.iter().map(|event| event.seq).collect();
+    assert_eq!(
+        numbers,
+        (1..=numbers.len() as u64).collect::<Vec<_>>(),
+        "no event is lost or doubled"
+    );
+    // Asked for again, it is not started again.
+    second.restart(json!({})).await;
+    fleet.assert_commands(&[0, 1], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn take_over_in_a_soak_waits_for_no_more_than_the_whole_of_it() {
+    let fleet = Fleet::start(2).await;
+    let first = fleet.executor().await;
+    first.restart(json!({"soak": 600})).await;
+    fleet.at("o1", 0, Step::Done).await;
+    let done = Instant::now();
+    sleep(Duration::from_mins(3)).await;
+    // The clock of the other machine is five hours behind.
+    fleet.clock.advance(jiff::SignedDuration::from_hours(-5));
+    first.kill();
+    let _second = fleet.executor().await;
+    fleet.ended("o1").await;
+    let waited = fleet.hosts.commands()[1].at - done;
+    let allowed = Duration::from_mins(10)..Duration::from_mins(15);
+    assert!(allowed.contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_that_stays_down_is_failed_after_a_take_over_too() {
+    let fleet = Fleet::start(1).await;
+    let first = fleet.executor().await;
+    fleet.hosts.edit(&address(0), |machine| machine.boot = None);
+    first.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Verify).await;
+    let rebooted = Instant::now();
+    sleep(Duration::from_mins(5)).await;
+    first.kill();
+    let _second = fleet.executor().await;
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+    assert_eq!(fleet.part("o1", 0).await.reason, "not-back");
+    let took = rebooted.elapsed().as_secs() / 60;
+    assert!((14..=16).contains(&took), "{took} min from the reboot, not from the take-over");
+}
