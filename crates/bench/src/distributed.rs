@@ -30,7 +30,7 @@ use daemons::Daemons;
 use ground::Ground;
 
 /// The daemons together, when idle, with the few hosts of the quickstart.
-const MEMORY: u64 = 100_000_000;
+const MEMORY: u64 = 60_000_000;
 
 /// How long they have had nothing to do when that is looked at.
 const IDLE: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ fn memory(
     bound: Option<Bound>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let each = daemons.resident()?;
+    let each = daemons.memory()?;
     let ours = Figure::Memory(each.iter().map(|(_, bytes)| bytes).sum());
     report.row(Row { what: what.to_owned(), ours, bare: None, bound });
     let each: Vec<_> =

@@ -40,10 +40,20 @@ pub struct Process {
 fn resident(id: u32) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/status"));
     let text = text.context("the process is gone")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kibibytes: u64 = kibibytes.context("no resident size")?.parse()?;
-    Ok(kibibytes * 1024)
+    kibibytes(&text, "VmRSS:").context("no resident size")
+}
+
+/// The same with its share alone of the pages that several processes hold, such as those of one program.
+fn share(id: u32) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"));
+    let text = text.context("the process is gone")?;
+    kibibytes(&text, "Pss:").context("no proportional size")
+}
+
+/// The bytes that a line of `/proc` names in kB.
+fn kibibytes(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// The bytes of memory of each child of a process that is called `name`.
@@ -140,6 +150,14 @@ impl Process {
     /// When the kernel does not tell.
     pub fn resident(&self) -> anyhow::Result<u64> {
         resident(self.child.id())
+    }
+
+    /// The same with its share alone of the pages that several processes hold.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn share(&self) -> anyhow::Result<u64> {
+        share(self.child.id())
     }
 }
 

@@ -81,13 +81,13 @@ impl Daemons {
         self.processes.iter().map(|(_, process)| process.log()).collect()
     }
 
-    /// The bytes of memory that each has now.
+    /// The bytes of memory that each has now: pages of the program, which they share, count once in all.
     ///
     /// # Errors
     /// When one is gone.
-    pub fn resident(&self) -> anyhow::Result<Vec<(&'static str, u64)>> {
+    pub fn memory(&self) -> anyhow::Result<Vec<(&'static str, u64)>> {
         let all = self.processes.iter();
-        all.map(|(daemon, process)| Ok((daemon.config(), process.resident()?))).collect()
+        all.map(|(daemon, process)| Ok((daemon.config(), process.share()?))).collect()
     }
 
     /// The processor time that each has taken so far.
