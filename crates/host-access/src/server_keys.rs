@@ -16,7 +16,7 @@ use service_core::{Error, Kind, StorageClient};
 use crate::own_key::{self, OwnKey, OwnKeyError, PRIVATE};
 
 /// The pause before the storage service is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Credentials that are read at a time.
 const CREDS_AT_A_TIME: usize = 500;

@@ -302,7 +302,9 @@ pub async fn public_key(
             is_servers_own(&api, path, &public_key).await?;
             Ok(Json(PublicKey { public_key }))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(none()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(ApiError::not_found(
+            "this server has no SSH key of its own yet: the services that reach hosts make it at their first              start, within seconds; when it stays away, `GET /readyz?verbose` shows which of them run",
+        )),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "cannot read the public SSH key");
             Err(ApiError::unavailable(

@@ -7,6 +7,7 @@ mod races;
 mod repetition;
 mod rotation;
 
+use http_gateway::Config;
 use serde_json::{Value, json};
 use service_core::model::{Cluster, Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use storage_svc::store::Entry;
@@ -127,6 +128,11 @@ async fn the_servers_public_key_is_shown_where_it_has_one() {
     gateway.get("/publickey").await.is(200, &json!({"public_key": HOST_KEY}));
     let without = Gateway::start().await;
     without.get("/publickey").await.refused(404, "no SSH key of its own");
+    // As at the first start of the daemons, until one of them has made it.
+    let config =
+        Config { ssh_public_key_file: Some("/nowhere/id.pub".into()), ..Config::default() };
+    let before = Setup { config, ..Setup::default() }.start().await;
+    before.get("/publickey").await.refused(404, "make it at their first start");
 }
 
 #[tokio::test]

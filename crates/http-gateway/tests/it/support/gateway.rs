@@ -179,7 +179,7 @@ impl Setup {
             authentication_plugins: serde_json::from_value(plugins()).unwrap(),
             self_auths: self.self_auths,
             custodia_socket_path: custodia_socket_path.or(self.config.custodia_socket_path),
-            ssh_public_key_file,
+            ssh_public_key_file: ssh_public_key_file.or(self.config.ssh_public_key_file),
             trusted_proxies: self.trusted_proxies.try_into().unwrap(),
             audit_log: Some(audit_log.clone()),
             ..self.config
