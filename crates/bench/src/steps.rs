@@ -12,6 +12,7 @@ use service_core::bus::Context;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
 use service_core::storage::Transaction;
 use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
+use tokio::net::TcpSocket;
 
 use crate::Setup;
 use crate::report::{Bound, Figure, Report, Row};
@@ -23,6 +24,9 @@ const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 /// Hosts that are taken through their steps in each.
 const HOSTS: usize = 5;
 
+/// Connections that may wait to be accepted.
+const QUEUE: u32 = 1024;
+
 /// Hosts that are written at a time.
 const AT_A_TIME: usize = 40;
 
@@ -31,7 +35,7 @@ const AT_A_TIME: usize = 40;
 /// # Errors
 /// When it cannot be measured.
 pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
-    let listener = TcpListener::bind("0.0.0.0:0").context("cannot listen")?;
+    let listener = listen().context("cannot listen")?;
     let port = listener.local_addr().context("cannot listen")?.port();
     // In a thread of its own, which ends with the program: nobody is to wait for it.
     std::thread::spawn(move || listener.incoming().for_each(drop));
@@ -49,6 +53,16 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
         smaller = Some(step);
     }
     Ok(())
+}
+
+/// Its queue holds all connections that the executor makes at a time: one that finds it full is made again after a
+/// second, which no host would cost.
+fn listen() -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
+    let listener = socket.listen(QUEUE)?.into_std()?;
+    listener.set_nonblocking(false)?;
+    Ok(listener)
 }
 
 /// The acceptance, and the median of a host's way from its turn to its end.
