@@ -303,7 +303,8 @@ pub async fn public_key(
             Ok(Json(PublicKey { public_key }))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(ApiError::not_found(
-            "this server has no SSH key of its own yet: the services that reach hosts make it at their first              start, within seconds; when it stays away, `GET /readyz?verbose` shows which of them run",
+            "this server has no SSH key of its own yet: the services that reach hosts make it at their first \
+             start, within seconds; when it stays away, `GET /readyz?verbose` shows which of them run",
         )),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "cannot read the public SSH key");
