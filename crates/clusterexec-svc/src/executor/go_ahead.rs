@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use service_core::Result;
-use service_core::model::{HostProgress, Step};
+use service_core::model::{HostProgress, Outcome, Step};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::records::With;
-use super::{Execution, LOOK_AGAIN, Waiting};
+use super::{Execution, LOOK_AGAIN, Line, Waiting};
 use crate::gate::{Gate, Pass};
 use crate::host_run::Trouble;
 use crate::members;
@@ -173,6 +173,15 @@ impl Execution<'_> {
             Err(error) if self.is_only_stale(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Records what the next command on a host waits for. That ends with its next step.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(super) async fn wait_for(&self, index: usize, why: &str) -> Result<()> {
+        let lines = [Line(self.host(index).step, Outcome::Waiting, why)];
+        self.save(index, |host| host.waiting_for = Some(why.to_owned()), &lines).await
     }
 
     /// Waits until a go-ahead that was refused may be asked for again. What lasts too long pauses the operation.

@@ -197,15 +197,6 @@ impl<'a> Execution<'a> {
         self.save(index, |_| {}, lines).await
     }
 
-    /// Records what the next command on a host waits for. That ends with its next step.
-    ///
-    /// # Errors
-    /// As [`Self::save`].
-    pub(super) async fn wait_for(&self, index: usize, why: &str) -> Result<()> {
-        let lines = [Line(self.host(index).step, Outcome::Waiting, why)];
-        self.save(index, |host| host.waiting_for = Some(why.to_owned()), &lines).await
-    }
-
     /// Adds a line about the operation as a whole to the log.
     ///
     /// # Errors
