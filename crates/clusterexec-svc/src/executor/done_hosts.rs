@@ -29,8 +29,8 @@ const UNEXPECTED_REBOOT: &str = "unexpected-reboot";
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     addresses: Mutex<HashSet<String>>,
-    /// One look at a time: each reboot is reported once.
-    looking: AsyncMutex<()>,
+    /// One report at a time: several looks may see the same reboot.
+    reporting: AsyncMutex<()>,
 }
 
 impl Suspects {
@@ -70,7 +70,6 @@ impl Execution<'_> {
     /// Pauses the operation when a done host has rebooted by itself; what it waits for then.
     pub(super) async fn pause_for_reboots(&self, members: &[Member]) -> Result<Option<Waiting>> {
         self.suspect(members);
-        let _one_at_a_time = self.suspects.looking.lock().await;
         let seen = match self.rebooted_by_itself(members) {
             Some((index, _)) => self.still_rebooted(index).await?,
             None => None,
@@ -83,7 +82,12 @@ impl Execution<'_> {
             },
         };
         let Some((index, boot_id)) = rebooted else { return Ok(None) };
+        let _one_at_a_time = self.suspects.reporting.lock().await;
         let HostProgress { address, boot_id_after, .. } = self.host(index);
+        if boot_id_after.as_ref() == Some(&boot_id) {
+            // Another look has reported it in the meantime.
+            return Ok(None);
+        }
         let why = format!(
             "{UNEXPECTED_REBOOT}: {address} has rebooted by itself after it was done (boot id {boot_id} in \
              place of {})",

@@ -21,6 +21,9 @@ use crate::host_run::Trouble;
 use crate::members;
 use crate::rollout::{Fitness, Member, has_room};
 
+/// Why a host waits while other hosts of its operation alone use the budget up.
+const OTHERS_UNDER_WAY: &str = "other hosts of the operation are under way";
+
 /// The decisions of an operation.
 #[derive(Debug, Default)]
 pub(crate) struct GoAheads {
@@ -175,13 +178,18 @@ impl Execution<'_> {
         }
     }
 
-    /// Records what the next command on a host waits for. That ends with its next step.
+    /// Records why the next command on a host is delayed, with an event where `is_new`. The record is cleared by the
+    /// host's next step or go-ahead.
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub(super) async fn wait_for(&self, index: usize, why: &str) -> Result<()> {
-        let lines = [Line(self.host(index).step, Outcome::Waiting, why)];
-        self.save(index, |host| host.waiting_for = Some(why.to_owned()), &lines).await
+    pub(super) async fn wait_for(&self, index: usize, why: &str, is_new: bool) -> Result<()> {
+        let event = [Line(self.host(index).step, Outcome::Waiting, why)];
+        let events = if is_new { &event[..] } else { &[] };
+        if events.is_empty() && self.host(index).waiting_for.as_deref() == Some(why) {
+            return Ok(());
+        }
+        self.save(index, |host| host.waiting_for = Some(why.to_owned()), events).await
     }
 
     /// Waits until a go-ahead that was refused may be asked for again. What lasts too long pauses the operation.
@@ -201,8 +209,10 @@ impl Execution<'_> {
                 Some((before, since)) if before == kind => since,
                 _ => Instant::now(),
             };
-            if noted.is_none_or(|(before, _)| before != kind) && !what.why().is_empty() {
-                self.wait_for(index, what.why()).await.map_err(Trouble::Ours)?;
+            let is_new = noted.is_none_or(|(before, _)| before != kind) && !what.why().is_empty();
+            let why = if what.why().is_empty() { OTHERS_UNDER_WAY } else { what.why() };
+            self.wait_for(index, why, is_new).await.map_err(Trouble::Ours)?;
+            if is_new {
                 noted = Some((kind, since));
             }
             if let Waiting::Room(why) = &what

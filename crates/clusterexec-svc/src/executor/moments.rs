@@ -62,8 +62,11 @@ impl Moments {
         if after.step == Step::Done && before.step != Step::Done {
             self.ends().soak = Some(now + self.soak);
         }
-        if after.rebooted_at.is_some() && after.rebooted_at != before.rebooted_at {
-            self.ends().verify.insert(index, now + self.verify);
+        if after.rebooted_at != before.rebooted_at {
+            match after.rebooted_at {
+                Some(_) => self.ends().verify.insert(index, now + self.verify),
+                None => self.ends().verify.remove(&index),
+            };
         }
     }
 

@@ -164,9 +164,7 @@ impl<'a> Execution<'a> {
                     }
                 }
                 Gate::Closed(why) => {
-                    if !waited {
-                        self.wait_for(index, &why).await.map_err(Trouble::Ours)?;
-                    }
+                    self.wait_for(index, &why, !waited).await.map_err(Trouble::Ours)?;
                     waited = true;
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }

@@ -35,6 +35,7 @@ pub(super) async fn probe_and_reboot(
         fresh = Some(probe(execution, index, target).await?);
     }
     let before = execution.host(index).boot_id_before.unwrap_or_default();
+    let earlier = execution.host(index).rebooted_at;
     let (mut lost, mut late) = (0, 0);
     while lost < ASKS && late < LATE {
         let session = if let Some(session) = fresh.take() {
@@ -55,6 +56,11 @@ pub(super) async fn probe_and_reboot(
             }
             Asked::Lost => lost += 1,
             Asked::NotYet(waiting) => {
+                // The host has confirmed that the command was not run: its deadline has not begun.
+                if lost == 0 && execution.host(index).rebooted_at != earlier {
+                    let change = |host: &mut HostProgress| host.rebooted_at.clone_from(&earlier);
+                    execution.save(index, change, &[]).await.map_err(Trouble::Ours)?;
+                }
                 late = if matches!(waiting, Waiting::GoAhead(_)) { late + 1 } else { 0 };
                 execution.wait_for_permit(index, waiting).await?;
                 fresh = session.is_alive().await.then_some(session);

@@ -286,7 +286,7 @@ pub async fn accept_key(
     path = "/api/v0/publickey",
     responses(
         (status = 200, body = PublicKey),
-        (status = 404, description = "the server has no key of its own"),
+        (status = 404, description = "the server has no key of its own, or none yet"),
     ),
 )]
 pub async fn public_key(
@@ -304,7 +304,8 @@ pub async fn public_key(
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(ApiError::not_found(
             "this server has no SSH key of its own yet: the services that reach hosts make it at their first \
-             start, within seconds; when it stays away, `GET /readyz?verbose` shows which of them run",
+             start, within seconds; if it is still missing after a minute, see which of them run with \
+             `GET /readyz?verbose`, and whether the gateway's setting ssh-public-key-file names their key",
         )),
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "cannot read the public SSH key");

@@ -75,7 +75,7 @@ pub struct HostProgress {
     /// When the reboot was allowed: a take-over counts the deadline of `verify` from here.
     #[serde(default)]
     pub rebooted_at: Option<String>,
-    /// What its next command waits for, such as a pause; until then nothing is done to it.
+    /// Why its next command is delayed, such as a pause; absent when nothing delays it. Until then nothing is done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
     /// Its boot id before.
