@@ -2,7 +2,7 @@
 //!
 //! They do what services rely on: listen, accept a pinned key, report boot id, facts and state, run commands, play
 //! playbooks with their go-ahead, reboot, and fail in all the ways that [`Machine`] lists. Everything takes time on
-//! tokio's clock only, so that in paused time a rollout of hours takes milliseconds and is the same in each run.
+//! tokio's clock only, so that in paused time a rollout of hours takes milliseconds, whatever the load of the machine.
 //!
 //! No release binary contains this crate.
 //!
@@ -68,7 +68,7 @@ impl SimulatedHosts {
         Self { is_severed: Arc::default(), ..self.clone() }
     }
 
-    /// From now on, nothing that was begun through this handle goes on or returns, as if its process had been killed.
+    /// From now on, nothing has an effect on hosts through this handle, as if its process had been killed.
     pub fn sever(&self) {
         self.is_severed.store(true, Ordering::SeqCst);
     }

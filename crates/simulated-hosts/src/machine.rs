@@ -88,8 +88,10 @@ pub struct Machine {
     pub(crate) waiting: HashMap<Uuid, oneshot::Sender<Word>>,
     /// Units of upgrades and deployments, and when each ends.
     pub(crate) units: HashMap<String, Instant>,
-    /// The boot in which an upgrade or a deployment was completed.
-    pub(crate) applied_in: Option<usize>,
+    /// Units of upgrades and deployments that were completed, each with the boot that it was completed in.
+    pub(crate) completed: HashMap<String, usize>,
+    /// How many upgrades and deployments have begun.
+    pub(crate) begun: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +135,8 @@ impl Machine {
             connections: 0,
             waiting: HashMap::new(),
             units: HashMap::new(),
-            applied_in: None,
+            completed: HashMap::new(),
+            begun: 0,
         };
         machine.boots_at(now);
         machine
@@ -252,9 +255,14 @@ impl Machine {
         }
     }
 
-    /// Notes that an upgrade or a deployment is complete; whether the host has been rebooted since the first time.
-    pub(crate) fn complete(&mut self) -> bool {
-        *self.applied_in.get_or_insert(self.boots) != self.boots
+    /// Notes that the unit of an upgrade or a deployment is complete; whether the host has been rebooted since.
+    pub(crate) fn complete(&mut self, unit: &str) -> bool {
+        *self.completed.entry(unit.to_owned()).or_insert(self.boots) != self.boots
+    }
+
+    /// How many upgrades and deployments have begun on it.
+    pub fn upgrades_begun(&self) -> usize {
+        self.begun
     }
 }
 

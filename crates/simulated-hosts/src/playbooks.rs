@@ -119,17 +119,22 @@ impl Play<'_> {
         let unit = self.var("commissaire_unit").unwrap_or_default();
         let Apply { takes, result, waits } = self.task(|machine| machine.apply.clone()).await?;
         let is_known = |machine: &mut Machine| {
-            machine.applied_in.is_some() || machine.units.contains_key(unit)
+            machine.completed.contains_key(unit) || machine.units.contains_key(unit)
         };
         if !self.task(is_known).await? {
             if let Some(why) = self.await_go_ahead().await? {
                 return Ok(not_given(why));
             }
             let end = Instant::now() + takes;
-            self.task(|machine| machine.units.insert(unit.to_owned(), end)).await?;
+            self.task(|machine| {
+                machine.begun += 1;
+                machine.units.insert(unit.to_owned(), end)
+            })
+            .await?;
             for message in waits {
                 let (task, outcome) = ("upgrade".to_owned(), TaskOutcome::Waiting);
                 on_event(TaskEvent { task, outcome, message, ignored: false });
+                sleep(LOOK_AGAIN).await;
             }
         }
         let ended = |machine: &mut Machine| {
@@ -141,7 +146,7 @@ impl Play<'_> {
         let (playbook, task) = (self.playbook, "upgrade".to_owned());
         let failed = |message| PlaybookError::Failed { playbook, task, message };
         let mut data = result.map_err(failed)?;
-        if self.task(Machine::complete).await? {
+        if self.task(|machine| machine.complete(unit)).await? {
             data.insert(REBOOT_REQUIRED.to_owned(), json!(false));
         }
         Ok(summary(data))

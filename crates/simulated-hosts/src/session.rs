@@ -16,7 +16,7 @@ use crate::playbooks::{Word, play};
 use crate::{ROUND_TRIP, SimulatedHosts};
 
 /// How long `ssh` waits for answers before it ends a connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How long a task may take until it waits for its go-ahead.
 const READY: Duration = Duration::from_mins(2);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use service_core::model::{Alarm, Freeze, OperationStatus, Step, Wanted};
+use service_core::model::{Alarm, Freeze, OperationStatus, Outcome, Step, Wanted};
 use tokio::time::sleep;
 
 use crate::fleet::{Fleet, address};
@@ -37,8 +37,8 @@ async fn no_host_is_started_during_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn pause_at_any_moment_is_the_end_of_commands() {
-    // From the first probe until the second host is back.
-    for halves in 0..56 {
+    // From the first probe until the second host has its command.
+    for halves in 0..60 {
         let fleet = Fleet::start(2).await;
         let executor = fleet.executor().await;
         executor.restart(json!({})).await;
@@ -86,6 +86,8 @@ async fn abort_of_a_host_that_waits_for_its_go_ahead_leaves_it_as_it_is() {
     let executor = fleet.executor().await;
     executor.restart(json!({})).await;
     fleet.at("o1", 0, Step::Reboot).await;
+    fleet.say("o1", Wanted::Pause).await;
+    fleet.until("it waits", async || fleet.part("o1", 0).await.waiting_for).await;
     fleet.say("o1", Wanted::Abort).await;
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
     for number in [0, 1] {
@@ -108,6 +110,31 @@ async fn freeze_lets_no_host_be_started_or_rebooted() {
     fleet.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     fleet.assert_commands(&[0, 1], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_that_waits_shows_the_present_reason() {
+    let fleet = Fleet::start(2).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Reboot).await;
+    freeze(&fleet).await;
+    let waits_for = async |part: &str| {
+        let waits = async || fleet.part("o1", 0).await.waiting_for.filter(|why| why.contains(part));
+        fleet.until(part, waits).await;
+    };
+    waits_for("frozen by ann").await;
+    fleet.say("o1", Wanted::Pause).await;
+    waits_for("paused by ann").await;
+    fleet.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
+    fleet.hosts.power_off(&address(1));
+    fleet.say("o1", Wanted::Run).await;
+    waits_for("nobody answers").await;
+    fleet.hosts.power_on(&address(1));
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    let log = fleet.logged("o1", 0, Step::Reboot).await;
+    let waits = log.iter().filter(|(outcome, _)| *outcome == Outcome::Waiting);
+    assert_eq!(waits.count(), 2, "an event for each kind of wait: {log:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A cluster of simulated hosts, and executors of its operations.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clusterexec_svc::Config;
@@ -22,6 +22,9 @@ use tokio::time::{Instant, sleep};
 /// How long tests wait for what should happen, in paused time.
 const HANG: Duration = Duration::from_hours(4);
 
+/// How long a request of an executor takes to storage.
+const LATENCY: Duration = Duration::from_millis(2);
+
 /// The machine that the executors run on.
 pub(crate) const OWN_BOOT_ID: &str = "ffffffff-0000-4000-8000-000000000000";
 
@@ -33,6 +36,13 @@ pub(crate) struct Fleet {
     bus: Bus,
     life: Lifecycle,
     _folder: tempfile::TempDir,
+}
+
+/// When an executor is killed.
+struct Kill {
+    number: usize,
+    is_carried_out: bool,
+    hosts: SimulatedHosts,
 }
 
 /// One executor, with links of its own to storage and hosts.
@@ -88,8 +98,17 @@ impl Fleet {
     }
 
     pub(crate) async fn executor_with(&self, config: Config) -> Executor {
+        self.executor_on(config, self.hosts.handle(), None).await
+    }
+
+    async fn executor_on(
+        &self,
+        config: Config,
+        hosts: SimulatedHosts,
+        kill: Option<Kill>,
+    ) -> Executor {
         let (life, is_cut) = (Lifecycle::new(), Arc::new(AtomicBool::new(false)));
-        let (bus, hosts) = (self.link(&is_cut).await, self.hosts.handle());
+        let bus = self.link(&is_cut, kill).await;
         let deps = Deps {
             ledger: LogInLedger::new(&bus, self.clock.clone()),
             bus: bus.clone(),
@@ -103,12 +122,31 @@ impl Fleet {
         Executor { bus, life, hosts, is_cut }
     }
 
+    /// An executor that is killed at its request number `number` to storage: before that is carried out, or after it and
+    /// before the answer.
+    pub(crate) async fn executor_killed_at(&self, number: usize, is_carried_out: bool) -> Executor {
+        let kill = Kill { number, is_carried_out, hosts: self.hosts.handle() };
+        self.executor_on(Config::default(), kill.hosts.clone(), Some(kill)).await
+    }
+
     /// A bus that passes on requests to the storage service, until it is cut.
-    async fn link(&self, is_cut: &Arc<AtomicBool>) -> Bus {
+    async fn link(&self, is_cut: &Arc<AtomicBool>, kill: Option<Kill>) -> Bus {
         let (hub, bus, cut) = (self.bus.clone(), Bus::memory(), Arc::clone(is_cut));
+        let (kill, requests) = (kill.map(Arc::new), Arc::new(AtomicUsize::new(0)));
         let forward = move |call: Call| {
-            let (hub, cut) = (hub.clone(), Arc::clone(&cut));
+            let (hub, cut, kill) = (hub.clone(), Arc::clone(&cut), kill.clone());
+            let number = requests.fetch_add(1, Ordering::SeqCst);
             async move {
+                sleep(LATENCY).await;
+                let kill = kill.filter(|kill| kill.number == number);
+                if let Some(kill) = &kill {
+                    if kill.is_carried_out {
+                        // What came of it is lost with the one who asked.
+                        drop(hub.ask(&call.key, &call.params.0, &call.context).await);
+                    }
+                    cut.store(true, Ordering::SeqCst);
+                    kill.hosts.sever();
+                }
                 if cut.load(Ordering::SeqCst) {
                     return std::future::pending().await;
                 }
@@ -238,6 +276,11 @@ impl Executor {
             options["settle"] = json!(0);
         }
         self.start("restart", options).await.unwrap();
+    }
+
+    /// Whether it was killed.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.is_cut.load(Ordering::SeqCst)
     }
 
     /// From now on, nothing comes from it, as if it had been killed.

@@ -13,3 +13,4 @@ mod restart;
 mod settle;
 mod take_over;
 mod upgrade;
+mod wall_clock;

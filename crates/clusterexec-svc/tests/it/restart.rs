@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use clusterexec_svc::Config;
 use serde_json::json;
 use service_core::model::{Host, HostCreds, HostState, OperationStatus, Outcome, Status, Step};
 use service_core::storage::Transaction;
@@ -142,7 +141,7 @@ async fn host_that_is_lost_three_times_over_the_command_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn late_go_ahead_is_tried_again_and_fails_the_host_after_ten() {
-    for (late, step) in [(3, Step::Done), (usize::MAX, Step::Failed)] {
+    for (heals, step) in [(true, Step::Done), (false, Step::Failed)] {
         let fleet = Fleet::start(1).await;
         let executor = fleet.executor().await;
         fleet.hosts.edit(&address(0), |machine| machine.go_ahead_delay = Duration::from_secs(3));
@@ -156,7 +155,7 @@ async fn late_go_ahead_is_tried_again_and_fails_the_host_after_ten() {
                 log.iter().any(is_late).then_some(())
             })
             .await;
-        if late < usize::MAX {
+        if heals {
             fleet.hosts.edit(&address(0), |machine| machine.go_ahead_delay = Duration::ZERO);
         }
         fleet.ended("o1").await;
@@ -367,34 +366,4 @@ async fn second_operation_on_a_cluster_is_rejected_until_the_first_has_ended() {
     executor.ask("restart", other).await.unwrap();
     fleet.ended("o2").await;
     fleet.assert_commands(&[0, 0], 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn soak_time_passes_between_hosts_whatever_the_wall_clock_says() {
-    for hours in [2, -5] {
-        let fleet = Fleet::start(2).await;
-        let executor = fleet.executor().await;
-        executor.restart(json!({"soak": 600})).await;
-        fleet.at("o1", 0, Step::Done).await;
-        let done = Instant::now();
-        fleet.clock.advance(jiff::SignedDuration::from_hours(hours));
-        fleet.ended("o1").await;
-        let waited = fleet.hosts.commands()[1].at - done;
-        let allowed = Duration::from_mins(10)..Duration::from_mins(11);
-        assert!(allowed.contains(&waited), "{hours} h: {waited:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn deadline_of_a_reboot_does_not_depend_on_the_wall_clock() {
-    for hours in [6, -5] {
-        let fleet = Fleet::start(1).await;
-        let config = Config { verify_timeout: 60, ..Config::default() };
-        let executor = fleet.executor_with(config).await;
-        fleet.hosts.edit(&address(0), |machine| machine.boot = Some(Duration::from_secs(50)));
-        executor.restart(json!({})).await;
-        fleet.at("o1", 0, Step::Verify).await;
-        fleet.clock.advance(jiff::SignedDuration::from_hours(hours));
-        assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished, "{hours} h");
-    }
 }

@@ -212,3 +212,16 @@ async fn host_that_returns_late_is_done_while_the_operation_stays_failed() {
     assert_eq!(fleet.status(0).await, Status::Active);
     fleet.assert_commands(&[0], 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn host_whose_packets_are_lost_for_a_while_is_done() {
+    let fleet = Fleet::start(1).await;
+    let executor = fleet.executor().await;
+    executor.start("restart", json!({})).await.unwrap();
+    fleet.at("o1", 0, Step::Settle).await;
+    fleet.hosts.edit(&address(0), |machine| machine.is_reachable = false);
+    sleep(Duration::from_mins(5)).await;
+    fleet.hosts.edit(&address(0), |machine| machine.is_reachable = true);
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    fleet.assert_commands(&[0], 1);
+}
