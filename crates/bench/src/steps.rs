@@ -55,8 +55,8 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Its queue holds all connections that the executor makes at a time: one that finds it full is made again after a
-/// second, which no host would cost.
+/// Its queue holds all connections that the executor makes at a time. TCP tries a connection again after a second when
+/// the queue is full, which would not happen with separate hosts.
 fn listen() -> std::io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::UNSPECIFIED, 0).into())?;

@@ -33,7 +33,7 @@ const AT_A_TIME: usize = 256;
 const CREDS_AT_A_TIME: usize = 500;
 
 /// Why a member counts as unavailable that nobody listens on.
-pub(crate) const SILENT: &str = "nobody answers on its SSH port";
+pub(crate) const SILENT: &str = "its SSH port does not answer";
 
 /// The hosts' SSH ports, and what is remembered of them.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! They do what services rely on: listen, accept a pinned key, report boot id, facts and state, run commands, play
 //! playbooks with their go-ahead, reboot, and fail in all the ways that [`Machine`] lists. Everything takes time on
-//! tokio's clock only, so that in paused time a rollout of hours takes milliseconds, whatever the load of the machine.
+//! tokio's clock only, so that in paused time a rollout of hours takes milliseconds, independent of the machine's load.
 //!
 //! No release binary contains this crate.
 //!
@@ -39,14 +39,14 @@ type Observer = Arc<dyn Fn(&str) + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct SimulatedHosts {
     machines: Arc<Mutex<BTreeMap<String, Machine>>>,
-    commands: Arc<Mutex<Vec<Command>>>,
+    commands: Arc<Mutex<Vec<RebootCommand>>>,
     observer: Option<Observer>,
     is_severed: Arc<AtomicBool>,
 }
 
 /// A command to reboot that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
+pub struct RebootCommand {
     /// When.
     pub at: Instant,
     /// The address of the host.
@@ -113,13 +113,8 @@ impl SimulatedHosts {
         self.edit(address, |machine| machine.boot_id().to_owned())
     }
 
-    /// Whether a host is up.
-    pub fn is_up(&self, address: &str) -> bool {
-        self.edit(address, |machine| machine.is_up())
-    }
-
     /// The commands to reboot that were carried out, oldest first.
-    pub fn commands(&self) -> Vec<Command> {
+    pub fn commands(&self) -> Vec<RebootCommand> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -128,12 +123,12 @@ impl SimulatedHosts {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a host as it is now, or changes it; `None` where there is none at that address.
-    fn with<T>(&self, address: &str, what: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+    /// Reads or changes the present state of a host; `None` when no host has that address.
+    fn with<T>(&self, address: &str, access: impl FnOnce(&mut Machine) -> T) -> Option<T> {
         let mut machines = self.machines();
         let machine = machines.get_mut(address)?;
-        machine.pass(Instant::now());
-        Some(what(machine))
+        machine.advance_to(Instant::now());
+        Some(access(machine))
     }
 
     /// Has a host reboot on command.
@@ -141,7 +136,7 @@ impl SimulatedHosts {
         let at = Instant::now();
         let mut machines = self.machines();
         for machine in machines.values_mut() {
-            machine.pass(at);
+            machine.advance_to(at);
         }
         let others =
             machines.iter().filter(|(other, machine)| *other != address && !machine.is_up());
@@ -149,7 +144,7 @@ impl SimulatedHosts {
         if let Some(machine) = machines.get_mut(address) {
             machine.reboot(at);
         }
-        let command = Command { at, address: address.to_owned(), down };
+        let command = RebootCommand { at, address: address.to_owned(), down };
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
     }
 
@@ -192,7 +187,7 @@ impl Hosts for SimulatedHosts {
         }
         // The exchange of keys and the log-in.
         sleep(ROUND_TRIP * 3).await;
-        let entered = self.with(&target.address, |machine| machine.enter(target));
+        let entered = self.with(&target.address, |machine| machine.accept_log_in(target));
         let connection = entered.unwrap_or(Err(AccessError::Disconnected { address }))?;
         Ok(Box::new(SimulatedSession::new(self.clone(), target, connection)))
     }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::playbooks::Word;
+use crate::playbooks::Answer;
 
 /// The key that a host shows unless it is changed.
 const HOST_KEY: &str =
@@ -69,7 +69,7 @@ pub struct Machine {
     pub go_ahead_delay: Duration,
     /// How many times the connection is lost right before the command to reboot.
     pub loses_commands: usize,
-    /// How many times it is lost right after that, so that nobody knows whether it was carried out.
+    /// How many times it is lost right after that, so that the executor cannot know whether it was carried out.
     pub loses_answers: usize,
     /// Whether a command to reboot has no effect.
     pub ignores_commands: bool,
@@ -85,7 +85,7 @@ pub struct Machine {
     /// Changes when all connections end.
     connections: usize,
     /// Tasks that wait for their go-ahead.
-    pub(crate) waiting: HashMap<Uuid, oneshot::Sender<Word>>,
+    pub(crate) waiting: HashMap<Uuid, oneshot::Sender<Answer>>,
     /// Units of upgrades and deployments, and when each ends.
     pub(crate) units: HashMap<String, Instant>,
     /// Units of upgrades and deployments that were completed, each with the boot that it was completed in.
@@ -142,8 +142,8 @@ impl Machine {
         machine
     }
 
-    /// Makes what has happened by `now` visible.
-    pub(crate) fn pass(&mut self, now: Instant) {
+    /// Ends shutdowns and boots that are complete by `now`.
+    pub(crate) fn advance_to(&mut self, now: Instant) {
         if let Power::GoingDown(end) = self.power
             && end <= now
         {
@@ -207,8 +207,8 @@ impl Machine {
         }
     }
 
-    /// A log-in; the number of the connections that it belongs to.
-    pub(crate) fn enter(&self, target: &Target) -> Result<usize, AccessError> {
+    /// Accepts or rejects a log-in; the number of the present connections, which changes when they end.
+    pub(crate) fn accept_log_in(&self, target: &Target) -> Result<usize, AccessError> {
         let address = target.address.clone();
         if !self.is_up() {
             return Err(AccessError::Disconnected { address });

@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a task that waits for its go-ahead receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum Answer {
     /// It may go, as long as the uptime is not more than this, in hundredths of a second.
     Go(u64),
     Refused,
@@ -96,14 +96,14 @@ impl Play<'_> {
         let Some(name) = name else { return Ok(None) };
         let (sender, receiver) = oneshot::channel();
         self.task(|machine| machine.waiting.insert(name, sender)).await?;
-        let word = timeout(EXPIRY, receiver).await;
+        let answer = timeout(EXPIRY, receiver).await;
         self.task(|machine| {
             machine.waiting.remove(&name);
             let uptime = machine.uptime(Instant::now()).as_millis() / 10;
-            match word {
-                Ok(Ok(Word::Go(deadline))) if uptime <= u128::from(deadline) => None,
-                Ok(Ok(Word::Go(_))) => Some("late"),
-                Ok(Ok(Word::Refused)) => Some("refused"),
+            match answer {
+                Ok(Ok(Answer::Go(deadline))) if uptime <= u128::from(deadline) => None,
+                Ok(Ok(Answer::Go(_))) => Some("late"),
+                Ok(Ok(Answer::Refused)) => Some("refused"),
                 Ok(Err(_)) | Err(_) => Some("expired"),
             }
         })

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::machine::Machine;
-use crate::playbooks::{Word, play};
+use crate::playbooks::{Answer, play};
 use crate::{ROUND_TRIP, SimulatedHosts};
 
 /// How long `ssh` waits for answers before it ends a connection.
@@ -161,12 +161,12 @@ struct SimulatedGoAhead<'a> {
 }
 
 impl SimulatedGoAhead<'_> {
-    async fn send(&self, word: Word) -> Result<(), AccessError> {
+    async fn send(&self, answer: Answer) -> Result<(), AccessError> {
         let delay = self.session.on_host(|machine| machine.go_ahead_delay);
         sleep(delay.unwrap_or_default()).await;
         let sent = self.session.ask(|machine| {
             let task = machine.waiting.remove(&self.name);
-            task.is_some_and(|task| task.send(word).is_ok())
+            task.is_some_and(|task| task.send(answer).is_ok())
         });
         if sent.await? { Ok(()) } else { Err(self.session.lost()) }
     }
@@ -181,10 +181,10 @@ impl GoAhead for SimulatedGoAhead<'_> {
     }
 
     async fn give(self: Box<Self>, uptime: Uptime, decided: Instant) -> Result<(), AccessError> {
-        self.send(Word::Go(uptime.deadline(decided))).await
+        self.send(Answer::Go(uptime.deadline(decided))).await
     }
 
     async fn refuse(self: Box<Self>) -> Result<(), AccessError> {
-        self.send(Word::Refused).await
+        self.send(Answer::Refused).await
     }
 }

@@ -129,7 +129,7 @@ async fn host_that_waits_shows_the_present_reason() {
     fleet.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
     fleet.hosts.power_off(&address(1));
     fleet.say("o1", Wanted::Run).await;
-    waits_for("nobody answers").await;
+    waits_for("does not answer").await;
     fleet.hosts.power_on(&address(1));
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     let log = fleet.logged("o1", 0, Step::Reboot).await;

@@ -238,9 +238,9 @@ async fn testbed_does(testbed: &Arc<Testbed>, arguments: &[&str]) -> Result<Stri
 /// Looks each 100 ms, until the other has ended, which hosts listen. Light hosts share the network of this machine, and
 /// a connection would make sshd fork for each look.
 async fn monitored(testbed: &Testbed, until: impl Future<Output = ()>) -> Seen {
-    let hosts: Vec<_> = (0..testbed.hosts().len()).map(|host| testbed.address(host)).collect();
-    let hosts: Vec<_> = hosts.into_iter().map(listening_line).collect();
-    let mut seen: Seen = vec![Vec::new(); hosts.len()];
+    let hosts = 0..testbed.hosts().len();
+    let lines: Vec<_> = hosts.map(|host| listening_line(testbed.address(host))).collect();
+    let mut seen: Seen = vec![Vec::new(); lines.len()];
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     tokio::pin!(until);
     loop {
@@ -249,7 +249,7 @@ async fn monitored(testbed: &Testbed, until: impl Future<Output = ()>) -> Seen {
             _ = ticks.tick() => {}
         }
         let (time, sockets) = (now_ms(), std::fs::read_to_string("/proc/net/tcp").unwrap());
-        for (host, line) in hosts.iter().enumerate() {
+        for (host, line) in lines.iter().enumerate() {
             seen[host].push((time, sockets.contains(line)));
         }
     }

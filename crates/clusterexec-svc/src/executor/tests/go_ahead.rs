@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn said(wanted: Said) -> OperationControl {
+    OperationControl { id: "o1".to_owned(), wanted, ..OperationControl::default() }
+}
+
 #[tokio::test]
 async fn a_member_that_fails_at_the_last_moment_keeps_the_host_from_its_reboot() {
     let mut fixture = fixture(2).await;
@@ -76,13 +80,11 @@ async fn a_go_ahead_needs_the_permission_of_operators() {
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     let index = at_reboot(&execution).await;
-    let control =
-        |wanted| OperationControl { id: "o1".to_owned(), wanted, ..OperationControl::default() };
-    fixture.storage.save(&control(Said::Pause)).await.unwrap();
+    fixture.storage.save(&said(Said::Pause)).await.unwrap();
     assert!(matches!(decided(&execution, index).await, Decision::Wait(Waiting::Gate(_))));
-    fixture.storage.save(&control(Said::Abort)).await.unwrap();
+    fixture.storage.save(&said(Said::Abort)).await.unwrap();
     assert!(matches!(decided(&execution, index).await, Decision::Abort(_)));
-    fixture.storage.save(&control(Said::Run)).await.unwrap();
+    fixture.storage.save(&said(Said::Run)).await.unwrap();
     let name = Freeze::ALL.to_owned();
     let freeze = Freeze { name, by: String::new(), at: String::new(), reason: String::new() };
     fixture.storage.save(&freeze).await.unwrap();
@@ -97,16 +99,14 @@ async fn host_that_waits_for_its_go_ahead_records_why_until_it_is_given() {
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     let index = at_reboot(&execution).await;
-    let control =
-        |wanted| OperationControl { id: "o1".to_owned(), wanted, ..OperationControl::default() };
-    fixture.storage.save(&control(Said::Pause)).await.unwrap();
+    fixture.storage.save(&said(Said::Pause)).await.unwrap();
     let Decision::Wait(refused) = decided(&execution, index).await else { panic!("it is paused") };
     let resume = async {
         while execution.host(index).waiting_for.is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(!execution.host(index).is_worked_on());
-        fixture.storage.save(&control(Said::Run)).await.unwrap();
+        fixture.storage.save(&said(Said::Run)).await.unwrap();
     };
     let (allowed, ()) = tokio::join!(execution.wait_for_permit(index, refused), resume);
     assert!(allowed.is_ok());
