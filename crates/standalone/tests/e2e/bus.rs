@@ -114,7 +114,6 @@ async fn dead_letters_are_counted_read_replayed_and_dropped() {
 
 /// 10,000 jobs, five for each of 2,000 hosts, whose keys nobody can use, so that the look is short;
 /// replicas are killed and started all the time. Each host is settled by exactly one of them, once.
-#[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once() {
     const HOSTS: usize = 2000;
     const EACH: usize = 5;
@@ -178,3 +177,7 @@ async fn ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once() {
     );
     life.shutdown(Duration::from_secs(10)).await;
 }
+
+full!(
+    ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once,
+);

@@ -1,8 +1,6 @@
 //! kill -9 of everything, and SIGTERM, at every stage of the work: it is brought to its end, nothing is
 //! done twice.
 
-use std::time::Instant;
-
 use serde_json::json;
 use testbed::Testbed;
 
@@ -61,21 +59,18 @@ async fn killed_between_two_hosts(form: Form) {
 
 async fn told_to_stop_during_a_restart_it_hands_over(form: Form) {
     let testbed = Testbed::up(&["debian", "debian"]);
-    let mut server = Server::start(form, json!({"lease-ttl": 60})).await;
+    // Longer than any wait of a test: nobody may have to wait for it.
+    let mut server = Server::start(form, json!({"lease-ttl": 600})).await;
     server.cluster(&testbed).await;
     server.put("/cluster/c1/restart", json!({})).await;
     reached(Moment::Step("verify"), &server, &testbed).await;
-    let begin = Instant::now();
     let ends = server.processes.terminate_all().await;
     assert!(ends.iter().all(std::process::ExitStatus::success), "{ends:?}");
-    assert!(begin.elapsed().as_secs() < 30);
     assert!(server.keys_in_use().is_empty(), "{:?}", server.keys_in_use());
     server.start_again().await;
     let record = server.restarted().await;
     assert_eq!(record["status"], "finished", "{record}");
     assert_eq!(testbed.events().iter().filter(|event| !event.up).count(), 2);
-    // It did not have to wait for the lease, which lasts a minute.
-    assert!(begin.elapsed().as_secs() < 50, "{:?}", begin.elapsed());
 }
 
 /// Kills every process at a moment of an investigation, starts them again: the host is set up, and no
@@ -124,15 +119,20 @@ async fn killed_when_docker_has_been_installed(form: Form) {
     killed_during_an_investigation(form, Moment::Installed("docker")).await;
 }
 
-both_forms!(
-    killed_right_after_the_acceptance,
-    killed_before_the_reboot_is_asked_for,
-    killed_right_after_the_reboot_was_asked_for,
-    killed_while_the_host_is_away,
-    killed_between_two_hosts,
-    told_to_stop_during_a_restart_it_hands_over,
-    killed_right_after_the_registration,
-    killed_when_the_facts_are_known,
-    killed_while_ansible_is_at_work,
-    killed_when_docker_has_been_installed,
+forms!(
+    both: [],
+    one_process: [
+        killed_right_after_the_reboot_was_asked_for,
+        told_to_stop_during_a_restart_it_hands_over
+    ],
+    distributed: [killed_while_ansible_is_at_work],
+    full: [
+        killed_right_after_the_acceptance,
+        killed_before_the_reboot_is_asked_for,
+        killed_while_the_host_is_away,
+        killed_between_two_hosts,
+        killed_right_after_the_registration,
+        killed_when_the_facts_are_known,
+        killed_when_docker_has_been_installed
+    ],
 );

@@ -44,4 +44,9 @@ async fn a_host_that_shows_the_key_it_announced_joins_its_cluster_and_no_other(f
     assert_eq!(members, json!([proven]));
 }
 
-both_forms!(a_host_that_shows_the_key_it_announced_joins_its_cluster_and_no_other,);
+forms!(
+    both: [a_host_that_shows_the_key_it_announced_joins_its_cluster_and_no_other],
+    one_process: [],
+    distributed: [],
+    full: [],
+);

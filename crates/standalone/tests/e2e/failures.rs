@@ -117,9 +117,12 @@ fn assert_failed_at(record: &Value, address: &str, step: &str) {
     assert!(record["finished_at"].is_string(), "{record}");
 }
 
-both_forms!(
-    a_wrong_key_is_told,
-    an_address_that_nobody_answers_on_is_told,
-    a_host_that_does_not_come_back_stops_the_roll,
-    a_changed_host_key_gets_nothing,
+forms!(
+    both: [],
+    one_process: [a_host_that_does_not_come_back_stops_the_roll],
+    distributed: [
+        a_wrong_key_is_told,
+        a_changed_host_key_gets_nothing
+    ],
+    full: [an_address_that_nobody_answers_on_is_told],
 );

@@ -117,7 +117,6 @@ async fn distributed(replicas: usize, ground: Ground) -> Server {
     server
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_broker_is_restarted() {
     let broker = RabbitMq::up();
     let server = distributed(1, Ground::on(broker.uri(), Etcd::up())).await;
@@ -129,7 +128,6 @@ async fn the_broker_is_restarted() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_broker_is_killed() {
     let broker = RabbitMq::up();
     let server = distributed(1, Ground::on(broker.uri(), Etcd::up())).await;
@@ -150,7 +148,6 @@ async fn behind_a_proxy() -> (Server, Proxy) {
     (distributed(1, Ground::on(uri, Etcd::up())).await, proxy)
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_connections_to_the_broker_are_cut() {
     let (server, proxy) = behind_a_proxy().await;
     survives(&server, async {
@@ -162,7 +159,6 @@ async fn the_connections_to_the_broker_are_cut() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_connections_to_the_broker_are_half_open() {
     let (server, proxy) = behind_a_proxy().await;
     survives(&server, async {
@@ -174,7 +170,6 @@ async fn the_connections_to_the_broker_are_half_open() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn etcd_hangs_for_a_minute() {
     let server = distributed(1, Ground::new()).await;
     let etcd = &server.processes.ground.as_ref().unwrap().etcd;
@@ -187,7 +182,6 @@ async fn etcd_hangs_for_a_minute() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn etcd_is_stopped_and_started() {
     let server = distributed(1, Ground::new()).await;
     let etcd = &server.processes.ground.as_ref().unwrap().etcd;
@@ -200,7 +194,6 @@ async fn etcd_is_stopped_and_started() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_leader_of_three_etcd_members_is_killed() {
     let ground = Ground::on(testbed::rabbitmq::shared_uri(), Etcd::cluster(3));
     let server = distributed(1, ground).await;
@@ -212,7 +205,6 @@ async fn the_leader_of_three_etcd_members_is_killed() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_storage_replica_is_killed_in_the_middle_of_a_save() {
     let server = distributed(2, Ground::new()).await;
     let pid = server.processes.pid(Daemon::Storage, 0);
@@ -223,7 +215,6 @@ async fn a_storage_replica_is_killed_in_the_middle_of_a_save() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn without_a_storage_service_the_answer_is_503_at_once() {
     let mut server = distributed(1, Ground::new()).await;
     server.processes.kill(Some(Daemon::Storage), 0);
@@ -244,7 +235,6 @@ async fn without_a_storage_service_the_answer_is_503_at_once() {
     assert!(took[10] < Duration::from_millis(100), "{took:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn without_a_broker_the_daemons_wait_and_say_so_once() {
     let broker = RabbitMq::up();
     broker.stop();
@@ -278,3 +268,16 @@ async fn daemons_that_wait_for_the_broker_can_be_stopped() {
     let ends = server.processes.terminate_all().await;
     assert!(ends.iter().all(std::process::ExitStatus::success), "{ends:?}");
 }
+
+full!(
+    the_broker_is_restarted,
+    the_broker_is_killed,
+    the_connections_to_the_broker_are_cut,
+    the_connections_to_the_broker_are_half_open,
+    etcd_hangs_for_a_minute,
+    etcd_is_stopped_and_started,
+    the_leader_of_three_etcd_members_is_killed,
+    a_storage_replica_is_killed_in_the_middle_of_a_save,
+    without_a_storage_service_the_answer_is_503_at_once,
+    without_a_broker_the_daemons_wait_and_say_so_once,
+);

@@ -174,7 +174,6 @@ async fn hosts_register_themselves_by_token_once_the_server_is_there() {
 }
 
 /// As in the original; over plain HTTP, as behind a TLS proxy.
-#[tokio::test(flavor = "multi_thread")]
 async fn a_host_registers_itself_by_user_name_and_password_with_a_key_of_its_own() {
     let test = "a_host_registers_itself_by_user_name_and_password";
     let Some(testbed) = Testbed::up_booted(test, &["cloud-init"]) else { return };
@@ -207,3 +206,7 @@ async fn a_host_registers_itself_by_user_name_and_password_with_a_key_of_its_own
     assert!(creds["ssh_host_key"].as_str().unwrap().contains(&shown), "{creds}");
     tells_no_secret(&testbed, 0, &[PASSWORD, "wr0ng-one", &key[200..240]]);
 }
+
+full!(
+    a_host_registers_itself_by_user_name_and_password_with_a_key_of_its_own,
+);

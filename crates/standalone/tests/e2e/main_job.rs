@@ -112,9 +112,11 @@ async fn a_user_with_sudo_will_do_and_one_without_is_told(form: Form) {
     assert_ne!(testbed.boot_id(0), before);
 }
 
-both_forms!(
-    a_cluster_is_registered_set_up_and_restarted_one_host_at_a_time,
-    a_red_hat_host_gets_flannel_and_docker_and_a_second_look_changes_nothing,
-    a_host_is_reached_with_the_servers_own_key_and_its_key_is_pinned,
-    a_user_with_sudo_will_do_and_one_without_is_told,
+forms!(
+    both: [a_cluster_is_registered_set_up_and_restarted_one_host_at_a_time],
+    one_process: [a_user_with_sudo_will_do_and_one_without_is_told],
+    distributed: [a_host_is_reached_with_the_servers_own_key_and_its_key_is_pinned],
+    full: [
+        a_red_hat_host_gets_flannel_and_docker_and_a_second_look_changes_nothing
+    ],
 );

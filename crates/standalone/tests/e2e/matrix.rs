@@ -2,16 +2,12 @@
 //! continued, and the broker and the store go away, each before and after every step of a host. Whatever
 //! happens, the operation ends, and each host has been restarted once, one at a time.
 //!
-//! All of it takes half an hour: `tools/test --full`. Otherwise a few cases, drawn by a seed that
-//! is printed, and that can be given.
+//! All of it takes half an hour.
 
 use std::time::Duration;
 
 use daemons::Daemon;
 use futures_util::{StreamExt as _, future, stream};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use testbed::Testbed;
@@ -25,11 +21,11 @@ use crate::moments::{Moment, reached};
 use crate::processes::{Form, Ground};
 use crate::server::{Server, eventually};
 
-/// How many cases are drawn; or a fault, whose cases are all tried; or `all`.
-const CASES: &str = "COMMISSAIRE_TEST_MATRIX";
+/// Names a fault whose cases alone are tried, such as `Stopped`.
+const FAULT: &str = "COMMISSAIRE_TEST_FAULT";
 
-/// What they are drawn by.
-const SEED: &str = "COMMISSAIRE_TEST_SEED";
+/// Several times as long as a lease lasts.
+const OUTAGE: Duration = Duration::from_mins(1);
 
 /// Cases at a time: most of their time goes into waiting.
 const AT_A_TIME: usize = 2;
@@ -54,34 +50,25 @@ enum Fault {
     Killed,
     /// SIGSTOP of the executor at work until the other has taken over, then SIGCONT.
     Stopped,
-    BrokerAway(Duration),
-    StoreAway(Duration),
+    BrokerAway,
+    StoreAway,
 }
 
-fn cases(outage: Duration) -> Vec<(Fault, Moment)> {
-    let faults = [
-        Fault::AllKilled,
-        Fault::Killed,
-        Fault::Stopped,
-        Fault::BrokerAway(outage),
-        Fault::StoreAway(outage),
-    ];
-    faults.iter().flat_map(|fault| MOMENTS.map(|moment| (*fault, moment))).collect()
-}
+const FAULTS: [Fault; 5] =
+    [Fault::AllKilled, Fault::Killed, Fault::Stopped, Fault::BrokerAway, Fault::StoreAway];
 
 #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+fn chosen() -> Vec<(Fault, Moment)> {
+    let wanted = std::env::var(FAULT).unwrap_or_default();
+    let faults = FAULTS.into_iter().filter(|fault| format!("{fault:?}").starts_with(&wanted));
+    let chosen: Vec<_> =
+        faults.flat_map(|fault| MOMENTS.map(|moment| (fault, moment))).collect();
+    assert!(!chosen.is_empty(), "{FAULT}={wanted}: no such fault");
+    chosen
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_each_host_is_restarted_once() {
-    let wanted = environment(CASES).unwrap_or_else(|| "2".to_owned());
-    let chosen = match wanted.parse() {
-        Ok(number) => drawn(number),
-        Err(_) => named(&wanted),
-    };
-    assert!(!chosen.is_empty(), "{CASES}={wanted}: no such case");
+    let chosen = chosen();
     let tried = chosen.iter().map(|&(fault, moment)| async move {
         // One that fails does not keep the others from being tried. On a thread of its own: when that ends, what it
         // has started is killed.
@@ -95,25 +82,9 @@ async fn whatever_happens_each_host_is_restarted_once() {
     assert!(failed.is_empty(), "{} of {} failed: {failed:?}", failed.len(), chosen.len());
 }
 
-fn drawn(number: usize) -> Vec<(Fault, Moment)> {
-    let seed = environment(SEED).map_or_else(rand::random, |seed| seed.parse().unwrap());
-    // A few times as long as the lease lasts.
-    let all = cases(Duration::from_secs(25));
-    let drawn = all.sample(&mut StdRng::seed_from_u64(seed), number).copied().collect();
-    eprintln!("{SEED}={seed}: {drawn:?}");
-    drawn
-}
-
-/// Those of a fault, such as `Stopped`, or all.
-fn named(fault: &str) -> Vec<(Fault, Moment)> {
-    let mut named = cases(Duration::from_mins(1));
-    named.retain(|case| fault == "all" || format!("{:?}", case.0).starts_with(fault));
-    named
-}
-
 async fn case(fault: Fault, moment: Moment) {
     let testbed = Testbed::up(&["debian", "debian"]);
-    let broker = matches!(fault, Fault::BrokerAway(_)).then(RabbitMq::up);
+    let broker = (fault == Fault::BrokerAway).then(RabbitMq::up);
     let (form, ground) = match (fault, &broker) {
         (Fault::AllKilled, _) => (Form::OneProcess, None),
         (_, Some(broker)) => (Form::Distributed(2), Some(Ground::on(broker.uri(), Etcd::up()))),
@@ -135,16 +106,16 @@ async fn case(fault: Fault, moment: Moment) {
             server.processes.kill(Some(Daemon::Clusterexec), replica);
         }
         Fault::Stopped => stopped_and_continued(&server).await,
-        Fault::BrokerAway(outage) => {
+        Fault::BrokerAway => {
             let broker = broker.as_ref().unwrap();
             broker.stop();
-            tokio::time::sleep(outage).await;
+            tokio::time::sleep(OUTAGE).await;
             broker.start();
         }
-        Fault::StoreAway(outage) => {
+        Fault::StoreAway => {
             let etcd = &server.processes.ground.as_ref().unwrap().etcd;
             etcd.pause(ALL);
-            tokio::time::sleep(outage).await;
+            tokio::time::sleep(OUTAGE).await;
             etcd.resume(ALL);
         }
     }
@@ -173,3 +144,7 @@ async fn stopped_and_continued(server: &Server) {
     .await;
     kill_process(pid, Signal::CONT).unwrap();
 }
+
+full!(
+    whatever_happens_each_host_is_restarted_once,
+);

@@ -136,4 +136,9 @@ fn resident(pid: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-both_forms!(all_hosts_that_arrive_at_once_are_set_up);
+forms!(
+    both: [],
+    one_process: [all_hosts_that_arrive_at_once_are_set_up],
+    distributed: [],
+    full: [],
+);

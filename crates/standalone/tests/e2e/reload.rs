@@ -34,4 +34,9 @@ async fn users_are_read_again(form: Form) {
         .await;
 }
 
-both_forms!(users_are_read_again);
+forms!(
+    both: [users_are_read_again],
+    one_process: [],
+    distributed: [],
+    full: [],
+);

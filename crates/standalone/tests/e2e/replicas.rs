@@ -40,18 +40,20 @@ async fn killed_at_every_moment(victim: Daemon, replicas: usize) {
 
 macro_rules! every_daemon {
     ($($test:ident: $daemon:ident),+ $(,)?) => {
-        mod one_replica {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::killed_at_every_moment(daemons::Daemon::$daemon, 1).await;
-            })+
-        }
+        mod full {
+            mod one_replica {
+                $(#[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    crate::replicas::killed_at_every_moment(daemons::Daemon::$daemon, 1).await;
+                })+
+            }
 
-        mod two_replicas {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::killed_at_every_moment(daemons::Daemon::$daemon, 2).await;
-            })+
+            mod two_replicas {
+                $(#[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    crate::replicas::killed_at_every_moment(daemons::Daemon::$daemon, 2).await;
+                })+
+            }
         }
     };
 }

@@ -289,10 +289,13 @@ async fn told(hook: &TcpListener) -> Value {
     }
 }
 
-both_forms!(
-    never_more_are_away_than_allowed_the_dead_one_counted,
-    a_member_that_dies_meanwhile_is_waited_for_and_then_the_roll_pauses,
-    paused_resumed_frozen_and_aborted,
-    some_hosts_in_the_order_of_their_last_restart_where_they_need_it,
-    an_unhealthy_host_stops_the_roll_and_somebody_is_told,
+forms!(
+    both: [],
+    one_process: [an_unhealthy_host_stops_the_roll_and_somebody_is_told],
+    distributed: [some_hosts_in_the_order_of_their_last_restart_where_they_need_it],
+    full: [
+        never_more_are_away_than_allowed_the_dead_one_counted,
+        a_member_that_dies_meanwhile_is_waited_for_and_then_the_roll_pauses,
+        paused_resumed_frozen_and_aborted
+    ],
 );

@@ -87,7 +87,6 @@ impl Plan {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn no_command_arrives_while_too_many_hosts_are_unavailable() {
     let seed = number("COMMISSAIRE_TEST_SEED", rand::random_range(0..1 << 31));
     let rolls = number("COMMISSAIRE_TEST_ROLLS", 4);
@@ -304,3 +303,7 @@ async fn repair(server: &Server, testbed: &Arc<Testbed>) {
         .await;
     }
 }
+
+full!(
+    no_command_arrives_while_too_many_hosts_are_unavailable,
+);

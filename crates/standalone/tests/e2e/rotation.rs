@@ -70,4 +70,9 @@ fn new_key() -> (String, String) {
     (BASE64.encode(read("key")), String::from_utf8(read("key.pub")).unwrap().trim().to_owned())
 }
 
-both_forms!(rotated_credentials_are_tried_first_and_used_from_then_on);
+forms!(
+    both: [],
+    one_process: [rotated_credentials_are_tried_first_and_used_from_then_on],
+    distributed: [],
+    full: [],
+);

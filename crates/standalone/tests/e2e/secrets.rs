@@ -93,7 +93,12 @@ async fn a_damaged_record_is_named_and_hides_no_neighbour(form: Form) {
     assert!(server.log().contains("/commissaire/networks/b"), "{}", server.log());
 }
 
-both_forms!(
-    a_registered_key_is_found_nowhere_in_clear,
-    a_damaged_record_is_named_and_hides_no_neighbour,
+forms!(
+    both: [
+        a_registered_key_is_found_nowhere_in_clear,
+        a_damaged_record_is_named_and_hides_no_neighbour
+    ],
+    one_process: [],
+    distributed: [],
+    full: [],
 );

@@ -190,12 +190,17 @@ async fn killed_while_the_upgraded_host_is_verified(form: Form) {
     killed_during_an_upgrade(form, Moment::Step("verify")).await;
 }
 
-both_forms!(
-    an_upgrade_restarts_ostree_hosts_only,
-    hosts_with_packages_are_restarted_as_told,
-    a_deployment_ends_with_the_version_booted,
-    a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll,
-    killed_while_a_host_is_upgraded,
-    killed_when_the_upgraded_host_is_to_be_restarted,
-    killed_while_the_upgraded_host_is_verified,
+forms!(
+    both: [],
+    one_process: [an_upgrade_restarts_ostree_hosts_only],
+    distributed: [
+        a_deployment_ends_with_the_version_booted,
+        a_host_that_cannot_be_deployed_to_or_upgraded_stops_the_roll
+    ],
+    full: [
+        hosts_with_packages_are_restarted_as_told,
+        killed_while_a_host_is_upgraded,
+        killed_when_the_upgraded_host_is_to_be_restarted,
+        killed_while_the_upgraded_host_is_verified
+    ],
 );

@@ -145,7 +145,12 @@ async fn killed_in_the_middle_of_apt_get(form: Form) {
     assert!(failure["reason"].as_str().unwrap().contains("Failed to fetch"), "{record}");
 }
 
-both_forms!(killed_in_the_middle_of_apt_get);
+forms!(
+    both: [],
+    one_process: [killed_in_the_middle_of_apt_get],
+    distributed: [],
+    full: [],
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_failure_in_the_middle_of_apt_get_is_made_good() {
