@@ -178,6 +178,4 @@ async fn ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once() {
     life.shutdown(Duration::from_secs(10)).await;
 }
 
-full!(
-    ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once,
-);
+full!(ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once,);

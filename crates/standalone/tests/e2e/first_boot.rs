@@ -207,6 +207,4 @@ async fn a_host_registers_itself_by_user_name_and_password_with_a_key_of_its_own
     tells_no_secret(&testbed, 0, &[PASSWORD, "wr0ng-one", &key[200..240]]);
 }
 
-full!(
-    a_host_registers_itself_by_user_name_and_password_with_a_key_of_its_own,
-);
+full!(a_host_registers_itself_by_user_name_and_password_with_a_key_of_its_own,);

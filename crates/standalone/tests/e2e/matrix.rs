@@ -61,8 +61,7 @@ const FAULTS: [Fault; 5] =
 fn chosen() -> Vec<(Fault, Moment)> {
     let wanted = std::env::var(FAULT).unwrap_or_default();
     let faults = FAULTS.into_iter().filter(|fault| format!("{fault:?}").starts_with(&wanted));
-    let chosen: Vec<_> =
-        faults.flat_map(|fault| MOMENTS.map(|moment| (fault, moment))).collect();
+    let chosen: Vec<_> = faults.flat_map(|fault| MOMENTS.map(|moment| (fault, moment))).collect();
     assert!(!chosen.is_empty(), "{FAULT}={wanted}: no such fault");
     chosen
 }
@@ -145,6 +144,4 @@ async fn stopped_and_continued(server: &Server) {
     kill_process(pid, Signal::CONT).unwrap();
 }
 
-full!(
-    whatever_happens_each_host_is_restarted_once,
-);
+full!(whatever_happens_each_host_is_restarted_once,);

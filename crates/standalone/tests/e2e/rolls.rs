@@ -304,6 +304,4 @@ async fn repair(server: &Server, testbed: &Arc<Testbed>) {
     }
 }
 
-full!(
-    no_command_arrives_while_too_many_hosts_are_unavailable,
-);
+full!(no_command_arrives_while_too_many_hosts_are_unavailable,);

@@ -12,7 +12,9 @@ use crate::processes::Form;
 use crate::server::Server;
 
 /// What is another one in each run, and what stands in its place.
-const FILTERS: [(&str, &str); 10] = [
+const FILTERS: [(&str, &str); 11] = [
+    // It may have passed before the next look.
+    (r"! HOST bootstrapping\n", ""),
     (r"boot id [0-9a-f-]{36}", "boot id ID"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "TIME"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID"),
