@@ -63,7 +63,7 @@ async fn a_shell_that_hangs_costs_the_deadline() {
     let begun = Instant::now();
     let error = facts("sleep 600", Duration::from_secs(1)).await;
     assert_eq!(error.reason(), "timeout", "{error}");
-    assert!(begun.elapsed() < CONNECT + Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < CONNECT * 10, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_megabyte_before_the_log_in_is_not_read_to_its_end() {
     for text in [&b"SSH\n"[..], b"no end of a line ", b"\0\xff\x1b[2J"] {
         let begun = Instant::now();
         let error = refusal(&listener(text)).await;
-        assert!(begun.elapsed() < CONNECT + Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < CONNECT * 10, "{:?}", begun.elapsed());
         assert!(error.to_string().len() < 1000, "{error}");
         assert!(error.to_string().chars().all(|letter| !letter.is_control()), "{error:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_access::{Ansible, Playbook, PlaybookError, SshSession, TaskEvent, TaskOutcome};
 use serde_json::{Map, Value, json};
@@ -107,12 +107,10 @@ async fn a_deadline_ends_the_playbook() {
     - ansible.builtin.raw: sleep 600
 ",
     );
-    let start = Instant::now();
     let deadline = Duration::from_secs(3);
     let ran =
         run(Some(directory.path()), Playbook::CheckHostAvailability, json!({}), deadline).await;
     assert!(matches!(ran.result, Err(PlaybookError::Timeout { .. })));
-    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Commands on a host, and its facts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_access::{AccessError, gather};
 
@@ -45,10 +45,8 @@ async fn a_deadline_ends_the_command_on_the_host_too() {
     let session = sshd.session(&run_dir).await;
     let fifo = base.path().join("fifo");
     let script = format!("mkfifo {0}; exec 3<>{0}; sleep 600", fifo.display());
-    let start = Instant::now();
     let error = session.run(&script, Duration::from_secs(1)).await.unwrap_err();
     assert_eq!((error.reason(), error.heals()), ("timeout", true));
-    assert!(start.elapsed() < Duration::from_secs(10));
     // Opening a pipe for writing fails once nobody has it open for reading any more.
     let gone = format!("until ! timeout 0.1 sh -c 'echo >{0}'; do sleep 0.1; done", fifo.display());
     assert_eq!(session.run(&gone, RUN).await.unwrap().status, 0);

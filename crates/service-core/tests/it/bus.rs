@@ -6,7 +6,7 @@ mod foreign;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
@@ -105,10 +105,9 @@ async fn errors_keep_code_message_and_data(bus: Bus) {
 }
 
 async fn nobody_there_fails_at_once(bus: Bus) {
-    let before = Instant::now();
     let error = ask(&bus, "echo.params", json!({})).await.unwrap_err();
+    // After its deadline it would be a timeout.
     assert_eq!(error.kind(), Kind::Unavailable);
-    assert!(before.elapsed() < Duration::from_secs(1));
 }
 
 /// Serves `echo.*` while it is fit.

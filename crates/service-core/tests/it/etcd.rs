@@ -1,7 +1,6 @@
 //! The way to etcd: TLS, users, and configuration that is kept there.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use etcd_client::{GetOptions, Txn, TxnOp};
 use secrecy::SecretString;
@@ -123,12 +122,10 @@ async fn who_has_no_password_is_refused_and_the_password_is_not_shown() {
     let wrong = Client::new(&user(&etcd, "root", "wrong-hunter2")).await.unwrap();
     let nobody = Client::new(&Options::at(etcd.endpoints())).await.unwrap();
     for (client, why) in [(wrong, "invalid user ID or password"), (nobody, "user name is empty")] {
-        let before = Instant::now();
         let error = put(&client, "1").await.unwrap_err();
         assert!(matches!(error, Error::Refused(_)), "{error:?}");
         assert!(chain(&error).contains(why), "{}", chain(&error));
         assert!(!everything(&error).contains("hunter2"));
-        assert!(before.elapsed() < Duration::from_secs(2), "a refusal needs no second try");
     }
 }
 
@@ -188,9 +185,7 @@ async fn without_etcd_the_file_counts() {
     let options = Options::at(etcd.endpoints());
     for away in [Etcd::pause, Etcd::kill] {
         away(&etcd, ALL);
-        let before = Instant::now();
         assert_eq!(configured(&options).await.unwrap().members["from"], "file");
-        assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
     }
 }
 

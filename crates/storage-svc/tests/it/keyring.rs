@@ -50,14 +50,14 @@ async fn a_service_with_a_key_of_its_own_is_refused() {
 async fn replicas_that_start_at_once_make_one_key() {
     let folder = tempfile::tempdir().unwrap();
     let config = replica(folder.path(), "secret.key");
-    let start = || async {
+    let start = async |number| {
         running(&config, async |storage: StorageClient| {
-            let creds = HostCreds::new(&format!("10.0.0.{}", rand::random::<u8>()));
+            let creds = HostCreds::new(&format!("10.0.0.{number}"));
             storage.save(&creds).await.unwrap();
         })
         .await;
     };
-    futures_util::future::join_all((0..8).map(|_| start())).await;
+    futures_util::future::join_all((0..8).map(start)).await;
     let key = std::fs::read_to_string(folder.path().join("secret.key")).unwrap();
     assert_eq!(key.lines().count(), 1);
     // And everything that they have sealed opens with it.
