@@ -3,18 +3,18 @@
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 TESTBED=$ROOT/tools/testbed/testbed
-NAME=$(basename -- "$0")
-readonly ROOT TESTBED NAME
+SCRIPT=$(basename -- "$0") # not NAME, which is a variable of /etc/os-release
+readonly ROOT TESTBED SCRIPT
 
 # Where rustup puts its programs, and where Debian has those of the administrator.
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
 
-say() { echo "$NAME: $*" >&2; }
+say() { echo "$SCRIPT: $*" >&2; }
 die() { say "$@"; exit 1; }
-usage() { say "$@"; say "see: tools/$NAME --help"; exit 2; }
+usage() { say "$@"; say "see: tools/$SCRIPT --help"; exit 2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" = 0 ]; }
-now_ms() { date +%s%3N; }
+now_ms() { local now=${EPOCHREALTIME/[.,]/}; echo "${now%???}"; }
 
 # Something that is not as it should be, and that nobody may overlook.
 loud() {
@@ -22,7 +22,7 @@ loud() {
 }
 
 # The comment at the head of the calling script is its help.
-show_help() { sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0"; }
+show_help() { sed -n '2,/^\([^#]\|$\)/ s/^# \{0,1\}//p' "$0"; }
 
 # ---------------------------------------------------------------- Rust
 
@@ -58,23 +58,36 @@ readonly ANSIBLE_LINT=${XDG_CACHE_HOME:-$HOME/.cache}/commissaire/ansible-lint-2
 
 # ---------------------------------------------------------------- processes
 
-# When a process started: with it, a recorded pid can't be taken for a later process of the same number.
+# Prints when a process started: together with the pid it identifies the process, as pids are used again. Fails for a
+# process that has ended, whether or not its parent has collected its exit status (a zombie).
 start_time() { # PID
     local stat
-    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     stat=${stat##*) }
     # shellcheck disable=SC2086 # split on purpose
     set -- $stat
+    case $1 in [ZX]) return 1 ;; esac
     echo "${20}"
 }
 
-record_pid() { echo "$2 $(start_time "$2")" >"$1"; } # FILE PID
+# Writes a pid, its start time and a word of the caller's into a file, replaced as a whole for concurrent readers.
+record_pid() { echo "$2 $(start_time "$2") ${3:-}" >"$1.new" && mv "$1.new" "$1"; } # FILE PID [WORD]
 
-# Prints the recorded pid if that very process still lives.
+# Prints the recorded pid if that very process still runs.
 live_pid() { # FILE
-    local pid started
-    read -r pid started 2>/dev/null <"$1" || return 1
-    [ "$(start_time "$pid")" = "$started" ] && echo "$pid"
+    local pid started now
+    { read -r pid started _ <"$1"; } 2>/dev/null || return 1
+    now=$(start_time "$pid") && [ "$now" = "$started" ] && echo "$pid"
+}
+
+# Waits until a command succeeds; fails after so many seconds.
+wait_until() { # SECONDS COMMAND…
+    local end=$(($(now_ms) + $1 * 1000))
+    shift
+    until "$@"; do
+        [ "$(now_ms)" -lt "$end" ] || return 1
+        sleep 0.05
+    done
 }
 
 # Asks the recorded process to end; after 30 s it is killed.
