@@ -98,9 +98,7 @@ async fn newest(service: &ClusterExec, id: &str) -> Result<Option<Operation>> {
 /// The rest of [`WINDOW`]; the stamp of the operation's end matters after a take-over only.
 fn left(service: &ClusterExec, operation: &Operation) -> Duration {
     let ended = operation.finished_at.as_deref().and_then(clock::parse);
-    let passed = ended.map(|ended| service.deps.clock.now().duration_since(ended));
-    let passed = passed.and_then(|passed| Duration::try_from(passed).ok()).unwrap_or_default();
-    WINDOW.saturating_sub(passed)
+    ended.map_or(WINDOW, |ended| clock::left(service.deps.clock.wall(), ended, WINDOW))
 }
 
 /// Looks once at each host that may come back. Returns the pause until the next look; `None` when no such host is left.

@@ -1,7 +1,7 @@
 //! Goes through an operation's records without its hosts: what a step costs beside what it does.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_access::{Deps, Playbook, Session};
 use serde_json::{Map, Value, json};
@@ -10,6 +10,7 @@ use service_core::model::{
     Host, HostProgress, HostState, Limit, OperationKind, Options, Outcome, Step,
 };
 use service_core::{Error, Lifecycle, Result};
+use tokio::time::Instant;
 
 use crate::Config;
 use crate::accept::Wanted;

@@ -163,7 +163,7 @@ impl LogInLedger {
     ) -> (Vec<Duration>, RefusedLogIns) {
         let stored = found.map_or(&[][..], |found| &found.record.stamps);
         let mut known = self.ages();
-        known.merge(address, stored, self.clock.now());
+        known.merge(address, stored, self.clock.wall());
         let record = RefusedLogIns {
             address: address.to_owned(),
             stamps: known.stamps(address),

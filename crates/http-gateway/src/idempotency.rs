@@ -111,14 +111,15 @@ fn hash<const N: usize>(parts: [&[u8]; N]) -> String {
     URL_SAFE_NO_PAD.encode(digest.finalize())
 }
 
-/// The claim on a key for this request, whoever made it.
+/// The claim on a key for this request, whoever made it. Its expiry is a stamp: any gateway may have made it, and it lasts
+/// longer than a process may.
 async fn claim(
     storage: &StorageClient,
     time: &Clock,
     id: String,
     request: String,
 ) -> Result<Revised<IdempotentRequest>, ApiError> {
-    let (now, expires) = (time.stamp(), clock::format(time.now() + KEPT));
+    let (now, expires) = (time.stamp(), clock::format(time.wall() + KEPT));
     let operation_id = Uuid::new_v4().to_string();
     let record = IdempotentRequest { id, request, operation_id, expires_at: expires, answer: None };
     for _ in 0..ATTEMPTS {
@@ -269,7 +270,7 @@ mod tests {
         let config = storage_svc::Config::sqlite(path("store.db"), path("secret.key"));
         storage_svc::run(&bus, &config, &lifecycle).await.unwrap();
         let storage = StorageClient::new(bus, Context::default());
-        let clock = Clock::manual("2026-11-23T00:00:00Z".parse().unwrap());
+        let clock = Clock::simulated("2026-11-23T00:00:00Z".parse().unwrap());
         for name in ["a", "b"] {
             claim(&storage, &clock, name.to_owned(), "r".to_owned()).await.unwrap();
             clock.advance(SignedDuration::from_hours(12));

@@ -43,7 +43,7 @@ pub(crate) fn install(clock: &Clock, lifecycle: &Lifecycle) -> Result<(), BuildE
         drop(HANDLE.set(handle.clone()));
         gauge!("commissaire_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
         #[expect(clippy::cast_precision_loss, reason = "seconds fit for some million years")]
-        gauge!("process_start_time_seconds").set(clock.now().as_second() as f64);
+        gauge!("process_start_time_seconds").set(clock.wall().as_second() as f64);
         let stopping = lifecycle.stopping();
         lifecycle.spawn("metrics", async move {
             let upkeep = async {

@@ -1,11 +1,16 @@
 //! Hosts that registered themselves: each joins its cluster once it is proven, and is removed when it has
 //! not proven itself in time.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{Cluster, Host, HostCreds, HostState, Lease};
+use service_core::model::{Cluster, Enrolled, Host, HostCreds, HostState, Lease};
 use service_core::storage::{Revised, Transaction};
 use service_core::{Error, StorageClient};
+use tokio::time::Instant;
 
 use crate::jobs::{Investigator, LEASE};
 
@@ -70,6 +75,30 @@ fn join(
     transaction.update(&cluster)
 }
 
+/// Until when hosts must have proven themselves: the times of their registrations, and the deadlines by the monotonic
+/// clock. A stamp is read once, when this process first sees it: a wall clock that is set removes no host.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines(Mutex<HashMap<String, (String, Instant)>>);
+
+impl Deadlines {
+    fn is_over(&self, address: &str, enrolled: &Enrolled, wall: Timestamp) -> bool {
+        let now = Instant::now();
+        let read = || (enrolled.since.clone(), now + enrolled.time_left(wall));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = known.entry(address.to_owned()).or_insert_with(read);
+        if deadline.0 != enrolled.since {
+            *deadline = read();
+        }
+        deadline.1 <= now
+    }
+
+    fn keep_only(&self, addresses: &[String]) {
+        let addresses: HashSet<_> = addresses.iter().collect();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|address, _| addresses.contains(address));
+    }
+}
+
 /// Removes the hosts that should have proven themselves by now, whatever keeps them from it: a wrong
 /// key, too. Nobody vouches for them. They may register again.
 pub(crate) async fn sweep(
@@ -79,17 +108,20 @@ pub(crate) async fn sweep(
     let storage = &investigator.storage;
     let unready: Vec<_> = hosts.iter().filter(|host| !host.record.status.is_ready()).collect();
     let addresses: Vec<_> = unready.iter().map(|host| host.record.address.clone()).collect();
+    investigator.deadlines.keep_only(&addresses);
     if addresses.is_empty() {
         return Ok(());
     }
-    let now = investigator.deps.clock.now();
+    let now = investigator.deps.clock.wall();
     let states = storage.get_many::<HostState>(&addresses).await?;
     for (host, state) in unready.into_iter().zip(states) {
         let Some(state) = state else { continue };
-        if !state.record.enrolled.as_ref().is_some_and(|enrolled| enrolled.is_overdue(now)) {
+        let address = &host.record.address;
+        let enrolled = state.record.enrolled.as_ref().filter(|enrolled| !enrolled.proven);
+        if !enrolled.is_some_and(|enrolled| investigator.deadlines.is_over(address, enrolled, now))
+        {
             continue;
         }
-        let address = &host.record.address;
         let removal = Transaction::default()
             .check::<Host>(address, Some(host.revision))
             // One that proves itself at this moment stays.

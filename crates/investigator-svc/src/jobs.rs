@@ -46,6 +46,7 @@ pub(crate) struct Investigator {
     pub(crate) storage: StorageClient,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) ansible_slots: Semaphore,
+    pub(crate) deadlines: enrollment::Deadlines,
     leases: Leases,
     slots: Arc<Semaphore>,
     /// Not those of investigations: a container manager that hangs holds up no host.
@@ -67,6 +68,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
         slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
         registration_slots: Semaphore::new(REGISTRATIONS),
         ansible_slots: Semaphore::new(config.ansible_processes.max(1)),
+        deadlines: enrollment::Deadlines::default(),
         busy: Claims::default(),
         wake: Notify::new(),
         lifecycle: lifecycle.clone(),

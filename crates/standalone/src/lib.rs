@@ -124,7 +124,7 @@ async fn begin(
     config.gateway.ssh_public_key_file = Some(data.public_key());
     config.gateway.audit_log.get_or_insert_with(|| data.audit_log());
     if config.own_certificate {
-        authority::certificate(&data, config.gateway.listen_interface, Clock::System.now())?;
+        authority::certificate(&data, config.gateway.listen_interface, Clock::System.wall())?;
     }
     let url = config.gateway.url(address);
     if config.gateway.authentication_plugins.is_empty() {

@@ -12,10 +12,10 @@ use service_core::bus::{Context, topology};
 use service_core::error::chain;
 use service_core::model::{Host, HostCreds, HostState};
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Result, clock};
+use service_core::{Error, Result};
 
 use crate::decide::{Change, Finding, decide, is_left_alone};
-use crate::roster::moment;
+use crate::roster::{moment, stamp};
 use crate::schedule::micros;
 use crate::service::Watcher;
 use crate::turns::unless_under_way;
@@ -59,7 +59,7 @@ async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<
         Ok((boot_id, pinned)) => (Finding::Well(boot_id), pinned),
         // Nothing was tried: the host is due again when the ledger allows it.
         Err(AccessError::HeldBack { wait, .. }) => {
-            let until = watcher.now().saturating_add(micros(wait));
+            let until = watcher.time.now().line.saturating_add(micros(wait));
             watcher.roster().put_off(address, until);
             return Ok(());
         }
@@ -68,7 +68,7 @@ async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<
             None => return Err(Error::internal("a host cannot be checked").with_source(error)),
         },
     };
-    let now = watcher.now();
+    let now = watcher.time.now().line;
     watcher.roster().found(address, &finding, now);
     let mut pin = pinned.then_some(&creds);
     for _ in 0..ATTEMPTS {
@@ -127,13 +127,13 @@ async fn conclude(
     let outlook = watcher.roster().outlook(&address, moment(&host.record.last_check));
     let known = state.clone();
     // One moment for the record and the report, or the same check would be two.
-    let time = watcher.deps.clock.now();
-    let (now, limit) = (clock::format(time), watcher.config.failures);
+    let time = watcher.time.now();
+    let (now, limit) = (stamp(time.wall), watcher.config.failures);
     let before = std::mem::take(&mut host.record.last_check);
     let change = decide(finding, &mut host.record, &mut state, &now, limit, outlook);
     let changes = change != Change::None || state != known || pin.is_some();
     if !changes && !is_written(watcher, &address, &before, &now) {
-        watcher.roster().checked(&address, time.as_microsecond());
+        watcher.roster().checked(&address, time);
         announce(watcher, &host.record, &state, finding, change).await;
         return Ok(());
     }
@@ -154,7 +154,7 @@ async fn conclude(
     }
     let revision = watcher.storage.transact(&transaction).await?;
     watcher.saw(&host.record, revision);
-    watcher.roster().checked(&address, time.as_microsecond());
+    watcher.roster().checked(&address, time);
     if state != known {
         watcher.roster().saw_state(&state, revision);
     }

@@ -10,6 +10,7 @@
 //! - `reports`: when hosts were last checked, for the others to read
 //! - [`roster`][]: all hosts as their records say; who is due, who is away (pure)
 //! - [`schedule`][]: whose a host is, and when it is due (pure)
+//! - [`timeline`][]: the time of the schedule
 //! - [`scopes`][]: the groups of hosts that an alarm may be about (pure)
 //! - [`alarms`][]: when alarms are raised and ended (pure)
 //! - `turns`: which hosts are under way in an operation
@@ -25,6 +26,7 @@ pub mod roster;
 pub mod schedule;
 pub mod scopes;
 pub mod service;
+pub mod timeline;
 mod turns;
 
 pub use config::Config;

@@ -137,7 +137,7 @@ impl Reports {
             }
         };
         let checked = |host: &str| Timestamp::from_microsecond(*times.get(host)?).ok();
-        let report = CheckReport::new(&self.watcher, &roster, self.clock.now(), checked);
+        let report = CheckReport::new(&self.watcher, &roster, self.clock.wall(), checked);
         transaction = transaction.save(&report)?;
         for Revised { record: orphan, revision } in orphans {
             transaction = transaction

@@ -13,6 +13,7 @@ use crate::decide::{Finding, is_left_alone, is_refused, is_retried_soon};
 use crate::reports::Checks;
 use crate::schedule::{Micros, Rhythm, owner, place};
 use crate::scopes::Scopes;
+use crate::timeline::Moment;
 
 /// After so many refused log-ins to a host the next one waits for so long: those who ban for refused
 /// log-ins do it for the fifth within ten minutes.
@@ -35,8 +36,6 @@ pub struct Roster {
     /// The scopes that have an alarm.
     alarmed: BTreeSet<String>,
     hosts: BTreeMap<String, Watched>,
-    /// When we last planned.
-    planned: Micros,
 }
 
 #[derive(Debug)]
@@ -51,9 +50,9 @@ struct Watched {
     status: Status,
     /// When it was last checked, as all see it: by its record and the reports.
     last_check: String,
-    published: Option<Micros>,
+    published: Option<Moment>,
     /// When we last checked it, which the others learn from our next report.
-    checked: Option<Micros>,
+    checked: Option<Moment>,
     state_revision: u64,
     reason: String,
     failing: Failing,
@@ -76,20 +75,21 @@ pub struct Plan {
 
 impl Watched {
     /// When it was last checked, as far as we know.
-    fn checked_at(&self) -> Option<Micros> {
+    fn checked_at(&self) -> Option<Moment> {
         self.published.max(self.checked)
     }
 
     /// The same as it stands in records; empty for never.
     fn last_check(&self) -> String {
-        let checked = self.checked.map(stamp).unwrap_or_default();
+        let checked = self.checked.map(|checked| stamp(checked.wall)).unwrap_or_default();
         checked.max(self.last_check.clone())
     }
 
     /// When we last checked it, unless the records or another watcher's report have a later check.
     fn unpublished(&self) -> Option<Micros> {
-        let unit = |time: Micros| time.div_euclid(CheckReport::UNIT);
-        self.checked.filter(|checked| Some(unit(*checked)) >= self.published.map(unit))
+        let unit = |time: Moment| time.wall.div_euclid(CheckReport::UNIT);
+        let checked = self.checked.filter(|time| Some(unit(*time)) >= self.published.map(unit));
+        checked.map(|checked| checked.wall)
     }
 
     /// Set up, and not reached or not logged in to any more: what counts towards the fleet alarm.
@@ -126,12 +126,11 @@ impl Roster {
             scopes: Scopes::default(),
             alarmed: BTreeSet::new(),
             hosts: BTreeMap::new(),
-            planned: Micros::MIN,
         }
     }
 
     /// Takes over a list of all hosts, and of what is known about them: who is not in it is gone.
-    pub fn list(&mut self, hosts: &[Revised<Host>], states: &[Revised<HostState>], now: Micros) {
+    pub fn list(&mut self, hosts: &[Revised<Host>], states: &[Revised<HostState>], now: Moment) {
         let listed: HashSet<_> = hosts.iter().map(|host| host.record.address.as_str()).collect();
         self.hosts.retain(|address, _| listed.contains(address.as_str()));
         for host in hosts {
@@ -162,13 +161,13 @@ impl Roster {
     }
 
     /// Takes over a host's record, unless a newer one is known.
-    pub fn saw_host(&mut self, host: &Host, revision: u64, now: Micros) {
+    pub fn saw_host(&mut self, host: &Host, revision: u64, now: Moment) {
         let (me, members) = (&self.me, &self.members);
         let entry = self.hosts.entry(host.address.clone()).or_insert_with(|| Watched {
             place: place(&host.address),
             ours: owner(members, &host.address) == Some(me),
-            since: now,
-            not_before: now,
+            since: now.line,
+            not_before: now.line,
             revision: 0,
             status: Status::New,
             last_check: String::new(),
@@ -187,10 +186,14 @@ impl Roster {
             }
             entry.revision = revision;
             entry.status = host.status;
-            entry.last_check.clone_from(&host.last_check);
-            // A time far in the future is a clock's mistake.
-            let latest = self.rhythm.horizon(now);
-            entry.published = moment(&host.last_check).filter(|time| *time <= latest);
+            // What is known keeps its place on the time line when the wall clock is set.
+            if entry.last_check != host.last_check {
+                entry.last_check.clone_from(&host.last_check);
+                // A time far in the future is a clock's mistake.
+                let latest = self.rhythm.horizon(now.wall);
+                let checked = moment(&host.last_check).filter(|time| *time <= latest);
+                entry.published = checked.map(|time| now.of_stamp(time));
+            }
         }
     }
 
@@ -255,19 +258,19 @@ impl Roster {
     }
 
     /// Takes note of a check of ours.
-    pub fn checked(&mut self, address: &str, now: Micros) {
+    pub fn checked(&mut self, address: &str, now: Moment) {
         if let Some(host) = self.hosts.get_mut(address) {
             host.checked = Some(now);
         }
     }
 
     /// Takes over the checks of a watcher that is gone, as ours.
-    pub fn take_over(&mut self, checks: &[(String, Micros)], now: Micros) {
+    pub fn take_over(&mut self, checks: &[(String, Micros)], now: Moment) {
         for (address, time) in checks {
             if let Some(host) = self.hosts.get_mut(address)
-                && *time <= now
+                && *time <= now.wall
             {
-                host.checked = host.checked.max(Some(*time));
+                host.checked = host.checked.max(Some(now.of_stamp(*time)));
             }
         }
     }
@@ -317,17 +320,7 @@ impl Roster {
     }
 
     /// Which of our hosts are due.
-    pub fn plan(&mut self, now: Micros) -> Plan {
-        if now < self.planned {
-            // The clock was set back: what was then is of no use.
-            let latest = self.rhythm.horizon(now);
-            for host in self.hosts.values_mut() {
-                (host.since, host.not_before) = (now, now);
-                host.checked = host.checked.filter(|checked| *checked <= now);
-                host.published = host.published.filter(|time| *time <= latest);
-            }
-        }
-        self.planned = now;
+    pub fn plan(&self, now: Micros) -> Plan {
         let frozen = self.frozen();
         let asked = self.asked(now, &frozen);
         let mut due = Vec::new();
@@ -355,7 +348,7 @@ impl Roster {
     }
 
     fn due(&self, host: &Watched, now: Micros, frozen: bool) -> Micros {
-        let last = host.checked_at();
+        let last = host.checked_at().map(|checked| checked.line);
         let count = host.failing.count;
         // What is not decided by now is waited for, at the shortest pause; what is frozen can wait.
         let retry = match (last, frozen && count >= self.failures) {
@@ -379,7 +372,8 @@ impl Roster {
     }
 }
 
-fn stamp(time: Micros) -> String {
+/// A moment of the wall clock as records have it.
+pub(crate) fn stamp(time: Micros) -> String {
     jiff::Timestamp::from_microsecond(time).map(clock::format).unwrap_or_default()
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
 
-/// A moment, in microseconds since the epoch, or a span of time.
+/// A moment on a time line, in microseconds since the epoch, or a span of time.
 pub type Micros = i64;
 
 /// The watcher that a host belongs to: every watcher that sees the same members says the same, and when

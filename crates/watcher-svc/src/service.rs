@@ -25,6 +25,7 @@ use crate::membership::Membership;
 use crate::reports::Reports;
 use crate::roster::Roster;
 use crate::schedule::Micros;
+use crate::timeline::Timeline;
 
 /// How often everything is listed, in case a notification was lost.
 const LIST: Duration = Duration::from_secs(30);
@@ -48,6 +49,7 @@ pub(crate) struct Watcher {
     pub(crate) deps: Deps,
     pub(crate) storage: StorageClient,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) time: Timeline,
     roster: Mutex<Roster>,
     slots: Arc<Semaphore>,
     /// Hosts that this process is checking.
@@ -68,6 +70,7 @@ pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()
         busy: Claims::default(),
         wake: Notify::new(),
         lifecycle: lifecycle.clone(),
+        time: Timeline::new(deps.clock.clone()),
         config,
         storage,
         deps,
@@ -89,19 +92,15 @@ impl Watcher {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn now(&self) -> Micros {
-        self.deps.clock.now().as_microsecond()
-    }
-
     /// Takes over a host's record.
     pub(crate) fn saw(&self, host: &Host, revision: u64) {
-        let now = self.now();
+        let now = self.time.now();
         self.roster().saw_host(host, revision, now);
     }
 
     /// Leaves a host alone for a moment.
     pub(crate) fn put_off(&self, address: &str) {
-        let until = self.now() + PUT_OFF;
+        let until = self.time.now().line + PUT_OFF;
         self.roster().put_off(address, until);
     }
 
@@ -209,7 +208,7 @@ impl Watcher {
         let states = self.storage.list::<HostState>().await?;
         let clusters = self.storage.list::<Cluster>().await?;
         let mut roster = self.roster();
-        roster.list(&hosts, &states, self.now());
+        roster.list(&hosts, &states, self.time.now());
         roster.set_clusters(&clusters);
         Ok(())
     }
@@ -220,7 +219,7 @@ impl Watcher {
         let scopes: Vec<_> = raised.iter().map(|alarm| alarm.record.scope.clone()).collect();
         let (is_speaker, shares) = {
             let mut roster = self.roster();
-            roster.set_members(seen.members, self.now());
+            roster.set_members(seen.members, self.time.now().line);
             roster.set_operated(seen.operated);
             roster.set_alarmed(scopes.iter().cloned());
             (roster.is_speaker(), roster.shares())
@@ -285,7 +284,7 @@ impl Watcher {
         let is_speaker = self.roster().is_speaker();
         if is_speaker {
             let found = reports.orphans(|lease| self.roster().is_member(lease)).await?;
-            let now = self.now();
+            let now = self.time.now();
             for (report, checks) in found {
                 self.roster().take_over(&checks, now);
                 orphans.push(report);
@@ -337,7 +336,7 @@ impl Watcher {
     /// Starts the checks that are due, as far as there are slots; returns how long there is nothing to do
     /// then, unless a check ends before, and whether an alarm is to be raised.
     fn start_due(self: &Arc<Self>) -> (Duration, bool) {
-        let now = self.now();
+        let now = self.time.now().line;
         let plan = self.roster().plan(now);
         for (address, known) in plan.due {
             let Some(claim) = self.busy.claim(&address) else { continue };

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use service_core::clock;
+use service_core::clock::{self, left};
 use service_core::model::{Alarm, Outcome, ResumeAfterAlarm};
 use service_core::{Error, Result};
 use tokio::time::Instant;
 
 use super::Execution;
-use super::moments::left;
 
 /// The pause between two looks at the alarms.
 const LOOK: Duration = Duration::from_secs(5);
@@ -58,7 +57,7 @@ impl Execution<'_> {
 
     fn left_of(&self, alarm: &Alarm, limit: Duration) -> Duration {
         let since = clock::parse(&alarm.since);
-        since.map_or(limit, |since| left(self.service.deps.clock.now(), since, limit))
+        since.map_or(limit, |since| left(self.service.deps.clock.wall(), since, limit))
     }
 
     async fn pause_for(&self, alarm: &Alarm, limit: Duration) -> Result<()> {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use service_core::clock;
+use service_core::clock::{self, left};
 use service_core::model::{HostProgress, Step};
 use tokio::time::Instant;
 
@@ -90,30 +90,5 @@ impl Moments {
     pub(crate) fn verify_end(&self, index: usize) -> Instant {
         let end = self.ends().verify.get(&index).copied();
         end.unwrap_or_else(|| Instant::now() + self.verify)
-    }
-}
-
-/// What is left of the time `allowed` from `then` on; what has passed is clamped to it.
-pub(super) fn left(now: Timestamp, then: Timestamp, allowed: Duration) -> Duration {
-    let passed = Duration::try_from(now.duration_since(then)).unwrap_or_default();
-    allowed.saturating_sub(passed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_has_passed_at_a_take_over_is_between_nothing_and_everything() {
-        let minute = Duration::from_mins(1);
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let then = at("2026-11-28T12:00:00Z");
-        for (now, expected) in [
-            ("2026-11-28T12:00:20Z", 40),
-            ("2026-11-28T18:00:00Z", 0),
-            ("2026-11-28T07:00:00Z", 60),
-        ] {
-            assert_eq!(left(at(now), then, minute), Duration::from_secs(expected), "{now}");
-        }
     }
 }

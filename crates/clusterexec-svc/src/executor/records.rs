@@ -98,7 +98,7 @@ impl<'a> Execution<'a> {
             }
         }
         let events = history::count_events(storage, id).await?;
-        self.moments.bridge(&hosts, self.service.deps.clock.now());
+        self.moments.bridge(&hosts, self.service.deps.clock.wall());
         self.state = Mutex::new(State { hosts, events });
         Ok(())
     }

@@ -94,7 +94,7 @@ impl Token {
         let Some(enrollment) = found.map(|found| found.record).filter(|e| self.is_of(e)) else {
             return Err(refuse("this enrollment token is unknown, or was revoked"));
         };
-        if enrollment.is_over(clock.now()) {
+        if enrollment.is_over(clock.wall()) {
             return Err(refuse("this enrollment token has expired: ask for a new one"));
         }
         if !enrollment.from.is_empty() && !enrollment.from.contains(source) {

@@ -101,7 +101,7 @@ pub async fn create(
     if !(1..=USES_MAX).contains(&new.uses) {
         return Err(ApiError::bad_request(format!("uses is 1 to {USES_MAX}")));
     }
-    let now = state.clock.now();
+    let now = state.clock.wall();
     let expires = end(new.expires.as_ref(), now).ok_or_else(|| {
         ApiError::bad_request(
             "expires is a number of seconds, a duration like \"24h\" or a time like \

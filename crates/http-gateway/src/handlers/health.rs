@@ -101,7 +101,7 @@ pub async fn ready(
             return Err(ApiError::unavailable(failure).with_members(fields));
         }
         let found = state.readiness.services(&ground, is_verbose).await;
-        let replica = |presence| Replica::new(presence, api.clock.now().as_second());
+        let replica = |presence| Replica::new(presence, api.clock.wall().as_second());
         let services = is_verbose.then(|| found.replicas.into_iter().map(replica).collect());
         let alarms = if is_verbose { state.readiness.alarms(&ground).await } else { None };
         Ok(Json(Ready { status: "ready", parts, degraded: found.missing, services, alarms }))

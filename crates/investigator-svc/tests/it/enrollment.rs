@@ -1,5 +1,7 @@
 //! Hosts that registered themselves and do not prove themselves.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use serde_json::json;
 use service_core::Clock;
@@ -19,13 +21,20 @@ async fn enrolled(fixture: &Fixture, address: &str, status: Status, since: &str,
     fixture.storage.save(&state).await.unwrap();
 }
 
+/// Has this much time pass by both clocks.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn who_does_not_prove_itself_in_time_is_removed() {
     let mut fixture = Fixture::new().await;
-    fixture.clock = Clock::manual("2026-11-21T00:14:59Z".parse().unwrap());
+    fixture.clock = Clock::simulated("2026-11-21T00:14:00Z".parse().unwrap());
     // No password and no key leads there: what keeps them does not matter.
     enrolled(&fixture, "192.0.2.1", Status::Failed, SINCE, false).await;
-    enrolled(&fixture, "192.0.2.2", Status::Failed, "2026-11-21T00:00:01.000000", false).await;
+    enrolled(&fixture, "192.0.2.2", Status::Failed, "2026-11-21T00:10:00.000000", false).await;
     enrolled(&fixture, "192.0.2.3", Status::Failed, SINCE, true).await;
     enrolled(&fixture, "192.0.2.4", Status::Active, SINCE, false).await;
     fixture.host("192.0.2.5", Status::Failed).await;
@@ -36,7 +45,13 @@ async fn who_does_not_prove_itself_in_time_is_removed() {
     enrolled(&fixture, "192.0.2.6", Status::Failed, early, false).await;
     fixture.wake().await;
     eventually("the sixth is gone", async || left().await == 5).await;
-    fixture.clock.advance(SignedDuration::from_secs(1));
+    // A wall clock that is set neither removes a host nor keeps one.
+    fixture.clock.advance(SignedDuration::from_hours(1));
+    enrolled(&fixture, "192.0.2.6", Status::Failed, early, false).await;
+    fixture.wake().await;
+    eventually("the sixth is gone again", async || left().await == 5).await;
+    fixture.clock.advance(SignedDuration::from_hours(-2));
+    pass(Duration::from_mins(1)).await;
     fixture.wake().await;
     eventually("the first is gone", async || left().await == 4).await;
     assert!(fixture.storage.find::<Host>("192.0.2.1").await.unwrap().is_none());

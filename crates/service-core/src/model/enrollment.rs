@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Model, ident};
@@ -37,7 +37,7 @@ pub struct Enrollment {
 }
 
 impl Enrollment {
-    /// Whether its time is over; a time that cannot be read is.
+    /// Whether its time is over by the wall clock, by which it was chosen; a time that cannot be read is.
     pub fn is_over(&self, now: Timestamp) -> bool {
         clock::parse(&self.expires).is_none_or(|end| end <= now)
     }
@@ -101,11 +101,10 @@ impl Enrolled {
     /// How long a host may take to prove itself.
     pub const PATIENCE: Duration = Duration::from_mins(15);
 
-    /// Whether it should have proven itself by now; a time that cannot be read is long ago.
-    pub fn is_overdue(&self, now: Timestamp) -> bool {
-        let patience = SignedDuration::try_from(Self::PATIENCE).unwrap_or_default();
-        let late = |since: Timestamp| now.duration_since(since) >= patience;
-        !self.proven && clock::parse(&self.since).is_none_or(late)
+    /// How much of [`Self::PATIENCE`] is left; nothing where the time of its registration cannot be read.
+    pub fn time_left(&self, now: Timestamp) -> Duration {
+        let left = |since| clock::left(now, since, Self::PATIENCE);
+        clock::parse(&self.since).map(left).unwrap_or_default()
     }
 
     pub(super) fn validate(&self) -> Result<(), String> {
@@ -140,12 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_proven_itself_in_time_is_overdue() {
+    fn a_host_has_a_quarter_of_an_hour_to_prove_itself() {
         let since = "2026-11-21T00:00:00.000000".to_owned();
         let mut host = Enrolled { id: "e".into(), cluster: String::new(), since, proven: false };
-        assert!(!host.is_overdue(at("2026-11-21T00:14:59Z")));
-        assert!(host.is_overdue(at("2026-11-21T00:15:00Z")));
-        host.proven = true;
-        assert!(!host.is_overdue(at("2026-11-22T00:00:00Z")));
+        assert_eq!(host.time_left(at("2026-11-21T00:14:59Z")), Duration::from_secs(1));
+        assert!(host.time_left(at("2026-11-21T00:15:00Z")).is_zero());
+        assert_eq!(host.time_left(at("2026-11-20T00:00:00Z")), Enrolled::PATIENCE);
+        host.since.clear();
+        assert!(host.time_left(at("2026-11-20T00:00:00Z")).is_zero());
     }
 }

@@ -59,7 +59,8 @@ impl Roster {
 
     /// When a host was last checked, as far as every watcher knows.
     fn known(&self, host: &Watched) -> Option<Micros> {
-        if self.members.len() > 1 { host.published } else { host.checked_at() }
+        let known = if self.members.len() > 1 { host.published } else { host.checked_at() };
+        known.map(|checked| checked.line)
     }
 
     /// Whether other watchers wait for a check of this host: it is one of those that are asked before a host
@@ -82,11 +83,11 @@ impl Roster {
         !scopes.is_empty() && self.scopes.of(address).any(|scope| scopes.contains(scope))
     }
 
-    /// How the scopes of a host are doing, whose check before this one was at `before`: sure only when all others of
-    /// the samples have been checked since.
+    /// How the scopes of a host are doing, whose check before this one was at `before` by its record: sure only when all
+    /// others of the samples have been checked since.
     pub fn outlook(&self, address: &str, before: Option<Micros>) -> Outlook {
-        let is_known =
-            |host: &Watched| host.is_away() || host.is_wary() || host.checked_at() >= before;
+        let checked = |host: &Watched| host.checked_at().map(|checked| checked.wall);
+        let is_known = |host: &Watched| host.is_away() || host.is_wary() || checked(host) >= before;
         let mut outlook = Outlook::Clear;
         for scope in self.scopes.of(address) {
             let sample = self.sample(scope);

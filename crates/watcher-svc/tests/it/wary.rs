@@ -119,7 +119,7 @@ impl Fail2ban {
     /// Gives it what an `sshd` has logged since the last time, as syslog would.
     fn tell(&mut self, sshds: &Sshds) {
         let log = sshds.log();
-        let now = service_core::Clock::System.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = service_core::Clock::System.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut lines = Vec::new();
         for line in log.lines().skip(self.told) {
             // Each connection has a process of its own, and a port.

@@ -19,7 +19,7 @@ async fn raise(fixture: &Fixture, scope: &str) {
 /// The clock of a fixture, so many minutes after an alarm was raised.
 fn after(minutes: i64) -> Clock {
     let since: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
-    Clock::manual(since + SignedDuration::from_mins(minutes))
+    Clock::simulated(since + SignedDuration::from_mins(minutes))
 }
 
 async fn control(fixture: &Fixture) -> Option<OperationControl> {

@@ -12,7 +12,7 @@ const STEPS: [i64; 3] = [2, -5, 6];
 /// The clock, and how far it is set.
 fn clocks() -> impl Iterator<Item = (Clock, SignedDuration)> {
     STEPS.into_iter().map(|hours| {
-        let clock = Clock::manual("2026-11-28T12:00:00Z".parse().unwrap());
+        let clock = Clock::simulated("2026-11-28T12:00:00Z".parse().unwrap());
         (clock, SignedDuration::from_hours(hours))
     })
 }

@@ -302,6 +302,7 @@ async fn reply(
     Ok(())
 }
 
+/// The wall clock, which deadlines of messages are in: they are read by other processes, and messages hold nothing else.
 pub(super) fn now_ms() -> i64 {
-    Clock::System.now().as_millisecond()
+    Clock::System.wall().as_millisecond()
 }

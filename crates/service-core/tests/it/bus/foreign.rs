@@ -137,7 +137,7 @@ async fn what_is_no_request_is_answered_and_not_begun() {
 #[tokio::test]
 async fn what_nobody_waits_for_any_more_is_never_begun() {
     let (_bus, life, mut client, count) = set_up().await;
-    let now = Clock::System.now().as_millisecond();
+    let now = Clock::System.wall().as_millisecond();
     let request = json!({"jsonrpc": "2.0", "id": "1", "method": "x", "params": {}}).to_string();
     let mut ask = async |deadline: AMQPValue| {
         let mut headers = FieldTable::default();
