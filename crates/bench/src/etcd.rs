@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use etcd_client::{Client, EventType, WatchOptions, WatchStream};
@@ -21,6 +21,7 @@ use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
 use simulated_hosts::SimulatedHosts;
 use testbed::etcd::Etcd;
 use testbed::rabbitmq::RabbitMq;
+use tokio::time::Instant;
 use watcher_svc::Config;
 
 use crate::Setup;

@@ -1,12 +1,13 @@
 //! `GET /api/v0/host/X`, against a handler that has the answer in memory.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hyper::body::Bytes;
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::Setup;
 use crate::client::Client;

@@ -5,14 +5,14 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::Setup;
 use crate::client::Client;
@@ -233,6 +233,7 @@ impl Drop for Process {
                 drop(self.child.kill());
                 drop(self.child.wait());
             }
+            #[expect(clippy::disallowed_methods, reason = "what is dropped cannot await")]
             std::thread::sleep(Duration::from_millis(1));
         }
     }

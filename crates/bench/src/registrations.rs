@@ -1,7 +1,7 @@
 //! Many hosts that are registered at once, against the Ansible work in it alone at the same parallelism.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use testbed::sshd::{self, Sshds};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::Setup;
 use crate::bare_playbook::BarePlaybook;

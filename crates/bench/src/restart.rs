@@ -1,12 +1,13 @@
 //! Restarting a cluster of ten hosts, one at a time, against a bare reboot and a bare playbook of each.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use testbed::Testbed;
+use tokio::time::Instant;
 
 use crate::Setup;
 use crate::bare_restart::{BareHost, Parts};

@@ -37,7 +37,10 @@ const AT_A_TIME: usize = 40;
 pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     let listener = listen().context("cannot listen")?;
     let port = listener.local_addr().context("cannot listen")?.port();
-    // In a thread of its own, which ends with the program: nobody is to wait for it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the program: nothing waits for it"
+    )]
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let mut smaller: Option<Duration> = None;
     for size in SIZES {

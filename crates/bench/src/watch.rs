@@ -1,7 +1,7 @@
 //! Checks of hosts by the watcher, against as many bare `ssh HOST true` at a time.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testbed::sshd::{self, Sshds};
 use tokio::process::Command;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::Setup;
 use crate::client::Client;

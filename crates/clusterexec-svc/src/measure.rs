@@ -9,7 +9,7 @@ use service_core::bus::Context;
 use service_core::model::{
     Host, HostProgress, HostState, Limit, OperationKind, Options, Outcome, Step,
 };
-use service_core::{Error, Lifecycle, Result};
+use service_core::{Error, Lifecycle, Result, random};
 use tokio::time::Instant;
 
 use crate::Config;
@@ -17,7 +17,6 @@ use crate::accept::Wanted;
 use crate::executor::{Decision, Execution, Line, Turn};
 use crate::members::FRESH;
 use crate::service::ClusterExec;
-use uuid::Uuid;
 
 /// Accepts a restart of the cluster, and takes its first `hosts` hosts from their turns to their ends; how
 /// long the acceptance took, and each host: decided and saved, step by step. Its hosts must let
@@ -144,7 +143,7 @@ async fn one_window(
     session: &dyn Session,
 ) -> Result<Option<Duration>> {
     let on_host = |error| Error::internal("the host does not answer").with_source(error);
-    let name = Uuid::new_v4();
+    let name = random::uuid();
     let vars = Map::from_iter([
         ("commissaire_boot_id".to_owned(), json!(session.boot_id().await.map_err(on_host)?)),
         ("commissaire_go_ahead".to_owned(), json!(name.to_string())),

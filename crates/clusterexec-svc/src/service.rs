@@ -14,9 +14,8 @@ use service_core::model::{
     Alarm, Cluster, Lease, Operation, OperationKind, OperationStatus, Options, ident, work,
 };
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Kind, Lifecycle, Result, StorageClient, alarms, presence};
+use service_core::{Error, Kind, Lifecycle, Result, StorageClient, alarms, presence, random};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::accept::{Plan, Wanted};
 use crate::config::Config;
@@ -143,7 +142,7 @@ impl ClusterExec {
         lifecycle: &Lifecycle,
     ) -> Self {
         let storage = StorageClient::new(deps.bus.clone(), Context::service("clusterexec"));
-        let owner = format!("clusterexec:{}", Uuid::new_v4());
+        let owner = format!("clusterexec:{}", random::uuid());
         Self {
             leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
             busy: Claims::default(),
@@ -205,7 +204,7 @@ impl ClusterExec {
         operation_id: Option<String>,
         context: &Context,
     ) -> Result<Operation> {
-        let id = operation_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+        let id = operation_id.unwrap_or_else(|| random::uuid().to_string());
         ident::name(&id).map_err(|e| Error::invalid(format!("operation_id: {e}")))?;
         let cluster = wanted.cluster.as_str();
         for _ in 0..ACCEPT_ATTEMPTS {

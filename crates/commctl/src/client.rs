@@ -10,7 +10,6 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, LOCATION};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
-use uuid::Uuid;
 
 use self::events::Events;
 use self::session::Session;
@@ -125,7 +124,7 @@ impl Client {
     async fn reach(&self, ask: &Ask<'_>) -> Result<(Response, &Url), Error> {
         // One key for all endpoints: should the first have carried the request out after all, the
         // next one answers with that result instead of doing it again.
-        let key = ask.body.map(|_| Uuid::new_v4().to_string());
+        let key = ask.body.map(|_| crate::random_id().to_string());
         let (response, endpoint) = self.anywhere(ask, key.as_deref()).await?;
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         if refused.contains(&response.status()) && self.session.renew()? {

@@ -31,6 +31,7 @@ mod wait;
 use std::process::ExitCode;
 
 pub use cli::Cli;
+use uuid::Uuid;
 
 /// Runs one command and reports how it ended.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -41,6 +42,15 @@ pub async fn run(cli: Cli) -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// A random identifier.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "commctl shares no code with the services, which seed theirs"
+)]
+fn random_id() -> Uuid {
+    Uuid::new_v4()
 }
 
 /// Prints what the command line's parser has to say: help, the version, or what is wrong.

@@ -15,7 +15,7 @@ use service_core::model::{
     Model as _, ident,
 };
 use service_core::storage::Revised;
-use service_core::{Bus, Error, Kind, Result, StorageClient};
+use service_core::{Bus, Error, Kind, Result, StorageClient, random};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::config::Config;
@@ -105,7 +105,7 @@ impl Managers {
                     tracing::warn!(error = chain(&error), "cannot read the container managers");
                 }
             }
-            tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.0))).await;
+            tokio::time::sleep(random::jitter(PAUSE)).await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt as _;
+use service_core::random;
 
 /// The first pause is at most this long.
 const FIRST: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ impl Backoff {
     pub fn next_pause(&mut self) -> Duration {
         let longest = FIRST.saturating_mul(1 << self.taken.min(16)).min(LONGEST);
         self.taken += 1;
-        longest.mul_f64(rand::rng().random_range(0.5..1.0))
+        random::jitter(longest)
     }
 }
 

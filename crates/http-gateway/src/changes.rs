@@ -20,10 +20,9 @@ use service_core::error::chain;
 use service_core::lease::{Held, Leases, TTL};
 use service_core::model::{Cluster, Lease};
 use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, Result, StorageClient};
+use service_core::{Bus, Clock, Lifecycle, Result, StorageClient, random};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{sleep, timeout};
-use uuid::Uuid;
 
 use crate::error::ApiError;
 use crate::nodes::Registered;
@@ -81,7 +80,7 @@ impl Changes {
         lifecycle: &Lifecycle,
     ) -> Self {
         let storage = StorageClient::new(bus.clone(), Context::service("gateway"));
-        let owner = format!("gateway:{}", Uuid::new_v4());
+        let owner = format!("gateway:{}", random::uuid());
         Self(Arc::new(Shared {
             leases: Leases::new(storage.clone(), lifecycle.clone(), owner, TTL),
             bus: bus.clone(),

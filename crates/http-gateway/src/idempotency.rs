@@ -23,9 +23,8 @@ use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{IdempotentRequest, KeptAnswer};
 use service_core::storage::{Revised, Transaction};
-use service_core::{Bus, Clock, Lifecycle, StorageClient, clock};
+use service_core::{Bus, Clock, Lifecycle, StorageClient, clock, random};
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use crate::error::ApiError;
 use crate::params::{BODY_MAX, unreadable};
@@ -120,7 +119,7 @@ async fn claim(
     request: String,
 ) -> Result<Revised<IdempotentRequest>, ApiError> {
     let (now, expires) = (time.stamp(), clock::format(time.wall() + KEPT));
-    let operation_id = Uuid::new_v4().to_string();
+    let operation_id = random::uuid().to_string();
     let record = IdempotentRequest { id, request, operation_id, expires_at: expires, answer: None };
     for _ in 0..ATTEMPTS {
         let transaction = match storage.find::<IdempotentRequest>(&record.id).await? {

@@ -7,9 +7,9 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post, put};
 use service_core::bus::Context;
+use service_core::random;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use crate::auth;
 use crate::error::ApiError;
@@ -191,7 +191,7 @@ fn context_of(headers: &HeaderMap) -> Context {
     let plain = |id: &&str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let given = header(REQUEST_ID).filter(plain).filter(|id| !id.is_empty());
     Context {
-        request_id: given.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned),
+        request_id: given.map_or_else(|| random::uuid().to_string(), str::to_owned),
         principal: String::new(),
         traceparent: header("traceparent").map(str::to_owned),
     }

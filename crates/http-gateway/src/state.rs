@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use service_core::bus::Context;
 use service_core::storage::{Reads, Transaction};
-use service_core::{Bus, Clock, Lifecycle, Networks, StorageClient};
+use service_core::{Bus, Clock, Lifecycle, Networks, StorageClient, random};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -157,7 +157,7 @@ impl Api {
             let (transaction, answer) = match plan().await {
                 Err(error) if error.is_stale() && stale < STALE_ATTEMPTS => {
                     let pause = STALE_PAUSE * 2_u32.pow(stale);
-                    sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+                    sleep(random::jitter(pause)).await;
                     stale += 1;
                     continue;
                 }

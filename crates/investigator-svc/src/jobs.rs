@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_access::Deps;
-use rand::seq::SliceRandom as _;
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
 use service_core::claims::{Claim, Claims};
@@ -13,9 +12,8 @@ use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{Cluster, Host, HostState, Lease};
 use service_core::storage::Transaction;
-use service_core::{Lifecycle, Result, StorageClient, presence};
+use service_core::{Lifecycle, Result, StorageClient, presence, random};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use uuid::Uuid;
 
 use crate::config::Config;
 use crate::enrollment;
@@ -62,7 +60,7 @@ pub(crate) struct Investigator {
 /// When the bus cannot be reached.
 pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
     let storage = StorageClient::new(deps.bus.clone(), Context::service("investigator"));
-    let owner = format!("investigator:{}", Uuid::new_v4());
+    let owner = format!("investigator:{}", random::uuid());
     let investigator = Arc::new(Investigator {
         leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
         slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
@@ -119,7 +117,7 @@ impl Investigator {
         enrollment::sweep(self, &hosts).await?;
         let mut hosts: Vec<_> = hosts.into_iter().map(|host| host.record).collect();
         // So that replicas do not run after each other for the same leases.
-        hosts.shuffle(&mut rand::rng());
+        random::shuffle(&mut hosts);
         let mut all_claimed = true;
         for host in hosts.iter().filter(|host| host.status.is_under_investigation()) {
             if self.busy.holds(&host.address) {

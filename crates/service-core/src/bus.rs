@@ -28,11 +28,11 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result, chain};
 use crate::jsonrpc::{Answer, Params};
 use crate::lifecycle::Lifecycle;
+use crate::random;
 pub use fitness::Fitness;
 use topology::Queue;
 
@@ -60,7 +60,7 @@ impl Context {
     /// The context of work that a service does by itself.
     pub fn service(name: &str) -> Self {
         Self {
-            request_id: Uuid::new_v4().to_string(),
+            request_id: random::uuid().to_string(),
             principal: format!("service:{name}"),
             traceparent: None,
         }

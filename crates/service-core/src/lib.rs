@@ -15,6 +15,7 @@
 //! - [`presence`][]: which services are running
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
+//! - [`random`][]: random choices, identifiers and secrets
 //!
 //! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its
 //! configuration and a [`lifecycle::Lifecycle`]; it knows the other services by their routing keys only.
@@ -32,6 +33,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod networks;
 pub mod presence;
+pub mod random;
 pub mod storage;
 pub mod telemetry;
 

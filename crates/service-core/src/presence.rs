@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::bus::{Bus, Context, Subscription, topology};
 use crate::clock::Clock;
 use crate::error::{Result, chain};
 use crate::lifecycle::Lifecycle;
+use crate::random;
 
 /// Pause before the next attempt to subscribe.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ impl Presence {
     /// This process as a replica of `service`, started now.
     pub fn new(service: &str, clock: &Clock) -> Self {
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let random = Uuid::new_v4().simple().to_string();
+        let random = random::uuid().simple().to_string();
         Self {
             service: service.to_owned(),
             replica: format!("{}-{}", machine.trim(), &random[..8]),

@@ -13,6 +13,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustix::system::uname;
+use service_core::random;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
@@ -81,7 +82,7 @@ fn authority(data: &DataDir, today: Date) -> anyhow::Result<(Issuer<'static, Key
 
 fn new_authority(today: Date) -> anyhow::Result<String> {
     // Two authorities of the same name are easily mistaken for each other.
-    let name = format!("Commissaire authority {:08x}", rand::random::<u32>());
+    let name = format!("Commissaire authority {:08x}", u32::from_be_bytes(random::bytes()));
     let mut params = params(&name, today, today.checked_add(AUTHORITY_YEARS.years())?)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -5,8 +5,8 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use rand::RngExt as _;
 use serde_json::{Value, json};
+use service_core::random;
 
 use crate::data_dir::{DataDir, write_private};
 use storage_svc::Store;
@@ -97,9 +97,7 @@ pub fn admin(data: &DataDir, url: &str, authority: Option<&Path>) -> anyhow::Res
     if users.exists() {
         return Ok(users);
     }
-    let mut random = rand::rng();
-    let letter = |_| char::from(ALPHABET[random.random_range(..ALPHABET.len())]);
-    let password: String = (0..PASSWORD_LENGTH).map(letter).collect();
+    let password = random::password(ALPHABET, PASSWORD_LENGTH);
     let hash = bcrypt::hash(&password, COST).context("cannot hash the administrator's password")?;
     let content = json!({ADMIN: {"hash": hash}}).to_string();
     let mut terminal = std::io::stderr();

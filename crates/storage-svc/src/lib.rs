@@ -42,7 +42,7 @@ use service_core::bus::{Context, Fitness, topology};
 use service_core::error::chain;
 use service_core::lease::Leases;
 use service_core::model::{CheckReport, Model as _};
-use service_core::{Bus, Lifecycle, StorageClient, presence};
+use service_core::{Bus, Lifecycle, StorageClient, presence, random};
 use tokio::sync::watch;
 
 pub use config::{Compaction, Config, Handler};
@@ -159,7 +159,7 @@ fn look_after_etcd(handlers: &Handlers, wanted: Compaction, bus: &Bus, lifecycle
             continue;
         }
         let client = StorageClient::new(bus.clone(), Context::service("storage"));
-        let owner = format!("storage-{:016x}", rand::random::<u64>());
+        let owner = format!("storage-{:016x}", u64::from_be_bytes(random::bytes()));
         let leases = Leases::new(client, lifecycle.clone(), owner, COMPACTION_LEASE);
         let keep =
             compaction::keep(name, etcd, leases, compaction::Pace::default(), lifecycle.clone());

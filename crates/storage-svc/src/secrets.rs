@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
+use service_core::random;
 use zeroize::Zeroizing;
 
 pub use custodia::{Custodia, CustodiaError};
@@ -116,7 +117,7 @@ impl Sealer {
     pub fn seal(&self, key: &str, plain: &str) -> Result<String, service_core::Error> {
         let failed = || service_core::Error::internal(format!("cannot seal {key}"));
         let (key_id, cipher) = self.keys.first().ok_or_else(failed)?;
-        let nonce: [u8; NONCE_LENGTH] = rand::random();
+        let nonce = random::secret::<NONCE_LENGTH>();
         let payload = Payload { msg: plain.as_bytes(), aad: key.as_bytes() };
         let ciphertext = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| failed())?;
         let envelope = Envelope {

@@ -7,7 +7,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// As many addresses as one `sshd` listens on.
 const ADDRESSES: usize = 16;
@@ -208,6 +210,7 @@ fn launch(
             drop(child.wait());
             return None;
         }
+        #[expect(clippy::disallowed_methods, reason = "it is started before any runtime")]
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use service_core::lease::{Held, Leases};
 use service_core::model::Lease;
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Lifecycle, Result, StorageClient};
-use uuid::Uuid;
+use service_core::{Error, Lifecycle, Result, StorageClient, random};
 
 use crate::turns;
 
@@ -31,7 +30,7 @@ pub(crate) struct Seen {
 
 impl Membership {
     pub(crate) fn new(storage: StorageClient, lifecycle: Lifecycle, ttl: Duration) -> Self {
-        let id = Uuid::new_v4();
+        let id = random::uuid();
         let leases = Leases::new(storage.clone(), lifecycle, format!("watcher:{id}"), ttl);
         let name = format!("{}{id}", Lease::WATCHER);
         Self { name, storage, leases, held: None }

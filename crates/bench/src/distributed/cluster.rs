@@ -1,6 +1,6 @@
 //! `GET /cluster/X` with many members.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use anyhow::ensure;
 

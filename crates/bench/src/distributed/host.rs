@@ -1,6 +1,6 @@
 //! `GET /host/X`, one at a time and many at a time.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use anyhow::ensure;
 

@@ -1,6 +1,6 @@
 //! `GET /hosts` with very many hosts.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use service_core::model::Host;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::StreamExt as _;
@@ -12,8 +12,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use uuid::Uuid;
+use tokio::time::{Instant, timeout};
 
 use crate::Setup;
 use crate::process::Process;
@@ -78,7 +77,7 @@ impl Requester {
     /// # Errors
     /// When that does not happen.
     pub async fn request(&self, body: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let id = Uuid::new_v4().to_string();
+        let id = service_core::random::uuid().to_string();
         let (sender, receiver) = oneshot::channel();
         lock(&self.pending).insert(id.clone(), sender);
         let properties = BasicProperties::default()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use host_access::{Playbook, PlaybookError, Session, Summary};
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
+use service_core::random;
 use uuid::Uuid;
 
 use super::Trouble;
@@ -44,7 +45,7 @@ pub(crate) async fn play_with_go_ahead(
     vars: &Map<String, Value>,
     deadline: Duration,
 ) -> Result<Played, Trouble> {
-    let name = Uuid::new_v4();
+    let name = random::uuid();
     let mut vars = vars.clone();
     vars.insert(NOT_GIVEN.to_owned(), json!(name.to_string()));
     execution.held.check().map_err(Trouble::Ours)?;

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use super::answer::Credential;
 
@@ -55,7 +54,7 @@ impl<'a> Cache<'a> {
         }
         self.sweep()?;
         // Another commctl must not read half an answer.
-        let new = self.directory.join(format!("{}.new", Uuid::new_v4()));
+        let new = self.directory.join(format!("{}.new", crate::random_id()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(answer)?;
         fs::rename(&new, &self.file)

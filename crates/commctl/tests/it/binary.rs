@@ -1,7 +1,9 @@
 //! The program itself.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// What every Linux with glibc has: the C library, its loader, and the compiler's.
 const ALWAYS_THERE: [&str; 5] = ["linux-vdso", "libc.", "libm.", "libgcc_s.", "ld-linux"];

@@ -200,7 +200,7 @@ async fn an_answer_that_expires_while_waiting_is_renewed() {
     kube.0.answers("GET", "cluster/c1/restart", 200, record).await;
     let arguments = ["cluster", "restart", "start", "--wait", "c1"];
     let _waiting = kube.0.home.command(&arguments).spawn().unwrap();
-    let begin = std::time::Instant::now();
+    let begin = tokio::time::Instant::now();
     while !kube.shown().await.contains(&"Bearer t2".to_owned()) {
         assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", kube.shown().await);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -1,6 +1,7 @@
 //! The real binary against a server that answers as it is told.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
+#![expect(clippy::disallowed_methods, reason = "terminals and agents are read by threads")]
 
 mod binary;
 mod cluster;

@@ -10,7 +10,7 @@ use reqwest::{Certificate, ClientBuilder, Identity, Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use service_core::model::{Authority, KubernetesOptions, MASK};
-use service_core::{Error, Kind, Result};
+use service_core::{Error, Kind, Result, random};
 use tokio::time::Instant;
 
 use super::answer::{Answer, classify};
@@ -44,7 +44,7 @@ impl Retries {
     pub(super) async fn pause(&mut self, after: Option<Duration>, error: Error) -> Result<()> {
         self.taken += 1;
         let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.taken - 1);
-        let pause = after.unwrap_or_default() + longest.mul_f64(rand::random());
+        let pause = after.unwrap_or_default() + longest.mul_f64(random::fraction());
         if self.taken >= ATTEMPTS || Instant::now() + pause >= self.until {
             return Err(error);
         }

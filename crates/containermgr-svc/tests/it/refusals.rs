@@ -1,8 +1,9 @@
 //! What an API server refuses, and what it does not answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::{Api, Fault, Fixture};
 

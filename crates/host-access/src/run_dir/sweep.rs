@@ -64,7 +64,7 @@ fn is_owner(directory: &[u8], name: &str) -> bool {
 /// `ansible-playbook` itself died with it; its workers did not, and would go on with the host, and in
 /// this directory.
 fn end_playbooks(dead: &Path) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = now() + PATIENCE;
     let mark = [HOME_VARIABLE.as_bytes(), b"=", dead.as_os_str().as_bytes(), b"/"].concat();
     // Again until there is none: one may have started another meanwhile.
     loop {
@@ -106,9 +106,14 @@ fn playbooks(mark: &[u8]) -> io::Result<Vec<OwnedFd>> {
     Ok(found)
 }
 
+#[expect(clippy::disallowed_methods, reason = "it blocks its thread, before the services start")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Waits for the end of a process.
 fn wait(process: &OwnedFd, deadline: Instant) -> io::Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = deadline.saturating_duration_since(now());
     let left = Timespec::try_from(left).map_err(io::Error::other)?;
     let mut ended = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
     match poll(&mut ended, Some(&left))? {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "how long each step took is part of what is looked for")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_access::{
     Ansible, BootstrapOptions, Facts, FlannelEtcd, FlannelTls, NetworkSetup, Os, Playbook,
@@ -11,6 +11,7 @@ use host_access::{
 };
 use serde_json::{Map, Value, json};
 use testbed::Testbed;
+use tokio::time::Instant;
 
 use crate::sshd::{CONNECT, RUN, run_dir};
 

@@ -3,9 +3,10 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_access::{AccessError, SshSession, Target, boot_id, fingerprint};
+use tokio::time::Instant;
 
 use crate::sshd::{CONNECT, RUN, Sshd, key_files, refusal, run_dir};
 

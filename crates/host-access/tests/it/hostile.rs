@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_access::{FactsError, SshSession, Target, gather};
 use testbed::sshd::{Sshds, user};
+use tokio::time::Instant;
 
 use crate::sshd::{CONNECT, RUN, Sshd, key_files, refusal, run_dir};
 

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     reason = "a helper that fails should end its test, as an assertion does"
 )]
+#![expect(clippy::disallowed_methods, reason = "servers of tests are threads")]
 
 mod booted;
 mod connecting;

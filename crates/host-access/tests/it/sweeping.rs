@@ -4,11 +4,12 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use host_access::{Ansible, Playbook, RunDir, SshSession};
 use serde_json::Map;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::sshd::{CONNECT, Sshd, key_files};
 

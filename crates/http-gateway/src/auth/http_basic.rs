@@ -12,6 +12,7 @@ use moka::future::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_core::random;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
@@ -103,7 +104,7 @@ impl HttpBasic {
                 .max_capacity(REMEMBERED)
                 .time_to_live(REMEMBERED_FOR)
                 .build(),
-            key: Hmac::new(&rand::random::<[u8; 64]>().into()),
+            key: Hmac::new(&random::secret::<64>().into()),
             slots: Semaphore::new(cores),
         })
     }
@@ -240,7 +241,7 @@ mod tests {
         for round in 0..5 {
             for (user, fastest) in ["ann", "bob"].iter().zip(&mut fastest) {
                 let headers = basic(&format!("{user}:wrong{round}"));
-                let begun = std::time::Instant::now();
+                let begun = tokio::time::Instant::now();
                 assert_eq!(plugin.authenticate(&headers).await, None);
                 *fastest = begun.elapsed().min(*fastest);
             }

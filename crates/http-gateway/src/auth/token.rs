@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use secrecy::{ExposeSecret as _, SecretString};
 use service_core::model::{Enrollment, ident};
-use service_core::{Clock, StorageClient};
+use service_core::{Clock, StorageClient, random};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -45,8 +45,8 @@ pub struct Minted {
 impl Minted {
     /// Makes one.
     pub fn random() -> Self {
-        let id = hex(&rand::random::<[u8; ID_BYTES]>());
-        let secret = BASE64.encode(rand::random::<[u8; 32]>());
+        let id = hex(&random::bytes::<ID_BYTES>());
+        let secret = BASE64.encode(random::secret::<32>());
         let (token, hash) = (format!("{id}.{secret}").into(), hash(&secret));
         Self { id, token, hash }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use http_gateway::Config;
@@ -14,6 +14,7 @@ use service_core::model::Event;
 use service_core::{Error, Lifecycle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 
 use crate::support::{Gateway, PASSWORD, Setup, Storage, USER, basic, in_time};
 

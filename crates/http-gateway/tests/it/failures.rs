@@ -1,11 +1,12 @@
 //! What is told when something behind the gateway does not work, or a request is no HTTP.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use service_core::model::{
     Cluster, ContainerManagerConfig, Host, HostCreds, Model as _, Network, Status,
 };
+use tokio::time::Instant;
 
 use crate::support::{Answer, Gateway, Managers, ROUTES, Setup, Storage, WITH_BODY};
 

@@ -1,13 +1,14 @@
 //! Clients that take their time, or too much: they are sent away, and the others do not notice.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_gateway::Config;
 use http_gateway::server::limits::Limits;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::support::{Gateway, PASSWORD, Setup, Storage, USER, basic, in_time};
 

@@ -1,6 +1,6 @@
 //! Secrets: what reaches Custodia, what comes back, and who is asked who they are.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use serde_json::json;
 

@@ -1,11 +1,12 @@
 //! A host that is registered while its `sshd` turns connections away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use service_core::model::{Bootstrap, HostCreds, HostState, Network, Status};
 use testbed::sshd::{self, Sshds};
+use tokio::time::Instant;
 
 use crate::registration::Fixture;
 

@@ -65,13 +65,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use uuid::Uuid;
 
 use super::topology::{self, Queue};
 use super::{Context, Fitness, Handler, Notification};
 use crate::error::Result;
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
+use crate::random;
 use address::Address;
 use connection::Failure;
 use consumer::{Server, now_ms};
@@ -239,7 +239,7 @@ impl Amqp {
         timeout: Duration,
     ) -> Result<Answer> {
         let link = self.link()?;
-        let id = Uuid::new_v4();
+        let id = random::uuid();
         let body = message::body(Some(&id.to_string()), key, params)?;
         let waits = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
         let properties = message::properties(context, Some(now_ms().saturating_add(waits)));
@@ -281,7 +281,7 @@ impl Amqp {
         pattern: &str,
         sender: mpsc::Sender<Notification>,
     ) -> Result<Subscribed> {
-        let name = ShortString::from(format!("{}-{}", self.0.target.name, Uuid::new_v4()));
+        let name = ShortString::from(format!("{}-{}", self.0.target.name, random::uuid()));
         let pattern = short("the pattern", pattern)?;
         subscriber::subscribe(self.link()?, name, pattern, sender).await.map_err(lost)
     }

@@ -3,11 +3,10 @@
 use service_core::bus::amqp::Options;
 use service_core::{Bus, Lifecycle};
 use testbed::rabbitmq;
-use uuid::Uuid;
 
 /// How to connect to a broker, on an exchange of the test's own.
 pub(crate) fn options(uri: &str) -> Options {
-    let exchange = format!("test-{}", Uuid::new_v4());
+    let exchange = format!("test-{}", service_core::random::uuid());
     Options { uri: uri.into(), exchange, name: "test".into() }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use service_core::bus::amqp::Options;
@@ -10,6 +10,7 @@ use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
 use service_core::bus::{Call, Context, Subscription};
 use service_core::{Bus, Kind, Lifecycle};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::support::connected;
 

@@ -1,7 +1,7 @@
 //! Many addresses, shared by two watchers.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,6 +9,7 @@ use daemons::Daemon;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use testbed::sshd::{self, Sshds};
+use tokio::time::Instant;
 
 use crate::processes::Form;
 use crate::server::{LONG, Server, eventually};

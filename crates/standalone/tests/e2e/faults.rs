@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use daemons::Daemon;
 use reqwest::{Method, StatusCode};
@@ -11,6 +11,7 @@ use serde_json::json;
 use testbed::etcd::{ALL, Etcd, LEADER};
 use testbed::proxy::Proxy;
 use testbed::rabbitmq::RabbitMq;
+use tokio::time::Instant;
 
 use crate::processes::{Form, Ground};
 use crate::server::{Server, eventually};
@@ -86,7 +87,7 @@ async fn survives(server: &Server, fault: impl Future<Output = Instant>) {
         async {
             eventually("requests go on", || async { (load.succeeded() > 50).then_some(()) }).await;
             let over = fault.await;
-            tokio::time::sleep_until((over + SOON + AFTERWARDS).into()).await;
+            tokio::time::sleep_until(over + SOON + AFTERWARDS).await;
             load.stop.store(true, Ordering::SeqCst);
             over
         },

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use testbed::sshd::{self, Sshds};
+use tokio::time::Instant;
 
 use crate::processes::Form;
 use crate::server::Server;

@@ -3,13 +3,14 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use testbed::Testbed;
+use tokio::time::Instant;
 
 use crate::processes::{Form, Ground, Processes};
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use service_core::random;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -76,7 +77,8 @@ pub(super) fn keys(path: &Path) -> Result<Vec<NamedKey>, KeyError> {
 /// Makes the file with a new key, unless it is there: several processes may try at once, and all of them
 /// then read the same key.
 pub(super) fn make(path: &Path) -> Result<(), KeyError> {
-    let temporary = path.with_extension(format!("new-{:016x}", rand::random::<u64>()));
+    let temporary =
+        path.with_extension(format!("new-{:016x}", u64::from_be_bytes(random::bytes())));
     let make = || {
         write_private(&temporary, &new_line())?;
         // Unlike a rename, a link never replaces what is there.
@@ -107,7 +109,7 @@ pub(super) fn keep_first(path: &Path) -> Result<(), KeyError> {
 
 /// A line with a new key.
 fn new_line() -> Zeroizing<String> {
-    let key = Zeroizing::new(rand::random::<[u8; KEY_LENGTH]>());
+    let key = Zeroizing::new(random::secret::<KEY_LENGTH>());
     Zeroizing::new(format!("{} {}\n", id(&*key), BASE64.encode(*key)))
 }
 

@@ -75,6 +75,7 @@ impl Sqlite {
         let (writer, requests) = mpsc::channel(BATCH * 4);
         // A thread and not a task: it lives as long as there is a handle, and ends by itself.
         let builder = std::thread::Builder::new().name("sqlite-writer".to_owned());
+        #[expect(clippy::disallowed_methods, reason = "SQLite blocks; `Memory` needs no thread")]
         builder
             .spawn(move || write(connection, requests))
             .map_err(|e| StoreError::Make { path: path.to_owned(), source: Arc::new(e) })?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_client::Client;
 use service_core::error::chain;
 use service_core::etcd::{GIVE_UP, Options};
 use storage_svc::store::{Commit, CommitError, Entry, Store, StoreError};
 use testbed::etcd::{ALL, Etcd, LEADER};
+use tokio::time::Instant;
 
 /// What everything must have gone on after, once an outage is over.
 const RECOVERY: Duration = Duration::from_secs(5);

@@ -185,7 +185,7 @@ async fn a_report_that_another_replica_announces_is_shown_at_once() {
     assert_eq!(shown().await, EARLY, "what was read a moment ago");
     let key = topology::changed("CheckReport", "created");
     fixture.bus.notify(&key, &json!({}), &Context::default()).await.unwrap();
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     while shown().await != LATE {
         assert!(begun.elapsed() < Duration::from_mins(1), "the announcement is not heeded");
         tokio::task::yield_now().await;

@@ -8,7 +8,6 @@ use service_core::model::Host;
 use service_core::{Bus, Error, Kind, Lifecycle, StorageClient};
 use testbed::etcd::Etcd;
 use testbed::proxy::Proxy;
-use uuid::Uuid;
 
 use crate::service::{host, start};
 
@@ -82,7 +81,7 @@ async fn beside_a_healthy_replica_no_request_fails_once_it_has_left() {
     let (first_way, second_way) = (Proxy::start(address), Proxy::start(address));
     let at = |way: &Proxy| format!("http://{}", way.address());
     let uri = testbed::rabbitmq::shared_uri();
-    let exchange = format!("test-{}", Uuid::new_v4());
+    let exchange = format!("test-{}", service_core::random::uuid());
     let options = amqp::Options { uri: uri.into(), exchange, name: "test".to_owned() };
     let first = replica(&options, &at(&first_way), None).await;
     let key = std::fs::read(first.folder.path().join("secret.key")).unwrap();

@@ -1,11 +1,12 @@
 //! Two watchers and their hosts.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use service_core::lease::TTL_MIN;
 use service_core::model::{Lease, Status};
 use testbed::Testbed;
+use tokio::time::Instant;
 use watcher_svc::schedule::owner;
 
 use crate::fixture::{Checks, Fixture, eventually, every};

@@ -14,7 +14,6 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use uuid::Uuid;
 
 use crate::cli::name;
 use crate::commands::Context;
@@ -127,7 +126,7 @@ impl Private {
     fn create() -> Result<Self, Error> {
         let memory = Path::new(IN_MEMORY);
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let path = base.join(format!("commctl-{}", Uuid::new_v4()));
+        let path = base.join(format!("commctl-{}", crate::random_id()));
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => Ok(Self(path)),
             Err(source) => Err(Error::WriteFile { path, source }),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use service_core::Error;
 use service_core::bus::topology;
 use service_core::model::Operation;
+use service_core::random;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::history::{OperationSummary, summary};
 use super::start::{Id, Plan, SHOWN_AT, location, plan};
@@ -53,7 +53,7 @@ pub async fn proceed(
         params["dry_run"] = true.into();
         return Ok(Json(plan(api.request(topology::CONTINUE, &params).await?)?).into_response());
     }
-    let new = new.map_or_else(|| Uuid::new_v4().to_string(), |Extension(OperationId(id))| id);
+    let new = new.map_or_else(|| random::uuid().to_string(), |Extension(OperationId(id))| id);
     params["operation_id"] = new.as_str().into();
     let started = api.request(topology::CONTINUE, &params).await.map_err(|error| {
         if error.status() == StatusCode::GATEWAY_TIMEOUT {

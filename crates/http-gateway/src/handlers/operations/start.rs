@@ -10,8 +10,8 @@ use service_core::bus::topology;
 use service_core::model::{
     AlarmView, ClusterDeploy, ClusterRestart, ClusterUpgrade, OperationKind, Options, ident,
 };
+use service_core::random;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::options::options;
 use crate::error::ApiError;
@@ -196,7 +196,7 @@ async fn start(
         params["dry_run"] = true.into();
         return foresee(api, key, &params).await;
     }
-    let id = id.map_or_else(|| Uuid::new_v4().to_string(), |Extension(OperationId(id))| id);
+    let id = id.map_or_else(|| random::uuid().to_string(), |Extension(OperationId(id))| id);
     params["operation_id"] = id.as_str().into();
     let record = api.request(key, &params).await.map_err(|error| match error.status() {
         StatusCode::GATEWAY_TIMEOUT => {

@@ -229,7 +229,7 @@ impl Form {
     async fn distributed(life: &Lifecycle) -> Self {
         let amqp = amqp::Options {
             uri: testbed::rabbitmq::shared_uri().into(),
-            exchange: format!("test-{}", uuid::Uuid::new_v4()),
+            exchange: format!("test-{}", service_core::random::uuid()),
             name: "test".to_owned(),
         };
         let etcd = Etcd::up();

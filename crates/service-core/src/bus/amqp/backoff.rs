@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt as _;
+use crate::random;
 
 /// The longest pause: what was interrupted goes on within seconds of a fault's end.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -25,8 +25,7 @@ impl Backoff {
     pub(super) async fn pause(&mut self) {
         let limit = Self::limit(self.attempt);
         self.attempt = self.attempt.saturating_add(1);
-        let pause = rand::rng().random_range(Duration::ZERO..=limit);
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(limit.mul_f64(random::fraction())).await;
     }
 }
 

@@ -18,6 +18,7 @@ use super::{message, queues};
 use crate::bus::topology::Queue;
 use crate::bus::unserved;
 use crate::error::{Error, Result};
+use crate::random;
 
 /// How long taking leave of the broker may take.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -182,7 +183,7 @@ impl Link {
         properties: BasicProperties,
         answers: mpsc::Sender<Value>,
     ) -> Result<Waiting> {
-        let id = Uuid::new_v4();
+        let id = random::uuid();
         let waiting = self.wait_for(id, Pending::Gathering(answers))?;
         let properties = properties
             .with_correlation_id(id.to_string().into())

@@ -5,12 +5,12 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use crate::bus::topology::Queue;
 use crate::bus::{Call, Context, Notification};
 use crate::error::{Error, Kind, Result};
 use crate::jsonrpc::{Answer, ErrorObject, Params, Request, Response, Version};
+use crate::random;
 
 const DEADLINE: &str = "deadline";
 const REQUEST_ID: &str = "request-id";
@@ -163,7 +163,7 @@ fn context(headers: Option<&FieldTable>) -> Context {
         believable.then(|| text.to_owned())
     };
     Context {
-        request_id: text(REQUEST_ID).unwrap_or_else(|| Uuid::new_v4().to_string()),
+        request_id: text(REQUEST_ID).unwrap_or_else(|| random::uuid().to_string()),
         principal: text(PRINCIPAL).unwrap_or_else(|| UNKNOWN.to_owned()),
         traceparent: text(TRACEPARENT),
     }

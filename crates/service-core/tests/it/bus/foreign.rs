@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::options::{
@@ -20,7 +20,7 @@ use service_core::bus::{Call, Context};
 use service_core::{Bus, Clock, Kind, Lifecycle};
 use testbed::rabbitmq;
 use tokio::sync::mpsc;
-use uuid::Uuid;
+use tokio::time::Instant;
 
 use super::ECHO;
 use crate::support::{connected, options};
@@ -307,7 +307,7 @@ async fn a_queue_that_is_another_kind_of_queue_is_refused() {
 async fn who_is_not_let_in_is_told_and_does_not_wait() {
     let good = options(&rabbitmq::shared_uri());
     let address = rabbitmq::address(&rabbitmq::shared_uri());
-    let password = Uuid::new_v4().to_string();
+    let password = service_core::random::uuid().to_string();
     for uri in [format!("amqp://guest:{password}@{address}"), format!("amqp://{address}/nowhere")] {
         let options = Options { uri: uri.into(), ..good.clone() };
         let error = Bus::amqp(&options, &Lifecycle::new()).await.unwrap_err();

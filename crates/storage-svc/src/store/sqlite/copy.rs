@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::OpenFlags;
+use service_core::random;
 
 use super::{StoreError, check, connect, opening};
 
@@ -15,7 +16,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     if to.try_exists().map_err(|source| failed(to, source))? {
         return Err(failed(to, std::io::Error::from(std::io::ErrorKind::AlreadyExists)));
     }
-    let temporary = to.with_extension(format!("new-{:016x}", rand::random::<u64>()));
+    let temporary = to.with_extension(format!("new-{:016x}", u64::from_be_bytes(random::bytes())));
     let mut options = OpenOptions::new();
     let made = options.write(true).create_new(true).mode(0o600).open(&temporary);
     made.map_err(|source| failed(to, source))?;
