@@ -158,11 +158,11 @@ impl Chain {
 
     /// Whoever was accepted a moment ago with the same credentials. A certificate that would be accepted
     /// ends the search: what stands behind it has no turn.
-    async fn remembered(&self, shown: Shown<'_>) -> Option<Principal> {
+    fn remembered(&self, shown: Shown<'_>) -> Option<Principal> {
         for plugin in &*self.plugins() {
             match plugin {
                 Plugin::HttpBasic(basic) => {
-                    let accepted = basic.remembered(shown.headers).await;
+                    let accepted = basic.remembered(shown.headers);
                     if accepted.is_some() {
                         return accepted;
                     }
@@ -205,7 +205,7 @@ impl Chain {
         source: IpAddr,
         (storage, clock): (&StorageClient, &Clock),
     ) -> Result<Principal, Refusal> {
-        if let Some(principal) = self.remembered(shown).await {
+        if let Some(principal) = self.remembered(shown) {
             return Ok(principal);
         }
         let token = Token::of(shown.headers);

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::future::Cache;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use service_core::bus::topology;
 use service_core::error::chain;
+use service_core::expiring::Expiring;
 use service_core::model::{Event, Model as _};
 use service_core::{Bus, Lifecycle, StorageClient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
@@ -19,7 +21,7 @@ use crate::error::ApiError;
 const BACKLOG: usize = 256;
 
 /// How many readings are remembered, and for how long: until all who are woken together have come by.
-const READINGS: u64 = 64;
+const READINGS: usize = 64;
 /// See [`READINGS`].
 const REMEMBERED: Duration = Duration::from_secs(2);
 
@@ -34,15 +36,20 @@ pub struct Watching {
     most: usize,
     /// The operations that have new events.
     news: broadcast::Sender<Arc<str>>,
-    /// The events that begin with this id: what is written there once does not change.
-    readings: Cache<String, Arc<[Event]>>,
+    readings: Readings,
 }
+
+/// The events that begin with this id, read or being read: what is written there once does not change.
+type Readings = Arc<Expiring<String, Reading>>;
+
+/// All who ask for it while it lasts have the same result.
+type Reading = Shared<BoxFuture<'static, service_core::Result<Arc<[Event]>>>>;
 
 impl Watching {
     /// Room for `most` watchers at a time.
     pub fn new(most: usize, lifecycle: &Lifecycle) -> Self {
         let (lifecycle, room) = (lifecycle.clone(), Arc::new(Semaphore::new(most)));
-        let readings = Cache::builder().max_capacity(READINGS).time_to_live(REMEMBERED).build();
+        let readings = Arc::new(Expiring::new(READINGS, REMEMBERED));
         Self { lifecycle, room, most, news: broadcast::Sender::new(BACKLOG), readings }
     }
 
@@ -71,7 +78,7 @@ impl Watching {
         Ok(Watcher {
             news: self.news.subscribe(),
             lifecycle: self.lifecycle.clone(),
-            readings: self.readings.clone(),
+            readings: Arc::clone(&self.readings),
             _room: room,
         })
     }
@@ -82,16 +89,8 @@ impl Watching {
 pub struct Watcher {
     news: broadcast::Receiver<Arc<str>>,
     lifecycle: Lifecycle,
-    readings: Cache<String, Arc<[Event]>>,
+    readings: Readings,
     _room: OwnedSemaphorePermit,
-}
-
-/// Why a reading is not remembered.
-#[derive(Debug)]
-enum Unread {
-    /// There are no such events yet.
-    Nothing,
-    Failed(service_core::Error),
 }
 
 impl Watcher {
@@ -107,19 +106,21 @@ impl Watcher {
         ids: &[String],
     ) -> service_core::Result<Arc<[Event]>> {
         let Some(first) = ids.first() else { return Ok(Arc::from([])) };
-        let reading = async {
-            let found = storage.get_many::<Event>(ids).await.map_err(Unread::Failed)?;
-            let events: Arc<[_]> =
-                found.into_iter().map_while(|event| Some(event?.record)).collect();
-            if events.is_empty() { Err(Unread::Nothing) } else { Ok(events) }
+        let begin = || {
+            let (storage, ids) = (storage.clone(), ids.to_vec());
+            let reading = async move {
+                let found = storage.get_many::<Event>(&ids).await?;
+                Ok(found.into_iter().map_while(|event| Some(event?.record)).collect())
+            };
+            reading.boxed().shared()
         };
-        match self.readings.try_get_with(first.clone(), reading).await {
-            Ok(events) => Ok(events),
-            Err(unread) => match &*unread {
-                Unread::Nothing => Ok(Arc::from([])),
-                Unread::Failed(error) => Err(error.clone()),
-            },
+        let reading = self.readings.get_or_insert_with(first.clone(), begin);
+        let events = reading.clone().await;
+        if !events.as_ref().is_ok_and(|events| !events.is_empty()) {
+            // There may be some when it is read again.
+            self.readings.remove_if(first, |kept| kept.ptr_eq(&reading));
         }
+        events
     }
 
     /// Resolves when this operation may have new events. What was announced before is forgotten with

@@ -15,6 +15,7 @@
 //! - [`presence`][]: which services are running
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
+//! - [`expiring`][]: what is remembered for a while
 //! - [`random`][]: random choices, identifiers and secrets
 //!
 //! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod etcd;
+pub mod expiring;
 pub mod jsonrpc;
 pub mod lease;
 pub mod lifecycle;

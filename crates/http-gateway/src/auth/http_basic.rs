@@ -8,10 +8,10 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use moka::future::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_core::expiring::Expiring;
 use service_core::random;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -24,7 +24,7 @@ pub(super) const PLUGIN: &str = "httpbasicauth";
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// Credentials remembered at a time.
-const REMEMBERED: u64 = 10_000;
+const REMEMBERED: usize = 10_000;
 
 /// bcrypt sees no more of a password than this many bytes: a longer one is refused, not cut.
 const PASSWORD_MAX: usize = 72;
@@ -54,7 +54,7 @@ pub(super) struct HttpBasic {
     /// What everybody else is checked against, so that it takes as long.
     nobody: String,
     /// Keyed hashes of credentials that were verified a moment ago: never the credentials.
-    verified: Cache<[u8; 32], Principal>,
+    verified: Expiring<[u8; 32], Principal>,
     /// The key of those hashes: this process's alone.
     key: Hmac<Sha256>,
     /// bcrypt takes a core for a while: no more at a time than there are cores.
@@ -100,19 +100,16 @@ impl HttpBasic {
         Ok(Self {
             users,
             nobody: format!("$2b${cost:02}${NOBODY}"),
-            verified: Cache::builder()
-                .max_capacity(REMEMBERED)
-                .time_to_live(REMEMBERED_FOR)
-                .build(),
+            verified: Expiring::new(REMEMBERED, REMEMBERED_FOR),
             key: Hmac::new(&random::secret::<64>().into()),
             slots: Semaphore::new(cores),
         })
     }
 
     /// Whoever was accepted a moment ago with the same credentials.
-    pub(super) async fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
+    pub(super) fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
         let (user, password) = credentials(headers)?;
-        self.verified.get(&self.keyed(&user, &password)).await
+        self.verified.get(&self.keyed(&user, &password))
     }
 
     pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
@@ -122,14 +119,14 @@ impl HttpBasic {
         let _slot = self.slots.acquire().await.ok()?;
         let remembered = self.keyed(&user, &password);
         // Somebody else with the same credentials may have been faster: then it is not paid twice.
-        if let Some(principal) = self.verified.get(&remembered).await {
+        if let Some(principal) = self.verified.get(&remembered) {
             return Some(principal);
         }
         let verify = move || bcrypt::verify(password.expose_secret(), &hash).unwrap_or(false);
         let matches = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
         let role = known.filter(|_| matches)?.role;
         let principal = Principal::new(user, role);
-        self.verified.insert(remembered, principal.clone()).await;
+        self.verified.insert(remembered, principal.clone());
         Some(principal)
     }
 
@@ -182,11 +179,11 @@ mod tests {
     async fn the_right_password_is_accepted_and_remembered() {
         let plugin = plugin();
         let headers = basic("admin:se:cret");
-        assert_eq!(plugin.remembered(&headers).await, None);
+        assert_eq!(plugin.remembered(&headers), None);
         let admin = Some(Principal::new("admin", Role::Admin));
         assert_eq!(plugin.authenticate(&headers).await, admin);
-        assert_eq!(plugin.remembered(&headers).await, admin);
-        assert_eq!(plugin.remembered(&basic("admin:other")).await, None);
+        assert_eq!(plugin.remembered(&headers), admin);
+        assert_eq!(plugin.remembered(&basic("admin:other")), None);
     }
 
     #[tokio::test]

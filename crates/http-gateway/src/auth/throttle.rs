@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use moka::sync::Cache;
+use service_core::expiring::Expiring;
 
 /// More failures than this within [`WINDOW`], and further tries are refused unseen.
 const FAILURES: u32 = 60;
@@ -13,22 +13,22 @@ const FAILURES: u32 = 60;
 const WINDOW: Duration = Duration::from_mins(1);
 
 /// Sources and users that are remembered at a time.
-const REMEMBERED: u64 = 10_000;
+const REMEMBERED: usize = 10_000;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Throttle(Cache<(IpAddr, String), Arc<AtomicU32>>);
+pub(super) struct Throttle(Expiring<(IpAddr, String), Arc<AtomicU32>>);
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(REMEMBERED).time_to_live(WINDOW).build())
+        Self(Expiring::new(REMEMBERED, WINDOW))
     }
 }
 
 impl Throttle {
     /// Notes a failure.
     pub(super) fn failed(&self, source: IpAddr, user: &str) {
-        let count = self.0.get_with((source, user.to_owned()), Arc::default);
+        let count = self.0.get_or_insert_with((source, user.to_owned()), Arc::default);
         count.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -43,8 +43,8 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    #[test]
-    fn many_failures_are_refused_for_that_source_and_user_only() {
+    #[tokio::test(start_paused = true)]
+    async fn many_failures_within_a_minute_are_refused_for_that_source_and_user_only() {
         let throttle = Throttle::default();
         let source: IpAddr = "10.0.0.1".parse().unwrap();
         for _ in 0..=FAILURES {
@@ -54,5 +54,7 @@ mod tests {
         assert_eq!(throttle.refused_for(source, "admin"), Some(60));
         assert_eq!(throttle.refused_for(source, "other"), None);
         assert_eq!(throttle.refused_for("10.0.0.2".parse().unwrap(), "admin"), None);
+        tokio::time::advance(WINDOW).await;
+        assert_eq!(throttle.refused_for(source, "admin"), None, "the minute is over");
     }
 }
