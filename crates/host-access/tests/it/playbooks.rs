@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use host_access::{Ansible, Playbook, PlaybookError, SshSession, TaskEvent, TaskOutcome};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use crate::sshd::{Sshd, key_files, run_dir};
 

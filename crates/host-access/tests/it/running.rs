@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use host_access::{AccessError, gather};
-use tokio::time::Instant;
 
 use crate::sshd::{RUN, Sshd, run_dir};
 

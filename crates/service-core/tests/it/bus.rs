@@ -13,7 +13,6 @@ use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
 use service_core::bus::{Call, Context, Fitness};
 use service_core::{Bus, Error, Kind, Lifecycle, Result, presence};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::time::Instant;
 
 const ECHO: Queue = Queue { name: "echo", binding: "echo.*", jobs: false, bare: false };
 const SOON: Duration = Duration::from_secs(10);
