@@ -32,7 +32,7 @@ use session::SimulatedSession;
 /// How long a packet takes to a host and back.
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 
-/// Is called with the address of each host that is probed.
+/// Is called with the address of each host that is logged in to.
 type Observer = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// All simulated hosts; clones share them.
@@ -56,7 +56,7 @@ pub struct RebootCommand {
 }
 
 impl SimulatedHosts {
-    /// The same hosts; `observer` is called with the address of each one that is probed through this handle.
+    /// The same hosts; `observer` is called with the address of each one before a log-in through this handle.
     #[must_use]
     pub fn observed(&self, observer: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self { observer: Some(Arc::new(observer)), ..self.clone() }
@@ -175,15 +175,24 @@ impl Hosts for SimulatedHosts {
         target: &Target,
         timeout: Duration,
     ) -> Result<Box<dyn Session>, AccessError> {
+        if let Some(observer) = &self.observer {
+            observer(&target.address);
+        }
         let (address, port) = (target.address.clone(), target.port);
         let unreachable = |detail: &str| {
             let (address, detail) = (address.clone(), detail.to_owned());
             Err(AccessError::Unreachable { address, port, detail })
         };
+        let no_answer = format!("no answer within {timeout:?}");
+        let end = Instant::now() + timeout;
         match self.reach(&target.address, timeout).await {
-            None => return unreachable("no answer"),
+            None => return unreachable(&no_answer),
             Some(false) => return unreachable("connection refused"),
             Some(true) => {}
+        }
+        if self.with(&target.address, |machine| machine.log_in) == Some(LogIn::Silent) {
+            sleep_until(end).await;
+            return unreachable(&no_answer);
         }
         // The exchange of keys and the log-in.
         sleep(ROUND_TRIP * 3).await;
@@ -193,9 +202,6 @@ impl Hosts for SimulatedHosts {
     }
 
     async fn probe(&self, target: &Target, timeout: Duration) -> Result<Probe, AccessError> {
-        if let Some(observer) = &self.observer {
-            observer(&target.address);
-        }
         let session = self.connect(target, timeout).await?;
         let boot_id = session.boot_id().await?;
         Ok(Probe { boot_id, host_keys: session.host_keys().to_vec() })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use host_access::{AccessError, Facts, Os, Target};
+use host_access::{AccessError, Facts, Os, Target, fingerprint};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ pub enum LogIn {
     Refused,
     /// Its `sshd` drops connections at the moment.
     Throttled,
+    /// It accepts connections, and never says anything.
+    Silent,
 }
 
 /// What an upgrade or a deployment does.
@@ -219,8 +221,8 @@ impl Machine {
         if !target.host_keys.is_empty() && !target.host_keys.contains(&self.host_key) {
             return Err(AccessError::KeyChanged {
                 address,
-                pinned_fingerprints: target.host_keys.clone(),
-                seen_fingerprint: self.host_key.clone(),
+                pinned_fingerprints: prints(&target.host_keys),
+                seen_fingerprint: prints(std::slice::from_ref(&self.host_key)).concat(),
                 seen_key: Some(self.host_key.clone()),
             });
         }
@@ -264,6 +266,10 @@ impl Machine {
     pub fn upgrades_begun(&self) -> usize {
         self.begun
     }
+}
+
+fn prints(keys: &[String]) -> Vec<String> {
+    keys.iter().filter_map(|key| fingerprint(key)).collect()
 }
 
 fn debian() -> Facts {

@@ -6,8 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use host_access::{AccessError, SshSession, Target, boot_id, fingerprint};
+use testbed::sshd::{Sshds, knows};
 use tokio::time::Instant;
 
+use crate::hostile;
 use crate::sshd::{CONNECT, RUN, Sshd, key_files, refusal, run_dir};
 
 #[tokio::test]
@@ -115,6 +117,35 @@ async fn a_listener_that_hangs_up_is_taken_for_a_busy_one() {
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let error = refusal(&target).await;
     assert_eq!((error.reason(), error.heals()), ("throttled", true), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_at_its_limit_of_log_ins_is_taken_for_a_busy_one() {
+    let sshds = Sshds::start(1, "MaxStartups 3:100:3");
+    let _full = sshds.occupy(3);
+    let error = refusal(&hostile::target(&sshds)).await;
+    assert_eq!((error.reason(), error.heals()), ("throttled", true), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_penalises_our_address_is_taken_for_a_busy_one() {
+    let test = "host-access connecting::a_host_that_penalises_our_address_is_taken_for_a_busy_one";
+    if !knows("PerSourcePenalties=yes") {
+        return testbed::skip(test, "this OpenSSH has no PerSourcePenalties: it came with 9.8");
+    }
+    let sshds = Sshds::start(1, "PerSourcePenalties authfail:20s min:5s max:60s");
+    let wrong = Target { user: "nobody".to_owned(), ..hostile::target(&sshds) };
+    let mut error = refusal(&wrong).await;
+    assert_eq!(error.reason(), "auth-refused", "{error}");
+    // It counts a failure when the connection has ended, which may be after the next one has begun.
+    for _ in 0..10 {
+        error = refusal(&wrong).await;
+        if error.reason() != "auth-refused" {
+            break;
+        }
+    }
+    assert_eq!((error.reason(), error.heals()), ("throttled", true), "{error}");
+    assert!(sshds.log().contains("penalty"), "{}", sshds.log());
 }
 
 #[tokio::test]

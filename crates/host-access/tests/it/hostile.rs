@@ -22,7 +22,7 @@ async fn facts(command: &str, deadline: Duration) -> FactsError {
     gather(&session, deadline).await.unwrap_err()
 }
 
-fn target(sshds: &Sshds) -> Target {
+pub(crate) fn target(sshds: &Sshds) -> Target {
     Target {
         address: sshds.addresses()[0].to_owned(),
         port: sshds.port(),

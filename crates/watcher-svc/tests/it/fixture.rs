@@ -1,40 +1,64 @@
-//! The storage service, watchers on it, and hosts for them.
+//! Simulated hosts, the storage service with records in memory, and watchers of them, in paused time: it passes only
+//! while nothing is to be done, so no load of the machine delays a check.
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
-use jiff::Timestamp;
-use secrecy::SecretString;
-use serde_json::json;
-use service_core::bus::{Context, topology};
-use service_core::lease::TTL_MIN;
+use host_access::{Deps, Hosts, LogInLedger};
+use serde_json::Value;
+use service_core::bus::{Call, Context, topology};
 use service_core::model::{Host, HostCreds, HostState, Model, Status};
-use service_core::{Bus, Clock, Lifecycle, StorageClient, clock};
+use service_core::storage::Transaction;
+use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
+use simulated_hosts::SimulatedHosts;
+use storage_svc::Handler;
+use storage_svc::store::Memory;
 use tempfile::TempDir;
-use testbed::Testbed;
-use testbed::sshd::Sshds;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use tracing::subscriber::DefaultGuard;
 use watcher_svc::Config;
 
-/// Long enough for anything that works.
-const LONG: Duration = Duration::from_secs(90);
+/// How long tests wait for what should happen.
+const HANG: Duration = Duration::from_hours(4);
 
-/// The storage service, without a watcher yet.
+/// How long a request of a watcher takes to storage.
+const LATENCY: Duration = Duration::from_millis(2);
+
+/// Hosts that are registered at a time: no more than 128 changes are accepted at once.
+const AT_A_TIME: usize = 50;
+
+/// Log-ins of watchers to each host: when, and by which watcher.
+type Probes = Arc<Mutex<BTreeMap<String, Vec<(Instant, usize)>>>>;
+
+/// Hosts and the storage service, without a watcher yet.
 pub(crate) struct Fixture {
+    /// The bus of the storage service.
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
-    /// Of the storage service.
+    pub(crate) hosts: SimulatedHosts,
+    clock: Clock,
+    probes: Probes,
+    log: Log,
     life: Lifecycle,
     folder: TempDir,
+    _logging: DefaultGuard,
 }
+
+/// One watcher, on a bus of its own that is linked with the others'.
+pub(crate) struct Watcher {
+    pub(crate) bus: Bus,
+    pub(crate) life: Lifecycle,
+    /// Its handle to the hosts.
+    hosts: SimulatedHosts,
+    is_cut: Arc<AtomicBool>,
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Fixture {
     pub(crate) async fn start() -> Self {
@@ -45,81 +69,112 @@ impl Fixture {
 
     /// The same before the storage service is started.
     pub(crate) fn without_storage() -> Self {
-        log();
-        // A short path: control sockets are made below it.
-        let folder = tempfile::Builder::new().prefix("w").tempdir().unwrap();
-        let bus = Bus::memory();
-        let storage = StorageClient::new(bus.clone(), Context::service("test"));
-        Self { bus, storage, life: Lifecycle::new(), folder }
+        let (log, bus) = (Log::default(), Bus::memory());
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false);
+        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+        Self {
+            storage: StorageClient::new(bus.clone(), Context::service("test")),
+            hosts: SimulatedHosts::default(),
+            clock: Clock::simulated("2026-11-28T12:00:00Z".parse().unwrap()),
+            probes: Probes::default(),
+            life: Lifecycle::new(),
+            folder: tempfile::tempdir().unwrap(),
+            _logging: tracing::subscriber::set_default(subscriber),
+            bus,
+            log,
+        }
     }
 
     pub(crate) async fn start_storage(&self) {
-        let (database, secret_key_file) =
-            (self.folder.path().join("store.db"), self.folder.path().join("secret.key"));
-        let config = storage_svc::Config::sqlite(database, secret_key_file);
+        let config = storage_svc::Config::new(self.folder.path().join("secret.key"));
+        let config = config.or_handler(Handler::memory(Memory::default()));
         storage_svc::run(&self.bus, &config, &self.life).await.unwrap();
     }
 
-    /// What a watcher of this name needs.
-    pub(crate) fn deps(&self, name: &str) -> Deps {
+    /// What a service needs that has this bus and these hosts.
+    pub(crate) fn deps(&self, bus: &Bus, hosts: impl Hosts + 'static) -> Deps {
         Deps {
-            bus: self.bus.clone(),
-            clock: Clock::System,
-            hosts: Arc::new(Ssh::new(
-                RunDir::create(&self.folder.path().join("r"), name).unwrap(),
-                Ansible::new(None),
-            )),
-            own_key: SecretString::from("no key"),
-            ledger: LogInLedger::new(&self.bus, Clock::System),
-            lease_ttl: TTL_MIN,
+            bus: bus.clone(),
+            clock: self.clock.clone(),
+            hosts: Arc::new(hosts),
+            own_key: "key".into(),
+            ledger: LogInLedger::new(bus, self.clock.clone()),
+            lease_ttl: lease::TTL,
         }
     }
 
-    /// Starts a watcher; it ends with what is returned.
-    pub(crate) async fn watch(&self, config: &Config) -> Lifecycle {
-        let life = Lifecycle::new();
-        watcher_svc::run(self.deps("w"), config.clone(), &life).await.unwrap();
-        life
+    pub(crate) async fn watch(&self, config: Config) -> Watcher {
+        self.watch_as(0, config).await
     }
 
-    /// Registers a host of the testbed that is in this state.
-    pub(crate) async fn register(&self, testbed: &Testbed, host: usize, status: Status) {
-        let (address, port) = testbed.address(host);
-        let key = BASE64.encode(std::fs::read(testbed.key()).unwrap());
-        let creds = HostCreds {
-            ssh_priv_key: key.into(),
-            remote_user: testbed.user(),
-            ssh_port: port,
-            ssh_host_key: testbed.run(&["host-key", &testbed.hosts()[host]]),
-            ..HostCreds::new(address)
+    /// Starts the watcher of this number.
+    pub(crate) async fn watch_as(&self, number: usize, config: Config) -> Watcher {
+        let (life, is_cut, hosts) = (Lifecycle::new(), Arc::default(), self.hosts.handle());
+        let bus = self.link(&is_cut).await;
+        let probes = Arc::clone(&self.probes);
+        let observed = hosts.observed(move |address| {
+            let mut probes = probes.lock().unwrap();
+            probes.entry(address.to_owned()).or_default().push((Instant::now(), number));
+        });
+        watcher_svc::run(self.deps(&bus, observed), config, &life).await.unwrap();
+        Watcher { bus, life, hosts, is_cut }
+    }
+
+    /// A bus that passes on requests to the storage service, and its notifications, until it is cut.
+    async fn link(&self, is_cut: &Arc<AtomicBool>) -> Bus {
+        let bus = Bus::memory();
+        let (hub, cut) = (self.bus.clone(), Arc::clone(is_cut));
+        let forward = move |call: Call| {
+            let (hub, cut) = (hub.clone(), Arc::clone(&cut));
+            async move {
+                sleep(LATENCY).await;
+                if cut.load(Ordering::SeqCst) {
+                    return std::future::pending().await;
+                }
+                hub.ask(&call.key, &call.params.0, &call.context).await
+            }
         };
-        self.add(&creds, status).await;
+        bus.serve(topology::STORAGE, usize::from(u16::MAX), &self.life, forward).await.unwrap();
+        let mut changes = self.bus.subscribe("notify.storage.#").await.unwrap();
+        let (linked, cut) = (bus.clone(), Arc::clone(is_cut));
+        self.life.spawn("link", async move {
+            while let Some(change) = changes.next().await {
+                if !cut.load(Ordering::SeqCst) {
+                    linked.notify(&change.key, &change.params, &Context::default()).await.unwrap();
+                }
+            }
+        });
+        bus
     }
 
-    /// Registers all hosts of these `sshd`s as active ones.
-    pub(crate) async fn register_all(&self, sshds: &Sshds) {
-        let key = BASE64.encode(std::fs::read(sshds.key()).unwrap());
-        for address in sshds.addresses() {
-            let creds = HostCreds {
-                ssh_priv_key: key.clone().into(),
-                remote_user: testbed::sshd::user(),
-                ssh_port: sshds.port(),
-                ssh_host_key: sshds.host_key(),
-                ..HostCreds::new(address)
-            };
-            self.add(&creds, Status::Active).await;
+    /// Adds a host that is up and in this state.
+    pub(crate) async fn register(&self, address: &str, status: Status) {
+        self.register_all(&[address], status).await;
+    }
+
+    /// Adds hosts that are up and in this state.
+    pub(crate) async fn register_all(&self, addresses: &[impl AsRef<str>], status: Status) {
+        for part in addresses.chunks(AT_A_TIME) {
+            let mut transaction = Transaction::default();
+            for address in part {
+                let address = address.as_ref();
+                self.hosts.add(address);
+                let key = self.hosts.edit(address, |machine| machine.host_key.clone());
+                let creds = HostCreds { ssh_host_key: key, ..HostCreds::new(address) };
+                let host = Host { address: address.to_owned(), status, ..Host::default() };
+                transaction = transaction.save(&host).unwrap().save(&creds).unwrap();
+            }
+            self.storage.transact(&transaction).await.unwrap();
         }
-    }
-
-    /// A host that is in this state.
-    pub(crate) async fn add(&self, creds: &HostCreds, status: Status) {
-        let address = creds.address.clone();
-        self.storage.save(creds).await.unwrap();
-        self.storage.save(&Host { address, status, ..Host::default() }).await.unwrap();
     }
 
     pub(crate) async fn host(&self, address: &str) -> Host {
         self.storage.get::<Host>(address).await.unwrap().record
+    }
+
+    pub(crate) async fn creds(&self, address: &str) -> HostCreds {
+        self.storage.get::<HostCreds>(address).await.unwrap().record
     }
 
     pub(crate) async fn state(&self, address: &str) -> HostState {
@@ -135,8 +190,8 @@ impl Fixture {
     /// Waits until a host has this status.
     pub(crate) async fn until(&self, address: &str, status: Status) {
         let what = format!("{address} becomes {status}");
-        eventually(&what, || async { (self.host(address).await.status == status).then_some(()) })
-            .await;
+        let has_it = async || (self.host(address).await.status == status).then_some(());
+        eventually(&what, has_it).await;
     }
 
     /// Waits for a check of a host that ends from now on.
@@ -145,131 +200,91 @@ impl Fixture {
     }
 
     /// Waits for a check of each of these hosts that ends from now on.
-    pub(crate) async fn all_checked(&self, addresses: &[&str]) {
-        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        let last_checks = || async {
+    pub(crate) async fn all_checked(&self, addresses: &[impl AsRef<str>]) {
+        let addresses: Vec<_> = addresses.iter().map(|one| one.as_ref().to_owned()).collect();
+        let last_checks = async || {
             let hosts = self.storage.get_many::<Host>(&addresses).await.unwrap();
             let hosts = hosts.into_iter().map(|host| host.unwrap().record.last_check);
             hosts.collect::<Vec<_>>()
         };
         let before = last_checks().await;
-        eventually(&format!("{addresses:?} are checked"), || async {
+        eventually(&format!("{addresses:?} are checked"), async || {
             let now = last_checks().await;
             before.iter().zip(&now).all(|(before, now)| before < now).then_some(())
         })
         .await;
     }
 
-    /// The checks of all hosts from now on.
-    pub(crate) async fn checks(&self) -> Checks {
-        let (storage, mut seen) = (self.storage.clone(), BTreeMap::new());
-        Checks::look(&storage, &mut seen).await;
-        let (sender, new) = mpsc::unbounded_channel();
-        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
-        let looking = tokio::spawn(async move {
-            loop {
-                for check in Checks::look(&storage, &mut seen).await {
-                    drop(sender.send(check));
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        Checks { new, looking }
-    }
-
-    /// Asks for a check.
-    pub(crate) async fn ask(&self, address: &str, last_check: &str) {
-        let record = json!({"address": address, "last_check": last_check});
-        self.bus.notify(topology::WATCH, &record, &Context::default()).await.unwrap();
-    }
-}
-
-/// Checks of hosts as records and reports show them, looked for in the background.
-pub(crate) struct Checks {
-    new: mpsc::UnboundedReceiver<(String, Timestamp)>,
-    looking: JoinHandle<()>,
-}
-
-impl Checks {
-    /// The next check: the host, and when it ended.
-    pub(crate) async fn next(&mut self) -> (String, Timestamp) {
-        self.new.recv().await.expect("the hosts are looked at")
-    }
-
-    /// The hosts that have been checked since `seen`.
-    async fn look(
-        storage: &StorageClient,
-        seen: &mut BTreeMap<String, String>,
-    ) -> Vec<(String, Timestamp)> {
-        let mut new = Vec::new();
-        for host in storage.list::<Host>().await.unwrap() {
-            let Host { address, last_check, .. } = host.record;
-            let Some(time) = clock::parse(&last_check) else { continue };
-            let before = seen.insert(address.clone(), last_check.clone());
-            if before.is_none_or(|before| before < last_check) {
-                new.push((address, time));
-            }
+    /// The log-ins to all hosts from `since` on.
+    pub(crate) fn probes_since(&self, since: Instant) -> BTreeMap<String, Vec<(Instant, usize)>> {
+        let mut probes = self.probes.lock().unwrap().clone();
+        for probes in probes.values_mut() {
+            probes.retain(|(at, _)| *at >= since);
         }
-        new
+        probes.retain(|_, probes| !probes.is_empty());
+        probes
+    }
+
+    /// When log-ins to a host began.
+    pub(crate) fn probes(&self, address: &str) -> Vec<Instant> {
+        let probes = self.probes.lock().unwrap();
+        probes.get(address).into_iter().flatten().map(|(at, _)| *at).collect()
+    }
+
+    /// Waits until a host was logged in to so often; when, each time.
+    pub(crate) async fn probed(&self, address: &str, count: usize) -> Vec<Instant> {
+        let probes = async || Some(self.probes(address)).filter(|probes| probes.len() >= count);
+        eventually(&format!("{count} checks of {address} have begun"), probes).await
+    }
+
+    /// What was logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Drop for Checks {
-    fn drop(&mut self) {
-        self.looking.abort();
+impl Watcher {
+    /// From now on, nothing comes from it, as if it had been killed.
+    pub(crate) fn kill(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        self.hosts.sever();
     }
 }
 
-/// Intervals of so many seconds, with retries after half a second and one, and alarms that end soon.
-pub(crate) fn every(seconds: f64) -> Config {
-    serde_json::from_value(json!({
-        "interval": seconds, "retry_pauses": [0.5, 1], "connect_timeout": 10, "report_interval": 0.1,
-        "alarm_end_after": 0.5,
-    }))
-    .unwrap()
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
-/// Credentials of a host without a key pinned, at a port of this machine.
-pub(crate) fn creds(address: &str, listener: &TcpListener) -> HostCreds {
-    let ssh_port = listener.local_addr().unwrap().port();
-    HostCreds { ssh_port, ..HostCreds::new(address) }
+/// The addresses of so many hosts.
+pub(crate) fn addresses(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("10.0.{}.{}", number / 50, number % 50 + 1)).collect()
+}
+
+/// A configuration with these fields.
+pub(crate) fn config(fields: Value) -> Config {
+    serde_json::from_value(fields).unwrap()
+}
+
+/// The pauses between these moments, in seconds.
+pub(crate) fn gaps(moments: &[Instant]) -> Vec<f64> {
+    moments.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect()
 }
 
 /// Asks until there is an answer.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let begin = Instant::now();
-    let mut ticks = tokio::time::interval(Duration::from_millis(50));
-    while begin.elapsed() < LONG {
-        ticks.tick().await;
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
         if let Some(answer) = ask().await {
             return answer;
         }
+        assert!(begun.elapsed() < HANG, "not within {HANG:?}: {what}");
+        sleep(Duration::from_millis(100)).await;
     }
-    panic!("not within {LONG:?}: {what}");
-}
-
-/// What was logged in this process: by all its tests.
-pub(crate) fn log() -> String {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl Write for Log {
-        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend(text);
-            Ok(text.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    static LOG: OnceLock<Log> = OnceLock::new();
-    let log = LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
-        log
-    });
-    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
 }

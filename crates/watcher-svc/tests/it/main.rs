@@ -1,4 +1,4 @@
-//! The watcher over the real storage service, against real sshds.
+//! The watcher over the storage service, with simulated hosts in paused time; one test is with real `sshd`s.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

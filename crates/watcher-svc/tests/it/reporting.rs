@@ -1,98 +1,56 @@
-//! Last checks in reports: simulated hosts, one or two watchers.
+//! Last checks in reports: one or two watchers.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host_access::Deps;
 use serde_json::json;
-use service_core::Lifecycle;
-use service_core::model::{CheckReport, CheckRoster, Host, HostCreds, Lease, Status};
+use service_core::model::{CheckReport, CheckRoster, Host, Lease, Status};
 use service_core::storage::Revised;
-use simulated_hosts::SimulatedHosts;
+use tokio::time::sleep;
 use watcher_svc::Config;
 
-use crate::fixture::{Fixture, eventually};
+use crate::fixture::{Fixture, addresses, config, eventually};
 
 const HOSTS: usize = 20;
 
-fn addresses() -> Vec<String> {
-    (0..HOSTS).map(|number| format!("10.0.0.{}", number + 1)).collect()
-}
-
-/// Hosts that answer, and how often each was probed.
-#[derive(Clone, Default)]
-struct Simulated {
-    hosts: SimulatedHosts,
-    asked: Arc<Mutex<BTreeMap<String, usize>>>,
-}
-
-impl Simulated {
-    fn start() -> Self {
-        let simulated = Self::default();
-        for address in addresses() {
-            simulated.hosts.add(&address);
-        }
-        simulated
-    }
-
-    /// What a watcher of them needs.
-    fn deps(&self, fixture: &Fixture, name: &str) -> Deps {
-        let asked = Arc::clone(&self.asked);
-        let hosts = self.hosts.observed(move |address| {
-            *asked.lock().unwrap().entry(address.to_owned()).or_default() += 1;
-        });
-        Deps { hosts: Arc::new(hosts), ..fixture.deps(name) }
-    }
-
-    /// Starts a watcher of them.
-    async fn watch(&self, fixture: &Fixture, name: &str, config: Config) -> Lifecycle {
-        let life = Lifecycle::new();
-        watcher_svc::run(self.deps(fixture, name), config, &life).await.unwrap();
-        life
-    }
-
-    /// Waits until each host has been asked so often.
-    async fn asked(&self, times: usize) {
-        eventually("all hosts are checked", || async {
-            let asked = self.asked.lock().unwrap();
-            (asked.len() == HOSTS && asked.values().all(|asked| *asked >= times)).then_some(())
-        })
-        .await;
-    }
-}
-
 async fn with_hosts() -> Fixture {
     let fixture = Fixture::start().await;
-    for address in addresses() {
-        fixture.add(&HostCreds::new(&address), Status::Active).await;
-    }
+    fixture.register_all(&addresses(HOSTS), Status::Active).await;
     fixture
-}
-
-/// So many seconds between two reports, and hosts checked twice a second.
-fn reporting(seconds: f64) -> Config {
-    serde_json::from_value(json!({"interval": 0.5, "report_interval": seconds})).unwrap()
 }
 
 async fn hosts(fixture: &Fixture) -> Vec<Revised<Host>> {
     fixture.storage.list::<Host>().await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+async fn report(fixture: &Fixture) -> Option<CheckReport> {
+    fixture.storage.list::<CheckReport>().await.unwrap().pop().map(|report| report.record)
+}
+
+async fn roster(fixture: &Fixture, report: &CheckReport) -> Option<CheckRoster> {
+    fixture.storage.find(&report.roster).await.unwrap().map(|roster| roster.record)
+}
+
+/// Waits until each host has been checked so often.
+async fn all_probed(fixture: &Fixture, times: usize) {
+    for address in addresses(HOSTS) {
+        fixture.probed(&address, times).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn checks_that_change_nothing_write_no_host_and_are_shown_all_the_same() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::start());
-    let _life = simulated.watch(&fixture, "w1", reporting(0.1)).await;
-    // The first check of each is written, with the boot id and the host's key.
-    eventually("the first checks are written", || async {
+    let fixture = with_hosts().await;
+    let _watcher = fixture.watch(Config::default()).await;
+    // The first check of each is written, with the boot id.
+    eventually("the first checks are written", async || {
         let hosts = hosts(&fixture).await;
         hosts.iter().all(|host| !host.record.last_check.is_empty()).then_some(())
     })
     .await;
     let first = hosts(&fixture).await;
     let mut changes = fixture.bus.subscribe("notify.storage.Host.*").await.unwrap();
-    simulated.asked(5).await;
-    eventually("later checks are shown", || async {
+    all_probed(&fixture, 5).await;
+    eventually("later checks are shown", async || {
         let now = hosts(&fixture).await;
         let mut pairs = first.iter().zip(&now);
         pairs.all(|(before, now)| now.record.last_check > before.record.last_check).then_some(())
@@ -109,29 +67,28 @@ async fn checks_that_change_nothing_write_no_host_and_are_shown_all_the_same() {
     assert_eq!(reports[0].record.checks.len(), 4 * HOSTS);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_clean_stop_reports_and_the_next_watcher_takes_the_report_over() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::start());
+    let fixture = with_hosts().await;
     // It would report in an hour.
-    let life = simulated.watch(&fixture, "w1", reporting(3600.0)).await;
-    simulated.asked(3).await;
+    let watcher = fixture.watch_as(0, config(json!({"report_interval": 3600}))).await;
+    all_probed(&fixture, 3).await;
     let before = hosts(&fixture).await;
-    life.shutdown(Duration::from_secs(20)).await;
+    watcher.life.shutdown(Duration::from_secs(20)).await;
     let after = hosts(&fixture).await;
     for (before, after) in before.iter().zip(&after) {
         assert!(after.record.last_check > before.record.last_check, "{before:?} {after:?}");
         assert_eq!(after.revision, before.revision);
     }
-    let report = fixture.storage.list::<CheckReport>().await.unwrap().remove(0).record;
+    let left = report(&fixture).await.unwrap();
     assert!(fixture.storage.list::<Lease>().await.unwrap().is_empty());
 
     // Another one, which checks nothing for now.
-    let quiet = json!({"interval": 3600, "report_interval": 0.1});
-    let quiet = serde_json::from_value(quiet).unwrap();
-    let _life = Simulated::start().watch(&fixture, "w2", quiet).await;
-    eventually("it has taken the report over", || async {
+    let quiet = json!({"interval": 36000, "report_interval": 1});
+    let _watcher = fixture.watch_as(1, config(quiet)).await;
+    eventually("it has taken the report over", async || {
         let reports = fixture.storage.list::<CheckReport>().await.unwrap();
-        matches!(reports.as_slice(), [only] if only.record.watcher != report.watcher).then_some(())
+        matches!(reports.as_slice(), [only] if only.record.watcher != left.watcher).then_some(())
     })
     .await;
     assert_eq!(fixture.storage.list::<CheckRoster>().await.unwrap().len(), 1);
@@ -140,24 +97,21 @@ async fn a_clean_stop_reports_and_the_next_watcher_takes_the_report_over() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn the_report_of_a_killed_watcher_is_taken_over_once_it_is_dead() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::start());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (deps, life) = (simulated.deps(&fixture, "w1"), Lifecycle::new());
-    let started = runtime.spawn(async move { watcher_svc::run(deps, reporting(0.1), &life).await });
-    started.await.unwrap().unwrap();
-    let left = eventually("it has reported", || async {
-        let report = fixture.storage.list::<CheckReport>().await.unwrap().pop()?;
-        let roster = fixture.storage.find::<CheckRoster>(&report.record.roster).await.unwrap()?;
-        let checks = report.record.checks(&roster.record).unwrap().count();
-        (checks == HOSTS).then_some(report.record)
+    let fixture = with_hosts().await;
+    let watcher = fixture.watch_as(0, Config::default()).await;
+    let left = eventually("it has reported", async || {
+        let report = report(&fixture).await?;
+        let roster = roster(&fixture, &report).await?;
+        let checks = report.checks(&roster).unwrap().count();
+        (checks == HOSTS).then_some(report)
     })
     .await;
-    runtime.shutdown_background();
+    watcher.kill();
     let shown = hosts(&fixture).await;
-    let _life = Simulated::start().watch(&fixture, "w2", reporting(0.1)).await;
-    eventually("the report of the dead one is removed", || async {
+    let _watcher = fixture.watch_as(1, Config::default()).await;
+    eventually("the report of the dead one is removed", async || {
         let gone = fixture.storage.find::<CheckReport>(&left.watcher).await.unwrap().is_none();
         gone.then_some(())
     })
@@ -168,49 +122,41 @@ async fn the_report_of_a_killed_watcher_is_taken_over_once_it_is_dead() {
     assert_eq!(fixture.storage.list::<CheckRoster>().await.unwrap().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_report_that_another_removed_is_written_again_and_deleted_hosts_leave_it() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::start());
-    let _life = simulated.watch(&fixture, "w1", reporting(0.1)).await;
-    let report = || async { fixture.storage.list::<CheckReport>().await.unwrap().pop() };
-    let first = eventually("it has reported", report).await;
-    fixture.delete::<CheckReport>(&first.record.watcher).await;
-    fixture.delete::<CheckRoster>(&first.record.roster).await;
-    eventually("it has reported again, with a roster", || async {
-        let again = report().await?;
-        let id = again.record.roster;
-        fixture.storage.find::<CheckRoster>(&id).await.unwrap()
+    let fixture = with_hosts().await;
+    let _watcher = fixture.watch(Config::default()).await;
+    let first = eventually("it has reported", async || report(&fixture).await).await;
+    fixture.delete::<CheckReport>(&first.watcher).await;
+    fixture.delete::<CheckRoster>(&first.roster).await;
+    eventually("it has reported again, with a roster", async || {
+        roster(&fixture, &report(&fixture).await?).await
     })
     .await;
-    let (gone, kept) = (&addresses()[..15], &addresses()[15..]);
+    let all = addresses(HOSTS);
+    let (gone, kept) = all.split_at(15);
     for address in gone {
         fixture.delete::<Host>(address).await;
     }
-    let left = eventually("the roster has only the hosts that are left", || async {
-        let id = report().await?.record.roster;
-        let roster = fixture.storage.find::<CheckRoster>(&id).await.unwrap()?;
-        (roster.record.hosts.len() < HOSTS).then_some(roster.record.hosts)
+    let left = eventually("the roster has only the hosts that are left", async || {
+        let roster = roster(&fixture, &report(&fixture).await?).await?;
+        (roster.hosts.len() < HOSTS).then_some(roster.hosts)
     })
     .await;
-    let mut kept = kept.to_vec();
-    kept.sort_unstable();
     assert!(left.len() <= 10 && kept.iter().all(|host| left.contains(host)), "{left:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn what_changes_is_written_to_the_records_at_once() {
-    let (fixture, simulated) = (with_hosts().await, Simulated::start());
-    let broken = addresses().remove(0);
-    simulated.hosts.edit(&broken, |machine| {
-        (machine.shutdown, machine.boot) = (Duration::ZERO, Some(Duration::ZERO));
-    });
-    let quick = json!({"interval": 0.5, "retry_pauses": [0.1], "report_interval": 3600});
-    let quick = serde_json::from_value(quick).unwrap();
-    let _life = simulated.watch(&fixture, "w1", quick).await;
-    simulated.asked(3).await;
-    simulated.hosts.reboot(&broken);
-    simulated.asked(6).await;
-    simulated.hosts.edit(&broken, |machine| machine.has_sshd = false);
+    let fixture = with_hosts().await;
+    let broken = addresses(HOSTS).remove(0);
+    let _watcher = fixture.watch(config(json!({"report_interval": 36000}))).await;
+    all_probed(&fixture, 3).await;
+    fixture.hosts.reboot(&broken);
+    // Until it is up again.
+    sleep(Duration::from_secs(30)).await;
+    all_probed(&fixture, 6).await;
+    fixture.hosts.edit(&broken, |machine| machine.has_sshd = false);
     fixture.until(&broken, Status::Failed).await;
     let state = fixture.state(&broken).await;
     assert_eq!((state.reason.as_str(), state.reboots.len()), ("unreachable", 1));

@@ -5,78 +5,62 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use host_access::{AccessError, Share};
-use jiff::Timestamp;
-use service_core::model::{CheckReport, HostCreds, Model as _, RefusedLogIns, Status};
-use testbed::sshd::{self, Sshds};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use host_access::{AccessError, Ansible, RunDir, Share, Ssh};
+use serde_json::json;
+use service_core::Lifecycle;
+use service_core::bus::{Context, topology};
+use service_core::model::{Host, HostCreds, Status};
+use simulated_hosts::LogIn;
+use testbed::sshd::Sshds;
+use tokio::time::{Instant, sleep};
+use watcher_svc::Config;
 
-use crate::fixture::{Checks, Fixture, eventually, every};
+use crate::fixture::{Fixture, config, eventually, gaps};
 
-/// When the next checks of a host end.
-async fn checks(changes: &mut Checks, address: &str, count: usize) -> Vec<Timestamp> {
-    let mut checks = Vec::new();
-    while checks.len() < count {
-        let (host, time) = changes.next().await;
-        if host == address {
-            checks.push(time);
-        }
-    }
-    checks
-}
+const ADDRESS: &str = "10.0.0.1";
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_host_at_its_limit_of_log_ins_keeps_its_status_and_is_asked_ever_more_seldom() {
-    let (fixture, sshds) = (Fixture::start().await, Sshds::start(1, "MaxStartups 3:100:3"));
-    let address = sshds.addresses()[0];
-    fixture.register_all(&sshds).await;
-    let mut changes = fixture.checks().await;
-    let full = sshds.occupy(3);
-    let _life = fixture.watch(&every(1.0)).await;
-    let times = checks(&mut changes, address, 4).await;
-    let gap = |two: &[Timestamp]| two[1].duration_since(two[0]).as_millis();
-    let gaps: Vec<_> = times.windows(2).map(gap).collect();
-    // One interval, two, four; each a quarter later or sooner.
-    for (gap, least) in gaps.iter().zip([750, 1500, 3000]) {
-        assert!(*gap >= least, "{gaps:?}");
+    let fixture = Fixture::start().await;
+    fixture.register(ADDRESS, Status::Active).await;
+    fixture.hosts.edit(ADDRESS, |machine| machine.log_in = LogIn::Throttled);
+    let _watcher = fixture.watch(Config::default()).await;
+    let probes = fixture.probed(ADDRESS, 6).await;
+    // One interval, two, four, eight, and no longer; each a quarter later or sooner.
+    for (gap, intervals) in gaps(&probes).iter().zip([1.0, 2.0, 4.0, 8.0, 8.0]) {
+        let (least, most) = (45.0 * intervals, 75.0 * intervals + 0.1);
+        assert!((least..most).contains(gap), "{:?}", gaps(&probes));
     }
-    assert!(!sshds.log().contains("Accepted"), "it let nobody in");
-    assert_eq!(fixture.host(address).await.status, Status::Active);
-    assert_eq!(fixture.state(address).await.failing.count, 0);
-    drop(full);
-    eventually("it lets us in again", || async {
-        (!fixture.state(address).await.boot_id.is_empty()).then_some(())
+    assert_eq!(fixture.host(ADDRESS).await.status, Status::Active);
+    assert_eq!(fixture.state(ADDRESS).await.failing.count, 0);
+    assert_eq!(fixture.state(ADDRESS).await.boot_id, "", "it let nobody in");
+    fixture.hosts.edit(ADDRESS, |machine| machine.log_in = LogIn::Accepted);
+    eventually("it lets us in again", async || {
+        (!fixture.state(ADDRESS).await.boot_id.is_empty()).then_some(())
     })
     .await;
-    let times = checks(&mut changes, address, 3).await;
-    assert!(gap(&times[1..]) < 4000, "an interval again, not the eight of before: {times:?}");
-    assert_eq!(fixture.host(address).await.status, Status::Active);
+    let (before, after) = (fixture.probes(ADDRESS).len(), Instant::now());
+    fixture.probed(ADDRESS, before + 1).await;
+    assert!(after.elapsed() < Duration::from_secs(64), "an interval again, and a twentieth");
+    assert_eq!(fixture.host(ADDRESS).await.status, Status::Active);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_penalises_our_address_keeps_its_status() {
-    let test = "a_host_that_penalises_our_address_keeps_its_status";
-    if !sshd::knows("PerSourcePenalties=yes") {
-        return testbed::skip(test, "this OpenSSH has no PerSourcePenalties: it came with 9.8");
-    }
-    let options = "PerSourcePenalties authfail:20s min:5s max:60s";
-    let (fixture, sshds) = (Fixture::start().await, Sshds::start(1, options));
-    let address = sshds.addresses()[0];
-    fixture.register_all(&sshds).await;
-    // Somebody else behind our address tries keys.
-    for _ in 0..2 {
-        bare_log_in(&sshds, "nobody");
-    }
-    let _life = fixture.watch(&every(1.0)).await;
-    for _ in 0..2 {
-        fixture.checked(address).await;
-    }
-    assert!(sshds.log().contains("penalty"), "{}", sshds.log());
-    assert_eq!(fixture.host(address).await.status, Status::Active);
-    assert_eq!(fixture.state(address).await.failing.count, 0);
-    eventually("it lets us in again", || async {
-        (!fixture.state(address).await.boot_id.is_empty()).then_some(())
-    })
-    .await;
+#[tokio::test(start_paused = true)]
+async fn a_host_that_refused_log_ins_is_itself_again_once_it_accepts_them() {
+    let fixture = Fixture::start().await;
+    fixture.register(ADDRESS, Status::Active).await;
+    fixture.hosts.edit(ADDRESS, |machine| machine.log_in = LogIn::Refused);
+    let _watcher = fixture.watch(Config::default()).await;
+    fixture.until(ADDRESS, Status::Failed).await;
+    assert_eq!(fixture.state(ADDRESS).await.reason, "auth-refused");
+    let failed = Instant::now();
+    sleep(Duration::from_mins(5)).await;
+    fixture.hosts.edit(ADDRESS, |machine| machine.log_in = LogIn::Accepted);
+    fixture.until(ADDRESS, Status::Active).await;
+    assert!(failed.elapsed() < Duration::from_mins(11) + Duration::from_secs(1));
+    assert_eq!(fixture.state(ADDRESS).await.reason, "");
 }
 
 /// A log-in as somebody, without any care.
@@ -157,27 +141,53 @@ impl Drop for Fail2ban {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// Registers all addresses of these `sshd`s as active hosts.
+async fn register(fixture: &Fixture, sshds: &Sshds) {
+    let key = BASE64.encode(fs::read(sshds.key()).unwrap());
+    for address in sshds.addresses() {
+        let creds = HostCreds {
+            ssh_priv_key: key.clone().into(),
+            remote_user: testbed::sshd::user(),
+            ssh_port: sshds.port(),
+            ssh_host_key: sshds.host_key(),
+            ..HostCreds::new(address)
+        };
+        let (address, status) = (address.to_owned(), Status::Active);
+        fixture.storage.save(&creds).await.unwrap();
+        fixture.storage.save(&Host { address, status, ..Host::default() }).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn all_services_together_do_not_get_the_server_banned() {
     let (fixture, sshds) = (Fixture::start().await, Sshds::start(2, ""));
+    // A short path: control sockets are made below it.
+    let folder = tempfile::Builder::new().prefix("w").tempdir().unwrap();
+    let deps = |name| {
+        let run_dir = RunDir::create(folder.path(), name).unwrap();
+        fixture.deps(&fixture.bus, Ssh::new(run_dir, Ansible::new(None)))
+    };
     let mut fail2ban = Fail2ban::start();
     let (address, other) = (sshds.addresses()[0], sshds.addresses()[1]);
-    fixture.register_all(&sshds).await;
-    let mut creds = fixture.storage.get::<HostCreds>(address).await.unwrap().record;
+    register(&fixture, &sshds).await;
+    let mut creds = fixture.creds(address).await;
     // Nobody of that name: what fail2ban takes for worse than a wrong key.
     creds.remote_user = "commissaire-wrong".to_owned();
     fixture.storage.save(&creds).await.unwrap();
-    let _life = fixture.watch(&every(1.0)).await;
+    // An interval is long enough for a log-in to each host, whatever else the machine does.
+    let quick = config(json!({"interval": 2, "report_interval": 0.1}));
+    watcher_svc::run(deps("w"), quick, &Lifecycle::new()).await.unwrap();
     fixture.until(address, Status::Failed).await;
+    let asked = json!({"address": address, "last_check": ""});
     for _ in 0..10 {
-        fixture.ask(address, "").await;
-        fixture.checked(other).await;
+        fixture.bus.request(topology::WATCH, &asked, &Context::default()).await.unwrap();
     }
+    fixture.checked(other).await;
     assert_eq!(fixture.state(address).await.reason, "auth-refused");
     // The investigator, the executor and a rotation, each in a process of its own.
     let mut held_back = 0;
     for (name, share) in [("i", Share::Work), ("x", Share::Work), ("r", Share::Trial)] {
-        let deps = fixture.deps(name);
+        let deps = deps(name);
         let target = host_access::credentials::target(&creds, &deps.own_key).unwrap();
         for _ in 0..3 {
             let log_in = deps.hosts.connect(&target, Duration::from_secs(30));
@@ -189,7 +199,7 @@ async fn all_services_together_do_not_get_the_server_banned() {
     }
     assert_eq!(held_back, 8, "one log-in was left");
     fail2ban.tell(&sshds);
-    eventually("fail2ban has read of all of them", || async {
+    eventually("fail2ban has read of all of them", async || {
         (fail2ban.total("failed") >= 4).then_some(())
     })
     .await;
@@ -197,31 +207,5 @@ async fn all_services_together_do_not_get_the_server_banned() {
     // It is awake: one more, and it bans.
     bare_log_in(&sshds, "commissaire-wrong");
     fail2ban.tell(&sshds);
-    eventually("it bans", || async { (fail2ban.total("banned") == 1).then_some(()) }).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_refused_log_ins_is_itself_again_once_it_accepts_them() {
-    let (fixture, sshds) = (Fixture::start().await, Sshds::start(1, ""));
-    let address = sshds.addresses()[0];
-    fixture.register_all(&sshds).await;
-    let mut creds = fixture.storage.get::<HostCreds>(address).await.unwrap().record;
-    let right = creds.clone();
-    creds.remote_user = "commissaire-wrong".to_owned();
-    fixture.storage.save(&creds).await.unwrap();
-    let life = fixture.watch(&every(1.0)).await;
-    fixture.until(address, Status::Failed).await;
-    life.shutdown(Duration::from_secs(20)).await;
-    fixture.storage.save(&right).await.unwrap();
-    // As if ten minutes had passed.
-    fixture.delete::<RefusedLogIns>(address).await;
-    for report in fixture.storage.list::<CheckReport>().await.unwrap() {
-        fixture.delete::<CheckReport>(report.record.id()).await;
-    }
-    let mut host = fixture.host(address).await;
-    host.last_check = "2026-01-01T00:00:00.000000".to_owned();
-    fixture.storage.save(&host).await.unwrap();
-    let _life = fixture.watch(&every(1.0)).await;
-    fixture.until(address, Status::Active).await;
-    assert_eq!(fixture.state(address).await.reason, "");
+    eventually("it bans", async || (fail2ban.total("banned") == 1).then_some(())).await;
 }
