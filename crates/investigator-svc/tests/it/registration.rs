@@ -3,20 +3,24 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
-use secrecy::SecretString;
+use host_access::{Deps, LogInLedger};
 use serde_json::{Value, json};
 use service_core::bus::{Call, Context, topology};
 use service_core::model::{
     Cluster, ContainerManagerNodes, Host, HostState, Lease, Network, Status,
 };
 use service_core::{Bus, Clock, Error, Kind, Lifecycle, StorageClient};
+use simulated_hosts::SimulatedHosts;
+use storage_svc::Handler;
+use storage_svc::store::Memory;
 
+/// The storage service with records in memory, and simulated hosts, for investigators of them in paused time.
 pub(crate) struct Fixture {
     bus: Bus,
     pub(crate) storage: StorageClient,
     pub(crate) clock: Clock,
-    folder: tempfile::TempDir,
+    pub(crate) hosts: SimulatedHosts,
+    _folder: tempfile::TempDir,
     life: Lifecycle,
 }
 
@@ -24,13 +28,12 @@ impl Fixture {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (bus, life) = (Bus::memory(), Lifecycle::new());
-        let config = storage_svc::Config::sqlite(
-            folder.path().join("store.db"),
-            folder.path().join("secret.key"),
-        );
+        let config = storage_svc::Config::new(folder.path().join("secret.key"));
+        let config = config.or_handler(Handler::memory(Memory::default()));
         storage_svc::run(&bus, &config, &life).await.unwrap();
         let storage = StorageClient::new(bus.clone(), Context::service("test"));
-        Self { bus, storage, clock: Clock::System, folder, life }
+        let clock = Clock::simulated("2026-11-28T12:00:00Z".parse().unwrap());
+        Self { bus, storage, clock, hosts: SimulatedHosts::default(), _folder: folder, life }
     }
 
     /// With a trivial container manager `k`.
@@ -58,19 +61,13 @@ impl Fixture {
         (self, calls)
     }
 
+    /// Starts an investigator.
     pub(crate) async fn start(&self) {
-        self.start_replica("a").await;
-    }
-
-    async fn start_replica(&self, name: &str) {
         let deps = Deps {
             bus: self.bus.clone(),
             clock: self.clock.clone(),
-            hosts: Arc::new(Ssh::new(
-                RunDir::create(self.folder.path(), name).unwrap(),
-                Ansible::new(None),
-            )),
-            own_key: SecretString::default(),
+            hosts: Arc::new(self.hosts.clone()),
+            own_key: "key".into(),
             ledger: LogInLedger::new(&self.bus, self.clock.clone()),
             lease_ttl: service_core::lease::TTL,
         };
@@ -125,10 +122,10 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("{what}"));
+    tokio::time::timeout(Duration::from_hours(1), wait).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn members_that_are_set_up_are_registered_and_nobody_else() {
     let fixture = Fixture::new().await.with_manager().await;
     for address in ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"] {
@@ -150,7 +147,7 @@ async fn members_that_are_set_up_are_registered_and_nobody_else() {
     assert!(leases.is_empty(), "{leases:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_and_waits_for_the_operator() {
     let refusal = "the container manager k cannot have a node web_1";
     let (fixture, calls) = Fixture::new()
@@ -180,7 +177,7 @@ async fn a_refusal_is_told_and_waits_for_the_operator() {
     assert_eq!(calls.lock().unwrap().len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_manager_that_does_not_answer_is_told_and_forgotten_once_it_does() {
     let fixture = Fixture::new().await;
     fixture.host("10.0.0.1", Status::Disassociated).await;
@@ -193,13 +190,13 @@ async fn a_manager_that_does_not_answer_is_told_and_forgotten_once_it_does() {
     assert!(fixture.state("10.0.0.1").await.detail.contains("none is running"));
     // Another process has not waited since, and asks at once.
     let fixture = fixture.with_manager().await;
-    fixture.start_replica("b").await;
+    fixture.start().await;
     eventually("it is active", async || fixture.status("10.0.0.1").await == Status::Active).await;
     let state = fixture.state("10.0.0.1").await;
     assert_eq!((state.reason.as_str(), state.detail.as_str()), ("", ""));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_leaves_meanwhile_is_taken_out_again() {
     let fixture = Fixture::new().await;
     let storage = fixture.storage.clone();
@@ -227,7 +224,7 @@ async fn a_host_that_leaves_meanwhile_is_taken_out_again() {
     assert_eq!(fixture.status("10.0.0.1").await, Status::Disassociated);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_has_its_hosts_for_itself() {
     let fixture = Fixture::new().await.with_manager().await;
     let lease = Lease {

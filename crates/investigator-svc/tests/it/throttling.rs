@@ -1,54 +1,49 @@
 //! A host that is registered while its `sshd` turns connections away.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
 use service_core::model::{Bootstrap, HostCreds, HostState, Network, Status};
-use testbed::sshd::{self, Sshds};
-use tokio::time::Instant;
+use simulated_hosts::LogIn;
 
-use crate::registration::Fixture;
+use crate::registration::{Fixture, eventually};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const BUSY: &str = "10.0.0.1";
+const DOWN: &str = "10.0.0.2";
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_host_at_its_limit_of_log_ins_is_asked_again_and_does_not_fail() {
-    let fixture = Fixture::new().await;
-    let sshds = Sshds::start(1, "MaxStartups 3:100:3\nLogLevel VERBOSE");
-    let address = sshds.addresses()[0];
-    let key = BASE64.encode(std::fs::read(sshds.key()).unwrap());
-    let creds = HostCreds {
-        ssh_priv_key: key.into(),
-        remote_user: sshd::user(),
-        ssh_port: sshds.port(),
-        ..HostCreds::new(address)
-    };
-    let state =
-        HostState { address: address.into(), bootstrap: Bootstrap::None, ..HostState::default() };
-    fixture.storage.save(&creds).await.unwrap();
-    fixture.storage.save(&state).await.unwrap();
-    fixture.host(address, Status::Investigating).await;
+    let mut fixture = Fixture::new().await;
+    let log_ins = Arc::<Mutex<BTreeMap<String, usize>>>::default();
+    let observed = Arc::clone(&log_ins);
+    fixture.hosts = fixture.hosts.observed(move |address| {
+        *observed.lock().unwrap().entry(address.to_owned()).or_default() += 1;
+    });
+    let log_ins = |address| log_ins.lock().unwrap().get(address).copied().unwrap_or_default();
+    for address in [BUSY, DOWN] {
+        fixture.hosts.add(address);
+        let (address, bootstrap) = (address.to_owned(), Bootstrap::None);
+        fixture.storage.save(&HostCreds::new(&address)).await.unwrap();
+        fixture.host(&address, Status::Investigating).await;
+        let state = HostState { address, bootstrap, ..HostState::default() };
+        fixture.storage.save(&state).await.unwrap();
+    }
     let network: Network =
-        serde_json::from_value(serde_json::json!({"name": Network::DEFAULT, "type": "none"}))
-            .unwrap();
+        serde_json::from_value(json!({"name": Network::DEFAULT, "type": "none"})).unwrap();
     fixture.storage.save(&network).await.unwrap();
-    let full = sshds.occupy(3);
+    fixture.hosts.edit(BUSY, |machine| machine.log_in = LogIn::Throttled);
+    fixture.hosts.power_off(DOWN);
     fixture.start().await;
-    // Once more than what makes a host `failed` that does not answer.
-    let turned_away = || sshds.log().matches("past MaxStartups").count();
-    until("it is turned away four times", async || turned_away() >= 4).await;
-    assert_eq!(fixture.status(address).await, Status::Investigating);
-    assert_eq!(fixture.state(address).await.reason, "");
-    drop(full);
-    until("it is set up", async || fixture.status(address).await == Status::Disassociated).await;
-    assert_eq!(sshds.log().matches("Accepted publickey").count(), 1);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!((fixture.status(DOWN).await, log_ins(DOWN)), (Status::Failed, 3));
+    // It is asked about once a minute in the end.
+    assert_eq!(fixture.status(BUSY).await, Status::Investigating);
+    assert_eq!(fixture.state(BUSY).await.reason, "");
+    assert!((14..=28).contains(&log_ins(BUSY)), "{}", log_ins(BUSY));
+    let rejected = log_ins(BUSY);
+    fixture.hosts.edit(BUSY, |machine| machine.log_in = LogIn::Accepted);
+    eventually("it is set up", async || fixture.status(BUSY).await == Status::Disassociated).await;
+    assert_eq!(log_ins(BUSY), rejected + 1);
 }
