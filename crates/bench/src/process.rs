@@ -233,7 +233,7 @@ impl Drop for Process {
                 drop(self.child.kill());
                 drop(self.child.wait());
             }
-            #[expect(clippy::disallowed_methods, reason = "what is dropped cannot await")]
+            #[expect(clippy::disallowed_methods, reason = "a destructor cannot await")]
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -39,7 +39,7 @@ pub struct Watching {
     readings: Readings,
 }
 
-/// The events that begin with this id, read or being read: what is written there once does not change.
+/// Readings of events by the id of the first, complete or under way: an event does not change.
 type Readings = Arc<Expiring<String, Reading>>;
 
 /// All who ask for it while it lasts have the same result.

@@ -2,7 +2,7 @@
 //!
 //! - Durations, leases and expiry are measured by tokio's [`Instant`], which is monotonic, and which tests pause.
 //! - [`Clock::wall`] is for stamps only. It may be set at any time, so stamps are compared with it only where records
-//!   hold nothing else: times that users have chosen, and what bridges a take-over. [`left`] limits what they say.
+//!   hold nothing else: times that users have chosen, and take-overs. [`left`] limits the effect of a wrong clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,8 +70,8 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     is_stamp(text).then(|| format!("{text}Z").parse().ok())?
 }
 
-/// What is left of the time `allowed` since the stamp `then`; what has passed is clamped to that time. It is asked once,
-/// when a process first sees the stamp; the deadline is then an [`Instant`].
+/// The rest of the time `allowed` since the stamp `then`, between nothing and all of it. It is computed once, when a
+/// process first sees the stamp; the deadline is then an [`Instant`].
 pub fn left(now: Timestamp, then: Timestamp, allowed: Duration) -> Duration {
     let passed = Duration::try_from(now.duration_since(then)).unwrap_or_default();
     allowed.saturating_sub(passed)

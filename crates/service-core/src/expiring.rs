@@ -1,4 +1,4 @@
-//! What is remembered for a while, at most so much of it.
+//! A map of limited size whose entries expire.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Values by their keys, each for the same time after it was inserted. When there is no room the oldest is dropped.
+/// Values by their keys, each for the same time after it was inserted. When it is full the oldest is dropped.
 #[derive(Debug)]
 pub struct Expiring<K, V> {
     capacity: usize,
@@ -24,7 +24,7 @@ struct Entries<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Expiring<K, V> {
-    /// Remembers nothing yet.
+    /// An empty map.
     pub fn new(capacity: usize, time_to_live: Duration) -> Self {
         let entries = Entries { values: HashMap::new(), order: VecDeque::new() };
         Self { capacity, time_to_live, entries: Mutex::new(entries) }
@@ -40,12 +40,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Expiring<K, V> {
         self.entries().get(key, self.time_to_live)
     }
 
-    /// Remembers a value from now on.
+    /// Inserts a value.
     pub fn insert(&self, key: K, value: V) {
         self.entries().insert(key, value, self.capacity, self.time_to_live);
     }
 
-    /// The value of `key`; where there is none, `make` gives the one that is remembered from now on.
+    /// The value of `key`; where there is none, `make` makes it, and it is inserted.
     pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> V {
         let mut entries = self.entries();
         if let Some(value) = entries.get(&key, self.time_to_live) {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_is_dropped_when_there_is_no_room() {
+    async fn the_oldest_is_dropped_when_it_is_full() {
         let values = Expiring::new(3, 2 * SECOND);
         for number in 0..1000 {
             values.insert(number, number);

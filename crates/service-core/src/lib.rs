@@ -15,7 +15,7 @@
 //! - [`presence`][]: which services are running
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
-//! - [`expiring`][]: what is remembered for a while
+//! - [`expiring`][]: a map of limited size whose entries expire
 //! - [`random`][]: random choices, identifiers and secrets
 //!
 //! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its

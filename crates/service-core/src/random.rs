@@ -86,7 +86,7 @@ pub fn password(alphabet: &[u8], length: usize) -> String {
 mod tests {
     use super::*;
 
-    /// What a thread takes in turn.
+    /// Some of each.
     fn taken() -> (Uuid, [u8; 8], Duration, Vec<u32>) {
         let mut order: Vec<_> = (0..100).collect();
         shuffle(&mut order);

@@ -186,7 +186,7 @@ impl Roster {
             }
             entry.revision = revision;
             entry.status = host.status;
-            // What is known keeps its place on the time line when the wall clock is set.
+            // A check that is known keeps its place on the time line when the wall clock is set.
             if entry.last_check != host.last_check {
                 entry.last_check.clone_from(&host.last_check);
                 // A time far in the future is a clock's mistake.

@@ -12,9 +12,9 @@ use crate::schedule::{Micros, micros};
 /// A moment, by both clocks; moments are compared by the monotonic one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
-    /// On the time line of this watcher: what the schedule is made of.
+    /// On the time line of this watcher, which the schedule uses.
     pub line: Micros,
-    /// By the wall clock: what records and reports hold.
+    /// By the wall clock, as in records and reports.
     pub wall: Micros,
 }
 
