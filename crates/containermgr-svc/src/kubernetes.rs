@@ -17,7 +17,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
 use serde_json::Value;
 use service_core::model::KubernetesOptions;
-use service_core::{Error, Kind, Result};
+use service_core::{Error, Files, Kind, Result};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -47,8 +47,9 @@ impl Kubernetes {
         name: &str,
         options: &KubernetesOptions,
         config: &Config,
+        files: &Files,
     ) -> Result<Self, String> {
-        let client = Client::new(name, options, config.connect_timeout()).await?;
+        let client = Client::new(name, options, config.connect_timeout(), files).await?;
         let (create_nodes, timeout) = (options.create_nodes, config.timeout());
         Ok(Self { client: Arc::new(client), create_nodes, timeout })
     }

@@ -15,7 +15,7 @@ use service_core::model::{
     Model as _, ident,
 };
 use service_core::storage::Revised;
-use service_core::{Bus, Error, Kind, Result, StorageClient, random};
+use service_core::{Bus, Error, Files, Kind, Result, StorageClient, random};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::config::Config;
@@ -71,6 +71,7 @@ impl Manager {
 pub(crate) struct Managers {
     storage: StorageClient,
     config: Config,
+    files: Files,
     /// Those that can be used, and the revision of the configuration they were made from.
     known: Mutex<HashMap<String, (u64, Manager)>>,
     /// Held while configurations are read and taken over, so that an older one never comes last.
@@ -78,8 +79,8 @@ pub(crate) struct Managers {
 }
 
 impl Managers {
-    pub(crate) fn new(storage: StorageClient, config: Config) -> Self {
-        Self { storage, config, known: Mutex::default(), taking_over: AsyncMutex::default() }
+    pub(crate) fn new(storage: StorageClient, config: Config, files: Files) -> Self {
+        Self { storage, config, files, known: Mutex::default(), taking_over: AsyncMutex::default() }
     }
 
     // A std mutex: it is held for a few map operations and never across an await.
@@ -180,7 +181,7 @@ impl Managers {
             ContainerManagerType::Kubernetes | ContainerManagerType::Openshift => {
                 let options = config.joined(secret).map_err(unusable)?;
                 let options = KubernetesOptions::parse(&options).map_err(unusable)?;
-                let made = Kubernetes::new(name, &options, &self.config).await;
+                let made = Kubernetes::new(name, &options, &self.config, &self.files).await;
                 made.map(Manager::Kubernetes).map_err(unusable)
             }
         }

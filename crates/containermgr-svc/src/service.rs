@@ -7,7 +7,7 @@ use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
 use service_core::jsonrpc::Params;
 use service_core::model::ident;
-use service_core::{Bus, Error, Kind, Lifecycle, Result, StorageClient, presence};
+use service_core::{Bus, Error, Files, Kind, Lifecycle, Result, StorageClient, presence};
 
 use crate::config::Config;
 use crate::managers::{Manager, Managers};
@@ -27,13 +27,13 @@ struct Nodes {
     addresses: Vec<String>,
 }
 
-/// Serves the methods of `container` until the daemon is told to stop.
+/// Serves the methods of `container` until the daemon is told to stop. Configurations name `files`.
 ///
 /// # Errors
 /// When the bus cannot be reached.
-pub async fn run(bus: Bus, config: Config, lifecycle: &Lifecycle) -> Result<()> {
+pub async fn run(bus: Bus, config: Config, files: Files, lifecycle: &Lifecycle) -> Result<()> {
     let storage = StorageClient::new(bus.clone(), Context::service("containermgr"));
-    let managers = Arc::new(Managers::new(storage, config));
+    let managers = Arc::new(Managers::new(storage, config, files));
     let serving = Arc::clone(&managers);
     let handler = move |call| {
         let managers = Arc::clone(&serving);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use service_core::bus::Context as BusContext;
 use service_core::config::parse;
 use service_core::lifecycle::GRACE;
-use service_core::{Bus, Clock, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Files, Lifecycle, StorageClient};
 use tokio::net::TcpListener;
 
 use crate::Daemon;
@@ -103,7 +103,9 @@ impl Service {
                     host_access::own_boot_id().context("cannot read this machine's boot id")?;
                 Ok(clusterexec_svc::run(deps, config, boot_id, life).await?)
             }
-            Self::Containermgr(config) => Ok(containermgr_svc::run(bus, config, life).await?),
+            Self::Containermgr(config) => {
+                Ok(containermgr_svc::run(bus, config, Files::System, life).await?)
+            }
         }
     }
 

@@ -16,6 +16,7 @@
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
 //! - [`expiring`][]: a map of limited size whose entries expire
+//! - [`files`][]: files that are read while a service runs
 //! - [`random`][]: random choices, identifiers and secrets
 //!
 //! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its
@@ -29,6 +30,7 @@ pub mod config;
 pub mod error;
 pub mod etcd;
 pub mod expiring;
+pub mod files;
 pub mod jsonrpc;
 pub mod lease;
 pub mod lifecycle;
@@ -42,6 +44,7 @@ pub mod telemetry;
 pub use bus::Bus;
 pub use clock::Clock;
 pub use error::{Error, Kind, Result};
+pub use files::Files;
 pub use lifecycle::Lifecycle;
 pub use networks::Networks;
 pub use storage::StorageClient;

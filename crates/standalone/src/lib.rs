@@ -24,7 +24,7 @@ use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
 use service_core::model::NetworkType;
-use service_core::{Bus, Clock, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Files, Lifecycle, StorageClient};
 use storage_svc::Store;
 use tokio::net::TcpListener;
 
@@ -167,7 +167,7 @@ async fn begin(
     clusterexec_svc::run(deps, config.clusterexec, boot_id, life)
         .await
         .context("cannot start the cluster executor")?;
-    containermgr_svc::run(bus.clone(), config.containermgr, life)
+    containermgr_svc::run(bus.clone(), config.containermgr, Files::System, life)
         .await
         .context("cannot start the container manager service")?;
     http_gateway::run(bus, &config.gateway, listener, life).context("cannot start the gateway")?;

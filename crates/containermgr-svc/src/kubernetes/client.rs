@@ -10,7 +10,7 @@ use reqwest::{Certificate, ClientBuilder, Identity, Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use service_core::model::{Authority, KubernetesOptions, MASK};
-use service_core::{Error, Kind, Result, random};
+use service_core::{Error, Files, Kind, Result, random};
 use tokio::time::Instant;
 
 use super::answer::{Answer, classify};
@@ -112,6 +112,7 @@ impl Client {
         name: &str,
         options: &KubernetesOptions,
         connect_timeout: Duration,
+        files: &Files,
     ) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
@@ -122,10 +123,11 @@ impl Client {
             .http1_only()
             .default_headers(headers(options.token.as_ref())?);
         if let Some(authority) = &options.authority {
-            builder = trust(builder, authority).await?;
+            builder = trust(builder, authority, files).await?;
         }
         if let Some((certificate, key)) = &options.certificate {
-            let pem = [read(certificate).await?, b"\n".to_vec(), read(key).await?].concat();
+            let pem = [read(files, certificate).await?, b"\n".to_vec(), read(files, key).await?];
+            let pem = pem.concat();
             let identity = Identity::from_pem(&pem).map_err(|_| {
                 format!(
                     "{} and {} are no certificate and its private key in PEM",
@@ -241,9 +243,13 @@ fn headers(token: Option<&SecretString>) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-async fn trust(builder: ClientBuilder, authority: &Authority) -> Result<ClientBuilder, String> {
+async fn trust(
+    builder: ClientBuilder,
+    authority: &Authority,
+    files: &Files,
+) -> Result<ClientBuilder, String> {
     let (pem, place) = match authority {
-        Authority::Path(path) => (read(path).await?, path.display().to_string()),
+        Authority::Path(path) => (read(files, path).await?, path.display().to_string()),
         Authority::Pem(pem) => (pem.clone().into_bytes(), "certificate_authority_data".to_owned()),
     };
     let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
@@ -253,8 +259,8 @@ async fn trust(builder: ClientBuilder, authority: &Authority) -> Result<ClientBu
     Ok(builder.tls_certs_only(certificates))
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, String> {
-    tokio::fs::read(path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))
+async fn read(files: &Files, path: &Path) -> Result<Vec<u8>, String> {
+    files.read(path).await.map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 
 /// What TLS has against the server, or the server against our certificate, if that is why it failed.

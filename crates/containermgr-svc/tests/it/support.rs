@@ -5,6 +5,7 @@ mod pki;
 
 use serde_json::{Value, json};
 use service_core::bus::Context;
+use service_core::files::{Files, MemoryFiles};
 use service_core::{Bus, Error, Lifecycle, StorageClient};
 
 pub(crate) use api::{Api, Fault, TOKEN};
@@ -14,6 +15,8 @@ pub(crate) use pki::Pki;
 pub(crate) struct Fixture {
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
+    /// The files that configurations may name.
+    pub(crate) files: MemoryFiles,
     _folder: tempfile::TempDir,
     life: Lifecycle,
 }
@@ -35,14 +38,15 @@ impl Fixture {
         );
         storage_svc::run(&bus, &config, &life).await.unwrap();
         let storage = StorageClient::new(bus.clone(), Context::service("test"));
-        Self { bus, storage, _folder: folder, life }
+        Self { bus, storage, files: MemoryFiles::default(), _folder: folder, life }
     }
 
     /// A replica of the service; its life ends with `shutdown`, or with the test.
     pub(crate) async fn start_service(&self) -> Lifecycle {
         let life = Lifecycle::new();
         let config = containermgr_svc::Config { connect_timeout: 2, timeout: 4 };
-        containermgr_svc::run(self.bus.clone(), config, &life).await.unwrap();
+        let files = Files::Memory(self.files.clone());
+        containermgr_svc::run(self.bus.clone(), config, files, &life).await.unwrap();
         life
     }
 

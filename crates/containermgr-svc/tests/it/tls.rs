@@ -17,7 +17,14 @@ fn options(api: &Api, changes: Value) -> Value {
 }
 
 async fn with(options: Value) -> Fixture {
+    with_files(options, &[]).await
+}
+
+async fn with_files(options: Value, files: &[(&str, &str)]) -> Fixture {
     let fixture = Fixture::start().await;
+    for (path, content) in files {
+        fixture.files.write(path, *content);
+    }
     fixture.configure("k", "kubernetes", options).await;
     fixture
 }
@@ -37,13 +44,12 @@ async fn a_server_of_another_authority_gets_no_token() {
 #[tokio::test]
 async fn an_authority_comes_from_a_file_or_as_in_a_kubeconfig() {
     let api = Api::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("ca.pem");
-    std::fs::write(&file, api.pki.pem()).unwrap();
-    let from_file = json!({"certificate_authority_data": null, "certificate_authority_path": file});
+    let path = "/pki/ca.pem";
+    let from_file = json!({"certificate_authority_data": null, "certificate_authority_path": path});
     let from_text = json!({"certificate_authority_data": BASE64.encode(api.pki.pem())});
     for changes in [from_file, from_text] {
-        with(options(&api, changes)).await.call("register_node", "10.0.0.1").await.unwrap();
+        let fixture = with_files(options(&api, changes), &[(path, &api.pki.pem())]).await;
+        fixture.call("register_node", "10.0.0.1").await.unwrap();
     }
 }
 
@@ -57,25 +63,25 @@ async fn verification_is_skipped_only_when_asked() {
 #[tokio::test]
 async fn a_client_certificate_is_shown() {
     let api = Api::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
+    let paths = json!({"certificate_path": "/pki/crt", "certificate_key_path": "/pki/key"});
+    let shown = options(&api, paths);
+    let mut without_token = shown.clone();
+    without_token.as_object_mut().unwrap().remove("token");
     let (certificate, key) = api.pki.client();
-    let paths = json!({"token": null, "certificate_path": write("crt", &certificate),
-                       "certificate_key_path": write("key", &key)});
-    with(options(&api, paths)).await.call("register_node", "10.0.0.1").await.unwrap();
+    let files = [("/pki/crt", &*certificate), ("/pki/key", &*key)];
+    with_files(without_token.clone(), &files)
+        .await
+        .call("register_node", "10.0.0.1")
+        .await
+        .unwrap();
 
     let (certificate, key) = Pki::new().client();
-    let paths = json!({"token": null, "certificate_path": write("crt2", &certificate),
-                       "certificate_key_path": write("key2", &key)});
-    let message = with(options(&api, paths)).await.refused("register_node", "10.0.0.1").await;
+    let files = [("/pki/crt", &*certificate), ("/pki/key", &*key)];
+    let message =
+        with_files(without_token, &files).await.refused("register_node", "10.0.0.1").await;
     assert!(message.contains("no trusted connection"), "{message}");
 
-    let wrong = write("wrong", "no certificate");
-    let paths = json!({"certificate_path": wrong, "certificate_key_path": wrong});
-    let message = with(options(&api, paths)).await.refused("register_node", "10.0.0.1").await;
+    let files = [("/pki/crt", "no certificate"), ("/pki/key", "no key")];
+    let message = with_files(shown, &files).await.refused("register_node", "10.0.0.1").await;
     assert!(message.contains("are no certificate and its private key in PEM"), "{message}");
 }

@@ -9,7 +9,7 @@ use service_core::bus::{Call, Context, topology};
 use service_core::model::{
     Cluster, ContainerManagerNodes, Host, HostState, Lease, Network, Status,
 };
-use service_core::{Bus, Clock, Error, Kind, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Error, Files, Kind, Lifecycle, StorageClient};
 use simulated_hosts::SimulatedHosts;
 use storage_svc::Handler;
 use storage_svc::store::Memory;
@@ -39,7 +39,7 @@ impl Fixture {
     /// With a trivial container manager `k`.
     async fn with_manager(self) -> Self {
         let config = containermgr_svc::Config::default();
-        containermgr_svc::run(self.bus.clone(), config, &self.life).await.unwrap();
+        containermgr_svc::run(self.bus.clone(), config, Files::System, &self.life).await.unwrap();
         let record = json!({"name": "k", "type": "trivial"});
         let params = json!(["ContainerManagerConfig", record]);
         self.bus.request(topology::STORAGE_SAVE, &params, &Context::default()).await.unwrap();

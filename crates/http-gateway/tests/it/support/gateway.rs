@@ -17,7 +17,7 @@ use service_core::model::{
     Alarm, Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, Model, Network,
     NetworkType, Operation, Status, WriteProbe,
 };
-use service_core::{Bus, Clock, Error, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Error, Files, Lifecycle, StorageClient};
 use storage_svc::config::Handler;
 use storage_svc::store::{Commit, Entry, Store};
 use testbed::etcd::Etcd;
@@ -149,7 +149,7 @@ impl Setup {
             Managers::Absent => Calls::default(),
             Managers::Real => {
                 let config = containermgr_svc::Config::default();
-                containermgr_svc::run(bus.clone(), config, &life).await.unwrap();
+                containermgr_svc::run(bus.clone(), config, Files::System, &life).await.unwrap();
                 Calls::default()
             }
             Managers::Answers(answer) => {
