@@ -171,7 +171,7 @@ async fn serve_api(
         .with_context(|| format!("cannot listen on {} port {}", address.0, address.1))?;
     let address = listener.local_addr().context("cannot tell the address")?;
     http_gateway::keep_default_network(bus.clone(), life);
-    http_gateway::run(bus, config, listener, life).context("cannot start the gateway")?;
+    http_gateway::run(bus, config, listener, life).await.context("cannot start the gateway")?;
     let url = config.url(address);
     if let Some(path) = address_file {
         let written = std::fs::write(path, format!("{url}\n"));

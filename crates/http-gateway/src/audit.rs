@@ -12,7 +12,7 @@ mod writer;
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
@@ -32,6 +32,8 @@ enum Sink {
     File(Writer),
     /// The log, that is the journal: target `audit`.
     Log,
+    /// Memory, for tests and simulations, in which nothing may block.
+    Memory(Mutex<Vec<String>>),
 }
 
 /// A line.
@@ -72,6 +74,19 @@ impl Audit {
         Ok(Self(Arc::new(Sink::File(Writer::open(path)?))))
     }
 
+    /// Into memory, where [`Self::lines`] shows them.
+    pub fn memory() -> Self {
+        Self(Arc::new(Sink::Memory(Mutex::default())))
+    }
+
+    /// The lines that were written into memory.
+    pub fn lines(&self) -> Vec<String> {
+        match &*self.0 {
+            Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Sink::File(_) | Sink::Log => Vec::new(),
+        }
+    }
+
     /// Opens the file again, after it was moved away.
     pub fn reopen(&self) {
         if let Sink::File(writer) = &*self.0 {
@@ -83,7 +98,7 @@ impl Audit {
     pub(crate) async fn is_writable(&self) -> bool {
         match &*self.0 {
             Sink::File(writer) => writer.is_well().await,
-            Sink::Log => true,
+            Sink::Log | Sink::Memory(_) => true,
         }
     }
 
@@ -118,6 +133,10 @@ impl Audit {
             Sink::File(writer) => Some(writer.write(line)),
             Sink::Log => {
                 tracing::info!(target: "audit", "{line}");
+                None
+            }
+            Sink::Memory(lines) => {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 None
             }
         }

@@ -5,6 +5,7 @@
 
 mod client_cert;
 mod http_basic;
+pub mod passwords;
 pub mod principal;
 mod throttle;
 pub mod token;
@@ -22,7 +23,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use service_core::bus::Context;
-use service_core::{Clock, StorageClient};
+use service_core::{Clock, Files, StorageClient};
 
 use crate::audit::Entry;
 use crate::error::ApiError;
@@ -32,6 +33,7 @@ use crate::source;
 use crate::state::AppState;
 use client_cert::ClientCert;
 use http_basic::HttpBasic;
+use passwords::Passwords;
 pub use principal::{Principal, Role};
 use throttle::Throttle;
 use token::Token;
@@ -95,6 +97,8 @@ pub enum SetupError {
 /// The plugins, and the memory of failures.
 #[derive(Debug)]
 pub struct Chain {
+    passwords: Passwords,
+    files: Files,
     plugins: RwLock<Arc<[Plugin]>>,
     throttle: Throttle,
 }
@@ -134,20 +138,25 @@ impl Chain {
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(configs: &[PluginConfig]) -> Result<Self, SetupError> {
-        let plugins = set_up(configs)?;
+    pub async fn new(
+        configs: &[PluginConfig],
+        passwords: Passwords,
+        files: Files,
+    ) -> Result<Self, SetupError> {
+        let plugins = set_up(configs, passwords, &files).await?;
         if plugins.is_empty() {
             tracing::warn!("no authentication plugin is configured: every request will be refused");
         }
-        Ok(Self { plugins: RwLock::new(plugins), throttle: Throttle::default() })
+        let plugins = RwLock::new(plugins);
+        Ok(Self { passwords, files, plugins, throttle: Throttle::default() })
     }
 
     /// Reads the files that the plugins' configurations name again; whoever was accepted is asked anew.
     ///
     /// # Errors
     /// [`SetupError`]; everything is then as it was.
-    pub fn reload(&self, configs: &[PluginConfig]) -> Result<(), SetupError> {
-        let plugins = set_up(configs)?;
+    pub async fn reload(&self, configs: &[PluginConfig]) -> Result<(), SetupError> {
+        let plugins = set_up(configs, self.passwords, &self.files).await?;
         *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = plugins;
         Ok(())
     }
@@ -247,19 +256,24 @@ fn refusal(wait: Option<u64>) -> Refusal {
     Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
 }
 
-fn set_up(configs: &[PluginConfig]) -> Result<Arc<[Plugin]>, SetupError> {
-    let plugin = |config: &PluginConfig| {
-        let name = config.name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(&config.name);
-        match name {
+async fn set_up(
+    configs: &[PluginConfig],
+    passwords: Passwords,
+    files: &Files,
+) -> Result<Arc<[Plugin]>, SetupError> {
+    let mut plugins = Vec::with_capacity(configs.len());
+    for PluginConfig { name, options } in configs {
+        plugins.push(match name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(name) {
             http_basic::PLUGIN => {
-                HttpBasic::new(&config.options).map(Box::new).map(Plugin::HttpBasic)
+                let basic = HttpBasic::new(options, passwords, files).await?;
+                Plugin::HttpBasic(Box::new(basic))
             }
-            client_cert::PLUGIN => ClientCert::new(&config.options).map(Plugin::ClientCert),
-            later if LATER.contains(&later) => Err(SetupError::Later(later.to_owned())),
-            _ => Err(SetupError::Unknown(config.name.clone())),
-        }
-    };
-    configs.iter().map(plugin).collect()
+            client_cert::PLUGIN => Plugin::ClientCert(ClientCert::new(options)?),
+            later if LATER.contains(&later) => return Err(SetupError::Later(later.to_owned())),
+            _ => return Err(SetupError::Unknown(name.clone())),
+        });
+    }
+    Ok(plugins.into())
 }
 
 /// The options of a plugin, none of them unknown.

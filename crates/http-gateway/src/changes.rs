@@ -61,6 +61,7 @@ pub struct Changes(Arc<Shared>);
 struct Shared {
     bus: Bus,
     storage: StorageClient,
+    clock: Clock,
     watching: Watching,
     retrying: Arc<Mutex<()>>,
     leases: Leases,
@@ -74,6 +75,7 @@ impl Changes {
     /// `request_limit` is how long a request may take.
     pub(crate) fn new(
         bus: &Bus,
+        clock: &Clock,
         watching: &Watching,
         retrying: &Arc<Mutex<()>>,
         request_limit: Duration,
@@ -85,6 +87,7 @@ impl Changes {
             leases: Leases::new(storage.clone(), lifecycle.clone(), owner, TTL),
             bus: bus.clone(),
             storage,
+            clock: clock.clone(),
             watching: watching.clone(),
             retrying: Arc::clone(retrying),
             busy: Claims::default(),
@@ -206,14 +209,14 @@ impl Changes {
 
     /// The services, as the job uses them.
     fn api(&self) -> Api {
-        let Shared { bus, storage, watching, retrying, .. } = &*self.0;
+        let Shared { bus, storage, clock, watching, retrying, .. } = &*self.0;
         Api {
             storage: storage.clone(),
             context: Context::service("gateway"),
             caller: None,
             bus: bus.with_timeout(MANAGER_TIMEOUT),
             watching: watching.clone(),
-            clock: Clock::System,
+            clock: clock.clone(),
             changes: self.clone(),
             retrying: Arc::clone(retrying),
         }

@@ -15,6 +15,7 @@
 //! - [`audit`][]: who did what
 //! - [`error`][]: what a client is told when it does not work
 //! - [`state`][]: what handlers share
+//! - [`service`](mod@service): all of this as one service
 //! - [`server`][]: sockets
 //! - [`tls`][]: certificates from files
 //! - [`watching`][]: those who watch operations
@@ -35,6 +36,7 @@ pub mod peer;
 pub mod readiness;
 pub mod routes;
 pub mod server;
+pub mod service;
 pub mod source;
 pub mod state;
 pub mod tls;
@@ -56,6 +58,7 @@ use tokio::net::TcpListener;
 pub use config::Config;
 use server::Server;
 use server::limits::Limits;
+pub use service::{Ports, Service};
 use state::AppState;
 use tls::{Tls, TlsError};
 
@@ -100,37 +103,63 @@ pub enum StartError {
 ///
 /// # Errors
 /// [`StartError`].
-pub fn run(
+pub async fn run(
     bus: Bus,
     config: &Config,
     listener: TcpListener,
     lifecycle: &Lifecycle,
 ) -> Result<Option<SocketAddr>, StartError> {
-    let mut state = AppState::new(bus, config, lifecycle)?;
+    let service = service(Ports::system(bus, config)?, config, lifecycle).await?;
+    listen(service, config, listener, lifecycle)
+}
+
+/// Starts the tasks of a gateway, which end with `lifecycle`; the whole gateway as a service that needs no socket.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn service(
+    ports: Ports,
+    config: &Config,
+    lifecycle: &Lifecycle,
+) -> Result<Service, StartError> {
+    let mut state = AppState::new(ports, config, lifecycle).await?;
     state.watching.listen(state.bus.clone());
     presence::answer_pings(&state.bus, "gateway", lifecycle);
     state.reads = Reads::start(&state.bus, Context::service("gateway"), lifecycle);
-    let tls = config.tls_files().map(Tls::load).transpose().map_err(StartError::Tls)?;
-    let tls = tls.map(Arc::new);
-    let reload = reload(state.clone(), tls.clone(), config.clone(), lifecycle.clone());
-    lifecycle.spawn("reload", reload);
     metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;
     let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());
     lifecycle.spawn("sweep", sweep);
     lifecycle.spawn("cluster changes", state.changes.clone().look_for_orphans());
+    Ok(Service::new(state, &config.limits))
+}
+
+/// Serves a gateway on `listener`, and its state of health on a listener of its own if one is configured: where.
+///
+/// # Errors
+/// [`StartError`].
+pub fn listen(
+    service: Service,
+    config: &Config,
+    listener: TcpListener,
+    lifecycle: &Lifecycle,
+) -> Result<Option<SocketAddr>, StartError> {
+    let tls = config.tls_files().map(Tls::load).transpose().map_err(StartError::Tls)?;
+    let tls = tls.map(Arc::new);
+    let state = service.state().clone();
+    lifecycle.spawn("reload", reload(state, tls.clone(), config.clone(), lifecycle.clone()));
     let health = config.health_listen.map(|address| {
-        serve_health(state.clone(), address, &config.limits, lifecycle)
+        serve_health(service.health(), address, &config.limits, lifecycle)
             .map_err(|source| StartError::HealthListen { address, source })
     });
     let health = health.transpose()?;
-    let server = Server { router: routes::router(state), tls, limits: config.limits.clone() };
+    let server = Server { service, tls, limits: config.limits.clone() };
     server.serve(listener, lifecycle);
     Ok(health)
 }
 
 /// Serves the state of health in clear, whatever the API does and however many ask it.
 fn serve_health(
-    state: AppState,
+    service: Service,
     address: SocketAddr,
     limits: &Limits,
     lifecycle: &Lifecycle,
@@ -139,8 +168,7 @@ fn serve_health(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
-    let router = routes::health_router(state);
-    Server { router, tls: None, limits: limits.clone() }.serve(listener, lifecycle);
+    Server { service, tls: None, limits: limits.clone() }.serve(listener, lifecycle);
     tracing::info!(%address, "serving the state of health");
     Ok(address)
 }
@@ -189,7 +217,7 @@ async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycl
             told = reloads.changed() => if told.is_err() { return },
         }
         state.audit.reopen();
-        match state.auth.reload(&config.authentication_plugins) {
+        match state.auth.reload(&config.authentication_plugins).await {
             Ok(()) => tracing::info!("authentication is set up anew"),
             Err(error) => tracing::error!(error = chain(&error), "authentication stays as it was"),
         }

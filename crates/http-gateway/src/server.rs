@@ -1,11 +1,9 @@
-//! Sockets: serving a router until the daemon is told to stop.
+//! Sockets: serving requests until the daemon is told to stop.
 //!
 //! - [`limits`][]: what one client may take from the others
 //! - `head`: a strict look at requests, before they are parsed
 //! - `stream`: a connection's bytes, in time
-//! - `body`: a request's body, in time
 
-mod body;
 mod head;
 pub mod limits;
 mod stream;
@@ -18,10 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,11 +29,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
-use tower::ServiceExt as _;
 
-use crate::error::ApiError;
 use crate::peer::Peer;
-use crate::routes;
+use crate::service::Service;
 use crate::tls::Tls;
 use limits::Limits;
 use stream::Guarded;
@@ -55,7 +49,7 @@ const OTHER_FILES: u64 = 1024;
 #[derive(Debug, Clone)]
 pub struct Server {
     /// What answers.
-    pub router: Router,
+    pub service: Service,
     /// Certificates; none: plain HTTP.
     pub tls: Option<Arc<Tls>>,
     /// What one client may take from the others.
@@ -100,7 +94,10 @@ impl Server {
     {
         let stream = Guarded::new(stream, &self.limits);
         let used = stream.used();
-        let answer = service_fn(|request| Box::pin(self.answer(request, peer.clone())));
+        let answer = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer.clone()));
+            self.service.answer(request).map(Ok::<_, Infallible>).boxed()
+        });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle)
@@ -121,33 +118,6 @@ impl Server {
             tracing::debug!(peer.address = %peer.address, error = chain(&error), "a connection broke");
         }
         close(connection.into_parts().io.into_inner()).await;
-    }
-
-    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Result<Response, Infallible> {
-        // Its end is where the parser says: nothing that comes after it is taken for a request.
-        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let (parts, body) = request.into_parts();
-        let (body, late) = body::timely(body, self.limits.body);
-        let mut request = Request::from_parts(parts, body);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let id = routes::identify(&mut request);
-        let app = self.router.clone().oneshot(routes::without_slash(request));
-        let mut response = match timeout(self.limits.request, app).await {
-            Ok(Ok(response)) if !late.get() => response,
-            Ok(_) => {
-                let detail = "the body did not arrive in time: send it at once";
-                ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
-            }
-            Err(_) => {
-                let detail = "the request takes too long: look with GET what became of it";
-                ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
-            }
-        };
-        response.headers_mut().entry(routes::REQUEST_ID).or_insert(id);
-        if is_last || late.get() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response)
     }
 }
 

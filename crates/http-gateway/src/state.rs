@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use service_core::bus::Context;
 use service_core::storage::{Reads, Transaction};
-use service_core::{Bus, Clock, Lifecycle, Networks, StorageClient, random};
+use service_core::{Bus, Clock, Files, Lifecycle, Networks, StorageClient, random};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -21,7 +21,7 @@ use crate::custodia::Custodia;
 use crate::error::ApiError;
 use crate::readiness::Readiness;
 use crate::watching::Watching;
-use crate::{Config, StartError};
+use crate::{Config, Ports, StartError};
 
 /// How often a plan is made anew when others change its records meanwhile: those of other gateways, and
 /// those who try for the first time. Each round at least one of those who compete gets through.
@@ -62,6 +62,8 @@ pub struct AppState {
     pub readiness: Readiness,
     /// The time.
     pub clock: Clock,
+    /// The files that the configuration names.
+    pub files: Files,
     /// Changes of clusters that take several transactions.
     pub changes: Changes,
     /// Held by the one who tries a change again after somebody else was faster.
@@ -73,17 +75,19 @@ impl AppState {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn new(bus: Bus, config: &Config, lifecycle: &Lifecycle) -> Result<Self, StartError> {
-        let audit = match &config.audit_log {
-            None => Audit::log(),
-            Some(path) => Audit::file(path)
-                .map_err(|source| StartError::Audit { path: path.clone(), source })?,
-        };
-        let auth = Chain::new(&config.authentication_plugins).map_err(StartError::Auth)?;
+    pub async fn new(
+        ports: Ports,
+        config: &Config,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, StartError> {
+        let Ports { bus, clock, audit, passwords, files } = ports;
+        let auth = Chain::new(&config.authentication_plugins, passwords, files.clone());
+        let auth = auth.await.map_err(StartError::Auth)?;
         let custodia = config.custodia_socket_path.as_deref().map(Custodia::new).transpose();
         let watching = Watching::new(config.limits.streams, lifecycle);
         let retrying = Arc::default();
-        let changes = Changes::new(&bus, &watching, &retrying, config.limits.request, lifecycle);
+        let changes =
+            Changes::new(&bus, &clock, &watching, &retrying, config.limits.request, lifecycle);
         Ok(Self {
             bus,
             changes,
@@ -96,7 +100,8 @@ impl AppState {
             audit,
             watching,
             readiness: Readiness::default(),
-            clock: Clock::System,
+            clock,
+            files,
             retrying,
         })
     }

@@ -170,7 +170,9 @@ async fn begin(
     containermgr_svc::run(bus.clone(), config.containermgr, Files::System, life)
         .await
         .context("cannot start the container manager service")?;
-    http_gateway::run(bus, &config.gateway, listener, life).context("cannot start the gateway")?;
+    http_gateway::run(bus, &config.gateway, listener, life)
+        .await
+        .context("cannot start the gateway")?;
 
     let address_file = data.announce(&url)?;
     if config.own_certificate {

@@ -1,4 +1,4 @@
-//! HTTP Basic against bcrypt hashes, from `users.json` or the configuration itself.
+//! HTTP Basic against hashes of passwords, from `users.json` or the configuration itself.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_core::expiring::Expiring;
-use service_core::random;
+use service_core::{Files, random};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
+use super::passwords::Passwords;
 use super::{Principal, Role, SetupError};
 
 pub(super) const PLUGIN: &str = "httpbasicauth";
@@ -28,9 +29,6 @@ const REMEMBERED: usize = 10_000;
 
 /// bcrypt sees no more of a password than this many bytes: a longer one is refused, not cut.
 const PASSWORD_MAX: usize = 72;
-
-/// What an unknown user is checked against, after its cost: a bcrypt hash of random bytes.
-const NOBODY: &str = "haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63qcxTRw/efz/O";
 
 /// The options of the plugin: one of them.
 #[derive(Debug, Default, Deserialize)]
@@ -51,13 +49,14 @@ struct User {
 /// See the module.
 pub(super) struct HttpBasic {
     users: HashMap<String, User>,
+    passwords: Passwords,
     /// What everybody else is checked against, so that it takes as long.
     nobody: String,
     /// Keyed hashes of credentials that were verified a moment ago: never the credentials.
     verified: Expiring<[u8; 32], Principal>,
     /// The key of those hashes: this process's alone.
     key: Hmac<Sha256>,
-    /// bcrypt takes a core for a while: no more at a time than there are cores.
+    /// A check takes a core for a while: no more at a time than there are cores.
     slots: Semaphore,
 }
 
@@ -69,11 +68,17 @@ impl std::fmt::Debug for HttpBasic {
 
 impl HttpBasic {
     /// `filepath` names a users file, or `users` holds the same inline.
-    pub(super) fn new(options: &Map<String, Value>) -> Result<Self, SetupError> {
+    pub(super) async fn new(
+        options: &Map<String, Value>,
+        passwords: Passwords,
+        files: &Files,
+    ) -> Result<Self, SetupError> {
         let wrong = |message: String| SetupError::Option { plugin: PLUGIN, message };
         let users = match super::options(PLUGIN, options)? {
             Options { filepath: Some(path), users: None } => {
-                let text = std::fs::read_to_string(&path)
+                let text = files
+                    .read_to_string(&path)
+                    .await
                     .map_err(|source| SetupError::File { path: path.clone(), source })?;
                 let users = &mut serde_json::Deserializer::from_str(&text);
                 serde_path_to_error::deserialize(users)
@@ -82,24 +87,19 @@ impl HttpBasic {
             Options { filepath: None, users: Some(users) } => users,
             _ => return Err(wrong("it needs either `filepath` or `users`".to_owned())),
         };
-        Self::of(users).map_err(wrong)
+        Self::of(users, passwords).map_err(wrong)
     }
 
-    fn of(users: HashMap<String, User>) -> Result<Self, String> {
-        let mut cost = bcrypt::DEFAULT_COST;
-        for (name, user) in &users {
-            cost = user.hash.parse::<bcrypt::HashParts>().map(|parts| parts.get_cost()).map_err(
-                |_| {
-                    format!(
-                        "the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`"
-                    )
-                },
-            )?;
-        }
+    fn of(users: HashMap<String, User>, passwords: Passwords) -> Result<Self, String> {
+        let hashes = users.iter().map(|(name, user)| (name.as_str(), user.hash.as_str()));
+        let nobody = passwords.unmatchable(hashes).map_err(|name| {
+            format!("the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`")
+        })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
-            nobody: format!("$2b${cost:02}${NOBODY}"),
+            passwords,
+            nobody,
             verified: Expiring::new(REMEMBERED, REMEMBERED_FOR),
             key: Hmac::new(&random::secret::<64>().into()),
             slots: Semaphore::new(cores),
@@ -122,8 +122,7 @@ impl HttpBasic {
         if let Some(principal) = self.verified.get(&remembered) {
             return Some(principal);
         }
-        let verify = move || bcrypt::verify(password.expose_secret(), &hash).unwrap_or(false);
-        let matches = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
+        let matches = self.passwords.matches(password, hash).await;
         let role = known.filter(|_| matches)?.role;
         let principal = Principal::new(user, role);
         self.verified.insert(remembered, principal.clone());
@@ -157,6 +156,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::passwords::RANDOM_HASH;
     use super::*;
 
     fn header_of(value: &[u8]) -> HeaderMap {
@@ -169,26 +169,38 @@ mod tests {
         header_of(format!("Basic {}", BASE64.encode(user_and_password)).as_bytes())
     }
 
-    fn plugin() -> HttpBasic {
+    async fn with(options: Value, passwords: Passwords) -> Result<HttpBasic, SetupError> {
+        HttpBasic::new(options.as_object().unwrap(), passwords, &Files::System).await
+    }
+
+    async fn of(options: Value) -> Result<HttpBasic, SetupError> {
+        with(options, Passwords::Bcrypt).await
+    }
+
+    async fn plugin() -> HttpBasic {
         let hash = bcrypt::hash("se:cret", 4).unwrap();
-        let options = json!({"users": {"admin": {"hash": hash}}});
-        HttpBasic::new(options.as_object().unwrap()).unwrap()
+        of(json!({"users": {"admin": {"hash": hash}}})).await.unwrap()
     }
 
     #[tokio::test]
     async fn the_right_password_is_accepted_and_remembered() {
-        let plugin = plugin();
-        let headers = basic("admin:se:cret");
-        assert_eq!(plugin.remembered(&headers), None);
-        let admin = Some(Principal::new("admin", Role::Admin));
-        assert_eq!(plugin.authenticate(&headers).await, admin);
-        assert_eq!(plugin.remembered(&headers), admin);
-        assert_eq!(plugin.remembered(&basic("admin:other")), None);
+        let in_memory = json!({"users": {"admin": {"hash": "se:cret"}}});
+        let in_memory = with(in_memory, Passwords::Plain).await.unwrap();
+        for plugin in [plugin().await, in_memory] {
+            let headers = basic("admin:se:cret");
+            assert_eq!(plugin.remembered(&headers), None);
+            let admin = Some(Principal::new("admin", Role::Admin));
+            assert_eq!(plugin.authenticate(&headers).await, admin);
+            assert_eq!(plugin.remembered(&headers), admin);
+            assert_eq!(plugin.remembered(&basic("admin:other")), None);
+            assert_eq!(plugin.authenticate(&basic("admin:other")).await, None);
+            assert_eq!(plugin.authenticate(&basic("nobody:")).await, None);
+        }
     }
 
     #[tokio::test]
     async fn anything_else_is_not() {
-        let plugin = plugin();
+        let plugin = plugin().await;
         for wrong in ["admin:x", "admin:", "nobody:se:cret", "admin", "", ":"] {
             assert_eq!(plugin.authenticate(&basic(wrong)).await, None, "{wrong}");
         }
@@ -200,40 +212,34 @@ mod tests {
         assert_eq!(plugin.authenticate(&HeaderMap::new()).await, None);
     }
 
-    #[test]
-    fn hashes_of_the_original_are_understood_and_others_refused() {
-        let of = |hash: &str| {
-            HttpBasic::new(json!({"users": {"a": {"hash": hash}}}).as_object().unwrap())
-        };
+    #[tokio::test]
+    async fn hashes_of_the_original_are_understood_and_others_refused() {
+        let of = async |hash: &str| of(json!({"users": {"a": {"hash": hash}}})).await;
         for prefix in ["2a", "2b", "2y"] {
-            assert!(of(&format!("${prefix}$04${NOBODY}")).is_ok());
+            assert!(of(&format!("${prefix}$04${RANDOM_HASH}")).await.is_ok());
         }
         for wrong in ["", "plain", "$1$x$y"] {
-            let error = of(wrong).unwrap_err().to_string();
+            let error = of(wrong).await.unwrap_err().to_string();
             assert!(error.contains("commctl passhash"), "{error}");
         }
-        assert!(HttpBasic::new(&Map::new()).is_err());
+        assert!(with(json!({}), Passwords::Bcrypt).await.is_err());
     }
 
-    #[test]
-    fn a_role_that_nobody_knows_is_refused_and_named() {
-        let hash = format!("$2b$04${NOBODY}");
-        let of = |role| {
-            let options = json!({"users": {"ann": {"hash": hash, "role": role}}});
-            HttpBasic::new(options.as_object().unwrap())
-        };
+    #[tokio::test]
+    async fn a_role_that_nobody_knows_is_refused_and_named() {
+        let hash = format!("$2b$04${RANDOM_HASH}");
+        let of = async |role| of(json!({"users": {"ann": {"hash": hash, "role": role}}})).await;
         for role in ["admin", "operator", "reader", "enroll"] {
-            assert_eq!(of(role).unwrap().users["ann"].role.to_string(), role);
+            assert_eq!(of(role).await.unwrap().users["ann"].role.to_string(), role);
         }
-        let error = of("root").unwrap_err().to_string();
+        let error = of("root").await.unwrap_err().to_string();
         assert!(error.contains("ann.role: unknown variant `root`, expected one of"), "{error}");
     }
 
     #[tokio::test]
     async fn an_unknown_user_takes_as_long_as_a_known_one() {
         let hash = bcrypt::hash("right", 8).unwrap();
-        let options = json!({"users": {"ann": {"hash": hash}}});
-        let plugin = HttpBasic::new(options.as_object().unwrap()).unwrap();
+        let plugin = of(json!({"users": {"ann": {"hash": hash}}})).await.unwrap();
         let mut fastest = [Duration::MAX; 2];
         for round in 0..5 {
             for (user, fastest) in ["ann", "bob"].iter().zip(&mut fastest) {
@@ -251,8 +257,7 @@ mod tests {
     #[tokio::test]
     async fn others_go_on_while_a_password_is_checked() {
         let hash = bcrypt::hash("right", 10).unwrap();
-        let options = json!({"users": {"ann": {"hash": hash}}});
-        let plugin = HttpBasic::new(options.as_object().unwrap()).unwrap();
+        let plugin = of(json!({"users": {"ann": {"hash": hash}}})).await.unwrap();
         let headers = basic("ann:right");
         let mut check = std::pin::pin!(plugin.authenticate(&headers));
         let mut turns = 0;
@@ -266,10 +271,10 @@ mod tests {
         assert!(turns > 10, "{turns}");
     }
 
-    #[test]
-    fn the_sample_is_understood() {
+    #[tokio::test]
+    async fn the_sample_is_understood() {
         let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf/users.json");
-        HttpBasic::new(json!({"filepath": sample}).as_object().unwrap()).unwrap();
+        of(json!({"filepath": sample})).await.unwrap();
     }
 
     proptest! {

@@ -296,7 +296,7 @@ pub async fn public_key(
     let none = || ApiError::not_found("this server has no SSH key of its own");
     let path = state.public_key_file.as_deref().ok_or_else(none)?;
     // Read each time: a service that reaches hosts makes it at its first start, whenever that is.
-    match tokio::fs::read_to_string(path).await {
+    match state.files.read_to_string(path).await {
         Ok(key) => {
             let public_key = key.trim().to_owned();
             is_servers_own(&api, path, &public_key).await?;

@@ -3,10 +3,8 @@
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use http_gateway::peer::{ClientCertificate, Peer};
-use http_gateway::state::AppState;
-use http_gateway::{Config, routes};
+use http_gateway::{Config, Service};
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use crate::support::{Gateway, PASSWORD, ROUTES, Setup, USER, V0, basic};
 
@@ -163,7 +161,7 @@ fn config(plugins: Value) -> Config {
 
 /// The status and the detail of an answer to somebody with that certificate and those credentials.
 async fn asked(
-    state: &AppState,
+    service: &Service,
     certificate: Option<&str>,
     authorization: &str,
     (method, path): (&str, &str),
@@ -174,7 +172,7 @@ async fn asked(
     let request = Request::builder().method(method).uri(format!("{V0}{path}"));
     let request = request.extension(ConnectInfo(peer)).header("authorization", authorization);
     let request = request.body(axum::body::Body::empty()).unwrap();
-    let response = routes::router(state.clone()).oneshot(request).await.unwrap();
+    let response = service.answer(request).await;
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
@@ -190,7 +188,7 @@ async fn plugins_are_tried_in_their_order_each_with_its_role() {
         {"name": "httpbasicauth", "users": users},
         {"name": "httpauthclientcert", "cn": "ops", "role": "operator"},
     ]);
-    let state = AppState::new(gateway.bus.clone(), &config(plugins), &gateway.life).unwrap();
+    let service = gateway.service_with(&config(plugins)).await.unwrap();
     let (ann, wrong) = (basic(format!("ann:{PASSWORD}")), basic("ann:wrong"));
     // Twice: what is remembered changes no order.
     for _ in 0..2 {
@@ -205,17 +203,17 @@ async fn plugins_are_tried_in_their_order_each_with_its_role() {
             (Some("other"), ann.as_str(), 404, "there is no network"),
         ] {
             let call = ("DELETE", "/network/n1");
-            let (got, detail) = asked(&state, certificate, authorization, call).await;
+            let (got, detail) = asked(&service, certificate, authorization, call).await;
             assert_eq!(got, status, "{certificate:?} {authorization} {detail}");
             assert!(detail.contains(words), "{certificate:?} {authorization} {detail}");
         }
     }
     // A certificate is no way round the limit for passwords.
     for _ in 0..=60 {
-        assert_eq!(asked(&state, Some("ops"), &wrong, ("GET", "/hosts")).await.0, 200);
+        assert_eq!(asked(&service, Some("ops"), &wrong, ("GET", "/hosts")).await.0, 200);
     }
-    assert_eq!(asked(&state, None, &wrong, ("GET", "/hosts")).await.0, 429);
-    assert_eq!(asked(&state, Some("ops"), &wrong, ("GET", "/hosts")).await.0, 200);
+    assert_eq!(asked(&service, None, &wrong, ("GET", "/hosts")).await.0, 429);
+    assert_eq!(asked(&service, Some("ops"), &wrong, ("GET", "/hosts")).await.0, 200);
 }
 
 #[tokio::test]
@@ -229,7 +227,7 @@ async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
         ("htpasswd", "there is no authentication plugin"),
     ] {
         let config = config(json!([{"name": name, "url": "https://example.com"}]));
-        let error = AppState::new(gateway.bus.clone(), &config, &gateway.life).unwrap_err();
+        let error = gateway.service_with(&config).await.unwrap_err();
         let error = service_core::error::chain(&error);
         assert!(error.contains(says), "{error}");
     }

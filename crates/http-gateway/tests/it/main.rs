@@ -34,6 +34,7 @@ mod restart;
 mod roles;
 mod schemathesis;
 mod secrets;
+mod simulated;
 mod smuggling;
 mod support;
 mod tls;

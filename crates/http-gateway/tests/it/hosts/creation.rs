@@ -6,12 +6,9 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use http_gateway::Config;
 use http_gateway::peer::Peer;
-use http_gateway::routes;
-use http_gateway::state::AppState;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use service_core::model::{Bootstrap, Cluster, HostCreds, HostState, Status};
-use tower::ServiceExt as _;
 
 use super::new_host;
 use crate::support::{Gateway, HOST_KEY, V0};
@@ -173,11 +170,11 @@ async fn loopback_is_never_inferred() {
 /// `PUT /host` without an address, as it arrives from `peer`.
 async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
     let config = Config { self_auths: vec![format!("{V0}/host")], ..Config::default() };
-    let state = AppState::new(gateway.bus.clone(), &config, &gateway.life).unwrap();
+    let service = gateway.service_with(&config).await.unwrap();
     let peer: SocketAddr = peer.parse().unwrap();
     let request = Request::put(format!("{V0}/host")).extension(ConnectInfo(Peer::from(peer)));
     let request = request.body(axum::body::Body::from("{}")).unwrap();
-    let response = routes::router(state).oneshot(request).await.unwrap();
+    let response = service.answer(request).await;
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())

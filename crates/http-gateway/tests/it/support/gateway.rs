@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
-use http_gateway::Config;
+use http_gateway::peer::Peer;
+use http_gateway::{Config, Ports, Service, StartError};
 use reqwest::{Client, Method, RequestBuilder};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
@@ -99,6 +102,8 @@ type Calls = Arc<Mutex<Vec<Call>>>;
 /// See the module.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
+    /// It is called without a socket, unless it runs elsewhere.
+    service: Option<Service>,
     config: Config,
     pub(crate) bus: Bus,
     pub(crate) storage: StorageClient,
@@ -185,10 +190,13 @@ impl Setup {
             ..self.config
         };
         let gateway_bus = bus.with_timeout(self.timeout);
-        let health = http_gateway::run(gateway_bus, &config, listener, &life).unwrap();
+        let ports = Ports::system(gateway_bus, &config).unwrap();
+        let service = http_gateway::service(ports, &config, &life).await.unwrap();
+        let health = http_gateway::listen(service.clone(), &config, listener, &life).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Gateway {
             address,
+            service: Some(service),
             config,
             bus,
             storage,
@@ -313,11 +321,12 @@ impl Gateway {
         let starting = runtime.spawn(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            (address, http_gateway::run(bus, &config, listener, &lifecycle).unwrap())
+            (address, http_gateway::run(bus, &config, listener, &lifecycle).await.unwrap())
         });
         let (address, health) = starting.await.unwrap();
         Self {
             address,
+            service: None,
             config: self.config.clone(),
             health,
             life: life.clone(),
@@ -363,17 +372,17 @@ impl Gateway {
         body: impl Into<reqwest::Body>,
     ) -> Answer {
         let request = self.request(method, target).basic_auth(USER, Some(PASSWORD));
-        answer(request.body(body)).await
+        self.answer(request.body(body)).await
     }
 
     /// A request without credentials but for this `Authorization` header.
     pub(crate) async fn send_as(&self, authorization: &str, method: &str, target: &str) -> Answer {
         let request = self.request(method, target);
-        answer(match authorization {
+        let request = match authorization {
             "" => request,
             value => request.header("authorization", value),
-        })
-        .await
+        };
+        self.answer(request).await
     }
 
     /// A request of the user with one more header.
@@ -385,7 +394,7 @@ impl Gateway {
         body: &str,
     ) -> Answer {
         let request = self.request(method, target).basic_auth(USER, Some(PASSWORD));
-        answer(request.header(name, value).body(body.to_owned())).await
+        self.answer(request.header(name, value).body(body.to_owned())).await
     }
 
     /// A request with any headers and body, and no credentials but among them.
@@ -399,7 +408,7 @@ impl Gateway {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer(request.body(body)).await
+        self.answer(request.body(body)).await
     }
 
     /// A request of the user that is not sent yet.
@@ -423,7 +432,23 @@ impl Gateway {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = self.client.request(method, format!("http://{address}{V0}{path}"));
         let request = request.basic_auth(user, Some(PASSWORD)).header("idempotency-key", key);
-        answer(request.body(body.to_string())).await
+        over_a_socket(request.body(body.to_string())).await
+    }
+
+    /// The answer to a request, of the service itself where it runs here.
+    async fn answer(&self, request: RequestBuilder) -> Answer {
+        let Some(service) = &self.service else { return over_a_socket(request).await };
+        let what = format!("{request:?}");
+        let response = service.answer(received(request)).await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec();
+        Answer { what, status, headers, body }
+    }
+
+    /// Another gateway over the same bus, as this configuration has it, without a socket.
+    pub(crate) async fn service_with(&self, config: &Config) -> Result<Service, StartError> {
+        let ports = Ports::system(self.bus.clone(), config)?;
+        http_gateway::service(ports, config, &self.life).await
     }
 
     /// A request of the user whose target, method and body nobody has touched.
@@ -454,7 +479,17 @@ impl Gateway {
     }
 }
 
-async fn answer(request: RequestBuilder) -> Answer {
+/// As a server gives it to the service: the path alone, and who is at the other end.
+fn received(request: RequestBuilder) -> Request<reqwest::Body> {
+    let mut request = Request::try_from(request.build().unwrap()).unwrap();
+    let target = request.uri().path_and_query().unwrap().as_str();
+    *request.uri_mut() = target.parse().unwrap();
+    let peer: SocketAddr = "127.0.0.1:4711".parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(Peer::from(peer)));
+    request
+}
+
+async fn over_a_socket(request: RequestBuilder) -> Answer {
     let what = format!("{request:?}");
     let response = request.send().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -589,11 +624,17 @@ impl Gateway {
 
     /// The hosts that the investigator was sent to since this was last asked.
     pub(crate) async fn investigations(&self) -> Vec<String> {
-        // Messages are taken in turn: when this one is answered, those before it have arrived.
+        // Messages are taken in turn: when this one has arrived, those before it have.
         let last = json!({"address": "last"});
-        self.bus.request(topology::INVESTIGATE, &last, &Context::default()).await.unwrap();
-        let calls = std::mem::take(&mut *self.investigations.lock().unwrap());
-        let address = |call: &Call| call.params.0["address"].as_str().unwrap().to_owned();
-        calls.iter().map(address).filter(|address| address != "last").collect()
+        self.bus.notify(topology::INVESTIGATE, &last, &Context::default()).await.unwrap();
+        let mut addresses = Vec::new();
+        while addresses.last().is_none_or(|address| address != "last") {
+            tokio::task::yield_now().await;
+            let calls = std::mem::take(&mut *self.investigations.lock().unwrap());
+            let address = |call: &Call| call.params.0["address"].as_str().unwrap().to_owned();
+            addresses.extend(calls.iter().map(address));
+        }
+        addresses.pop();
+        addresses
     }
 }

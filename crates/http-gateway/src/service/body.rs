@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Timely {
-    inner: Incoming,
+pub(super) struct Timely<B> {
+    inner: B,
     deadline: Pin<Box<Sleep>>,
     late: Late,
 }
@@ -32,7 +32,10 @@ impl Late {
 }
 
 /// The body, which fails when it is not there after so long.
-pub(super) fn timely(inner: Incoming, within: Duration) -> (Body, Late) {
+pub(super) fn timely<B>(inner: B, within: Duration) -> (Body, Late)
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let late = Late::default();
     if inner.is_end_stream() {
         return (Body::empty(), late);
@@ -41,7 +44,7 @@ pub(super) fn timely(inner: Incoming, within: Duration) -> (Body, Late) {
     (Body::new(Timely { inner, deadline, late: late.clone() }), late)
 }
 
-impl HttpBody for Timely {
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Timely<B> {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -1,0 +1,138 @@
+//! The gateway as one service, without sockets.
+//!
+//! - `body`: a request's body, in time
+
+mod body;
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::{BoxError, Router};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hyper::body::Body as HttpBody;
+use service_core::{Bus, Clock, Files};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+use crate::audit::Audit;
+use crate::auth::passwords::Passwords;
+use crate::error::ApiError;
+use crate::routes;
+use crate::server::limits::Limits;
+use crate::state::AppState;
+use crate::{Config, StartError};
+
+/// The dependencies of a gateway. Each has an implementation that starts no thread and uses tokio's clock only.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// The services.
+    pub bus: Bus,
+    /// The time of stamps.
+    pub clock: Clock,
+    /// Who did what.
+    pub audit: Audit,
+    /// The check of passwords.
+    pub passwords: Passwords,
+    /// The files that the configuration names.
+    pub files: Files,
+}
+
+impl Ports {
+    /// Those of this machine, with the audit log that is configured.
+    ///
+    /// # Errors
+    /// When the audit log cannot be opened.
+    pub fn system(bus: Bus, config: &Config) -> Result<Self, StartError> {
+        let audit = match &config.audit_log {
+            None => Audit::log(),
+            Some(path) => Audit::file(path)
+                .map_err(|source| StartError::Audit { path: path.clone(), source })?,
+        };
+        let (clock, passwords, files) = (Clock::System, Passwords::Bcrypt, Files::System);
+        Ok(Self { bus, clock, audit, passwords, files })
+    }
+}
+
+/// All that happens to a request between its head and its answer: its id and its span, the limits of its time and its
+/// body, the log-in, the audit log, idempotency keys, the routes and their handlers.
+///
+/// A request carries the other end of its connection as an extension, [`ConnectInfo`](axum::extract::ConnectInfo) of a
+/// [`Peer`](crate::peer::Peer). Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Service {
+    state: AppState,
+    router: Router,
+    body: Duration,
+    request: Duration,
+}
+
+impl Service {
+    /// The whole API.
+    pub(crate) fn new(state: AppState, limits: &Limits) -> Self {
+        let router = routes::router(state.clone());
+        Self { state, router, body: limits.body, request: limits.request }
+    }
+
+    /// The state of health alone, of the same gateway.
+    pub(crate) fn health(&self) -> Self {
+        Self { router: routes::health_router(self.state.clone()), ..self.clone() }
+    }
+
+    pub(crate) fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Answers a request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
+        // Its end is where the parser says: nothing that comes after it is taken for a request.
+        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let (parts, body) = request.into_parts();
+        let (body, late) = body::timely(body, self.body);
+        let mut request = Request::from_parts(parts, body);
+        let id = routes::identify(&mut request);
+        let app = self.router.clone().oneshot(routes::without_slash(request));
+        let mut response = match timeout(self.request, app).await {
+            Ok(Ok(response)) if !late.get() => response,
+            Ok(_) => {
+                let detail = "the body did not arrive in time: send it at once";
+                ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+            }
+            Err(_) => {
+                let detail = "the request takes too long: look with GET what became of it";
+                ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
+            }
+        };
+        response.headers_mut().entry(routes::REQUEST_ID).or_insert(id);
+        if is_last || late.get() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Service
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        async move { Ok(service.answer(request).await) }.boxed()
+    }
+}
