@@ -8,7 +8,9 @@ mod raw;
 
 pub(crate) use answer::Answer;
 pub(crate) use custodia::{CUSTODIA_KEY, Custodia};
-pub(crate) use gateway::{Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic};
+pub(crate) use gateway::{
+    Executor, Form, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic,
+};
 pub(crate) use pki::{Pki, Signed};
 pub(crate) use raw::in_time;
 
