@@ -14,9 +14,16 @@ const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/schemathesis_
 /// The program, `tools/test` says where it is.
 const PROGRAM: &str = "COMMISSAIRE_TEST_SCHEMATHESIS";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// For `tools/test --full`.
+mod full {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn schemathesis_finds_nothing_that_the_document_does_not_say() {
+        super::finds_nothing_that_the_document_does_not_say().await;
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "tests have no configuration but the environment")]
-async fn schemathesis_finds_nothing_that_the_document_does_not_say() {
+async fn finds_nothing_that_the_document_does_not_say() {
     let Ok(program) = std::env::var(PROGRAM) else {
         testbed::skip("schemathesis", "it is not installed: see tools/setup");
         return;
