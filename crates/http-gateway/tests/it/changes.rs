@@ -209,9 +209,9 @@ async fn a_gateway_that_starts_finishes_what_another_left() {
 /// Both ways: the cluster is deleted, and emptied.
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::disallowed_methods, reason = "the request ends with its gateway")]
-async fn a_change_of_300_hosts_goes_on_after_its_gateway_was_killed_in_the_middle() {
+async fn a_change_goes_on_after_its_gateway_was_killed_in_the_middle() {
     let gateway = Gateway::start().await;
-    let all = addresses(0..300);
+    let all = addresses(0..120);
     let gate = gateway.gated_managers().await;
     for deletes in [false, true] {
         gateway.filled(&all, None).await;
@@ -226,12 +226,15 @@ async fn a_change_of_300_hosts_goes_on_after_its_gateway_was_killed_in_the_middl
                 killed.put("/cluster/c1/hosts", emptied).await
             }
         });
-        gate.add_permits(2);
-        gateway.until(|cluster| cluster.is_some_and(|cluster| cluster.hostset.len() == 200)).await;
+        gate.add_permits(1);
+        gateway.until(|cluster| cluster.is_some_and(|cluster| cluster.hostset.len() == 70)).await;
         runtime.shutdown_background();
         request.abort();
         let half = gateway.stored::<Cluster>("c1").await.unwrap();
-        assert!(half.change.is_some() && half.hostset.len() == 200, "{:?}", half.change);
+        assert!(half.change.is_some() && half.hostset.len() == 70, "{:?}", half.change);
+        // The lease is still there, and is not renewed any more; it need not last for its whole time.
+        let lease: Lease = gateway.stored("change.c1").await.unwrap();
+        gateway.storage.save(&Lease { ttl_ms: 500, ..lease }).await.unwrap();
         gate.add_permits(100);
         let _next = gateway.another().await;
         gateway.until(|cluster| cluster.is_none_or(|cluster| cluster.change.is_none())).await;
@@ -266,7 +269,7 @@ async fn a_host_that_registers_itself_meanwhile_is_to_try_again() {
 #[tokio::test]
 async fn a_deletion_that_takes_longer_than_a_request_goes_on() {
     let mut setup = Setup::default();
-    setup.config.limits.request = Duration::from_secs(10);
+    setup.config.limits.request = Duration::from_secs(4);
     let gateway = setup.start().await;
     gateway.filled(&addresses(0..60), None).await;
     let gate = gateway.gated_managers().await;

@@ -180,20 +180,10 @@ async fn stalled(gateway: &Gateway, socket: TcpSocket) -> TcpStream {
     stream
 }
 
-/// Writes events as fast as they are taken, and says how long that took.
-async fn write(gateway: &Gateway, operation: &str, count: u64) -> Duration {
-    let begun = Instant::now();
-    for seq in 1..=count {
-        gateway.event(operation, seq, "d").await;
-    }
-    begun.elapsed()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_readers_get_every_event_once_and_slow_nobody() {
+async fn fifty_readers_get_every_event_once_and_none_is_waited_for() {
     const COUNT: u64 = 200;
     let gateway = running().await;
-    let alone = write(&gateway, "o0", COUNT).await;
     let _stalled = stalled(&gateway, TcpSocket::new_v4().unwrap()).await;
     let readers = join_all((0..48).map(|n| {
         let headers: &[_] = if n % 2 == 0 { &[SSE] } else { &[] };
@@ -201,13 +191,15 @@ async fn fifty_readers_get_every_event_once_and_slow_nobody() {
     }));
     let readers = readers.await;
     let all = usize::try_from(COUNT).unwrap();
+    // As fast as they are taken: one reader never reads.
     let writing = async {
-        let with_readers = write(&gateway, "o1", COUNT).await;
+        for seq in 1..=COUNT {
+            gateway.event("o1", seq, "d").await;
+        }
         end(&gateway).await;
-        with_readers
     };
-    let (with_readers, texts, reconnected) = tokio::join!(
-        writing,
+    let ((), texts, reconnected) = tokio::join!(
+        in_time(writing),
         join_all(readers.into_iter().map(Stream::rest)),
         reconnecting(&gateway, all)
     );
@@ -217,9 +209,6 @@ async fn fifty_readers_get_every_event_once_and_slow_nobody() {
         assert_eq!((numbers(&text), proper), (expected.clone(), true));
     }
     assert_eq!(reconnected, expected);
-    eprintln!("{COUNT} events: {alone:?} without readers, {with_readers:?} with 50");
-    // Two processors for all of this: it is slower, but nobody is waited for.
-    assert!(with_readers < alone * 5 + Duration::from_secs(2), "{with_readers:?}, not {alone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,17 +263,9 @@ async fn streams_break_off_when_the_server_is_told_to_stop() {
         stream.until(1, begin).await;
         streams.push(stream);
     }
-    let begun = Instant::now();
-    let ((), (rest, took)) = tokio::join!(
-        // A request to the storage service, which is told to stop as well, may wait for its deadline.
-        gateway.life.shutdown(Duration::from_secs(20)),
-        async {
-            let rest = join_all(streams.into_iter().map(Stream::rest)).await;
-            (rest, begun.elapsed())
-        }
-    );
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    for (text, proper) in rest {
+    // Nothing ends the tasks of a server that does not stop by itself.
+    gateway.life.stop();
+    for (text, proper) in join_all(streams.into_iter().map(Stream::rest)).await {
         // It was not the end, and does not look like one.
         assert!(!proper && !text.contains("event: end"), "{text}");
     }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use service_core::bus::{Call, topology};
+use service_core::bus::{Call, Context, topology};
 use service_core::model::{Network, NetworkType};
 use service_core::{Bus, Error, Lifecycle, Result, presence};
 
-use crate::support::{Gateway, Setup, Storage, basic};
+use crate::support::{Gateway, Setup, Storage, basic, in_time};
 
 const READER: &str = "reader:se:cret";
 
@@ -30,7 +30,16 @@ async fn readyz_until(gateway: &Gateway, expected: impl Fn(u16, &Value) -> bool)
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), asked).await.expect("the expected answer")
+    in_time(asked).await
+}
+
+/// Waits until this many replicas answer pings.
+async fn until_present(gateway: &Gateway, count: usize) {
+    let (context, window) = (Context::default(), Duration::from_millis(50));
+    let ping = async || {
+        presence::ping(&gateway.bus, &context, window, |found| found.len() >= count).await.unwrap()
+    };
+    in_time(async { while ping().await.len() < count {} }).await;
 }
 
 #[tokio::test]
@@ -133,10 +142,14 @@ async fn a_missing_service_degrades_it_and_is_named() {
         presence::answer_pings(&gateway.bus, service, &gateway.life);
     }
     presence::answer_pings(&gateway.bus, "watcher", &watcher);
+    // With those of the gateway and of its storage service.
+    until_present(&gateway, 5).await;
     readyz_until(&gateway, |status, body| status == 200 && body["degraded"] == json!([])).await;
     watcher.shutdown(Duration::from_mins(1)).await;
     let missing = json!(["watcher"]);
-    let body = readyz_until(&gateway, |_, body| body["degraded"] == missing).await;
+    // The first one's answer holds for some seconds.
+    let another = gateway.another().await;
+    let body = readyz_until(&another, |_, body| body["degraded"] == missing).await;
     assert_eq!(body["status"], "ready");
     let metrics = gateway.send("GET", "/metrics", "").await.text();
     assert!(metrics.contains("commissaire_service_missing{service=\"watcher\"}"), "{metrics}");
@@ -163,6 +176,7 @@ async fn readers_see_every_replica_and_strangers_do_not() {
     for _ in 0..2 {
         presence::answer_pings(&gateway.bus, "watcher", &gateway.life);
     }
+    until_present(&gateway, 4).await;
     let replicas = async {
         loop {
             let answer = gateway.send_as(&basic(READER), "GET", "/readyz?verbose").await;
@@ -175,7 +189,7 @@ async fn readers_see_every_replica_and_strangers_do_not() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let replicas = tokio::time::timeout(Duration::from_mins(1), replicas).await.unwrap();
+    let replicas = in_time(replicas).await;
     for replica in &replicas {
         assert_eq!(replica["version"], env!("CARGO_PKG_VERSION"), "{replica}");
         assert!(replica["age"].as_i64().unwrap() >= 0, "{replica}");

@@ -7,8 +7,7 @@ use http_gateway::Config;
 use http_gateway::server::limits::Limits;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::support::{Gateway, PASSWORD, Setup, Storage, USER, basic, in_time};
 
@@ -99,7 +98,10 @@ async fn a_request_that_takes_too_long_is_504() {
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_not_kept() {
     let gateway = with(Limits { idle: SHORT, connections: 1, ..Limits::default() }).await;
-    let mut deaf = TcpStream::connect(gateway.address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    // Few answers fill it.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(gateway.address).await.unwrap();
     let many = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000);
     // Until nothing goes through any more, in either direction.
     let sending = async { while deaf.write_all(many.as_bytes()).await.is_ok() {} };
@@ -166,7 +168,9 @@ async fn of_a_large_body_the_refusal_arrives_and_little_is_read() {
 
 #[tokio::test]
 async fn at_the_end_idle_connections_are_closed_and_requests_answered() {
-    let gateway = Gateway::start().await;
+    // No limit of time closes a connection here.
+    let long = Duration::from_hours(1);
+    let gateway = with(Limits { head: long, body: long, idle: long, ..Limits::default() }).await;
     let mut fresh = TcpStream::connect(gateway.address).await.unwrap();
     let mut idle = TcpStream::connect(gateway.address).await.unwrap();
     assert!(asked(&mut idle).await.starts_with("HTTP/1.1 200 "));
@@ -183,7 +187,6 @@ async fn at_the_end_idle_connections_are_closed_and_requests_answered() {
     assert!(text[..count].starts_with(b"HTTP/1.1 100 "));
 
     gateway.life.stop();
-    let begun = Instant::now();
     for stream in [&mut fresh, &mut idle] {
         assert_eq!(in_time(stream.read(&mut text)).await.unwrap(), 0);
     }
@@ -192,5 +195,4 @@ async fn at_the_end_idle_connections_are_closed_and_requests_answered() {
     let mut answer = String::new();
     in_time(busy.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(begun.elapsed() < Limits::default().head, "nobody waited for a time limit");
 }

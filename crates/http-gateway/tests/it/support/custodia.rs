@@ -39,7 +39,7 @@ impl Custodia {
         self.0.lock().unwrap().seen.clone()
     }
 
-    pub(super) fn serve(&self, socket: &Path, life: &Lifecycle) {
+    pub(crate) fn serve(&self, socket: &Path, life: &Lifecycle) {
         let listener = UnixListener::bind(socket).unwrap();
         let router = Router::new().fallback(answer).with_state(self.clone());
         let stopping = life.stopping();
