@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, Run};
+use crate::support::{Fleet, HANG, Run};
 
 /// A server, and a home whose configuration names a kubeconfig.
 struct Kube(Fleet);
@@ -202,7 +202,7 @@ async fn an_answer_that_expires_while_waiting_is_renewed() {
     let _waiting = kube.0.home.command(&arguments).spawn().unwrap();
     let begin = tokio::time::Instant::now();
     while !kube.shown().await.contains(&"Bearer t2".to_owned()) {
-        assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", kube.shown().await);
+        assert!(begin.elapsed() < HANG, "{:?}", kube.shown().await);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(kube.shown().await[0], "Bearer t1");

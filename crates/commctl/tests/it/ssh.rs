@@ -140,11 +140,11 @@ async fn a_changed_host_key_stops_it() {
 #[tokio::test]
 async fn the_key_is_gone_after_a_signal() {
     use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let host = Host::up().await;
+    host.known_by("host.pub").await;
     for (signal, to_ssh, status) in
         [("KILL", true, 137), ("INT", true, 255), ("INT", false, 0), ("TERM", false, 137)]
     {
-        let host = Host::up().await;
-        host.known_by("host.pub").await;
         // It goes on until its input ends.
         let mut command = host.ssh(&["echo $PPID; cat"]);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();

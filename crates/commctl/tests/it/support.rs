@@ -14,6 +14,9 @@ use tokio::time::Instant;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
+/// What takes longer hangs.
+pub(crate) const HANG: Duration = Duration::from_mins(1);
+
 /// What became of one run.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -109,7 +112,7 @@ impl Home {
 
 /// Waits for the end, but not for ever.
 pub(crate) async fn finish(child: Child) -> Run {
-    tokio::time::timeout(Duration::from_secs(30), child.wait_with_output())
+    tokio::time::timeout(HANG, child.wait_with_output())
         .await
         .expect("commctl hangs")
         .unwrap()
@@ -169,7 +172,7 @@ impl Fleet {
     pub(crate) async fn is_asked(&self, times: usize) {
         let begun = Instant::now();
         while self.requests().await.len() < times {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", self.requests().await);
+            assert!(begun.elapsed() < HANG, "{:?}", self.requests().await);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

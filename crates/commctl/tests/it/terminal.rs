@@ -106,7 +106,7 @@ async fn what_the_configuration_lacks_is_asked_for() {
     terminal.types("a\n");
     terminal.shows(&["endpoint:"]);
     terminal.types(&format!("{}/\n", fleet.server.uri()));
-    terminal.shows(&["password:"]);
+    terminal.asks_for_a_secret("password:");
     terminal.types("hunter2\n");
     let (status, screen) = terminal.ends();
     assert_eq!(status, 0, "{screen}");
@@ -153,9 +153,9 @@ async fn a_plugin_may_ask() {
 async fn passhash_asks_twice_and_shows_nothing() {
     let home = Home::empty();
     let mut terminal = Terminal::run(home.dir.path(), &["passhash", "-r", "4"], &[]);
-    terminal.shows(&["Password:"]);
+    terminal.asks_for_a_secret("Password:");
     terminal.types("hunter2\n");
-    terminal.shows(&["Again:"]);
+    terminal.asks_for_a_secret("Again:");
     let status = format!("/proc/{}", terminal.pid());
     for file in ["cmdline", "environ"] {
         let told = std::fs::read(format!("{status}/{file}")).unwrap();
@@ -169,9 +169,9 @@ async fn passhash_asks_twice_and_shows_nothing() {
     assert!(!terminal.written().contains("hunter2"));
 
     let mut terminal = Terminal::run(home.dir.path(), &["passhash"], &[]);
-    terminal.shows(&["Password:"]);
+    terminal.asks_for_a_secret("Password:");
     terminal.types("one\n");
-    terminal.shows(&["Again:"]);
+    terminal.asks_for_a_secret("Again:");
     terminal.types("other\n");
     let (status, screen) = terminal.ends();
     assert_eq!(status, 2);

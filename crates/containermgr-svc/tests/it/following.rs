@@ -23,7 +23,7 @@ async fn until(fixture: &Fixture, address: &str, says: Result<(), &str>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), told).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
 use tokio::time::Instant;
+
+use super::HANG;
 
 const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
 const COLUMNS: NonZero<u16> = NonZero::new(100).unwrap();
@@ -105,11 +108,21 @@ impl Terminal {
         self.waits(|screen| wanted.iter().all(|text| screen.contains(text)), wanted);
     }
 
+    /// Waits for this question, and until what is typed is not shown.
+    #[track_caller]
+    pub(crate) fn asks_for_a_secret(&self, question: &str) {
+        let is_hidden = || {
+            let modes = tcgetattr(&self.keyboard).unwrap().local_modes;
+            !modes.contains(LocalModes::ECHO)
+        };
+        self.waits(|screen| screen.contains(question) && is_hidden(), &[question]);
+    }
+
     #[track_caller]
     fn waits(&self, found: impl Fn(&str) -> bool, wanted: &[&str]) {
         let begin = Instant::now();
         while !found(&self.screen()) {
-            let late = begin.elapsed() > Duration::from_secs(30);
+            let late = begin.elapsed() > HANG;
             assert!(!late, "no {wanted:?} on the screen:\n{}", self.screen());
             std::thread::sleep(Duration::from_millis(10));
         }
