@@ -14,7 +14,6 @@ use service_core::model::Event;
 use service_core::{Error, Lifecycle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::Instant;
 
 use crate::support::{Gateway, PASSWORD, Setup, Storage, USER, basic, in_time};
 

@@ -6,7 +6,6 @@ use serde_json::json;
 use service_core::model::{
     Cluster, ContainerManagerConfig, Host, HostCreds, Model as _, Network, Status,
 };
-use tokio::time::Instant;
 
 use crate::support::{Answer, Gateway, Managers, ROUTES, Setup, Storage, WITH_BODY, in_time};
 

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use service_core::bus::{Call, Context, topology};
 use service_core::model::{Network, NetworkType};
-use service_core::{Bus, Clock, Error, Lifecycle, StorageClient};
+use service_core::{Bus, Clock, Error, Files, Lifecycle, StorageClient};
 use storage_svc::store::Store;
 use testbed::etcd::Etcd;
 use tokio::net::TcpListener;
@@ -157,7 +157,7 @@ impl Setup {
             Managers::Absent => Calls::default(),
             Managers::Real => {
                 let config = containermgr_svc::Config::default();
-                containermgr_svc::run(bus.clone(), config, &life).await.unwrap();
+                containermgr_svc::run(bus.clone(), config, Files::System, &life).await.unwrap();
                 Calls::default()
             }
             Managers::Answers(answer) => {
