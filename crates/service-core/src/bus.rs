@@ -419,7 +419,8 @@ where
 {
     let (key, context) = (call.key.clone(), call.context.clone());
     let span = tracing::debug_span!("rpc", rpc.key = key);
-    let work = AssertUnwindSafe(handler(call)).catch_unwind();
+    // Boxed first: what surrounds it would copy all of it, several kilobytes, once each.
+    let work = AssertUnwindSafe(Box::pin(handler(call))).catch_unwind();
     async move {
         let result = work.await.unwrap_or_else(|_| {
             Err(Error::internal(format!("{key} failed unexpectedly; the service's log says where")))

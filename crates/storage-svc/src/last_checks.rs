@@ -75,7 +75,7 @@ impl LastChecks {
             let newest = self.newest();
             (newest.changes, Arc::clone(&newest.times))
         };
-        let times = match read(handlers, &mut known).await {
+        let times = match Box::pin(read(handlers, &mut known)).await {
             Ok(true) => Arc::new(latest(known.values())),
             Ok(false) => before,
             Err(error) => {

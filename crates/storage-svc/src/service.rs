@@ -59,14 +59,17 @@ impl StorageService {
     pub async fn call(&self, call: Call) -> Result<Answer> {
         const RECORDS: &[&str] = &["model_type_name", "model_json_data"];
         let Call { method, params, context, .. } = call;
+        // Writes are boxed: reads, which are far more frequent, need not have room for them.
         match method.as_str() {
-            "save" => self.save(params.parse(RECORDS)?, &context).await.map(Into::into),
+            "save" => Box::pin(self.save(params.parse(RECORDS)?, &context)).await.map(Into::into),
             "get" => self.get(params.parse(RECORDS)?).await,
-            "delete" => self.delete(params.parse(RECORDS)?, &context).await.map(Into::into),
+            "delete" => {
+                Box::pin(self.delete(params.parse(RECORDS)?, &context)).await.map(Into::into)
+            }
             "list" => self.list(params.parse(&["model_type_name"])?).await,
             "transact" => {
                 let transaction = params.parse(&["checks", "saves", "deletes"])?;
-                self.transact(transaction, &context).await.map(Into::into)
+                Box::pin(self.transact(transaction, &context)).await.map(Into::into)
             }
             "list_store_handlers" => Ok(self.handlers.shown().into()),
             other => {
@@ -216,7 +219,7 @@ impl StorageService {
         if !kind.secret {
             return found(kind, entry, &entry.value, times, revisions);
         }
-        let opened = match self.vault.open(&entry.key, &entry.value).await {
+        let opened = match Box::pin(self.vault.open(&entry.key, &entry.value)).await {
             Err(error) if is_damage(&error) => Err(damaged(entry).error(error)),
             other => other,
         };

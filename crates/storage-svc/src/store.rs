@@ -156,7 +156,7 @@ pub enum StoreError {
     Answer,
 }
 
-/// A store; clones are cheap and share it.
+/// A store; clones are cheap and share it. Futures of etcd's are boxed: they are far larger than the others'.
 #[derive(Debug, Clone)]
 pub enum Store {
     /// The embedded store: one SQLite file.
@@ -217,7 +217,7 @@ impl Store {
     pub async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.get(keys).await,
-            Self::Etcd(etcd) => etcd.get(&keys).await,
+            Self::Etcd(etcd) => Box::pin(etcd.get(&keys)).await,
             Self::Memory(memory) => Ok(memory.get(&keys)),
         }
     }
@@ -229,7 +229,7 @@ impl Store {
     pub async fn list(&self, prefix: &str) -> Result<Arc<Vec<Entry>>, StoreError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.list(prefix.to_owned()).await.map(Arc::new),
-            Self::Etcd(etcd) => etcd.list(prefix).await,
+            Self::Etcd(etcd) => Box::pin(etcd.list(prefix)).await,
             Self::Memory(memory) => Ok(Arc::new(memory.list(prefix))),
         }
     }
@@ -241,7 +241,7 @@ impl Store {
     pub async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         match self {
             Self::Sqlite(sqlite) => sqlite.commit(commit).await,
-            Self::Etcd(etcd) => etcd.commit(&commit).await,
+            Self::Etcd(etcd) => Box::pin(etcd.commit(&commit)).await,
             Self::Memory(memory) => memory.commit(commit),
         }
     }

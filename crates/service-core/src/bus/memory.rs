@@ -42,7 +42,7 @@ struct State {
 struct QueueState {
     queue: Queue,
     /// Taken in turn: the front one gets the next message.
-    consumers: VecDeque<Consumer>,
+    consumers: VecDeque<Arc<Consumer>>,
     /// Jobs that wait for a consumer.
     waiting: Vec<Call>,
 }
@@ -57,19 +57,18 @@ impl QueueState {
     }
 
     /// Adds a consumer, and hands it the jobs that wait for one.
-    fn join(&mut self, consumer: &Consumer) {
+    fn join(&mut self, consumer: &Arc<Consumer>) {
         for call in std::mem::take(&mut self.waiting) {
             consumer.take(call);
         }
-        self.consumers.push_back(consumer.clone());
+        self.consumers.push_back(Arc::clone(consumer));
     }
 }
 
-#[derive(Clone)]
 struct Consumer {
     id: u64,
     handler: Handler,
-    slots: Arc<Semaphore>,
+    slots: Semaphore,
     lifecycle: Lifecycle,
 }
 
@@ -84,23 +83,11 @@ impl Memory {
         call: Call,
         deadline: Instant,
     ) -> impl Future<Output = Result<Answer>> + use<> {
-        let key = call.key.clone();
-        let consumer = self.state().consumer(&key);
+        let consumer = self.state().consumer(&call.key);
         async move {
-            let consumer = consumer.ok_or_else(|| unserved(&key))?;
-            let lifecycle = consumer.lifecycle.clone();
-            // A shutdown of the service waits for it, whoever carries it out.
-            let token = lifecycle.token();
-            let work = async move {
-                let _token = token;
-                let late = || Error::new(Kind::Timeout, "it was not begun before its deadline");
-                let _slot = consumer.slots.acquire_owned().await.map_err(|_| late())?;
-                if Instant::now() >= deadline {
-                    return Err(late());
-                }
-                (consumer.handler)(call).await
-            };
-            ToTheEnd { work: Some(work.boxed()), lifecycle }.await
+            let consumer = consumer.ok_or_else(|| unserved(&call.key))?;
+            let work = Arc::clone(&consumer).carry_out(call, deadline).boxed();
+            ToTheEnd { work: Some(work), consumer }.await
         }
     }
 
@@ -131,9 +118,10 @@ impl Memory {
         let consumer = Consumer {
             id: state.consumers_made,
             handler,
-            slots: Arc::new(Semaphore::new(prefetch)),
+            slots: Semaphore::new(prefetch),
             lifecycle: lifecycle.clone(),
         };
+        let consumer = Arc::new(consumer);
         if fitness.is_fit() {
             state.queue(queue).join(&consumer);
         }
@@ -142,7 +130,7 @@ impl Memory {
     }
 
     /// Has the consumer among those of the queue while it is fit, until the stop.
-    async fn keep(self, queue: Queue, consumer: Consumer, mut fitness: Fitness) {
+    async fn keep(self, queue: Queue, consumer: Arc<Consumer>, mut fitness: Fitness) {
         let stopping = consumer.lifecycle.stopping();
         tokio::pin!(stopping);
         loop {
@@ -178,10 +166,10 @@ impl State {
     }
 
     /// The consumer whose turn it is to take a message for `key`.
-    fn consumer(&mut self, key: &str) -> Option<Consumer> {
+    fn consumer(&mut self, key: &str) -> Option<Arc<Consumer>> {
         let shared = self.queues.iter_mut().find(|shared| matches(shared.queue.binding, key))?;
         let consumer = shared.consumers.pop_front()?;
-        shared.consumers.push_back(consumer.clone());
+        shared.consumers.push_back(Arc::clone(&consumer));
         Some(consumer)
     }
 
@@ -210,19 +198,30 @@ impl State {
 }
 
 impl Consumer {
-    fn take(&self, call: Call) {
-        let Self { handler, slots, lifecycle, .. } = self.clone();
-        lifecycle.spawn("bus.call", async move {
-            let Ok(_slot) = slots.acquire().await else { return };
-            drop(handler(call).await);
+    fn take(self: &Arc<Self>, call: Call) {
+        let consumer = Arc::clone(self);
+        self.lifecycle.spawn("bus.call", async move {
+            let Ok(_slot) = consumer.slots.acquire().await else { return };
+            drop((consumer.handler)(call).await);
         });
+    }
+
+    async fn carry_out(self: Arc<Self>, call: Call, deadline: Instant) -> Result<Answer> {
+        // A shutdown of the service waits for it, whoever carries it out.
+        let _token = self.lifecycle.token();
+        let late = || Error::new(Kind::Timeout, "it was not begun before its deadline");
+        let _slot = self.slots.acquire().await.map_err(|_| late())?;
+        if Instant::now() >= deadline {
+            return Err(late());
+        }
+        (self.handler)(call).await
     }
 }
 
 /// Work that is brought to its end: by whoever awaits it, or, when that is gone, by a task.
 struct ToTheEnd {
     work: Option<BoxFuture<'static, Result<Answer>>>,
-    lifecycle: Lifecycle,
+    consumer: Arc<Consumer>,
 }
 
 impl Future for ToTheEnd {
@@ -241,7 +240,7 @@ impl Future for ToTheEnd {
 impl Drop for ToTheEnd {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
-            self.lifecycle.spawn("bus.call", async move { drop(work.await) });
+            self.consumer.lifecycle.spawn("bus.call", async move { drop(work.await) });
         }
     }
 }

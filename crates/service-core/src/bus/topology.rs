@@ -1,5 +1,7 @@
 //! The exchange, the queues and the routing keys: constants only.
 
+use std::str::Split;
+
 /// The topic exchange, unless `--bus-exchange` names another.
 pub const EXCHANGE: &str = "commissaire";
 
@@ -101,17 +103,23 @@ pub fn changed(model: &str, event: &str) -> String {
 
 /// Whether a topic pattern takes a routing key: `*` stands for one word, `#` for any number.
 pub fn matches(pattern: &str, key: &str) -> bool {
-    fn words(pattern: &[&str], key: &[&str]) -> bool {
-        match (pattern.split_first(), key.split_first()) {
-            (None, None) => true,
-            (Some((&"#", rest)), _) => (0..=key.len()).any(|n| words(rest, &key[n..])),
-            (Some((&"*", rest)), Some((_, key))) => words(rest, key),
-            (Some((word, rest)), Some((first, key))) => word == first && words(rest, key),
-            _ => false,
+    fn words(mut pattern: Split<'_, char>, mut key: Split<'_, char>) -> bool {
+        match pattern.next() {
+            None => key.next().is_none(),
+            Some("#") => loop {
+                if words(pattern.clone(), key.clone()) {
+                    return true;
+                }
+                if key.next().is_none() {
+                    return false;
+                }
+            },
+            Some(word) => {
+                key.next().is_some_and(|first| word == "*" || word == first) && words(pattern, key)
+            }
         }
     }
-    let split = |text| str::split(text, '.').collect::<Vec<_>>();
-    words(&split(pattern), &split(key))
+    words(pattern.split('.'), key.split('.'))
 }
 
 #[cfg(test)]
