@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -217,6 +217,16 @@ impl Chain {
         if let Some(principal) = self.remembered(shown) {
             return Ok(principal);
         }
+        // Boxed: it is large, and seldom needed.
+        Box::pin(self.authenticate(shown, source, (storage, clock))).await
+    }
+
+    async fn authenticate(
+        &self,
+        shown: Shown<'_>,
+        source: IpAddr,
+        (storage, clock): (&StorageClient, &Clock),
+    ) -> Result<Principal, Refusal> {
         let token = Token::of(shown.headers);
         let claimed = match http_basic::credentials(shown.headers) {
             Some((user, _)) => user,
@@ -294,13 +304,8 @@ pub struct Caller {
     pub principal: Option<Principal>,
 }
 
-/// The middleware: lets a request through with its [`Caller`], or refuses it, and keeps the audit log.
-pub async fn require(
-    State(state): State<AppState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// Lets a request through with its [`Caller`], or refuses it, and keeps the audit log.
+pub async fn require(state: AppState, peer: Peer, request: Request, next: Next) -> Response {
     let needs_role = health::is_verbose(request.uri().query()) && request.uri().path() == "/readyz";
     if OPEN.contains(&request.uri().path()) && !needs_role {
         return next.run(request).await;

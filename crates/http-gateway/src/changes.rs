@@ -27,7 +27,6 @@ use tokio::time::{sleep, timeout};
 use crate::error::ApiError;
 use crate::nodes::Registered;
 use crate::state::Api;
-use crate::watching::Watching;
 use step::{Failure, Progress};
 
 /// Hosts per transaction. Each takes up to two operations (`Host`, `HostState`), and etcd accepts 128.
@@ -62,7 +61,6 @@ struct Shared {
     bus: Bus,
     storage: StorageClient,
     clock: Clock,
-    watching: Watching,
     retrying: Arc<Mutex<()>>,
     leases: Leases,
     /// The clusters whose change this process carries out.
@@ -76,7 +74,6 @@ impl Changes {
     pub(crate) fn new(
         bus: &Bus,
         clock: &Clock,
-        watching: &Watching,
         retrying: &Arc<Mutex<()>>,
         request_limit: Duration,
         lifecycle: &Lifecycle,
@@ -88,7 +85,6 @@ impl Changes {
             bus: bus.clone(),
             storage,
             clock: clock.clone(),
-            watching: watching.clone(),
             retrying: Arc::clone(retrying),
             busy: Claims::default(),
             lifecycle: lifecycle.clone(),
@@ -209,15 +205,13 @@ impl Changes {
 
     /// The services, as the job uses them.
     fn api(&self) -> Api {
-        let Shared { bus, storage, clock, watching, retrying, .. } = &*self.0;
+        let Shared { bus, storage, clock, retrying, .. } = &*self.0;
         Api {
             storage: storage.clone(),
             context: Context::service("gateway"),
             caller: None,
             bus: bus.with_timeout(MANAGER_TIMEOUT),
-            watching: watching.clone(),
             clock: clock.clone(),
-            changes: self.clone(),
             retrying: Arc::clone(retrying),
         }
     }

@@ -29,8 +29,8 @@ const AT_A_TIME: usize = 64;
 /// What the headers of Custodia's own authentication begin with.
 const OWN_HEADERS: &str = "custodia";
 
-/// Cheap handles of the one client.
-#[derive(Debug, Clone)]
+/// Its client.
+#[derive(Debug)]
 pub struct Custodia {
     client: Client,
     slots: Arc<Semaphore>,

@@ -10,9 +10,9 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest as _, OriginalUri, Request, State};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -50,14 +50,13 @@ const SWEPT: usize = 500;
 #[derive(Debug, Clone)]
 pub struct OperationId(pub String);
 
-/// The middleware of the routes that start something.
+/// The middleware of the calls that start something.
 pub async fn once(State(state): State<AppState>, request: Request, next: Next) -> Response {
     perform(state, request, next).await.unwrap_or_else(ApiError::into_response)
 }
 
 async fn perform(state: AppState, request: Request, next: Next) -> Result<Response, ApiError> {
-    let starts = [Method::PUT, Method::POST].contains(request.method());
-    let Some(key) = key_of(request.headers())?.filter(|_| starts) else {
+    let Some(key) = key_of(request.headers())? else {
         return Ok(next.run(request).await);
     };
     let (mut parts, body) = request.into_parts();
@@ -67,10 +66,9 @@ async fn perform(state: AppState, request: Request, next: Next) -> Result<Respon
         return Ok(next.run(Request::from_parts(parts, Body::from(body))).await);
     }
     let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
-    let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0).path();
     let id = hash([context.principal.as_bytes(), key.as_bytes()]);
-    let asked = hash([parts.method.as_str().as_bytes(), path.as_bytes(), &body]);
-    let storage = StorageClient::new(state.bus, context);
+    let asked = hash([parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &body]);
+    let storage = StorageClient::new(state.bus.clone(), context);
     let claim = claim(&storage, &state.clock, id, asked).await?;
     if let Some(answer) = claim.record.answer {
         return Ok(again(answer));

@@ -51,7 +51,7 @@ use std::time::Duration;
 use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{Network, NetworkType};
-use service_core::storage::{Reads, Transaction};
+use service_core::storage::Transaction;
 use service_core::{Bus, Lifecycle, StorageClient, presence};
 use tokio::net::TcpListener;
 
@@ -122,10 +122,9 @@ pub async fn service(
     config: &Config,
     lifecycle: &Lifecycle,
 ) -> Result<Service, StartError> {
-    let mut state = AppState::new(ports, config, lifecycle).await?;
+    let state = AppState::new(ports, config, lifecycle).await?;
     state.watching.listen(state.bus.clone());
     presence::answer_pings(&state.bus, "gateway", lifecycle);
-    state.reads = Reads::start(&state.bus, Context::service("gateway"), lifecycle);
     metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;
     let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());
     lifecycle.spawn("sweep", sweep);

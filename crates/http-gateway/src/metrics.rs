@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use metrics::{counter, gauge, histogram};
+use metrics::{Gauge, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use service_core::{Clock, Lifecycle};
 use tokio::time::{Instant, timeout};
@@ -76,14 +75,17 @@ pub async fn render(State(state): State<AppState>, api: Api) -> impl IntoRespons
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-/// The middleware that measures each request.
-pub async fn measure(request: Request, next: Next) -> Response {
+/// Measures how long a request takes, and counts it.
+pub async fn measure<Answer: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> Answer,
+) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
     let method = known(request.method());
     let started = Instant::now();
     let _in_flight = InFlight::new();
-    let response = next.run(request).await;
+    let response = answer(request).await;
     let status = response.status().as_u16().to_string();
     let labels = [("method", method.to_owned()), ("route", route)];
     histogram!("commissaire_http_request_duration_seconds", &labels).record(started.elapsed());
@@ -105,17 +107,18 @@ fn known(method: &Method) -> &'static str {
 }
 
 /// A request under way, also when its client goes away.
-struct InFlight;
+struct InFlight(Gauge);
 
 impl InFlight {
     fn new() -> Self {
-        gauge!("commissaire_http_requests_in_flight").increment(1);
-        Self
+        let gauge = gauge!("commissaire_http_requests_in_flight");
+        gauge.increment(1);
+        Self(gauge)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        gauge!("commissaire_http_requests_in_flight").decrement(1);
+        self.0.decrement(1);
     }
 }

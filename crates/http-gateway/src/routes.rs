@@ -1,14 +1,16 @@
 //! The whole API, and what every request goes through.
 
+use std::panic::AssertUnwindSafe;
+
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use futures_util::FutureExt as _;
 use service_core::bus::Context;
 use service_core::random;
-use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
 use crate::auth;
@@ -19,103 +21,97 @@ use crate::handlers::{
 };
 use crate::openapi;
 use crate::params::{BODY_MAX, no_route};
+use crate::peer::Peer;
 use crate::state::AppState;
 use crate::{idempotency, metrics};
 
 /// The header that carries a request's id, both ways.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// Every route of the API.
+/// Every route of the API, by its whole path: nesting would add a layer to each.
 pub fn router(state: AppState) -> Router {
-    // On what starts something; answers that hold secrets must not be kept.
-    let once = from_fn_with_state(state.clone(), idempotency::once);
-    let mut api = Router::new()
+    // Calls that start something; answers that hold secrets must not be kept.
+    let once = |call: MethodRouter<AppState>| {
+        call.route_layer(from_fn_with_state(state.clone(), idempotency::once))
+    };
+    let mut router = Router::new()
         // Clusters and their members
-        .route("/clusters", get(clusters::list))
-        .route("/cluster/{name}", get(clusters::get).put(clusters::create).delete(clusters::delete))
-        .route("/cluster/{name}/hosts", get(members::list).put(members::replace))
+        .route("/api/v0/clusters", get(clusters::list))
         .route(
-            "/cluster/{name}/hosts/{host}",
+            "/api/v0/cluster/{name}",
+            get(clusters::get).put(clusters::create).delete(clusters::delete),
+        )
+        .route("/api/v0/cluster/{name}/hosts", get(members::list).put(members::replace))
+        .route(
+            "/api/v0/cluster/{name}/hosts/{host}",
             get(members::get).put(members::add).delete(members::remove),
         )
         // Operations
         .route(
-            "/cluster/{name}/restart",
-            get(operations::restart_status)
-                .put(operations::start::restart)
-                .route_layer(once.clone()),
+            "/api/v0/cluster/{name}/restart",
+            get(operations::restart_status).merge(once(put(operations::start::restart))),
         )
         .route(
-            "/cluster/{name}/upgrade",
-            get(operations::upgrade_status)
-                .put(operations::start::upgrade)
-                .route_layer(once.clone()),
+            "/api/v0/cluster/{name}/upgrade",
+            get(operations::upgrade_status).merge(once(put(operations::start::upgrade))),
         )
         .route(
-            "/cluster/{name}/deploy",
-            get(operations::deploy_status).put(operations::start::deploy).route_layer(once.clone()),
+            "/api/v0/cluster/{name}/deploy",
+            get(operations::deploy_status).merge(once(put(operations::start::deploy))),
         )
-        .route("/cluster/{name}/operations", get(operations::history::list))
-        .route("/operation/{id}", get(operations::history::get))
-        .route("/operation/{id}/events", get(operations::events::stream))
-        .route("/operation/{id}/pause", post(operations::control::pause))
-        .route("/operation/{id}/resume", post(operations::control::resume))
-        .route("/operation/{id}/abort", post(operations::control::abort))
-        .route(
-            "/operation/{id}/continue",
-            post(operations::continuation::proceed).route_layer(once.clone()),
-        )
-        .route("/freeze", get(freeze::get).put(freeze::put).delete(freeze::delete))
+        .route("/api/v0/cluster/{name}/operations", get(operations::history::list))
+        .route("/api/v0/operation/{id}", get(operations::history::get))
+        .route("/api/v0/operation/{id}/events", get(operations::events::stream))
+        .route("/api/v0/operation/{id}/pause", post(operations::control::pause))
+        .route("/api/v0/operation/{id}/resume", post(operations::control::resume))
+        .route("/api/v0/operation/{id}/abort", post(operations::control::abort))
+        .route("/api/v0/operation/{id}/continue", once(post(operations::continuation::proceed)))
+        .route("/api/v0/freeze", get(freeze::get).put(freeze::put).delete(freeze::delete))
         // Container managers
-        .route("/containermanagers", get(container_managers::list))
+        .route("/api/v0/containermanagers", get(container_managers::list))
         .route(
-            "/containermanager/{name}",
+            "/api/v0/containermanager/{name}",
             get(container_managers::get)
                 .put(container_managers::create)
                 .delete(container_managers::delete),
         )
         // Hosts
-        .route("/hosts", get(hosts::list))
-        .route("/host", put(hosts::create_unnamed).route_layer(once.clone()))
+        .route("/api/v0/hosts", get(hosts::list))
+        .route("/api/v0/host", once(put(hosts::create_unnamed)))
         .route(
-            "/host/{address}",
-            get(hosts::get).put(hosts::create).delete(hosts::delete).route_layer(once.clone()),
+            "/api/v0/host/{address}",
+            get(hosts::get).merge(once(put(hosts::create))).delete(hosts::delete),
         )
-        .route("/host/{address}/creds", get(hosts::credentials).put(hosts::rotate))
-        .route("/host/{address}/status", get(hosts::status))
-        .route("/host/{address}/investigate", post(hosts::investigate).route_layer(once.clone()))
-        .route("/host/{address}/hostkey", put(hosts::accept_key).route_layer(once))
-        .route("/publickey", get(hosts::public_key))
+        .route("/api/v0/host/{address}/creds", get(hosts::credentials).put(hosts::rotate))
+        .route("/api/v0/host/{address}/status", get(hosts::status))
+        .route("/api/v0/host/{address}/investigate", once(post(hosts::investigate)))
+        .route("/api/v0/host/{address}/hostkey", once(put(hosts::accept_key)))
+        .route("/api/v0/publickey", get(hosts::public_key))
         // Enrollments
-        .route("/enrollments", get(enrollments::list).post(enrollments::create))
-        .route("/enrollment/{id}", delete(enrollments::revoke))
+        .route("/api/v0/enrollments", get(enrollments::list).post(enrollments::create))
+        .route("/api/v0/enrollment/{id}", delete(enrollments::revoke))
         // Networks
-        .route("/networks", get(networks::list))
+        .route("/api/v0/networks", get(networks::list))
         .route(
-            "/network/{name}",
+            "/api/v0/network/{name}",
             get(networks::get).put(networks::create).delete(networks::delete),
-        );
-    if state.custodia.is_some() {
-        let secret = get(secrets::get).put(secrets::put).post(secrets::post);
-        api = api
-            .route("/secrets", get(secrets::list))
-            .route("/secrets/{*path}", secret.delete(secrets::delete));
-    }
-    Router::new()
-        .nest("/api/v0", api)
+        )
+        // About the API and its server
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::render))
-        .route("/docs", get(openapi::page))
-        .route("/api/v0/openapi.json", get(openapi::document))
+        .route(openapi::DOCS_PATH, get(openapi::page))
+        .route(openapi::PATH, get(openapi::document));
+    if state.custodia.is_some() {
+        let secret = get(secrets::get).put(secrets::put).post(secrets::post);
+        router = router
+            .route(secrets::PATH, get(secrets::list))
+            .route(secrets::ROUTE, secret.delete(secrets::delete));
+    }
+    router
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        // From here on outwards, that is: the last one is the first that a request meets.
-        .layer(from_fn_with_state(state.clone(), auth::require))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(with_context))
-        .layer(from_fn(metrics::measure))
+        .layer(from_fn_with_state(state.clone(), every_request))
         .with_state(state)
 }
 
@@ -127,9 +123,24 @@ pub fn health_router(state: AppState) -> Router {
         .route("/metrics", get(metrics::render))
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(with_context))
+        .layer(from_fn(|request, next: Next| {
+            with_context(request, |request| catching_panics(next.run(request)))
+        }))
         .with_state(state)
+}
+
+/// What every request goes through. One layer and not five: for each of its requests, axum clones all that a layer
+/// surrounds.
+async fn every_request(
+    State(state): State<AppState>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    DefaultBodyLimit::max(BODY_MAX).apply(&mut request);
+    // Boxed, as each of those around it would copy it.
+    let admit = |request| catching_panics(Box::pin(auth::require(state, peer, request, next)));
+    metrics::measure(request, |request| with_context(request, admit)).await
 }
 
 /// Says of a request that its path had a slash at the end.
@@ -164,7 +175,10 @@ pub fn identify(request: &mut Request) -> HeaderValue {
 }
 
 /// Gives the request its id and its span, and logs how it ended.
-async fn with_context(mut request: Request, next: Next) -> Response {
+async fn with_context<Answer: Future<Output = Response>>(
+    mut request: Request,
+    answer: impl FnOnce(Request) -> Answer,
+) -> Response {
     let context = context_of(request.headers());
     let request_id = context.request_id.clone();
     let span = tracing::info_span!("http", request.id = request_id);
@@ -172,8 +186,8 @@ async fn with_context(mut request: Request, next: Next) -> Response {
     // The path only: a query may hold what does not belong into a log.
     let path = request.uri().path().to_owned();
     request.extensions_mut().insert(context);
-    async move {
-        let mut response = next.run(request).await;
+    async {
+        let mut response = answer(request).await;
         let status = response.status().as_u16();
         tracing::debug!(http.method = %method, http.path = path, http.status = status, "answered");
         if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -183,6 +197,11 @@ async fn with_context(mut request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// The answer; an error where its handler panics.
+async fn catching_panics(answer: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| panicked())
 }
 
 /// What a request brings along, where it is fit to be passed on; who asks is found out later.
@@ -203,7 +222,7 @@ async fn method_not_allowed(State(_): State<AppState>) -> Response {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response()
 }
 
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+fn panicked() -> Response {
     let mut response =
         ApiError::from(service_core::Error::internal("a handler panicked")).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -215,6 +234,15 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+
+    #[tokio::test]
+    async fn panic_of_a_handler_is_answered_and_closes_the_connection() {
+        let answer = catching_panics(async { panic!("boom") }).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONNECTION], "close");
+        let answer = catching_panics(no_route()).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    }
 
     #[test]
     fn one_trailing_slash_is_optional() {

@@ -1,6 +1,7 @@
 //! What handlers share, and what each of them is given.
 
-use std::path::Path;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,23 +38,27 @@ const STALE_PAUSE: Duration = Duration::from_millis(5);
 /// may wait for a store that hangs.
 const TURN: Duration = Duration::from_secs(2);
 
-/// Cheap handles, shared by all requests.
+/// What all requests share. A clone is one reference count: axum clones it for each layer and handler of each request.
 #[derive(Debug, Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+/// See [`AppState`].
+#[derive(Debug)]
+pub struct Shared {
     /// The services.
     pub bus: Bus,
     /// Records that several requests ask for at a time.
     pub reads: Option<Reads>,
     /// Who may ask.
-    pub auth: Arc<Chain>,
+    pub auth: Chain,
     /// The public half of the server's own SSH key.
-    pub public_key_file: Option<Arc<Path>>,
+    pub public_key_file: Option<PathBuf>,
     /// Exact paths that authenticate by themselves.
-    pub self_auths: Arc<[String]>,
+    pub self_auths: Vec<String>,
     /// The keeper of secrets, where there is one.
     pub custodia: Option<Custodia>,
     /// Who is believed when they say for whom they ask.
-    pub trusted_proxies: Arc<Networks>,
+    pub trusted_proxies: Networks,
     /// Who did what.
     pub audit: Audit,
     /// Those who watch operations.
@@ -70,6 +75,14 @@ pub struct AppState {
     retrying: Arc<Mutex<()>>,
 }
 
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 impl AppState {
     /// What the configuration says.
     ///
@@ -84,26 +97,24 @@ impl AppState {
         let auth = Chain::new(&config.authentication_plugins, passwords, files.clone());
         let auth = auth.await.map_err(StartError::Auth)?;
         let custodia = config.custodia_socket_path.as_deref().map(Custodia::new).transpose();
-        let watching = Watching::new(config.limits.streams, lifecycle);
         let retrying = Arc::default();
-        let changes =
-            Changes::new(&bus, &clock, &watching, &retrying, config.limits.request, lifecycle);
-        Ok(Self {
-            bus,
+        let changes = Changes::new(&bus, &clock, &retrying, config.limits.request, lifecycle);
+        Ok(Self(Arc::new(Shared {
             changes,
-            reads: None,
-            auth: Arc::new(auth),
-            public_key_file: config.ssh_public_key_file.as_deref().map(Arc::from),
-            self_auths: config.self_auths.clone().into(),
+            reads: Reads::start(&bus, Context::service("gateway"), lifecycle),
+            bus,
+            auth,
+            public_key_file: config.ssh_public_key_file.clone(),
+            self_auths: config.self_auths.clone(),
             custodia: custodia.map_err(StartError::Custodia)?,
-            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
+            trusted_proxies: config.trusted_proxies.clone(),
             audit,
-            watching,
+            watching: Watching::new(config.limits.streams, lifecycle),
             readiness: Readiness::default(),
             clock,
             files,
             retrying,
-        })
+        })))
     }
 }
 
@@ -118,12 +129,8 @@ pub struct Api {
     pub caller: Option<Caller>,
     /// The other services.
     pub bus: Bus,
-    /// Those who watch operations.
-    pub watching: Watching,
     /// The time.
     pub clock: Clock,
-    /// Changes of clusters that take several transactions.
-    pub changes: Changes,
     pub(crate) retrying: Arc<Mutex<()>>,
 }
 
@@ -135,11 +142,9 @@ impl FromRequestParts<AppState> for Api {
         let storage =
             StorageClient::new(state.bus.clone(), context.clone()).with_reads(state.reads.clone());
         let caller = parts.extensions.get::<Caller>().cloned();
-        let (bus, watching, clock) =
-            (state.bus.clone(), state.watching.clone(), state.clock.clone());
+        let (bus, clock) = (state.bus.clone(), state.clock.clone());
         let retrying = Arc::clone(&state.retrying);
-        let changes = state.changes.clone();
-        Ok(Self { storage, context, caller, bus, watching, clock, changes, retrying })
+        Ok(Self { storage, context, caller, bus, clock, retrying })
     }
 }
 

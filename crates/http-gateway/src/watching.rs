@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::Shared;
 use service_core::bus::topology;
 use service_core::error::chain;
 use service_core::expiring::Expiring;
 use service_core::model::{Event, Model as _};
-use service_core::{Bus, Lifecycle, StorageClient};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use service_core::storage::Revised;
+use service_core::{Bus, Error, Lifecycle, StorageClient};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 
 use crate::error::ApiError;
 
@@ -28,8 +29,8 @@ const REMEMBERED: Duration = Duration::from_secs(2);
 /// The pause before notifications are subscribed to again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// See the module; clones share it.
-#[derive(Debug, Clone)]
+/// See the module.
+#[derive(Debug)]
 pub struct Watching {
     lifecycle: Lifecycle,
     room: Arc<Semaphore>,
@@ -43,7 +44,7 @@ pub struct Watching {
 type Readings = Arc<Expiring<String, Reading>>;
 
 /// All who ask for it while it lasts have the same result.
-type Reading = Shared<BoxFuture<'static, service_core::Result<Arc<[Event]>>>>;
+type Reading = Shared<oneshot::Receiver<service_core::Result<Arc<[Event]>>>>;
 
 impl Watching {
     /// Room for `most` watchers at a time.
@@ -108,14 +109,19 @@ impl Watcher {
         let Some(first) = ids.first() else { return Ok(Arc::from([])) };
         let begin = || {
             let (storage, ids) = (storage.clone(), ids.to_vec());
-            let reading = async move {
-                let found = storage.get_many::<Event>(&ids).await?;
-                Ok(found.into_iter().map_while(|event| Some(event?.record)).collect())
-            };
-            reading.boxed().shared()
+            let (sender, reading) = oneshot::channel();
+            // A task: a reader that goes away does not hold up the others.
+            self.lifecycle.spawn("reading of events", async move {
+                let found = storage.get_many::<Event>(&ids).await;
+                let events = |found: Vec<Option<_>>| found.into_iter().map_while(record).collect();
+                // Without a reader nothing waits for it.
+                drop(sender.send(found.map(events)));
+            });
+            reading.shared()
         };
         let reading = self.readings.get_or_insert_with(first.clone(), begin);
-        let events = reading.clone().await;
+        let stopped = |_| Err(Error::unavailable("the server stops"));
+        let events = reading.clone().await.unwrap_or_else(stopped);
         if !events.as_ref().is_ok_and(|events| !events.is_empty()) {
             // There may be some when it is read again.
             self.readings.remove_if(first, |kept| kept.ptr_eq(&reading));
@@ -147,6 +153,10 @@ impl Watcher {
     }
 }
 
+fn record(event: Option<Revised<Event>>) -> Option<Event> {
+    Some(event?.record)
+}
+
 async fn listen(bus: &Bus, news: &broadcast::Sender<Arc<str>>) {
     let pattern = topology::changed(Event::TYPE, "created");
     loop {
@@ -163,5 +173,37 @@ async fn listen(bus: &Bus, news: &broadcast::Sender<Arc<str>>) {
             Err(error) => tracing::debug!(error = chain(&error), "no notifications about events"),
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use service_core::bus::Context;
+    use storage_svc::Handler;
+    use storage_svc::store::Memory;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_serves_others_when_its_first_reader_has_gone() {
+        let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
+        let config = storage_svc::Config::new(folder.path().join("secret.key"));
+        let config = config.or_handler(Handler::memory(Memory::default()));
+        storage_svc::run(&bus, &config, &life).await.unwrap();
+        let storage = StorageClient::new(bus, Context::default());
+        let save = async |seq| {
+            let event = json!({"id": Event::id_of("o1", seq), "seq": seq, "outcome": "ok",
+                "time": "2026-11-26T05:00:01.000000", "host": "10.0.0.1", "step": "probe"});
+            storage.save::<Event>(&serde_json::from_value(event).unwrap()).await.unwrap();
+        };
+        let watcher = Watching::new(1, &life).enter().unwrap();
+        let [first, second] = [1, 2].map(|seq| [Event::id_of("o1", seq)]);
+        save(1).await;
+        assert!(watcher.read(&storage, &first).now_or_never().is_none());
+        assert_eq!(watcher.read(&storage, &first).await.unwrap().len(), 1);
+        assert!(watcher.read(&storage, &second).await.unwrap().is_empty());
+        save(2).await;
+        assert_eq!(watcher.read(&storage, &second).await.unwrap().len(), 1, "it is read again");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::bus::topology as keys;
@@ -151,13 +152,27 @@ impl StorageClient {
     /// # Errors
     /// [`Kind::NotFound`] when there is none.
     pub async fn get<T: Model>(&self, id: &str) -> Result<Revised<T>> {
+        read(self.ask_for::<T>(id).await?)
+    }
+
+    /// The record `id` as JSON text: for those who pass it on.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when there is none.
+    pub async fn get_text<T: Model>(&self, id: &str) -> Result<String> {
+        let text = self.ask_for::<T>(id).await?.into_text()?;
+        let found: Revised<Box<RawValue>> = serde_json::from_str(&text).map_err(something_else)?;
+        Ok(Box::<str>::from(found.record).into())
+    }
+
+    async fn ask_for<T: Model>(&self, id: &str) -> Result<Answer> {
         let params =
             json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}, "revisions": true});
         let alone = || self.bus.ask(keys::STORAGE_GET, &params, &self.context);
-        read(match &self.reads {
-            Some(reads) => reads.get::<T, _>(id, alone).await?,
-            None => alone().await?,
-        })
+        match &self.reads {
+            Some(reads) => reads.get::<T, _>(id, alone).await,
+            None => alone().await,
+        }
     }
 
     /// The record `id`, if there is one.
@@ -274,8 +289,10 @@ fn to_json(record: &impl Serialize) -> Result<Value> {
 }
 
 fn read<T: DeserializeOwned>(answer: Answer) -> Result<T> {
-    answer.parse().map_err(|e| {
-        Error::new(Kind::Internal, "the storage service answered with something else than asked")
-            .with_source(e)
-    })
+    answer.parse().map_err(something_else)
+}
+
+fn something_else(error: serde_json::Error) -> Error {
+    Error::new(Kind::Internal, "the storage service answered with something else than asked")
+        .with_source(error)
 }

@@ -1,6 +1,7 @@
 //! Clusters.
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_core::alarms;
@@ -13,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params, same};
-use crate::state::Api;
+use crate::state::{Api, AppState};
 
 /// A cluster as it is asked for; what is left out means its default.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -191,7 +192,11 @@ async fn container_manager(
         (status = 504, description = "the deletion takes longer than a request may, and goes on"),
     ),
 )]
-pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
+pub async fn delete(
+    api: Api,
+    State(state): State<AppState>,
+    Params(Name(name)): Params<Name>,
+) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let mut cluster = match api.storage.find_damaged::<Cluster>(&name).await? {
             None => return Err(missing(&name)),
@@ -210,7 +215,7 @@ pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[
         Ok((transaction.update(&cluster)?, ()))
     };
     api.commit(plan).await?;
-    api.changes.finish(&name).await?;
+    state.changes.finish(&name).await?;
     Ok(Json([]))
 }
 

@@ -45,9 +45,12 @@ pub struct Named {
     responses((status = 200, body = [Host])),
 )]
 pub async fn list(api: Api) -> Result<impl IntoResponse, ApiError> {
-    // The storage service has checked them: reading and writing thousands again would only take time.
-    let hosts = api.storage.list_text::<Host>().await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], hosts))
+    api.storage.list_text::<Host>().await.map(as_json).map_err(ApiError::from)
+}
+
+/// Records as the storage service has checked and written them: doing that again would only take time.
+fn as_json(text: String) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], text)
 }
 
 /// A host.
@@ -62,8 +65,11 @@ pub async fn list(api: Api) -> Result<impl IntoResponse, ApiError> {
 pub async fn get(
     api: Api,
     Params(Address(address)): Params<Address>,
-) -> Result<Json<Host>, ApiError> {
-    Ok(Json(found(&api, &address).await?.record))
+) -> Result<impl IntoResponse, ApiError> {
+    match api.storage.get_text::<Host>(&address).await {
+        Err(error) if error.is_not_found() => Err(missing(&address)),
+        answered => answered.map(as_json).map_err(ApiError::from),
+    }
 }
 
 /// Removes a host with its credentials, its state and its membership, in one write; also one whose record is

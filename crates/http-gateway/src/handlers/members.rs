@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use axum::Json;
+use axum::extract::State;
 use serde::Deserialize;
 use service_core::model::{Cluster, ClusterChange, Host, HostState, Status, ident};
 use service_core::storage::{Revised, Transaction};
@@ -16,7 +17,7 @@ use crate::changes::CHUNK;
 use crate::error::ApiError;
 use crate::nodes::{self, Registered};
 use crate::params::{Address, Body, Name, Params, present, same, same_address};
-use crate::state::Api;
+use crate::state::{Api, AppState};
 
 /// The members as somebody saw them, and as they shall be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -70,6 +71,7 @@ pub async fn list(
 )]
 pub async fn replace(
     api: Api,
+    State(state): State<AppState>,
     Params(Name(name)): Params<Name>,
     Body(replacement): Body<Replacement>,
 ) -> Result<Json<Cluster>, ApiError> {
@@ -115,7 +117,7 @@ pub async fn replace(
     if replaced.change.is_none() {
         return Ok(Json(replaced));
     }
-    api.changes.finish(&name).await?;
+    state.changes.finish(&name).await?;
     found(&api, &name).await.map(|cluster| Json(cluster.record))
 }
 

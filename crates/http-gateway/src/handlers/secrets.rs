@@ -11,8 +11,10 @@ use crate::params::unreadable;
 use crate::routes::TrailingSlash;
 use crate::state::AppState;
 
-/// Where they are, here and at Custodia.
+/// Where they are here.
 pub const PATH: &str = "/api/v0/secrets";
+
+/// Where they are at Custodia.
 const ROOT: &str = "/secrets";
 
 /// As the router has what is below it.
@@ -103,7 +105,7 @@ async fn answer(custodia: &Custodia, target: &str, request: Request) -> Result<R
 /// What Custodia is asked for; `None` for what could name something outside of its secrets. Names need
 /// no escapes, and what is escaped twice is not taken apart here.
 fn target(uri: &Uri, slash: &str) -> Option<String> {
-    let below = format!("{}{slash}", uri.path().strip_prefix(ROOT)?);
+    let below = format!("{}{slash}", uri.path().strip_prefix(PATH)?);
     let path = below.strip_prefix('/').unwrap_or(&below);
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte);
     let is_name = |name: &str| !matches!(name, "" | "." | "..") && name.bytes().all(is_plain);
@@ -145,7 +147,7 @@ mod tests {
 
     fn to(path: &str) -> Option<String> {
         let (path, slash) = path.strip_suffix('/').map_or((path, ""), |path| (path, "/"));
-        target(&path.parse().unwrap(), slash)
+        target(&format!("/api/v0{path}").parse().unwrap(), slash)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
@@ -89,12 +89,13 @@ enum Format {
 )]
 pub async fn stream(
     api: Api,
+    State(state): State<AppState>,
     Params(Name(id)): Params<Name>,
     Wanted { after, follow }: Wanted,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     found(&api, &id).await?;
-    let watcher = api.watching.enter()?;
+    let watcher = state.watching.enter()?;
     let format = Format::accepted(&headers);
     let reader = Reader {
         storage: api.storage,
