@@ -24,6 +24,10 @@ use watcher_svc::Config;
 /// How long tests wait for what should happen.
 const HANG: Duration = Duration::from_hours(4);
 
+/// The shortest and the longest pause between two looks.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
 /// How long a request of a watcher takes to storage.
 const LATENCY: Duration = Duration::from_millis(2);
 
@@ -285,6 +289,7 @@ pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) 
             return answer;
         }
         assert!(begun.elapsed() < HANG, "not within {HANG:?}: {what}");
-        sleep(Duration::from_millis(100)).await;
+        // As exact as it has to be: each look takes processor time.
+        sleep((begun.elapsed() / 100).clamp(LOOK_MIN, LOOK_MAX)).await;
     }
 }
