@@ -1,13 +1,10 @@
-//! The executor on a storage service of its own. In place of a host there is only a listener, or an `sshd` with a
-//! stand-in for the rest of it ([`stand_in`]).
+//! What only the parts of the executor show: races between two of its looks, and its records. Simulated hosts, an
+//! in-memory store and bus, paused time; whole operations are in `tests/it`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
-use jiff::SignedDuration;
-use secrecy::SecretString;
+use host_access::{Deps, LogInLedger};
 use serde_json::{Value, json};
 use service_core::bus::Context;
 use service_core::model::{
@@ -16,19 +13,14 @@ use service_core::model::{
     Wanted as Said,
 };
 use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient};
-use tokio::net::TcpListener;
-use tokio::time::Instant;
+use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
+use simulated_hosts::SimulatedHosts;
+use storage_svc::Handler;
+use storage_svc::store::Memory;
 
 mod alarm;
-mod booted;
 mod continuing;
 mod done_hosts;
-mod go_ahead;
-mod removed;
-mod settling;
-mod stand_in;
-mod wall_clock;
 
 use super::{Decision, Execution, GiveUp, Turn, Waiting};
 use crate::Config;
@@ -36,85 +28,51 @@ use crate::accept::Wanted;
 use crate::host_run::{NOT_BACK, Returned, done_late};
 use crate::service::ClusterExec;
 
-/// A cluster `c1` of hosts on which something listens.
+/// A cluster `c1` of hosts that are up.
 struct Fixture {
-    service: Arc<ClusterExec>,
+    service: ClusterExec,
     storage: StorageClient,
-    /// One for each host; dropped, its host is unavailable.
-    listeners: Vec<TcpListener>,
     _folder: tempfile::TempDir,
 }
 
 fn address(number: usize) -> String {
-    format!("127.9.0.{}", number + 1)
+    format!("10.0.0.{}", number + 1)
 }
 
 async fn fixture(hosts: usize) -> Fixture {
-    fixture_at(hosts, Clock::System).await
+    fixture_at(hosts, "2026-11-28T12:00:00Z".parse().unwrap()).await
 }
 
-async fn fixture_at(hosts: usize, clock: Clock) -> Fixture {
-    fixture_with(hosts, Setup { clock, ..Setup::default() }).await
-}
-
-async fn fixture_with(hosts: usize, setup: Setup) -> Fixture {
-    let mut listeners = Vec::new();
-    for number in 0..hosts {
-        // Connections wait in its backlog, which is all that is looked for.
-        listeners.push(TcpListener::bind((address(number), 0)).await.unwrap());
-    }
-    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-    let hosts = listeners.iter().enumerate().map(|(n, listener)| (address(n), port(listener)));
-    let hosts = hosts.collect();
-    // Nothing logs in.
-    let setup = Setup { own_key: "no key".into(), ..setup };
-    Fixture { listeners, ..fixture_of(hosts, setup).await }
-}
-
-/// What an executor is given.
-#[derive(Default)]
-struct Setup {
-    own_key: SecretString,
-    clock: Clock,
-    config: Config,
-    /// A folder of other playbooks than the bundled ones.
-    playbooks: Option<PathBuf>,
-}
-
-/// A cluster of the hosts at these addresses and ports, which let in the user who runs this, by the server's own key.
-async fn fixture_of(hosts: Vec<(String, u16)>, setup: Setup) -> Fixture {
-    let Setup { own_key, clock, config, playbooks } = setup;
+/// One whose clock shows `start` now.
+async fn fixture_at(count: usize, start: jiff::Timestamp) -> Fixture {
     let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
-    let path = |name: &str| folder.path().join(name);
-    let store = storage_svc::Config::sqlite(path("store.db"), path("secret.key"));
-    storage_svc::run(&bus, &store, &life).await.unwrap();
+    let config = storage_svc::Config::new(folder.path().join("secret.key"));
+    let config = config.or_handler(Handler::memory(Memory::default()));
+    storage_svc::run(&bus, &config, &life).await.unwrap();
     let storage = StorageClient::new(bus.clone(), Context::service("test"));
-    for (address, ssh_port) in &hosts {
-        let status = Status::Disassociated;
-        let host = Host { address: address.clone(), status, ..Host::default() };
-        let (ssh_port, remote_user) = (*ssh_port, testbed::sshd::user());
-        let creds = HostCreds { ssh_port, remote_user, ..HostCreds::new(address) };
+    let hosts = SimulatedHosts::default();
+    for address in (0..count).map(address) {
+        hosts.add(&address);
+        let (status, creds) = (Status::Disassociated, HostCreds::new(&address));
+        let host = Host { address, status, ..Host::default() };
         let transaction = Transaction::default().save(&host).unwrap().save(&creds).unwrap();
         storage.transact(&transaction).await.unwrap();
     }
     let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
-    let hostset = hosts.into_iter().map(|(address, _)| address).collect();
+    let hostset = (0..count).map(address).collect();
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     storage.save(&cluster).await.unwrap();
+    let clock = Clock::simulated(start);
     let deps = Deps {
-        ledger: LogInLedger::new(&bus, Clock::System),
+        ledger: LogInLedger::new(&bus, clock.clone()),
         bus,
         clock,
-        hosts: Arc::new(Ssh::new(
-            RunDir::create(folder.path(), "x").unwrap(),
-            Ansible::new(playbooks),
-        )),
-        own_key,
-        // No test has the clock go on for so long.
-        lease_ttl: Duration::from_hours(24),
+        hosts: Arc::new(hosts),
+        own_key: "key".into(),
+        lease_ttl: lease::TTL,
     };
-    let service = ClusterExec::new(deps, config, "the machine".to_owned(), &life);
-    Fixture { service: Arc::new(service), storage, listeners: Vec::new(), _folder: folder }
+    let service = ClusterExec::new(deps, Config::default(), "the machine".to_owned(), &life);
+    Fixture { service, storage, _folder: folder }
 }
 
 fn wanted(options: Value) -> Wanted {
@@ -128,11 +86,7 @@ fn wanted(options: Value) -> Wanted {
 }
 
 /// An operation of that id, accepted; what is done with it is up to the test.
-async fn accepted(
-    fixture: &Fixture,
-    id: &str,
-    options: Value,
-) -> (service_core::lease::Held, Operation) {
+async fn accepted(fixture: &Fixture, id: &str, options: Value) -> (lease::Held, Operation) {
     let wanted = wanted(options);
     let plan = fixture.service.plan(&wanted).await.unwrap();
     assert!(plan.refused.is_none());
@@ -142,7 +96,7 @@ async fn accepted(
     (held, operation)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_starts_once_a_freeze_or_a_pause_is_acknowledged() {
     let fixture = fixture(1).await;
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
@@ -189,55 +143,7 @@ async fn decided(execution: &Execution<'_>, index: usize) -> Decision {
     execution.decide(index, &answering).await.unwrap()
 }
 
-#[tokio::test]
-async fn another_executor_goes_on_with_the_steps_and_the_numbers_of_events() {
-    let fixture = fixture(2).await;
-    let (held, operation) = accepted(&fixture, "o1", json!({"max_unavailable": 2})).await;
-    let execution = Execution::new(&fixture.service, &held, operation.clone());
-    let Turn::Start(index, pass) = execution.turn().await.unwrap() else { panic!("its turn") };
-    assert!(execution.start(index, &pass).await.unwrap());
-    for _ in 0..5 {
-        execution.log(index, &[]).await.unwrap();
-        let line = super::Line(Step::Probe, service_core::model::Outcome::Ok, "seen");
-        execution.log(index, &[line]).await.unwrap();
-    }
-    let mut next = Execution::new(&fixture.service, &held, operation);
-    next.load().await.unwrap();
-    assert_eq!(next.steps(), [Step::Probe, Step::Pending]);
-    // The first healthy one goes alone.
-    assert!(matches!(next.turn().await.unwrap(), Turn::Wait(None)));
-    next.leave(0, "left").await.unwrap();
-    let last = fixture.storage.get::<Event>(&Event::id_of("o1", 8)).await.unwrap().record;
-    assert_eq!((last.seq, last.detail.as_str()), (8, "left"));
-    assert!(fixture.storage.find::<Event>(&Event::id_of("o1", 9)).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn members_that_are_away_leave_no_room_also_when_no_record_says_so() {
-    let fixture = fixture(2).await;
-    let gone = HostCreds { ssh_port: 1, ..HostCreds::new(&address(1)) };
-    fixture.storage.save(&gone).await.unwrap();
-    let plan = fixture.service.plan(&wanted(json!({}))).await.unwrap();
-    let refused = plan.refused.unwrap().to_string();
-    assert!(refused.contains(&address(1)) && refused.contains("max_unavailable"), "{refused}");
-
-    let options = json!({"max_unavailable": 2, "skip_unreachable": true});
-    let (held, operation) = accepted(&fixture, "o1", options).await;
-    assert_eq!((&operation.hosts, &operation.left_out), (&vec![address(0)], &vec![address(1)]));
-    let execution = Execution::new(&fixture.service, &held, operation);
-    let Turn::Start(0, pass) = execution.turn().await.unwrap() else { panic!("its turn") };
-    assert!(execution.start(0, &pass).await.unwrap());
-    execution.end(OperationStatus::Finished, "").await.unwrap();
-
-    // This very machine, by the boot id that was seen last.
-    let boot_id = "the machine".to_owned();
-    let own = HostState { address: address(0), boot_id, ..HostState::default() };
-    fixture.storage.save(&own).await.unwrap();
-    let refused = fixture.service.plan(&wanted(json!({"max_unavailable": 2}))).await.unwrap();
-    assert!(refused.refused.unwrap().to_string().contains("include_self"));
-}
-
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn ended_operations_are_removed_but_the_newest() {
     let fixture = fixture(1).await;
     for id in ["o1", "o2", "o3"] {

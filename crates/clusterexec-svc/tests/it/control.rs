@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use service_core::model::{Alarm, Freeze, OperationStatus, Outcome, Step, Wanted};
+use service_core::model::{Alarm, ClusterRestart, Freeze, OperationStatus, Outcome, Step, Wanted};
 use tokio::time::sleep;
 
 use crate::fleet::{Fleet, address};
@@ -65,19 +65,30 @@ async fn pause_at_any_moment_is_the_end_of_commands() {
 
 #[tokio::test(start_paused = true)]
 async fn abort_follows_the_host_under_way_and_skips_the_others() {
-    let fleet = Fleet::start(3).await;
-    let executor = fleet.executor().await;
-    executor.restart(json!({})).await;
-    fleet.at("o1", 0, Step::Verify).await;
-    fleet.say("o1", Wanted::Abort).await;
-    let ended = fleet.ended("o1").await;
-    assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Failed, "aborted by ann"));
-    assert_eq!(fleet.part("o1", 0).await.step, Step::Done);
-    for number in [1, 2] {
-        let part = fleet.part("o1", number).await;
-        assert_eq!((part.step, part.skipped.as_deref()), (Step::Skipped, Some("aborted by ann")));
+    for (boot, step) in [(Some(Duration::from_secs(20)), Step::Done), (None, Step::Failed)] {
+        let fleet = Fleet::start(3).await;
+        let executor = fleet.executor().await;
+        fleet.hosts.edit(&address(0), |machine| machine.boot = boot);
+        executor.restart(json!({})).await;
+        fleet.at("o1", 0, Step::Verify).await;
+        fleet.say("o1", Wanted::Abort).await;
+        let ended = fleet.ended("o1").await;
+        let (status, reason) = (ended.status, ended.reason.as_str());
+        assert_eq!((status, reason), (OperationStatus::Failed, "aborted by ann"));
+        assert_eq!(fleet.part("o1", 0).await.step, step);
+        for number in [1, 2] {
+            let part = fleet.part("o1", number).await;
+            let skipped = part.skipped.as_deref();
+            assert_eq!((part.step, skipped), (Step::Skipped, Some("aborted by ann")));
+        }
+        let events = fleet.events("o1").await;
+        let skipped = events.iter().filter(|event| event.outcome == Outcome::Skipped);
+        assert_eq!(skipped.count(), 2, "{events:?}");
+        let record = fleet.find::<ClusterRestart>("c1").await.unwrap();
+        let failed = if step == Step::Failed { vec![address(0)] } else { vec![] };
+        assert_eq!(record.in_process, failed);
+        fleet.assert_commands(&[0], 1);
     }
-    fleet.assert_commands(&[0], 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,6 +142,8 @@ async fn host_that_waits_shows_the_present_reason() {
     fleet.say("o1", Wanted::Run).await;
     waits_for("does not answer").await;
     fleet.hosts.power_on(&address(1));
+    fleet.at("o1", 0, Step::Verify).await;
+    assert_eq!(fleet.part("o1", 0).await.waiting_for, None);
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     let log = fleet.logged("o1", 0, Step::Reboot).await;
     let waits = log.iter().filter(|(outcome, _)| *outcome == Outcome::Waiting);

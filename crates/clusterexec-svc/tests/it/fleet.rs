@@ -22,6 +22,10 @@ use tokio::time::{Instant, sleep};
 /// How long tests wait for what should happen, in paused time.
 const HANG: Duration = Duration::from_hours(4);
 
+/// The shortest and the longest pause between two looks.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
 /// How long a request of an executor takes to storage.
 const LATENCY: Duration = Duration::from_millis(2);
 
@@ -201,7 +205,8 @@ impl Fleet {
                 return found;
             }
             assert!(begun.elapsed() < HANG, "{what}: not within {HANG:?}");
-            sleep(Duration::from_millis(50)).await;
+            // As exact as it has to be: each look takes processor time.
+            sleep((begun.elapsed() / 100).clamp(LOOK_MIN, LOOK_MAX)).await;
         }
     }
 

@@ -6,9 +6,11 @@
     reason = "a helper that fails should end its test, as an assertion does"
 )]
 
+mod budget;
 mod control;
 mod fleet;
 mod health;
+mod removed;
 mod restart;
 mod settle;
 mod take_over;

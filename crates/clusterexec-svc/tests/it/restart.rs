@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use service_core::model::{Host, HostCreds, HostState, OperationStatus, Outcome, Status, Step};
+use service_core::model::{
+    ClusterRestart, Host, HostCreds, HostProgress, HostState, OperationStatus, Outcome, Status,
+    Step,
+};
 use service_core::storage::Transaction;
 use simulated_hosts::LogIn;
 use tokio::time::{Instant, sleep};
@@ -74,7 +77,10 @@ async fn host_that_does_not_come_back_stops_the_operation() {
         (fleet.status(1).await, fleet.state(1).await.reason.as_str()),
         (Status::Failed, "not-back")
     );
-    assert_eq!(fleet.part("o1", 2).await.step, Step::Pending);
+    let untouched = HostProgress::id_of("o1", &address(2));
+    assert_eq!(fleet.find::<HostProgress>(&untouched).await, None);
+    let record = fleet.find::<ClusterRestart>("c1").await.unwrap();
+    assert_eq!(record.in_process, [address(1)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,7 +352,9 @@ async fn removed_member_is_skipped_and_deleted_host_under_way_fails_plainly() {
     fleet.storage.transact(&gone).await.unwrap();
     fleet.ended("o1").await;
     let part = fleet.part("o1", 0).await;
-    assert!(part.failure.unwrap().reason.starts_with("deleted: "));
+    let reason = part.failure.unwrap().reason;
+    assert!(reason.starts_with("deleted: ") && reason.contains(&address(0)), "{reason}");
+    assert_eq!(fleet.find::<Host>(&address(0)).await, None);
     let part = fleet.part("o1", 2).await;
     assert_eq!(part.skipped.as_deref(), Some("removed from the cluster"));
     fleet.assert_commands(&[0, 1], 2);

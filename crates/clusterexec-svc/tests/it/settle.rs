@@ -41,6 +41,7 @@ async fn host_that_reboots_while_it_settles_is_verified_and_settles_again() {
     executor.start("restart", json!({})).await.unwrap();
     fleet.at("o1", 0, Step::Settle).await;
     sleep(Duration::from_secs(20)).await;
+    let first = fleet.hosts.boot_id(&address(0));
     fleet.hosts.reboot(&address(0));
     let rebooted = Instant::now();
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
@@ -49,6 +50,9 @@ async fn host_that_reboots_while_it_settles_is_verified_and_settles_again() {
     let outcomes: Vec<_> = log.iter().map(|(outcome, _)| *outcome).collect();
     assert_eq!(outcomes, [Outcome::Started, Outcome::Failed, Outcome::Started, Outcome::Ok]);
     let boot_id = fleet.hosts.boot_id(&address(0));
+    assert!(log[0].1.contains(&first) && log[2].1.contains(&boot_id), "{log:?}");
+    assert!(log[1].1.contains("rebooted by itself") && log[1].1.contains(&boot_id), "{log:?}");
+    assert_eq!(fleet.state(0).await.boot_id, boot_id);
     assert_eq!(fleet.part("o1", 0).await.boot_id_after, Some(boot_id));
     fleet.assert_commands(&[0], 1);
 }
@@ -64,6 +68,9 @@ async fn lost_connection_alone_does_not_begin_it_again() {
     fleet.hosts.cut(&address(0));
     fleet.at("o1", 0, Step::Done).await;
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    let log = fleet.logged("o1", 0, Step::Settle).await;
+    let outcomes: Vec<_> = log.iter().map(|(outcome, _)| *outcome).collect();
+    assert_eq!(outcomes, [Outcome::Started, Outcome::Ok]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,6 +89,8 @@ async fn host_that_keeps_rebooting_fails_at_the_limit() {
     }
     let part = fleet.part("o1", 0).await;
     assert_eq!(part.reason, "not-settled");
+    let reason = part.failure.unwrap().reason;
+    assert!(reason.contains("keeps rebooting") && reason.contains(&address(0)), "{reason}");
     assert!(begun.elapsed() >= Duration::from_secs(330), "{:?}", begun.elapsed());
     assert_eq!(part.boot_id_after, None);
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
@@ -138,6 +147,8 @@ async fn units_that_have_failed_since_are_recorded_or_fail_the_host() {
         } else {
             assert_eq!(part.step, Step::Done);
             assert_eq!(part.result.unwrap().failed_units, ["new.service"]);
+            let (_, last) = fleet.logged("o1", 0, Step::Settle).await.pop().unwrap();
+            assert!(last.contains("new.service") && !last.contains("old.service"), "{last}");
         }
     }
 }
@@ -157,7 +168,7 @@ async fn unasked_reboot_of_a_done_host_pauses_the_operation_until_it_is_resumed(
     let reason = fleet.paused("o1").await;
     assert!(reason.starts_with("unexpected-reboot: "), "{reason}");
     assert!(reason.contains(&address(0)) && reason.contains(&boot_id), "{reason}");
-    sleep(Duration::from_hours(5)).await;
+    sleep(Duration::from_hours(1)).await;
     fleet.assert_commands(&[0], 1);
     assert_eq!(fleet.part("o1", 0).await.boot_id_after, Some(boot_id));
     fleet.say("o1", Wanted::Run).await;
@@ -176,7 +187,22 @@ async fn done_host_that_is_down_at_the_end_fails_the_operation() {
     assert_eq!(ended.status, OperationStatus::Failed);
     assert!(ended.reason.starts_with("lost-after: "), "{}", ended.reason);
     assert!(ended.reason.contains(&address(0)), "{}", ended.reason);
-    assert_eq!(fleet.state(0).await.reason, HostState::UNREACHABLE);
+    let failure = fleet.part("o1", 0).await.failure.unwrap();
+    assert!(failure.reason.starts_with("lost-after: "), "{}", failure.reason);
+    assert_eq!(fleet.state(0).await.reason, HostState::UNREACHABLE, "the watcher sees its return");
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_done_host_that_is_down_at_the_end_fails_nothing() {
+    let fleet = Fleet::start(2).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 1, Step::Verify).await;
+    fleet.set_members(vec![address(1)]).await;
+    fleet.hosts.power_off(&address(0));
+    let ended = fleet.ended("o1").await;
+    assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Finished, ""));
+    assert_eq!(fleet.part("o1", 0).await.step, Step::Done);
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,6 +237,24 @@ async fn host_that_returns_late_is_done_while_the_operation_stays_failed() {
     assert_eq!(fleet.operation("o1").await.status, OperationStatus::Failed);
     assert_eq!(fleet.status(0).await, Status::Active);
     fleet.assert_commands(&[0], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_that_returns_late_has_to_settle_too() {
+    let (boot, settle) = (Duration::from_mins(40), Duration::from_mins(10));
+    for start in [Duration::ZERO, Duration::from_mins(15)] {
+        let fleet = Fleet::start(1).await;
+        let executor = fleet.executor().await;
+        fleet
+            .hosts
+            .edit(&address(0), |machine| (machine.boot, machine.start) = (Some(boot), start));
+        executor.restart(json!({"settle": settle.as_secs()})).await;
+        assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+        fleet.at("o1", 0, Step::Done).await;
+        let done = fleet.hosts.commands()[0].at.elapsed();
+        assert!(done >= boot + settle.max(start), "its system starts in {start:?}: {done:?}");
+        assert!(fleet.part("o1", 0).await.late);
+    }
 }
 
 #[tokio::test(start_paused = true)]

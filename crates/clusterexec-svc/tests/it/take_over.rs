@@ -172,20 +172,35 @@ async fn next_executor_says_where_it_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn take_over_in_a_soak_waits_for_no_more_than_the_whole_of_it() {
-    let fleet = Fleet::start(2).await;
+    // The clock of the other machine is so many hours ahead.
+    for (hours, least, most) in [(-5, 10, 15), (6, 3, 4)] {
+        let fleet = Fleet::start(2).await;
+        let first = fleet.executor().await;
+        first.restart(json!({"soak": 600})).await;
+        fleet.at("o1", 0, Step::Done).await;
+        let done = Instant::now();
+        sleep(Duration::from_mins(3)).await;
+        fleet.clock.advance(jiff::SignedDuration::from_hours(hours));
+        first.kill();
+        let _second = fleet.executor().await;
+        fleet.ended("o1").await;
+        let waited = fleet.hosts.commands()[1].at - done;
+        let allowed = Duration::from_mins(least)..Duration::from_mins(most);
+        assert!(allowed.contains(&waited), "{hours} h: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_executor_has_the_host_settle_again() {
+    let fleet = Fleet::start(1).await;
     let first = fleet.executor().await;
-    first.restart(json!({"soak": 600})).await;
-    fleet.at("o1", 0, Step::Done).await;
-    let done = Instant::now();
-    sleep(Duration::from_mins(3)).await;
-    // The clock of the other machine is five hours behind.
-    fleet.clock.advance(jiff::SignedDuration::from_hours(-5));
+    first.restart(json!({"settle": 600})).await;
+    fleet.at("o1", 0, Step::Settle).await;
+    sleep(Duration::from_mins(5)).await;
     first.kill();
-    let _second = fleet.executor().await;
-    fleet.ended("o1").await;
-    let waited = fleet.hosts.commands()[1].at - done;
-    let allowed = Duration::from_mins(10)..Duration::from_mins(15);
-    assert!(allowed.contains(&waited), "{waited:?}");
+    let (_second, killed) = (fleet.executor().await, Instant::now());
+    fleet.at("o1", 0, Step::Done).await;
+    assert!(killed.elapsed() >= Duration::from_mins(10), "the whole time: {:?}", killed.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use host_access::{
-    Ansible, BootstrapOptions, Facts, FlannelEtcd, FlannelTls, NetworkSetup, Os, Playbook,
-    PlaybookError, RegistryMirror, RunDir, SshSession, Summary, Target, TaskEvent, boot_id,
-    bootstrap_vars, gather,
+    Ansible, BootstrapOptions, Facts, FlannelEtcd, FlannelTls, Hosts as _, NetworkSetup, Os,
+    Playbook, PlaybookError, RegistryMirror, RunDir, Ssh, SshSession, Summary, Target, TaskEvent,
+    boot_id, bootstrap_vars, gather,
 };
 use serde_json::{Map, Value, json};
 use testbed::Testbed;
@@ -164,19 +164,47 @@ async fn a_restart_happens_once_though_asked_for_twice() {
     }
 }
 
+/// Units that systemd starts with the system: two fail, one takes until the test lets it end.
+const UNITS: &str = r#"
+for unit in old:false new:false "slow:sh -c 'until [ -e /run/go ]; do sleep 0.1; done'"; do
+    printf '[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=%s\n[Install]\nWantedBy=multi-user.target\n' \
+        "/usr/bin/${unit#*:}" >"/etc/systemd/system/${unit%%:*}.service"
+done
+systemctl -q enable old new slow
+systemctl start old || systemctl is-failed old"#;
+
 #[tokio::test]
-async fn a_restart_by_hand_waits_for_the_host() {
-    let Some(testbed) = Testbed::up_booted("a_restart_by_hand_waits_for_the_host", &["debian"])
-    else {
-        return;
-    };
+async fn a_restart_by_hand_waits_for_the_host_and_its_system_has_started_once_systemd_says_so() {
+    let test =
+        "a_restart_by_hand_waits_for_the_host_and_its_system_has_started_once_systemd_says_so";
+    let Some(testbed) = Testbed::up_booted(test, &["debian"]) else { return };
     let target = target(&testbed, "root");
     let (_base, run_dir) = run_dir();
-    let session = connect(&run_dir, &target).await;
-    let old = boot_id(&session).await.unwrap();
-    play(&run_dir, &session, Playbook::Restart, &Map::new()).await.unwrap();
-    let session = connect(&run_dir, &target).await;
-    assert_ne!(boot_id(&session).await.unwrap(), old);
+    let hosts = Ssh::new(run_dir, Ansible::new(None));
+    testbed.exec(0, UNITS);
+    let session = hosts.connect(&target, CONNECT).await.unwrap();
+    let before = session.system_state().await.unwrap();
+    assert_eq!((before.is_up(), before.failed_units), (true, vec!["old.service".to_owned()]));
+    let played = session.play(Playbook::Restart, &Map::new(), DEADLINE, &mut |_| {}).await;
+    played.unwrap();
+
+    let session = hosts.connect(&target, CONNECT).await.unwrap();
+    let starting = session.system_state().await.unwrap();
+    assert_ne!(starting.boot_id, before.boot_id);
+    assert!(!starting.is_up(), "{starting:?}");
+    testbed.exec(0, "touch /run/go");
+    let started = async {
+        loop {
+            let state = session.system_state().await.unwrap();
+            if state.is_up() {
+                break state;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let mut state = tokio::time::timeout(DEADLINE, started).await.unwrap();
+    state.failed_units.sort_unstable();
+    assert_eq!(state.failed_units, ["new.service", "old.service"]);
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use service_core::model::Alarm;
+use tokio::time::sleep;
 
-use super::settling::HANG;
-use super::wall_clock::pass;
 use super::*;
+
+/// Longer than the pause between two looks at alarms.
+const LOOK: Duration = Duration::from_secs(6);
 
 /// When the alarms of these tests are raised.
 const SINCE: &str = "2026-11-28T12:00:00.000000";
@@ -16,10 +18,10 @@ async fn raise(fixture: &Fixture, scope: &str) {
     fixture.storage.save(&alarm).await.unwrap();
 }
 
-/// The clock of a fixture, so many minutes after an alarm was raised.
-fn after(minutes: i64) -> Clock {
+/// So many minutes after an alarm was raised.
+fn after(minutes: i64) -> Timestamp {
     let since: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
-    Clock::simulated(since + SignedDuration::from_mins(minutes))
+    since + SignedDuration::from_mins(minutes)
 }
 
 async fn control(fixture: &Fixture) -> Option<OperationControl> {
@@ -34,17 +36,11 @@ async fn watched<T>(execution: &Execution<'_>, doing: impl Future<Output = T>) -
     }
 }
 
-/// Has time pass, and the operation look at alarms after it.
-async fn after_looks(time: Duration) {
-    pass(time).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-}
-
 async fn is_paused(fixture: &Fixture) -> bool {
     control(fixture).await.is_some_and(|control| control.wanted == Said::Pause)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_its_cluster() {
     let fixture = fixture(1).await;
     let mut cluster = fixture.storage.get::<Cluster>("c1").await.unwrap();
@@ -79,7 +75,7 @@ async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_it
     assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_itself() {
     for (minutes, options, paused) in [
         (9, json!({}), false),
@@ -94,7 +90,7 @@ async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_
         raise(&fixture, Alarm::FLEET).await;
         // Another executor has seen the alarm begin.
         let execution = Execution::new(&fixture.service, &held, operation);
-        watched(&execution, after_looks(Duration::from_secs(6))).await;
+        watched(&execution, sleep(LOOK)).await;
         let control = control(&fixture).await;
         let reason = control.map(|control| (control.wanted, control.reason));
         match reason {
@@ -107,40 +103,33 @@ async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_operation_resumed_during_an_alarm_is_paused_by_the_next_one_only() {
     let fixture = fixture(1).await;
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
     let execution = Execution::new(&fixture.service, &held, operation);
     let limit = fixture.service.config.alarm_pause_after();
-    let look = Duration::from_secs(6);
     let doing = async {
         for _ in 0..2 {
             // Its stamp is of no use: the executor saw it begin.
-            after_looks(look).await;
+            sleep(LOOK).await;
             raise(&fixture, "cluster.c1").await;
-            after_looks(look).await;
-            after_looks(limit.saturating_sub(2 * look)).await;
+            sleep(limit.saturating_sub(LOOK)).await;
             assert!(!is_paused(&fixture).await, "the ten minutes are not over");
-            pass(2 * look).await;
-            let paused = async {
-                while !is_paused(&fixture).await {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            tokio::time::timeout(HANG, paused).await.unwrap();
+            sleep(2 * LOOK).await;
+            assert!(is_paused(&fixture).await, "they are");
             let resumed = OperationControl { id: "o1".to_owned(), ..OperationControl::default() };
             fixture.storage.save(&resumed).await.unwrap();
-            after_looks(2 * limit).await;
+            sleep(2 * limit).await;
             assert!(!is_paused(&fixture).await, "an operator has resumed it");
             fixture.storage.delete::<Alarm>("cluster.c1").await.unwrap();
-            after_looks(look).await;
+            sleep(LOOK).await;
         }
     };
     watched(&execution, doing).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_operators_say_about_an_operation_outlasts_an_alarm() {
     let fixture = fixture_at(1, after(11)).await;
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
@@ -154,7 +143,7 @@ async fn what_operators_say_about_an_operation_outlasts_an_alarm() {
     };
     for wanted in [Said::Pause, Said::Abort] {
         fixture.storage.save(&said(wanted)).await.unwrap();
-        watched(&execution, after_looks(Duration::from_secs(6))).await;
+        watched(&execution, sleep(LOOK)).await;
         assert_eq!(control(&fixture).await, Some(said(wanted)));
     }
 }

@@ -21,7 +21,7 @@ async fn continued(fixture: &Fixture, id: &str, retry_failed: bool) -> Result<Wa
     wanted.map_err(|error| error.to_string())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     let fixture = fixture(4).await;
     failed_operation(&fixture, "unhealthy").await;
@@ -57,7 +57,7 @@ async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_continued_where_nothing_is_left() {
     let fixture = fixture(2).await;
     failed_operation(&fixture, "unhealthy").await;
@@ -68,7 +68,7 @@ async fn nothing_is_continued_where_nothing_is_left() {
     assert!(refused.contains("no host left"), "{refused}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_ended_operation_has_only_failed_hosts_in_process_and_the_untouched_are_skipped() {
     let fixture = fixture(3).await;
     failed_operation(&fixture, "unhealthy").await;
@@ -84,7 +84,7 @@ async fn late(execution: &Execution<'_>) -> Returned {
     done_late(execution, 1, "b2").await.unwrap_or_else(|_| panic!("the store answers"))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_returns_late_is_done_and_the_operation_stays_failed() {
     let fixture = fixture(2).await;
     failed_operation(&fixture, NOT_BACK).await;
