@@ -12,7 +12,7 @@ use service_core::storage::Reads;
 use service_core::{Bus, Error, Kind, Lifecycle, Result, StorageClient};
 
 use crate::support;
-use crate::traffic::soon;
+use crate::traffic::until;
 
 /// A storage service that has the host `10.0.0.1` and no other.
 #[derive(Default)]
@@ -117,7 +117,7 @@ async fn an_answer_that_does_not_come_holds_up_nobody_else() {
     storage.silent_once.store(true, Ordering::SeqCst);
     let first = client.clone();
     let first = tokio::spawn(async move { first.get::<Host>("10.0.0.1").await });
-    soon(Duration::from_secs(5), || !storage.held.lock().unwrap().is_empty()).await;
+    until(|| !storage.held.lock().unwrap().is_empty()).await;
     for found in join_all((0..20).map(|_| client.get::<Host>("10.0.0.1"))).await {
         found.unwrap();
     }
