@@ -304,3 +304,17 @@ impl Executor {
         self.life.shutdown(Duration::from_secs(20)).await;
     }
 }
+
+// What is left of a fleet would go on as long as paused time passes, which it does for the next one of a test.
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.life.stop();
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.kill();
+        self.life.stop();
+    }
+}
