@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
     name = "bench",
     version,
     after_help = "Exit status: 0 measured, also when a bound is missed; 1 with --check when one is; \
-                  2 it could not be measured.\n\n\
+                  2 something could not be measured: the others are printed all the same.\n\n\
                   Needs a calm machine, root for hosts with a systemd of their own, and RabbitMQ and etcd for \
                   distributed and etcd."
 )]

@@ -33,12 +33,15 @@ pub mod tls;
 pub mod watch;
 pub mod window;
 
+use std::any::Any;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -68,7 +71,7 @@ pub struct Setup {
 /// Does what the command line says.
 ///
 /// # Errors
-/// When something cannot be measured. A bound that is missed is no error.
+/// When nothing can be measured. A bound that is missed, or a measurement that fails, is no error.
 pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(body) = &args.serve_bare {
         bare_server::run(body, args.port)?;
@@ -94,8 +97,7 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
         fs::write(path, format!("{:#}\n", report.to_json()))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let failed = args.check && !report.all_ok();
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(report.status(args.check).into())
 }
 
 async fn measure(args: &Args) -> anyhow::Result<Report> {
@@ -117,31 +119,92 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
     if !setup.commissaire.exists() {
         bail!("there is no {}: build it, or use tools/bench", setup.commissaire.display());
     }
-    let mut report = Report::default();
-    for what in args.what() {
+    Ok(measure_each(args.what(), async |what, report| {
         eprintln!("measuring {what} …");
         if let Some(busy) = load::not_calm().await {
             report.note(format!("the machine was not calm before {what}: {busy:.0} % busy"));
         }
         match what {
-            What::Get => get::measure(&setup, &mut report).await,
-            What::Auth => auth::measure(&setup, &mut report).await,
-            What::Tls => tls::measure(&setup, &mut report).await,
-            What::Start => start::measure(&setup, &mut report).await,
-            What::Restart => restart::measure(&setup, &mut report).await,
-            What::Distributed => distributed::measure(&setup, &mut report).await,
-            What::Watch => watch::measure(&setup, &mut report).await,
-            What::Steps => steps::measure(&setup, &mut report).await,
-            What::Window => window::measure(&setup, &mut report).await,
-            What::Etcd => etcd::measure(&setup, &mut report).await,
-            What::Registrations => registrations::measure(&setup, &mut report).await,
+            What::Get => get::measure(&setup, report).await,
+            What::Auth => auth::measure(&setup, report).await,
+            What::Tls => tls::measure(&setup, report).await,
+            What::Start => start::measure(&setup, report).await,
+            What::Restart => restart::measure(&setup, report).await,
+            What::Distributed => distributed::measure(&setup, report).await,
+            What::Watch => watch::measure(&setup, report).await,
+            What::Steps => steps::measure(&setup, report).await,
+            What::Window => window::measure(&setup, report).await,
+            What::Etcd => etcd::measure(&setup, report).await,
+            What::Registrations => registrations::measure(&setup, report).await,
         }
-        .with_context(|| format!("cannot measure {what}"))?;
+    })
+    .await)
+}
+
+/// Measures one after the other. One that fails, or panics as the test bed does, does not prevent the others.
+async fn measure_each(
+    all: Vec<What>,
+    measure: impl AsyncFn(What, &mut Report) -> anyhow::Result<()>,
+) -> Report {
+    let mut report = Report::default();
+    for what in all {
+        let measured = AssertUnwindSafe(measure(what, &mut report)).catch_unwind().await;
+        if let Err(error) = measured.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+            report.failure(what, &error);
+        }
     }
-    Ok(report)
+    report
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let message = literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    anyhow!("it panicked: {}", message.unwrap_or("without a message"))
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn show(report: &Report) {
     print!("{report}");
+}
+
+#[cfg(test)]
+mod tests {
+    use report::{Figure, Row};
+
+    use super::*;
+
+    async fn measured(failing: &[What], panicking: &[What]) -> Report {
+        measure_each(vec![What::Get, What::Auth, What::Tls], async |what, report| {
+            if failing.contains(&what) {
+                return Err(anyhow!("refused").context("no answer"));
+            }
+            assert!(!panicking.contains(&what), "no broker for {what}");
+            let ours = Figure::Count(1);
+            report.row(Row { what: what.to_string(), ours, bare: None, bound: None });
+            Ok(())
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn failed_measurement_does_not_prevent_the_others() {
+        let report = measured(&[What::Get], &[What::Auth]).await;
+        let table = report.to_string();
+        let failures = "\
+FAILED: get: no answer: refused
+FAILED: auth: it panicked: no broker for auth
+";
+        assert!(table.ends_with(failures), "{table}");
+        let document = report.to_json();
+        assert_eq!(document["figures"][0]["what"], "tls");
+        assert_eq!(document["failures"][0]["what"], "get");
+        assert_eq!(document["failures"][0]["error"], "no answer: refused");
+    }
+
+    #[tokio::test]
+    async fn exit_status_is_2_when_any_measurement_failed() {
+        assert_eq!(measured(&[], &[]).await.status(true), 0);
+        assert_eq!(measured(&[What::Tls], &[]).await.status(false), 2);
+        assert_eq!(measured(&[], &[What::Get]).await.status(true), 2);
+    }
 }

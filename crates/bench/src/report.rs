@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::args::What;
+
 /// Something that was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Figure {
@@ -47,6 +49,14 @@ pub struct Row {
 pub struct Report {
     rows: Vec<Row>,
     notes: Vec<String>,
+    failures: Vec<Failure>,
+}
+
+/// A measurement that failed.
+#[derive(Debug)]
+struct Failure {
+    what: What,
+    error: String,
 }
 
 impl Figure {
@@ -135,9 +145,15 @@ impl Report {
         self.notes.push(text);
     }
 
-    /// Whether no bound is missed.
-    pub fn all_ok(&self) -> bool {
-        self.rows.iter().all(|row| row.ok() != Some(false))
+    /// Adds a measurement that failed, to be printed last.
+    pub fn failure(&mut self, what: What, error: &anyhow::Error) {
+        self.failures.push(Failure { what, error: format!("{error:#}") });
+    }
+
+    /// The exit status: 2 when a measurement failed; 1 when a bound is missed and that is checked.
+    pub fn status(&self, is_checked: bool) -> u8 {
+        let is_missed = self.rows.iter().any(|row| row.ok() == Some(false));
+        if self.failures.is_empty() { u8::from(is_checked && is_missed) } else { 2 }
     }
 
     /// The figures for machines.
@@ -159,7 +175,14 @@ impl Report {
             })
         });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        json!({"cores": cores, "figures": figures.collect::<Vec<_>>(), "notes": self.notes})
+        let failures = self.failures.iter();
+        let failures = failures.map(|f| json!({"what": f.what.to_string(), "error": f.error}));
+        json!({
+            "cores": cores,
+            "figures": figures.collect::<Vec<_>>(),
+            "notes": self.notes,
+            "failures": failures.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -176,7 +199,9 @@ impl fmt::Display for Report {
             }
             writeln!(f, "  {ok}")?;
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "- {note}"))
+        self.notes.iter().try_for_each(|note| writeln!(f, "- {note}"))?;
+        let mut failures = self.failures.iter();
+        failures.try_for_each(|Failure { what, error }| writeln!(f, "FAILED: {what}: {error}"))
     }
 }
 
@@ -208,9 +233,9 @@ mod tests {
     fn only_a_missed_bound_is_not_ok() {
         let mut report = Report::default();
         report.row(row(5, Some(1), None));
-        assert!(report.all_ok());
+        assert_eq!(report.status(true), 0);
         report.row(row(5, Some(1), Some(Bound::Ratio(2.0))));
-        assert!(!report.all_ok());
+        assert_eq!((report.status(true), report.status(false)), (1, 0));
     }
 
     #[test]
