@@ -5,7 +5,7 @@
 package_manager() { if have apt-get; then echo apt; elif have dnf; then echo dnf; fi; }
 
 # COMMAND DEBIAN-PACKAGE FEDORA-PACKAGE of what a purpose calls; a path instead of a command is looked for as it is.
-wanted() { # build|run|servers|test|lint
+wanted() { # build|run|servers|test|lint|count
     case $1 in
         build)
             echo 'cc gcc gcc'
@@ -37,6 +37,7 @@ wanted() { # build|run|servers|test|lint
             /usr/bin/python3 -c 'import pika' 2>/dev/null || echo '(pika) python3-pika python3-pika'
             ;;
         lint) echo 'shellcheck shellcheck ShellCheck' ;;
+        count) echo 'valgrind valgrind valgrind' ;;
     esac
 }
 

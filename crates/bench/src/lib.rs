@@ -11,6 +11,7 @@
 //! - [`process`][]: the servers, as processes
 //! - [`load`][]: whether the machine is calm
 //! - [`stats`][], [`report`][]: what becomes of the figures
+//! - [`instructions`][]: counts of instructions, for `examples/instructions`
 
 pub mod args;
 pub mod auth;
@@ -21,6 +22,7 @@ pub mod client;
 pub mod distributed;
 pub mod etcd;
 pub mod get;
+pub mod instructions;
 pub mod load;
 pub mod process;
 pub mod registrations;
