@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request};
 use base64::Engine as _;
@@ -16,8 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::ValueEnum;
 use host_access::{Deps, LogInLedger};
 use http_gateway::peer::Peer;
-use http_gateway::routes;
-use http_gateway::state::AppState;
+use http_gateway::{Ports, Service};
 use hyper::StatusCode;
 use serde_json::json;
 use service_core::bus::{Context, topology};
@@ -31,7 +29,6 @@ use storage_svc::Handler;
 use storage_svc::store::Memory;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
-use tower::ServiceExt as _;
 
 /// An operation whose instructions are counted.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -96,16 +93,16 @@ fn counted(
 
 /// `GET` of a path, where so many hosts are registered.
 fn get(runtime: &Runtime, hosts: usize, path: &'static str, times: u64) -> anyhow::Result<u64> {
-    let (_fleet, router) = runtime.block_on(async {
+    let (_fleet, gateway) = runtime.block_on(async {
         let fleet = Fleet::start(hosts).await?;
-        let router = fleet.gateway()?;
+        let gateway = fleet.gateway().await?;
         // Whoever logs in again is remembered.
-        request(&router, path).await?;
-        anyhow::Ok((fleet, router))
+        request(&gateway, path).await?;
+        anyhow::Ok((fleet, gateway))
     })?;
     let work = async {
         for _ in 0..times {
-            request(&router, path).await?;
+            request(&gateway, path).await?;
         }
         Ok(())
     };
@@ -113,13 +110,12 @@ fn get(runtime: &Runtime, hosts: usize, path: &'static str, times: u64) -> anyho
     Ok(times)
 }
 
-async fn request(router: &Router, path: &str) -> anyhow::Result<()> {
+async fn request(gateway: &Service, path: &str) -> anyhow::Result<()> {
     let peer = Peer::from(SocketAddr::from(([127, 0, 0, 1], 1)));
     let authorization = format!("Basic {}", BASE64.encode(format!("admin:{PASSWORD}")));
     let request = Request::get(path).header("authorization", authorization);
-    let mut request = request.extension(ConnectInfo(peer)).body(Body::empty())?;
-    routes::identify(&mut request);
-    let response = router.clone().oneshot(routes::without_slash(request)).await?;
+    let request = request.extension(ConnectInfo(peer)).body(Body::empty())?;
+    let response = gateway.answer(request).await;
     let status = response.status();
     let body = to_bytes(response.into_body(), usize::MAX).await?;
     ensure!(status == StatusCode::OK, "{status} {}", String::from_utf8_lossy(&body));
@@ -221,14 +217,14 @@ impl Fleet {
         }
     }
 
-    fn gateway(&self) -> anyhow::Result<Router> {
+    async fn gateway(&self) -> anyhow::Result<Service> {
         let users = json!({"admin": {"hash": bcrypt::hash(PASSWORD, COST)?}});
         let plugins = json!([{"name": "httpbasicauth", "users": users}]);
         let authentication_plugins = serde_json::from_value(plugins)?;
         let config =
             http_gateway::Config { authentication_plugins, ..http_gateway::Config::default() };
-        let state = AppState::new(self.bus.clone(), &config, &self.life)?;
-        Ok(routes::router(state))
+        let ports = Ports::system(self.bus.clone(), &config)?;
+        Ok(http_gateway::service(ports, &config, &self.life).await?)
     }
 
     async fn restart(&self) -> anyhow::Result<()> {
