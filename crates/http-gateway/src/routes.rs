@@ -100,13 +100,13 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::render))
-        .route(openapi::DOCS_PATH, get(openapi::page))
-        .route(openapi::PATH, get(openapi::document));
+        .route("/docs", get(openapi::page))
+        .route("/api/v0/openapi.json", get(openapi::document));
     if state.custodia.is_some() {
         let secret = get(secrets::get).put(secrets::put).post(secrets::post);
         router = router
-            .route(secrets::PATH, get(secrets::list))
-            .route(secrets::ROUTE, secret.delete(secrets::delete));
+            .route("/api/v0/secrets", get(secrets::list))
+            .route("/api/v0/secrets/{*path}", secret.delete(secrets::delete));
     }
     router
         .fallback(no_route)
