@@ -47,7 +47,14 @@ fn draw<T>(draw: impl FnOnce(&mut dyn Rng) -> T) -> T {
 
 /// Random bytes that need not be secret.
 pub fn bytes<const N: usize>() -> [u8; N] {
-    draw(|generator| generator.random())
+    draw(|generator| filled(generator))
+}
+
+/// Bytes taken at once: one by one, each would be a system call.
+fn filled<const N: usize>(generator: &mut dyn Rng) -> [u8; N] {
+    let mut bytes = [0; N];
+    generator.fill_bytes(&mut bytes);
+    bytes
 }
 
 /// A random identifier (UUID version 4).
@@ -72,7 +79,7 @@ pub fn shuffle<T>(items: &mut [T]) {
 
 /// Bytes of a secret: a key, a nonce, a token. They come from the operating system in any case.
 pub fn secret<const N: usize>() -> [u8; N] {
-    UnwrapErr(SysRng).random()
+    filled(&mut UnwrapErr(SysRng))
 }
 
 /// A password of `length` letters of this alphabet, from the operating system in any case.
