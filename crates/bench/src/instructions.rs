@@ -35,7 +35,7 @@ pub struct Baseline {
     instructions: BTreeMap<String, u64>,
 }
 
-/// What was counted, beside the baseline.
+/// The counts of this run and of the baseline, operation by operation.
 #[derive(Debug)]
 pub struct Comparison(Vec<Line>);
 
@@ -77,10 +77,10 @@ impl Baseline {
         self.instructions.insert(name.to_owned(), instructions);
     }
 
-    /// Reads one.
+    /// Reads a baseline.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the file cannot be read, or is not a baseline.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let read = || anyhow::Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?);
         read().with_context(|| format!("cannot read the baseline {}", file.display()))

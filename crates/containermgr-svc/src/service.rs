@@ -27,7 +27,8 @@ struct Nodes {
     addresses: Vec<String>,
 }
 
-/// Serves the methods of `container` until the daemon is told to stop. Configurations name `files`.
+/// Serves the methods of `container` until the daemon stops. `files` holds the certificates and keys that configurations
+/// name.
 ///
 /// # Errors
 /// When the bus cannot be reached.

@@ -1,11 +1,11 @@
-//! Counts the instructions of four operations under callgrind, and compares them with the committed baseline: the same
-//! program takes the same number of them, whatever else the machine does.
+//! Counts the instructions of four operations under callgrind, and compares them with the committed baseline: the
+//! count depends on the program only, and not on the load of the machine.
 //!
 //! Each operation runs in a process of its own, in one thread, without sockets, on the in-process bus and the in-memory
 //! store, in paused time. An example and not a part of `bench`: it is built as the tests are, with their features, and
 //! no release contains it.
 //!
-//! - [`operations`][]: what is counted
+//! - [`operations`][]: the four operations
 //! - [`callgrind`][]: running a process under it, and what it reports
 
 mod callgrind;

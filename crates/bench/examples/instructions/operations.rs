@@ -1,4 +1,4 @@
-//! What is counted. Each returns how many operations were carried out within [`counted`].
+//! The operations. Each function returns how many were carried out within [`counted`].
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -59,7 +59,7 @@ const WATCHED: usize = 20;
 const WATCHING: Duration = Duration::from_mins(10);
 
 impl Operation {
-    /// What is counted.
+    /// Its name in the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Host => "GET host",
@@ -96,7 +96,7 @@ fn get(runtime: &Runtime, hosts: usize, path: &'static str, times: u64) -> anyho
     let (_fleet, gateway) = runtime.block_on(async {
         let fleet = Fleet::start(hosts).await?;
         let gateway = fleet.gateway().await?;
-        // Whoever logs in again is remembered.
+        // The first log-in runs bcrypt; the gateway remembers its result.
         request(&gateway, path).await?;
         anyhow::Ok((fleet, gateway))
     })?;

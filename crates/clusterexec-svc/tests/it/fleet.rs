@@ -305,7 +305,7 @@ impl Executor {
     }
 }
 
-// What is left of a fleet would go on as long as paused time passes, which it does for the next one of a test.
+// The tasks of a dropped fleet would run on in the paused time of the next fleet of the same test.
 impl Drop for Fleet {
     fn drop(&mut self) {
         self.life.stop();

@@ -20,8 +20,8 @@ fn it_needs_nothing_but_libc() {
     assert!(names.iter().all(known), "{text}");
 }
 
-/// Processor time, not how long it took: others are at work on this machine, too. The least of many, since caches may
-/// be cold.
+/// Processor time, which does not depend on other processes, and the least of 20 runs: a start that read a
+/// configuration or connected somewhere would take more than ten times the usual 2.4 ms.
 #[test]
 fn help_is_there_at_once() {
     let times = (0..20).map(|_| {
@@ -35,5 +35,5 @@ fn help_is_there_at_once() {
         Duration::from_nanos(used.split(' ').next().unwrap().parse().unwrap())
     });
     let least = times.min().unwrap();
-    assert!(least < Duration::from_millis(10), "{least:?}");
+    assert!(least < Duration::from_millis(25), "{least:?}");
 }

@@ -9,7 +9,7 @@ use crate::support::{Api, Fixture};
 
 /// Waits until a call about `k` is answered like this: notifications take a moment.
 async fn until(fixture: &Fixture, address: &str, says: Result<(), &str>) {
-    let told = async {
+    let answered = async {
         loop {
             let answer = fixture.call("node_registered", address).await;
             let as_expected = match (&answer, says) {
@@ -23,7 +23,7 @@ async fn until(fixture: &Fixture, address: &str, says: Result<(), &str>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), told).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), answered).await.unwrap();
 }
 
 #[tokio::test]

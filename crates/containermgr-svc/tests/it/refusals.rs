@@ -117,7 +117,7 @@ async fn a_server_that_says_when_to_come_back_is_obeyed() {
     let begun = Instant::now();
     fixture.call("register_node", "10.0.0.1").await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(2));
-    // Longer than anybody waits: told at once, without another attempt.
+    // A longer pause than requests last: the error is returned without a second attempt.
     api.fault("GET", &[Fault::Recorded("evict-pdb-unprocessed-429")]);
     api.seen();
     let message = fixture.unavailable("node_registered", "10.0.0.1").await;

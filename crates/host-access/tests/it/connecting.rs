@@ -134,7 +134,7 @@ async fn a_host_that_penalises_our_address_is_taken_for_a_busy_one() {
         return testbed::skip(test, "this OpenSSH has no PerSourcePenalties: it came with 9.8");
     }
     let sshds = Sshds::start(1, "PerSourcePenalties authfail:20s min:5s max:60s");
-    let wrong = Target { user: "nobody".to_owned(), ..hostile::target(&sshds) };
+    let wrong = Target { user: "stranger".to_owned(), ..hostile::target(&sshds) };
     let mut error = refusal(&wrong).await;
     assert_eq!(error.reason(), "auth-refused", "{error}");
     // It counts a failure when the connection has ended, which may be after the next one has begun.

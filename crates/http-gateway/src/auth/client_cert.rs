@@ -20,7 +20,7 @@ pub(super) struct ClientCert {
 
 impl ClientCert {
     pub(super) fn new(options: &Map<String, Value>) -> Result<Self, SetupError> {
-        super::options(PLUGIN, options)
+        super::setup::options(PLUGIN, options)
     }
 
     pub(super) fn accept(&self, certificate: Option<&ClientCertificate>) -> Option<Principal> {

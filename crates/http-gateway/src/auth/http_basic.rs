@@ -50,8 +50,8 @@ struct User {
 pub(super) struct HttpBasic {
     users: HashMap<String, User>,
     passwords: Passwords,
-    /// What everybody else is checked against, so that it takes as long.
-    nobody: String,
+    /// The hash that the password of an unknown user is checked against, so that it takes as long.
+    unmatchable: String,
     /// Keyed hashes of credentials that were verified a moment ago: never the credentials.
     verified: Expiring<[u8; 32], Principal>,
     /// The key of those hashes: this process's alone.
@@ -74,7 +74,7 @@ impl HttpBasic {
         files: &Files,
     ) -> Result<Self, SetupError> {
         let wrong = |message: String| SetupError::Option { plugin: PLUGIN, message };
-        let users = match super::options(PLUGIN, options)? {
+        let users = match super::setup::options(PLUGIN, options)? {
             Options { filepath: Some(path), users: None } => {
                 let text = files
                     .read_to_string(&path)
@@ -92,14 +92,14 @@ impl HttpBasic {
 
     fn of(users: HashMap<String, User>, passwords: Passwords) -> Result<Self, String> {
         let hashes = users.iter().map(|(name, user)| (name.as_str(), user.hash.as_str()));
-        let nobody = passwords.unmatchable(hashes).map_err(|name| {
+        let unmatchable = passwords.unmatchable(hashes).map_err(|name| {
             format!("the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`")
         })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
             passwords,
-            nobody,
+            unmatchable,
             verified: Expiring::new(REMEMBERED, REMEMBERED_FOR),
             key: Hmac::new(&random::secret::<64>().into()),
             slots: Semaphore::new(cores),
@@ -115,7 +115,7 @@ impl HttpBasic {
     pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
         let (user, password) = credentials(headers)?;
         let known = self.users.get(&user);
-        let hash = known.map_or(&self.nobody, |user| &user.hash).clone();
+        let hash = known.map_or(&self.unmatchable, |user| &user.hash).clone();
         let _slot = self.slots.acquire().await.ok()?;
         let remembered = self.keyed(&user, &password);
         // Somebody else with the same credentials may have been faster: then it is not paid twice.
