@@ -9,12 +9,13 @@
 //! - [`bare_server`][], [`bare_restart`][], [`bare_playbook`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
-//! - [`load`][]: whether the machine is calm
+//! - [`load`][], [`awake`][]: whether the machine is calm, and its processors awake
 //! - [`stats`][], [`report`][]: what becomes of the figures
 //! - [`instructions`][]: counts of instructions, for `examples/instructions`
 
 pub mod args;
 pub mod auth;
+pub mod awake;
 pub mod bare_playbook;
 pub mod bare_restart;
 pub mod bare_server;
@@ -49,6 +50,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use args::Args;
 use args::What;
+use awake::Awake;
 use report::Report;
 
 /// What every measurement needs.
@@ -121,7 +123,8 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
     if !setup.commissaire.exists() {
         bail!("there is no {}: build it, or use tools/bench", setup.commissaire.display());
     }
-    Ok(measure_each(args.what(), async |what, report| {
+    let awake = Awake::keep();
+    let mut report = measure_each(args.what(), async |what, report| {
         eprintln!("measuring {what} …");
         if let Some(busy) = load::not_calm().await {
             report.note(format!("the machine was not calm before {what}: {busy:.0} % busy"));
@@ -140,7 +143,14 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Registrations => registrations::measure(&setup, report).await,
         }
     })
-    .await)
+    .await;
+    if let Err(error) = awake {
+        report.note(format!(
+            "processors may have slept between a request and its answer, which counts as the server's time: {error}; \
+             run it as root"
+        ));
+    }
+    Ok(report)
 }
 
 /// Measures one after the other. One that fails, or panics as the test bed does, does not prevent the others.

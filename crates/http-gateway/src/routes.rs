@@ -124,7 +124,7 @@ pub fn health_router(state: AppState) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(|request, next: Next| {
-            with_context(request, |request| catching_panics(next.run(request)))
+            with_span(request, |request| catching_panics(next.run(request)))
         }))
         .with_state(state)
 }
@@ -140,7 +140,7 @@ async fn every_request(
     DefaultBodyLimit::max(BODY_MAX).apply(&mut request);
     // Boxed, as each of those around it would copy it.
     let admit = |request| catching_panics(Box::pin(auth::require(state, peer, request, next)));
-    metrics::measure(request, |request| with_context(request, admit)).await
+    metrics::measure(request, |request| with_span(request, admit)).await
 }
 
 /// Says of a request that its path had a slash at the end.
@@ -165,34 +165,29 @@ pub fn without_slash(mut request: Request) -> Request {
     request
 }
 
-/// Makes sure that a request has an id, which its answer is to have, too; to be used outside the router.
+/// Gives a request its id, which its answer is to have, too; to be used outside the router.
 pub fn identify(request: &mut Request) -> HeaderValue {
-    let id = context_of(request.headers()).request_id;
+    let context = context_of(request.headers());
     // It is fit for a header: it came from one, or is a UUID.
-    let id = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("none"));
-    request.headers_mut().insert(REQUEST_ID, id.clone());
-    id
+    let id = HeaderValue::from_str(&context.request_id);
+    request.extensions_mut().insert(context);
+    id.unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// Gives the request its id and its span, and logs how it ended.
-async fn with_context<Answer: Future<Output = Response>>(
-    mut request: Request,
+/// Gives a request its span, and logs how it ended.
+async fn with_span<Answer: Future<Output = Response>>(
+    request: Request,
     answer: impl FnOnce(Request) -> Answer,
 ) -> Response {
-    let context = context_of(request.headers());
-    let request_id = context.request_id.clone();
+    let request_id = request.extensions().get::<Context>().map(|context| &*context.request_id);
     let span = tracing::info_span!("http", request.id = request_id);
     let method = request.method().clone();
     // The path only: a query may hold what does not belong into a log.
     let path = request.uri().path().to_owned();
-    request.extensions_mut().insert(context);
     async {
-        let mut response = answer(request).await;
+        let response = answer(request).await;
         let status = response.status().as_u16();
         tracing::debug!(http.method = %method, http.path = path, http.status = status, "answered");
-        if let Ok(value) = HeaderValue::from_str(&request_id) {
-            response.headers_mut().insert(REQUEST_ID, value);
-        }
         response
     }
     .instrument(span)

@@ -111,7 +111,7 @@ impl Service {
                 ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
             }
         };
-        response.headers_mut().entry(routes::REQUEST_ID).or_insert(id);
+        response.headers_mut().insert(routes::REQUEST_ID, id);
         if is_last || late.get() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

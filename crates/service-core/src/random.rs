@@ -1,7 +1,8 @@
 //! Random choices, identifiers and secrets: the one place that makes them.
 //!
-//! All of them come from the operating system's generator. With [`seeded`] a thread takes choices and identifiers, but
-//! never secrets, from a generator with a seed: a test or simulation on one thread then has the same ones each time.
+//! Secrets come from the operating system's generator. Choices and identifiers come from a generator of their thread,
+//! which that one seeds: a system call for each would cost more than the rest of making it. With [`seeded`] a thread takes
+//! them from a generator with a given seed: a test or simulation on one thread then has the same ones each time.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -38,10 +39,11 @@ impl Drop for Seeded {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the one place for it")]
 fn draw<T>(draw: impl FnOnce(&mut dyn Rng) -> T) -> T {
     SEEDED.with_borrow_mut(|seeded| match seeded {
         Some(generator) => draw(generator),
-        None => draw(&mut UnwrapErr(SysRng)),
+        None => draw(&mut rand::rng()),
     })
 }
 

@@ -5,7 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use daemons::Daemon;
+use mimalloc::MiMalloc;
 use standalone::Args;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
