@@ -83,6 +83,8 @@ pub enum What {
     Steps,
     /// From the last look at 100 members, one of them silent, until a command runs on a host
     Window,
+    /// Log-ins beside 300 clients that guess passwords, and beside 5,000 silent connections
+    Strangers,
     /// How much an etcd grows by the checks of 2,500 hosts
     Etcd,
     /// Many hosts registered at once, against the Ansible work in it alone
@@ -109,6 +111,7 @@ impl fmt::Display for What {
             Self::Watch => "watch",
             Self::Steps => "steps",
             Self::Window => "window",
+            Self::Strangers => "strangers",
             Self::Etcd => "etcd",
             Self::Registrations => "registrations",
         })

@@ -1,25 +1,24 @@
-//! Processors that stay awake.
+//! Keeps processors out of sleep states during measurements.
 //!
-//! An idle processor sleeps after some 50 µs, and to wake it takes about as long as an answer from memory. Where one
-//! server answers before its client's processor sleeps, and the other one does not, the ratio of their times is that of
-//! a server and of an alarm clock.
+//! An idle processor enters a sleep state after about 50 µs, and leaving it takes about as long as a response from memory. If
+//! one server responds within that time and the other does not, the ratio of their latencies is not that of the servers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 
-/// Linux lets processors sleep only where waking them takes no longer than the least of what is written here, in
-/// microseconds, for as long as the file is open.
+/// While this file is open, Linux uses only sleep states whose exit latency is at most the number of microseconds written to
+/// it.
 const FILE: &str = "/dev/cpu_dma_latency";
 
-/// No processor sleeps until this is dropped.
+/// No processor enters a sleep state until this is dropped.
 #[derive(Debug)]
-pub struct Awake(#[expect(dead_code, reason = "it is held open")] File);
+pub struct Awake(#[expect(dead_code, reason = "kept open")] File);
 
 impl Awake {
-    /// Keeps them awake from now on.
+    /// Disables sleep states.
     ///
     /// # Errors
-    /// When that is not permitted, or not possible here.
+    /// If the file cannot be opened: it needs root.
     pub fn keep() -> io::Result<Self> {
         let mut file = OpenOptions::new().write(true).open(FILE)?;
         file.write_all(&0_i32.to_ne_bytes())?;

@@ -5,11 +5,11 @@
 //!
 //! - [`args`][]: the command line
 //! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][],
-//!   [`registrations`][], [`steps`][], [`window`][], [`etcd`][]: what is measured
+//!   [`registrations`][], [`steps`][], [`window`][], [`strangers`][], [`etcd`][]: what is measured
 //! - [`bare_server`][], [`bare_restart`][], [`bare_playbook`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
-//! - [`load`][], [`awake`][]: whether the machine is calm, and its processors awake
+//! - [`load`][], [`awake`][]: whether the machine is calm, and its processors kept awake
 //! - [`stats`][], [`report`][]: what becomes of the figures
 //! - [`instructions`][]: counts of instructions, for `examples/instructions`
 
@@ -32,6 +32,7 @@ pub mod restart;
 pub mod start;
 pub mod stats;
 pub mod steps;
+pub mod strangers;
 pub mod tls;
 pub mod watch;
 pub mod window;
@@ -139,6 +140,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Watch => watch::measure(&setup, report).await,
             What::Steps => steps::measure(&setup, report).await,
             What::Window => window::measure(&setup, report).await,
+            What::Strangers => strangers::measure(&setup, report).await,
             What::Etcd => etcd::measure(&setup, report).await,
             What::Registrations => registrations::measure(&setup, report).await,
         }
@@ -146,8 +148,8 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
     .await;
     if let Err(error) = awake {
         report.note(format!(
-            "processors may have slept between a request and its answer, which counts as the server's time: {error}; \
-             run it as root"
+            "processors may have been in a sleep state during measurements, which adds to latencies: {error}; run it as \
+             root"
         ));
     }
     Ok(report)

@@ -3,6 +3,7 @@
 //! Nobody is refused with anything but 403, whatever is wrong with the credentials: the answer tells
 //! nothing about which users exist.
 
+mod check_queue;
 mod client_cert;
 mod http_basic;
 pub mod passwords;
@@ -13,6 +14,7 @@ pub mod token;
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderMap;
@@ -23,11 +25,13 @@ use service_core::bus::Context;
 use service_core::{Clock, Files, StorageClient};
 
 use crate::audit::Entry;
+use crate::browser;
 use crate::error::ApiError;
 use crate::handlers::{health, secrets};
 use crate::peer::{ClientCertificate, Peer};
 use crate::source;
 use crate::state::AppState;
+use check_queue::{CheckQueue, Overloaded};
 use client_cert::ClientCert;
 use http_basic::HttpBasic;
 use passwords::Passwords;
@@ -36,10 +40,19 @@ use setup::set_up;
 pub use setup::{PluginConfig, SetupError};
 use throttle::Throttle;
 use token::Token;
+use tokio::sync::watch;
 
 /// Paths that tell nothing and need nobody.
-pub const OPEN: [&str; 4] =
-    ["/healthz", "/readyz", crate::openapi::DOCS_PATH, crate::openapi::PATH];
+pub const OPEN: [&str; 4] = [HEALTH[0], HEALTH[1], crate::openapi::DOCS_PATH, crate::openapi::PATH];
+
+/// Paths for load balancers, some of which send no `Host`.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The most characters of a rejected user name that are logged.
+const LOGGED_NAME_LENGTH: usize = 64;
+
+/// `Retry-After` of a log-in that found the queue of checks full, in seconds.
+const OVERLOAD_RETRY_AFTER: u64 = 5;
 
 /// The plugins, and the memory of failures.
 #[derive(Debug)]
@@ -48,6 +61,10 @@ pub struct Chain {
     files: Files,
     plugins: RwLock<Arc<[Plugin]>>,
     throttle: Throttle,
+    /// Admits as many password checks at a time as there are processors.
+    checks: CheckQueue,
+    /// The number of reloads: a principal that was accepted before the last one may have been removed.
+    reloads: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -63,12 +80,18 @@ struct Shown<'a> {
     certificate: Option<&'a ClientCertificate>,
 }
 
+impl Shown<'_> {
+    fn has_password(&self) -> bool {
+        http_basic::credentials(self.headers).is_some()
+    }
+}
+
 /// Why somebody is not let in.
 #[derive(Debug)]
 struct Refusal {
     /// What they are told.
     error: ApiError,
-    /// Whose token they have shown, if they have: the audit log has these refusals.
+    /// The principal of the enrollment token, if its secret was right: such rejections are audited.
     claimed: Option<Principal>,
     /// It may have been a guess.
     counts: bool,
@@ -94,8 +117,10 @@ impl Chain {
         if plugins.is_empty() {
             tracing::warn!("no authentication plugin is configured: every request will be refused");
         }
-        let plugins = RwLock::new(plugins);
-        Ok(Self { passwords, files, plugins, throttle: Throttle::default() })
+        let (plugins, throttle) = (RwLock::new(plugins), Throttle::default());
+        let checks = CheckQueue::new(thread::available_parallelism().map_or(1, usize::from));
+        let reloads = watch::Sender::new(0);
+        Ok(Self { passwords, files, plugins, throttle, checks, reloads })
     }
 
     /// Reads the files that the plugins' configurations name again; whoever was accepted is asked anew.
@@ -105,14 +130,26 @@ impl Chain {
     pub async fn reload(&self, configs: &[PluginConfig]) -> Result<(), SetupError> {
         let plugins = set_up(configs, self.passwords, &self.files).await?;
         *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = plugins;
+        self.reloads.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Resolves when `caller` has to authenticate again, because the plugins were reloaded.
+    pub fn outdated(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
+        let (mut reloads, accepted) = (self.reloads.subscribe(), caller.reloads);
+        async move {
+            if reloads.wait_for(|count| *count != accepted).await.is_err() {
+                // The sender is dropped: the gateway stops.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     fn plugins(&self) -> Arc<[Plugin]> {
         Arc::clone(&self.plugins.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whoever was accepted a moment ago with the same credentials. A certificate that would be accepted
+    /// The principal that was accepted within the last hour with the same credentials. A certificate that would be accepted
     /// ends the search: what stands behind it has no turn.
     fn remembered(&self, shown: Shown<'_>) -> Option<Principal> {
         for plugin in &*self.plugins() {
@@ -133,25 +170,31 @@ impl Chain {
         None
     }
 
-    /// The first who accepts. With `throttled`, passwords have no turn.
-    async fn first(&self, shown: Shown<'_>, throttled: bool) -> Option<(Principal, bool)> {
-        let mut failed = false;
+    /// The principal of the first plugin that accepts, and whether a password was rejected before. With `throttled`, no
+    /// password is checked.
+    async fn first(
+        &self,
+        shown: Shown<'_>,
+        source: IpAddr,
+        throttled: bool,
+    ) -> Result<Option<(Principal, bool)>, Overloaded> {
+        let (mut failed, mut overloaded) = (false, false);
         for plugin in &*self.plugins() {
             let accepted = match plugin {
                 Plugin::HttpBasic(_) if throttled => None,
                 Plugin::HttpBasic(basic) => {
-                    let accepted = basic.authenticate(shown.headers).await;
-                    failed |=
-                        accepted.is_none() && http_basic::credentials(shown.headers).is_some();
-                    accepted
+                    let checked = basic.authenticate(shown.headers, source, &self.checks).await;
+                    overloaded |= checked.is_err();
+                    failed |= checked == Ok(None) && shown.has_password();
+                    checked.ok().flatten()
                 }
                 Plugin::ClientCert(cert) => cert.accept(shown.certificate),
             };
             if let Some(principal) = accepted {
-                return Some((principal, failed));
+                return Ok(Some((principal, failed)));
             }
         }
-        None
+        if overloaded { Err(Overloaded) } else { Ok(None) }
     }
 
     /// Who asks; else the answer to them. Guessing is slowed down: what was accepted before is not.
@@ -179,35 +222,42 @@ impl Chain {
             Some((user, _)) => user,
             None => token.as_ref().map(|_| token::USER.to_owned()).unwrap_or_default(),
         };
-        let wait = self.throttle.refused_for(source, &claimed);
-        if wait.is_some() {
-            metrics::counter!("commissaire_auth_throttled_total").increment(1);
-        }
+        let limited = source::of_limits(source);
+        let wait = self.throttle.refused_for(limited, &claimed);
         let admitted = match (&token, wait) {
             (Some(token), None) => token.check(storage, clock, source).await,
-            _ => match self.first(shown, wait.is_some()).await {
-                Some((principal, false)) => return Ok(principal),
+            _ => match self.first(shown, limited, wait.is_some()).await {
+                Ok(Some((principal, false))) => return Ok(principal),
                 // A certificate has opened the door, but a password was tried at it.
-                Some((principal, true)) => {
-                    self.throttle.failed(source, &claimed);
+                Ok(Some((principal, true))) => {
+                    self.throttle.failed(limited, &claimed);
                     return Ok(principal);
                 }
-                None => Err(refusal(wait)),
+                Ok(None) => Err(refusal(wait)),
+                Err(Overloaded) => Err(too_many(
+                    "too many log-ins are waiting for their check: try again",
+                    OVERLOAD_RETRY_AFTER,
+                )),
             },
         };
         if let Err(Refusal { counts: true, .. }) = admitted {
-            self.throttle.failed(source, &claimed);
+            self.throttle.failed(limited, &claimed);
             metrics::counter!("commissaire_auth_failures_total").increment(1);
-            tracing::info!(source.ip = %source, user = claimed, "refused: not authenticated");
+            let user: String = claimed.chars().take(LOGGED_NAME_LENGTH).collect();
+            tracing::info!(source.ip = %source, user, "refused: not authenticated");
         }
         admitted
     }
 }
 
+fn too_many(detail: &str, seconds: u64) -> Refusal {
+    metrics::counter!("commissaire_auth_throttled_total").increment(1);
+    ApiError::too_many(detail, seconds).into()
+}
+
 fn refusal(wait: Option<u64>) -> Refusal {
     if let Some(seconds) = wait {
-        return ApiError::too_many("too many failed log-ins from this address: wait", seconds)
-            .into();
+        return too_many("too many failed log-ins from this address: wait", seconds);
     }
     let detail = "give a user name and password that this server knows";
     Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
@@ -220,16 +270,30 @@ pub struct Caller {
     pub source: IpAddr,
     /// Who was accepted; nobody on paths that authenticate by themselves.
     pub principal: Option<Principal>,
+    /// The number of reloads before the authentication.
+    reloads: u64,
 }
 
 /// Lets a request through with its [`Caller`], or refuses it, and keeps the audit log.
 pub async fn require(state: AppState, peer: Peer, request: Request, next: Next) -> Response {
-    let needs_role = health::is_verbose(request.uri().query()) && request.uri().path() == "/readyz";
-    if OPEN.contains(&request.uri().path()) && !needs_role {
+    let path = request.uri().path();
+    if !HEALTH.contains(&path)
+        && let Err(refused) = browser::check_host(request.headers())
+    {
+        return refused.into_response();
+    }
+    let needs_role = health::is_verbose(request.uri().query()) && path == HEALTH[1];
+    if OPEN.contains(&path) && !needs_role {
         return next.run(request).await;
+    }
+    let proxied = state.trusted_proxies.contains(peer.address.ip().to_canonical());
+    let origins = &state.allowed_origins;
+    if let Err(refused) = browser::check_origin(request.headers(), proxied, origins) {
+        return refused.into_response();
     }
     let (mut parts, body) = request.into_parts();
     let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
+    let reloads = *state.auth.reloads.borrow();
     let by_itself = by_itself(&state, &parts);
     let (principal, refusal) =
         if by_itself { (None, None) } else { authorize(&state, &peer, source, &parts).await };
@@ -237,7 +301,7 @@ pub async fn require(state: AppState, peer: Peer, request: Request, next: Next) 
     if let (Some(context), Some(principal)) = (parts.extensions.get_mut::<Context>(), &principal) {
         context.principal.clone_from(&principal.name);
     }
-    parts.extensions.insert(Caller { source, principal });
+    parts.extensions.insert(Caller { source, principal, reloads });
     let answer = async {
         match refusal {
             Some(error) => error.into_response(),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use service_core::Networks;
 
 use crate::auth::PluginConfig;
+use crate::browser::Origin;
 use crate::server::limits::Limits;
 use crate::tls::{ClientVerify, Files};
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub custodia_socket_path: Option<PathBuf>,
     /// Proxies that are believed when they say for whom they ask, in `Forwarded` or `X-Forwarded-For`.
     pub trusted_proxies: Networks,
+    /// Other origins, `https://HOST[:PORT]`, whose pages may send requests from a browser.
+    pub allowed_origins: Vec<Origin>,
     /// The file of the audit log; the log where there is none.
     pub audit_log: Option<PathBuf>,
     /// The server's key and its chain of certificates, in one file: TLS is then spoken.
@@ -53,6 +56,7 @@ impl Default for Config {
             self_auths: Vec::new(),
             custodia_socket_path: None,
             trusted_proxies: Networks::default(),
+            allowed_origins: Vec::new(),
             audit_log: None,
             tls_pemfile: None,
             tls_clientverifyfile: None,
@@ -76,9 +80,13 @@ impl Config {
                 "tls-clientverifyfile does nothing without tls-pemfile: give both".to_owned()
             );
         }
-        if self.limits.connections == 0 || self.limits.head_size < Limits::HEAD_SIZE_MIN {
+        let Limits { connections, connections_per_source, head_size, .. } = self.limits;
+        if connections == 0
+            || connections_per_source == Some(0)
+            || head_size < Limits::HEAD_SIZE_MIN
+        {
             return Err(format!(
-                "limits: connections is at least 1, head-size at least {}",
+                "limits: connections and connections-per-source are at least 1, head-size at least {}",
                 Limits::HEAD_SIZE_MIN
             ));
         }
@@ -130,6 +138,11 @@ mod tests {
             (json!({"tls_clientverifyfile": "/ca"}), "give both"),
             (json!({"tls_client_verify": "maybe"}), "required"),
             (json!({"limits": {"connections": 0}}), "at least 1"),
+            (json!({"limits": {"connections_per_source": 0}}), "at least 1"),
+            (
+                json!({"allowed_origins": ["example.com"]}),
+                "invalid origin \"example.com\": use https://HOST",
+            ),
             (json!({"limits": {"head_size": 100}}), "at least 8192"),
             (json!({"limits": {"idle": 0}}), "a number of seconds"),
         ] {

@@ -11,7 +11,7 @@
 //! - [`openapi`][]: the same for programs, and a page of it for people
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
 //! - [`auth`][]: who asks, and what they may
-//! - [`peer`][], [`source`][]: from where
+//! - [`peer`][], [`source`][], [`browser`][]: from where
 //! - [`audit`][]: who did what
 //! - [`error`][]: what a client is told when it does not work
 //! - [`state`][]: what handlers share
@@ -22,6 +22,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod browser;
 pub mod changes;
 pub mod config;
 pub mod custodia;
@@ -57,7 +58,6 @@ use tokio::net::TcpListener;
 
 pub use config::Config;
 use server::Server;
-use server::limits::Limits;
 pub use service::{Ports, Service};
 use state::AppState;
 use tls::{Tls, TlsError};
@@ -147,11 +147,12 @@ pub fn listen(
     let state = service.state().clone();
     lifecycle.spawn("reload", reload(state, tls.clone(), config.clone(), lifecycle.clone()));
     let health = config.health_listen.map(|address| {
-        serve_health(service.health(), address, &config.limits, lifecycle)
+        serve_health(service.health(), address, config, lifecycle)
             .map_err(|source| StartError::HealthListen { address, source })
     });
     let health = health.transpose()?;
-    let server = Server { service, tls, limits: config.limits.clone() };
+    let (limits, proxies) = (config.limits.clone(), config.trusted_proxies.clone());
+    let server = Server { service, tls, limits, proxies };
     server.serve(listener, lifecycle);
     Ok(health)
 }
@@ -160,14 +161,15 @@ pub fn listen(
 fn serve_health(
     service: Service,
     address: SocketAddr,
-    limits: &Limits,
+    config: &Config,
     lifecycle: &Lifecycle,
 ) -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
-    Server { service, tls: None, limits: limits.clone() }.serve(listener, lifecycle);
+    let (limits, proxies) = (config.limits.clone(), config.trusted_proxies.clone());
+    Server { service, tls: None, limits, proxies }.serve(listener, lifecycle);
     tracing::info!(%address, "serving the state of health");
     Ok(address)
 }

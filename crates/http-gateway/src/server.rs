@@ -1,9 +1,11 @@
 //! Sockets: serving requests until the daemon is told to stop.
 //!
 //! - [`limits`][]: what one client may take from the others
+//! - `connections`: limits on their number
 //! - `head`: a strict look at requests, before they are parsed
 //! - `stream`: a connection's bytes, in time
 
+mod connections;
 mod head;
 pub mod limits;
 mod stream;
@@ -23,16 +25,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use service_core::Lifecycle;
 use service_core::error::chain;
+use service_core::{Lifecycle, Networks};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::peer::Peer;
 use crate::service::Service;
 use crate::tls::Tls;
+use connections::{Connection, Connections};
 use limits::Limits;
 use stream::Guarded;
 
@@ -41,6 +43,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a client that was refused may go on sending: closing earlier could take the answer from it.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// The grace period of an evicted connection, for a response that is being sent.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// File descriptors for what is no connection: the store, the bus, SSH.
 const OTHER_FILES: u64 = 1024;
@@ -54,6 +59,8 @@ pub struct Server {
     pub tls: Option<Arc<Tls>>,
     /// What one client may take from the others.
     pub limits: Limits,
+    /// Trusted proxies: they connect for many clients, and have no limit per source.
+    pub proxies: Networks,
 }
 
 impl Server {
@@ -64,21 +71,28 @@ impl Server {
         life.spawn_critical("http", accepting);
     }
 
-    async fn connection(&self, tcp: TcpStream, address: SocketAddr, stopping: impl Future) {
+    async fn serve_connection(
+        &self,
+        tcp: TcpStream,
+        address: SocketAddr,
+        connection: &Connection,
+        stopping: impl Future,
+    ) {
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(error = chain(&error), "no TCP_NODELAY");
         }
         let mut stopping = pin!(stopping);
         let Some(tls) = &self.tls else {
-            return self.requests(tcp, Peer::from(address), stopping).await;
+            return self.requests(tcp, Peer::from(address), connection, stopping).await;
         };
         let handshake = tokio::select! {
             _ = &mut stopping => return,
+            () = connection.evicted() => return,
             handshake = timeout(self.limits.handshake, tls.accept(tcp)) => handshake,
         };
         match handshake {
             Ok(Ok((stream, certificate))) => {
-                self.requests(stream, Peer { address, certificate }, stopping).await;
+                self.requests(stream, Peer { address, certificate }, connection, stopping).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(peer.address = %address, error = chain(&error), "no TLS handshake");
@@ -88,68 +102,82 @@ impl Server {
     }
 
     /// Serves the requests of a connection.
-    async fn requests<S>(&self, stream: S, peer: Peer, mut stopping: Pin<&mut impl Future>)
-    where
+    async fn requests<S>(
+        &self,
+        stream: S,
+        peer: Peer,
+        connection: &Connection,
+        mut stopping: impl Future + Unpin,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = Guarded::new(stream, &self.limits);
         let used = stream.used();
         let answer = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer.clone()));
-            self.service.answer(request).map(Ok::<_, Infallible>).boxed()
+            let (busy, answer) = (connection.busy(), self.service.answer(request));
+            answer.map(|answer| Ok::<_, Infallible>(busy.during(answer))).boxed()
         });
-        let mut connection = http1::Builder::new()
+        let mut http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle)
             .max_buf_size(self.limits.head_size)
             .serve_connection(TokioIo::new(stream), answer);
         let ended = tokio::select! {
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
-            _ = &mut stopping => {
-                // To the parser a connection without any request is not idle, but busy.
-                if !used.load(Ordering::Relaxed) {
-                    return;
+            ended = poll_fn(|cx| http.poll_without_shutdown(cx)) => Some(ended),
+            _ = &mut stopping => None,
+            () = connection.evicted() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            // To the parser a connection without any request is not idle, but busy.
+            None if !used.load(Ordering::Relaxed) => return,
+            None => {
+                Pin::new(&mut http).graceful_shutdown();
+                let mut end = pin!(poll_fn(|cx| http.poll_without_shutdown(cx)));
+                match timeout(EVICTION_GRACE, &mut end).await {
+                    Ok(ended) => ended,
+                    Err(_) if connection.is_idle() => return,
+                    Err(_) => end.await,
                 }
-                Pin::new(&mut connection).graceful_shutdown();
-                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
             }
         };
         if let Err(error) = ended {
             tracing::debug!(peer.address = %peer.address, error = chain(&error), "a connection broke");
         }
-        close(connection.into_parts().io.into_inner()).await;
+        close(http.into_parts().io.into_inner()).await;
     }
 }
 
 async fn accept(server: Arc<Server>, listener: TcpListener, life: Lifecycle) {
-    let room = Arc::new(Semaphore::new(server.limits.connections));
+    let connections = Connections::new(&server.limits, &server.proxies);
     let mut stopping = pin!(life.stopping());
     loop {
-        let (tcp, address, permit) = tokio::select! {
+        let admitted = async {
+            let (tcp, address) = next(&listener).await;
+            (connections.admit(address.ip()).await, tcp, address)
+        };
+        let (connection, tcp, address) = tokio::select! {
             () = &mut stopping => return,
-            accepted = next(&listener, &room) => accepted,
+            admitted = admitted => admitted,
+        };
+        let Some(connection) = connection else {
+            tracing::debug!(peer.address = %address, "connection rejected: too many connections of its source are busy");
+            continue;
         };
         let (server, stopping) = (Arc::clone(&server), life.stopping());
         life.spawn("connection", async move {
-            Box::pin(server.connection(tcp, address, stopping)).await;
-            drop(permit);
+            Box::pin(server.serve_connection(tcp, address, &connection, stopping)).await;
         });
     }
 }
 
-/// The next connection, as soon as there is room for it.
-async fn next(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let Ok(permit) = Arc::clone(room).acquire_owned().await else {
-        // It is never closed.
-        return std::future::pending().await;
-    };
+/// The next connection.
+async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((tcp, address)) => return (tcp, address, permit),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(error = chain(&error), "cannot accept a connection");

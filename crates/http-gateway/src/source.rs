@@ -5,7 +5,7 @@
 //! and the peer stays: nothing further left can be believed. The same where two headers disagree, of
 //! which a client may have sent one past a proxy that writes only the other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, header};
 use service_core::Networks;
@@ -24,6 +24,15 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, proxies: &Networks) -> IpAddr {
         (Named::Client(one), Named::Client(other)) if one == other => one,
         (Named::Client(one), Named::Nobody) | (Named::Nobody, Named::Client(one)) => one,
         _ => peer,
+    }
+}
+
+/// The source that limits are counted for: an IPv4 address, or the /64 network of an IPv6 address, since a client can use
+/// any address of its network.
+pub fn of_limits(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::audit::Audit;
 use crate::auth::{Caller, Chain};
+use crate::browser::Origin;
 use crate::changes::Changes;
 use crate::custodia::Custodia;
 use crate::error::ApiError;
@@ -59,6 +60,8 @@ pub struct Shared {
     pub custodia: Option<Custodia>,
     /// Who is believed when they say for whom they ask.
     pub trusted_proxies: Networks,
+    /// Origins whose cross-site requests are accepted.
+    pub allowed_origins: Vec<Origin>,
     /// Who did what.
     pub audit: Audit,
     /// Those who watch operations.
@@ -108,8 +111,9 @@ impl AppState {
             self_auths: config.self_auths.clone(),
             custodia: custodia.map_err(StartError::Custodia)?,
             trusted_proxies: config.trusted_proxies.clone(),
+            allowed_origins: config.allowed_origins.clone(),
             audit,
-            watching: Watching::new(config.limits.streams, lifecycle),
+            watching: Watching::new(&config.limits, lifecycle),
             readiness: Readiness::default(),
             clock,
             files,

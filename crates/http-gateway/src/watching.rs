@@ -3,7 +3,8 @@
 //! A wake-up is a kindness, not a promise: it may be lost, and whoever watches looks by itself, too. So
 //! nobody waits for a watcher, whatever it does.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -17,6 +18,7 @@ use service_core::{Bus, Error, Lifecycle, StorageClient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 
 use crate::error::ApiError;
+use crate::server::limits::Limits;
 
 /// Wake-ups that a watcher may be behind; one that is further behind is woken all the same.
 const BACKLOG: usize = 256;
@@ -25,6 +27,9 @@ const BACKLOG: usize = 256;
 const READINGS: usize = 64;
 /// See [`READINGS`].
 const REMEMBERED: Duration = Duration::from_secs(2);
+
+/// `Retry-After` at the limit of streams per user, in seconds.
+const RETRY_AFTER: u64 = 5;
 
 /// The pause before notifications are subscribed to again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,10 +40,15 @@ pub struct Watching {
     lifecycle: Lifecycle,
     room: Arc<Semaphore>,
     most: usize,
+    limit_per_user: usize,
+    users: StreamsPerUser,
     /// The operations that have new events.
     news: broadcast::Sender<Arc<str>>,
     readings: Readings,
 }
+
+/// The number of streams of each user that has any.
+type StreamsPerUser = Arc<Mutex<HashMap<String, usize>>>;
 
 /// Readings of events by the id of the first, complete or under way: an event does not change.
 type Readings = Arc<Expiring<String, Reading>>;
@@ -47,11 +57,17 @@ type Readings = Arc<Expiring<String, Reading>>;
 type Reading = Shared<oneshot::Receiver<service_core::Result<Arc<[Event]>>>>;
 
 impl Watching {
-    /// Room for `most` watchers at a time.
-    pub fn new(most: usize, lifecycle: &Lifecycle) -> Self {
-        let (lifecycle, room) = (lifecycle.clone(), Arc::new(Semaphore::new(most)));
-        let readings = Arc::new(Expiring::new(READINGS, REMEMBERED));
-        Self { lifecycle, room, most, news: broadcast::Sender::new(BACKLOG), readings }
+    /// Admits as many watchers at a time as `limits` allow.
+    pub fn new(limits: &Limits, lifecycle: &Lifecycle) -> Self {
+        Self {
+            lifecycle: lifecycle.clone(),
+            room: Arc::new(Semaphore::new(limits.streams)),
+            most: limits.streams,
+            limit_per_user: limits.streams_per_user,
+            users: StreamsPerUser::default(),
+            news: broadcast::Sender::new(BACKLOG),
+            readings: Arc::new(Expiring::new(READINGS, REMEMBERED)),
+        }
     }
 
     /// Passes notifications about events on to the watchers until the daemon is told to stop.
@@ -68,8 +84,15 @@ impl Watching {
     /// Lets one more watcher in.
     ///
     /// # Errors
-    /// 503 when there are too many already.
-    pub fn enter(&self) -> Result<Watcher, ApiError> {
+    /// 429 at the limit per user, 503 at the limit of all streams.
+    pub fn enter(&self, user: &str) -> Result<Watcher, ApiError> {
+        let user_stream = UserStream::open(&self.users, user, self.limit_per_user).ok_or_else(|| {
+            let limit = self.limit_per_user;
+            let detail = format!(
+                "the user {user} has {limit} open event streams, the most allowed: close one of them first"
+            );
+            ApiError::too_many(detail, RETRY_AFTER)
+        })?;
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
             let most = self.most;
             ApiError::unavailable(format!(
@@ -81,7 +104,38 @@ impl Watching {
             lifecycle: self.lifecycle.clone(),
             readings: Arc::clone(&self.readings),
             _room: room,
+            _user_stream: user_stream,
         })
+    }
+}
+
+/// A stream of a user; dropping this decrements the user's count.
+#[derive(Debug)]
+struct UserStream {
+    users: StreamsPerUser,
+    user: String,
+}
+
+impl UserStream {
+    fn open(users: &StreamsPerUser, user: &str, limit: usize) -> Option<Self> {
+        let mut counts = users.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.get(user).copied().unwrap_or_default();
+        if count >= limit {
+            return None;
+        }
+        counts.insert(user.to_owned(), count + 1);
+        drop(counts);
+        Some(Self { users: Arc::clone(users), user: user.to_owned() })
+    }
+}
+
+impl Drop for UserStream {
+    fn drop(&mut self) {
+        let mut counts = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(&self.user) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&self.user)),
+        }
     }
 }
 
@@ -92,6 +146,7 @@ pub struct Watcher {
     lifecycle: Lifecycle,
     readings: Readings,
     _room: OwnedSemaphorePermit,
+    _user_stream: UserStream,
 }
 
 impl Watcher {
@@ -197,7 +252,7 @@ mod tests {
                 "time": "2026-11-26T05:00:01.000000", "host": "10.0.0.1", "step": "probe"});
             storage.save::<Event>(&serde_json::from_value(event).unwrap()).await.unwrap();
         };
-        let watcher = Watching::new(1, &life).enter().unwrap();
+        let watcher = Watching::new(&Limits::default(), &life).enter("ann").unwrap();
         let [first, second] = [1, 2].map(|seq| [Event::id_of("o1", seq)]);
         save(1).await;
         assert!(watcher.read(&storage, &first).now_or_never().is_none());
@@ -205,5 +260,20 @@ mod tests {
         assert!(watcher.read(&storage, &second).await.unwrap().is_empty());
         save(2).await;
         assert_eq!(watcher.read(&storage, &second).await.unwrap().len(), 1, "it is read again");
+    }
+
+    #[tokio::test]
+    async fn streams_are_limited_per_user_and_in_total() {
+        let limits = Limits { streams: 4, streams_per_user: 2, ..Limits::default() };
+        let watching = Watching::new(&limits, &Lifecycle::new());
+        let enter = |user| watching.enter(user);
+        let (first, second) = (enter("ann").unwrap(), enter("ann").unwrap());
+        assert_eq!(enter("ann").unwrap_err().status(), 429);
+        let _others = [enter("bob").unwrap(), enter("eve").unwrap()];
+        assert_eq!(enter("bob").unwrap_err().status(), 503);
+        drop(first);
+        let _third = enter("ann").unwrap();
+        drop(second);
+        assert_eq!(watching.users.lock().unwrap().len(), 3);
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP Basic against hashes of passwords, from `users.json` or the configuration itself.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,18 +12,19 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_core::error::chain;
 use service_core::expiring::Expiring;
 use service_core::{Files, random};
 use sha2::Sha256;
-use tokio::sync::Semaphore;
 
+use super::check_queue::{CheckQueue, Overloaded};
 use super::passwords::Passwords;
 use super::{Principal, Role, SetupError};
 
 pub(super) const PLUGIN: &str = "httpbasicauth";
 
-/// How long a verified credential is remembered, so that bcrypt is not paid on every request.
-const REMEMBERED_FOR: Duration = Duration::from_mins(1);
+/// How long a verified credential is remembered: its requests neither pay for bcrypt nor wait behind guesses.
+const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 
 /// Credentials remembered at a time.
 const REMEMBERED: usize = 10_000;
@@ -52,12 +54,10 @@ pub(super) struct HttpBasic {
     passwords: Passwords,
     /// The hash that the password of an unknown user is checked against, so that it takes as long.
     unmatchable: String,
-    /// Keyed hashes of credentials that were verified a moment ago: never the credentials.
+    /// Keyed hashes of credentials that were verified within the last hour: never the credentials.
     verified: Expiring<[u8; 32], Principal>,
     /// The key of those hashes: this process's alone.
     key: Hmac<Sha256>,
-    /// A check takes a core for a while: no more at a time than there are cores.
-    slots: Semaphore,
 }
 
 impl std::fmt::Debug for HttpBasic {
@@ -95,38 +95,45 @@ impl HttpBasic {
         let unmatchable = passwords.unmatchable(hashes).map_err(|name| {
             format!("the hash of {name:?} is no bcrypt hash: make one with `commctl passhash`")
         })?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
             passwords,
             unmatchable,
             verified: Expiring::new(REMEMBERED, REMEMBERED_FOR),
             key: Hmac::new(&random::secret::<64>().into()),
-            slots: Semaphore::new(cores),
         })
     }
 
-    /// Whoever was accepted a moment ago with the same credentials.
+    /// The user that was accepted within the last hour with the same credentials.
     pub(super) fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
         let (user, password) = credentials(headers)?;
         self.verified.get(&self.keyed(&user, &password))
     }
 
-    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Option<Principal> {
-        let (user, password) = credentials(headers)?;
+    /// The user with these credentials, if there is one. The check may have to wait for others.
+    pub(super) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        source: IpAddr,
+        checks: &CheckQueue,
+    ) -> Result<Option<Principal>, Overloaded> {
+        let Some((user, password)) = credentials(headers) else { return Ok(None) };
         let known = self.users.get(&user);
         let hash = known.map_or(&self.unmatchable, |user| &user.hash).clone();
-        let _slot = self.slots.acquire().await.ok()?;
+        let permit = checks.acquire(source).await?;
         let remembered = self.keyed(&user, &password);
         // Somebody else with the same credentials may have been faster: then it is not paid twice.
         if let Some(principal) = self.verified.get(&remembered) {
-            return Some(principal);
+            return Ok(Some(principal));
         }
-        let matches = self.passwords.matches(password, hash).await;
-        let role = known.filter(|_| matches)?.role;
+        let matches = self.passwords.matches(password, hash, permit).await.map_err(|error| {
+            tracing::error!(error = chain(&error), "cannot start a thread for a password check");
+            Overloaded
+        })?;
+        let Some(role) = known.filter(|_| matches).map(|user| user.role) else { return Ok(None) };
         let principal = Principal::new(user, role);
         self.verified.insert(remembered, principal.clone());
-        Some(principal)
+        Ok(Some(principal))
     }
 
     fn keyed(&self, user: &str, password: &SecretString) -> [u8; 32] {
@@ -152,6 +159,8 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)>
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use axum::http::HeaderValue;
     use proptest::prelude::*;
     use serde_json::json;
@@ -177,6 +186,11 @@ mod tests {
         with(options, Passwords::Bcrypt).await
     }
 
+    async fn accepted(plugin: &HttpBasic, headers: &HeaderMap) -> Option<Principal> {
+        let checks = CheckQueue::new(1);
+        plugin.authenticate(headers, Ipv4Addr::LOCALHOST.into(), &checks).await.unwrap()
+    }
+
     async fn plugin() -> HttpBasic {
         let hash = bcrypt::hash("se:cret", 4).unwrap();
         of(json!({"users": {"admin": {"hash": hash}}})).await.unwrap()
@@ -190,11 +204,11 @@ mod tests {
             let headers = basic("admin:se:cret");
             assert_eq!(plugin.remembered(&headers), None);
             let admin = Some(Principal::new("admin", Role::Admin));
-            assert_eq!(plugin.authenticate(&headers).await, admin);
+            assert_eq!(accepted(&plugin, &headers).await, admin);
             assert_eq!(plugin.remembered(&headers), admin);
             assert_eq!(plugin.remembered(&basic("admin:other")), None);
-            assert_eq!(plugin.authenticate(&basic("admin:other")).await, None);
-            assert_eq!(plugin.authenticate(&basic("nobody:")).await, None);
+            assert_eq!(accepted(&plugin, &basic("admin:other")).await, None);
+            assert_eq!(accepted(&plugin, &basic("nobody:")).await, None);
         }
     }
 
@@ -202,14 +216,14 @@ mod tests {
     async fn anything_else_is_not() {
         let plugin = plugin().await;
         for wrong in ["admin:x", "admin:", "nobody:se:cret", "admin", "", ":"] {
-            assert_eq!(plugin.authenticate(&basic(wrong)).await, None, "{wrong}");
+            assert_eq!(accepted(&plugin, &basic(wrong)).await, None, "{wrong}");
         }
         let long = format!("admin:{}", "x".repeat(73));
-        assert_eq!(plugin.authenticate(&basic(&long)).await, None);
+        assert_eq!(accepted(&plugin, &basic(&long)).await, None);
         for malformed in [&b"Basic"[..], b"Basic !!", b"Bearer x", b"Basic /////w==", b"\xff"] {
-            assert_eq!(plugin.authenticate(&header_of(malformed)).await, None);
+            assert_eq!(accepted(&plugin, &header_of(malformed)).await, None);
         }
-        assert_eq!(plugin.authenticate(&HeaderMap::new()).await, None);
+        assert_eq!(accepted(&plugin, &HeaderMap::new()).await, None);
     }
 
     #[tokio::test]
@@ -236,30 +250,13 @@ mod tests {
         assert!(error.contains("ann.role: unknown variant `root`, expected one of"), "{error}");
     }
 
-    #[tokio::test]
-    async fn an_unknown_user_takes_as_long_as_a_known_one() {
-        let hash = bcrypt::hash("right", 8).unwrap();
-        let plugin = of(json!({"users": {"ann": {"hash": hash}}})).await.unwrap();
-        let mut fastest = [Duration::MAX; 2];
-        for round in 0..5 {
-            for (user, fastest) in ["ann", "bob"].iter().zip(&mut fastest) {
-                let headers = basic(&format!("{user}:wrong{round}"));
-                let begun = tokio::time::Instant::now();
-                assert_eq!(plugin.authenticate(&headers).await, None);
-                *fastest = begun.elapsed().min(*fastest);
-            }
-        }
-        let [known, unknown] = fastest;
-        assert!(unknown < known * 2 && known < unknown * 2, "{known:?} {unknown:?}");
-    }
-
     /// On the one thread of this test nothing else would move while bcrypt is at work.
     #[tokio::test]
     async fn others_go_on_while_a_password_is_checked() {
         let hash = bcrypt::hash("right", 10).unwrap();
         let plugin = of(json!({"users": {"ann": {"hash": hash}}})).await.unwrap();
         let headers = basic("ann:right");
-        let mut check = std::pin::pin!(plugin.authenticate(&headers));
+        let mut check = std::pin::pin!(accepted(&plugin, &headers));
         let mut turns = 0;
         loop {
             tokio::select! {

@@ -1,9 +1,21 @@
 //! The check of passwords: against bcrypt hashes, or in memory.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::thread;
+
+use rustix::process::setpriority_process;
 use secrecy::{ExposeSecret as _, SecretString};
+use service_core::error::chain;
+use tokio::sync::oneshot;
+
+use super::check_queue::Permit;
 
 /// The bcrypt hash of random bytes, without its cost: the password of an unknown user is checked against it.
 pub(super) const RANDOM_HASH: &str = "haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63qcxTRw/efz/O";
+
+/// The nice value of threads that check passwords: a check takes 250 ms of processor time, and requests of users come first.
+const NICE: i32 = 19;
 
 /// How passwords are checked.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,7 +28,7 @@ pub enum Passwords {
 }
 
 impl Passwords {
-    /// A hash that no password has, and that takes as long to check as these, which are given by user.
+    /// A hash that no password has, and that takes as long to check as the slowest of these, which are given by user.
     ///
     /// # Errors
     /// The user whose hash is malformed.
@@ -26,26 +38,83 @@ impl Passwords {
     ) -> Result<String, &'a str> {
         match self {
             Self::Bcrypt => {
-                let mut cost = bcrypt::DEFAULT_COST;
-                for (name, hash) in hashes {
-                    let parts = hash.parse::<bcrypt::HashParts>().map_err(|_| name)?;
-                    cost = parts.get_cost();
+                let cost = |(name, hash): (_, &str)| {
+                    hash.parse::<bcrypt::HashParts>().map_err(|_| name).map(|hash| hash.get_cost())
+                };
+                let costs = hashes.map(cost).collect::<Result<BTreeSet<_>, _>>()?;
+                let highest = costs.last().copied().unwrap_or(bcrypt::DEFAULT_COST);
+                if let Some(lowest) = costs.first().filter(|lowest| **lowest != highest) {
+                    tracing::warn!(
+                        lowest,
+                        highest,
+                        "password hashes have different bcrypt costs, so the response time tells which users exist: \
+                         make the hashes again with `commctl passhash`"
+                    );
                 }
-                Ok(format!("$2b${cost:02}${RANDOM_HASH}"))
+                Ok(format!("$2b${highest:02}${RANDOM_HASH}"))
             }
             // No password contains it.
             Self::Plain => Ok("\0".to_owned()),
         }
     }
 
-    pub(super) async fn matches(self, password: SecretString, hash: String) -> bool {
+    /// Whether a password has that hash. The permit is released at the end of the check, also if this future is dropped
+    /// before.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) async fn matches(
+        self,
+        password: SecretString,
+        hash: String,
+        permit: Permit,
+    ) -> io::Result<bool> {
         match self {
             Self::Bcrypt => {
-                let verify =
-                    move || bcrypt::verify(password.expose_secret(), &hash).unwrap_or(false);
-                tokio::task::spawn_blocking(verify).await.unwrap_or(false)
+                let (answer, matches) = oneshot::channel();
+                on_a_thread(move || {
+                    let matches = bcrypt::verify(password.expose_secret(), &hash).unwrap_or(false);
+                    drop(permit);
+                    // Fails if the request was cancelled.
+                    let _ = answer.send(matches);
+                })?;
+                matches.await.map_err(io::Error::other)
             }
-            Self::Plain => password.expose_secret() == hash,
+            Self::Plain => Ok(password.expose_secret() == hash),
         }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "bcrypt blocks, and the nice value of a pooled thread could not be reset"
+)]
+fn on_a_thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let run = || {
+        // `None` is the calling thread.
+        if let Err(error) = setpriority_process(None, NICE) {
+            tracing::debug!(error = chain(&error), "cannot lower the priority of a password check");
+        }
+        work();
+    };
+    thread::Builder::new().name("password".to_owned()).spawn(run).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_user_costs_as_much_as_the_slowest_known_one() {
+        let hash = |cost| format!("$2b${cost:02}${RANDOM_HASH}");
+        let hashes = [12, 4, 10].map(hash);
+        let of = |hashes: &[String]| {
+            let named = hashes.iter().map(|hash| ("ann", hash.as_str()));
+            Passwords::Bcrypt.unmatchable(named).map_err(str::to_owned)
+        };
+        assert_eq!(of(&hashes), Ok(hash(12)));
+        assert_eq!(of(&hashes[1..]), Ok(hash(10)));
+        assert_eq!(of(&[]), Ok(hash(bcrypt::DEFAULT_COST)));
+        assert_eq!(of(&["plain".to_owned()]), Err("ann".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! Failed log-ins: counted by source and user, so that guessing is slow and nobody else is locked out.
+//! Throttling of failed log-ins, counted per source and user name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,18 +6,29 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use service_core::expiring::Expiring;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-/// More failures than this within [`WINDOW`], and further tries are refused unseen.
+/// With more failures than this within [`WINDOW`], further attempts are rejected without a check.
 const FAILURES: u32 = 60;
 
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// Sources and users that are remembered at a time.
+/// The most pairs of a source and a user name that are counted at a time.
 const REMEMBERED: usize = 10_000;
 
-/// See the module.
+/// A source, and the SHA-256 hash of the user name, whose length the client chooses.
+type Key = (IpAddr, [u8; 32]);
+
+/// The counts of failures.
 #[derive(Debug)]
-pub(super) struct Throttle(Expiring<(IpAddr, String), Arc<AtomicU32>>);
+pub(super) struct Throttle(Expiring<Key, Arc<Failures>>);
+
+#[derive(Debug)]
+struct Failures {
+    first: Instant,
+    count: AtomicU32,
+}
 
 impl Default for Throttle {
     fn default() -> Self {
@@ -26,17 +37,23 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Notes a failure.
+    /// Counts a failure.
     pub(super) fn failed(&self, source: IpAddr, user: &str) {
-        let count = self.0.get_or_insert_with((source, user.to_owned()), Arc::default);
-        count.fetch_add(1, Ordering::Relaxed);
+        let none = || Arc::new(Failures { first: Instant::now(), count: AtomicU32::new(0) });
+        let failures = self.0.get_or_insert_with(key(source, user), none);
+        failures.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The seconds to wait, when there were too many failures.
+    /// The seconds until the next attempt is allowed, after too many failures.
     pub(super) fn refused_for(&self, source: IpAddr, user: &str) -> Option<u64> {
-        let count = self.0.get(&(source, user.to_owned()))?;
-        (count.load(Ordering::Relaxed) > FAILURES).then_some(WINDOW.as_secs())
+        let failures = self.0.get(&key(source, user))?;
+        let left = WINDOW.saturating_sub(failures.first.elapsed()) + Duration::from_millis(999);
+        (failures.count.load(Ordering::Relaxed) > FAILURES).then_some(left.as_secs())
     }
+}
+
+fn key(source: IpAddr, user: &str) -> Key {
+    (source, Sha256::digest(user).into())
 }
 
 #[cfg(test)]
@@ -54,7 +71,17 @@ mod tests {
         assert_eq!(throttle.refused_for(source, "admin"), Some(60));
         assert_eq!(throttle.refused_for(source, "other"), None);
         assert_eq!(throttle.refused_for("10.0.0.2".parse().unwrap(), "admin"), None);
-        tokio::time::advance(WINDOW).await;
+        tokio::time::advance(WINDOW / 3).await;
+        assert_eq!(throttle.refused_for(source, "admin"), Some(40));
+        tokio::time::advance(WINDOW * 2 / 3).await;
         assert_eq!(throttle.refused_for(source, "admin"), None, "the minute is over");
+    }
+
+    #[test]
+    fn key_has_a_fixed_size_whatever_the_name() {
+        assert_eq!(size_of::<Key>(), size_of::<IpAddr>() + 32);
+        let long = "x".repeat(100_000);
+        let source: IpAddr = "10.0.0.1".parse().unwrap();
+        assert_ne!(key(source, &long), key(source, &long[1..]));
     }
 }

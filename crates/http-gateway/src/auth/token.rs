@@ -79,20 +79,19 @@ impl Token {
         clock: &Clock,
         source: IpAddr,
     ) -> Result<Principal, Refusal> {
+        // Without the secret, the identifier proves nothing about the client.
+        let unclaimed = |error, counts| Refusal { error, claimed: None, counts };
+        let found = storage.find::<Enrollment>(&self.id).await;
+        let found = found.map_err(|error| unclaimed(error.into(), false))?;
+        let Some(enrollment) = found.map(|found| found.record).filter(|e| self.is_of(e)) else {
+            let detail = "this enrollment token is unknown, or was revoked";
+            return Err(unclaimed(ApiError::forbidden(detail), true));
+        };
         let who = Principal::enrolling(&self.id);
         let refuse = |detail: &str| Refusal {
             error: ApiError::forbidden(detail),
             claimed: Some(who.clone()),
             counts: true,
-        };
-        let found = storage.find::<Enrollment>(&self.id).await;
-        let found = found.map_err(|error| Refusal {
-            error: error.into(),
-            claimed: Some(who.clone()),
-            counts: false,
-        })?;
-        let Some(enrollment) = found.map(|found| found.record).filter(|e| self.is_of(e)) else {
-            return Err(refuse("this enrollment token is unknown, or was revoked"));
         };
         if enrollment.is_over(clock.wall()) {
             return Err(refuse("this enrollment token has expired: ask for a new one"));

@@ -11,7 +11,7 @@ pub struct Limits {
     /// How long a TLS handshake may take.
     #[serde(deserialize_with = "seconds")]
     pub handshake: Duration,
-    /// How long the head of a request may take from its first byte on.
+    /// Timeout for the first byte of a connection, and for the head of a request from its first byte on.
     #[serde(deserialize_with = "seconds")]
     pub head: Duration,
     /// How long the body of a request may take.
@@ -25,15 +25,25 @@ pub struct Limits {
     pub request: Duration,
     /// How many bytes the head of a request may have, at least 8192.
     pub head_size: usize,
-    /// How many connections there may be at a time; others wait until one of them ends.
+    /// The most connections at a time: a new one replaces the one that has been idle the longest, and waits while all are
+    /// busy.
     pub connections: usize,
+    /// The most connections of one source, an IPv4 address or an IPv6 /64 network; default a quarter of `connections`.
+    /// Loopback addresses and trusted proxies are exempt.
+    pub connections_per_source: Option<usize>,
     /// How many streams of events there may be at a time; others are told to come again.
     pub streams: usize,
+    /// The most streams of events of one user at a time; more are 429.
+    pub streams_per_user: usize,
 }
 
 impl Limits {
     /// The least that `head_size` can be.
     pub const HEAD_SIZE_MIN: usize = 8 * 1024;
+
+    pub(super) fn connections_per_source(&self) -> usize {
+        self.connections_per_source.unwrap_or(self.connections.div_ceil(4))
+    }
 }
 
 impl Default for Limits {
@@ -46,7 +56,9 @@ impl Default for Limits {
             request: Duration::from_mins(2),
             head_size: 128 * 1024,
             connections: 4096,
+            connections_per_source: None,
             streams: 256,
+            streams_per_user: 32,
         }
     }
 }

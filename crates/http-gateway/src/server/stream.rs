@@ -53,8 +53,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(cx, buffer) {
             read?;
             let came = &buffer.filled()[before..];
-            if !came.is_empty() {
-                this.used.store(true, Ordering::Relaxed);
+            if !came.is_empty() && !this.used.swap(true, Ordering::Relaxed) {
+                // The timeout of the head starts with its first byte.
+                this.head.stop();
             }
             if let Some(good) = this.heads.look(came) {
                 buffer.set_filled(before + good);
@@ -66,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        if this.heads.inside() {
+        if this.heads.inside() || !this.used.load(Ordering::Relaxed) {
             return this.head.poll(cx);
         }
         Poll::Pending

@@ -118,6 +118,77 @@ async fn more_than_60_failures_are_429_for_that_user_alone() {
 }
 
 #[tokio::test]
+async fn remembered_credentials_are_not_throttled_by_failures_of_others() {
+    let gateway = Gateway::start().await;
+    let right = basic(format!("{USER}:{PASSWORD}"));
+    gateway.send_as(&right, "GET", HOSTS).await.is(200, &json!([]));
+    for _ in 0..=60 {
+        let wrong = basic(format!("{USER}:wrong"));
+        gateway.send_as(&wrong, "GET", HOSTS).await.refused(403, "user name and password");
+    }
+    let wrong = gateway.send_as(&basic(format!("{USER}:wrong")), "GET", HOSTS).await;
+    wrong.refused(429, "too many failed log-ins");
+    gateway.send_as(&right, "GET", HOSTS).await.is(200, &json!([]));
+}
+
+#[tokio::test]
+async fn cross_site_requests_are_rejected_with_403() {
+    let allowed_origins = vec!["https://ops.example.com".parse().unwrap()];
+    let config = Config { allowed_origins, ..Config::default() };
+    let trusted_proxies = vec!["127.0.0.1".to_owned()];
+    let gateway = Setup { trusted_proxies, config, ..Setup::default() }.start().await;
+    let authorization = basic(format!("{USER}:{PASSWORD}"));
+    let asked = async |path: &str, lines: &str| {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: fleet:8000\r\nConnection: close\r\n\
+             Authorization: {authorization}\r\n{lines}\r\n"
+        );
+        gateway.bytes(head.as_bytes()).await
+    };
+    for lines in [
+        "Sec-Fetch-Site: cross-site\r\n",
+        "Origin: https://example.com\r\n",
+        "Origin: null\r\n",
+        "Origin: https://fleet:8000\r\nSec-Fetch-Site: cross-site\r\n",
+    ] {
+        asked(HOSTS, lines).await.refused(403, "cross-site request");
+        asked("/nothing", lines).await.refused(403, "cross-site request");
+        // Paths without authentication are exempt.
+        assert_eq!(asked("/healthz", lines).await.status, 200);
+    }
+    for lines in [
+        "",
+        "Sec-Fetch-Site: none\r\n",
+        "Origin: https://fleet:8000\r\nSec-Fetch-Site: same-origin\r\n",
+        "Origin: https://ops.example.com\r\nSec-Fetch-Site: cross-site\r\n",
+        "Origin: https://outside\r\nX-Forwarded-Host: outside\r\n",
+    ] {
+        asked(HOSTS, lines).await.is(200, &json!([]));
+    }
+}
+
+#[tokio::test]
+async fn request_needs_exactly_one_host() {
+    let gateway = Gateway::start().await;
+    let authorization = basic(format!("{USER}:{PASSWORD}"));
+    for lines in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nHost: b\r\n"] {
+        let asked = async |path: &str| {
+            let head = format!(
+                "GET {path} HTTP/1.1\r\n{lines}Connection: close\r\n\
+                 Authorization: {authorization}\r\n\r\n"
+            );
+            gateway.bytes(head.as_bytes()).await
+        };
+        for path in [HOSTS, "/docs", "/metrics", "/nothing"] {
+            asked(path).await.refused(400, "exactly one Host header");
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(asked(path).await.status, 200, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn paths_that_authenticate_by_themselves_are_exact() {
     let open = "/api/v0/secrets/open".to_owned();
     let gateway = Setup { self_auths: vec![open], ..Setup::default() }.start().await;
@@ -170,7 +241,8 @@ async fn asked(
         certificate.map(|name| ClientCertificate { common_name: Some(name.to_owned()) });
     let peer = Peer { address: "10.0.0.7:4711".parse().unwrap(), certificate };
     let request = Request::builder().method(method).uri(format!("{V0}{path}"));
-    let request = request.extension(ConnectInfo(peer)).header("authorization", authorization);
+    let request = request.extension(ConnectInfo(peer)).header("host", "a");
+    let request = request.header("authorization", authorization);
     let request = request.body(axum::body::Body::empty()).unwrap();
     let response = service.answer(request).await;
     let status = response.status().as_u16();

@@ -182,7 +182,10 @@ async fn stalled(gateway: &Gateway, socket: TcpSocket) -> TcpStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_readers_get_every_event_once_and_none_is_waited_for() {
     const COUNT: u64 = 200;
-    let gateway = running().await;
+    let limits = Limits { streams_per_user: 50, ..Limits::default() };
+    let config = Config { limits, ..Config::default() };
+    let gateway = Setup { config, ..Setup::default() }.start().await;
+    gateway.operation("o1", json!({})).await;
     let _stalled = stalled(&gateway, TcpSocket::new_v4().unwrap()).await;
     let readers = join_all((0..48).map(|n| {
         let headers: &[_] = if n % 2 == 0 { &[SSE] } else { &[] };
@@ -268,6 +271,41 @@ async fn streams_break_off_when_the_server_is_told_to_stop() {
         // It was not the end, and does not look like one.
         assert!(!proper && !text.contains("event: end"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn streams_break_off_when_users_are_reloaded() {
+    let gateway = running().await;
+    gateway.event("o1", 1, "d").await;
+    let mut stream = Stream::open(&gateway, "", &[]).await;
+    stream.until(1, "{").await;
+    gateway.life.reload();
+    assert_eq!(stream.rest().await, (format!("{}\n", event(1)), false));
+    // With valid credentials the stream can be resumed.
+    let mut again = Stream::open(&gateway, "?after=1", &[]).await;
+    gateway.event("o1", 2, "d").await;
+    again.until(1, "{").await;
+}
+
+#[tokio::test]
+async fn thirty_third_stream_of_a_user_is_rejected_with_429() {
+    let gateway = running().await;
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        streams.push(Stream::open(&gateway, "", &[]).await);
+    }
+    let events = format!("/api/v0{EVENTS}?follow=false");
+    let one_more = gateway.get(&format!("{EVENTS}?follow=false")).await;
+    one_more.refused(429, "the user admin has 32 open event streams");
+    let other = basic(format!("other:{PASSWORD}"));
+    assert_eq!(gateway.send_as(&other, "GET", &events).await.status, 200);
+    streams.pop();
+    let freed = async {
+        while gateway.get(&format!("{EVENTS}?follow=false")).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    in_time(freed).await;
 }
 
 /// A storage service that is away after the first few answers, for as many requests.

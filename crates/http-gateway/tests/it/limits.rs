@@ -134,18 +134,74 @@ async fn a_thousand_idle_connections_are_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn beyond_the_most_connections_one_waits_for_another_to_end() {
+async fn connection_without_a_first_byte_is_closed_after_the_head_timeout() {
+    let gateway = with(Limits { head: SHORT, ..Limits::default() }).await;
+    assert_eq!(until_closed(gateway.address, "").await, "");
+    // After a request, the idle timeout applies.
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    asked(&mut stream).await;
+    tokio::time::sleep(2 * SHORT).await;
+    assert!(asked(&mut stream).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn new_connection_at_the_limit_replaces_the_one_idle_the_longest() {
     let gateway = with(Limits { connections: 2, ..Limits::default() }).await;
     let mut first = TcpStream::connect(gateway.address).await.unwrap();
     let mut second = TcpStream::connect(gateway.address).await.unwrap();
     asked(&mut first).await;
     asked(&mut second).await;
+    asked(&mut first).await;
+    let mut third = TcpStream::connect(gateway.address).await.unwrap();
+    assert!(asked(&mut third).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(in_time(second.read(&mut [0; 16])).await.unwrap(), 0);
+    assert!(asked(&mut first).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn new_connection_at_the_limit_waits_while_all_are_busy() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let config = Config { limits, ..Config::default() };
+    let gateway = Setup { storage: Storage::Silent, config, ..Setup::default() }.start().await;
+    let authorization = basic(format!("{USER}:{PASSWORD}"));
+    let head =
+        format!("GET /api/v0/hosts HTTP/1.1\r\nHost: a\r\nAuthorization: {authorization}\r\n\r\n");
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        busy.push(stream);
+    }
+    // Neither has been answered.
+    for stream in &mut busy {
+        let answer = tokio::time::timeout(SHORT, stream.read(&mut [0])).await;
+        assert!(answer.is_err());
+    }
     let mut third = TcpStream::connect(gateway.address).await.unwrap();
     let waiting = asked(&mut third);
     tokio::pin!(waiting);
-    assert!(tokio::time::timeout(SHORT, &mut waiting).await.is_err(), "there is no room for it");
-    drop(first);
+    assert!(tokio::time::timeout(SHORT, &mut waiting).await.is_err(), "both connections are busy");
+    busy.pop();
     assert!(in_time(waiting).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn silent_connections_at_the_limit_do_not_block_others() {
+    const MOST: usize = 400;
+    let gateway = with(Limits { connections: MOST, ..Limits::default() }).await;
+    let mut silent = Vec::new();
+    for _ in 0..MOST {
+        silent.push(TcpStream::connect(gateway.address).await.unwrap());
+    }
+    // Each request over a new connection.
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        assert!(asked(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        silent.push(stream);
+    }
+    let closed = in_time(silent[0].read(&mut [0])).await.unwrap();
+    assert_eq!(closed, 0, "the first one was evicted");
+    assert!(asked(&mut silent[MOST - 1]).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]

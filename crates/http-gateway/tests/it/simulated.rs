@@ -69,6 +69,7 @@ impl Simulation {
             .method(method)
             .uri(format!("{V0}{path}"))
             .extension(ConnectInfo(Peer::from(peer)))
+            .header("host", "test")
             .header("authorization", basic("admin:secret"))
             .header("idempotency-key", format!("{method} {path}"))
             .body(Body::from(body.to_string()))

@@ -15,7 +15,8 @@ use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, stream};
 use serde::Deserialize;
 use serde_json::json;
 use service_core::StorageClient;
@@ -95,7 +96,10 @@ pub async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     found(&api, &id).await?;
-    let watcher = state.watching.enter()?;
+    // There is no principal if the path authenticates by itself.
+    let principal = api.caller.as_ref().and_then(|caller| caller.principal.as_ref());
+    let watcher = state.watching.enter(principal.map_or("", |principal| &principal.name))?;
+    let outdated = api.caller.as_ref().map(|caller| state.auth.outdated(caller).boxed());
     let format = Format::accepted(&headers);
     let reader = Reader {
         storage: api.storage,
@@ -108,6 +112,7 @@ pub async fn stream(
         over: false,
         said: Instant::now(),
         watcher,
+        outdated: outdated.unwrap_or_else(|| std::future::pending().boxed()),
     };
     let chunks = stream::unfold(reader, |mut reader| async {
         let chunk = reader.chunk().await?;
@@ -173,23 +178,27 @@ struct Reader {
     /// When something was sent last.
     said: Instant,
     watcher: Watcher,
+    /// Resolves when the client has to authenticate again.
+    outdated: BoxFuture<'static, ()>,
 }
 
 impl Reader {
     /// What is to be sent next, when there is something; `None` at the end. When the daemon is told to
-    /// stop, the stream breaks off: whoever reads it then knows that there is more, at another gateway.
+    /// stop, the stream breaks off: the client then knows that there is more, at another gateway. It also breaks off when
+    /// users are reloaded: the client has to authenticate again.
     async fn chunk(&mut self) -> Option<io::Result<Bytes>> {
         if self.over {
             return None;
         }
         let mut stopping = pin!(self.watcher.stopping());
+        let mut outdated = std::mem::replace(&mut self.outdated, std::future::pending().boxed());
+        let broken_off = |why| Some(Err(io::Error::new(io::ErrorKind::Interrupted, why)));
         let chunk = tokio::select! {
-            () = &mut stopping => {
-                let error = io::Error::new(io::ErrorKind::Interrupted, "the server is told to stop");
-                Some(Err(error))
-            }
+            () = &mut stopping => broken_off("the server is told to stop"),
+            () = &mut outdated => broken_off("users were reloaded: authenticate again"),
             chunk = self.next() => chunk.map(Ok),
         };
+        self.outdated = outdated;
         self.over = !matches!(chunk, Some(Ok(_))) || self.over;
         self.said = Instant::now();
         chunk

@@ -172,7 +172,8 @@ async fn registers(gateway: &Gateway, peer: &str) -> (u16, Value) {
     let config = Config { self_auths: vec![format!("{V0}/host")], ..Config::default() };
     let service = gateway.service_with(&config).await.unwrap();
     let peer: SocketAddr = peer.parse().unwrap();
-    let request = Request::put(format!("{V0}/host")).extension(ConnectInfo(Peer::from(peer)));
+    let request = Request::put(format!("{V0}/host")).header("host", "test");
+    let request = request.extension(ConnectInfo(Peer::from(peer)));
     let request = request.body(axum::body::Body::from("{}")).unwrap();
     let response = service.answer(request).await;
     let status = response.status().as_u16();

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::header::HOST;
+use axum::http::{HeaderValue, Request};
 use http_gateway::peer::Peer;
 use http_gateway::{Config, Ports, Service, StartError};
 use reqwest::{Method, RequestBuilder};
@@ -147,6 +148,7 @@ impl Gateway {
 /// As a server gives it to the service: the path alone, and who is at the other end.
 fn received(request: RequestBuilder) -> Request<reqwest::Body> {
     let mut request = Request::try_from(request.build().unwrap()).unwrap();
+    request.headers_mut().insert(HOST, HeaderValue::from_static("test"));
     let target = request.uri().path_and_query().unwrap().as_str();
     *request.uri_mut() = target.parse().unwrap();
     let peer: SocketAddr = "127.0.0.1:4711".parse().unwrap();
