@@ -115,6 +115,7 @@ pub(crate) fn signature_algorithms(keys: &[String]) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::sample::select;
 
     const ED25519: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
@@ -159,10 +160,27 @@ mod tests {
 
     proptest! {
         #[test]
+        fn only_a_key_of_the_type_that_its_line_names_is_taken(
+            (named, inner) in prop_oneof![
+                (select(ALGORITHMS), select(ALGORITHMS)),
+                select(ALGORITHMS).prop_map(|algorithm| (algorithm, algorithm)),
+            ],
+            surplus in prop_oneof![4 => Just(0), 1 => -2..3, 1 => any::<i32>()],
+            key in prop::collection::vec(any::<u8>(), 0..80),
+            comment in "( \\PC{0,20})?",
+        ) {
+            let length = u32::try_from(inner.len()).unwrap().wrapping_add_signed(surplus);
+            let data = STANDARD.encode([&length.to_be_bytes(), inner.as_bytes(), &key].concat());
+            let line = format!("{named} {data}");
+            let fits = named == inner && surplus == 0 && !key.is_empty();
+            let parsed = parse_host_keys(&format!("{line}{comment}"));
+            prop_assert_eq!(parsed, if fits { Ok(vec![line.clone()]) } else { Err(HostKeyError::BadData { line: 1 }) });
+            prop_assert_eq!(fingerprint(&line).map(|text| text.len()), Some("SHA256:".len() + 43));
+        }
+
+        #[test]
         fn no_text_panics(text in "\\PC*", data in "(ssh-(rsa|ed25519) [A-Za-z0-9+/]{0,80}={0,2}\n){0,3}") {
-            let _ = parse_host_keys(&text);
-            let _ = parse_host_keys(&data);
-            let _ = fingerprint(&text);
+            let _ = (parse_host_keys(&text), parse_host_keys(&data), fingerprint(&text));
         }
     }
 }

@@ -186,6 +186,7 @@ pub async fn no_route() -> axum::response::Response {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -218,15 +219,53 @@ mod tests {
         assert!(parse::<Sample>(b"{\"network\": \"\xff\"}").unwrap_err().contains("not JSON"));
     }
 
+    /// Bodies with the members of the sample and another one, each of any type.
+    fn bodies() -> impl Strategy<Value = Value> {
+        let plain = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,8}".prop_map(Value::from),
+        ];
+        let any = plain.prop_recursive(3, 16, 4, |inner| {
+            let members = prop::collection::btree_map("network|hosts|type", inner.clone(), 0..3);
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(Value::from),
+                members.prop_map(|members| members.into_iter().collect()),
+            ]
+        });
+        let texts = prop::collection::vec("[a-z]{0,4}", 0..4).prop_map(Value::from);
+        let network = prop_oneof!["[a-z]{0,4}".prop_map(Value::from), any.clone()];
+        let hosts = prop_oneof![3 => texts, 1 => any.clone()];
+        let body = (network, hosts, any.clone()).prop_map(
+            |(network, hosts, other)| json!({"network": network, "hosts": hosts, "type": other}),
+        );
+        prop_oneof![body, any]
+    }
+
     proptest! {
         #[test]
-        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse::<Sample>(&body);
+        fn body_is_taken_when_every_member_has_its_type(value in bodies(), cut: prop::sample::Index) {
+            let are_texts = |value: &Value| {
+                value.as_array().is_some_and(|items| items.iter().all(Value::is_string))
+            };
+            let fits = value.as_object().is_some_and(|members| {
+                members.get("network").is_none_or(Value::is_string)
+                    && members.get("hosts").is_none_or(are_texts)
+            });
+            let body = value.to_string();
+            prop_assert_eq!(parse::<Sample>(body.as_bytes()).is_ok(), fits, "{}", body);
+            let cut_off = &body.as_bytes()[..cut.index(body.len())];
+            prop_assert!(cut_off.is_empty() || parse::<Sample>(cut_off).is_err());
         }
 
         #[test]
-        fn no_parameter_makes_it_panic(text in "\\PC{0,300}") {
-            let _ = (Name::try_from(text.clone()), Address::try_from(text));
+        fn names_in_paths_are_names(text in "[A-Za-z0-9_-]{0,300}|[A-Za-z0-9_.:-]{0,300}|\\PC{0,300}") {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            let is_name = (1..=253).contains(&text.len()) && text.bytes().all(fits);
+            prop_assert_eq!(Name::try_from(text.clone()).is_ok(), is_name);
+            let is_address = is_name && !text.starts_with(['-', '_']);
+            prop_assert!(Address::try_from(text).is_ok() || !is_address);
         }
     }
 }

@@ -275,10 +275,30 @@ mod tests {
     }
 
     proptest! {
+        /// Any bytes as what is encoded: with a colon, without, no UTF-8, too long.
         #[test]
-        fn no_header_makes_it_panic(value in prop::collection::vec(any::<u8>(), 0..100)) {
-            credentials(&header_of(&value));
-            credentials(&header_of(&[b"Basic ", value.as_slice()].concat()));
+        fn no_header_makes_it_panic(
+            scheme in "(Basic|basic|BASIC|Bearer)",
+            parts in prop::collection::vec(
+                prop_oneof![
+                    Just(b":".to_vec()), "\\PC{0,40}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..8),
+                ],
+                0..4,
+            ),
+        ) {
+            let decoded = parts.concat();
+            let found = credentials(&header_of(format!("{scheme} {}", BASE64.encode(&decoded)).as_bytes()));
+            let text = std::str::from_utf8(&decoded).ok().filter(|_| scheme != "Bearer");
+            let expected = text.and_then(|text| text.split_once(':'));
+            let fits = |(_, password): &(&str, &str)| password.len() <= 72 && !password.contains('\0');
+            let expected = expected.filter(fits);
+            let shown = found.as_ref().map(|(user, password)| (user.as_str(), password.expose_secret()));
+            prop_assert_eq!(shown, expected);
+        }
+
+        #[test]
+        fn no_bytes_in_a_header_make_it_panic(value in "[!-~]{0,100}") {
+            credentials(&header_of(format!("Basic {value}").as_bytes()));
         }
     }
 }

@@ -210,8 +210,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,30}", number in any::<u64>()) {
-            let _ = (ends(&json!(text)), ends(&json!(number)));
+        fn an_end_is_in_the_future(
+            text in "[0-9]{1,20}(s|m|h|days|months|y)|[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:00(Z|[+-][0-2][0-9]:00|[.]0{6})|\\PC{0,30}",
+            number: u64,
+        ) {
+            for end in [ends(&json!(text)), ends(&json!(number))].into_iter().flatten() {
+                prop_assert!(*end > *"2026-11-21T00:00:00.000000", "{}", end);
+            }
         }
     }
 }
