@@ -7,7 +7,7 @@ use service_core::model::{
     ident,
 };
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Result};
+use service_core::{Error, Result, abridged};
 
 use crate::members;
 use crate::rollout::{Fitness, Member, order};
@@ -226,15 +226,14 @@ fn refusal(plan: &Plan, options: &Options, total: usize) -> Option<Error> {
              one; or name the other hosts, or take it out of the cluster"
         )));
     }
-    let away: Vec<_> =
-        plan.unavailable.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+    let away = &plan.unavailable;
     if away.len() >= plan.budget.min(total) && !away.is_empty() {
         return Some(Error::conflict(format!(
             "{} of {total} hosts cannot be used already ({}), and at most {} may be unavailable at a \
              time: bring them back, or take them out of the cluster, or raise max_unavailable (with \
              skip_unreachable they are left out, but count all the same)",
             away.len(),
-            away.join("; "),
+            abridged(away.iter().map(|(address, why)| format!("{address}: {why}")), "; "),
             plan.budget
         )));
     }

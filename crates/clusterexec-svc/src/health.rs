@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use host_access::{Session, Target};
-use reqwest::redirect::Policy;
 use service_core::error::chain;
 use service_core::model::{ADDRESS, Outcome, Step};
 use tokio::time::Instant;
 
 use crate::executor::{Execution, GiveUp, Line};
 use crate::host_run::{Trouble, reach};
+use crate::web;
 
 /// How long a host may take to become healthy, unless the operation says so.
 const HEALTH_TIMEOUT: Duration = Duration::from_mins(5);
@@ -97,11 +97,10 @@ async fn ask_host(
 }
 
 /// Why the host is not healthy by the URL, if so.
-async fn ask_url(url: &str, address: &str) -> Option<String> {
+pub(crate) async fn ask_url(url: &str, address: &str) -> Option<String> {
     let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let url = url.replace(ADDRESS, &host);
-    let client = reqwest::Client::builder().timeout(ONE_LOOK).redirect(Policy::none()).build();
-    let answer = match client {
+    let answer = match web::client(ONE_LOOK) {
         Ok(client) => client.get(&url).send().await,
         Err(error) => Err(error),
     };

@@ -16,6 +16,7 @@
 //! - `health`: whether a host that is back is healthy
 //! - `continuation`: what is left of an operation that has ended
 //! - `history`, `webhook`, `late`: what follows the end
+//! - `web`: requests to URLs of the operator's
 //! - [`measure`]: what a step costs beside what it does
 
 mod accept;
@@ -32,6 +33,7 @@ pub mod measure;
 mod members;
 pub mod rollout;
 pub mod service;
+mod web;
 mod webhook;
 
 pub use config::Config;

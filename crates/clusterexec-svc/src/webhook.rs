@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use host_access::backoff::Backoff;
-use reqwest::redirect::Policy;
 use serde_json::json;
 use service_core::model::{Failure, HostProgress, Lease, Operation, OperationStatus};
 use service_core::{Result, StorageClient};
 use url::Url;
+
+use crate::web;
 
 /// What the name of such a lease begins with; the operation's id follows.
 pub(crate) const DUE: &str = "webhook.";
@@ -65,9 +66,8 @@ async fn failures(storage: &StorageClient, operation: &Operation) -> Result<Vec<
     Ok(hosts.into_iter().flatten().filter_map(|host| host.record.failure).collect())
 }
 
-async fn post(url: &Url, body: &serde_json::Value) -> Result<(), String> {
-    let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build();
-    let client = client.map_err(|error| error.without_url().to_string())?;
+pub(crate) async fn post(url: &Url, body: &serde_json::Value) -> Result<(), String> {
+    let client = web::client(TIMEOUT).map_err(|error| error.without_url().to_string())?;
     let answer = client.post(url.clone()).json(body).send().await;
     let status = answer.map_err(|error| error.without_url().to_string())?.status();
     if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }

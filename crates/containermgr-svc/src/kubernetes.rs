@@ -17,7 +17,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
 use serde_json::Value;
 use service_core::model::KubernetesOptions;
-use service_core::{Error, Files, Kind, Result};
+use service_core::{Error, Files, Kind, Result, abridged};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -240,7 +240,7 @@ impl Kubernetes {
             refused(format!(
                 "{address} is an address of more than one node of the container manager {}: {}",
                 self.client.name,
-                names.join(", ")
+                abridged(names, ", ")
             ))
         })
     }

@@ -189,9 +189,10 @@ async fn deps(
     name: &str,
     playbooks: Option<PathBuf>,
 ) -> anyhow::Result<Deps> {
+    // First, since the next waits for the storage service.
+    let run_dir = RunDir::create(&common.run_dir, name).context("cannot use the run directory")?;
     let storage = StorageClient::new(bus.clone(), BusContext::service(name));
     let own_key = confirmed_key(&storage, common.data_dir()?, common.accept_new_key).await?;
-    let run_dir = RunDir::create(&common.run_dir, name).context("cannot use the run directory")?;
     Ok(Deps {
         ledger: LogInLedger::new(&bus, Clock::System),
         bus,

@@ -2,10 +2,12 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use rustix::process::geteuid;
 
 use crate::error::AccessError;
 
@@ -41,13 +43,14 @@ impl RunDir {
     /// Makes `base/<name>-<pid>`, after sweeping the directories below `base` whose owners died.
     ///
     /// # Errors
-    /// When `base` is too long for a control socket, is not ours, or cannot be written.
+    /// When `base` is too long for a control socket, cannot be written, or is not a directory that only the user of this
+    /// process can write to: others could read the keys in it, or replace the playbooks.
     pub fn create(base: &Path, name: &str) -> Result<Self, AccessError> {
         let path = base.join(format!("{name}-{}", std::process::id()));
         check_path(&path)
             .map_err(AccessError::io(format!("use {} as run directory", base.display())))?;
         private_dir(base, true)
-            .map_err(AccessError::io(format!("create the directory {}", base.display())))?;
+            .map_err(AccessError::io(format!("use the directory {}", base.display())))?;
         // One at a time: between its creation and its lock a directory would look dead.
         let gate = open_locked(&base.join(".lock"))
             .map_err(AccessError::io(format!("lock the directory {}", base.display())))?;
@@ -148,12 +151,22 @@ fn check_path(path: &Path) -> io::Result<()> {
 
 fn private_dir(path: &Path, may_exist: bool) -> io::Result<()> {
     DirBuilder::new().recursive(may_exist).mode(0o700).create(path)?;
-    let mode = fs::metadata(path)?.permissions().mode();
-    if mode & 0o022 != 0 {
-        let problem = format!("{} can be written by others", path.display());
-        return Err(io::Error::new(ErrorKind::PermissionDenied, problem));
-    }
-    Ok(())
+    // Without a final slash, behind which a link would be followed.
+    let data = fs::symlink_metadata(path.components().as_path())?;
+    let (owner, own) = (data.uid(), geteuid().as_raw());
+    let problem = if data.is_symlink() {
+        "it is a symbolic link: name the directory itself".to_owned()
+    } else if owner != own {
+        format!(
+            "it belongs to the user id {owner}, and this process runs as {own}: run it as that user, change the owner, \
+             or choose another directory"
+        )
+    } else if data.mode() & 0o022 != 0 {
+        "it can be written by others: `chmod go-w` it".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(ErrorKind::PermissionDenied, problem))
 }
 
 fn open_locked(path: &Path) -> io::Result<File> {

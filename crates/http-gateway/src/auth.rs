@@ -197,6 +197,14 @@ impl Chain {
         if overloaded { Err(Overloaded) } else { Ok(None) }
     }
 
+    /// Why a certificate is accepted by no plugin, if it is for want of a role.
+    fn lacking_role(&self, shown: Shown<'_>) -> Option<String> {
+        self.plugins().iter().find_map(|plugin| match plugin {
+            Plugin::ClientCert(cert) => cert.refusal(shown.certificate),
+            Plugin::HttpBasic(_) => None,
+        })
+    }
+
     /// Who asks; else the answer to them. Guessing is slowed down: what was accepted before is not.
     async fn admit(
         &self,
@@ -233,7 +241,7 @@ impl Chain {
                     self.throttle.failed(limited, &claimed);
                     return Ok(principal);
                 }
-                Ok(None) => Err(refusal(wait)),
+                Ok(None) => Err(refusal(wait, self.lacking_role(shown))),
                 Err(Overloaded) => Err(too_many(
                     "too many log-ins are waiting for their check: try again",
                     OVERLOAD_RETRY_AFTER,
@@ -255,11 +263,12 @@ fn too_many(detail: &str, seconds: u64) -> Refusal {
     ApiError::too_many(detail, seconds).into()
 }
 
-fn refusal(wait: Option<u64>) -> Refusal {
+fn refusal(wait: Option<u64>, lacking_role: Option<String>) -> Refusal {
     if let Some(seconds) = wait {
         return too_many("too many failed log-ins from this address: wait", seconds);
     }
-    let detail = "give a user name and password that this server knows";
+    let unknown = || "give a user name and password that this server knows".to_owned();
+    let detail = lacking_role.unwrap_or_else(unknown);
     Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
+use service_core::abridged;
 use service_core::bus::topology;
 use service_core::error::chain;
 use service_core::model::{Cluster, ContainerManagerConfig};
@@ -64,7 +65,9 @@ async fn nodes_of_no_member(api: &Api, nodes: Vec<(String, String)>) -> Vec<(Str
     let clusters = match api.storage.list::<Cluster>().await {
         Ok(clusters) => clusters.into_iter().map(|cluster| cluster.record),
         Err(error) => {
-            tracing::warn!(error = chain(&error), ?nodes, "these nodes may be left behind");
+            let names = nodes.iter().map(|(manager, address)| format!("{address} of {manager}"));
+            let nodes = abridged(names, ", ");
+            tracing::warn!(error = chain(&error), nodes, "these nodes may be left behind");
             return Vec::new();
         }
     };

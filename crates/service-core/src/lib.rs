@@ -18,10 +18,12 @@
 //! - [`expiring`][]: a map of limited size whose entries expire
 //! - [`files`][]: files that are read while a service runs
 //! - [`random`][]: random choices, identifiers and secrets
+//! - [`mod@abridged`][]: lists in sentences
 //!
 //! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its
 //! configuration and a [`lifecycle::Lifecycle`]; it knows the other services by their routing keys only.
 
+pub mod abridged;
 pub mod alarms;
 pub mod bus;
 pub mod claims;
@@ -41,6 +43,7 @@ pub mod random;
 pub mod storage;
 pub mod telemetry;
 
+pub use abridged::abridged;
 pub use bus::Bus;
 pub use clock::Clock;
 pub use error::{Error, Kind, Result};

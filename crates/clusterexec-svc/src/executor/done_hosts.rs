@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use host_access::AccessError;
-use service_core::Result;
 use service_core::model::{Host, HostProgress, HostState, OperationStatus, Outcome, Step};
+use service_core::{Result, abridged};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{Execution, GiveUp, Line, Waiting};
@@ -176,7 +176,8 @@ impl Execution<'_> {
         if lost.is_empty() || !reason.is_empty() {
             return Ok((if lost.is_empty() { status } else { OperationStatus::Failed }, reason));
         }
-        let reason = format!("{LOST_AFTER}: {} was done, and is down at the end", lost.join(", "));
+        let lost = abridged(&lost, ", ");
+        let reason = format!("{LOST_AFTER}: {lost} was done, and is down at the end");
         Ok((OperationStatus::Failed, reason))
     }
 

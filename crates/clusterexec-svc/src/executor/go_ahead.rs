@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use service_core::Result;
 use service_core::model::{HostProgress, Outcome, Step};
+use service_core::{Result, abridged};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -91,7 +91,7 @@ impl Execution<'_> {
         let reasons = unavailable.iter().map(|m| format!("{} ({})", m.address, m.reason));
         Some(format!(
             "at most {budget} may be unavailable at a time, and these are: {}",
-            reasons.collect::<Vec<_>>().join(", ")
+            abridged(reasons, ", ")
         ))
     }
 

@@ -1,8 +1,8 @@
 //! What is written about an operation, made of what is known. Pure.
 
-use service_core::Result;
 use service_core::model::{Event, HostProgress, Operation, OperationKind, Outcome, Step, work};
 use service_core::storage::Transaction;
+use service_core::{Result, abridged};
 
 /// What the log calls what concerns the operation as a whole.
 pub(super) const OPERATION: &str = "operation";
@@ -29,7 +29,8 @@ pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
         "{kind} of {count} {hosts} by {started_by}, at most {budget} unavailable at a time"
     );
     if !operation.left_out.is_empty() {
-        detail = format!("{detail}; unreachable and left out: {}", operation.left_out.join(", "));
+        let left_out = abridged(&operation.left_out, ", ");
+        detail = format!("{detail}; unreachable and left out: {left_out}");
     }
     event(operation, 1, started_at, "", OPERATION, Outcome::Started, &detail)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clusterexec_svc::Config;
 use serde_json::json;
 use service_core::model::{OperationStatus, Step};
 use tokio::time::{Instant, sleep};
@@ -44,4 +45,28 @@ async fn hosts_that_wait_for_their_go_ahead_share_what_is_left_of_the_budget() {
     fleet.hosts.power_on(&address(4));
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     assert_eq!(fleet.hosts.commands().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sentences_about_10_000_hosts_name_ten_of_them() {
+    // 9,998 members have no records, and so are unavailable.
+    let fleet = Fleet::start(2).await;
+    fleet.set_members((0..10_000).map(address).collect()).await;
+    // Few looks at 10,000 members.
+    let executor = fleet.executor_with(Config { room_timeout: 5, ..Config::default() }).await;
+    let is_short = |sentence: &str, others: usize| {
+        assert!(sentence.contains(&format!("and {others} others")), "{sentence}");
+        assert!(sentence.len() < 1000, "{} bytes", sentence.len());
+    };
+    let refused = executor.start("restart", json!({})).await.unwrap_err().to_string();
+    is_short(&refused, 9988);
+    let dry_run = json!({"cluster_name": "c1", "options": {}, "dry_run": true});
+    let plan = executor.ask("restart", dry_run).await.unwrap();
+    is_short(plan["refused"].as_str().unwrap(), 9988);
+
+    executor.restart(json!({"max_unavailable": 9999, "skip_unreachable": true})).await;
+    is_short(&fleet.events("o1").await[0].detail, 9988);
+    // Now there is no place in the budget, which the reason of the pause names.
+    fleet.hosts.power_off(&address(1));
+    is_short(&fleet.paused("o1").await, 9989);
 }

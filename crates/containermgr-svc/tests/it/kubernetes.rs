@@ -1,5 +1,9 @@
 //! Nodes of Kubernetes.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::support::{Api, Fault, Fixture};
@@ -26,6 +30,22 @@ async fn a_missing_node_is_created_and_removed_again() {
     let message = fixture.refused("get_node_status", "192.168.152.110").await;
     assert!(message.contains("is not registered with the container manager k"), "{message}");
     fixture.refused("node_registered", "192.168.152.110").await;
+}
+
+/// The environment of a process is set at its start: the test above is run by a child.
+#[test]
+fn proxies_of_the_environment_are_ignored() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", proxy.local_addr().unwrap());
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "kubernetes::a_missing_node_is_created_and_removed_again"]);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        child.env(name, &url).env(name.to_lowercase(), &url);
+    }
+    let said = String::from_utf8(child.output().unwrap().stdout).unwrap();
+    assert!(said.contains("1 passed"), "{said}");
+    proxy.set_nonblocking(true).unwrap();
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod ledger;
+mod run_dir;
 mod server_keys;
 
 use service_core::bus::Context;

@@ -20,7 +20,7 @@ impl Store {
     }
 
     /// Starts a watcher with the key in the data directory.
-    async fn watch(&self, accept_new_key: bool) -> Result<(), String> {
+    pub(crate) async fn watch(&self, accept_new_key: bool) -> Result<(), String> {
         let (data_dir, run_dir) = (self.folder.path().to_owned(), self.folder.path().join("r"));
         let common = Common { data_dir, run_dir, accept_new_key, ..Common::default() };
         let watcher = Service::Watcher(watcher_svc::Config::default());

@@ -1,8 +1,9 @@
 //! What a killed process leaves behind, and who cleans up after it.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -199,4 +200,35 @@ fn a_base_that_cannot_hold_a_socket_is_refused() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("too long"), "{source}");
     assert!(RunDir::create(&base.path().join("a b"), "t").is_err());
+}
+
+#[test]
+fn a_base_that_others_can_change_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["own", "shared"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    std::fs::set_permissions(path("shared"), Permissions::from_mode(0o770)).unwrap();
+    std::os::unix::fs::symlink(path("own"), path("link")).unwrap();
+    // Only root can give a directory away, and to anybody else the root directory belongs to another user.
+    let foreign = if rustix::process::geteuid().is_root() {
+        std::fs::create_dir(path("foreign")).unwrap();
+        std::os::unix::fs::chown(path("foreign"), Some(65534), None).unwrap();
+        path("foreign")
+    } else {
+        PathBuf::from("/")
+    };
+    for (base, says) in [
+        (path("shared"), "can be written by others"),
+        (path("link"), "symbolic link"),
+        (path("link/"), "symbolic link"),
+        (foreign, "belongs to the user id"),
+    ] {
+        let error = RunDir::create(&base, "t").unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains(says), "{source}");
+    }
+    assert_eq!(std::fs::read_dir(path("own")).unwrap().count(), 0, "nothing is made in it");
+    assert!(RunDir::create(&path("own/"), "t").is_ok());
 }

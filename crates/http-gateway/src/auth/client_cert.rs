@@ -8,19 +8,37 @@ use crate::peer::ClientCertificate;
 
 pub(super) const PLUGIN: &str = "httpauthclientcert";
 
-/// See the module. Two with different names may stand in a row, each with its role.
+const NO_ROLE: &str =
+    "configure `role` of the authentication plugin httpauthclientcert, or `cn` for one common name";
+
+/// See the module. Two with different names may stand in a row, each with its role. Without `cn` and `role` it accepts
+/// no certificate: an authority that signs certificates for other purposes, too, would otherwise make administrators.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ClientCert {
     /// The common name that is accepted; any when left out.
     cn: Option<String>,
-    /// What its owner may do.
-    role: Role,
+    /// What its owner may do: everything when left out, but only where `cn` is given.
+    role: Option<Role>,
 }
 
 impl ClientCert {
     pub(super) fn new(options: &Map<String, Value>) -> Result<Self, SetupError> {
-        super::setup::options(PLUGIN, options)
+        let plugin: Self = super::setup::options(PLUGIN, options)?;
+        if plugin.role().is_none() {
+            tracing::warn!("no client certificate is accepted: {NO_ROLE}");
+        }
+        Ok(plugin)
+    }
+
+    fn role(&self) -> Option<Role> {
+        self.role.or_else(|| self.cn.as_ref().map(|_| Role::default()))
+    }
+
+    /// Why a certificate is refused, if it is for want of a role.
+    pub(super) fn refusal(&self, certificate: Option<&ClientCertificate>) -> Option<String> {
+        (certificate.is_some() && self.role().is_none())
+            .then(|| format!("this client certificate has no role: {NO_ROLE}"))
     }
 
     pub(super) fn accept(&self, certificate: Option<&ClientCertificate>) -> Option<Principal> {
@@ -29,7 +47,7 @@ impl ClientCert {
             return None;
         }
         let name = common_name.as_deref().unwrap_or("certificate without a name");
-        Some(Principal::new(name, self.role))
+        Some(Principal::new(name, self.role()?))
     }
 }
 
@@ -51,10 +69,29 @@ mod tests {
         for other in [Some("Web"), Some("web2"), Some(""), None] {
             assert_eq!(accepted(&web, other), None);
         }
-        let any = json!({});
-        assert_eq!(accepted(&any, Some("x")), Some(Principal::new("x", Role::Admin)));
-        assert_eq!(accepted(&any, None).unwrap().role, Role::Admin);
+        let any = json!({"role": "operator"});
+        assert_eq!(accepted(&any, Some("x")), Some(Principal::new("x", Role::Operator)));
+        assert_eq!(accepted(&any, None).unwrap().role, Role::Operator);
         assert_eq!(ClientCert::default().accept(None), None);
+    }
+
+    #[test]
+    fn role_is_admin_for_a_named_certificate_alone() {
+        assert_eq!(accepted(&json!({"cn": "x"}), Some("x")).unwrap().role, Role::Admin);
+        for name in [Some("x"), Some(""), None] {
+            assert_eq!(accepted(&json!({}), name), None);
+        }
+        let certificate = ClientCertificate { common_name: None };
+        for (options, explained) in [
+            (json!({}), true),
+            (json!({"cn": "x"}), false),
+            (json!({"role": "reader"}), false),
+            (json!({"role": "admin"}), false),
+        ] {
+            let plugin = ClientCert::new(options.as_object().unwrap()).unwrap();
+            assert_eq!(plugin.refusal(Some(&certificate)).is_some(), explained, "{options}");
+            assert_eq!(plugin.refusal(None), None);
+        }
     }
 
     #[test]

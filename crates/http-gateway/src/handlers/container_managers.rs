@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_core::abridged;
 use service_core::model::{
     Cluster, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
     Model as _, Secrets,
@@ -154,7 +155,7 @@ pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[
             .map(|cluster| cluster.name)
             .collect();
         if !users.is_empty() {
-            let users = users.join(", ");
+            let users = abridged(users, ", ");
             return Err(ApiError::conflict(format!(
                 "the container manager {name} is in use by {users}"
             )));

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use service_core::abridged;
 use service_core::model::{Cluster, Model as _, Network, NetworkType};
 use service_core::storage::{Found, Transaction};
 use utoipa::ToSchema;
@@ -110,7 +111,7 @@ pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[
             .map(|c| c.name)
             .collect();
         if !users.is_empty() {
-            let users = users.join(", ");
+            let users = abridged(users, ", ");
             return Err(ApiError::conflict(format!("the network {name} is in use by {users}")));
         }
         // A cluster that begins to use it changes its revision.

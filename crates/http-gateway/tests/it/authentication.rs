@@ -289,6 +289,27 @@ async fn plugins_are_tried_in_their_order_each_with_its_role() {
 }
 
 #[tokio::test]
+async fn a_certificate_without_a_role_is_refused_and_told_what_to_configure() {
+    let gateway = Gateway::start().await;
+    let users = json!({"ann": {"hash": bcrypt::hash(PASSWORD, 4).unwrap()}});
+    let plugins = json!([
+        {"name": "httpauthclientcert"}, {"name": "httpbasicauth", "users": users},
+    ]);
+    let service = gateway.service_with(&config(plugins)).await.unwrap();
+    let ann = basic(format!("ann:{PASSWORD}"));
+    for (certificate, authorization, status, words) in [
+        (Some("web"), "", 403, "configure `role` of the authentication plugin httpauthclientcert"),
+        (Some("web"), ann.as_str(), 404, "there is no network"),
+        (None, "", 403, "user name and password"),
+    ] {
+        let (got, detail) =
+            asked(&service, certificate, authorization, ("GET", "/network/n1")).await;
+        assert_eq!(got, status, "{certificate:?} {detail}");
+        assert!(detail.contains(words), "{detail}");
+    }
+}
+
+#[tokio::test]
 async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
     let gateway = Gateway::start().await;
     for (name, says) in [

@@ -1,6 +1,8 @@
 //! Networks.
 
 use serde_json::{Value, json};
+use service_core::model::Cluster;
+use service_core::storage::Transaction;
 
 use crate::support::Gateway;
 
@@ -157,4 +159,20 @@ async fn a_network_is_not_deleted_while_a_cluster_begins_to_use_it() {
         assert_eq!((created.status, deleted.status), (201, if in_use { 409 } else { 200 }));
         gateway.delete(&cluster).await.is(200, &json!([]));
     }
+}
+
+#[tokio::test]
+async fn a_network_in_use_by_10_000_clusters_names_ten_of_them() {
+    let gateway = Gateway::start().await.with_everything().await;
+    let clusters: Vec<_> = (0..10_000)
+        .map(|n| Cluster { name: format!("c{n}"), network: "n1".to_owned(), ..Cluster::default() })
+        .collect();
+    for part in clusters.chunks(100) {
+        let add = |transaction: Transaction, cluster| transaction.save(cluster).unwrap();
+        let transaction = part.iter().fold(Transaction::default(), add);
+        gateway.storage.transact(&transaction).await.unwrap();
+    }
+    let refused = gateway.delete("/network/n1").await;
+    assert!(refused.body.len() < 500, "{} bytes", refused.body.len());
+    refused.refused(409, "and 9990 others");
 }
