@@ -21,6 +21,7 @@ wanted() { # build|run|servers|test|lint|count
             echo 'ssh openssh-client openssh-clients'
             echo 'ssh-keygen openssh-client openssh'
             echo 'setpriv util-linux util-linux'
+            echo 'prlimit util-linux util-linux-core'
             echo 'ansible-playbook ansible-core ansible-core'
             ;;
         servers)

@@ -46,7 +46,8 @@ fn resident(id: u32) -> anyhow::Result<u64> {
 /// The same with its share alone of the pages that several processes hold, such as those of one program.
 fn share(id: u32) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"));
-    let text = text.context("the process is gone")?;
+    // The memory of a server is protected from other processes of the same user.
+    let text = text.context("the process is gone, or this is not run by root")?;
     kibibytes(&text, "Pss:").context("no proportional size")
 }
 

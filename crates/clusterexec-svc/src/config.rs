@@ -33,6 +33,8 @@ pub struct Config {
     pub webhook_url: Option<Url>,
     /// Playbooks that replace the bundled ones.
     pub playbook_path: Option<PathBuf>,
+    /// The memory that each process of `ansible-playbook` may use, in MiB.
+    pub playbook_memory: u64,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             defaults: Options::default(),
             webhook_url: None,
             playbook_path: None,
+            playbook_memory: host_access::playbook::MEMORY,
         }
     }
 }

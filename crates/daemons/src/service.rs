@@ -90,15 +90,19 @@ impl Service {
                 Ok(())
             }
             Self::Investigator(config) => {
-                let deps = deps(bus, common, "investigator", config.playbook_path.clone()).await?;
+                let ansible = Ansible::new(config.playbook_path.clone());
+                let ansible = ansible.with_memory(config.playbook_memory);
+                let deps = deps(bus, common, "investigator", ansible).await?;
                 Ok(investigator_svc::run(deps, config, life).await?)
             }
             Self::Watcher(config) => {
-                let deps = deps(bus, common, "watcher", None).await?;
+                let deps = deps(bus, common, "watcher", Ansible::new(None)).await?;
                 Ok(watcher_svc::run(deps, config, life).await?)
             }
             Self::Clusterexec(config) => {
-                let deps = deps(bus, common, "clusterexec", config.playbook_path.clone()).await?;
+                let ansible = Ansible::new(config.playbook_path.clone());
+                let ansible = ansible.with_memory(config.playbook_memory);
+                let deps = deps(bus, common, "clusterexec", ansible).await?;
                 let boot_id =
                     host_access::own_boot_id().context("cannot read this machine's boot id")?;
                 Ok(clusterexec_svc::run(deps, config, boot_id, life).await?)
@@ -183,12 +187,7 @@ async fn serve_api(
 
 /// What a service that works on hosts is given. Waits until the store has confirmed the server's own SSH
 /// key: without that no session is opened.
-async fn deps(
-    bus: Bus,
-    common: &Common,
-    name: &str,
-    playbooks: Option<PathBuf>,
-) -> anyhow::Result<Deps> {
+async fn deps(bus: Bus, common: &Common, name: &str, ansible: Ansible) -> anyhow::Result<Deps> {
     // First, since the next waits for the storage service.
     let run_dir = RunDir::create(&common.run_dir, name).context("cannot use the run directory")?;
     let storage = StorageClient::new(bus.clone(), BusContext::service(name));
@@ -197,7 +196,7 @@ async fn deps(
         ledger: LogInLedger::new(&bus, Clock::System),
         bus,
         clock: Clock::System,
-        hosts: Arc::new(Ssh::new(run_dir, Ansible::new(playbooks))),
+        hosts: Arc::new(Ssh::new(run_dir, ansible)),
         own_key,
         lease_ttl: common.lease_ttl(),
     })

@@ -18,12 +18,16 @@ mod core_version;
 mod error;
 mod events;
 mod invocation;
+mod memory;
 mod python;
 
 pub use core_version::CoreVersion;
 pub use error::PlaybookError;
 pub use events::{Summary, TaskEvent, TaskOutcome};
 pub(crate) use invocation::HOME_VARIABLE;
+
+/// The memory that each process of a playbook run may use unless configured otherwise, in MiB; they usually use 60.
+pub const MEMORY: u64 = 512;
 
 /// How long `ansible-playbook --version` may take: half a second, but the controller may be overloaded.
 const VERSION_DEADLINE: Duration = Duration::from_mins(2);
@@ -74,6 +78,8 @@ impl fmt::Display for Playbook {
 pub struct Ansible {
     /// Where the playbooks are, unless they are the bundled ones.
     playbook_path: Option<PathBuf>,
+    /// The memory that each process of a run may use, in MiB.
+    memory: u64,
     /// Looked for at first use, since that takes half a second; kept once it is found.
     version: Arc<OnceCell<CoreVersion>>,
 }
@@ -82,7 +88,13 @@ impl Ansible {
     /// `playbook_path` is where the playbooks are, unless they are the bundled ones. Whether Ansible
     /// is there is found out, and reported, by what needs it: everything else works without it.
     pub fn new(playbook_path: Option<PathBuf>) -> Self {
-        Self { playbook_path, version: Arc::default() }
+        Self { playbook_path, memory: MEMORY, version: Arc::default() }
+    }
+
+    /// The same with another limit, in MiB, to the memory that each process of a run may use.
+    #[must_use]
+    pub fn with_memory(self, memory: u64) -> Self {
+        Self { memory, ..self }
     }
 
     /// The version of `ansible-core` on this machine.
@@ -129,12 +141,24 @@ impl Ansible {
         let playbooks = std::path::absolute(self.playbook_path.as_ref().unwrap_or(&bundle))
             .map_err(|source| PlaybookError::Io { what: "find the playbooks", source })?;
         let directory = run_dir.subdirectory().map_err(PlaybookError::Access)?;
-        let run = invocation::Run { session, directory: directory.path(), bundle: &bundle, python };
+        let run = invocation::Run {
+            session,
+            directory: directory.path(),
+            bundle: &bundle,
+            python,
+            memory: self.memory,
+        };
         let mut command = run.command(&playbooks.join(playbook.file_name()), vars)?;
         let mut group = Group::spawn(&mut command)
             .map_err(|source| PlaybookError::Io { what: "start ansible-playbook", source })?;
-        let watched =
-            tokio::time::timeout(deadline, events::watch(group.child(), &mut on_event)).await;
+        let leader = group.child().id();
+        let watched = tokio::select! {
+            watched = tokio::time::timeout(deadline, events::watch(group.child(), &mut on_event)) => watched,
+            () = memory::exceeded(leader, self.memory) => {
+                group.end().await;
+                return Err(PlaybookError::OutOfMemory { playbook, limit: self.memory });
+            }
+        };
         let Ok(watched) = watched else {
             group.end().await;
             return Err(PlaybookError::Timeout { playbook, after: deadline });

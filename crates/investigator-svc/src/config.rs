@@ -20,6 +20,8 @@ pub struct Config {
     pub bootstrap_timeout: u64,
     /// Playbooks that replace the bundled ones.
     pub playbook_path: Option<PathBuf>,
+    /// The memory that each process of `ansible-playbook` may use, in MiB.
+    pub playbook_memory: u64,
     /// How flannel reaches etcd, with credentials of its own: for networks of type `flannel_etcd`.
     pub flannel: Option<Flannel>,
     /// A mirror for docker's images.
@@ -34,6 +36,7 @@ impl Default for Config {
             connect_timeout: 10,
             bootstrap_timeout: 1800,
             playbook_path: None,
+            playbook_memory: host_access::playbook::MEMORY,
             flannel: None,
             registry_mirror: None,
         }

@@ -149,11 +149,13 @@ async fn begin(
 
     let run_dir =
         RunDir::create(&args.run_dir(), "commissaire").context("cannot use the run directory")?;
+    let ansible = Ansible::new(config.investigator.playbook_path.clone());
+    let ansible = ansible.with_memory(config.investigator.playbook_memory);
     let deps = Deps {
         ledger: LogInLedger::new(&bus, Clock::System),
         bus: bus.clone(),
         clock: Clock::System,
-        hosts: Arc::new(Ssh::new(run_dir, Ansible::new(config.investigator.playbook_path.clone()))),
+        hosts: Arc::new(Ssh::new(run_dir, ansible)),
         own_key,
         lease_ttl: config.lease_ttl(),
     };

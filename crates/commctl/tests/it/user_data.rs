@@ -322,3 +322,23 @@ async fn hosts_give_up_when_they_are_refused_and_not_before() {
     assert!(said.contains("cannot be reached: [Errno 111] Connection refused"), "{said}");
     assert!(said.ends_with("[1, 2, 4, 8, 15]\n"), "{said}");
 }
+
+#[test]
+fn nothing_is_done_as_another_user_with_supplementary_groups() {
+    const SCRIPT: &str = "
+import os, sys, types
+handler = {'__name__': 'handler'}
+exec(sys.argv[1], handler)
+for name in ('setgroups', 'setgid', 'setuid', 'setegid', 'seteuid'):
+    setattr(os, name, lambda value, name=name: os.write(1, b'%s %r; ' % (name.encode(), value)) and None)
+os.getgroups = lambda: [0, 4]
+user = types.SimpleNamespace(pw_uid=8, pw_gid=7)
+with handler['acting_as'](user):
+    os.write(1, b'acting; ')
+print(handler['run']('true', user=user))";
+    let said = python(SCRIPT, &[HANDLER]);
+    let (acting, running) =
+        ("setgroups []; setegid 7; seteuid 8; acting; ", "setgroups []; setgid 7; setuid 8; ");
+    let back = "seteuid 0; setegid 0; setgroups [0, 4]; ";
+    assert_eq!(said.trim_end_matches('\n'), format!("{acting}{back}{running}"));
+}

@@ -98,6 +98,17 @@ pub enum PlaybookError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// It needed more memory than it may use.
+    #[error(
+        "{playbook} was ended: a process of ansible-playbook needed more than {limit} MiB on the controller, usually \
+         because the host sent too much output; look at what the host answers, or raise `playbook-memory`"
+    )]
+    OutOfMemory {
+        /// The playbook.
+        playbook: Playbook,
+        /// The limit, in MiB.
+        limit: u64,
+    },
     /// Something failed on this machine.
     #[error("cannot {what} on the controller")]
     Io {
@@ -126,6 +137,7 @@ impl PlaybookError {
             Self::Timeout { .. } => "timeout",
             Self::Broken { .. } => "playbook-broken",
             Self::TooMuchOutput { .. } => "too-much-output",
+            Self::OutOfMemory { .. } => "out-of-memory",
             Self::Io { .. } => "controller-error",
             Self::Access(error) => error.reason(),
         }

@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::PlaybookError;
 use super::bundle::{CALLBACK_PLUGINS, CONFIG};
+use super::memory;
 use super::python::Python;
 use crate::local;
 use crate::session::{SshSession, write_private};
@@ -26,6 +27,8 @@ pub(super) struct Run<'a> {
     pub(super) bundle: &'a Path,
     /// Which Python to use on the host; none when it is not needed.
     pub(super) python: Option<Python>,
+    /// The memory that each process may use, in MiB: what a host sends is kept in memory whole.
+    pub(super) memory: u64,
 }
 
 impl Run<'_> {
@@ -42,7 +45,9 @@ impl Run<'_> {
         write(&vars_file, &Value::Object(vars.clone()))?;
         let mut extra = OsString::from("@");
         extra.push(&vars_file);
-        let mut command = local::command("ansible-playbook");
+        let mut command = local::command("prlimit");
+        let hard_limit = (self.memory * memory::HARD_LIMIT_FACTOR) << 20;
+        command.arg(format!("--data={hard_limit}")).args(["--", "ansible-playbook"]);
         command.arg("-i").arg(inventory).arg("-e").arg(extra).arg("--").arg(playbook);
         command.envs(self.environment()).current_dir(self.directory);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use host_access::{FactsError, SshSession, Target, gather};
+use host_access::{Ansible, FactsError, Playbook, SshSession, Target, gather};
+use serde_json::json;
 use testbed::sshd::{Sshds, user};
 use tokio::time::Instant;
 
@@ -13,6 +14,12 @@ use crate::sshd::{CONNECT, RUN, Sshd, key_files, refusal, run_dir};
 
 /// Bytes of memory that a host may cost at most, whatever it sends.
 const MEMORY: u64 = 32 << 20;
+
+/// MiB that a process of a playbook may use; about twice what it needs.
+const PLAYBOOK_MEMORY: u64 = 128;
+
+/// Far more than the seconds until that is used up.
+const HANG: Duration = Duration::from_mins(4);
 
 /// What is made of the facts of a host that answers every command with the output of `command`.
 async fn facts(command: &str, deadline: Duration) -> FactsError {
@@ -57,6 +64,21 @@ async fn endless_output_is_cut_off_and_not_kept() {
     let error = facts("yes commissaire", RUN).await;
     assert_eq!((error.reason(), error.heals()), ("too-much-output", false), "{error}");
     assert!(peak() - before < MEMORY);
+}
+
+/// Ansible keeps what a host sends in memory.
+#[tokio::test]
+async fn endless_output_of_a_playbook_costs_no_more_than_its_memory() {
+    let sshds = Sshds::start(1, "ForceCommand yes commissaire");
+    let (_base, run_dir) = run_dir();
+    let session = SshSession::connect(&run_dir, &target(&sshds), CONNECT).await.unwrap();
+    let vars = json!({"commissaire_boot_id": "b"}).as_object().unwrap().clone();
+    let ansible = Ansible::new(None).with_memory(PLAYBOOK_MEMORY);
+    // Without Python on the host, as operations use it.
+    let run = ansible.run(&run_dir, &session, Playbook::Restart, &vars, HANG, |_| {});
+    let error = run.await.unwrap_err();
+    assert_eq!((error.reason(), error.heals()), ("out-of-memory", false), "{error}");
+    assert!(error.to_string().contains("needed more than 128 MiB"), "{error}");
 }
 
 #[tokio::test]

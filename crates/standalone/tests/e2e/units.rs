@@ -48,6 +48,10 @@ fn systemd_starts_reloads_and_stops_the_daemons() {
     run("systemctl reload commissaire");
     assert_eq!(run("systemctl is-active commissaire"), "active");
     assert_eq!(run("stat -c '%U %a' /var/lib/commissaire/secret.key"), "commissaire 600");
+    // The kernel gives what is about a process that is not dumpable to root.
+    let pid = run("systemctl show -P MainPID commissaire");
+    assert_eq!(run(&format!("stat -c %U /proc/{pid}/mem")), "root");
+    assert_eq!(run("systemctl show -P LimitCORE commissaire"), "0");
     run("systemctl stop commissaire");
     assert_eq!(run("systemctl show -P Result -P ExecMainStatus commissaire"), "success\n0");
 

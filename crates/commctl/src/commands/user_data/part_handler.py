@@ -290,6 +290,8 @@ def authorize(line, path, user):
 
 @contextlib.contextmanager
 def acting_as(user):
+    groups = os.getgroups()
+    os.setgroups([])
     os.setegid(user.pw_gid)
     os.seteuid(user.pw_uid)
     try:
@@ -297,6 +299,7 @@ def acting_as(user):
     finally:
         os.seteuid(0)
         os.setegid(0)
+        os.setgroups(groups)
 
 
 # ---- helpers
@@ -312,6 +315,7 @@ def write(path, text, mode):
 
 def run(*command, user=None):
     def become():
+        os.setgroups([])
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
 
