@@ -32,7 +32,14 @@ pub(super) struct Connections {
     exempt: Networks,
     /// A logical clock: it advances whenever a connection becomes idle.
     clock: AtomicU64,
-    open: Mutex<HashMap<u64, Arc<Open>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<u64, Arc<Open>>,
+    /// The number of connections of each source that has any, without evicted ones.
+    per_source: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
@@ -67,13 +74,13 @@ impl Connections {
             limit_per_source: limits.connections_per_source(),
             exempt: exempt.clone(),
             clock: AtomicU64::new(BUSY),
-            open: Mutex::default(),
+            state: Mutex::default(),
         })
     }
 
     // A std mutex: it is held for a scan of the map and never across an await.
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Open>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tick(&self) -> u64 {
@@ -100,7 +107,10 @@ impl Connections {
             idle_since: AtomicU64::new(id),
             evicted: CancellationToken::new(),
         });
-        self.open().insert(id, Arc::clone(&open));
+        let mut state = self.state();
+        *state.per_source.entry(source).or_default() += 1;
+        state.open.insert(id, Arc::clone(&open));
+        drop(state);
         Some(Connection { id, open, connections: Arc::clone(self), _permit: permit })
     }
 
@@ -121,20 +131,33 @@ impl Connections {
     }
 
     fn count(&self, source: IpAddr) -> usize {
-        let counts = |open: &&Arc<Open>| open.source == source && !open.evicted.is_cancelled();
-        self.open().values().filter(counts).count()
+        self.state().per_source.get(&source).copied().unwrap_or_default()
     }
 
     /// Closes the connection that has been idle the longest, of one source or of all; returns whether there was one.
     fn evict(&self, source: Option<IpAddr>) -> bool {
-        let open = self.open();
-        let idle = open.values().filter(|open| {
+        let mut state = self.state();
+        let idle = state.open.values().filter(|open| {
             source.is_none_or(|source| open.source == source)
                 && open.is_idle()
                 && !open.evicted.is_cancelled()
         });
         let longest = idle.min_by_key(|open| open.idle_since.load(Ordering::Relaxed));
-        longest.inspect(|open| open.evicted.cancel()).is_some()
+        let Some(longest) = longest.map(Arc::clone) else { return false };
+        longest.evicted.cancel();
+        state.uncount(longest.source);
+        true
+    }
+}
+
+impl State {
+    fn uncount(&mut self, source: IpAddr) {
+        if let Some(count) = self.per_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_source.remove(&source);
+            }
+        }
     }
 }
 
@@ -164,7 +187,11 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.connections.open().remove(&self.id);
+        let mut state = self.connections.state();
+        state.open.remove(&self.id);
+        if !self.open.evicted.is_cancelled() {
+            state.uncount(self.open.source);
+        }
     }
 }
 
