@@ -166,7 +166,11 @@ impl From<Error> for ApiError {
                 );
                 Self::new(status, detail)
             }
-            Kind::Internal | Kind::Parse | Kind::InvalidRequest | Kind::MethodNotFound => {
+            Kind::Internal
+            | Kind::Parse
+            | Kind::InvalidRequest
+            | Kind::MethodNotFound
+            | Kind::Denied => {
                 tracing::error!(error = chain(&error), "a request failed");
                 match Damaged::reported_by(&error) {
                     Some(damaged) => Self::damaged(status, &damaged),

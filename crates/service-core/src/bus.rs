@@ -78,6 +78,9 @@ pub struct Call {
     pub params: Params,
     /// Who asks.
     pub context: Context,
+    /// The broker's account of the sender, which the broker has checked; `None` inside a process, and where the sender
+    /// does not say.
+    pub account: Option<String>,
 }
 
 /// A notification as a subscriber gets it.
@@ -136,6 +139,8 @@ type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Answer>> + Send + S
 pub struct Bus {
     backend: Backend,
     timeout: Duration,
+    /// The accounts whose messages are worked on; `None`: those of all.
+    allowed: Option<Arc<[String]>>,
 }
 
 #[derive(Debug, Clone)]
@@ -147,7 +152,8 @@ enum Backend {
 impl Bus {
     /// A bus inside this process.
     pub fn memory() -> Self {
-        Self { backend: Backend::Memory(memory::Memory::default()), timeout: REQUEST_TIMEOUT }
+        let backend = Backend::Memory(memory::Memory::default());
+        Self { backend, timeout: REQUEST_TIMEOUT, allowed: None }
     }
 
     /// A bus over an AMQP broker: waits for the broker, and keeps up the connection from then on.
@@ -159,7 +165,7 @@ impl Bus {
         lifecycle: &Lifecycle,
     ) -> Result<Self, amqp::ConnectError> {
         let backend = Backend::Amqp(amqp::Amqp::connect(options, lifecycle).await?);
-        Ok(Self { backend, timeout: REQUEST_TIMEOUT })
+        Ok(Self { backend, timeout: REQUEST_TIMEOUT, allowed: None })
     }
 
     /// Whether there is a connection to the broker now; a bus inside the process is always there.
@@ -192,6 +198,12 @@ impl Bus {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
+    }
+
+    /// The same bus, but what is served on it refuses messages of accounts that are not among these.
+    #[must_use]
+    pub fn with_allowed_accounts(&self, accounts: Vec<String>) -> Self {
+        Self { allowed: Some(accounts.into()), ..self.clone() }
     }
 
     /// Asks the service that serves `key` and waits for its answer.
@@ -371,7 +383,12 @@ impl Bus {
         Fut: Future<Output = Result<A>> + Send + 'static,
         A: Into<Answer> + 'static,
     {
-        let handler: Handler = Arc::new(move |call| guarded(call, &handler));
+        let allowed = self.allowed.clone();
+        let handler: Handler =
+            Arc::new(move |call| match check_account(&call, allowed.as_deref()) {
+                Ok(()) => guarded(call, &handler),
+                Err(error) => std::future::ready(Err(error)).boxed(),
+            });
         match &self.backend {
             Backend::Memory(memory) => {
                 memory.serve(queue, prefetch, fitness, lifecycle, handler);
@@ -380,6 +397,29 @@ impl Bus {
             Backend::Amqp(amqp) => amqp.serve(queue, prefetch, fitness, lifecycle, handler).await,
         }
     }
+}
+
+/// Whether a service works on a message of that sender.
+fn check_account(call: &Call, allowed: Option<&[String]>) -> Result<()> {
+    let Some(allowed) = allowed else { return Ok(()) };
+    if call.account.as_ref().is_some_and(|account| allowed.contains(account)) {
+        return Ok(());
+    }
+    let who = match &call.account {
+        Some(account) => format!("the account {account:?} of the message broker"),
+        None => "a sender without an account (`user-id`)".to_owned(),
+    };
+    let error = Error::denied(format!(
+        "{} was refused: {who} is not among the `allowed-accounts` of this service",
+        call.key
+    ));
+    tracing::warn!(
+        rpc.key = call.key,
+        account = call.account,
+        principal = call.context.principal,
+        "message refused: its account is not among the allowed-accounts"
+    );
+    Err(error)
 }
 
 /// Counts a request: keys are the documented ones, so these labels have few values.
@@ -396,7 +436,7 @@ fn measured(key: &str, begun: Instant, answer: &Result<Answer>) {
 fn call(key: &str, params: &impl Serialize, context: &Context) -> Result<Call> {
     let method = key.rsplit('.').next().unwrap_or(key).to_owned();
     let params = Params::of(params)?;
-    Ok(Call { key: key.to_owned(), method, params, context: context.clone() })
+    Ok(Call { key: key.to_owned(), method, params, context: context.clone(), account: None })
 }
 
 /// The error of a request that no replica takes.

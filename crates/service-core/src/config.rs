@@ -101,7 +101,7 @@ pub fn parse<T: DeserializeOwned>(
 }
 
 /// Members whose own members are named by somebody else: they stay as they are.
-const FREE: [&str; 2] = ["users", "options"];
+const FREE: [&str; 3] = ["users", "options", "accounts"];
 
 /// The same with `_` for `-` in the names of members, at every depth.
 fn underscored(value: Value) -> Value {

@@ -36,6 +36,8 @@ pub enum Kind {
     Unavailable,
     /// No answer came in time: whether it was carried out is unknown.
     Timeout,
+    /// The service is not configured to do this for the sender's account; nothing was changed.
+    Denied,
 }
 
 impl Kind {
@@ -43,7 +45,7 @@ impl Kind {
     ///
     /// A timeout has no code of its own: it is noticed by the caller, and passed on it means
     /// "unavailable" to the next one.
-    const TABLE: [(Self, i64, u16); 10] = [
+    const TABLE: [(Self, i64, u16); 11] = [
         (Self::Parse, -32700, 500),
         (Self::InvalidRequest, -32600, 500),
         (Self::MethodNotFound, -32601, 500),
@@ -54,6 +56,7 @@ impl Kind {
         (Self::Conflict, -20002, 409),
         (Self::Unavailable, -20003, 503),
         (Self::Timeout, -20003, 504),
+        (Self::Denied, -20004, 500),
     ];
 
     fn row(self) -> (Self, i64, u16) {
@@ -108,6 +111,11 @@ impl Error {
     /// The state of the world does not allow it.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, message)
+    }
+
+    /// The sender's account may not do that.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(Kind::Denied, message)
     }
 
     /// Something does not answer.

@@ -1,9 +1,12 @@
 //! `tools/testbed/rabbitmq` for Rust tests: a real broker, gone with the test.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+
+const TOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/testbed/rabbitmq");
 
 /// The variable that names a broker which tests share; `tools/test` starts one and sets it.
 pub const SHARED: &str = "COMMISSAIRE_TEST_AMQP";
@@ -21,12 +24,22 @@ impl RabbitMq {
     /// # Panics
     /// When it does not work.
     pub fn up() -> Self {
+        Self::cluster(1)
+    }
+
+    /// Starts one of so many nodes; each takes a few seconds.
+    ///
+    /// # Panics
+    /// When it does not work.
+    pub fn cluster(nodes: usize) -> Self {
         let folder = tempfile::Builder::new().prefix("rq").tempdir().expect("a temporary folder");
-        let uri = run(folder.path(), &["up", "--until", &std::process::id().to_string()]);
+        let (nodes, until) = (nodes.to_string(), std::process::id().to_string());
+        let uri = run(folder.path(), &["up", "--nodes", &nodes, "--until", &until]);
         Self { uri, folder }
     }
 
-    /// Where it listens, with the user and the password: the same after a restart.
+    /// Where it listens, with the user and the password: the same after a restart. Those of a cluster are separated by
+    /// `;`.
     pub fn uri(&self) -> String {
         self.uri.clone()
     }
@@ -63,12 +76,34 @@ impl RabbitMq {
         self.run(&["kill"]);
     }
 
+    /// Kills one node of a cluster, counted from 1, with everything it has started.
+    ///
+    /// # Panics
+    /// When it does not work.
+    pub fn kill_node(&self, node: usize) {
+        self.run(&["kill", &node.to_string()]);
+    }
+
     /// Runs `rabbitmqctl` against it and returns what that prints.
     ///
     /// # Panics
     /// When it fails.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         self.run(&[&["ctl"], arguments].concat())
+    }
+
+    /// A program that is `rabbitmqctl` of it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn ctl_program(&self) -> PathBuf {
+        let program = self.folder.path().join("rabbitmqctl");
+        let state = self.folder.path().join("s");
+        let script = format!("#!/bin/sh\nexec {TOOL} --state {} ctl \"$@\"\n", state.display());
+        std::fs::write(&program, script).expect("a script in the temporary folder");
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, executable).expect("an executable script");
+        program
     }
 
     /// The folder that all of its files are in.
@@ -115,8 +150,7 @@ fn run(state: &Path, arguments: &[&str]) -> String {
 }
 
 fn command(state: &Path, arguments: &[&str]) -> Output {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/testbed/rabbitmq");
-    let mut command = Command::new(program);
+    let mut command = Command::new(TOOL);
     command.arg("--state").arg(state.join("s")).args(arguments);
     command.output().expect("tools/testbed/rabbitmq can be started")
 }

@@ -9,7 +9,7 @@ use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 /// As many threads as a daemon has.
@@ -40,19 +40,18 @@ pub fn run(queue: &str) -> anyhow::Result<()> {
     })
 }
 
-/// The options of its queue: as of those that take requests.
-pub fn queue_options() -> QueueDeclareOptions {
-    QueueDeclareOptions { durable: true, auto_delete: true, ..QueueDeclareOptions::default() }
-}
-
 async fn serve(uri: &str, queue: &str) -> anyhow::Result<()> {
     let connection = Connection::connect(uri, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let none = FieldTable::default;
-    channel.queue_declare(queue.into(), queue_options(), none()).await?;
-    let options = BasicConsumeOptions::default();
-    let mut consumer = channel.basic_consume(queue.into(), "".into(), options, none()).await?;
+    // As of those that take requests.
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(60_000));
+    channel.queue_declare(queue.into(), options, arguments).await?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = channel.basic_consume(queue.into(), "".into(), options, none).await?;
     while let Some(delivery) = consumer.next().await {
         let (channel, delivery) = (channel.clone(), delivery?);
         #[expect(clippy::disallowed_methods, reason = "ends with the process, like all of it")]

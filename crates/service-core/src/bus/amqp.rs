@@ -23,34 +23,46 @@
 //! is, its correlation id tells: lapin attaches returned messages to confirmations by counting, and
 //! RabbitMQ confirms several at a time.
 //!
-//! The header `deadline` says until when the asker waits. The messages have no expiry at the broker:
-//! that would move expired ones to a dead-letter queue, secrets and all.
+//! The header `deadline` says until when the asker waits, and the message expires at the broker then: queues of
+//! requests have no dead letters, so that it is dropped, secrets and all.
+//!
+//! A queue of requests outlives a crash of its last consumer. Whoever waits for more than a moment therefore looks
+//! whether anybody consumes (`abandoned`), and gives up a request that nobody will take.
 //!
 //! # Queues
 //!
 //! Names as in [`topology`], behind the name of the exchange unless that is the usual
 //! one, so that several installations can share a broker.
 //!
-//! - Requests: classic, durable *and* auto-delete. With the last consumer goes the queue, and requests
-//!   come back at once. Taking a request acknowledges it: whether it is carried out a second time is for
-//!   the asker to decide.
-//! - Jobs: quorum, with a delivery limit, declared by publishers as well as consumers, so that a job
-//!   finds its queue before the first consumer. Acknowledged when the handler has finished; one that
-//!   cannot be read or fails goes to `QUEUE.dead` (see [`dead_letters`](super::dead_letters)).
+//! - Requests: quorum, since a classic queue is gone, or cannot be reached, with the one node of a cluster that has
+//!   it. A consumer that ends in an orderly way as the last one unbinds the queue, and requests come back at once; it
+//!   removes the queue when what it has begun is finished. After a crash the broker removes it when it has had no
+//!   consumer for a minute. Taking a request acknowledges it; one that is delivered a second time, since the
+//!   acknowledgement was lost with a connection, is not carried out.
+//! - Jobs: quorum, with a delivery limit, declared by publishers as well as consumers where they are missing, so that
+//!   a job finds its queue before the first consumer. Acknowledged when the handler has finished; one that cannot be
+//!   read or fails goes through the exchange `EXCHANGE.dead` to `NAME.dead` (see
+//!   [`dead_letters`](super::dead_letters)).
 //! - Notifications: exclusive, one for each subscription, named by us.
+//!
+//! What exists is not declared again but for queues of requests, and an account with the permission to write to an
+//! exchange and to read from a queue needs no other for it. Every message names the account of its sender (`user-id`),
+//! and the broker refuses one in the name of another.
 //!
 //! Each consumer has a channel of its own with a bounded prefetch, and as many messages in hand at a
 //! time. One that becomes unfit ([`Fitness`]) cancels its consumer, rejects what it has received and not begun
-//! with an error, finishes the rest, and consumes again when it is fit. On a stop it takes no more, hands back what is not begun, and finishes the rest; the
-//! connection itself outlives the daemon's tasks, which may need it to finish, and ends with the last
-//! [`Bus`](super::Bus) handle or [`Bus::close`](super::Bus::close).
+//! with an error, finishes the rest, and consumes again when it is fit. On a stop it takes no more, hands back jobs
+//! that are not begun, and finishes the rest; the connection itself outlives the daemon's tasks, which may need it to
+//! finish, and ends with the last [`Bus`](super::Bus) handle or [`Bus::close`](super::Bus::close).
 
+mod abandoned;
 mod address;
 mod backoff;
 mod connection;
 mod consumer;
 mod link;
 pub(crate) mod message;
+mod pending;
 pub(crate) mod queues;
 mod subscriber;
 mod supervisor;
@@ -73,12 +85,11 @@ use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
 use crate::random;
 use address::Address;
-use connection::Failure;
 use consumer::{Server, now_ms};
 use link::{Link, lost, not_connected};
 use message::short;
 
-pub(super) use link::Waiting;
+pub(super) use pending::Waiting;
 pub(super) use subscriber::{ReplyTo, Subscribed};
 
 /// The longest name of an exchange or a process: those of queues are built from them.
@@ -87,13 +98,24 @@ const LONGEST_NAME: usize = 127;
 /// What the bus needs to know.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the broker is: `amqp://` or `amqps://`. Parameters: `heartbeat` (seconds), `frame_max`
+    /// Where the broker is: `amqp://` or `amqps://`; several nodes of it are separated by `;`. Parameters: `heartbeat` (seconds), `frame_max`
     /// (bytes), `channel_max`, `auth_mechanism`, `cacertfile` (a PEM file of certificate authorities).
     pub uri: SecretString,
     /// The name of the topic exchange, [`topology::EXCHANGE`] as a rule.
     pub exchange: String,
     /// Who connects, for instance `storage`: shown by the broker.
     pub name: String,
+}
+
+impl Options {
+    /// The node on another machine to which messages, and the password, would travel in plaintext, if there is one.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the URI is wrong.
+    pub fn plaintext_node(&self) -> Result<Option<String>, ConnectError> {
+        let nodes = Address::parse_all(self.uri.expose_secret())?;
+        Ok(nodes.iter().find(|node| node.is_plaintext()).map(Address::shown))
+    }
 }
 
 /// Why there is no bus.
@@ -146,7 +168,8 @@ pub enum ConnectError {
 /// Where to connect, checked.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    address: Address,
+    /// The nodes of the broker: at least one.
+    nodes: Vec<Address>,
     exchange: ShortString,
     name: String,
 }
@@ -159,21 +182,34 @@ impl Target {
             if fits { Ok(name.to_owned()) } else { Err(error) }
         };
         Ok(Self {
-            address: Address::parse(options.uri.expose_secret())?,
+            nodes: Address::parse_all(options.uri.expose_secret())?,
             exchange: check(&options.exchange, "an exchange")?.into(),
             name: check(&options.name, "a connection")?,
         })
     }
 
-    /// A connection for somebody who needs nothing else of this bus.
-    pub(super) async fn connect(&self) -> Result<lapin::Connection, ConnectError> {
-        let set_up = async |connection, _| Ok(connection);
-        let connected = connection::connect(&self.address, &self.name, set_up);
-        connected.await.map_err(|failure| self.error(failure))
+    /// The node to connect to at that attempt, counted from 0: each in turn.
+    fn node(&self, attempt: Option<usize>) -> &Address {
+        &self.nodes[attempt.unwrap_or(0) % self.nodes.len()]
     }
 
-    fn error(&self, failure: Failure) -> ConnectError {
-        ConnectError::Broker { broker: self.address.shown(), source: Box::new(failure) }
+    /// A connection for somebody who needs nothing else of this bus, to the first node that takes it, and its account.
+    pub(super) async fn connect(
+        &self,
+    ) -> Result<(lapin::Connection, Option<ShortString>), ConnectError> {
+        let mut attempts = 0..self.nodes.len();
+        loop {
+            let node = self.node(attempts.next());
+            let set_up = async |connection, _| Ok(connection);
+            match connection::connect(node, &self.name, set_up).await {
+                Ok(connection) => return Ok((connection, node.account.clone())),
+                Err(failure) if attempts.is_empty() => return Err(node.error(failure)),
+                Err(failure) => {
+                    let (broker, error) = (node.shown(), crate::error::chain(&failure));
+                    tracing::warn!(broker, error, "cannot use this node of the message broker");
+                }
+            }
+        }
     }
 }
 
@@ -243,6 +279,8 @@ impl Amqp {
         let body = message::body(Some(&id.to_string()), key, params)?;
         let waits = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
         let properties = message::properties(context, Some(now_ms().saturating_add(waits)));
+        let properties = message::signed(properties, link.account.as_ref())
+            .with_expiration(waits.to_string().into());
         let key = short("the routing key", key)?;
         message::answer(&link.request(key, id, &body, properties).await?)
     }
@@ -254,7 +292,7 @@ impl Amqp {
         context: &Context,
     ) -> Result<()> {
         let link = self.link()?;
-        let properties = message::properties(context, None);
+        let properties = message::signed(message::properties(context, None), link.account.as_ref());
         let job_queue = topology::job_queue(key);
         let body = message::unanswered(key, job_queue, params)?;
         let key = short("the routing key", key)?;
@@ -271,9 +309,10 @@ impl Amqp {
         answers: mpsc::Sender<Value>,
     ) -> Result<Waiting> {
         let body = message::body(None, key, &Map::new())?;
-        let properties = message::properties(context, None);
+        let link = self.link()?;
+        let properties = message::signed(message::properties(context, None), link.account.as_ref());
         let key = short("the routing key", key)?;
-        self.link()?.gather(key, &body, properties, answers).await
+        link.gather(key, &body, properties, answers).await
     }
 
     pub(super) async fn subscribe(

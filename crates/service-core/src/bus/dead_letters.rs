@@ -11,11 +11,10 @@ use jiff::Timestamp;
 use lapin::message::BasicGetMessage;
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
-    QueueDeclareOptions, QueuePurgeOptions,
+    QueuePurgeOptions,
 };
-use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::Instant;
 
 use super::amqp::{ConnectError, Options, Target, message, queues};
@@ -52,6 +51,8 @@ pub struct DeadLetter {
 pub struct DeadLetters {
     connection: Connection,
     exchange: ShortString,
+    /// The account that replays them: the broker refuses a message in the name of another one.
+    account: Option<ShortString>,
 }
 
 impl DeadLetters {
@@ -62,7 +63,8 @@ impl DeadLetters {
     pub async fn connect(options: &Options) -> Result<Self, ConnectError> {
         let target = Target::new(options)?;
         let exchange = options.exchange.as_str().into();
-        Ok(Self { connection: target.connect().await?, exchange })
+        let (connection, account) = target.connect().await?;
+        Ok(Self { connection, exchange, account })
     }
 
     /// How many there are of a job queue.
@@ -70,15 +72,9 @@ impl DeadLetters {
     /// # Errors
     /// [`Kind::Unavailable`](crate::Kind::Unavailable), as of all of these.
     pub async fn count(&self, queue: &Queue) -> Result<u32> {
-        let channel = self.channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = channel.queue_declare(self.name(queue), options, FieldTable::default());
-        match declared.await {
-            Ok(declared) => Ok(declared.message_count()),
-            // Nobody has ever used it.
-            Err(error) if is_not_found(&error) => Ok(0),
-            Err(error) => Err(failed(error)),
-        }
+        let found = queues::look(&self.connection, &self.name(queue)).await.map_err(failed)?;
+        // Nobody has ever used it where it is missing.
+        Ok(found.map_or(0, |found| found.message_count()))
     }
 
     /// The oldest ones of a job queue, oldest first; they stay where they are.
@@ -137,7 +133,7 @@ impl DeadLetters {
         let channel = self.channel().await?;
         match channel.queue_purge(self.name(queue), QueuePurgeOptions::default()).await {
             Ok(dropped) => Ok(dropped),
-            Err(error) if is_not_found(&error) => Ok(0),
+            Err(error) if queues::is_not_found(&error) => Ok(0),
             Err(error) => Err(failed(error)),
         }
     }
@@ -198,7 +194,8 @@ impl DeadLetters {
         let key = last_death(&letter.properties).and_then(routing_key).unwrap_or(queue.binding);
         let key = message::short("the routing key", key)?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = without_deaths(&letter.properties);
+        let properties = replayed(&letter.properties);
+        let properties = message::signed(properties, self.account.as_ref());
         let exchange = self.exchange.clone();
         let published = channel.basic_publish(exchange, key, options, &letter.data, properties);
         match published.await.map_err(failed)?.await.map_err(failed)? {
@@ -243,8 +240,8 @@ fn routing_key(death: &FieldTable) -> Option<&str> {
     }
 }
 
-/// The message as it was before it died; dead once more, it tells of that death.
-fn without_deaths(properties: &BasicProperties) -> BasicProperties {
+/// The message as it was before it died, from nobody yet; dead once more, it tells of that death.
+fn replayed(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in properties.headers().iter().flatten() {
         let is_ours = !name.as_str().starts_with("x-");
@@ -252,12 +249,11 @@ fn without_deaths(properties: &BasicProperties) -> BasicProperties {
             headers.insert(name.clone(), value.clone());
         }
     }
-    properties.clone().with_headers(headers).with_delivery_mode(2)
-}
-
-fn is_not_found(error: &lapin::Error) -> bool {
-    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
-    matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+    let replayed = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
+    match properties.content_type() {
+        Some(content_type) => replayed.with_content_type(content_type.clone()),
+        None => replayed,
+    }
 }
 
 fn failed(error: lapin::Error) -> Error {

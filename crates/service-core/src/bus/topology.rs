@@ -8,7 +8,7 @@ pub const EXCHANGE: &str = "commissaire";
 /// A queue that the replicas of a service share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
-    /// Its name.
+    /// Its name; at the broker `requests.NAME`, or `jobs.NAME`.
     pub name: &'static str,
     /// The topic pattern that feeds it.
     pub binding: &'static str,
@@ -45,12 +45,17 @@ pub fn job_queue(key: &str) -> Option<Queue> {
 }
 
 /// The queues of requests, each of one service.
-const REQUESTS: [Queue; 4] = [STORAGE, CLUSTEREXEC, CONTAINERMGR, HOSTS];
+pub const REQUESTS: [Queue; 4] = [STORAGE, CLUSTEREXEC, CONTAINERMGR, HOSTS];
+
+/// The queue of a service of Commissaire that requests for `key` go to.
+pub fn request_queue(key: &str) -> Option<Queue> {
+    REQUESTS.into_iter().find(|queue| matches(queue.binding, key))
+}
 
 /// The service that a request for `key` is meant for, for messages.
 pub fn service_of(key: &str) -> &str {
-    match REQUESTS.iter().find(|queue| matches(queue.binding, key)) {
-        Some(queue) if *queue == HOSTS => INVESTIGATOR.name,
+    match request_queue(key) {
+        Some(queue) if queue == HOSTS => INVESTIGATOR.name,
         Some(queue) => queue.name,
         None => key.split('.').next().unwrap_or(key),
     }

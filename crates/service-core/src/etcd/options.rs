@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use super::{CONNECT_TIMEOUT, TCP_KEEPALIVE};
+use crate::model::ident::is_loopback;
 
 /// Where etcd is when nobody says.
 const DEFAULT_URL: &str = "http://127.0.0.1:2379";
@@ -36,6 +37,8 @@ pub struct Options {
     /// etcd's `--quota-backend-bytes`, in bytes, for warnings where its members do not say it themselves (before
     /// etcd 3.6); default 2 GiB, as etcd's own.
     pub quota_backend_bytes: Option<u64>,
+    /// Whether another machine may be talked to without TLS.
+    pub insecure: bool,
 }
 
 /// Why etcd cannot be reached that way.
@@ -65,6 +68,15 @@ pub enum OptionsError {
         /// The URL without it.
         url: String,
     },
+    /// Records and a password would cross the network in plaintext.
+    #[error(
+        "{url} was refused: etcd on another machine needs https, or `\"insecure\": true` (ETCD_INSECURE=true in the \
+         environment) where nobody else can read the network"
+    )]
+    Insecure {
+        /// The URL.
+        url: String,
+    },
     /// A file of a certificate or key cannot be used.
     #[error("cannot use {} as `{member}`: {why}", path.display())]
     File {
@@ -84,7 +96,7 @@ impl Options {
     }
 
     /// The options that the environment gives, if `ETCD_MACHINES` is set: `ETCD_TLSPEM`,
-    /// `ETCD_TLSKEY`, `ETCD_CACERT`, `ETCD_USERNAME`, `ETCD_PASSWORD`.
+    /// `ETCD_TLSKEY`, `ETCD_CACERT`, `ETCD_USERNAME`, `ETCD_PASSWORD`, `ETCD_INSECURE`.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads these variables")]
     pub fn from_env() -> Option<Self> {
         Self::from_variables(|name| std::env::var(name).ok())
@@ -100,6 +112,7 @@ impl Options {
             username: set("ETCD_USERNAME"),
             password: set("ETCD_PASSWORD").map(SecretString::from),
             quota_backend_bytes: None,
+            insecure: set("ETCD_INSECURE").is_some_and(|value| value == "true"),
         })
     }
 
@@ -115,6 +128,7 @@ impl Options {
         let Some(other) = other else { return self };
         if self.server_url.is_empty() {
             self.server_url = other.server_url;
+            self.insecure |= other.insecure;
         }
         if self.server_url.iter().all(|url| !url.starts_with("http://")) {
             if self.certificate_path.is_none() && self.certificate_key_path.is_none() {
@@ -160,6 +174,11 @@ impl Options {
                 && url.starts_with("http://")
             {
                 return Err(OptionsError::Plain { member, url });
+            }
+            if !self.insecure
+                && url.strip_prefix("http://").is_some_and(|at| !is_loopback(host(at)))
+            {
+                return Err(OptionsError::Insecure { url });
             }
         }
         Ok(())
@@ -221,6 +240,7 @@ impl std::fmt::Debug for Options {
             .field("username", &self.username)
             .field("password", &self.password)
             .field("quota_backend_bytes", &self.quota_backend_bytes)
+            .field("insecure", &self.insecure)
             .finish()
     }
 }
@@ -252,6 +272,14 @@ fn masked(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((_, host)) => format!("…@{host}"),
         None => url.to_owned(),
+    }
+}
+
+/// The host in `HOST:PORT`, without brackets.
+fn host(at: &str) -> &str {
+    match at.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => at.rsplit_once(':').map_or(at, |(host, _)| host),
     }
 }
 

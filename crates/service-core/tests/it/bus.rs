@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod foreign;
+mod queues;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

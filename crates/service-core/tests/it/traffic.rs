@@ -1,6 +1,6 @@
 //! Requests, jobs and notifications that go on all the time, and an account of what became of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use service_core::bus::amqp::Options;
 use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, Queue};
 use service_core::bus::{Call, Context, Subscription};
-use service_core::{Bus, Kind, Lifecycle};
+use service_core::{Bus, Clock, Error, Kind, Lifecycle};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -44,19 +44,54 @@ pub(crate) struct Traffic {
 #[derive(Default)]
 struct Account {
     requests: Mutex<Vec<Request>>,
+    /// When requests were carried out, in ms since the epoch, by their deadlines and numbers.
+    carried_out: Mutex<HashMap<Asked, Vec<i64>>>,
     /// Jobs that the broker has confirmed.
     published: Mutex<HashSet<u64>>,
     /// Jobs that the service has got.
     worked_on: Mutex<HashSet<u64>>,
 }
 
+/// What a request says: its deadline in ms since the epoch, and its number.
+type Asked = (i64, u64);
+
 struct Request {
+    asked: Asked,
     begun: Instant,
     took: Duration,
-    outcome: Result<(), Kind>,
+    outcome: Result<(), Error>,
 }
 
+/// Between the deadline that a request says and the one of its message, and between the check of that and the note, in ms.
+const MOMENT: i64 = 1000;
+
 impl Account {
+    /// Serves `echo.*`, and notes what was carried out when.
+    async fn serve(self: &Arc<Self>, service: &Bus, life: &Lifecycle) {
+        let account = Arc::clone(self);
+        let handler = move |call: Call| {
+            let asked: Asked = serde_json::from_value(call.params.0.clone()).unwrap();
+            account.carried_out.lock().unwrap().entry(asked).or_default().push(now());
+            async { Ok(call.params.0) }
+        };
+        service.serve(ECHO, 64, life, handler).await.unwrap();
+    }
+
+    /// Every request had its end; none was carried out twice, or after its deadline, and none answered without that.
+    fn check_requests(&self) {
+        let carried_out = self.carried_out.lock().unwrap();
+        for Request { asked, took, outcome, .. } in self.requests.lock().unwrap().iter() {
+            assert!(*took < 10 * TIMEOUT, "{took:?}");
+            let kind = outcome.as_ref().map_err(Error::kind);
+            assert!(matches!(kind, Ok(()) | Err(Kind::Unavailable | Kind::Timeout)), "{outcome:?}");
+            assert!(outcome.is_err() || carried_out.contains_key(asked), "{asked:?}");
+        }
+        for (asked, times) in carried_out.iter() {
+            let [time] = times.as_slice() else { panic!("{asked:?} was carried out at {times:?}") };
+            assert!(*time <= asked.0 + MOMENT, "{asked:?} was carried out at {time}");
+        }
+    }
+
     fn succeeded_since(&self, begun: Instant) -> bool {
         let requests = self.requests.lock().unwrap();
         requests.iter().any(|one| one.begun >= begun && one.outcome.is_ok())
@@ -71,7 +106,7 @@ impl Traffic {
     pub(crate) async fn start(client: &Options, service: &Options) -> Self {
         let (client, service) = (connected(client).await, connected(service).await);
         let (life, account) = (Lifecycle::new(), Arc::new(Account::default()));
-        service.serve(ECHO, 64, &life, |call| async { Ok(call.params.0) }).await.unwrap();
+        account.serve(&service, &life).await;
         let got = Arc::clone(&account);
         let worker = move |call: Call| {
             got.worked_on.lock().unwrap().insert(call.params.0["address"].as_u64().unwrap());
@@ -80,13 +115,21 @@ impl Traffic {
         service.serve(INVESTIGATOR, 4, &life, worker).await.unwrap();
         let subscription = service.subscribe("notify.#").await.unwrap();
         let mut clients = JoinSet::new();
-        for _ in 0..4 {
-            clients.spawn(ask(client.with_timeout(TIMEOUT), Arc::clone(&account)));
+        for first in 0..4 {
+            let numbers = (first..).step_by(4);
+            clients.spawn(ask(client.with_timeout(TIMEOUT), numbers, Arc::clone(&account)));
         }
         clients.spawn(publish(client.with_timeout(TIMEOUT), Arc::clone(&account)));
         let mut traffic = Self { client, service, account, clients, subscription, life };
         traffic.goes_on().await;
         traffic
+    }
+
+    /// Adds a replica of the service with a connection of its own.
+    pub(crate) async fn add_replica(&self, options: &Options) -> Bus {
+        let replica = connected(options).await;
+        self.account.serve(&replica, &self.life).await;
+        replica
     }
 
     /// One of those begun from now on succeeds; and then all do.
@@ -116,14 +159,19 @@ impl Traffic {
         }
     }
 
-    /// Requests to a service that is not there do not wait for their timeout.
+    /// Requests to a service whose replicas are all cut off do not wait for their timeout, and say that their outcome
+    /// is unknown.
     pub(crate) async fn fails_at_once(&self) {
         let from = Instant::now();
         // Those in flight were lost with the consumer that had them.
         until(|| {
             let requests = self.account.requests.lock().unwrap();
             let mut late = requests.iter().filter(|one| one.begun >= from);
-            late.any(|one| one.outcome == Err(Kind::Unavailable))
+            late.any(|one| {
+                let error = one.outcome.as_ref().err();
+                error
+                    .is_some_and(|error| error.to_string().contains("takes echo.params at present"))
+            })
         })
         .await;
     }
@@ -137,23 +185,25 @@ impl Traffic {
         };
         until(all).await;
         assert!(!self.account.published.lock().unwrap().is_empty());
-        for Request { took, outcome, .. } in self.account.requests.lock().unwrap().iter() {
-            assert!(*took < 10 * TIMEOUT, "{took:?}");
-            let expected = matches!(outcome, Ok(()) | Err(Kind::Unavailable | Kind::Timeout));
-            assert!(expected, "{outcome:?}");
-        }
+        self.account.check_requests();
         self.life.shutdown(Duration::from_secs(10)).await;
         self.client.close().await;
         self.service.close().await;
     }
 }
 
-async fn ask(client: Bus, account: Arc<Account>) {
-    loop {
+/// The wall clock, in ms since the epoch.
+fn now() -> i64 {
+    Clock::System.wall().as_millisecond()
+}
+
+async fn ask(client: Bus, numbers: impl Iterator<Item = u64>, account: Arc<Account>) {
+    for number in numbers {
         let begun = Instant::now();
-        let answer = client.request("echo.params", &json!({"a": 1}), &context()).await;
-        let outcome = answer.map(drop).map_err(|error| error.kind());
-        let request = Request { begun, took: begun.elapsed(), outcome };
+        // The one that the message carries is no later than a moment after this.
+        let asked = (now() + i64::try_from(TIMEOUT.as_millis()).unwrap(), number);
+        let outcome = client.request("echo.params", &json!(asked), &context()).await.map(drop);
+        let request = Request { asked, begun, took: begun.elapsed(), outcome };
         account.requests.lock().unwrap().push(request);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

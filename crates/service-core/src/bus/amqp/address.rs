@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use lapin::uri::AMQPUri;
+use lapin::types::ShortString;
+use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 
 use super::ConnectError;
+use super::connection::Failure;
+use crate::model::ident::is_loopback;
 
 /// Seconds between heartbeats where the URI does not say. lapin notices a silent broker after twice
 /// that plus half of it: five seconds.
@@ -18,17 +21,31 @@ const FRAME_MAX: u32 = 16 << 10;
 const PARAMETERS: [&str; 5] =
     ["heartbeat", "frame_max", "channel_max", "auth_mechanism", "cacertfile"];
 
+const SCHEMES: [&str; 2] = ["amqp://", "amqps://"];
+
 const FORM: &str = "amqp://USER:PASSWORD@HOST:PORT/VHOST";
 
-/// Where the broker is, and how to log in there.
+/// Where the broker is, or a node of it, and how to log in there.
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) uri: AMQPUri,
+    /// The account that messages name as their sender; `None` where a certificate says who it is.
+    pub(super) account: Option<ShortString>,
     /// Certificate authorities besides the platform's, as PEM.
     pub(super) authorities: Option<String>,
 }
 
 impl Address {
+    /// The nodes of a broker, their URIs separated by `;`, which a password may hold too.
+    pub(super) fn parse_all(text: &str) -> Result<Vec<Self>, ConnectError> {
+        let next = |at: &usize| SCHEMES.iter().any(|scheme| text[at + 1..].starts_with(scheme));
+        let ends = text.match_indices(';').map(|(at, _)| at).filter(next);
+        let mut starts = vec![0];
+        starts.extend(ends.clone().map(|at| at + 1));
+        let nodes = starts.into_iter().zip(ends.chain([text.len()]));
+        nodes.map(|(start, end)| Self::parse(&text[start..end])).collect()
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, ConnectError> {
         let invalid = |why: &str| ConnectError::Invalid { why: why.to_owned() };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("it has no scheme"))?;
@@ -45,7 +62,22 @@ impl Address {
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         uri.query.frame_max.get_or_insert(FRAME_MAX);
         let authorities = parameter(text, "cacertfile").map(read_authorities).transpose()?;
-        Ok(Self { uri, authorities })
+        let is_named = authority(rest).contains('@');
+        let by_certificate = uri.query.auth_mechanism == Some(SASLMechanism::External);
+        let account =
+            (is_named || !by_certificate).then(|| uri.authority.userinfo.username.clone());
+        let account = account.map(ShortString::try_new).transpose();
+        let account = account.map_err(|_| invalid("its user name is too long"))?;
+        Ok(Self { uri, account, authorities })
+    }
+
+    /// Whether messages leave this machine without TLS.
+    pub(super) fn is_plaintext(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQP && !is_loopback(&self.uri.authority.host)
+    }
+
+    pub(super) fn error(&self, failure: Failure) -> ConnectError {
+        ConnectError::Broker { broker: self.shown(), source: Box::new(failure) }
     }
 
     /// For people: who is asked, without the password.
@@ -71,9 +103,12 @@ fn shown(scheme: &str) -> String {
 
 /// The host between brackets: the parser of the URI drops it, and would connect to this machine.
 fn bracketed_host(rest: &str) -> Option<&str> {
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
+    let host = authority(rest).rsplit('@').next()?;
     host.strip_prefix('[')?.split(']').next()
+}
+
+fn authority(rest: &str) -> &str {
+    rest.split(['/', '?', '#']).next().unwrap_or(rest)
 }
 
 fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -121,6 +156,44 @@ mod tests {
         let address = Address::parse("amqps://u:p@h/v?heartbeat=20").unwrap();
         assert_eq!(address.shown(), "amqps://u@h:5671, virtual host v");
         assert_eq!(address.uri.query.heartbeat, Some(20));
+    }
+
+    #[test]
+    fn messages_name_the_user_of_the_uri_unless_a_certificate_says_who_it_is() {
+        for (uri, account) in [
+            ("amqp://localhost", Some("guest")),
+            ("amqp://commissaire%2Dhttp:p@h", Some("commissaire-http")),
+            ("amqps://h/v?auth_mechanism=external", None),
+            ("amqps://c@h/v?auth_mechanism=external", Some("c")),
+        ] {
+            let address = Address::parse(uri).unwrap();
+            assert_eq!(address.account.as_ref().map(ShortString::as_str), account, "{uri}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_reached_without_tls_in_safety() {
+        for (uri, plaintext) in [
+            ("amqp://localhost", false),
+            ("amqp://u:p@127.0.0.1:1/v", false),
+            ("amqp://[::1]", false),
+            ("amqps://broker.example.com", false),
+            ("amqp://broker.example.com", true),
+            ("amqp://10.0.0.1", true),
+            ("amqp://[2001:db8::7]", true),
+            ("amqp://localhost.example.com", true),
+        ] {
+            assert_eq!(Address::parse(uri).unwrap().is_plaintext(), plaintext, "{uri}");
+        }
+    }
+
+    #[test]
+    fn nodes_of_a_broker_are_separated_by_semicolons() {
+        let nodes = Address::parse_all("amqp://u:p@a/v;amqps://u:p@b/v").unwrap();
+        let shown: Vec<_> = nodes.iter().map(Address::shown).collect();
+        assert_eq!(shown, ["amqp://u@a:5672, virtual host v", "amqps://u@b:5671, virtual host v"]);
+        let nodes = Address::parse_all("amqp://u:a;b@h").unwrap();
+        assert_eq!(nodes[0].uri.authority.userinfo.password, "a;b");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions,
-    BasicPublishOptions, BasicRejectOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
+    BasicPublishOptions, BasicRejectOptions, QueueDeleteOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Consumer};
@@ -40,6 +40,8 @@ pub(super) struct Server {
 struct Session {
     link: Arc<Link>,
     channel: Channel,
+    /// Its name at the broker.
+    queue: ShortString,
     consumer: Consumer,
     /// One for each message that may be worked on at a time.
     slots: Arc<Semaphore>,
@@ -114,13 +116,16 @@ impl Server {
     }
 
     async fn session(&self, link: Arc<Link>) -> lapin::Result<Session> {
-        let channel = queues::consumer_channel(&link.connection, self.prefetch).await?;
-        queues::declare(&channel, &link.exchange, &self.queue).await?;
         let name = ShortString::from(queues::name(link.exchange.as_str(), &self.queue));
+        // A queue of jobs that exists may be left to an account without the permission to configure it.
+        if !self.queue.jobs || queues::look(&link.connection, &name).await?.is_none() {
+            queues::declare(&link.connection, &link.exchange, &self.queue).await?;
+        }
+        let channel = queues::consumer_channel(&link.connection, self.prefetch).await?;
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel.basic_consume(name, "".into(), options, none).await?;
+        let consumer = channel.basic_consume(name.clone(), "".into(), options, none).await?;
         let slots = Arc::new(Semaphore::new(self.prefetch.into()));
-        Ok(Session { link, channel, consumer, slots, taken: None })
+        Ok(Session { link, channel, queue: name, consumer, slots, taken: None })
     }
 
     async fn consume(&self, session: &mut Session) -> End {
@@ -148,15 +153,15 @@ impl Server {
         if !self.queue.jobs {
             session.taken = Some(delivery.delivery_tag);
         }
-        let (server, channel) = (self.clone(), session.channel.clone());
+        let (server, back) = (self.clone(), session.way_back());
         self.lifecycle.spawn("bus.call", async move {
-            server.work(&channel, delivery).await;
+            server.work(&back, delivery).await;
             drop(slot);
         });
     }
 
-    async fn work(&self, channel: &Channel, delivery: Delivery) {
-        let Delivery { delivery_tag, routing_key, properties, data, .. } = delivery;
+    async fn work(&self, back: &WayBack, delivery: Delivery) {
+        let Delivery { delivery_tag, routing_key, properties, data, redelivered, .. } = delivery;
         let received = message::receive(routing_key.as_str(), &properties, &data, self.queue.bare);
         drop(data);
         let (id, result) = match received {
@@ -164,15 +169,17 @@ impl Server {
             Ok(Received { id, deadline: Some(deadline), .. }) if deadline <= now_ms() => {
                 (id, Err(Error::new(Kind::Timeout, "it was not begun before its deadline")))
             }
+            // The connection of the replica that had it was lost, and with it perhaps its acknowledgement.
+            Ok(Received { id, .. }) if redelivered && !self.queue.jobs => {
+                (id, Err(delivered_before()))
+            }
             Ok(Received { id, call, .. }) => (id, (self.handler)(call).await),
         };
         let settled = async {
             if self.queue.jobs {
-                self.settle(channel, delivery_tag, result.as_ref().err()).await?;
+                self.settle(&back.channel, delivery_tag, result.as_ref().err()).await?;
             }
-            if let Some(reply_to) = properties.reply_to() {
-                reply(channel, reply_to, &properties, id, result).await?;
-            }
+            back.reply(&properties, id, result).await?;
             Ok::<(), lapin::Error>(())
         };
         if let Err(error) = settled.await {
@@ -200,58 +207,120 @@ impl Server {
         channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
     }
 
-    /// Takes no more. What was received and not begun is not handed back: where this was the last consumer the
-    /// queue is gone, and those requests would wait for their deadlines. Requests that have begun go on, on
-    /// this channel.
+    /// Takes no more while the replica is unfit: requests that were received and not begun are refused, those that
+    /// have begun go on.
     async fn leave(&self, mut session: Session) {
-        session.acknowledge();
-        let Session { channel, mut consumer, .. } = session;
         let left = async {
-            channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
-            while let Some(delivery) = consumer.next().await {
-                let Delivery { delivery_tag, routing_key, properties, data, .. } = delivery?;
+            let unbegun = session.cancel().await?;
+            for delivery in unbegun {
                 if self.queue.jobs {
-                    let options = BasicNackOptions { requeue: true, multiple: false };
-                    channel.basic_nack(delivery_tag, options).await?;
-                    continue;
-                }
-                channel.basic_ack(delivery_tag, BasicAckOptions::default()).await?;
-                let key = routing_key.as_str();
-                let id = message::receive(key, &properties, &data, self.queue.bare).ok();
-                if let Some(reply_to) = properties.reply_to() {
-                    let (id, refused) = (id.and_then(|received| received.id), Err(unserved(key)));
-                    reply(&channel, reply_to, &properties, id, refused).await?;
+                    session.hand_back(delivery.delivery_tag).await?;
+                } else {
+                    session
+                        .channel
+                        .basic_ack(delivery.delivery_tag, BasicAckOptions::default())
+                        .await?;
+                    session.way_back().refuse(&delivery).await?;
                 }
             }
-            Ok::<(), lapin::Error>(())
+            self.close_queue(&session).await
         };
-        if let Err(error) = left.await {
-            let error = &error as &dyn std::error::Error;
-            tracing::debug!(queue = self.queue.name, error, "the consumer had no orderly end");
-        }
+        self.note_end(left.await);
+        let server = self.clone();
+        self.lifecycle.spawn("bus.leaving", async move { server.finish(session).await });
     }
 
-    /// Takes no more, hands back what is not begun, and waits for what is.
+    /// Takes no more, hands back jobs that have not begun, and carries out all requests that were received: handed
+    /// back, they could not be told from those that another replica may have begun.
     async fn stop(&self, mut session: Session) {
-        session.acknowledge();
-        let Session { channel, mut consumer, slots, .. } = session;
         let stopped = async {
-            channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
-            while let Some(delivery) = consumer.next().await {
-                let options = BasicNackOptions { requeue: true, multiple: false };
-                channel.basic_nack(delivery?.delivery_tag, options).await?;
+            let unbegun = session.cancel().await?;
+            for delivery in unbegun {
+                if self.queue.jobs {
+                    session.hand_back(delivery.delivery_tag).await?;
+                } else if let Ok(slot) = Arc::clone(&session.slots).acquire_owned().await {
+                    self.take(&mut session, delivery, slot);
+                }
             }
-            Ok::<(), lapin::Error>(())
+            session.acknowledge();
+            self.close_queue(&session).await
         };
-        if let Err(error) = stopped.await {
+        self.note_end(stopped.await);
+        self.finish(session).await;
+    }
+
+    /// Waits for what has begun, and removes the queue of requests then if nobody else consumes from it: as long as it
+    /// is there, nobody gives up a request that this replica may still answer.
+    async fn finish(&self, session: Session) {
+        drop(session.slots.acquire_many(self.prefetch.into()).await);
+        if self.queue.jobs {
+            return;
+        }
+        let removed = async {
+            if session.is_unused().await? {
+                let (name, options) = (session.queue.clone(), QueueDeleteOptions::default());
+                session.channel.queue_delete(name, options).await?;
+            }
+            Ok(())
+        };
+        self.note_end(removed.await);
+    }
+
+    /// Where this was the last consumer of requests, the broker returns further ones from now on to those who ask;
+    /// those that have come in the meantime are refused.
+    async fn close_queue(&self, session: &Session) -> lapin::Result<()> {
+        let Session { link, channel, queue, .. } = session;
+        if self.queue.jobs || !session.is_unused().await? {
+            return Ok(());
+        }
+        let (exchange, binding) = (&link.exchange, ShortString::from(self.queue.binding));
+        let (from, key) = (exchange.clone(), binding.clone());
+        channel.queue_unbind(queue.clone(), from, key, FieldTable::default()).await?;
+        if !session.is_unused().await? {
+            // Another replica has begun in between, and may have bound it before.
+            return queues::bind(channel, queue, exchange, binding).await;
+        }
+        let options = BasicGetOptions { no_ack: true };
+        while let Some(message) = channel.basic_get(queue.clone(), options).await? {
+            session.way_back().refuse(&message.delivery).await?;
+        }
+        Ok(())
+    }
+
+    fn note_end(&self, end: lapin::Result<()>) {
+        if let Err(error) = end {
             let error = &error as &dyn std::error::Error;
             tracing::debug!(queue = self.queue.name, error, "the consumer had no orderly end");
         }
-        drop(slots.acquire_many(self.prefetch.into()).await);
     }
 }
 
 impl Session {
+    /// Ends the consumer; what was received and not begun.
+    async fn cancel(&mut self) -> lapin::Result<Vec<Delivery>> {
+        self.acknowledge();
+        self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default()).await?;
+        let mut unbegun = Vec::new();
+        while let Some(delivery) = self.consumer.next().await {
+            unbegun.push(delivery?);
+        }
+        Ok(unbegun)
+    }
+
+    async fn hand_back(&self, tag: u64) -> lapin::Result<()> {
+        let options = BasicNackOptions { requeue: true, multiple: false };
+        self.channel.basic_nack(tag, options).await
+    }
+
+    async fn is_unused(&self) -> lapin::Result<bool> {
+        let found = queues::look(&self.link.connection, &self.queue).await?;
+        Ok(found.is_some_and(|found| found.consumer_count() == 0))
+    }
+
+    fn way_back(&self) -> WayBack {
+        WayBack { channel: self.channel.clone(), account: self.link.account.clone() }
+    }
+
     /// The next message, once it may be worked on; none when the connection is lost. What was taken is
     /// acknowledged before anything is waited for, many requests at a time when they come fast.
     async fn next(&mut self) -> Option<(Delivery, OwnedSemaphorePermit)> {
@@ -281,25 +350,43 @@ impl Session {
     }
 }
 
-/// Answers, in the name of the service, to the queue that the request names.
-async fn reply(
-    channel: &Channel,
-    reply_to: &ShortString,
-    request: &BasicProperties,
-    id: Option<String>,
-    result: Result<Answer>,
-) -> lapin::Result<()> {
-    let correlation_id = request.correlation_id().clone();
-    let id = id.or_else(|| correlation_id.as_ref().map(|id| id.as_str().to_owned()));
-    let body = message::response(id, result).unwrap_or_default();
-    let properties = BasicProperties::default().with_content_type("application/json".into());
-    let properties = match correlation_id {
-        Some(id) => properties.with_correlation_id(id),
-        None => properties,
-    };
-    let options = BasicPublishOptions::default();
-    channel.basic_publish("".into(), reply_to.clone(), options, &body, properties).await?;
-    Ok(())
+/// How answers get to those who asked.
+struct WayBack {
+    channel: Channel,
+    account: Option<ShortString>,
+}
+
+impl WayBack {
+    /// Answers to the queue that the request names, if it names one.
+    async fn reply(
+        &self,
+        request: &BasicProperties,
+        id: Option<String>,
+        result: Result<Answer>,
+    ) -> lapin::Result<()> {
+        let Some(reply_to) = request.reply_to() else { return Ok(()) };
+        let correlation_id = request.correlation_id().as_ref();
+        let id = id.or_else(|| correlation_id.map(|id| id.as_str().to_owned()));
+        let body = message::response(id, result).unwrap_or_default();
+        let properties = message::answer_properties(correlation_id, self.account.as_ref());
+        let (to, options) = (reply_to.clone(), BasicPublishOptions::default());
+        self.channel.basic_publish("".into(), to, options, &body, properties).await?;
+        Ok(())
+    }
+
+    /// Answers a request that is not begun because the replica leaves.
+    async fn refuse(&self, request: &Delivery) -> lapin::Result<()> {
+        let key = request.routing_key.as_str();
+        let id = message::receive(key, &request.properties, &request.data, false).ok();
+        let id = id.and_then(|received| received.id);
+        let error = if request.redelivered { delivered_before() } else { unserved(key) };
+        self.reply(&request.properties, id, Err(error)).await
+    }
+}
+
+fn delivered_before() -> Error {
+    let message = "another replica has had the request: whether it was carried out is unknown";
+    Error::new(Kind::Timeout, message)
 }
 
 /// The wall clock, which deadlines of messages are in: they are read by other processes, and messages hold nothing else.

@@ -1,7 +1,6 @@
 //! A connection that is in use: its channels, and the requests that wait for their answers on it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -9,19 +8,24 @@ use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOpti
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::connection::Socket;
+use super::connection::{Socket, is_refusal};
+use super::pending::{Outcome, Pending, Waiting};
 use super::{message, queues};
-use crate::bus::topology::Queue;
+use crate::bus::topology::{self, Queue};
 use crate::bus::unserved;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::random;
 
 /// How long taking leave of the broker may take.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// A connection is not given up for a message that a queue did not take before it is that old.
+const REJECTED_AFTER: Duration = Duration::from_secs(1);
 
 /// RabbitMQ's name for "the channel that asked": no queue has to be declared for answers.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
@@ -31,32 +35,17 @@ const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) exchange: ShortString,
+    /// The `user-id` of every message: the broker refuses those with another one than that of the connection.
+    pub(super) account: Option<ShortString>,
+    pub(super) pending: Arc<Pending>,
     socket: Socket,
     /// Publishes requests and takes their answers: direct reply-to wants one channel for both.
     requests: Channel,
-    jobs: Channel,
-    notifications: Channel,
     /// Jobs go one after the other, so that each is sure which confirmation is its own.
-    job_turn: tokio::sync::Mutex<Vec<Queue>>,
-    /// Requests without an answer yet; none once the connection is lost.
-    pending: Mutex<Option<HashMap<Uuid, Pending>>>,
+    jobs: tokio::sync::Mutex<Channel>,
+    notifications: Channel,
     broken: CancellationToken,
-}
-
-/// Who waits for answers.
-#[derive(Debug)]
-enum Pending {
-    /// A request: one answer.
-    Request(oneshot::Sender<Outcome>),
-    /// A question to all replicas: as many answers as the channel takes.
-    Gathering(mpsc::Sender<Value>),
-}
-
-/// What became of a request.
-#[derive(Debug)]
-enum Outcome {
-    Answer(Vec<u8>),
-    Unroutable,
+    opened: Instant,
 }
 
 /// What the broker answers requests with, and whatever else reads from it.
@@ -68,9 +57,10 @@ impl Link {
         connection: Connection,
         socket: Socket,
         exchange: &ShortString,
+        account: Option<ShortString>,
     ) -> lapin::Result<(Arc<Self>, Answers)> {
+        queues::declare_exchange(&connection, exchange).await?;
         let requests = connection.create_channel().await?;
-        queues::declare_exchange(&requests, exchange).await?;
         requests.confirm_select(ConfirmSelectOptions::default()).await?;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let none = FieldTable::default();
@@ -80,13 +70,14 @@ impl Link {
         let link = Self {
             notifications: connection.create_channel().await?,
             requests,
-            jobs,
+            jobs: tokio::sync::Mutex::new(jobs),
             connection,
             socket,
             exchange: exchange.clone(),
-            job_turn: tokio::sync::Mutex::default(),
-            pending: Mutex::new(Some(HashMap::new())),
+            account,
+            pending: Pending::new(),
             broken: CancellationToken::new(),
+            opened: Instant::now(),
         };
         Ok((Arc::new(link), answers))
     }
@@ -101,7 +92,7 @@ impl Link {
                 answer = answers.next() => match answer {
                     Some(Ok(delivery)) => {
                         let id = delivery.properties.correlation_id().as_ref();
-                        self.settle(id, Outcome::Answer(delivery.data));
+                        self.pending.settle(id, Outcome::Answer(delivery.data));
                     }
                     Some(Err(error)) => return Some(error),
                     None => return None,
@@ -114,7 +105,7 @@ impl Link {
     /// Ends it: whoever waits for something learns of it now.
     pub(super) fn fail(&self) {
         self.broken.cancel();
-        drop(self.pending.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.pending.fail();
         self.socket.shut();
     }
 
@@ -149,9 +140,9 @@ impl Link {
                 "the message broker takes no messages now: its memory or its disk is full",
             ));
         }
-        let (sender, mut receiver) = oneshot::channel();
-        let _waiting = self.wait_for(id, Pending::Request(sender))?;
-        let unroutable = unserved(key.as_str());
+        let queue = queues::of_requests(self.exchange.as_str(), key.as_str()).into();
+        let (_waiting, mut receiver) = self.pending.request(id, queue)?;
+        let to = key.clone();
         let properties = properties
             .with_correlation_id(id.to_string().into())
             .with_reply_to(DIRECT_REPLY.into());
@@ -169,7 +160,8 @@ impl Link {
         };
         match outcome {
             Ok(Outcome::Answer(body)) => Ok(body),
-            Ok(Outcome::Unroutable) => Err(unroutable),
+            Ok(Outcome::Unroutable) => Err(unserved(to.as_str())),
+            Ok(Outcome::Abandoned) => Err(abandoned(to.as_str())),
             Err(_) => Err(Error::unavailable("the connection to the message broker was lost")
                 .of_part("broker")),
         }
@@ -184,7 +176,7 @@ impl Link {
         answers: mpsc::Sender<Value>,
     ) -> Result<Waiting> {
         let id = random::uuid();
-        let waiting = self.wait_for(id, Pending::Gathering(answers))?;
+        let waiting = self.pending.gathering(id, answers)?;
         let properties = properties
             .with_correlation_id(id.to_string().into())
             .with_reply_to(DIRECT_REPLY.into());
@@ -202,11 +194,7 @@ impl Link {
         correlation_id: Option<&ShortString>,
         body: &[u8],
     ) -> Result<()> {
-        let properties = BasicProperties::default().with_content_type("application/json".into());
-        let properties = match correlation_id {
-            Some(id) => properties.with_correlation_id(id.clone()),
-            None => properties,
-        };
+        let properties = message::answer_properties(correlation_id, self.account.as_ref());
         let options = BasicPublishOptions::default();
         let published = self.notifications.basic_publish(
             "".into(),
@@ -218,35 +206,6 @@ impl Link {
         published.await.map(drop).map_err(|e| self.failed(e))
     }
 
-    fn wait_for(self: &Arc<Self>, id: Uuid, who: Pending) -> Result<Waiting> {
-        match self.pending.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(pending) => drop(pending.insert(id, who)),
-            None => return Err(not_connected()),
-        }
-        Ok(Waiting { link: Arc::clone(self), id })
-    }
-
-    /// Ends the waiting for an answer; one that nobody waits for any more is dropped.
-    fn settle(&self, correlation_id: Option<&ShortString>, outcome: Outcome) {
-        let id = correlation_id.and_then(|id| Uuid::parse_str(id.as_str()).ok());
-        let Some(id) = id else { return };
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pending) = pending.as_mut() else { return };
-        match (pending.remove(&id), outcome) {
-            (Some(Pending::Request(waiting)), outcome) => drop(waiting.send(outcome)),
-            (Some(Pending::Gathering(answers)), Outcome::Answer(body)) => {
-                // More answers than there is room for are dropped, and so is one that is no answer.
-                if let Ok(answer) = message::answer(&body)
-                    && let Ok(value) = answer.parse()
-                {
-                    drop(answers.try_send(value));
-                }
-                pending.insert(id, Pending::Gathering(answers));
-            }
-            (Some(Pending::Gathering(_)), Outcome::Unroutable) | (None, _) => {}
-        }
-    }
-
     /// The broker has seen a request. What it hands back with that may be another's: lapin counts, and
     /// RabbitMQ confirms many at a time.
     fn confirmed(&self, confirmation: lapin::Result<Confirmation>) -> Result<()> {
@@ -254,16 +213,14 @@ impl Link {
             Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
             Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
                 let id = returned.properties.correlation_id().as_ref();
-                self.settle(id, Outcome::Unroutable);
+                self.pending.settle(id, Outcome::Unroutable);
                 Ok(())
             }
-            Confirmation::Nack(None) => {
-                Err(Error::unavailable("the message broker could not take the request"))
-            }
+            Confirmation::Nack(None) => Err(self.rejected("the request")),
         }
     }
 
-    /// Publishes a job; it is safe with the broker when this returns.
+    /// Publishes a job; it is safe with the broker when this returns. Where its queue is missing it is declared.
     pub(super) async fn job(
         &self,
         queue: &Queue,
@@ -271,27 +228,41 @@ impl Link {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<()> {
-        let mut declared = self.job_turn.lock().await;
-        if !declared.contains(queue) {
-            queues::declare(&self.jobs, &self.exchange, queue).await.map_err(|e| self.failed(e))?;
-            declared.push(*queue);
-        }
-        let unroutable = format!("the message broker has no queue for {key}");
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let jobs = self.jobs.lock().await;
         // Persistent.
         let properties = properties.with_delivery_mode(2);
-        let published =
-            self.jobs.basic_publish(self.exchange.clone(), key, options, body, properties);
+        if self.is_routed(&jobs, key.clone(), body, properties.clone()).await? {
+            return Ok(());
+        }
+        let declared = queues::declare(&self.connection, &self.exchange, queue).await;
+        declared.map_err(|error| {
+            if !is_refusal(&error) {
+                return lost(error);
+            }
+            Error::unavailable(format!("the message broker refuses the queue for {key}"))
+                .with_source(error)
+        })?;
+        if self.is_routed(&jobs, key.clone(), body, properties).await? {
+            return Ok(());
+        }
+        Err(Error::unavailable(format!("the message broker has no queue for {key}")))
+    }
+
+    /// Publishes a job; whether there is a queue for it, which then has it.
+    async fn is_routed(
+        &self,
+        jobs: &Channel,
+        key: ShortString,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<bool> {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let published = jobs.basic_publish(self.exchange.clone(), key, options, body, properties);
         let confirmed = async { published.await?.await };
         match confirmed.await.map_err(|e| self.failed(e))? {
-            Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                declared.retain(|known| known != queue);
-                Err(Error::unavailable(unroutable))
-            }
-            Confirmation::Nack(None) | Confirmation::NotRequested => {
-                Err(Error::unavailable("the message broker could not take the job"))
-            }
+            Confirmation::Ack(None) => Ok(true),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Ok(false),
+            Confirmation::Nack(None) | Confirmation::NotRequested => Err(self.rejected("the job")),
         }
     }
 
@@ -306,6 +277,15 @@ impl Link {
         let exchange = self.exchange.clone();
         let published = self.notifications.basic_publish(exchange, key, options, body, properties);
         published.await.map(drop).map_err(|e| self.failed(e))
+    }
+
+    /// A queue did not take a message. In RabbitMQ 3.10 a channel that has published to a quorum queue in the moment in
+    /// which the node of its leader was lost never finds the next leader: all of it is built anew then.
+    fn rejected(&self, what: &str) -> Error {
+        if self.opened.elapsed() >= REJECTED_AFTER {
+            self.broken.cancel();
+        }
+        Error::unavailable(format!("the message broker could not take {what}")).of_part("broker")
     }
 
     /// A channel that failed stays so: all of it is built anew.
@@ -327,20 +307,14 @@ pub(super) fn lost(error: lapin::Error) -> Error {
         .of_part("broker")
 }
 
-/// A place among the requests that wait; given up when it is dropped.
-#[derive(Debug)]
-pub(in crate::bus) struct Waiting {
-    link: Arc<Link>,
-    id: Uuid,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut pending = self.link.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pending) = pending.as_mut() {
-            pending.remove(&self.id);
-        }
-    }
+/// The error of a request that was handed to a queue without consumers.
+fn abandoned(key: &str) -> Error {
+    let service = topology::service_of(key);
+    let message = format!(
+        "no replica of the {service} service takes {key} at present, or answers it: whether it was \
+         carried out, or will be until its deadline, is unknown"
+    );
+    Error::new(Kind::Timeout, message).of_part(service)
 }
 
 /// The confirmation of a request: awaited to its end, by a task where the answer was faster or nobody

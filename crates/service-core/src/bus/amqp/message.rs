@@ -20,6 +20,9 @@ const TRACEPARENT: &str = "traceparent";
 /// The longest text of a header that is believed.
 const LONGEST_HEADER: usize = 256;
 
+/// The largest body that is sent or read, in bytes: what is larger is refused before it is parsed.
+pub(super) const SIZE_MAX: usize = 16 << 20;
+
 /// Who asks when nobody says so.
 const UNKNOWN: &str = "unknown";
 
@@ -63,8 +66,20 @@ pub(super) fn body(id: Option<&str>, key: &str, params: &impl Serialize) -> Resu
 
 /// Anything as JSON text.
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
-        .map_err(|e| Error::internal("cannot write the message as JSON").with_source(e))
+    let text = serde_json::to_vec(value)
+        .map_err(|e| Error::internal("cannot write the message as JSON").with_source(e))?;
+    check_size(&text)?;
+    Ok(text)
+}
+
+fn check_size(body: &[u8]) -> Result<()> {
+    let size = body.len();
+    if size <= SIZE_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a message of {size} bytes was refused: at most {SIZE_MAX} go over the bus; ask for less at a time"
+    )))
 }
 
 /// The properties of any message of ours: who asks, and until when they wait, in ms since the epoch.
@@ -82,6 +97,30 @@ pub(super) fn properties(context: &Context, deadline: Option<i64>) -> BasicPrope
         headers.insert(DEADLINE.into(), AMQPValue::LongLongInt(deadline));
     }
     BasicProperties::default().with_content_type("application/json".into()).with_headers(headers)
+}
+
+/// The properties of an answer.
+pub(super) fn answer_properties(
+    correlation_id: Option<&ShortString>,
+    account: Option<&ShortString>,
+) -> BasicProperties {
+    let properties = BasicProperties::default().with_content_type("application/json".into());
+    let properties = match correlation_id {
+        Some(id) => properties.with_correlation_id(id.clone()),
+        None => properties,
+    };
+    signed(properties, account)
+}
+
+/// The same with the account of the sender: the broker checks that it is the one of the connection.
+pub(crate) fn signed(
+    properties: BasicProperties,
+    account: Option<&ShortString>,
+) -> BasicProperties {
+    match account {
+        Some(account) => properties.with_user_id(account.clone()),
+        None => properties,
+    }
 }
 
 /// A message for a service that could not be read: it is answered, and not begun.
@@ -108,6 +147,7 @@ pub(super) fn receive(
     body: &[u8],
     bare: bool,
 ) -> Result<Received, Unreadable> {
+    check_size(body).map_err(|error| Unreadable { id: None, error })?;
     let headers = properties.headers().as_ref();
     let (id, params) = if bare {
         let unreadable = |error| Unreadable { id: None, error: unreadable(body, &error) };
@@ -127,6 +167,7 @@ pub(super) fn receive(
         method: method(key).to_owned(),
         params,
         context: context(headers),
+        account: properties.user_id().as_ref().map(|account| account.as_str().to_owned()),
     };
     Ok(Received { id, call, deadline })
 }
@@ -192,9 +233,9 @@ fn integer(value: &AMQPValue) -> Option<i64> {
     }
 }
 
-/// The body of an answer.
+/// The body of an answer; the error in place of one that is too large.
 pub(super) fn response(id: Option<String>, result: Result<Answer>) -> Result<Vec<u8>> {
-    json(&Response::new(id, result))
+    json(&Response::new(id.clone(), result)).or_else(|error| json(&Response::new(id, Err(error))))
 }
 
 /// Reads an answer.
@@ -211,6 +252,7 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer> {
     fn present<'de, D: Deserializer<'de>>(text: D) -> Result<Option<Box<RawValue>>, D::Error> {
         Deserialize::deserialize(text).map(Some)
     }
+    check_size(body)?;
     let no_answer = || Error::internal("the answer is no JSON-RPC 2.0 response");
     let incoming: Incoming =
         serde_json::from_slice(body).map_err(|e| no_answer().with_source(e))?;
@@ -223,6 +265,7 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer> {
 
 /// Reads a notification: its whole body is what it says.
 pub(super) fn notification(key: &str, body: &[u8]) -> Result<Notification> {
+    check_size(body)?;
     let params = serde_json::from_slice(body).map_err(|error| {
         Error::new(Kind::Parse, format!("the notification {key} is not JSON: {error}"))
     })?;

@@ -10,7 +10,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer, ConsumerDelegate};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::warn;
 
 use super::link::{Link, not_connected};
 use super::{message, queues};
@@ -78,7 +78,7 @@ impl Feed {
         let notification = match message::notification(key, &delivery.data) {
             Ok(notification) => Notification { reply: self.reply(delivery), ..notification },
             Err(error) => {
-                debug!(notification = key, error = chain(&error), "notification not understood");
+                warn!(notification = key, error = chain(&error), "notification dropped");
                 return;
             }
         };

@@ -6,6 +6,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::abandoned;
+use super::address::Address;
 use super::backoff::Backoff;
 use super::connection::{self, Failure};
 use super::link::{Answers, Link};
@@ -14,24 +16,27 @@ use crate::error::chain;
 
 type Connected = (Arc<Link>, Answers);
 
-async fn connect(target: &Target) -> Result<Connected, Failure> {
-    let set_up = async |connection, socket| Link::open(connection, socket, &target.exchange).await;
-    connection::connect(&target.address, &target.name, set_up).await
+async fn connect(target: &Target, node: &Address) -> Result<Connected, Failure> {
+    let set_up = async |connection, socket| {
+        Link::open(connection, socket, &target.exchange, node.account.clone()).await
+    };
+    connection::connect(node, &target.name, set_up).await
 }
 
 /// The first connection: waits for a broker that is not there yet, but not for one that says no.
 pub(super) async fn first_link(target: &Target) -> Result<Connected, ConnectError> {
-    let broker = target.address.shown();
-    let (mut backoff, mut waited) = (Backoff::default(), false);
+    let (mut backoff, mut waited, mut attempts) = (Backoff::default(), false, 0..);
     loop {
-        match connect(target).await {
+        let node = target.node(attempts.next());
+        let broker = node.shown();
+        match connect(target, node).await {
             Ok(connected) => {
                 if waited {
                     tracing::info!(broker, "the message broker is there");
                 }
                 return Ok(connected);
             }
-            Err(failure @ Failure::Refused(_)) => return Err(target.error(failure)),
+            Err(failure @ Failure::Refused(_)) => return Err(node.error(failure)),
             Err(failure) if !waited => {
                 waited = true;
                 tracing::warn!(broker, error = chain(&failure), "waiting for the message broker");
@@ -68,6 +73,7 @@ async fn supervise(
         let (link, answers) = &mut connected;
         let cause = tokio::select! {
             cause = link.pump(answers) => cause,
+            never = abandoned::watch(link) => match never {},
             () = close.cancelled() => {
                 links.send_replace(None);
                 return link.close().await;
@@ -88,15 +94,19 @@ async fn supervise(
 
 /// The next connection: also waits for a broker that says no, for whatever it says now it did not before.
 async fn next_link(target: &Target) -> Connected {
-    let (mut backoff, mut refused) = (Backoff::default(), false);
+    let (mut backoff, mut refused, mut attempts) = (Backoff::default(), false, 0..);
     loop {
+        let node = target.node(attempts.next());
         backoff.pause().await;
-        match connect(target).await {
+        match connect(target, node).await {
             Ok(connected) => return connected,
             Err(failure @ Failure::Refused(_)) if !refused => {
                 refused = true;
-                let broker = target.address.shown();
-                tracing::error!(broker, error = chain(&failure), "cannot use the message broker");
+                tracing::error!(
+                    broker = node.shown(),
+                    error = chain(&failure),
+                    "cannot use the message broker"
+                );
             }
             Err(failure) => tracing::debug!(error = chain(&failure), "still no message broker"),
         }

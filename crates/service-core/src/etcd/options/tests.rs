@@ -29,7 +29,7 @@ fn urls_come_as_a_text_or_a_list() {
 #[test]
 fn a_bad_url_is_named_without_its_secret() {
     for good in ["http://a", "https://a_b-c.d:1", "http://10.0.0.1:2379", "http://[::1]:2379"] {
-        options(json!({"server_url": good})).validate().unwrap();
+        options(json!({"server_url": good, "insecure": true})).validate().unwrap();
     }
     for bad in
         ["a:2379", "ftp://a", "http://", "http://a:0", "http://a:x", "http://a/b", "http://[::x]"]
@@ -41,6 +41,30 @@ fn a_bad_url_is_named_without_its_secret() {
     let error = secret.validate().unwrap_err();
     assert!(error.to_string().contains("belongs in `username`"), "{error}");
     assert!(!format!("{error} {error:?} {secret:?}").contains("hunter2"));
+}
+
+#[test]
+fn another_machine_needs_https_or_insecure() {
+    for here in ["http://localhost:2379", "http://127.0.0.1", "http://[::1]:1", "https://10.0.0.1"]
+    {
+        options(json!({"server_url": here})).validate().unwrap();
+    }
+    for url in [
+        "http://10.0.0.1:2379",
+        "http://etcd",
+        "http://[2001:db8::1]:1",
+        "http://localhost.example.com",
+    ] {
+        let refused = Err(OptionsError::Insecure { url: url.to_owned() });
+        let both = json!({"server_url": ["http://localhost:2379", url]});
+        assert_eq!(options(both.clone()).validate(), refused);
+        let env = [("ETCD_MACHINES", url), ("ETCD_INSECURE", "true")];
+        variables(&env).unwrap().validate().unwrap();
+        assert_eq!(variables(&env[..1]).unwrap().validate(), refused);
+        options(json!({})).merged_with(variables(&env)).validate().unwrap();
+        // That of the environment is meant for its own URLs.
+        assert_eq!(options(both).merged_with(variables(&env)).validate(), refused);
+    }
 }
 
 #[test]
@@ -59,7 +83,7 @@ fn half_a_pair_is_refused_naming_the_missing_half() {
 #[test]
 fn certificates_need_https() {
     let url = "https://a,http://b:2379";
-    let ca = options(json!({"server_url": url, "certificate_ca_path": "ca.pem"}));
+    let ca = options(json!({"server_url": url, "certificate_ca_path": "ca.pem", "insecure": true}));
     let (member, url) = ("certificate_ca_path", "http://b:2379".to_owned());
     assert_eq!(ca.validate(), Err(OptionsError::Plain { member, url }));
 }
@@ -108,8 +132,8 @@ fn a_handlers_own_options_win() {
     assert_eq!(seeded.endpoints(), ["https://env:1"]);
     seeded.validate().unwrap();
 
-    let plain = options(json!({"server_url": "http://own:1"})).merged_with(env());
-    assert_eq!(plain.endpoints(), ["http://own:1"]);
+    let plain = options(json!({"server_url": "http://localhost:1"})).merged_with(env());
+    assert_eq!(plain.endpoints(), ["http://localhost:1"]);
     assert_eq!(plain.certificate_path, None);
     assert_eq!(plain.username.as_deref(), Some("u"));
     plain.validate().unwrap();

@@ -74,7 +74,7 @@ async fn jobs_that_fail_are_kept_read_replayed_and_dropped() {
     let read = letters.read(&INVESTIGATOR, 2).await.unwrap();
     let [failed, unreadable] = read.as_slice() else { panic!("{read:?}") };
     let DeadLetter { queue, routing_key, reason, time, body } = failed;
-    assert_eq!(queue, &format!("{}.investigator", options.exchange));
+    assert_eq!(queue, &format!("{}.jobs.investigator", options.exchange));
     assert_eq!((routing_key.as_str(), reason.as_str()), (INVESTIGATE, "rejected"));
     assert_eq!(Clock::System.wall().duration_since(time.unwrap()).as_secs() / 60, 0);
     let body: Value = serde_json::from_str(body).unwrap();

@@ -74,7 +74,7 @@ impl Foreigner {
         serde_json::from_slice(&answer.data).unwrap()
     }
 
-    async fn ask(&mut self, key: &str, body: Value) -> Value {
+    pub(super) async fn ask(&mut self, key: &str, body: Value) -> Value {
         self.ask_raw(key, body.to_string().as_bytes(), FieldTable::default()).await
     }
 }
@@ -278,7 +278,7 @@ async fn a_job_is_json_rpc_and_persistent() {
     let bus = connected(&options).await;
     bus.notify(INVESTIGATE, &json!({"address": "h"}), &Context::service("test")).await.unwrap();
     let foreigner = Foreigner::connect(&options).await;
-    let queue = format!("{}.investigator", options.exchange);
+    let queue = format!("{}.jobs.investigator", options.exchange);
     let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
     let consumer = foreigner.channel.basic_consume(queue.into(), "".into(), options, none).await;
     let job = tokio::time::timeout(SOON, consumer.unwrap().next()).await.unwrap();
@@ -294,7 +294,7 @@ async fn a_queue_that_is_another_kind_of_queue_is_refused() {
     let options = options(&rabbitmq::shared_uri());
     let (bus, life) = (connected(&options).await, Lifecycle::new());
     let foreigner = Foreigner::connect(&options).await;
-    let name = format!("{}.echo", options.exchange);
+    let name = format!("{}.requests.echo", options.exchange);
     let exclusive = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
     let declared = foreigner.channel.queue_declare(name.into(), exclusive, FieldTable::default());
     declared.await.unwrap();

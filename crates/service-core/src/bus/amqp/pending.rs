@@ -1,0 +1,164 @@
+//! The requests and pings of one connection that wait for answers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::link::not_connected;
+use super::message;
+use crate::error::Result;
+
+/// What waits for answers; nothing can be added once the connection is lost.
+#[derive(Debug)]
+pub(super) struct Pending {
+    waiters: Mutex<Option<HashMap<Uuid, Waiter>>>,
+    /// A request was added.
+    added: Notify,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    /// A request: one answer.
+    Request(Request),
+    /// A ping: as many answers as the channel takes.
+    Gathering(mpsc::Sender<Value>),
+}
+
+#[derive(Debug)]
+struct Request {
+    answer: oneshot::Sender<Outcome>,
+    queue: ShortString,
+    since: Instant,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It was answered.
+    Answer(Vec<u8>),
+    /// The broker returned it: there is no queue for it.
+    Unroutable,
+    /// It lies in a queue without consumers, or was lost with that queue.
+    Abandoned,
+}
+
+/// A place among the waiters; given up when it is dropped.
+#[derive(Debug)]
+pub(in crate::bus) struct Waiting {
+    pending: Arc<Pending>,
+    id: Uuid,
+}
+
+impl Pending {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { waiters: Mutex::new(Some(HashMap::new())), added: Notify::new() })
+    }
+
+    // A std mutex: it is held for a few map operations and never across an await.
+    fn waiters(&self) -> MutexGuard<'_, Option<HashMap<Uuid, Waiter>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a request that goes to `queue`.
+    pub(super) fn request(
+        self: &Arc<Self>,
+        id: Uuid,
+        queue: ShortString,
+    ) -> Result<(Waiting, oneshot::Receiver<Outcome>)> {
+        let (answer, receiver) = oneshot::channel();
+        let waiting =
+            self.add(id, Waiter::Request(Request { answer, queue, since: Instant::now() }))?;
+        self.added.notify_one();
+        Ok((waiting, receiver))
+    }
+
+    /// Adds a ping.
+    pub(super) fn gathering(
+        self: &Arc<Self>,
+        id: Uuid,
+        answers: mpsc::Sender<Value>,
+    ) -> Result<Waiting> {
+        self.add(id, Waiter::Gathering(answers))
+    }
+
+    fn add(self: &Arc<Self>, id: Uuid, waiter: Waiter) -> Result<Waiting> {
+        match self.waiters().as_mut() {
+            Some(waiters) => drop(waiters.insert(id, waiter)),
+            None => return Err(not_connected()),
+        }
+        Ok(Waiting { pending: Arc::clone(self), id })
+    }
+
+    /// Fails all of them: the connection is lost.
+    pub(super) fn fail(&self) {
+        drop(self.waiters().take());
+    }
+
+    /// Hands an outcome to its waiter; one without a waiter is dropped.
+    pub(super) fn settle(&self, correlation_id: Option<&ShortString>, outcome: Outcome) {
+        let id = correlation_id.and_then(|id| Uuid::parse_str(id.as_str()).ok());
+        let Some(id) = id else { return };
+        let mut waiters = self.waiters();
+        let Some(waiters) = waiters.as_mut() else { return };
+        match (waiters.remove(&id), outcome) {
+            (Some(Waiter::Request(request)), outcome) => drop(request.answer.send(outcome)),
+            (Some(Waiter::Gathering(answers)), Outcome::Answer(body)) => {
+                // More answers than there is room for are dropped, and so is one that is no answer.
+                if let Ok(answer) = message::answer(&body)
+                    && let Ok(value) = answer.parse()
+                {
+                    drop(answers.try_send(value));
+                }
+                waiters.insert(id, Waiter::Gathering(answers));
+            }
+            (Some(Waiter::Gathering(_)), Outcome::Unroutable | Outcome::Abandoned) | (None, _) => {}
+        }
+    }
+
+    /// Resolves when a request was added since the last call.
+    pub(super) async fn added(&self) {
+        self.added.notified().await;
+    }
+
+    /// The queues of the requests that wait for longer than `age`; `None` when no request waits at all.
+    pub(super) fn queues(&self, age: Duration) -> Option<HashSet<ShortString>> {
+        let (mut queues, mut any) = (HashSet::new(), false);
+        for waiter in self.waiters().iter().flat_map(HashMap::values) {
+            let Waiter::Request(request) = waiter else { continue };
+            any = true;
+            if request.since.elapsed() >= age && !queues.contains(&request.queue) {
+                queues.insert(request.queue.clone());
+            }
+        }
+        any.then_some(queues)
+    }
+
+    /// Gives up the requests to a queue that wait for longer than `age`.
+    pub(super) fn abandon(&self, queue: &ShortString, age: Duration) {
+        let mut waiters = self.waiters();
+        let Some(waiters) = waiters.as_mut() else { return };
+        let abandoned = waiters.extract_if(|_, waiter| {
+            matches!(waiter, Waiter::Request(request)
+                if request.queue == *queue && request.since.elapsed() >= age)
+        });
+        for (_, waiter) in abandoned {
+            if let Waiter::Request(request) = waiter {
+                drop(request.answer.send(Outcome::Abandoned));
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(waiters) = self.pending.waiters().as_mut() {
+            waiters.remove(&self.id);
+        }
+    }
+}
