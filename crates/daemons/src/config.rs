@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use secrecy::SecretString;
+use anyhow::{Context as _, bail, ensure};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_core::bus::{REQUEST_TIMEOUT, amqp, topology};
@@ -19,8 +19,14 @@ use crate::args::CommonArgs;
 pub struct Common {
     /// The broker: `amqp://` or `amqps://`.
     pub bus_uri: SecretString,
+    /// The file that holds it instead, as `conf/rabbitmq/accounts` writes one.
+    pub bus_uri_file: Option<PathBuf>,
     /// The topic exchange.
     pub bus_exchange: String,
+    /// Whether a broker on another machine may be reached without TLS.
+    pub insecure_bus: bool,
+    /// The accounts of the broker whose requests and jobs are worked on; all where it is missing.
+    pub allowed_accounts: Option<Vec<String>>,
     /// Seconds that an answer may take.
     pub request_timeout: u64,
     /// Log debug messages.
@@ -40,11 +46,17 @@ pub struct Common {
     pub path: PathBuf,
 }
 
+/// A broker on this machine.
+const DEFAULT_BUS: &str = "amqp://127.0.0.1";
+
 impl Default for Common {
     fn default() -> Self {
         Self {
-            bus_uri: SecretString::from("amqp://127.0.0.1"),
+            bus_uri: SecretString::from(DEFAULT_BUS),
+            bus_uri_file: None,
             bus_exchange: topology::EXCHANGE.to_owned(),
+            insecure_bus: false,
+            allowed_accounts: None,
             request_timeout: REQUEST_TIMEOUT.as_secs(),
             debug: false,
             lease_ttl: lease::TTL.as_secs(),
@@ -57,8 +69,18 @@ impl Default for Common {
 }
 
 /// Its members, with `_`.
-const MEMBERS: [&str; 7] =
-    ["bus_uri", "bus_exchange", "request_timeout", "debug", "lease_ttl", "data_dir", "run_dir"];
+const MEMBERS: [&str; 10] = [
+    "bus_uri",
+    "bus_uri_file",
+    "bus_exchange",
+    "insecure_bus",
+    "allowed_accounts",
+    "request_timeout",
+    "debug",
+    "lease_ttl",
+    "data_dir",
+    "run_dir",
+];
 
 impl Common {
     /// Reads a daemon's configuration, and lets the command line have the last word; the members that
@@ -76,13 +98,41 @@ impl Common {
         let loaded = config::load(daemon.config(), &path, named).await?;
         let (mut common, members) = Self::split(&loaded.origin, loaded.members)?;
         common.debug |= args.debug;
-        if let Some(uri) = &args.bus_uri {
-            common.bus_uri = uri.clone().into();
+        match (&args.bus_uri, &common.bus_uri_file) {
+            (Some(uri), _) => common.bus_uri = uri.clone().into(),
+            (None, Some(path)) => {
+                let read = std::fs::read_to_string(path);
+                let read =
+                    read.with_context(|| format!("cannot read {} (bus-uri-file)", path.display()));
+                common.bus_uri = read?.trim().into();
+            }
+            (None, None) => {}
         }
         if let Some(exchange) = &args.bus_exchange {
             common.bus_exchange.clone_from(exchange);
         }
+        common.check_bus(daemon)?;
         Ok((common, members))
+    }
+
+    /// Refuses what would show messages, or a password, to the network, and what would have no effect.
+    fn check_bus(&self, daemon: Daemon) -> anyhow::Result<()> {
+        let plaintext = self.amqp(daemon).plaintext_node()?;
+        if let Some(node) = plaintext.filter(|_| !self.insecure_bus) {
+            bail!(
+                "{}: the bus at {node} was refused: a broker on another machine needs `amqps://` in `bus-uri`, or \
+                 `\"insecure-bus\": true` where nobody else can read the network",
+                self.path.display()
+            );
+        }
+        let serves_nobody = matches!(daemon, Daemon::Server | Daemon::Storage);
+        ensure!(
+            self.allowed_accounts.is_none() || !serves_nobody,
+            "{}: `allowed-accounts` has no effect here: the gateway serves nothing on the bus, and the storage \
+             service has `accounts`",
+            self.path.display()
+        );
+        Ok(())
     }
 
     /// Takes the shared members out of a configuration; `path` is for errors.
@@ -99,6 +149,12 @@ impl Common {
         let common: Self = config::parse(path, ours)?;
         let least = lease::TTL_MIN.as_secs();
         ensure!(common.lease_ttl >= least, "{}: lease-ttl is at least {least}", path.display());
+        let is_given = common.bus_uri.expose_secret() != DEFAULT_BUS;
+        ensure!(
+            !is_given || common.bus_uri_file.is_none(),
+            "{}: `bus-uri` and `bus-uri-file` exclude each other",
+            path.display()
+        );
         ensure!(common.request_timeout > 0, "{}: request-timeout is at least 1", path.display());
         Ok((Self { path: path.to_owned(), ..common }, others))
     }
@@ -157,8 +213,48 @@ mod tests {
     fn all_shared_members_are_known() {
         // Each is refused for its type and not for its name.
         for name in MEMBERS {
-            let error = format!("{:#}", split(json!({name: []})).unwrap_err());
+            let error = format!("{:#}", split(json!({name: {}})).unwrap_err());
             assert!(error.contains("invalid type"), "{name}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn uri_of_the_bus_is_read_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (uri, conf) = (folder.path().join("storage.uri"), folder.path().join("storage.conf"));
+        std::fs::write(&uri, "amqp://commissaire-storage:x@127.0.0.1/%2f\n").unwrap();
+        std::fs::write(&conf, json!({"bus-uri-file": uri}).to_string()).unwrap();
+        let args = CommonArgs { config_file: Some(conf), ..CommonArgs::default() };
+        let (common, _) = Common::load(Daemon::Storage, &args).await.unwrap();
+        assert_eq!(common.bus_uri.expose_secret(), "amqp://commissaire-storage:x@127.0.0.1/%2f");
+        let flag = CommonArgs { bus_uri: Some("amqp://localhost".to_owned()), ..args.clone() };
+        let (common, _) = Common::load(Daemon::Storage, &flag).await.unwrap();
+        assert_eq!(common.bus_uri.expose_secret(), "amqp://localhost");
+        std::fs::remove_file(&uri).unwrap();
+        let error = Common::load(Daemon::Storage, &args).await.unwrap_err().to_string();
+        assert!(error.contains("bus-uri-file") && error.contains("storage.uri"), "{error}");
+        assert!(split(json!({"bus-uri": "amqp://h", "bus-uri-file": "/x"})).is_err());
+    }
+
+    #[test]
+    fn plaintext_to_another_machine_is_refused_unless_it_is_configured() {
+        let check = |fields, daemon| split(fields).unwrap().0.check_bus(daemon);
+        check(json!({"bus-uri": "amqp://127.0.0.1"}), Daemon::Storage).unwrap();
+        let plain = "amqp://u:s3cr3t@broker.example.com";
+        let error = check(json!({"bus-uri": plain}), Daemon::Storage).unwrap_err().to_string();
+        assert!(error.contains("`amqps://` in `bus-uri`") && !error.contains("s3cr3t"), "{error}");
+        check(json!({"bus-uri": plain, "insecure-bus": true}), Daemon::Storage).unwrap();
+        let several = "amqps://a;amqp://b";
+        assert!(check(json!({"bus-uri": several}), Daemon::Storage).is_err());
+    }
+
+    #[test]
+    fn allowed_accounts_are_for_services_that_are_sent_jobs_or_requests() {
+        let fields = || json!({"allowed-accounts": ["commissaire-http"]});
+        let check = |daemon| split(fields()).unwrap().0.check_bus(daemon);
+        check(Daemon::Clusterexec).unwrap();
+        for daemon in [Daemon::Server, Daemon::Storage] {
+            assert!(check(daemon).unwrap_err().to_string().contains("no effect"));
         }
     }
 

@@ -136,6 +136,7 @@ impl Daemon {
             life.spawn("log level", follow_level(self, invocation.clone(), level, life.clone()));
             let bus = Bus::amqp(&common.amqp(self), &life).await.context("cannot use the bus")?;
             let bus = bus.with_timeout(common.request_timeout());
+            let bus = self.guarded(bus, &common, &service);
             service.start(bus.clone(), &common, &life).await?;
             tracing::info!(daemon = self.program(), "ready");
             anyhow::Ok(bus)
@@ -145,6 +146,24 @@ impl Daemon {
             bus.close().await;
         }
         Ok(life.exit_code())
+    }
+
+    /// The bus with the check of senders that the configuration asks for; a warning where it asks for none.
+    fn guarded(self, bus: Bus, common: &Common, service: &Service) -> Bus {
+        let setting = match service {
+            Service::Server(..) => return bus,
+            Service::Storage(config) if config.accounts.is_some() => return bus,
+            Service::Storage(_) => "accounts",
+            _ => "allowed-accounts",
+        };
+        if let Some(accounts) = &common.allowed_accounts {
+            return bus.with_allowed_accounts(accounts.clone());
+        }
+        tracing::warn!(
+            "every account of the message broker is obeyed: the configuration of {} has no `{setting}`",
+            self.program()
+        );
+        bus
     }
 
     async fn service(self, invocation: &Invocation) -> anyhow::Result<(Common, Service)> {

@@ -10,6 +10,7 @@ use service_core::config::ConfigError;
 use service_core::model::MASK;
 use service_core::{config, etcd};
 
+use crate::accounts::Accounts;
 use crate::store::Memory;
 
 /// What the original writes before the name of a type.
@@ -30,6 +31,9 @@ pub struct Config {
     /// Whether the history in etcd is dropped; default `auto`.
     #[serde(default)]
     pub compaction: Compaction,
+    /// What the accounts of the message broker may do; all may do everything where it is missing.
+    #[serde(default)]
+    pub accounts: Option<Accounts>,
 }
 
 /// Whether this service compacts etcd.
@@ -101,6 +105,7 @@ impl Config {
             secret_key_file,
             custodia_socket_path: None,
             compaction: Compaction::default(),
+            accounts: None,
         }
     }
 
@@ -208,6 +213,7 @@ impl Backend {
                 "username": options.username,
                 "password": options.password.as_ref().map(|_| MASK),
                 "quota_backend_bytes": options.quota_backend_bytes,
+                "insecure": options.insecure.then_some(true),
             }),
             Self::Sqlite(SqliteOptions { path }) => json!({"path": path}),
             Self::Memory(_) => json!({}),
@@ -270,6 +276,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Permit;
 
     fn parsed(members: Value) -> Result<Config, String> {
         let Value::Object(members) = members else { panic!("an object") };
@@ -328,6 +335,15 @@ mod tests {
         let handler = json!({"type": "etcd", "quota-backend-bytes": 8_589_934_592_u64});
         let shown = handlers(&handler).unwrap().remove(0).shown();
         assert_eq!(shown["quota_backend_bytes"], 8_589_934_592_u64);
+    }
+
+    #[test]
+    fn names_of_accounts_keep_their_hyphens() {
+        let table = json!({"accounts": {"commissaire-http": {"read": ["Host"]}}});
+        let accounts = parsed(table).unwrap().accounts.unwrap();
+        Permit::new(Some(&accounts), Some("commissaire-http")).unwrap();
+        let error = parsed(json!({"accounts": {"x": {"raed": []}}})).unwrap_err();
+        assert!(error.contains("did you mean `read`?"), "{error}");
     }
 
     #[test]

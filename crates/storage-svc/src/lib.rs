@@ -1,5 +1,6 @@
 //! The storage service: keeps the records.
 //!
+//! - [`accounts`][]: what the accounts of the message broker may do
 //! - `availability`: whether this replica reaches its store, and so takes requests
 //! - [`compaction`][]: dropping the history of etcd
 //! - [`config`][]: what it is told
@@ -17,6 +18,7 @@
 //! - [`vault`][]: where secrets are
 //! - `split`: sealing of what is secret in an otherwise plain record
 
+pub mod accounts;
 mod availability;
 pub mod compaction;
 pub mod config;
@@ -110,7 +112,8 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     lifecycle.spawn_critical("availability", probing);
     lifecycle.spawn("checkpoints", keep_files(Arc::clone(&handlers), lifecycle.clone()));
 
-    let service = Arc::new(StorageService::new(handlers, vault, bus.clone()));
+    let service = StorageService::new(handlers, vault, bus.clone());
+    let service = Arc::new(service.with_accounts(config.accounts.clone()));
     let hearing = hear_of_reports(bus.clone(), Arc::clone(&service), lifecycle.clone());
     lifecycle.spawn("check reports", hearing);
     let handler = move |call| {

@@ -16,6 +16,7 @@ use service_core::model::{Host, Model as _};
 use service_core::storage::{Check, Damaged, Delete, Revised, Save, Transaction};
 use service_core::{Bus, Error, Kind as ErrorKind, Result};
 
+use crate::accounts::{Accounts, Permit, Right};
 use crate::handlers::Handlers;
 use crate::kinds::Kind;
 use crate::last_checks::{LastChecks, Times, read_host};
@@ -39,12 +40,19 @@ pub struct StorageService {
     vault: Vault,
     bus: Bus,
     last_checks: LastChecks,
+    accounts: Option<Accounts>,
 }
 
 impl StorageService {
     /// A service over `handlers`; changes are announced on `bus`.
     pub fn new(handlers: Arc<Handlers>, vault: Vault, bus: Bus) -> Self {
-        Self { handlers, vault, bus, last_checks: LastChecks::default() }
+        Self { handlers, vault, bus, last_checks: LastChecks::default(), accounts: None }
+    }
+
+    /// The same service, which carries out only what an account may do, if there is a table of that.
+    #[must_use]
+    pub fn with_accounts(self, accounts: Option<Accounts>) -> Self {
+        Self { accounts, ..self }
     }
 
     /// Another replica has changed the watchers' reports.
@@ -58,17 +66,23 @@ impl StorageService {
     /// What the caller is told.
     pub async fn call(&self, call: Call) -> Result<Answer> {
         const RECORDS: &[&str] = &["model_type_name", "model_json_data"];
-        let Call { method, params, context, .. } = call;
+        let Call { method, params, context, account, .. } = call;
+        let permit = Permit::new(self.accounts.as_ref(), account.as_deref())?;
         // Writes are boxed: reads, which are far more frequent, need not have room for them.
         match method.as_str() {
-            "save" => Box::pin(self.save(params.parse(RECORDS)?, &context)).await.map(Into::into),
-            "get" => self.get(params.parse(RECORDS)?).await,
-            "delete" => {
-                Box::pin(self.delete(params.parse(RECORDS)?, &context)).await.map(Into::into)
+            "save" => {
+                let params = params.parse(RECORDS)?;
+                Box::pin(self.save(params, permit, &context)).await.map(Into::into)
             }
-            "list" => self.list(params.parse(&["model_type_name"])?).await,
+            "get" => self.get(params.parse(RECORDS)?, permit).await,
+            "delete" => {
+                let params = params.parse(RECORDS)?;
+                Box::pin(self.delete(params, permit, &context)).await.map(Into::into)
+            }
+            "list" => self.list(params.parse(&["model_type_name"])?, permit).await,
             "transact" => {
                 let transaction = params.parse(&["checks", "saves", "deletes"])?;
+                permit_all(&transaction, permit)?;
                 Box::pin(self.transact(transaction, &context)).await.map(Into::into)
             }
             "list_store_handlers" => Ok(self.handlers.shown().into()),
@@ -79,8 +93,9 @@ impl StorageService {
         }
     }
 
-    async fn save(&self, params: Records, context: &Context) -> Result<Value> {
+    async fn save(&self, params: Records, permit: Permit<'_>, context: &Context) -> Result<Value> {
         let kind = Kind::named(&params.model_type_name)?;
+        permit.check(Right::Write, kind)?;
         let (records, is_list) = records(params.model_json_data)?;
         let mut change = Change::saving(records.into_iter().map(|record| (kind, record)))?;
         if params.revision.is_some() {
@@ -97,8 +112,9 @@ impl StorageService {
         Ok(if is_list { saved.collect() } else { saved.next().unwrap_or_default() })
     }
 
-    async fn get(&self, params: Records) -> Result<Answer> {
+    async fn get(&self, params: Records, permit: Permit<'_>) -> Result<Answer> {
         let kind = Kind::named(&params.model_type_name)?;
+        permit.check(Right::Read, kind)?;
         let (wanted, is_list) = records(params.model_json_data)?;
         let keys = wanted.iter().map(|record| kind.key_of(record)).collect::<Result<_>>()?;
         let times = self.times(kind).await;
@@ -126,8 +142,14 @@ impl StorageService {
         if is_list { Answer::text_of(&found) } else { Answer::text_of(&found.pop()) }
     }
 
-    async fn delete(&self, params: Records, context: &Context) -> Result<Value> {
+    async fn delete(
+        &self,
+        params: Records,
+        permit: Permit<'_>,
+        context: &Context,
+    ) -> Result<Value> {
         let kind = Kind::named(&params.model_type_name)?;
+        permit.check(Right::Delete, kind)?;
         let (wanted, _) = records(params.model_json_data)?;
         let keys: Vec<_> =
             wanted.iter().map(|record| kind.key_of(record)).collect::<Result<_>>()?;
@@ -145,8 +167,9 @@ impl StorageService {
         Ok(Value::Null)
     }
 
-    async fn list(&self, params: List) -> Result<Answer> {
+    async fn list(&self, params: List, permit: Permit<'_>) -> Result<Answer> {
         let kind = Kind::listed_as(&params.model_type_name)?;
+        permit.check(Right::Read, kind)?;
         let revisions = params.revisions;
         let times = self.times(kind).await;
         let entries = self.handlers.list(kind).await?;
@@ -225,6 +248,18 @@ impl StorageService {
         };
         found(kind, entry, &opened?, times, revisions)
     }
+}
+
+/// Whether the sender may do all that a transaction does.
+fn permit_all(transaction: &Transaction, permit: Permit<'_>) -> Result<()> {
+    let Transaction { checks, saves, deletes } = transaction;
+    let checks = checks.iter().map(|check| (Right::Read, &check.model_type_name));
+    let saves = saves.iter().map(|save| (Right::Write, &save.model_type_name));
+    let deletes = deletes.iter().map(|delete| (Right::Delete, &delete.model_type_name));
+    checks
+        .chain(saves)
+        .chain(deletes)
+        .try_for_each(|(right, name)| permit.check(right, Kind::named(name)?))
 }
 
 /// What the text of an entry says: checked, with defaults filled in.
