@@ -5,12 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use daemons::Daemon;
-use mimalloc::MiMalloc;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use standalone::Args;
-
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // Keys are in its memory: no dump of it is written, and no other process of the same user may read it.

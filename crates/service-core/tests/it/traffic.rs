@@ -132,7 +132,7 @@ impl Traffic {
         replica
     }
 
-    /// One of those begun from now on succeeds; and then all do.
+    /// Waits until requests, jobs and notifications get through again, and no request fails any more.
     pub(crate) async fn goes_on(&mut self) {
         let ended = Instant::now();
         until(|| self.account.succeeded_since(ended)).await;
@@ -141,11 +141,19 @@ impl Traffic {
         until(|| self.account.worked_on.lock().unwrap().len() > before).await;
         until(|| self.service.is_connected()).await;
         self.notifications_come().await;
-        let well = Instant::now();
-        until(|| self.account.succeeded_since(well + Duration::from_millis(200))).await;
+        // On a busy machine a connection may miss its heartbeats and be lost once more.
+        let begun = Instant::now();
+        while self.has_failures_within(Duration::from_millis(200)).await {
+            assert!(begun.elapsed() < HANG, "requests still fail after {HANG:?}");
+        }
+    }
+
+    /// Whether a request fails that begins within this time from now.
+    async fn has_failures_within(&self, period: Duration) -> bool {
+        let from = Instant::now();
+        until(|| self.account.succeeded_since(from + period)).await;
         let requests = self.account.requests.lock().unwrap();
-        let failed = requests.iter().filter(|one| one.begun >= well && one.outcome.is_err());
-        assert_eq!(failed.count(), 0, "after the recovery all is well");
+        requests.iter().any(|one| one.begun >= from && one.outcome.is_err())
     }
 
     /// A subscriber is told that it may have missed some, and subscribes again.
