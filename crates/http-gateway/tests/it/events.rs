@@ -182,7 +182,7 @@ async fn stalled(gateway: &Gateway, socket: TcpSocket) -> TcpStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_readers_get_every_event_once_and_none_is_waited_for() {
     const COUNT: u64 = 200;
-    let limits = Limits { streams_per_user: 50, ..Limits::default() };
+    let limits = Limits { streams_per_user: 100, ..Limits::default() };
     let config = Config { limits, ..Config::default() };
     let gateway = Setup { config, ..Setup::default() }.start().await;
     gateway.operation("o1", json!({})).await;
