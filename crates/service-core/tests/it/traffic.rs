@@ -167,8 +167,7 @@ impl Traffic {
         }
     }
 
-    /// Requests to a service whose replicas are all cut off do not wait for their timeout, and say that their outcome
-    /// is unknown.
+    /// Requests to a service whose replicas are all cut off do not wait for their timeout.
     pub(crate) async fn fails_at_once(&self) {
         let from = Instant::now();
         // Those in flight were lost with the consumer that had them.
@@ -177,8 +176,7 @@ impl Traffic {
             let mut late = requests.iter().filter(|one| one.begun >= from);
             late.any(|one| {
                 let error = one.outcome.as_ref().err();
-                error
-                    .is_some_and(|error| error.to_string().contains("takes echo.params at present"))
+                error.is_some_and(|error| error.to_string().contains("takes echo.params"))
             })
         })
         .await;

@@ -22,41 +22,80 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// Timeout of one look. A queue whose leader is being elected does not answer, and is not abandoned.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Gives up requests to abandoned queues for as long as the connection is there.
+/// What a look at a queue of requests shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Served,
+    /// No consumers, and no messages: those that wait were all taken, perhaps by a replica that has cancelled its consumer
+    /// and finishes what it has begun; it keeps its queue until then.
+    Idle,
+    /// Messages, and no consumers.
+    Unserved,
+    /// There is no such queue: the broker returns requests, and those that were in it are lost.
+    Missing,
+    /// The broker does not say.
+    Unknown,
+}
+
+/// Gives up requests to abandoned queues for as long as the connection is there. Further ones fail at once until there
+/// is a consumer again.
 pub(super) async fn watch(link: &Link) -> std::convert::Infallible {
     loop {
         link.pending.added().await;
         let mut suspects = HashSet::new();
         loop {
             tokio::time::sleep(PERIOD).await;
-            let Some(queues) = link.pending.queues(AGE) else { break };
-            let looked = join_all(queues.into_iter().map(async |queue| {
-                let looked = tokio::time::timeout(LOOK_TIMEOUT, is_abandoned(link, &queue)).await;
-                (queue, looked.unwrap_or(false))
-            }));
-            let abandoned = looked.await.into_iter().filter(|(_, is)| *is).map(|(queue, _)| queue);
-            let abandoned: HashSet<ShortString> = abandoned.collect();
-            for queue in abandoned.intersection(&suspects) {
-                link.pending.abandon(queue, AGE);
+            let waiting = link.pending.queues(AGE);
+            let unserved = link.pending.unserved().clone();
+            if waiting.is_none() && unserved.is_empty() {
+                break;
             }
-            suspects = abandoned;
+            let queues: HashSet<_> = waiting.into_iter().flatten().chain(unserved).collect();
+            suspects = look_at(link, queues, &suspects).await;
         }
     }
 }
 
-/// Whether requests lie in a queue without consumers, or were lost with it.
-///
-/// Without messages in it those that wait were all taken, perhaps by a replica that has cancelled its consumer and
-/// finishes what it has begun: it keeps its queue until then.
-async fn is_abandoned(link: &Link, queue: &ShortString) -> bool {
-    match queues::look(&link.connection, queue).await {
-        Ok(Some(found)) => found.consumer_count() == 0 && found.message_count() > 0,
+/// Looks at queues, and gives up requests to those that are abandoned and were so before; returns the abandoned ones.
+async fn look_at(
+    link: &Link,
+    queues: HashSet<ShortString>,
+    suspects: &HashSet<ShortString>,
+) -> HashSet<ShortString> {
+    let looked = join_all(queues.into_iter().map(async |queue| {
+        let looked = tokio::time::timeout(LOOK_TIMEOUT, look(link, &queue)).await;
+        (queue, looked.unwrap_or(Seen::Unknown))
+    }));
+    let mut abandoned = HashSet::new();
+    for (queue, seen) in looked.await {
+        if matches!(seen, Seen::Served | Seen::Missing) {
+            link.pending.unserved().remove(&queue);
+        }
         // A service of another kind may name its queue as it likes.
-        Ok(None) => queues::is_of_known_service(link.exchange.as_str(), queue.as_str()),
+        let is_known = || queues::is_of_known_service(link.exchange.as_str(), queue.as_str());
+        if seen == Seen::Unserved || (seen == Seen::Missing && is_known()) {
+            if suspects.contains(&queue) {
+                if seen == Seen::Unserved {
+                    link.pending.unserved().insert(queue.clone());
+                }
+                link.pending.abandon(&queue, AGE);
+            }
+            abandoned.insert(queue);
+        }
+    }
+    abandoned
+}
+
+async fn look(link: &Link, queue: &ShortString) -> Seen {
+    match queues::look(&link.connection, queue).await {
+        Ok(None) => Seen::Missing,
+        Ok(Some(found)) if found.consumer_count() > 0 => Seen::Served,
+        Ok(Some(found)) if found.message_count() > 0 => Seen::Unserved,
+        Ok(Some(_)) => Seen::Idle,
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::debug!(queue = queue.as_str(), error, "cannot look at the queue");
-            false
+            Seen::Unknown
         }
     }
 }

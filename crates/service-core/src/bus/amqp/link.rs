@@ -141,6 +141,9 @@ impl Link {
             ));
         }
         let queue = queues::of_requests(self.exchange.as_str(), key.as_str()).into();
+        if self.pending.unserved().contains(&queue) {
+            return Err(unserved(key.as_str()));
+        }
         let (_waiting, mut receiver) = self.pending.request(id, queue)?;
         let to = key.clone();
         let properties = properties

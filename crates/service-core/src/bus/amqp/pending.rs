@@ -20,6 +20,8 @@ pub(super) struct Pending {
     waiters: Mutex<Option<HashMap<Uuid, Waiter>>>,
     /// A request was added.
     added: Notify,
+    /// Queues without consumers: no request is sent there until they have some.
+    unserved: Mutex<HashSet<ShortString>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,8 @@ pub(in crate::bus) struct Waiting {
 
 impl Pending {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { waiters: Mutex::new(Some(HashMap::new())), added: Notify::new() })
+        let waiters = Mutex::new(Some(HashMap::new()));
+        Arc::new(Self { waiters, added: Notify::new(), unserved: Mutex::default() })
     }
 
     // A std mutex: it is held for a few map operations and never across an await.
@@ -119,6 +122,11 @@ impl Pending {
             }
             (Some(Waiter::Gathering(_)), Outcome::Unroutable | Outcome::Abandoned) | (None, _) => {}
         }
+    }
+
+    /// The queues that are known to have no consumers.
+    pub(super) fn unserved(&self) -> MutexGuard<'_, HashSet<ShortString>> {
+        self.unserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves when a request was added since the last call.

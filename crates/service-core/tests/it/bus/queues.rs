@@ -88,7 +88,16 @@ async fn request_to_a_queue_without_consumers_fails_long_before_its_deadline() {
     let patient = bus.with_timeout(NEVER);
     let asked = (0..20).map(|_| ask(&patient, "echo.params", json!({})));
     soon(futures_util::future::join_all(asked)).await.into_iter().for_each(is_abandoned);
+    // From now on it is known, and they are not even sent.
+    let error = soon(ask(&patient, "echo.params", json!({}))).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
     proxy.restore();
+    let answered = async {
+        while ask(&patient, "echo.params", json!({})).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(answered).await;
 }
 
 #[tokio::test]
