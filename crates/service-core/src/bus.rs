@@ -10,6 +10,7 @@
 //! - a handler's panic is an answer ([`Kind::Internal`]), not the end of the service;
 //! - a notification reaches every subscriber; a job reaches one consumer, and waits for it.
 
+mod allowed;
 pub mod amqp;
 pub mod dead_letters;
 mod fitness;
@@ -385,7 +386,7 @@ impl Bus {
     {
         let allowed = self.allowed.clone();
         let handler: Handler =
-            Arc::new(move |call| match check_account(&call, allowed.as_deref()) {
+            Arc::new(move |call| match allowed::check(&call, allowed.as_deref()) {
                 Ok(()) => guarded(call, &handler),
                 Err(error) => std::future::ready(Err(error)).boxed(),
             });
@@ -397,29 +398,6 @@ impl Bus {
             Backend::Amqp(amqp) => amqp.serve(queue, prefetch, fitness, lifecycle, handler).await,
         }
     }
-}
-
-/// Whether a service works on a message of that sender.
-fn check_account(call: &Call, allowed: Option<&[String]>) -> Result<()> {
-    let Some(allowed) = allowed else { return Ok(()) };
-    if call.account.as_ref().is_some_and(|account| allowed.contains(account)) {
-        return Ok(());
-    }
-    let who = match &call.account {
-        Some(account) => format!("the account {account:?} of the message broker"),
-        None => "a sender without an account (`user-id`)".to_owned(),
-    };
-    let error = Error::denied(format!(
-        "{} was refused: {who} is not among the `allowed-accounts` of this service",
-        call.key
-    ));
-    tracing::warn!(
-        rpc.key = call.key,
-        account = call.account,
-        principal = call.context.principal,
-        "message refused: its account is not among the allowed-accounts"
-    );
-    Err(error)
 }
 
 /// Counts a request: keys are the documented ones, so these labels have few values.

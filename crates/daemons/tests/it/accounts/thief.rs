@@ -47,7 +47,7 @@ const SENT: [(&str, &[Daemon]); 7] = [
 const RECORDS: [(&str, &[Daemon], &[Daemon]); 5] = [
     (
         "HostCreds",
-        &[Daemon::Server, Daemon::Investigator, Daemon::Clusterexec],
+        &[Daemon::Server, Daemon::Investigator, Daemon::Watcher],
         &[Daemon::Server, Daemon::Investigator, Daemon::Watcher, Daemon::Clusterexec],
     ),
     ("ContainerManagerSecret", &[Daemon::Server], &[Daemon::Server, Daemon::Containermgr]),
