@@ -176,6 +176,8 @@ async fn stalled(gateway: &Gateway, socket: TcpSocket) -> TcpStream {
         "GET /api/v0{EVENTS} HTTP/1.1\r\nHost: a\r\nAuthorization: {authorization}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
+    // The server has opened the stream once its response begins, which stays unread.
+    in_time(stream.peek(&mut [0])).await.unwrap();
     stream
 }
 
