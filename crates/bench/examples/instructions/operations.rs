@@ -113,7 +113,7 @@ fn get(runtime: &Runtime, hosts: usize, path: &'static str, times: u64) -> anyho
 async fn request(gateway: &Service, path: &str) -> anyhow::Result<()> {
     let peer = Peer::from(SocketAddr::from(([127, 0, 0, 1], 1)));
     let authorization = format!("Basic {}", BASE64.encode(format!("admin:{PASSWORD}")));
-    let request = Request::get(path).header("authorization", authorization);
+    let request = Request::get(path).header("host", "a").header("authorization", authorization);
     let request = request.extension(ConnectInfo(peer)).body(Body::empty())?;
     let response = gateway.answer(request).await;
     let status = response.status();
