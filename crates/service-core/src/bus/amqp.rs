@@ -34,8 +34,8 @@
 //! Names as in [`topology`], behind the name of the exchange unless that is the usual
 //! one, so that several installations can share a broker.
 //!
-//! - Requests: quorum, since a classic queue is gone, or cannot be reached, with the one node of a cluster that has
-//!   it. A consumer that ends in an orderly way as the last one unbinds the queue, and requests come back at once; it
+//! - Requests: classic, with messages that are not persistent, since a quorum queue writes each message to the disk,
+//!   and requests may hold credentials. A consumer that ends in an orderly way as the last one unbinds the queue, and requests come back at once; it
 //!   removes the queue when what it has begun is finished. After a crash the broker removes it when it has had no
 //!   consumer for a minute. Taking a request acknowledges it; one that is delivered a second time, since the
 //!   acknowledgement was lost with a connection, is not carried out.

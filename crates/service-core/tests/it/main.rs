@@ -4,7 +4,6 @@
 #![expect(clippy::disallowed_methods, reason = "tasks of a test end with it")]
 
 mod bus;
-mod cluster;
 mod etcd;
 mod faults;
 mod reads;

@@ -96,8 +96,9 @@ pub(crate) async fn declare(
         }
         arguments
     } else {
-        // No dead letters: an expired request, which may hold secrets, is dropped.
-        let mut arguments = quorum();
+        // Classic: a quorum queue writes each message to the disk, and requests may hold credentials. No dead letters:
+        // an expired request is dropped.
+        let mut arguments = FieldTable::default();
         arguments.insert("x-expires".into(), AMQPValue::LongLongInt(EXPIRES));
         arguments
     };

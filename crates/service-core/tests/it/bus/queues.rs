@@ -56,7 +56,6 @@ async fn until_queue(options: &Options, name: &str, is: impl Fn(Option<(u32, u32
 /// Declares a queue of requests as a service does, without a consumer.
 async fn declare(foreigner: &Foreigner, options: &Options, name: &str, key: &str) {
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments.insert("x-expires".into(), AMQPValue::LongLongInt(60_000));
     let durable = QueueDeclareOptions { durable: true, ..Default::default() };
     let name = format!("{}.{name}", options.exchange);
