@@ -121,7 +121,7 @@ impl Common {
         if let Some(node) = plaintext.filter(|_| !self.insecure_bus) {
             bail!(
                 "{}: the bus at {node} was refused: a broker on another machine needs `amqps://` in `bus-uri`, or \
-                 `\"insecure-bus\": true` where nobody else can read the network",
+                 `\"insecure-bus\": true` on a trusted network",
                 self.path.display()
             );
         }

@@ -137,7 +137,7 @@ impl Server {
                 let mut end = pin!(poll_fn(|cx| http.poll_without_shutdown(cx)));
                 match timeout(EVICTION_GRACE, &mut end).await {
                     Ok(ended) => ended,
-                    Err(_) if connection.is_idle() => return,
+                    Err(_) if connection.is_evicted() && connection.is_idle() => return,
                     Err(_) => end.await,
                 }
             }

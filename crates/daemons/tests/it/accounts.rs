@@ -1,5 +1,5 @@
 //! Each daemon with its own account on a real broker, as `conf/rabbitmq/accounts` and the samples in `conf` have them: they
-//! do their work, and whoever has stolen one account cannot do what the others can.
+//! do their work, and a stolen account has no rights of the others.
 
 mod main_job;
 mod thief;

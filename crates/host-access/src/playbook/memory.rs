@@ -1,4 +1,4 @@
-//! The memory of `ansible-playbook`, which keeps whatever a host sends.
+//! A memory limit for `ansible-playbook`, which keeps all output of a host in memory.
 //!
 //! A process at the kernel's limit does not fail: Python cannot start the thread that would report it, and waits. So the
 //! run is ended before, and the kernel's limit is the second line, for when this process has no time to look.

@@ -211,7 +211,7 @@ fn a_base_that_others_can_change_is_refused() {
     }
     std::fs::set_permissions(path("shared"), Permissions::from_mode(0o770)).unwrap();
     std::os::unix::fs::symlink(path("own"), path("link")).unwrap();
-    // Only root can give a directory away, and to anybody else the root directory belongs to another user.
+    // Only root can change the owner of a directory; for other users, the root directory has a different owner.
     let foreign = if rustix::process::geteuid().is_root() {
         std::fs::create_dir(path("foreign")).unwrap();
         std::os::unix::fs::chown(path("foreign"), Some(65534), None).unwrap();

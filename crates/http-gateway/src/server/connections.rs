@@ -173,6 +173,11 @@ impl Connection {
         self.open.evicted.cancelled().await;
     }
 
+    /// Whether it has to close.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.open.evicted.is_cancelled()
+    }
+
     /// Whether no request is in progress.
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_idle()
@@ -262,10 +267,6 @@ mod tests {
         connections.admit(address(from)).await.unwrap()
     }
 
-    fn is_evicted(connection: &Connection) -> bool {
-        connection.evicted().now_or_never().is_some()
-    }
-
     #[tokio::test]
     async fn limit_per_source_closes_its_connection_that_has_been_idle_the_longest() {
         let connections = connections(100, 3);
@@ -276,7 +277,10 @@ mod tests {
         // A request on the first one: it has been idle for a shorter time than the second.
         drop(first.busy());
         let fourth = admit(&connections, "10.0.0.1").await;
-        assert_eq!([&first, &second, &third, &other].map(is_evicted), [false, true, false, false]);
+        assert_eq!(
+            [&first, &second, &third, &other].map(Connection::is_evicted),
+            [false, true, false, false]
+        );
         let busy = [&first, &third, &fourth].map(Connection::busy);
         assert!(connections.admit(address("10.0.0.1")).await.is_none(), "all connections are busy");
         admit(&connections, "10.0.0.2").await;
@@ -289,12 +293,12 @@ mod tests {
         let connections = connections(100, 1);
         for exempt in ["127.0.0.1", "::1", "192.0.2.7"] {
             let kept = [admit(&connections, exempt).await, admit(&connections, exempt).await];
-            assert_eq!(kept.each_ref().map(is_evicted), [false, false], "{exempt}");
+            assert_eq!(kept.each_ref().map(Connection::is_evicted), [false, false], "{exempt}");
         }
         // Two addresses of one /64 network are one source.
         let first = admit(&connections, "2001:db8::1").await;
         let _second = admit(&connections, "2001:db8::ffff:2").await;
-        assert!(is_evicted(&first));
+        assert!(first.is_evicted());
     }
 
     #[tokio::test(start_paused = true)]
@@ -305,7 +309,7 @@ mod tests {
         let answers = busy.each_ref().map(Connection::busy);
         let mut newcomer = Box::pin(admit(&connections, "10.0.0.4"));
         assert!((&mut newcomer).now_or_never().is_none(), "the evicted connection is still open");
-        assert!(is_evicted(&silent));
+        assert!(silent.is_evicted());
         drop(silent);
         let newcomer = newcomer.await;
         let _busy = newcomer.busy();
@@ -320,7 +324,7 @@ mod tests {
             drop(first);
         };
         tokio::join!(gone, waiting);
-        assert!(!is_evicted(&second));
+        assert!(!second.is_evicted());
     }
 
     #[tokio::test]

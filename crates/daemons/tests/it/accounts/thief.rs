@@ -1,4 +1,4 @@
-//! What somebody can do who has stolen the account of one daemon, and speaks AMQP by hand.
+//! An AMQP client with the stolen account of one daemon.
 
 use std::time::Duration;
 
@@ -301,7 +301,7 @@ impl<'a> Thief<'a> {
         }
     }
 
-    /// Whoever sees no request knows no address that its answer goes to.
+    /// The reply address is known only to the receiver of the request.
     async fn answers_in_the_place_of_others(&self) {
         let sent =
             self.publishes(("", "amq.rabbitmq.reply-to.guess"), &self.account(), b"{}").await;
