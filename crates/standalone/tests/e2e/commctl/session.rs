@@ -19,7 +19,8 @@ const FILTERS: [(&str, &str); 11] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "TIME"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID"),
     (r"\b[0-9a-f]{12}\.[0-9A-Za-z_-]{43}", "TOKEN"),
-    (r"\b[0-9a-f]{12}\b", "ID"),
+    // YAML quotes one that could be a number.
+    (r"'?\b[0-9a-f]{12}\b'?", "ID"),
     (r"\$2b\$(\d\d)\$[./0-9A-Za-z]{53}", "$$2b$$$1$$HASH"),
     (r"SHA256:[+/0-9A-Za-z]{43}", "SHA256:FINGERPRINT"),
     (r"(ssh-ed25519) AAAA[+/=0-9A-Za-z]+", "$1 KEY"),
