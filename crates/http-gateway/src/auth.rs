@@ -22,7 +22,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use service_core::bus::Context;
-use service_core::{Clock, Files, StorageClient};
+use service_core::{Clock, Files, Lifecycle, StorageClient};
 
 use crate::audit::Entry;
 use crate::browser;
@@ -112,13 +112,15 @@ impl Chain {
         configs: &[PluginConfig],
         passwords: Passwords,
         files: Files,
+        lifecycle: &Lifecycle,
     ) -> Result<Self, SetupError> {
         let plugins = set_up(configs, passwords, &files).await?;
         if plugins.is_empty() {
             tracing::warn!("no authentication plugin is configured: every request will be refused");
         }
         let (plugins, throttle) = (RwLock::new(plugins), Throttle::default());
-        let checks = CheckQueue::new(thread::available_parallelism().map_or(1, usize::from));
+        let concurrency = thread::available_parallelism().map_or(1, usize::from);
+        let checks = CheckQueue::new(concurrency, lifecycle.clone());
         let reloads = watch::Sender::new(0);
         Ok(Self { passwords, files, plugins, throttle, checks, reloads })
     }

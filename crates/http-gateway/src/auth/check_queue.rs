@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use service_core::Lifecycle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -19,13 +20,16 @@ const CAPACITY_PER_SOURCE: usize = CAPACITY / 2;
 /// The longest that a check waits.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The queue is full, or the check has waited for [`TIMEOUT`].
+/// The queue is full, the check has waited for [`TIMEOUT`], or the daemon stops.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overloaded;
 
 /// A handle on the queue; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct CheckQueue(Arc<Mutex<State>>);
+pub(super) struct CheckQueue {
+    state: Arc<Mutex<State>>,
+    lifecycle: Lifecycle,
+}
 
 /// Permission to run one check. Dropping it admits the next one.
 #[derive(Debug)]
@@ -46,22 +50,25 @@ struct SourceQueue {
 }
 
 impl CheckQueue {
-    /// A queue that admits `concurrency` checks at a time.
-    pub(super) fn new(concurrency: usize) -> Self {
+    /// A queue that admits `concurrency` checks at a time. Nothing waits in it once the daemon stops.
+    pub(super) fn new(concurrency: usize, lifecycle: Lifecycle) -> Self {
         let state = State { available: concurrency, sources: VecDeque::new() };
-        Self(Arc::new(Mutex::new(state)))
+        Self { state: Arc::new(Mutex::new(state)), lifecycle }
     }
 
     // A std mutex: it is held for a few queue operations and never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a permit.
     pub(super) async fn acquire(&self, source: IpAddr) -> Result<Permit, Overloaded> {
         let enqueued = self.state().enqueue(source)?;
         let Some(permit) = enqueued else { return Ok(Permit(self.clone())) };
-        timeout(TIMEOUT, permit).await.map_err(|_| Overloaded)?.map_err(|_| Overloaded)
+        tokio::select! {
+            permit = timeout(TIMEOUT, permit) => permit.map_err(|_| Overloaded)?.map_err(|_| Overloaded),
+            () = self.lifecycle.stopping() => Err(Overloaded),
+        }
     }
 }
 
@@ -155,6 +162,10 @@ mod tests {
 
     type Acquiring = BoxFuture<'static, Result<Permit, Overloaded>>;
 
+    fn queue(concurrency: usize) -> CheckQueue {
+        CheckQueue::new(concurrency, Lifecycle::new())
+    }
+
     fn source(number: usize) -> IpAddr {
         Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(number).unwrap()).into()
     }
@@ -169,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn sources_are_served_round_robin_however_long_their_queues_are() {
-        let queue = CheckQueue::new(1);
+        let queue = queue(1);
         let first = queue.acquire(source(1)).await.unwrap();
         let mut guesses: Vec<_> = (0..300).map(|_| enqueue(&queue, source(1))).collect();
         let other = enqueue(&queue, source(2));
@@ -183,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn cancelled_checks_are_skipped_and_hold_no_permit() {
-        let queue = CheckQueue::new(1);
+        let queue = queue(1);
         let first = queue.acquire(source(1)).await.unwrap();
         let [before, after, kept] = [(); 3].map(|()| enqueue(&queue, source(1)));
         drop(before);
@@ -198,7 +209,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn queue_of_one_source_is_bounded() {
-        let queue = CheckQueue::new(1);
+        let queue = queue(1);
         let _first = queue.acquire(source(1)).await.unwrap();
         let mut waiting: Vec<_> =
             (0..CAPACITY_PER_SOURCE).map(|_| enqueue(&queue, source(1))).collect();
@@ -210,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn full_queue_rejects_the_last_check_of_the_source_with_the_most() {
-        let queue = CheckQueue::new(1);
+        let queue = queue(1);
         let _first = queue.acquire(source(1)).await.unwrap();
         let mut full: Vec<_> = (0..CAPACITY).map(|n| enqueue(&queue, source(n % 2))).collect();
         let newcomer = enqueue(&queue, source(7));
@@ -225,11 +236,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_check_times_out_after_a_minute() {
-        let queue = CheckQueue::new(1);
+        let queue = queue(1);
         let _first = queue.acquire(source(1)).await.unwrap();
         let started = Instant::now();
         assert_eq!(queue.acquire(source(2)).await.unwrap_err(), Overloaded);
         assert_eq!(started.elapsed(), TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_check_waits_once_the_daemon_stops() {
+        let queue = queue(1);
+        let running = queue.acquire(source(1)).await.unwrap();
+        let waiting = enqueue(&queue, source(2));
+        queue.lifecycle.stop();
+        let started = Instant::now();
+        assert_eq!(waiting.await.unwrap_err(), Overloaded);
+        assert_eq!(queue.acquire(source(3)).await.unwrap_err(), Overloaded);
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        drop(running);
     }
 
     /// 300 clients that guess again as soon as a guess is rejected; a check takes 250 ms, two run at a time.
@@ -238,7 +262,7 @@ mod tests {
         const CHECK: Duration = Duration::from_millis(250);
         // All from the address of the user, and each from an address of its own.
         for (sources, user) in [(1, 0), (300, 300)] {
-            let queue = CheckQueue::new(2);
+            let queue = queue(2);
             let guess = async |client: usize| loop {
                 if let Ok(_permit) = queue.acquire(source(client % sources)).await {
                     sleep(CHECK).await;

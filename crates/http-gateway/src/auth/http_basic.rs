@@ -164,6 +164,7 @@ mod tests {
     use axum::http::HeaderValue;
     use proptest::prelude::*;
     use serde_json::json;
+    use service_core::Lifecycle;
 
     use super::super::passwords::RANDOM_HASH;
     use super::*;
@@ -187,7 +188,7 @@ mod tests {
     }
 
     async fn accepted(plugin: &HttpBasic, headers: &HeaderMap) -> Option<Principal> {
-        let checks = CheckQueue::new(1);
+        let checks = CheckQueue::new(1, Lifecycle::new());
         plugin.authenticate(headers, Ipv4Addr::LOCALHOST.into(), &checks).await.unwrap()
     }
 

@@ -8,6 +8,7 @@ use http_gateway::server::limits::Limits;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::sleep;
 
 use super::support::{Gateway, PASSWORD, Setup, Storage, USER, basic, in_time};
 
@@ -251,4 +252,25 @@ async fn at_the_end_idle_connections_are_closed_and_requests_answered() {
     let mut answer = String::new();
     in_time(busy.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn at_the_end_a_response_to_a_slow_client_is_sent_to_its_end() {
+    let gateway = with(Limits::default()).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut slow = socket.connect(gateway.address).await.unwrap();
+    // More than the buffers of both sides hold.
+    let requests = "GET /api/v0/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20);
+    slow.write_all(requests.as_bytes()).await.unwrap();
+    let mut text = vec![0; 1024];
+    slow.read_exact(&mut text).await.unwrap();
+    gateway.life.stop();
+    // Longer than the grace period of an evicted connection, which ends before its client has read the response.
+    sleep(Duration::from_millis(1_500)).await;
+    in_time(slow.read_to_end(&mut text)).await.unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let (_, last) = text.rsplit_once("HTTP/1.1 200 ").unwrap();
+    let (head, body) = last.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
 }
