@@ -46,7 +46,7 @@ def answer(channel, delivery, properties, body):
             content_type="application/json", correlation_id=properties.correlation_id, user_id=user))
 
 queue = "requests.simple" if exchange == "commissaire" else f"{exchange}.requests.simple"
-channel.queue_declare(queue, durable=True, arguments={"x-expires": 60000})
+channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum", "x-expires": 60000})
 channel.queue_bind(queue, exchange, "simple.*")
 channel.basic_consume(queue, answer)
 print(json.dumps(request("storage.list", {"model_type_name": "Clusters"})), flush=True)

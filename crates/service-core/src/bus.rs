@@ -142,6 +142,7 @@ pub struct Bus {
     timeout: Duration,
     /// The accounts whose messages are worked on; `None`: those of all.
     allowed: Option<Arc<[String]>>,
+    confidential: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -154,7 +155,7 @@ impl Bus {
     /// A bus inside this process.
     pub fn memory() -> Self {
         let backend = Backend::Memory(memory::Memory::default());
-        Self { backend, timeout: REQUEST_TIMEOUT, allowed: None }
+        Self { backend, timeout: REQUEST_TIMEOUT, allowed: None, confidential: false }
     }
 
     /// A bus over an AMQP broker: waits for the broker, and keeps up the connection from then on.
@@ -166,7 +167,7 @@ impl Bus {
         lifecycle: &Lifecycle,
     ) -> Result<Self, amqp::ConnectError> {
         let backend = Backend::Amqp(amqp::Amqp::connect(options, lifecycle).await?);
-        Ok(Self { backend, timeout: REQUEST_TIMEOUT, allowed: None })
+        Ok(Self { backend, timeout: REQUEST_TIMEOUT, allowed: None, confidential: false })
     }
 
     /// Whether there is a connection to the broker now; a bus inside the process is always there.
@@ -207,6 +208,13 @@ impl Bus {
         Self { allowed: Some(accounts.into()), ..self.clone() }
     }
 
+    /// The same bus for requests whose parameters hold secrets: they go directly to the replica that takes the request,
+    /// and never into a queue, which the broker writes to its disk.
+    #[must_use]
+    pub fn confidential(&self) -> Self {
+        Self { confidential: true, ..self.clone() }
+    }
+
     /// Asks the service that serves `key` and waits for its answer.
     ///
     /// # Errors
@@ -239,7 +247,9 @@ impl Bus {
                 Backend::Memory(memory) => {
                     memory.request(call(key, params, context)?, deadline).await
                 }
-                Backend::Amqp(amqp) => amqp.request(key, params, context, self.timeout).await,
+                Backend::Amqp(amqp) => {
+                    amqp.request(key, params, context, (self.timeout, self.confidential)).await
+                }
             }
         };
         let begun = Instant::now();

@@ -63,6 +63,9 @@ pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Encrypted before it reaches the store, and never part of a notification.
     const SECRET: bool = false;
 
+    /// A request that saves one may hold secrets.
+    const CONFIDENTIAL: bool = Self::SECRET;
+
     /// What identifies it.
     fn id(&self) -> &str;
 

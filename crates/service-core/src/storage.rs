@@ -72,6 +72,9 @@ pub struct Transaction {
     /// What to delete; that something is gone already is no error.
     #[serde(default)]
     pub deletes: Vec<Delete>,
+    /// What is saved may hold secrets.
+    #[serde(skip)]
+    confidential: bool,
 }
 
 impl Transaction {
@@ -93,6 +96,7 @@ impl Transaction {
     /// When it cannot be written as JSON.
     pub fn save<T: Model>(mut self, record: &T) -> Result<Self> {
         let model_json_data = to_json(record)?;
+        self.confidential |= T::CONFIDENTIAL;
         self.saves.push(Save { model_type_name: T::TYPE.to_owned(), model_json_data });
         Ok(self)
     }
@@ -227,13 +231,18 @@ impl StorageClient {
         self.bus.ask(keys::STORAGE_LIST, &params, &self.context).await?.into_text()
     }
 
+    fn bus(&self, confidential: bool) -> Bus {
+        if confidential { self.bus.confidential() } else { self.bus.clone() }
+    }
+
     /// Saves a record, whatever was there before, and returns it as saved.
     ///
     /// # Errors
     /// When it is not valid, or the store does not answer.
     pub async fn save<T: Model>(&self, record: &T) -> Result<T> {
         let params = json!({"model_type_name": T::TYPE, "model_json_data": to_json(record)?});
-        read(self.bus.ask(keys::STORAGE_SAVE, &params, &self.context).await?)
+        let bus = self.bus(T::CONFIDENTIAL);
+        read(bus.ask(keys::STORAGE_SAVE, &params, &self.context).await?)
     }
 
     /// Deletes the record `id`.
@@ -250,7 +259,8 @@ impl StorageClient {
     /// # Errors
     /// [`Kind::Conflict`], naming the check that failed.
     pub async fn transact(&self, transaction: &Transaction) -> Result<u64> {
-        let answer = self.bus.request(keys::STORAGE_TRANSACT, transaction, &self.context).await?;
+        let bus = self.bus(transaction.confidential);
+        let answer = bus.request(keys::STORAGE_TRANSACT, transaction, &self.context).await?;
         answer["revision"]
             .as_u64()
             .ok_or_else(|| Error::internal("the storage service named no revision"))

@@ -188,7 +188,7 @@ impl StorageService {
     }
 
     async fn transact(&self, transaction: Transaction, context: &Context) -> Result<Value> {
-        let Transaction { checks, saves, deletes } = transaction;
+        let Transaction { checks, saves, deletes, .. } = transaction;
         let (checked, changed) = (checks.len(), saves.len() + deletes.len());
         if checked.max(changed) > Transaction::MAX {
             return Err(Error::invalid(format!(
@@ -252,7 +252,7 @@ impl StorageService {
 
 /// Whether the sender may do all that a transaction does.
 fn permit_all(transaction: &Transaction, permit: Permit<'_>) -> Result<()> {
-    let Transaction { checks, saves, deletes } = transaction;
+    let Transaction { checks, saves, deletes, .. } = transaction;
     let checks = checks.iter().map(|check| (Right::Read, &check.model_type_name));
     let saves = saves.iter().map(|save| (Right::Write, &save.model_type_name));
     let deletes = deletes.iter().map(|delete| (Right::Delete, &delete.model_type_name));

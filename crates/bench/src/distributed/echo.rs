@@ -47,6 +47,7 @@ async fn serve(uri: &str, queue: &str) -> anyhow::Result<()> {
     // As of those that take requests.
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments.insert("x-expires".into(), AMQPValue::LongLongInt(60_000));
     channel.queue_declare(queue.into(), options, arguments).await?;
     let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());

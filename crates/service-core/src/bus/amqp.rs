@@ -24,7 +24,10 @@
 //! RabbitMQ confirms several at a time.
 //!
 //! The header `deadline` says until when the asker waits, and the message expires at the broker then: queues of
-//! requests have no dead letters, so that it is dropped, secrets and all.
+//! requests have no dead letters, so that it is dropped.
+//!
+//! The parameters of a confidential request are in no queue: the replica that takes it asks the sender for them
+//! (`confidential`).
 //!
 //! A queue of requests outlives a crash of its last consumer. Whoever waits for more than a moment therefore looks
 //! whether anybody consumes (`abandoned`), and gives up a request that nobody will take.
@@ -34,8 +37,8 @@
 //! Names as in [`topology`], behind the name of the exchange unless that is the usual
 //! one, so that several installations can share a broker.
 //!
-//! - Requests: classic, with messages that are not persistent, since a quorum queue writes each message to the disk,
-//!   and requests may hold credentials. A consumer that ends in an orderly way as the last one unbinds the queue, and requests come back at once; it
+//! - Requests: quorum, since a classic queue is gone, or cannot be reached, with the one node of a cluster that has
+//!   it. A consumer that ends in an orderly way as the last one unbinds the queue, and requests come back at once; it
 //!   removes the queue when what it has begun is finished. After a crash the broker removes it when it has had no
 //!   consumer for a minute. Taking a request acknowledges it; one that is delivered a second time, since the
 //!   acknowledgement was lost with a connection, is not carried out.
@@ -58,6 +61,7 @@
 mod abandoned;
 mod address;
 mod backoff;
+mod confidential;
 mod connection;
 mod consumer;
 mod link;
@@ -85,8 +89,8 @@ use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
 use crate::random;
 use address::Address;
-use consumer::{Server, now_ms};
-use link::{Link, lost, not_connected};
+use consumer::Server;
+use link::{Link, lost, not_connected, now_ms};
 use message::short;
 
 pub(super) use pending::Waiting;
@@ -272,17 +276,22 @@ impl Amqp {
         key: &str,
         params: &(impl Serialize + Sync),
         context: &Context,
-        timeout: Duration,
+        (timeout, confidential): (Duration, bool),
     ) -> Result<Answer> {
         let link = self.link()?;
         let id = random::uuid();
-        let body = message::body(Some(&id.to_string()), key, params)?;
         let waits = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
         let properties = message::properties(context, Some(now_ms().saturating_add(waits)));
         let properties = message::signed(properties, link.account.as_ref())
             .with_expiration(waits.to_string().into());
+        let (body, properties, kept) = if confidential {
+            let body = message::body(Some(&id.to_string()), key, &Map::new())?;
+            (body, message::confidential(properties), Some(message::params(params)?))
+        } else {
+            (message::body(Some(&id.to_string()), key, params)?, properties, None)
+        };
         let key = short("the routing key", key)?;
-        message::answer(&link.request(key, id, &body, properties).await?)
+        message::answer(&link.request(key, id, &body, properties, kept).await?)
     }
 
     pub(super) async fn notify(

@@ -71,7 +71,7 @@ pub enum OptionsError {
     /// Records and a password would cross the network in plaintext.
     #[error(
         "{url} was refused: etcd on another machine needs https, or `\"insecure\": true` (ETCD_INSECURE=true in the \
-         environment) where nobody else can read the network"
+         environment) on a trusted network"
     )]
     Insecure {
         /// The URL.

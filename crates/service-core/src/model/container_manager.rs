@@ -149,6 +149,8 @@ impl Model for ContainerManagerConfig {
     const LIST_TYPE: &'static str = "ContainerManagerConfigs";
     const ID: &'static str = "name";
     const PREFIX: &'static str = "/commissaire/container_managers/";
+    // Until the storage service has split the secret options off.
+    const CONFIDENTIAL: bool = true;
 
     fn id(&self) -> &str {
         &self.name

@@ -1,6 +1,7 @@
 //! What every bus backend must do. Each rule is a function over a fresh bus; the macro at the end runs
 //! them all on each backend.
 
+mod confidential;
 mod dead_letters;
 mod foreign;
 mod queues;

@@ -125,6 +125,13 @@ impl Traffic {
         traffic
     }
 
+    /// Adds a replica of the service with a connection of its own.
+    pub(crate) async fn add_replica(&self, options: &Options) -> Bus {
+        let replica = connected(options).await;
+        self.account.serve(&replica, &self.life).await;
+        replica
+    }
+
     /// Waits until requests, jobs and notifications get through again, and no request fails any more.
     pub(crate) async fn goes_on(&mut self) {
         let ended = Instant::now();

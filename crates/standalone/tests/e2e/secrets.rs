@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
 use testbed::Testbed;
 use testbed::etcd::Etcd;
@@ -13,8 +14,8 @@ use testbed::rabbitmq::RabbitMq;
 use crate::processes::{Form, Ground};
 use crate::server::{Server, eventually, key};
 
-/// Registers a host with a key of its own, restarts it, and looks for the key everywhere it must not be:
-/// in process lists all the time, in files afterwards.
+/// Registers a host with a key of its own, changes its credentials, restarts it, registers a container manager with a
+/// token, and looks for key and token: in process lists all the time, in files afterwards.
 async fn a_registered_key_is_found_nowhere_in_clear(form: Form) {
     let testbed = Testbed::up(&["debian"]);
     // A broker of its own: all of its files are looked through.
@@ -23,11 +24,20 @@ async fn a_registered_key_is_found_nowhere_in_clear(form: Form) {
     let mut server = Server::prepare(form, Some(ground), &json!({}));
     server.start_again().await;
     let (pem, encoded) = (std::fs::read_to_string(testbed.key()).unwrap(), key(&testbed));
-    let canaries = [pem.lines().nth(2).unwrap().as_bytes(), &encoded.as_bytes()[100..160]];
+    let token = "token-that-is-found-nowhere";
+    let canaries =
+        [pem.lines().nth(2).unwrap().as_bytes(), &encoded.as_bytes()[100..160], token.as_bytes()];
 
     let done = AtomicBool::new(false);
     let (seen, ()) = tokio::join!(command_lines(&done), async {
         server.cluster(&testbed).await;
+        let creds = format!("/host/{}/creds", testbed.address(0).0);
+        let (status, body) =
+            server.call(Method::PUT, &creds, json!({"ssh_priv_key": encoded})).await;
+        assert_eq!(status, 200, "{body}");
+        let options = json!({"server_url": "https://127.0.0.1:1", "token": token});
+        let manager = json!({"type": "kubernetes", "options": options});
+        server.put("/containermanager/k", manager).await;
         server.put("/cluster/c1/restart", json!({})).await;
         assert_eq!(server.restarted().await["status"], "finished");
         done.store(true, Ordering::SeqCst);
@@ -88,7 +98,7 @@ async fn a_damaged_record_is_named_and_hides_no_neighbour(form: Form) {
     server.overwrite("/commissaire/networks/b", "{\"name\": \"b\", \"type\": 7}");
     let listed = server.get("/networks").await;
     assert_eq!(listed, json!(["a", "c", "default"]));
-    let (status, _) = server.call(reqwest::Method::GET, "/network/b", json!({})).await;
+    let (status, _) = server.call(Method::GET, "/network/b", json!({})).await;
     assert_eq!(status, 500);
     assert!(server.log().contains("/commissaire/networks/b"), "{}", server.log());
 }

@@ -59,8 +59,9 @@ pub async fn rotate(
         }
         let mut creds = creds_of(&api, &address).await?;
         new.apply(&mut creds.record)?;
-        let tried = api.request(topology::HOSTS_TRY_LOGIN, &creds.record).await;
-        let seen = tried.map_err(|error| match error.status() {
+        let bus = api.bus.confidential();
+        let tried = bus.request(topology::HOSTS_TRY_LOGIN, &creds.record, &api.context).await;
+        let seen = tried.map_err(ApiError::from).map_err(|error| match error.status() {
             StatusCode::GATEWAY_TIMEOUT => {
                 error.with_detail("the log-in was not tried in time, and nothing was changed")
             }

@@ -15,12 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backoff::Backoff;
 use super::connection::is_refusal;
-use super::link::Link;
+use super::link::{Link, now_ms};
 use super::message::{self, Received, Unreadable};
 use super::{Amqp, queues};
-use crate::Clock;
 use crate::bus::topology::Queue;
-use crate::bus::{Fitness, Handler, unserved};
+use crate::bus::{Call, Fitness, Handler, unserved};
 use crate::error::{Error, Kind, Result, chain};
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
@@ -173,6 +172,13 @@ impl Server {
             Ok(Received { id, .. }) if redelivered && !self.queue.jobs => {
                 (id, Err(delivered_before()))
             }
+            Ok(Received { id, call, confidential: true, deadline }) => {
+                let result = match back.link.params(&properties, deadline).await {
+                    Ok(params) => (self.handler)(Call { params, ..call }).await,
+                    Err(error) => Err(error),
+                };
+                (id, result)
+            }
             Ok(Received { id, call, .. }) => (id, (self.handler)(call).await),
         };
         let settled = async {
@@ -318,7 +324,7 @@ impl Session {
     }
 
     fn way_back(&self) -> WayBack {
-        WayBack { channel: self.channel.clone(), account: self.link.account.clone() }
+        WayBack { channel: self.channel.clone(), link: Arc::clone(&self.link) }
     }
 
     /// The next message, once it may be worked on; none when the connection is lost. What was taken is
@@ -353,7 +359,7 @@ impl Session {
 /// How answers get to those who asked.
 struct WayBack {
     channel: Channel,
-    account: Option<ShortString>,
+    link: Arc<Link>,
 }
 
 impl WayBack {
@@ -368,7 +374,7 @@ impl WayBack {
         let correlation_id = request.correlation_id().as_ref();
         let id = id.or_else(|| correlation_id.map(|id| id.as_str().to_owned()));
         let body = message::response(id, result).unwrap_or_default();
-        let properties = message::answer_properties(correlation_id, self.account.as_ref());
+        let properties = message::answer_properties(correlation_id, self.link.account.as_ref());
         let (to, options) = (reply_to.clone(), BasicPublishOptions::default());
         self.channel.basic_publish("".into(), to, options, &body, properties).await?;
         Ok(())
@@ -387,9 +393,4 @@ impl WayBack {
 fn delivered_before() -> Error {
     let message = "another replica has had the request: whether it was carried out is unknown";
     Error::new(Kind::Timeout, message)
-}
-
-/// The wall clock, which deadlines of messages are in: they are read by other processes, and messages hold nothing else.
-pub(super) fn now_ms() -> i64 {
-    Clock::System.wall().as_millisecond()
 }

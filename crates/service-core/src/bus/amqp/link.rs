@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::connection::{Socket, is_refusal};
 use super::pending::{Outcome, Pending, Waiting};
 use super::{message, queues};
+use crate::Clock;
 use crate::bus::topology::{self, Queue};
 use crate::bus::unserved;
 use crate::error::{Error, Kind, Result};
@@ -28,7 +29,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 const REJECTED_AFTER: Duration = Duration::from_secs(1);
 
 /// RabbitMQ's name for "the channel that asked": no queue has to be declared for answers.
-const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
+pub(super) const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 
 /// See the module.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Link {
     pub(super) pending: Arc<Pending>,
     socket: Socket,
     /// Publishes requests and takes their answers: direct reply-to wants one channel for both.
-    requests: Channel,
+    pub(super) requests: Channel,
     /// Jobs go one after the other, so that each is sure which confirmation is its own.
     jobs: tokio::sync::Mutex<Channel>,
     notifications: Channel,
@@ -82,26 +83,6 @@ impl Link {
         Ok((Arc::new(link), answers))
     }
 
-    /// Hands answers to those who wait for them until the connection is lost; says why it was.
-    pub(super) async fn pump(&self, answers: &mut Answers) -> Option<lapin::Error> {
-        let broken = self.broken.cancelled();
-        tokio::pin!(broken);
-        loop {
-            tokio::select! {
-                biased;
-                answer = answers.next() => match answer {
-                    Some(Ok(delivery)) => {
-                        let id = delivery.properties.correlation_id().as_ref();
-                        self.pending.settle(id, Outcome::Answer(delivery.data));
-                    }
-                    Some(Err(error)) => return Some(error),
-                    None => return None,
-                },
-                () = &mut broken => return None,
-            }
-        }
-    }
-
     /// Ends it: whoever waits for something learns of it now.
     pub(super) fn fail(&self) {
         self.broken.cancel();
@@ -127,13 +108,15 @@ impl Link {
         self.broken.cancelled()
     }
 
-    /// Publishes a request and waits for its answer, or for the news that there will be none.
+    /// Publishes a request and waits for its answer, or for the news that there will be none. The `params` of a confidential
+    /// request are not in its body.
     pub(super) async fn request(
         self: &Arc<Self>,
         key: ShortString,
         id: Uuid,
         body: &[u8],
         properties: BasicProperties,
+        params: Option<SecretString>,
     ) -> Result<Vec<u8>> {
         if self.connection.status().blocked() {
             return Err(Error::unavailable(
@@ -144,7 +127,7 @@ impl Link {
         if self.pending.unserved().contains(&queue) {
             return Err(unserved(key.as_str()));
         }
-        let (_waiting, mut receiver) = self.pending.request(id, queue)?;
+        let (_waiting, mut receiver) = self.pending.request(id, queue, params)?;
         let to = key.clone();
         let properties = properties
             .with_correlation_id(id.to_string().into())
@@ -165,8 +148,7 @@ impl Link {
             Ok(Outcome::Answer(body)) => Ok(body),
             Ok(Outcome::Unroutable) => Err(unserved(to.as_str())),
             Ok(Outcome::Abandoned) => Err(abandoned(to.as_str())),
-            Err(_) => Err(Error::unavailable("the connection to the message broker was lost")
-                .of_part("broker")),
+            Err(_) => Err(connection_lost()),
         }
     }
 
@@ -298,6 +280,11 @@ impl Link {
     }
 }
 
+/// The wall clock, which deadlines of messages are in: they are read by other processes, and messages hold nothing else.
+pub(super) fn now_ms() -> i64 {
+    Clock::System.wall().as_millisecond()
+}
+
 /// There is no connection now.
 pub(super) fn not_connected() -> Error {
     Error::unavailable("there is no connection to the message broker").of_part("broker")
@@ -305,9 +292,11 @@ pub(super) fn not_connected() -> Error {
 
 /// There was one, and it failed.
 pub(super) fn lost(error: lapin::Error) -> Error {
-    Error::unavailable("the connection to the message broker was lost")
-        .with_source(error)
-        .of_part("broker")
+    connection_lost().with_source(error)
+}
+
+pub(super) fn connection_lost() -> Error {
+    Error::unavailable("the connection to the message broker was lost").of_part("broker")
 }
 
 /// The error of a request that was handed to a queue without consumers.
@@ -322,17 +311,17 @@ fn abandoned(key: &str) -> Error {
 
 /// The confirmation of a request: awaited to its end, by a task where the answer was faster or nobody
 /// waits for it any more, for it may bring somebody else's message back.
-struct Confirm<'a> {
+pub(super) struct Confirm<'a> {
     link: &'a Arc<Link>,
     confirm: Option<PublisherConfirm>,
 }
 
 impl<'a> Confirm<'a> {
-    fn new(link: &'a Arc<Link>, confirm: PublisherConfirm) -> Self {
+    pub(super) fn new(link: &'a Arc<Link>, confirm: PublisherConfirm) -> Self {
         Self { link, confirm: Some(confirm) }
     }
 
-    async fn wait(&mut self) -> Result<()> {
+    pub(super) async fn wait(&mut self) -> Result<()> {
         let Some(confirm) = &mut self.confirm else { return Ok(()) };
         let confirmation = confirm.await;
         self.confirm = None;

@@ -2,8 +2,10 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Map;
 use serde_json::value::RawValue;
 
 use crate::bus::topology::Queue;
@@ -13,6 +15,7 @@ use crate::jsonrpc::{Answer, ErrorObject, Params, Request, Response, Version};
 use crate::random;
 
 const DEADLINE: &str = "deadline";
+const CONFIDENTIAL: &str = "confidential";
 const REQUEST_ID: &str = "request-id";
 const PRINCIPAL: &str = "principal";
 const TRACEPARENT: &str = "traceparent";
@@ -22,6 +25,9 @@ const LONGEST_HEADER: usize = 256;
 
 /// The largest body that is sent or read, in bytes: what is larger is refused before it is parsed.
 pub(super) const SIZE_MAX: usize = 16 << 20;
+
+/// The method by which a service asks the sender of a confidential request for its parameters.
+const PARAMS: &str = "params";
 
 /// Who asks when nobody says so.
 const UNKNOWN: &str = "unknown";
@@ -64,6 +70,33 @@ pub(super) fn body(id: Option<&str>, key: &str, params: &impl Serialize) -> Resu
     json(&Outgoing { jsonrpc: Version::V2, id, method: method(key), params })
 }
 
+/// The parameters of a confidential request as JSON text, which stays with the sender until the service asks for it.
+pub(super) fn params(params: &impl Serialize) -> Result<SecretString> {
+    String::from_utf8(json(params)?)
+        .map(SecretString::from)
+        .map_err(|e| Error::internal("the parameters are not UTF-8").with_source(e))
+}
+
+/// The message by which a service asks for the parameters of a confidential request.
+pub(super) fn params_request(id: &str) -> Result<Vec<u8>> {
+    body(Some(id), PARAMS, &Map::new())
+}
+
+/// The id of such a message; `None` when it is something else.
+pub(super) fn id_of_params_request(body: &[u8]) -> Option<String> {
+    check_size(body).ok()?;
+    let request: Request = serde_json::from_slice(body).ok()?;
+    request.id.filter(|_| request.method == PARAMS)
+}
+
+/// The answer to such a message.
+pub(super) fn params_response(id: String, params: &SecretString) -> Result<Vec<u8>> {
+    let params = RawValue::from_string(params.expose_secret().to_owned());
+    let params =
+        params.map_err(|e| Error::internal("the parameters are not JSON").with_source(e))?;
+    response(Some(id), Ok(Answer::Text(params)))
+}
+
 /// Anything as JSON text.
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(value)
@@ -97,6 +130,13 @@ pub(super) fn properties(context: &Context, deadline: Option<i64>) -> BasicPrope
         headers.insert(DEADLINE.into(), AMQPValue::LongLongInt(deadline));
     }
     BasicProperties::default().with_content_type("application/json".into()).with_headers(headers)
+}
+
+/// The same for a request whose parameters are fetched from its sender.
+pub(super) fn confidential(properties: BasicProperties) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(CONFIDENTIAL.into(), AMQPValue::Boolean(true));
+    properties.with_headers(headers)
 }
 
 /// The properties of an answer.
@@ -138,6 +178,8 @@ pub(super) struct Received {
     pub(super) call: Call,
     /// When the asker stops waiting, in ms since the epoch.
     pub(super) deadline: Option<i64>,
+    /// The parameters are not in the message: the sender gives them when it is asked.
+    pub(super) confidential: bool,
 }
 
 /// Reads a message for a service; of a bare one the whole body is the parameters.
@@ -169,7 +211,9 @@ pub(super) fn receive(
         context: context(headers),
         account: properties.user_id().as_ref().map(|account| account.as_str().to_owned()),
     };
-    Ok(Received { id, call, deadline })
+    let confidential = headers.and_then(|headers| headers.inner().get(CONFIDENTIAL));
+    let confidential = confidential == Some(&AMQPValue::Boolean(true));
+    Ok(Received { id, call, deadline, confidential })
 }
 
 fn request(key: &str, body: &[u8]) -> Result<(Option<String>, Params), Unreadable> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lapin::types::ShortString;
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ pub(super) struct Pending {
 enum Waiter {
     /// A request: one answer.
     Request(Request),
+    /// The parameters of a confidential request that this process serves: one answer.
+    Params(oneshot::Sender<Vec<u8>>),
     /// A ping: as many answers as the channel takes.
     Gathering(mpsc::Sender<Value>),
 }
@@ -37,6 +40,8 @@ struct Request {
     answer: oneshot::Sender<Outcome>,
     queue: ShortString,
     since: Instant,
+    /// The parameters of a confidential request, until its service has fetched them.
+    params: Option<SecretString>,
 }
 
 /// What became of a request.
@@ -68,17 +73,35 @@ impl Pending {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a request that goes to `queue`.
+    /// Adds a request that goes to `queue`, with its parameters if it is confidential.
     pub(super) fn request(
         self: &Arc<Self>,
         id: Uuid,
         queue: ShortString,
+        params: Option<SecretString>,
     ) -> Result<(Waiting, oneshot::Receiver<Outcome>)> {
         let (answer, receiver) = oneshot::channel();
-        let waiting =
-            self.add(id, Waiter::Request(Request { answer, queue, since: Instant::now() }))?;
+        let request = Request { answer, queue, since: Instant::now(), params };
+        let waiting = self.add(id, Waiter::Request(request))?;
         self.added.notify_one();
         Ok((waiting, receiver))
+    }
+
+    /// Adds the question for the parameters of a confidential request.
+    pub(super) fn params(
+        self: &Arc<Self>,
+        id: Uuid,
+    ) -> Result<(Waiting, oneshot::Receiver<Vec<u8>>)> {
+        let (answer, receiver) = oneshot::channel();
+        Ok((self.add(id, Waiter::Params(answer))?, receiver))
+    }
+
+    /// The parameters of a confidential request, at the first call.
+    pub(super) fn take_params(&self, correlation_id: Option<&ShortString>) -> Option<SecretString> {
+        match self.waiters().as_mut()?.get_mut(&parsed(correlation_id)?)? {
+            Waiter::Request(request) => request.params.take(),
+            Waiter::Params(_) | Waiter::Gathering(_) => None,
+        }
     }
 
     /// Adds a ping.
@@ -105,12 +128,12 @@ impl Pending {
 
     /// Hands an outcome to its waiter; one without a waiter is dropped.
     pub(super) fn settle(&self, correlation_id: Option<&ShortString>, outcome: Outcome) {
-        let id = correlation_id.and_then(|id| Uuid::parse_str(id.as_str()).ok());
-        let Some(id) = id else { return };
+        let Some(id) = parsed(correlation_id) else { return };
         let mut waiters = self.waiters();
         let Some(waiters) = waiters.as_mut() else { return };
         match (waiters.remove(&id), outcome) {
             (Some(Waiter::Request(request)), outcome) => drop(request.answer.send(outcome)),
+            (Some(Waiter::Params(answer)), Outcome::Answer(body)) => drop(answer.send(body)),
             (Some(Waiter::Gathering(answers)), Outcome::Answer(body)) => {
                 // More answers than there is room for are dropped, and so is one that is no answer.
                 if let Ok(answer) = message::answer(&body)
@@ -120,7 +143,11 @@ impl Pending {
                 }
                 waiters.insert(id, Waiter::Gathering(answers));
             }
-            (Some(Waiter::Gathering(_)), Outcome::Unroutable | Outcome::Abandoned) | (None, _) => {}
+            (
+                Some(Waiter::Params(_) | Waiter::Gathering(_)),
+                Outcome::Unroutable | Outcome::Abandoned,
+            )
+            | (None, _) => {}
         }
     }
 
@@ -161,6 +188,10 @@ impl Pending {
             }
         }
     }
+}
+
+fn parsed(correlation_id: Option<&ShortString>) -> Option<Uuid> {
+    Uuid::parse_str(correlation_id?.as_str()).ok()
 }
 
 impl Drop for Waiting {

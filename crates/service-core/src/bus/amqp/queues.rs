@@ -96,9 +96,8 @@ pub(crate) async fn declare(
         }
         arguments
     } else {
-        // Classic: a quorum queue writes each message to the disk, and requests may hold credentials. No dead letters:
-        // an expired request is dropped.
-        let mut arguments = FieldTable::default();
+        // No dead letters: an expired request is dropped.
+        let mut arguments = quorum();
         arguments.insert("x-expires".into(), AMQPValue::LongLongInt(EXPIRES));
         arguments
     };

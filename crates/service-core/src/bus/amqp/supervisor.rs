@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::abandoned;
 use super::address::Address;
 use super::backoff::Backoff;
 use super::connection::{self, Failure};
 use super::link::{Answers, Link};
-use super::{ConnectError, Target};
+use super::pending::Outcome;
+use super::{ConnectError, Target, abandoned, confidential};
 use crate::error::chain;
 
 type Connected = (Arc<Link>, Answers);
@@ -72,7 +73,7 @@ async fn supervise(
     loop {
         let (link, answers) = &mut connected;
         let cause = tokio::select! {
-            cause = link.pump(answers) => cause,
+            cause = deliver(answers, link) => cause,
             never = abandoned::watch(link) => match never {},
             () = close.cancelled() => {
                 links.send_replace(None);
@@ -89,6 +90,29 @@ async fn supervise(
         };
         tracing::info!("connected to the message broker again");
         links.send_replace(Some(Arc::clone(&connected.0)));
+    }
+}
+
+/// Hands answers to the requests that wait for them until the connection is lost; says why it was.
+async fn deliver(answers: &mut Answers, link: &Link) -> Option<lapin::Error> {
+    let lost = link.lost();
+    tokio::pin!(lost);
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            answer = answers.next() => answer,
+            () = &mut lost => return None,
+        };
+        match delivery? {
+            Ok(delivery) if confidential::is_question(&delivery) => {
+                link.give_params(&delivery).await;
+            }
+            Ok(delivery) => {
+                let id = delivery.properties.correlation_id().as_ref();
+                link.pending.settle(id, Outcome::Answer(delivery.data));
+            }
+            Err(error) => return Some(error),
+        }
     }
 }
 

@@ -59,13 +59,47 @@ impl Foreigner {
         assert!(sent.await.unwrap().await.unwrap().is_ack());
     }
 
+    /// What the sender of a confidential request answers to the question for its parameters, if it answers.
+    pub(super) async fn params_of(
+        &mut self,
+        request: &BasicProperties,
+        within: Duration,
+    ) -> Option<Value> {
+        let properties = BasicProperties::default()
+            .with_reply_to(self.answers_to.clone())
+            .with_correlation_id(request.correlation_id().clone().unwrap());
+        let (sender, none) = (request.reply_to().clone().unwrap(), BasicPublishOptions::default());
+        let body = br#"{"jsonrpc": "2.0", "id": "p-1", "method": "params"}"#;
+        let sent = self.channel.basic_publish("".into(), sender, none, body, properties);
+        sent.await.unwrap().await.unwrap();
+        let answer = tokio::time::timeout(within, self.answers.next()).await.ok()?;
+        let answer = answer.unwrap().unwrap();
+        assert_eq!(answer.properties.correlation_id().as_ref().unwrap().as_str(), "p-1");
+        Some(serde_json::from_slice(&answer.data).unwrap())
+    }
+
+    /// Answers a request by hand.
+    pub(super) async fn answer(&self, request: &BasicProperties, result: Value) {
+        let correlation_id = request.correlation_id().clone().unwrap();
+        let answer = json!({"jsonrpc": "2.0", "id": correlation_id.as_str(), "result": result});
+        let properties = BasicProperties::default().with_correlation_id(correlation_id);
+        let (sender, none) = (request.reply_to().clone().unwrap(), BasicPublishOptions::default());
+        let body = answer.to_string();
+        let sent = self.channel.basic_publish("".into(), sender, none, body.as_bytes(), properties);
+        sent.await.unwrap().await.unwrap();
+    }
+
     /// The answer to a message, whatever its body, with its correlation id.
-    async fn ask_raw(&mut self, key: &str, body: &[u8], headers: FieldTable) -> Value {
+    pub(super) async fn ask_raw(&mut self, key: &str, body: &[u8], headers: FieldTable) -> Value {
         let properties = BasicProperties::default()
             .with_reply_to(self.answers_to.clone())
             .with_correlation_id("c-1".into())
             .with_headers(headers);
         self.publish(key, body, properties).await;
+        self.next_answer().await
+    }
+
+    pub(super) async fn next_answer(&mut self) -> Value {
         let answer = tokio::time::timeout(SOON, self.answers.next()).await;
         let answer = answer.expect("an answer").unwrap().unwrap();
         assert_eq!(answer.properties.correlation_id().as_ref().unwrap().as_str(), "c-1");
@@ -77,6 +111,30 @@ impl Foreigner {
     pub(super) async fn ask(&mut self, key: &str, body: Value) -> Value {
         self.ask_raw(key, body.to_string().as_bytes(), FieldTable::default()).await
     }
+}
+
+/// Declares a queue of requests as a service does, without a consumer.
+pub(super) async fn declare(foreigner: &Foreigner, options: &Options, name: &str, key: &str) {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(60_000));
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    let name = format!("{}.{name}", options.exchange);
+    foreigner.channel.queue_declare(name.as_str().into(), durable, arguments).await.unwrap();
+    let (exchange, bound) = (options.exchange.as_str().into(), QueueBindOptions::default());
+    let none = FieldTable::default();
+    foreigner.channel.queue_bind(name.into(), exchange, key.into(), bound, none).await.unwrap();
+}
+
+/// A program that reads all messages to a queue of its own.
+pub(super) async fn reader(options: &Options, queue: &str, binding: &str) -> (Foreigner, Consumer) {
+    let foreigner = Foreigner::connect(options).await;
+    declare(&foreigner, options, queue, binding).await;
+    let name = format!("{}.{queue}", options.exchange).into();
+    let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let messages = foreigner.channel.basic_consume(name, "".into(), no_ack, FieldTable::default());
+    let messages = messages.await.unwrap();
+    (foreigner, messages)
 }
 
 /// A service that answers with what it is asked, and counts.

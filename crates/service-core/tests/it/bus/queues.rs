@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::BasicProperties;
-use lapin::options::{
-    BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
 use serde_json::{Value, json};
 use service_core::bus::Call;
 use service_core::bus::amqp::Options;
-use service_core::bus::topology::{STORAGE, STORAGE_GET};
+use service_core::bus::topology::{INVESTIGATE, INVESTIGATOR, STORAGE, STORAGE_GET};
 use service_core::{Bus, Error, Kind, Lifecycle, Result};
 use testbed::proxy::Proxy;
 use testbed::rabbitmq;
 
-use super::foreign::Foreigner;
+use super::foreign::{Foreigner, declare, reader};
 use super::{ECHO, SOON, ask, serve_echo, who};
 use crate::support::{connected, options};
 
 /// Longer than a test may take: what fails sooner has not waited for it.
 const NEVER: Duration = Duration::from_mins(10);
+
+/// With the JSON around it.
+const TOO_LARGE: usize = 16 << 20;
 
 /// Hang guard: ten times a second.
 async fn soon<T>(work: impl Future<Output = T>) -> T {
@@ -51,18 +52,6 @@ async fn until_queue(options: &Options, name: &str, is: impl Fn(Option<(u32, u32
         }
     };
     tokio::time::timeout(SOON * 10, looked).await.expect("the queue as expected");
-}
-
-/// Declares a queue of requests as a service does, without a consumer.
-async fn declare(foreigner: &Foreigner, options: &Options, name: &str, key: &str) {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(60_000));
-    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-    let name = format!("{}.{name}", options.exchange);
-    foreigner.channel.queue_declare(name.as_str().into(), durable, arguments).await.unwrap();
-    let (exchange, bound) = (options.exchange.as_str().into(), QueueBindOptions::default());
-    let none = FieldTable::default();
-    foreigner.channel.queue_bind(name.into(), exchange, key.into(), bound, none).await.unwrap();
 }
 
 fn is_abandoned(answer: Result<Value>) {
@@ -241,7 +230,6 @@ async fn service_learns_the_account_and_obeys_none_that_is_not_allowed() {
 
 #[tokio::test]
 async fn bodies_above_16_mib_go_neither_out_nor_in() {
-    const TOO_LARGE: usize = 16 << 20;
     let options = set_up();
     let (bus, life) = (connected(&options).await, Lifecycle::new());
     let echo = serve_echo(&bus, &life, 4).await;
@@ -268,4 +256,32 @@ async fn bodies_above_16_mib_go_neither_out_nor_in() {
     let error = ask(&bus, "echo.params", json!({})).await.unwrap_err();
     assert!(error.to_string().contains("bytes was refused"), "{error}");
     life.shutdown(SOON).await;
+}
+
+#[tokio::test]
+async fn job_above_16_mib_is_a_dead_letter_and_such_an_answer_of_another_program_an_error() {
+    let options = set_up();
+    let (bus, life) = (connected(&options).await, Lifecycle::new());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let work = move |_: Call| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok(Value::Null) }
+    };
+    bus.serve(INVESTIGATOR, 4, &life, work).await.unwrap();
+    let foreigner = Foreigner::connect(&options).await;
+    let job =
+        json!({"jsonrpc": "2.0", "method": "investigate", "params": {"a": "x".repeat(TOO_LARGE)}});
+    foreigner.publish(INVESTIGATE, job.to_string().as_bytes(), BasicProperties::default()).await;
+    until_queue(&options, "investigator.dead", |found| found == Some((1, 0))).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    life.shutdown(SOON).await;
+
+    let (service, mut requests) = reader(&options, "requests.echo", ECHO.binding).await;
+    let (answer, ()) = tokio::join!(ask(&bus, "echo.params", json!({})), async {
+        let request = soon(requests.next()).await.unwrap().unwrap();
+        service.answer(&request.properties, json!("x".repeat(TOO_LARGE))).await;
+    });
+    let error = answer.unwrap_err().to_string();
+    assert!(error.contains("bytes was refused"), "{error}");
 }
