@@ -15,7 +15,8 @@ use super::check_queue::Permit;
 pub(super) const RANDOM_HASH: &str = "haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63qcxTRw/efz/O";
 
 /// The nice value of threads that check passwords: a check takes 250 ms of processor time, and requests of users come first.
-const NICE: i32 = 19;
+/// At a higher one, a check takes minutes while playbooks and log-ins to hosts use all processors.
+const NICE: i32 = 5;
 
 /// How passwords are checked.
 #[derive(Debug, Clone, Copy, Default)]
