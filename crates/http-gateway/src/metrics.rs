@@ -87,11 +87,19 @@ pub async fn measure<Answer: Future<Output = Response>>(
     let _in_flight = InFlight::new();
     let response = answer(request).await;
     let status = response.status().as_u16().to_string();
-    let labels = [("method", method.to_owned()), ("route", route)];
-    histogram!("commissaire_http_request_duration_seconds", &labels).record(started.elapsed());
-    let [method, route] = labels;
-    let labels = [method, route, ("status", status)];
-    counter!("commissaire_http_requests_total", &labels).increment(1);
+    let duration = histogram!(
+        "commissaire_http_request_duration_seconds",
+        "method" => method,
+        "route" => route.clone()
+    );
+    duration.record(started.elapsed());
+    let requests = counter!(
+        "commissaire_http_requests_total",
+        "method" => method,
+        "route" => route,
+        "status" => status
+    );
+    requests.increment(1);
     response
 }
 
