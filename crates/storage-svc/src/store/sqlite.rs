@@ -8,7 +8,6 @@
 //! [`Sqlite::close`] empties the WAL.
 
 mod copy;
-mod recent;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,6 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Commit, CommitError, Committed, Entry, StoreError};
-use recent::Recent;
 
 /// The newest format of the file that this version knows.
 const FORMAT: i64 = 1;
@@ -62,7 +60,6 @@ pub struct Sqlite {
     path: Arc<PathBuf>,
     writer: mpsc::Sender<Request>,
     readers: Arc<Mutex<Vec<Connection>>>,
-    recent: Arc<Recent>,
 }
 
 impl Sqlite {
@@ -75,27 +72,19 @@ impl Sqlite {
         check(&connection, path)?;
         prepare(&mut connection, path)?;
 
-        let recent = Arc::<Recent>::default();
         let (writer, requests) = mpsc::channel(BATCH * 4);
-        let written = Arc::clone(&recent);
         // A thread and not a task: it lives as long as there is a handle, and ends by itself.
         let builder = std::thread::Builder::new().name("sqlite-writer".to_owned());
         #[expect(clippy::disallowed_methods, reason = "SQLite blocks; `Memory` needs no thread")]
         builder
-            .spawn(move || write(connection, requests, &written))
+            .spawn(move || write(connection, requests))
             .map_err(|e| StoreError::Make { path: path.to_owned(), source: Arc::new(e) })?;
-        Ok(Self { path: Arc::new(path.to_owned()), writer, readers: Arc::default(), recent })
+        Ok(Self { path: Arc::new(path.to_owned()), writer, readers: Arc::default() })
     }
 
     pub(super) async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
         if keys.len() <= INLINE_KEYS {
-            let moment = match self.recent.get(&keys) {
-                Ok(kept) => return Ok(kept),
-                Err(moment) => moment,
-            };
-            let found = self.read("read records", |connection| get(connection, &keys))?;
-            self.recent.keep(moment, &keys, &found);
-            return Ok(found);
+            return self.read("read records", |connection| get(connection, &keys));
         }
         self.read_elsewhere("read records", move |connection| get(connection, &keys)).await
     }
@@ -252,7 +241,7 @@ fn list(connection: &mut Connection, prefix: &str) -> rusqlite::Result<Vec<Entry
 }
 
 /// The writer's thread: ends when the last handle is gone.
-fn write(mut connection: Connection, mut requests: mpsc::Receiver<Request>, recent: &Recent) {
+fn write(mut connection: Connection, mut requests: mpsc::Receiver<Request>) {
     let (mut next, mut is_closing) = (requests.blocking_recv(), false);
     while let Some(request) = next.take() {
         match request {
@@ -273,7 +262,7 @@ fn write(mut connection: Connection, mut requests: mpsc::Receiver<Request>, rece
                         Err(_) => break,
                     }
                 }
-                commit_all(&mut connection, batch, is_closing, recent);
+                commit_all(&mut connection, batch, is_closing);
             }
         }
         if next.is_none() {
@@ -283,9 +272,9 @@ fn write(mut connection: Connection, mut requests: mpsc::Receiver<Request>, rece
 }
 
 /// Carries out commits and answers them; those of a store that is closing are then in the database file.
-fn commit_all(connection: &mut Connection, batch: Vec<Waiting>, is_closing: bool, recent: &Recent) {
+fn commit_all(connection: &mut Connection, batch: Vec<Waiting>, is_closing: bool) {
     let (work, senders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    match recent.during(&work, || apply_all(connection, &work)) {
+    match apply_all(connection, &work) {
         Ok(results) => {
             if is_closing && let Err(error) = checkpoint(connection, Checkpoint::Last) {
                 tracing::warn!(error = %error, "the last changes are in the WAL of the database only");
@@ -382,7 +371,7 @@ mod tests {
             let puts = vec![(key.to_owned(), "x".repeat(bytes))];
             let (sender, mut receiver) = oneshot::channel();
             let commit = Commit { puts, ..Commit::default() };
-            commit_all(&mut connection, vec![(commit, sender)], false, &Recent::default());
+            commit_all(&mut connection, vec![(commit, sender)], false);
             receiver.try_recv().unwrap()
         };
         put("/a", 10).unwrap();
