@@ -20,8 +20,8 @@ pub(crate) const NOT_RESTARTED: &str = "not-restarted";
 /// How long a host may keep its connection after the reboot command, before it is looked at with a new log-in.
 const GOING_DOWN: Duration = Duration::from_secs(5);
 
-/// The pause between looks at a host that reboots: a look is one packet.
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// The pause between looks at a host that reboots.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The timeout of a connection to the SSH port: short at first, since most hosts are near and back soon; then long
 /// enough for any network.
