@@ -63,7 +63,7 @@ pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Encrypted before it reaches the store, and never part of a notification.
     const SECRET: bool = false;
 
-    /// A request that saves one may hold secrets.
+    /// Whether a request that saves a record of this type may hold secrets: its parameters go through no queue then.
     const CONFIDENTIAL: bool = Self::SECRET;
 
     /// What identifies it.

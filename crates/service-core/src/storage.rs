@@ -72,7 +72,7 @@ pub struct Transaction {
     /// What to delete; that something is gone already is no error.
     #[serde(default)]
     pub deletes: Vec<Delete>,
-    /// What is saved may hold secrets.
+    /// Whether a record to save is of a [confidential](Model::CONFIDENTIAL) type.
     #[serde(skip)]
     confidential: bool,
 }
