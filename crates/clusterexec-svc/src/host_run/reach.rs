@@ -20,8 +20,11 @@ pub(crate) const NOT_RESTARTED: &str = "not-restarted";
 /// How long a host may keep its connection after the reboot command, before it is looked at with a new log-in.
 const GOING_DOWN: Duration = Duration::from_secs(5);
 
-/// The pause between looks at a host that reboots.
+/// The longest pause between looks at a host that reboots.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The shortest one, at first: some hosts are back within a second.
+const LOOK_SOON: Duration = Duration::from_millis(25);
 
 /// The timeout of a connection to the SSH port: short at first, since most hosts are near and back soon; then long
 /// enough for any network.
@@ -120,7 +123,8 @@ pub(super) async fn wait_until_up(
             );
             return Err(GiveUp::new(word, reason).into());
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        let twentieth = begun.elapsed() / 20;
+        tokio::time::sleep(twentieth.clamp(LOOK_SOON, LOOK_AGAIN)).await;
     }
 }
 
