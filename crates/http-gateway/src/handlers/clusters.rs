@@ -83,10 +83,11 @@ pub async fn get(
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<ClusterView>, ApiError> {
     let cluster = found(&api, &name).await?.record;
-    let hosts = api.storage.get_many::<Host>(&cluster.hostset).await?;
+    let hosts = api.storage.get_many::<Host>(&cluster.hostset);
+    let (hosts, alarm) = tokio::try_join!(hosts, alarms::concerning(&api.storage, &name))?;
     let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
     let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());
-    let alarm = alarms::concerning(&api.storage, &name).await?.map(AlarmView::from);
+    let alarm = alarm.map(AlarmView::from);
     let status = if cluster.is_deleting() { "deleting" } else { status };
     let Cluster { name, network, hostset, container_manager, .. } = cluster;
     Ok(Json(ClusterView { name, status, network, hostset, container_manager, hosts, alarm }))
