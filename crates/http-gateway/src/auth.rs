@@ -21,6 +21,8 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use service_core::bus::Context;
 use service_core::{Clock, Files, Lifecycle, StorageClient};
 
@@ -286,43 +288,53 @@ pub struct Caller {
 }
 
 /// Lets a request through with its [`Caller`], or refuses it, and keeps the audit log.
-pub async fn require(state: AppState, peer: Peer, request: Request, next: Next) -> Response {
+pub fn require(
+    state: AppState,
+    peer: Peer,
+    request: Request,
+    next: Next,
+) -> BoxFuture<'static, Response> {
     let path = request.uri().path();
     if !HEALTH.contains(&path)
         && let Err(refused) = browser::check_host(request.headers())
     {
-        return refused.into_response();
+        return ready(refused.into_response()).boxed();
     }
     let needs_role = health::is_verbose(request.uri().query()) && path == HEALTH[1];
     if OPEN.contains(&path) && !needs_role {
-        return next.run(request).await;
+        return next.run(request).boxed();
     }
     let proxied = state.trusted_proxies.contains(peer.address.ip().to_canonical());
     let origins = &state.allowed_origins;
     if let Err(refused) = browser::check_origin(request.headers(), proxied, origins) {
-        return refused.into_response();
+        return ready(refused.into_response()).boxed();
     }
     let (mut parts, body) = request.into_parts();
-    let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
-    let reloads = *state.auth.reloads.borrow();
-    let by_itself = by_itself(&state, &parts);
-    let (principal, refusal) =
-        if by_itself { (None, None) } else { authorize(&state, &peer, source, &parts).await };
-    let entry = entry(&state, source, principal.as_ref(), by_itself, &parts);
-    if let (Some(context), Some(principal)) = (parts.extensions.get_mut::<Context>(), &principal) {
-        context.principal.clone_from(&principal.name);
-    }
-    parts.extensions.insert(Caller { source, principal, reloads });
-    let answer = async {
-        match refusal {
-            Some(error) => error.into_response(),
-            None => next.run(Request::from_parts(parts, body)).await,
+    async move {
+        let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
+        let reloads = *state.auth.reloads.borrow();
+        let by_itself = by_itself(&state, &parts);
+        let (principal, refusal) =
+            if by_itself { (None, None) } else { authorize(&state, &peer, source, &parts).await };
+        let entry = entry(&state, source, principal.as_ref(), by_itself, &parts);
+        if let (Some(context), Some(principal)) =
+            (parts.extensions.get_mut::<Context>(), &principal)
+        {
+            context.principal.clone_from(&principal.name);
         }
-    };
-    match entry {
-        Some(entry) => state.audit.keep(entry, answer).await,
-        None => answer.await,
+        parts.extensions.insert(Caller { source, principal, reloads });
+        let answer = async {
+            match refusal {
+                Some(error) => error.into_response(),
+                None => next.run(Request::from_parts(parts, body)).await,
+            }
+        };
+        match entry {
+            Some(entry) => Box::pin(state.audit.keep(entry, answer)).await,
+            None => answer.await,
+        }
     }
+    .boxed()
 }
 
 /// Whether a path authenticates by itself: exactly those that are configured, and with the secrets also

@@ -76,31 +76,34 @@ pub async fn render(State(state): State<AppState>, api: Api) -> impl IntoRespons
 }
 
 /// Measures how long a request takes, and counts it.
-pub async fn measure<Answer: Future<Output = Response>>(
+pub fn measure<Answer: Future<Output = Response>>(
     request: Request,
     answer: impl FnOnce(Request) -> Answer,
-) -> Response {
+) -> impl Future<Output = Response> {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
     let method = known(request.method());
-    let started = Instant::now();
-    let _in_flight = InFlight::new();
-    let response = answer(request).await;
-    let status = response.status().as_u16().to_string();
-    let duration = histogram!(
-        "commissaire_http_request_duration_seconds",
-        "method" => method,
-        "route" => route.clone()
-    );
-    duration.record(started.elapsed());
-    let requests = counter!(
-        "commissaire_http_requests_total",
-        "method" => method,
-        "route" => route,
-        "status" => status
-    );
-    requests.increment(1);
-    response
+    let (started, in_flight) = (Instant::now(), InFlight::new());
+    let answer = answer(request);
+    async move {
+        let _in_flight = in_flight;
+        let response = answer.await;
+        let status = response.status().as_u16().to_string();
+        let duration = histogram!(
+            "commissaire_http_request_duration_seconds",
+            "method" => method,
+            "route" => route.clone()
+        );
+        duration.record(started.elapsed());
+        let requests = counter!(
+            "commissaire_http_requests_total",
+            "method" => method,
+            "route" => route,
+            "status" => status
+        );
+        requests.increment(1);
+        response
+    }
 }
 
 fn known(method: &Method) -> &'static str {

@@ -131,16 +131,15 @@ pub fn health_router(state: AppState) -> Router {
 
 /// What every request goes through. One layer and not five: for each of its requests, axum clones all that a layer
 /// surrounds.
-async fn every_request(
+fn every_request(
     State(state): State<AppState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
-) -> Response {
+) -> impl Future<Output = Response> {
     DefaultBodyLimit::max(BODY_MAX).apply(&mut request);
-    // Boxed, as each of those around it would copy it.
-    let admit = |request| catching_panics(Box::pin(auth::require(state, peer, request, next)));
-    metrics::measure(request, |request| with_span(request, admit)).await
+    let admit = |request| catching_panics(auth::require(state, peer, request, next));
+    metrics::measure(request, |request| with_span(request, admit))
 }
 
 /// Says of a request that its path had a slash at the end.
@@ -175,23 +174,23 @@ pub fn identify(request: &mut Request) -> HeaderValue {
 }
 
 /// Gives a request its span, and logs how it ended.
-async fn with_span<Answer: Future<Output = Response>>(
+fn with_span<Answer: Future<Output = Response>>(
     request: Request,
     answer: impl FnOnce(Request) -> Answer,
-) -> Response {
+) -> impl Future<Output = Response> {
     let request_id = request.extensions().get::<Context>().map(|context| &*context.request_id);
     let span = tracing::info_span!("http", request.id = request_id);
     let method = request.method().clone();
     // The path only: a query may hold what does not belong into a log.
     let path = request.uri().path().to_owned();
-    async {
-        let response = answer(request).await;
+    let answer = answer(request);
+    async move {
+        let response = answer.await;
         let status = response.status().as_u16();
         tracing::debug!(http.method = %method, http.path = path, http.status = status, "answered");
         response
     }
     .instrument(span)
-    .await
 }
 
 /// The answer; an error where its handler panics.

@@ -89,7 +89,8 @@ impl Service {
     }
 
     /// Answers a request.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response
+    // Like the other functions around a handler, not an `async fn`: its future would hold the request several times.
+    pub fn answer<B>(&self, request: Request<B>) -> impl Future<Output = Response> + Send + use<B>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
@@ -100,22 +101,26 @@ impl Service {
         let mut request = Request::from_parts(parts, body);
         let id = routes::identify(&mut request);
         let app = self.router.clone().oneshot(routes::without_slash(request));
-        let mut response = match timeout(self.request, app).await {
-            Ok(Ok(response)) if !late.get() => response,
-            Ok(_) => {
-                let detail = "the body did not arrive in time: send it at once";
-                ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+        let answered = timeout(self.request, app);
+        async move {
+            let mut response = match answered.await {
+                Ok(Ok(response)) if !late.get() => response,
+                Ok(_) => {
+                    let detail = "the body did not arrive in time: send it at once";
+                    ApiError::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+                }
+                Err(_) => {
+                    let detail = "the request takes too long: look with GET what became of it";
+                    ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
+                }
+            };
+            let headers = response.headers_mut();
+            headers.insert(routes::REQUEST_ID, id);
+            if is_last || late.get() {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Err(_) => {
-                let detail = "the request takes too long: look with GET what became of it";
-                ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail).into_response()
-            }
-        };
-        response.headers_mut().insert(routes::REQUEST_ID, id);
-        if is_last || late.get() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
         }
-        response
     }
 }
 
@@ -132,7 +137,6 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let service = self.clone();
-        async move { Ok(service.answer(request).await) }.boxed()
+        self.answer(request).map(Ok).boxed()
     }
 }

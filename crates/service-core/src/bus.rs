@@ -248,7 +248,9 @@ impl Bus {
                     memory.request(call(key, params, context)?, deadline).await
                 }
                 Backend::Amqp(amqp) => {
-                    amqp.request(key, params, context, (self.timeout, self.confidential)).await
+                    // Boxed, here and below: it is large, and part of the future of each request.
+                    let limits = (self.timeout, self.confidential);
+                    Box::pin(amqp.request(key, params, context, limits)).await
                 }
             }
         };
@@ -289,7 +291,7 @@ impl Bus {
         let sent = async {
             match &self.backend {
                 Backend::Memory(memory) => memory.notify(&call(key, params, context)?),
-                Backend::Amqp(amqp) => amqp.notify(key, params, context).await?,
+                Backend::Amqp(amqp) => Box::pin(amqp.notify(key, params, context)).await?,
             }
             Ok(())
         };
