@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match standalone::start(&args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            service_core::telemetry::failed(&error);
             ExitCode::FAILURE
         }
     }
