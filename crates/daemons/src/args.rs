@@ -7,7 +7,7 @@ use clap::{Args, Command, FromArgMatches as _, Subcommand};
 use http_gateway::auth::PluginConfig;
 use service_core::telemetry::LogFormat;
 
-use crate::Daemon;
+use crate::{Daemon, users};
 
 /// A command line, read.
 #[derive(Debug, Clone)]
@@ -91,6 +91,17 @@ pub struct ServerArgs {
     /// Who may use the API
     #[command(flatten)]
     pub authentication: AuthenticationArgs,
+
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<ServerCommand>,
+}
+
+/// What the gateway does instead of serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ServerCommand {
+    /// Add, change, remove and list users who log in with a password
+    User(users::Args),
 }
 
 /// Who may use the API: what the gateway and the one process take.
@@ -129,12 +140,17 @@ pub enum StorageCommand {
 }
 
 impl Invocation {
+    /// What the gateway does instead of serving.
+    pub fn server_command(&self) -> Option<&ServerCommand> {
+        self.server.as_ref()?.command.as_ref()
+    }
+
     /// Reads the process's command line; where it is wrong, or asks for help, the process ends here.
     pub fn read(daemon: Daemon) -> Self {
         let matches = command(daemon).get_matches();
         let read = || {
-            let storage =
-                matches.subcommand_name().map(|_| StorageCommand::from_arg_matches(&matches));
+            let storage = matches.subcommand_name().filter(|_| daemon == Daemon::Storage);
+            let storage = storage.map(|_| StorageCommand::from_arg_matches(&matches));
             let server = (daemon == Daemon::Server).then(|| ServerArgs::from_arg_matches(&matches));
             Ok(Self {
                 common: CommonArgs::from_arg_matches(&matches)?,

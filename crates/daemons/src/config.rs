@@ -92,11 +92,7 @@ impl Common {
         daemon: Daemon,
         args: &CommonArgs,
     ) -> anyhow::Result<(Self, Map<String, Value>)> {
-        let default = PathBuf::from(format!("/etc/commissaire/{}.conf", daemon.config()));
-        let named = args.config_file.is_some();
-        let path = args.config_file.clone().unwrap_or(default);
-        let loaded = config::load(daemon.config(), &path, named).await?;
-        let (mut common, members) = Self::split(&loaded.origin, loaded.members)?;
+        let (mut common, members) = Self::read(daemon, args).await?;
         common.debug |= args.debug;
         match (&args.bus_uri, &common.bus_uri_file) {
             (Some(uri), _) => common.bus_uri = uri.clone().into(),
@@ -113,6 +109,21 @@ impl Common {
         }
         common.check_bus(daemon)?;
         Ok((common, members))
+    }
+
+    /// The same as it is written, without the files that it names: no bus is needed.
+    ///
+    /// # Errors
+    /// When it cannot be read, or says something wrong.
+    pub async fn read(
+        daemon: Daemon,
+        args: &CommonArgs,
+    ) -> anyhow::Result<(Self, Map<String, Value>)> {
+        let default = PathBuf::from(format!("/etc/commissaire/{}.conf", daemon.config()));
+        let named = args.config_file.is_some();
+        let path = args.config_file.clone().unwrap_or(default);
+        let loaded = config::load(daemon.config(), &path, named).await?;
+        Self::split(&loaded.origin, loaded.members)
     }
 
     /// Refuses what would show messages, or a password, to the network, and what would have no effect.

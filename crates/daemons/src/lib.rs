@@ -6,11 +6,13 @@
 //! - [`config`][]: the members that all configuration files share
 //! - [`service`][]: what each daemon serves
 //! - [`dead_letters`][]: the command for jobs that nobody could work on
+//! - [`users`][]: the command for users who log in with a password
 
 pub mod args;
 pub mod config;
 pub mod dead_letters;
 pub mod service;
+pub mod users;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,7 +21,7 @@ use anyhow::Context as _;
 use service_core::telemetry::{self, Level};
 use service_core::{Bus, Lifecycle};
 
-use args::Invocation;
+use args::{Invocation, ServerCommand};
 use config::Common;
 use service::Service;
 
@@ -117,7 +119,7 @@ impl Daemon {
             ended
         });
         ended.unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+            telemetry::failed(&error);
             ExitCode::FAILURE
         })
     }
@@ -127,6 +129,16 @@ impl Daemon {
             let (common, service) = self.service(invocation).await?;
             common.data_dir()?;
             service.carry_out(command).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(ServerCommand::User(command)) = invocation.server_command() {
+            let file = if let Some(file) = &command.file {
+                file.clone()
+            } else {
+                let (common, members) = Common::read(self, &invocation.common).await?;
+                Service::parse(self, &common, members, invocation)?.users_file(&common.path)?
+            };
+            command.carry_out(&file)?;
             return Ok(ExitCode::SUCCESS);
         }
         let life = Lifecycle::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use host_access::server_keys::confirmed_key;
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
+use http_gateway::auth::PluginConfig;
 use serde_json::{Map, Value};
 use service_core::bus::Context as BusContext;
 use service_core::config::parse;
@@ -65,6 +66,21 @@ impl Service {
             Daemon::Watcher => Self::Watcher(parse(path, members)?),
             Daemon::Clusterexec => Self::Clusterexec(parse(path, members)?),
             Daemon::Containermgr => Self::Containermgr(parse(path, members)?),
+        })
+    }
+
+    /// The users file that the gateway's configuration names; `config` is for errors.
+    ///
+    /// # Errors
+    /// When it names none.
+    pub fn users_file(&self, config: &Path) -> anyhow::Result<PathBuf> {
+        let Self::Server(gateway, _) = self else { bail!("only the gateway has users") };
+        let file = gateway.authentication_plugins.iter().find_map(PluginConfig::users_file);
+        file.map(Path::to_owned).with_context(|| {
+            format!(
+                "{} names no users file (httpbasicauth): give one with --file",
+                config.display()
+            )
         })
     }
 

@@ -75,6 +75,16 @@ enum Plugin {
     ClientCert(ClientCert),
 }
 
+impl Plugin {
+    fn has_users(&self) -> bool {
+        match self {
+            Self::HttpBasic(basic) => basic.has_users(),
+            // Every certificate of an authority may be a user's.
+            Self::ClientCert(_) => true,
+        }
+    }
+}
+
 /// What a request shows of who sends it.
 #[derive(Debug, Clone, Copy)]
 struct Shown<'a> {
@@ -117,9 +127,6 @@ impl Chain {
         lifecycle: &Lifecycle,
     ) -> Result<Self, SetupError> {
         let plugins = set_up(configs, passwords, &files).await?;
-        if plugins.is_empty() {
-            tracing::warn!("no authentication plugin is configured: every request will be refused");
-        }
         let (plugins, throttle) = (RwLock::new(plugins), Throttle::default());
         let concurrency = thread::available_parallelism().map_or(1, usize::from);
         let checks = CheckQueue::new(concurrency, lifecycle.clone());
@@ -136,6 +143,20 @@ impl Chain {
         *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = plugins;
         self.reloads.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Whether there is a user who could log in.
+    pub fn has_users(&self) -> bool {
+        self.plugins().iter().any(Plugin::has_users)
+    }
+
+    /// The contents of the users files; `None` for one that cannot be read.
+    pub async fn users_files(&self, configs: &[PluginConfig]) -> Vec<Option<String>> {
+        let mut contents = Vec::new();
+        for path in configs.iter().filter_map(PluginConfig::users_file) {
+            contents.push(self.files.read_to_string(path).await.ok());
+        }
+        contents
     }
 
     /// Resolves when `caller` has to authenticate again, because the plugins were reloaded.

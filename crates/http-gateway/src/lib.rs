@@ -65,6 +65,9 @@ use tls::{Tls, TlsError};
 /// The pause before the storage service is asked again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How often users files are looked at.
+const USERS_POLL: Duration = Duration::from_secs(2);
+
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -209,22 +212,34 @@ pub async fn make_default_network(
     storage.transact(&Transaction::default().create(&network)?).await.map(drop)
 }
 
-/// Reads users and certificates, and opens the audit log, again whenever the daemon is told to.
+/// Reads users and certificates, and opens the audit log, again whenever the daemon is told to; users also when a users
+/// file has changed.
 async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycle: Lifecycle) {
     let mut reloads = lifecycle.reloads();
+    let plugins = &config.authentication_plugins;
+    let mut users = state.auth.users_files(plugins).await;
     loop {
-        tokio::select! {
+        let is_told = tokio::select! {
             () = lifecycle.stopping() => return,
-            told = reloads.changed() => if told.is_err() { return },
+            told = reloads.changed() => if told.is_err() { return } else { true },
+            () = tokio::time::sleep(USERS_POLL) => false,
+        };
+        let before = std::mem::replace(&mut users, state.auth.users_files(plugins).await);
+        if is_told || users != before {
+            match state.auth.reload(plugins).await {
+                Ok(()) => tracing::info!("authentication is set up again"),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "authentication stays as it was");
+                }
+            }
+        }
+        if !is_told {
+            continue;
         }
         state.audit.reopen();
-        match state.auth.reload(&config.authentication_plugins).await {
-            Ok(()) => tracing::info!("authentication is set up anew"),
-            Err(error) => tracing::error!(error = chain(&error), "authentication stays as it was"),
-        }
         match tls.as_ref().map(|tls| tls.reload()) {
             None => {}
-            Some(Ok(())) => tracing::info!("certificates are read anew"),
+            Some(Ok(())) => tracing::info!("certificates are read again"),
             Some(Err(error)) => {
                 tracing::error!(error = chain(&error), "certificates stay as they were");
             }

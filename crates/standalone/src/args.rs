@@ -110,6 +110,8 @@ pub enum Command {
         /// Where to: a directory that is in $PATH
         dir: PathBuf,
     },
+    /// Add, change, remove and list users who log in with a password
+    User(daemons::users::Args),
     /// Look after jobs that no service could work on
     DeadLetters(daemons::dead_letters::Args),
 }

@@ -72,7 +72,7 @@ impl DataDir {
 
     /// Who may use the API.
     pub fn users(&self) -> PathBuf {
-        self.path.join("users.json")
+        users_in(&self.path)
     }
 
     /// The audit log, where no other is named.
@@ -122,6 +122,11 @@ impl Drop for AddressFile {
 /// The embedded store in a data directory that another process may be using.
 pub fn database_in(data_dir: &Path) -> PathBuf {
     data_dir.join("commissaire.db")
+}
+
+/// The users file in a data directory that another process may be using.
+pub fn users_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("users.json")
 }
 
 /// Writes a file that only its owner can read: whole, or not at all.

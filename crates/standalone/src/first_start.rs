@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use http_gateway::auth::passwords;
 use serde_json::{Value, json};
 use service_core::random;
 
@@ -21,9 +22,6 @@ const ADMIN: &str = "admin";
 /// Characters of its password: 20 of these are 116 bits.
 const ALPHABET: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 const PASSWORD_LENGTH: usize = 20;
-
-/// bcrypt's cost, as `commctl passhash` has it.
-const COST: u32 = 12;
 
 /// Refuses an installation whose records are lost: the database is missing or empty, although the sealing key
 /// is from an earlier start, or the first start was completed. An empty one in its place would look like a
@@ -98,7 +96,8 @@ pub fn admin(data: &DataDir, url: &str, authority: Option<&Path>) -> anyhow::Res
         return Ok(users);
     }
     let password = random::password(ALPHABET, PASSWORD_LENGTH);
-    let hash = bcrypt::hash(&password, COST).context("cannot hash the administrator's password")?;
+    let hash = passwords::hash(&password.clone().into())
+        .context("cannot hash the administrator's password")?;
     let content = json!({ADMIN: {"hash": hash}}).to_string();
     let mut terminal = std::io::stderr();
     if terminal.is_terminal() {

@@ -13,7 +13,7 @@ pub mod config;
 pub mod data_dir;
 pub mod first_start;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use anyhow::Context as _;
 use daemons::Daemon;
 use host_access::server_keys::confirmed_key;
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
+use http_gateway::auth::PluginConfig;
 use service_core::bus::Context;
 use service_core::lifecycle::GRACE;
 use service_core::model::NetworkType;
@@ -54,6 +55,12 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
             Some(Command::Rekey) => rekey(args).await,
             Some(Command::CopyDatabase { file }) => copy_database(args, file),
             Some(Command::Links { dir }) => link(dir),
+            Some(Command::User(command)) => {
+                let given = command.file.as_ref().or(args.users.as_ref());
+                let file = given.map_or_else(|| users_file(args), |file| Ok(file.clone()))?;
+                command.carry_out(&file)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Some(Command::DeadLetters(command)) => {
                 command.carry_out(args.config_file.clone()).await?;
                 Ok(ExitCode::SUCCESS)
@@ -84,6 +91,16 @@ fn copy_database(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
     copied.with_context(|| format!("the database {} is not copied", database.display()))?;
     tracing::info!(path = %file.display(), "the database is copied; it needs secret.key to be of use");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The users file that the configuration names, or that of the data directory.
+fn users_file(args: &Args) -> anyhow::Result<PathBuf> {
+    let plugins = Config::load(args)?.gateway.authentication_plugins;
+    if plugins.is_empty() {
+        return Ok(data_dir::users_in(&args.data_dir()));
+    }
+    let named = plugins.iter().find_map(PluginConfig::users_file).map(Path::to_owned);
+    named.context("the configuration names no users file (httpbasicauth): give one with --file")
 }
 
 fn storage_config(data: &DataDir) -> storage_svc::Config {

@@ -18,7 +18,7 @@ use service_core::{Files, random};
 use sha2::Sha256;
 
 use super::check_queue::{CheckQueue, Overloaded};
-use super::passwords::Passwords;
+use super::passwords::{LENGTH_MAX, Passwords};
 use super::{Principal, Role, SetupError};
 
 pub(super) const PLUGIN: &str = "httpbasicauth";
@@ -28,9 +28,6 @@ const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 
 /// Credentials remembered at a time.
 const REMEMBERED: usize = 10_000;
-
-/// bcrypt sees no more of a password than this many bytes: a longer one is refused, not cut.
-const PASSWORD_MAX: usize = 72;
 
 /// The options of the plugin: one of them.
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +85,11 @@ impl HttpBasic {
             _ => return Err(wrong("it needs either `filepath` or `users`".to_owned())),
         };
         Self::of(users, passwords).map_err(wrong)
+    }
+
+    /// Whether there is a user.
+    pub(super) fn has_users(&self) -> bool {
+        !self.users.is_empty()
     }
 
     fn of(users: HashMap<String, User>, passwords: Passwords) -> Result<Self, String> {
@@ -153,7 +155,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)>
     }
     let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
-    (password.len() <= PASSWORD_MAX && !password.contains('\0'))
+    (password.len() <= LENGTH_MAX && !password.contains('\0'))
         .then(|| (user.to_owned(), SecretString::from(password)))
 }
 

@@ -18,6 +18,40 @@ pub(super) const RANDOM_HASH: &str = "haIXtq/l8f9dr71quEC/0eggb9M4KTViTTrRQaa63q
 /// At a higher one, a check takes minutes while playbooks and log-ins to hosts use all processors.
 const NICE: i32 = 5;
 
+/// bcrypt sees no more of a password than this many bytes: a longer one is refused, not cut.
+pub(super) const LENGTH_MAX: usize = 72;
+
+/// Why a new password is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RefusedPassword {
+    /// It has no character.
+    #[error("the password is empty")]
+    Empty,
+    /// bcrypt would ignore the rest.
+    #[error("the password is longer than {LENGTH_MAX} bytes, and bcrypt would ignore the rest")]
+    Long,
+    /// bcrypt would end it there.
+    #[error("the password contains a NUL character, where bcrypt would end it")]
+    Nul,
+    /// It cannot be hashed.
+    #[error("cannot hash the password")]
+    Hash(#[from] bcrypt::BcryptError),
+}
+
+/// The hash of a new password, for a users file.
+///
+/// # Errors
+/// [`RefusedPassword`].
+pub fn hash(password: &SecretString) -> Result<String, RefusedPassword> {
+    let password = password.expose_secret();
+    match password.len() {
+        0 => Err(RefusedPassword::Empty),
+        length if length > LENGTH_MAX => Err(RefusedPassword::Long),
+        _ if password.contains('\0') => Err(RefusedPassword::Nul),
+        _ => Ok(bcrypt::hash(password, bcrypt::DEFAULT_COST)?),
+    }
+}
+
 /// How passwords are checked.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Passwords {

@@ -1,6 +1,6 @@
 //! Setting up the plugins that a configuration names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -28,6 +28,18 @@ pub struct PluginConfig {
     /// What it needs to know.
     #[serde(flatten)]
     pub options: Map<String, Value>,
+}
+
+impl PluginConfig {
+    fn plugin(&self) -> &str {
+        self.name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(&self.name)
+    }
+
+    /// The users file that it names.
+    pub fn users_file(&self) -> Option<&Path> {
+        let path = self.options.get("filepath").filter(|_| self.plugin() == http_basic::PLUGIN);
+        path?.as_str().map(Path::new)
+    }
 }
 
 /// Why a plugin cannot be set up.
@@ -72,8 +84,9 @@ pub(super) async fn set_up(
     files: &Files,
 ) -> Result<Arc<[Plugin]>, SetupError> {
     let mut plugins = Vec::with_capacity(configs.len());
-    for PluginConfig { name, options } in configs {
-        plugins.push(match name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(name) {
+    for config in configs {
+        let PluginConfig { name, options } = config;
+        plugins.push(match config.plugin() {
             http_basic::PLUGIN => {
                 let basic = HttpBasic::new(options, passwords, files).await?;
                 Plugin::HttpBasic(Box::new(basic))
@@ -82,6 +95,14 @@ pub(super) async fn set_up(
             later if LATER.contains(&later) => return Err(SetupError::Later(later.to_owned())),
             _ => return Err(SetupError::Unknown(name.clone())),
         });
+    }
+    if plugins.is_empty() {
+        tracing::warn!("no authentication plugin is configured: every request will be refused");
+    } else if !plugins.iter().any(Plugin::has_users) {
+        tracing::warn!(
+            "there is no user who could log in: add one with `commissaire-server user add NAME`, or, where \
+             everything runs in one process, with `commissaire user add NAME`"
+        );
     }
     Ok(plugins.into())
 }

@@ -19,6 +19,9 @@ use crate::state::{Api, AppState};
 /// Timeout of all checks together, and of the wait for those of another request.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// What is degraded while there is no user who could log in.
+const NO_USER: &str = "no usable user";
+
 /// How the process is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
@@ -32,7 +35,8 @@ pub struct Ready {
     /// Each part that the API cannot serve without, and `ok`.
     #[schema(value_type = Object)]
     parts: Map<String, Value>,
-    /// Services of which no replica is running: requests that need them fail.
+    /// Services of which no replica is running: requests that need them fail. `no usable user`: there is no user who could
+    /// log in.
     degraded: Vec<String>,
     /// With `verbose`: the replicas that are running.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +108,11 @@ pub async fn ready(
         let replica = |presence| Replica::new(presence, api.clock.wall().as_second());
         let services = is_verbose.then(|| found.replicas.into_iter().map(replica).collect());
         let alarms = if is_verbose { state.readiness.alarms(&ground).await } else { None };
-        Ok(Json(Ready { status: "ready", parts, degraded: found.missing, services, alarms }))
+        let mut degraded = found.missing;
+        if !state.auth.has_users() {
+            degraded.push(NO_USER.to_owned());
+        }
+        Ok(Json(Ready { status: "ready", parts, degraded, services, alarms }))
     };
     timeout(LIMIT, ready).await.unwrap_or_else(|_| {
         Err(ApiError::unavailable(format!("the checks did not end within {} s", LIMIT.as_secs())))

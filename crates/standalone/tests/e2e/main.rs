@@ -84,4 +84,5 @@ mod server;
 mod tls;
 mod units;
 mod upgrades;
+mod users;
 mod watching;
