@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use service_core::error::chain;
 use service_core::model::{Host, HostCreds, ServerKeys};
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Kind, StorageClient};
+use service_core::{Error, Kind, StorageClient, lifecycle};
 
 use crate::own_key::{self, OwnKey, OwnKeyError, PRIVATE};
 
@@ -93,6 +93,7 @@ pub async fn confirmed_key(
             Kind::Unavailable | Kind::Timeout if !waiting => {
                 let error = chain(&error);
                 tracing::warn!(error, "waiting for storage to confirm the server's own SSH key");
+                lifecycle::starting("waiting for the storage service to confirm the SSH key");
                 waiting = true;
             }
             // Another service has written the record at the same time.

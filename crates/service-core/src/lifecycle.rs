@@ -149,10 +149,14 @@ impl Lifecycle {
             () = signals.stop(self) => None,
         };
         if started.is_some() {
-            notify_systemd(&[NotifyState::Ready]);
-            signals.stop(self).await;
+            notify_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
+            tokio::select! {
+                () = signals.stop(self) => {}
+                () = feed_watchdog() => {}
+            }
         }
-        notify_systemd(&[NotifyState::Stopping]);
+        let status = NotifyState::Status("stopping: what is under way is finished or handed over");
+        notify_systemd(&[NotifyState::Stopping, status]);
         tracing::info!("stopping");
         tokio::select! {
             () = self.shutdown(GRACE) => {}
@@ -221,6 +225,20 @@ impl Drop for CriticalGuard {
                 elder.cancel();
             }
         }
+    }
+}
+
+/// Says in `systemctl status` what the daemon waits for while it starts.
+pub fn starting(waits_for: &str) {
+    notify_systemd(&[NotifyState::Status(&format!("starting: {waits_for}"))]);
+}
+
+/// Tells systemd again and again that the runtime is alive, where the unit has a `WatchdogSec`.
+async fn feed_watchdog() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    loop {
+        notify_systemd(&[NotifyState::Watchdog]);
+        tokio::time::sleep(limit / 2).await;
     }
 }
 

@@ -14,6 +14,7 @@ use super::link::{Answers, Link};
 use super::pending::Outcome;
 use super::{ConnectError, Target, abandoned, confidential};
 use crate::error::chain;
+use crate::lifecycle;
 
 type Connected = (Arc<Link>, Answers);
 
@@ -41,6 +42,7 @@ pub(super) async fn first_link(target: &Target) -> Result<Connected, ConnectErro
             Err(failure) if !waited => {
                 waited = true;
                 tracing::warn!(broker, error = chain(&failure), "waiting for the message broker");
+                lifecycle::starting(&format!("waiting for the message broker {broker}"));
             }
             Err(failure) => tracing::debug!(error = chain(&failure), "still no message broker"),
         }
