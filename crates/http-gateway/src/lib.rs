@@ -212,20 +212,20 @@ pub async fn make_default_network(
     storage.transact(&Transaction::default().create(&network)?).await.map(drop)
 }
 
-/// Reads users and certificates, and opens the audit log, again whenever the daemon is told to; users also when a users
-/// file has changed.
+/// At each reload, reads users and certificates, and opens the audit log again. A users file that has changed is read
+/// without one.
 async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycle: Lifecycle) {
     let mut reloads = lifecycle.reloads();
     let plugins = &config.authentication_plugins;
     let mut users = state.auth.users_files(plugins).await;
     loop {
-        let is_told = tokio::select! {
+        let is_reload = tokio::select! {
             () = lifecycle.stopping() => return,
-            told = reloads.changed() => if told.is_err() { return } else { true },
+            changed = reloads.changed() => if changed.is_err() { return } else { true },
             () = tokio::time::sleep(USERS_POLL) => false,
         };
         let before = std::mem::replace(&mut users, state.auth.users_files(plugins).await);
-        if is_told || users != before {
+        if is_reload || users != before {
             match state.auth.reload(plugins).await {
                 Ok(()) => tracing::info!("authentication is set up again"),
                 Err(error) => {
@@ -233,7 +233,7 @@ async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycl
                 }
             }
         }
-        if !is_told {
+        if !is_reload {
             continue;
         }
         state.audit.reopen();

@@ -19,7 +19,7 @@ use crate::state::{Api, AppState};
 /// Timeout of all checks together, and of the wait for those of another request.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// What is degraded while there is no user who could log in.
+/// The entry of `degraded` while no user can log in.
 const NO_USER: &str = "no usable user";
 
 /// How the process is.
