@@ -143,6 +143,16 @@ pub fn user() -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Makes the directory without which an `sshd` of root does not start. Normally the system's own service makes it,
+/// which need not have run here; one of another user needs no such directory, and cannot make it.
+///
+/// # Panics
+/// When root cannot make it.
+pub fn make_privilege_separation_directory() {
+    let made = fs::create_dir_all("/run/sshd");
+    assert!(made.is_ok() || user() != "root", "cannot make /run/sshd: {made:?}");
+}
+
 /// Whether the `sshd` of this machine knows an option with this value.
 ///
 /// # Panics
@@ -192,6 +202,7 @@ fn launch(
     );
     fs::write(&config, text).expect("the configuration of an sshd");
     let stderr = File::create(&log).expect("the log of an sshd");
+    make_privilege_separation_directory();
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "/usr/sbin/sshd", "-D", "-e", "-f"]).arg(config);
     let child = command.stdin(Stdio::null()).stderr(stderr).spawn();

@@ -144,6 +144,7 @@ fn launch(directory: &Path, port: u16) -> Option<Child> {
          KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 50\n"
     );
     fs::write(&config, text).unwrap();
+    testbed::sshd::make_privilege_separation_directory();
     let mut child = Command::new("/usr/sbin/sshd")
         .args(["-D", "-e", "-f"])
         .arg(&config)
