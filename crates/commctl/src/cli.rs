@@ -11,6 +11,9 @@ use crate::commands::{
 };
 use crate::output::Format;
 
+/// With the commit and its date.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COMMISSAIRE_COMMIT"), ")");
+
 const EXAMPLES: &str = "\
 Examples:
   commctl cluster create web
@@ -35,7 +38,7 @@ Exit status: 0 success; 1 the server refuses or finds nothing, or what was waite
 
 /// Manages fleets of Linux hosts through a Commissaire server.
 #[derive(Debug, Parser)]
-#[command(name = "commctl", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "commctl", version = VERSION, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     // The short forms belong to this level alone, because commands give the letters meanings of
     // their own (`host create -c CLUSTER`). The long forms are global.

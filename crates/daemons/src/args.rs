@@ -167,9 +167,10 @@ impl Invocation {
     }
 }
 
-fn command(daemon: Daemon) -> Command {
+/// The command line of a daemon.
+pub fn command(daemon: Daemon) -> Command {
     let command = Command::new(daemon.program())
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(crate::VERSION)
         .about(daemon.about())
         .after_help(format!(
             "Configuration: /etc/commissaire/{0}.conf, or the key /commissaire/config/{0} of the etcd that \

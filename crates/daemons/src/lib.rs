@@ -25,6 +25,9 @@ use args::{Invocation, ServerCommand};
 use config::Common;
 use service::Service;
 
+/// The version of the programs, with the commit that they were built from and its date.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COMMISSAIRE_COMMIT"), ")");
+
 /// Threads for everything that does not block: a machine may run several daemons.
 const WORKERS: usize = 2;
 

@@ -16,7 +16,7 @@ use service_core::telemetry::LogFormat;
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "commissaire",
-    version,
+    version = daemons::VERSION,
     after_help = "Examples:\n  \
         commissaire                                    run as a service would\n  \
         commissaire --data-dir /tmp/try -p 8001        try it out, beside another one\n  \
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 
-    /// The configuration file, - for standard input [default: /etc/commissaire/commissaire.conf, if it exists]
+    /// The configuration file, - for standard input [default: /etc/commissaire/one-process.conf, if it exists]
     #[arg(short, long, value_name = "PATH")]
     pub config_file: Option<PathBuf>,
 
@@ -114,6 +114,24 @@ pub enum Command {
     User(daemons::users::Args),
     /// Look after jobs that no service could work on
     DeadLetters(daemons::dead_letters::Args),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  commissaire completion bash > /etc/bash_completion.d/commissaire
+  commissaire completion zsh > ~/.zfunc/_commissaire
+  commissaire completion fish > ~/.config/fish/completions/commissaire.fish")]
+    Completion {
+        /// The shell to complete commands in
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages of this program and of the six daemons
+    #[command(after_help = "Example:\n  commissaire man /usr/local/share/man/man8")]
+    Man {
+        /// Where to write them: the directory is made
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
+    },
 }
 
 impl Args {

@@ -12,8 +12,9 @@ use service_core::{config, lease};
 use crate::args::Args;
 use crate::data_dir;
 
-/// Read when it exists and no other is named.
-const DEFAULT: &str = "/etc/commissaire/commissaire.conf";
+/// Read when it exists and no other is named. The gateway of the six daemons reads `commissaire.conf`, as in the
+/// original: it has other fields.
+const DEFAULT: &str = "/etc/commissaire/one-process.conf";
 
 /// What the services are told.
 #[derive(Debug, Clone)]
@@ -168,10 +169,7 @@ mod tests {
 
     #[test]
     fn the_sample_is_understood() {
-        let sample = Path::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../conf/one-process/commissaire.conf"
-        ));
+        let sample = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf/one-process.conf"));
         Config::parse(sample, config::read(sample, true).unwrap()).unwrap();
     }
 }

@@ -6,12 +6,14 @@
 //! - [`config`][]: the configuration file: the gateway's members, and an object for each service
 //! - [`data_dir`][]: the directory that holds everything it keeps, for one process at a time
 //! - [`first_start`][]: what is made there at the first start
+//! - `shell`: completions and man pages
 
 pub mod args;
 pub mod authority;
 pub mod config;
 pub mod data_dir;
 pub mod first_start;
+mod shell;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,6 +63,8 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
                 command.carry_out(&file)?;
                 Ok(ExitCode::SUCCESS)
             }
+            Some(Command::Completion { shell }) => shell::complete(*shell),
+            Some(Command::Man { directory }) => shell::write_man_pages(directory),
             Some(Command::DeadLetters(command)) => {
                 command.carry_out(args.config_file.clone()).await?;
                 Ok(ExitCode::SUCCESS)

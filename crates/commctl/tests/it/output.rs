@@ -114,7 +114,9 @@ async fn help_and_version_need_nothing() {
     assert_eq!(help.status, 0);
     assert!(help.stdout.contains("Exit status"), "{}", help.stdout);
     let version = home.run(&["--version"]).await;
-    version.printed(concat!("commctl ", env!("CARGO_PKG_VERSION"), "\n"));
+    let expected =
+        concat!("commctl ", env!("CARGO_PKG_VERSION"), " (", env!("COMMISSAIRE_COMMIT"), ")\n");
+    version.printed(expected);
     for command in ["cluster create", "cluster restart start", "host create", "network create"] {
         let line = format!("{command} --help");
         let help = home.run(&line.split(' ').collect::<Vec<_>>()).await;
