@@ -4,8 +4,8 @@
 # apt or dnf, or nothing where it is neither.
 package_manager() { if have apt-get; then echo apt; elif have dnf; then echo dnf; fi; }
 
-# COMMAND DEBIAN-PACKAGE FEDORA-PACKAGE of what a purpose calls; a path instead of a command is looked for as it is.
-wanted() { # build|run|servers|test|lint|count
+# `hosts` are those of missing_for_hosts. COMMAND DEBIAN-PACKAGE FEDORA-PACKAGE of what a purpose calls; a path instead of a command is looked for as it is.
+wanted() { # build|run|servers|test|lint|package|count
     case $1 in
         build)
             echo 'cc gcc gcc'
@@ -36,6 +36,14 @@ wanted() { # build|run|servers|test|lint|count
             /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || echo '(venv) python3-venv python3'
             # The example of a service in Python is run by a test.
             /usr/bin/python3 -c 'import pika' 2>/dev/null || echo '(pika) python3-pika python3-pika'
+            ;;
+        package)
+            echo 'dpkg-shlibdeps dpkg-dev dpkg-dev'
+            echo 'lintian lintian lintian'
+            echo 'rpm rpm rpm'
+            echo 'rpmlint rpmlint rpmlint'
+            echo 'podman podman podman'
+            echo 'debootstrap debootstrap debootstrap'
             ;;
         lint) echo 'shellcheck shellcheck ShellCheck' ;;
         count) echo 'valgrind valgrind valgrind' ;;

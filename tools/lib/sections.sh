@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2153 # used by tools/test, whose functions and variables it uses
 # The sections of `tools/test --full`: each takes an hour at most, and is not run again at a commit at which it has passed.
 
-readonly ALL_SECTIONS=(forms crashes outages rolls addresses registrations schemathesis quickstart)
+readonly ALL_SECTIONS=(forms crashes outages rolls addresses registrations schemathesis quickstart packages)
 
 is_section() { [[ " ${ALL_SECTIONS[*]} " == *" $1 "* ]]; }
 
@@ -64,6 +64,8 @@ section_quickstart() {
     step "quickstart" tools/quickstart
     step "quickstart --distributed" tools/quickstart --distributed
 }
+
+section_packages() { step "packages" tools/test-packages; }
 
 full() { # FILTER OPTION…
     nextest --ignore-default-filter --filterset "test(/(^|::)full::/) & ($1)" "${@:2}"

@@ -45,13 +45,18 @@ pub struct OwnKey {
     pub fingerprint: String,
 }
 
-/// Reads the key in the data directory; `None` where there is none. The fingerprint is that of the private
+/// Where the private key is: systemd's `LoadCredential=id_ed25519` comes before the data directory.
+pub fn private_path(data_dir: &Path) -> PathBuf {
+    service_core::config::key_file(PRIVATE, &data_dir.join(PRIVATE))
+}
+
+/// Reads the key, of systemd or in the data directory; `None` where there is none. The fingerprint is that of the private
 /// key, whatever the file beside it holds; that file is written where it is missing.
 ///
 /// # Errors
 /// When it cannot be read, or is not a private key without a passphrase.
 pub fn read(data_dir: &Path) -> Result<Option<OwnKey>, OwnKeyError> {
-    let path = data_dir.join(PRIVATE);
+    let path = private_path(data_dir);
     let private = match std::fs::read_to_string(&path) {
         Ok(text) => SecretString::from(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -13,7 +13,7 @@ use service_core::model::{Host, HostCreds, ServerKeys};
 use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Kind, StorageClient, lifecycle};
 
-use crate::own_key::{self, OwnKey, OwnKeyError, PRIVATE};
+use crate::own_key::{self, OwnKey, OwnKeyError};
 
 /// The pause before the storage service is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -109,7 +109,7 @@ async fn confirm(
     data_dir: &Path,
     accept_new: bool,
 ) -> Result<OwnKey, ServerKeyError> {
-    let path = data_dir.join(PRIVATE);
+    let path = own_key::private_path(data_dir);
     let set = storage.find::<ServerKeys>(ServerKeys::ALL).await?;
     let found = own_key::read(data_dir)?;
     let in_set = |key: &OwnKey| {

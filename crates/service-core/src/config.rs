@@ -5,6 +5,7 @@
 
 mod etcd;
 
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use etcd::{Loaded, load, load_from};
+
+/// The file that a key is read from: the one that systemd hands over (`LoadCredential=NAME`) where there is one, else
+/// the configured one.
+pub fn key_file(name: &str, configured: &Path) -> PathBuf {
+    key_file_of(std::env::var_os("CREDENTIALS_DIRECTORY"), name, configured)
+}
+
+fn key_file_of(credentials: Option<OsString>, name: &str, configured: &Path) -> PathBuf {
+    let loaded = credentials.map(|directory| PathBuf::from(directory).join(name));
+    loaded.filter(|file| file.exists()).unwrap_or_else(|| configured.to_owned())
+}
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +192,18 @@ mod tests {
         let missing = Path::new("/nonexistent/x.conf");
         assert!(read(missing, false).unwrap().is_empty());
         assert!(matches!(read(missing, true), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn the_key_that_systemd_hands_over_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, configured) = (folder.path().join("secret.key"), Path::new("/x/secret.key"));
+        let credentials = || Some(folder.path().into());
+        assert_eq!(key_file_of(None, "secret.key", configured), configured);
+        assert_eq!(key_file_of(credentials(), "secret.key", configured), configured);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(key_file_of(credentials(), "secret.key", configured), path);
+        assert_eq!(key_file_of(credentials(), "id_ed25519", configured), configured);
     }
 
     #[test]

@@ -60,9 +60,7 @@ impl DataDir {
 
     /// The key that credentials are sealed with; systemd's `LoadCredential=secret.key` comes first.
     pub fn secret_key(&self) -> PathBuf {
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let loaded = credentials.map(|folder| folder.join("secret.key"));
-        loaded.filter(|file| file.exists()).unwrap_or_else(|| self.own_secret_key())
+        storage_svc::Config::sqlite(self.database(), self.own_secret_key()).key_file()
     }
 
     /// The public half of the server's own SSH key.

@@ -1,6 +1,5 @@
 //! The configuration: where records are kept, and what credentials are sealed with.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::de::Error as _;
@@ -136,18 +135,13 @@ impl Config {
 
     /// The key file in use: the one that systemd hands over (`LoadCredential=secret.key`) comes first.
     pub fn key_file(&self) -> PathBuf {
-        key_file(std::env::var_os("CREDENTIALS_DIRECTORY"), &self.secret_key_file)
+        service_core::config::key_file(SECRET_KEY, &self.secret_key_file)
     }
 }
 
 /// The key file in a data directory.
 pub fn secret_key_in(data_dir: &Path) -> PathBuf {
     data_dir.join(SECRET_KEY)
-}
-
-fn key_file(credentials: Option<OsString>, configured: &Path) -> PathBuf {
-    let loaded = credentials.map(|folder| PathBuf::from(folder).join(SECRET_KEY));
-    loaded.filter(|file| file.exists()).unwrap_or_else(|| configured.to_owned())
 }
 
 impl Handler {
@@ -384,16 +378,5 @@ mod tests {
                            "username": "root", "password": MASK});
         assert_eq!(handler.shown(), shown);
         assert!(!format!("{handler:?}").contains("canary"));
-    }
-
-    #[test]
-    fn the_key_that_systemd_hands_over_comes_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, configured) = (folder.path().join("secret.key"), Path::new("/x/secret.key"));
-        let credentials = || Some(folder.path().into());
-        assert_eq!(key_file(None, configured), configured);
-        assert_eq!(key_file(credentials(), configured), configured);
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(key_file(credentials(), configured), path);
     }
 }

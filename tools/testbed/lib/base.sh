@@ -4,6 +4,8 @@
 readonly BASE_PACKAGES=systemd,systemd-sysv,dbus,openssh-server,python3,sudo,iproute2,ca-certificates
 # debootstrap does not resolve the virtual package that python3-cryptography depends on.
 readonly CLOUD_PACKAGES=$BASE_PACKAGES,cloud-init,python3-cffi-backend
+# What the packages of Commissaire depend on and suggest, as test hosts cannot reach a mirror.
+readonly CONTROLLER_PACKAGES=$BASE_PACKAGES,ansible-core,python3-cffi-backend,openssh-client,logrotate,rabbitmq-server,etcd-server,etcd-client
 
 suite() {
     local here
@@ -12,13 +14,21 @@ suite() {
     echo "${TESTBED_SUITE:-${here:-bookworm}}"
 }
 
-# The flavour cloud-init has a base of its own; all others share one.
+# These flavours have a base of their own; all others share one.
+has_own_base() { case ${1:-} in cloud-init | controller) ;; *) return 1 ;; esac; } # [FLAVOUR]
+
 base_dir() { # [FLAVOUR]
     local dir=${TESTBED_BASE:-/var/cache/commissaire-testbed/base-$(suite)}
-    if [ "${1:-}" = cloud-init ]; then echo "$dir-cloud-init"; else echo "$dir"; fi
+    if has_own_base "${1:-}"; then echo "$dir-$1"; else echo "$dir"; fi
 }
 
-base_packages() { if [ "${1:-}" = cloud-init ]; then echo "$CLOUD_PACKAGES"; else echo "$BASE_PACKAGES"; fi; } # [FLAVOUR]
+base_packages() { # [FLAVOUR]
+    case ${1:-} in
+        cloud-init) echo "$CLOUD_PACKAGES" ;;
+        controller) echo "$CONTROLLER_PACKAGES" ;;
+        *) echo "$BASE_PACKAGES" ;;
+    esac
+}
 
 # Only a finished build has this name. The file lists its packages, so that a change of the list causes a rebuild.
 base_is_good() { [ "$(cat "$(base_dir "${1:-}")/etc/testbed-base" 2>/dev/null)" = "$(base_packages "${1:-}")" ]; } # [FLAVOUR]

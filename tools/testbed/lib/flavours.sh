@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# The flavours of booted hosts: stand-ins for Red Hat, SUSE and OSTree systems, and cloud-init.
+# The flavours of booted hosts: stand-ins for Red Hat, SUSE and OSTree systems, cloud-init, and a host for Commissaire itself.
 
-readonly FLAVOURS='debian fedora centos rhel7 opensuse ostree cloud-init'
+readonly FLAVOURS='debian fedora centos rhel7 opensuse ostree cloud-init controller'
 
 check_flavours() { # LIST
     local flavour
@@ -18,7 +18,7 @@ flavour_of() { # NUMBER LIST
 }
 
 make_flavour() { # DIR FLAVOUR
-    case $2 in debian) ;; cloud-init) make_cloud_init "$1" ;; *) make_stand_in "$1" "$2" ;; esac
+    case $2 in debian) ;; cloud-init) make_cloud_init "$1" ;; controller) make_controller "$1" ;; *) make_stand_in "$1" "$2" ;; esac
 }
 
 # Changes a host's layer into that of a stand-in; overlayfs' whiteouts (devices 0,0) hide apt.
@@ -65,4 +65,18 @@ make_cloud_init() { # DIR
     printf '%s\n' 'datasource_list: [NoCloud]' 'network: {config: disabled}' 'locale: C.UTF-8' >"$1/etc/cloud/cloud.cfg.d/99-testbed.cfg"
     : >"$1/etc/cloud/cloud-init.disabled"
     mask "$1/etc/systemd/system/systemd-networkd-wait-online.service"
+}
+
+# A host that Commissaire is installed on: its base has users that the shared layer does not know. The broker and the etcd
+# that its base brings along are not started.
+make_controller() { # DIR
+    local file base
+    base=$(base_dir controller)
+    mkdir -p "$1/etc"
+    for file in passwd shadow group; do
+        { cat "$base/etc/$file"; grep -E '^(ops|plain):' "$STATE/layer/etc/$file"; } >"$1/etc/$file"
+    done
+    chmod 640 "$1/etc/shadow"
+    mkdir -p "$1/etc/systemd/system/multi-user.target.wants"
+    for file in rabbitmq-server etcd; do mknod "$1/etc/systemd/system/multi-user.target.wants/$file.service" c 0 0; done
 }

@@ -4,7 +4,7 @@
 # ---------------------------------------------------------------- up
 
 up() { # N [OPTION…]
-    local count='' flavours=debian kind='' until=''
+    local count='' flavours=debian kind='' until='' flavour
     while [ $# -gt 0 ]; do
         case $1 in
             --flavours | --flavour) flavours=${2:?--flavours needs a list}; shift 2 ;;
@@ -29,7 +29,7 @@ up() { # N [OPTION…]
         flavours=light
     else
         ensure_base
-        case ,$flavours, in *,cloud-init,*) ensure_base cloud-init ;; esac
+        for flavour in ${flavours//,/ }; do if has_own_base "$flavour"; then ensure_base "$flavour"; fi; done
     fi
     make_testbed
     make_hosts "$count" "$flavours"
