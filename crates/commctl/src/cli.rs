@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cluster, container_manager, enroll, freeze, host, network, operations, passhash, shell,
+    cluster, container_manager, enroll, freeze, host, login, network, operations, passhash, shell,
     user_data,
 };
 use crate::output::Format;
@@ -16,13 +16,14 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COMMISSAIRE
 
 const EXAMPLES: &str = "\
 Examples:
+  commctl login https://10.0.0.9:8000
   commctl cluster create web
   commctl host publickey | ssh root@10.0.0.1 'cat >> .ssh/authorized_keys'
   commctl host create --cluster web --wait 10.0.0.1
   commctl cluster restart start --wait web
   commctl -o table host list
 
-Configuration (~/.commissaire.json):
+Configuration (~/.commissaire.json), written by commctl login:
   {\"username\": \"a\", \"password\": \"a\", \"endpoint\": \"http://127.0.0.1:8000\"}
 
   endpoint               one address or a list, tried in order
@@ -78,6 +79,8 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Log in to a server, and write the configuration: the first step
+    Login(login::Login),
     /// Create, show and delete clusters, and run operations on them
     #[command(subcommand)]
     Cluster(cluster::Command),

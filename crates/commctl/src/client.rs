@@ -210,7 +210,7 @@ fn address(endpoint: &Url, path: &[&str]) -> Url {
 }
 
 /// An endpoint as its owner wrote it.
-fn shown(endpoint: &Url) -> &str {
+pub(crate) fn shown(endpoint: &Url) -> &str {
     endpoint.as_str().trim_end_matches('/')
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod container_manager;
 pub(crate) mod enroll;
 pub(crate) mod freeze;
 pub(crate) mod host;
+pub(crate) mod login;
 pub(crate) mod network;
 mod operation;
 pub(crate) mod operations;
@@ -40,6 +41,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<ExitCode, Error
         Command::Freeze(command) => command.run(context).await,
         Command::Enroll(command) => command.run(context).await,
         Command::UserData(command) => command.run(context).await,
+        Command::Login(command) => command.run(context).await,
         Command::Passhash(command) => command.run(),
         Command::Completion(command) => command.run(),
         Command::Man(command) => command.run(),

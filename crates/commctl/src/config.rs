@@ -1,6 +1,7 @@
 //! `~/.commissaire.json`: read once, checked once.
 
-mod ask;
+pub(crate) mod ask;
+mod edit;
 mod file;
 mod kubeconfig;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use self::ask::{Asker, Wanted};
+pub(crate) use self::edit::{ConfigFile, NewLogin};
 use self::file::Members;
 use self::kubeconfig::KubeconfigError;
 use crate::login::{Identity, Login, Password, Pem};
@@ -29,7 +31,8 @@ pub(crate) struct Config {
     pub(crate) login: Login,
     /// The client certificate, unless a credential plugin has another one.
     pub(crate) identity: Option<Identity>,
-    pub(crate) certificate_authority: Option<PathBuf>,
+    /// Servers are trusted by this authority alone; without it, by the roots of the system.
+    pub(crate) certificate_authority: Option<Pem>,
     /// The file all this comes from, which may not be there.
     pub(crate) file: PathBuf,
     /// And the log-in, if it does.
@@ -57,6 +60,8 @@ pub(crate) enum ConfigError {
     HalfIdentity { present: &'static str, missing: &'static str },
     #[error("no {name} is configured: put {example} into {}, or name another file with --config or COMMCTL_CONFIG{}", .path.display(), beginning(.path))]
     Missing { name: &'static str, example: &'static str, path: PathBuf },
+    #[error("{} logs in with \"kubeconfig\", which wins over a user name and a password: remove that field, or name another file with --config or COMMCTL_CONFIG. Nothing was changed.", .path.display())]
+    KubeconfigWins { path: PathBuf },
     #[error("the kubeconfig {}: {problem}", .path.display())]
     Kubeconfig { path: PathBuf, problem: KubeconfigError },
     #[error("cannot ask for the {name}")]
@@ -88,8 +93,7 @@ fn beginning(path: &Path) -> String {
     if path.exists() {
         return String::new();
     }
-    let example = r#"{"endpoint": "http://127.0.0.1:8000", "username": "admin", "password": "…"}"#;
-    format!("\nthere is no {} yet; one to begin with: {example}", path.display())
+    format!("\nthere is no {} yet; commctl login makes it", path.display())
 }
 
 /// Reads the named file, or the default one if there is one, and asks for what it lacks.
@@ -110,10 +114,8 @@ pub(crate) fn certificate_authority(
 }
 
 fn read(named: Option<PathBuf>) -> Result<(PathBuf, Members), ConfigError> {
-    let (path, must_exist) = match named {
-        Some(path) => (path, true),
-        None => (std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE), false),
-    };
+    let must_exist = named.is_some();
+    let path = named.unwrap_or_else(default_file);
     match std::fs::read_to_string(&path) {
         Ok(text) => file::parse(&text, &path).map(|members| (path, members)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
@@ -121,6 +123,10 @@ fn read(named: Option<PathBuf>) -> Result<(PathBuf, Members), ConfigError> {
         }
         Err(source) => Err(ConfigError::Read { path, source }),
     }
+}
+
+fn default_file() -> PathBuf {
+    std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE)
 }
 
 /// Checks what is there and asks for what is not.
@@ -158,7 +164,8 @@ fn complete(members: Members, path: &Path, asker: &Asker) -> Result<Config, Conf
         let problem = "a client certificate is the log-in, and only https:// has it shown";
         return Err(ConfigError::Endpoint { endpoint: plain.to_string(), problem });
     }
-    let certificate_authority = members.certificate_authority.map(|file| beside(path, &file));
+    let certificate_authority =
+        members.certificate_authority.map(|file| Pem::File(beside(path, &file)));
     let file = path.to_owned();
     Ok(Config { endpoints, login, identity, certificate_authority, file, kubeconfig })
 }
@@ -259,7 +266,10 @@ mod tests {
             panic!("{:?}", config.login)
         };
         assert_eq!((username.as_str(), password.expose_secret()), ("a", "b"));
-        assert_eq!(config.certificate_authority, Some(PathBuf::from("/etc/c/ca.pem")));
+        let Some(Pem::File(authority)) = config.certificate_authority else {
+            panic!("{:?}", config.certificate_authority)
+        };
+        assert_eq!(authority, Path::new("/etc/c/ca.pem"));
         let Some(Identity { certificate: Pem::File(certificate), key: Pem::File(key) }) =
             config.identity
         else {

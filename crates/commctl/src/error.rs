@@ -52,6 +52,10 @@ pub(crate) enum Error {
         source: reqwest::Error,
     },
 
+    /// There is no server at the endpoint, or none that speaks TLS; no request was sent.
+    #[error("cannot reach {endpoint}")]
+    Connect { endpoint: String, source: std::io::Error },
+
     /// The server answered, and the answer is no.
     #[error("{}", refusal(*.status, .title, .detail.as_deref()))]
     Refused { status: u16, title: String, detail: Option<String> },
@@ -78,7 +82,7 @@ impl Error {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Setup { .. } => 2,
-            Self::Unreachable { .. } => 3,
+            Self::Unreachable { .. } | Self::Connect { .. } => 3,
             Self::Interrupted(_) => 130,
             Self::WithAdvice { error, .. } => return error.exit_code(),
             Self::Plugin(_)
@@ -136,9 +140,8 @@ impl Error {
         let cause = root_cause(source);
         Some(if cause.contains("invalid peer certificate") {
             format!(
-                "is it a certificate of the server's own authority? then put \
-                 \"certificate_authority\": \"ca.pem\" into {file}; that file is in the server's \
-                 data directory"
+                "is it a certificate of the server's own authority? then this makes {file} name \
+                 that authority: commctl login {endpoint}"
             )
         } else if source.is_connect() && cause.contains("InvalidContentType") {
             format!("no TLS is spoken there; should the \"endpoint\" in {file} begin with http://?")

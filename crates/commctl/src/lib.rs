@@ -8,6 +8,7 @@
 //! * `commands`: one file per resource: its arguments, then what they do
 //! * `config`: `~/.commissaire.json`, a kubeconfig it names, and asking for what is missing
 //! * `login` and `plugin`: who the operator is, also by credential plugins
+//! * `trust`: whether a server is the one that is meant, before the first log-in
 //! * `client`: requests, falling over to another endpoint, refusals
 //! * `wait` and `progress`: `--wait`
 //! * `live`: an operation as it happens
@@ -26,6 +27,7 @@ mod login;
 mod output;
 mod plugin;
 mod progress;
+mod trust;
 mod wait;
 
 use std::process::ExitCode;

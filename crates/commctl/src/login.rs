@@ -21,7 +21,7 @@ pub(crate) enum Login {
     Plugin(Box<Plugin>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Password {
     pub(crate) username: String,
     pub(crate) password: SecretString,

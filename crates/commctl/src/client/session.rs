@@ -1,7 +1,6 @@
 //! How requests are sent: the connection's settings and the log-in, which a plugin may renew.
 
 use std::cell::{Ref, RefCell};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Certificate, Identity, Method, RequestBuilder, Url, redirect};
@@ -29,7 +28,7 @@ pub(super) struct Session {
 struct Settings {
     /// For messages.
     endpoint: String,
-    certificate_authority: Option<PathBuf>,
+    certificate_authority: Option<Pem>,
     identity: Option<login::Identity>,
 }
 
@@ -114,8 +113,8 @@ impl Settings {
             .redirect(redirect::Policy::none())
             // Servers stand in the operator's own network; a proxy for the web does not reach it.
             .no_proxy();
-        if let Some(path) = &self.certificate_authority {
-            let pem = Pem::File(path.clone()).read()?;
+        if let Some(authority) = &self.certificate_authority {
+            let pem = authority.read()?;
             let authorities = Certificate::from_pem_bundle(pem.expose_secret().as_bytes());
             builder = builder.tls_certs_only(authorities.map_err(setup)?);
         }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::ConfigError;
 
 /// Asks for single values, where there is somebody to ask.
-pub(super) struct Asker {
+pub(crate) struct Asker {
     /// Somebody sees the question.
     sees: bool,
     /// And can answer it on standard input, which may be a file. Passwords are read from the
@@ -26,7 +26,7 @@ pub(super) struct Wanted {
 
 impl Asker {
     /// Whoever sits at the terminal, if there is one.
-    pub(super) fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         Self { sees: std::io::stderr().is_terminal(), types: std::io::stdin().is_terminal() }
     }
 
@@ -37,12 +37,12 @@ impl Asker {
 
     /// Asks for a value that may be seen.
     pub(super) fn line(&self, wanted: Wanted, config: &Path) -> Result<String, ConfigError> {
-        ask(wanted, config, self.sees && self.types, || {
-            eprint!("{}: ", wanted.name);
-            let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line)?;
-            Ok(line.trim().to_owned())
-        })
+        ask(wanted, config, self.is_at_a_terminal(), || prompt(wanted.name))
+    }
+
+    /// Whether a question that is answered on standard input is seen, and answered by a person.
+    pub(crate) fn is_at_a_terminal(&self) -> bool {
+        self.sees && self.types
     }
 
     /// Asks for a value that may not.
@@ -54,6 +54,14 @@ impl Asker {
         ask(wanted, config, self.sees, || rpassword::prompt_password(format!("{}: ", wanted.name)))
             .map(SecretString::from)
     }
+}
+
+/// Asks on the terminal; the answer is one line, without blanks around it.
+pub(crate) fn prompt(question: &str) -> std::io::Result<String> {
+    eprint!("{question}: ");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
 }
 
 fn ask(

@@ -15,8 +15,7 @@ async fn a_missing_configuration_is_explained() {
         &format!(
             "error: no username is configured: put \"username\": \"…\" into {0}, \
              or name another file with --config or COMMCTL_CONFIG\n\
-             there is no {0} yet; one to begin with: {{\"endpoint\": \
-             \"http://127.0.0.1:8000\", \"username\": \"admin\", \"password\": \"…\"}}\n",
+             there is no {0} yet; commctl login makes it\n",
             file.display()
         ),
     );

@@ -13,6 +13,7 @@ mod help;
 mod host;
 mod kubeconfig;
 mod live;
+mod login;
 mod network;
 mod operations;
 mod output;

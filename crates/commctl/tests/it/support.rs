@@ -1,6 +1,7 @@
 //! A server to talk to, and running commctl.
 
 pub(crate) mod terminal;
+pub(crate) mod tls;
 
 use std::io::ErrorKind;
 use std::process::{Output, Stdio};

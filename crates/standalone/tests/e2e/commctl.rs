@@ -145,6 +145,9 @@ async fn log_ins() {
     let url = session.url();
     session.file("~/.commissaire.json", None);
     session.run("network list");
+    session.run_with(&format!("login {url} --username ada"), "wrong horse\n");
+    session.run_with(&format!("login {url} --username ada"), "correct horse\n");
+    session.run("network list");
     session.file("~/.commissaire.json", Some("{\"endpoint\": "));
     session.run("network list");
     session.file("~/.commissaire.json", Some("{\"endpiont\": \"http://127.0.0.1:8000\"}"));
