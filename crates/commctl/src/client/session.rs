@@ -28,6 +28,8 @@ pub(super) struct Session {
 struct Settings {
     /// For messages.
     endpoint: String,
+    /// Whether no endpoint speaks TLS.
+    is_plain: bool,
     certificate_authority: Option<Pem>,
     identity: Option<login::Identity>,
 }
@@ -45,7 +47,8 @@ impl Session {
     pub(super) fn open(config: Config) -> Result<Self, Error> {
         let Config { endpoints, login, identity, certificate_authority, .. } = config;
         let endpoint = endpoints.first().map(Url::to_string).unwrap_or_default();
-        let settings = Settings { endpoint, certificate_authority, identity };
+        let is_plain = endpoints.iter().all(|endpoint| endpoint.scheme() == "http");
+        let settings = Settings { endpoint, is_plain, certificate_authority, identity };
         let credential = match &login {
             Login::Plugin(plugin) => Some(plugin.credential()?),
             _ => None,
@@ -117,6 +120,9 @@ impl Settings {
             let pem = authority.read()?;
             let authorities = Certificate::from_pem_bundle(pem.expose_secret().as_bytes());
             builder = builder.tls_certs_only(authorities.map_err(setup)?);
+        } else if self.is_plain {
+            // A machine without roots is no reason to fail.
+            builder = builder.tls_certs_only([]);
         }
         let of_plugin = credential.as_ref().and_then(|credential| credential.identity.as_ref());
         if let Some(identity) = of_plugin.or(self.identity.as_ref()) {

@@ -436,3 +436,12 @@ async fn a_server_that_cannot_be_reached_is_an_error() {
     let advice = format!("\nno TLS is spoken there; is it {plain}?\n");
     assert!(run.stderr.ends_with(&advice), "{}", run.stderr);
 }
+
+#[tokio::test]
+async fn plain_http_needs_no_roots_of_the_system() {
+    let fleet = Fleet::new().await;
+    fleet.answers("GET", "clusters", 200, json!([])).await;
+    let environment = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
+    let run = fleet.home.command(&["cluster", "list"]).envs(environment).spawn().unwrap();
+    finish(run).await.printed("[]\n");
+}
