@@ -105,6 +105,11 @@ pub enum Command {
         /// The new file; an existing one is not overwritten
         file: PathBuf,
     },
+    /// Print the SHA-256 fingerprint of the server's own authority, for `commctl login`
+    ///
+    /// It is that of `ca.pem` in the data directory, which a start that speaks TLS makes, or of the authority
+    /// in the file that `tls-pemfile` names.
+    CaFingerprint,
     /// Install the six daemons of the distributed form: links to this program, under their names
     Links {
         /// Where to: a directory that is in $PATH

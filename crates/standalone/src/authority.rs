@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use rcgen::{
@@ -14,8 +14,9 @@ use rcgen::{
 };
 use rustix::system::uname;
 use service_core::random;
+use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::pem::{Pem, parse_x509_pem};
 
 use crate::data_dir::{DataDir, write_private};
 
@@ -29,12 +30,12 @@ const CERTIFICATE_DAYS: i32 = 3 * 365;
 #[derive(Debug, PartialEq)]
 struct Seen {
     names: BTreeSet<String>,
-    issuer: Vec<u8>,
     expires: Timestamp,
 }
 
-/// Makes the authority where there is none, and a certificate where there is none with all these names, or
-/// it expires too soon.
+/// Makes the authority where there is none, and a certificate where there is none of that authority with all
+/// these names, or it expires too soon. The authority's own certificate follows it: clients that do not know
+/// the authority yet are shown it, and compare its fingerprint.
 ///
 /// # Errors
 /// When a file cannot be read or written, or is no authority.
@@ -43,20 +44,50 @@ pub fn certificate(data: &DataDir, listening: IpAddr, now: Timestamp) -> anyhow:
     let (issuer, authority) = authority(data, today)?;
     let names = names(listening).context("cannot tell this machine's addresses")?;
     let path = data.certificate();
-    if let Some(seen) = text_of(&path)?.as_deref().and_then(seen) {
+    if let Some(text) = text_of(&path)?
+        && let Some(seen) = seen(&text)
+    {
         let least = (CERTIFICATE_DAYS / 3 * 24).hours();
         // Addresses of bridges and the like come and go: one that has gone does no harm in it.
         let lasts = now.checked_add(least).is_ok_and(|then| then < seen.expires);
-        if lasts && seen.names.is_superset(&names) && seen.issuer == authority {
+        if lasts && seen.names.is_superset(&names) && text.ends_with(&authority) {
             return Ok(());
         }
     }
     tracing::info!(names = ?names, path = %path.display(), "making a certificate");
-    write_private(&path, &sign(&issuer, names, today).context("cannot make a certificate")?)
+    let certificate = sign(&issuer, names, today).context("cannot make a certificate")?;
+    write_private(&path, &format!("{certificate}{authority}"))
 }
 
-/// The authority that is there, or a new one; and its name, as certificates have it.
-fn authority(data: &DataDir, today: Date) -> anyhow::Result<(Issuer<'static, KeyPair>, Vec<u8>)> {
+/// The SHA-256 fingerprint of the authority whose certificate is in this PEM file, as
+/// `openssl x509 -fingerprint -sha256` prints it.
+///
+/// # Errors
+/// When the file cannot be read, or holds no certificate of an authority.
+pub fn fingerprint(path: &Path) -> anyhow::Result<String> {
+    let file = path.display();
+    let text = std::fs::read(path).with_context(|| format!("cannot read {file}"))?;
+    for pem in Pem::iter_from_buffer(&text) {
+        let pem = pem.with_context(|| format!("{file} is not valid PEM"))?;
+        let is_authority = pem.label == "CERTIFICATE"
+            && pem.parse_x509().is_ok_and(|certificate| {
+                certificate.is_ca()
+                    && certificate.subject().as_raw() == certificate.issuer().as_raw()
+            });
+        if is_authority {
+            let digest = Sha256::digest(&pem.contents);
+            let bytes: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+            return Ok(bytes.join(":"));
+        }
+    }
+    bail!(
+        "{file} holds no certificate of an authority, so clients have to know its authority already; where that \
+         has a file of its own: openssl x509 -noout -fingerprint -sha256 -in FILE"
+    )
+}
+
+/// The authority that is there, or a new one; and its certificate.
+fn authority(data: &DataDir, today: Date) -> anyhow::Result<(Issuer<'static, KeyPair>, String)> {
     let file = data.authority_key();
     let text = if let Some(text) = text_of(&file)? {
         text
@@ -69,15 +100,12 @@ fn authority(data: &DataDir, today: Date) -> anyhow::Result<(Issuer<'static, Key
     let unusable = || format!("{} is no authority: restore it, or remove it", file.display());
     let key = KeyPair::from_pem(&text).with_context(unusable)?;
     let (_, pem) = certificate_in(&text).with_context(unusable)?;
-    let subject = parse_x509_pem(pem.as_bytes()).ok().and_then(|(_, pem)| {
-        pem.parse_x509().ok().map(|certificate| certificate.subject().as_raw().to_vec())
-    });
     let public = data.authority();
     if text_of(&public)?.as_deref() != Some(pem) {
         write_private(&public, pem)?;
     }
     let issuer = Issuer::from_ca_cert_pem(pem, key).with_context(unusable)?;
-    Ok((issuer, subject.with_context(unusable)?))
+    Ok((issuer, pem.to_owned()))
 }
 
 fn new_authority(today: Date) -> anyhow::Result<String> {
@@ -159,7 +187,6 @@ fn seen(text: &str) -> Option<Seen> {
     });
     Some(Seen {
         names: names.collect::<Option<_>>()?,
-        issuer: certificate.issuer().as_raw().to_vec(),
         expires: Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?,
     })
 }
@@ -210,6 +237,29 @@ mod tests {
         let later = made(&data, LOOPBACK, now() + (2 * 366 * 24).hours());
         assert_eq!(later[..2], first[..2]);
         assert!(seen(&later[2]).unwrap().expires > seen(&first[2]).unwrap().expires);
+    }
+
+    #[test]
+    fn the_authority_follows_the_certificate_and_has_its_fingerprint() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let [_, authority, chain] = made(&data, LOOPBACK, now());
+        assert!(chain.ends_with(&authority));
+        // The digest of the bytes that clients get.
+        let base64: String = authority.lines().filter(|line| !line.starts_with("---")).collect();
+        let der = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, base64).unwrap();
+        let printed = fingerprint(&data.authority()).unwrap();
+        let bytes: Vec<_> =
+            printed.split(':').map(|d| u8::from_str_radix(d, 16).unwrap()).collect();
+        assert_eq!(bytes, Sha256::digest(der).to_vec());
+        assert_eq!(fingerprint(&data.certificate()).unwrap(), printed);
+
+        // As a version wrote it that sent no authority.
+        let alone = chain.strip_suffix(&authority).unwrap();
+        std::fs::write(data.certificate(), alone).unwrap();
+        let error = fingerprint(&data.certificate()).unwrap_err().to_string();
+        assert!(error.contains("holds no certificate of an authority"), "{error}");
+        assert!(made(&data, LOOPBACK, now())[2].ends_with(&authority));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl DataDir {
 
     /// Its certificate, for clients.
     pub fn authority(&self) -> PathBuf {
-        self.path.join("ca.pem")
+        authority_in(&self.path)
     }
 
     /// The certificate that it signed, and its key.
@@ -120,6 +120,11 @@ impl Drop for AddressFile {
 /// The embedded store in a data directory that another process may be using.
 pub fn database_in(data_dir: &Path) -> PathBuf {
     data_dir.join("commissaire.db")
+}
+
+/// The authority's certificate in a data directory that another process may be using.
+pub fn authority_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("ca.pem")
 }
 
 /// The users file in a data directory that another process may be using.

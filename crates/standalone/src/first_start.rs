@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use http_gateway::auth::passwords;
-use serde_json::{Value, json};
+use serde_json::json;
 use service_core::random;
 
 use crate::data_dir::{DataDir, write_private};
@@ -85,12 +85,12 @@ pub fn complete(data: &DataDir) -> anyhow::Result<()> {
 }
 
 /// The users file; where it is missing, with an administrator whose password is generated and shown on
-/// the terminal, with what `commctl` needs beside it, else kept in a file of mode 0600. `authority` is what
-/// clients pin.
+/// the terminal, with the command that logs in by it, else kept in a file of mode 0600. `fingerprint` is that
+/// of the server's own authority, if it has one.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn admin(data: &DataDir, url: &str, authority: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub fn admin(data: &DataDir, url: &str, fingerprint: Option<&str>) -> anyhow::Result<PathBuf> {
     let users = data.users();
     if users.exists() {
         return Ok(users);
@@ -102,7 +102,7 @@ pub fn admin(data: &DataDir, url: &str, authority: Option<&Path>) -> anyhow::Res
     let mut terminal = std::io::stderr();
     if terminal.is_terminal() {
         write_private(&users, &content)?;
-        writeln!(terminal, "\n  The API is at {url}, its user is {ADMIN}, the password {password}\n  It is shown this once; its hash is in {}\n\n  ~/.commissaire.json for commctl:\n  {}\n", users.display(), client_config(url, authority))
+        write!(terminal, "{}", welcome(url, &password, &users, fingerprint))
             .context("cannot show the administrator's password")?;
     } else {
         let file = data.admin_password();
@@ -113,13 +113,19 @@ pub fn admin(data: &DataDir, url: &str, authority: Option<&Path>) -> anyhow::Res
     Ok(users)
 }
 
-/// What `commctl` reads; it asks for the password.
-fn client_config(url: &str, authority: Option<&Path>) -> Value {
-    let mut config = json!({"endpoint": url, "username": ADMIN});
-    if let Some(path) = authority {
-        config["certificate_authority"] = path.to_string_lossy().into();
-    }
-    config
+/// The text that a terminal shows after the first start.
+fn welcome(url: &str, password: &str, users: &Path, fingerprint: Option<&str>) -> String {
+    let authority = fingerprint.map_or_else(String::new, |fingerprint| {
+        format!(
+            "\n  It asks for the SHA-256 fingerprint of the server's authority, of which eight characters do:\n  \
+             {fingerprint}\n  `commissaire ca-fingerprint` prints it again\n"
+        )
+    });
+    let users = users.display();
+    format!(
+        "\n  The API is at {url}, its user is {ADMIN}, the password {password}\n  It is shown this once; its hash \
+         is in {users}\n\n  To log in with it:\n  commctl login {url} --username {ADMIN}\n{authority}\n"
+    )
 }
 
 #[cfg(test)]
@@ -130,6 +136,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         (folder, data)
+    }
+
+    #[test]
+    fn the_first_start_says_how_to_log_in_and_by_which_authority() {
+        let users = Path::new("/d/users.json");
+        let plain = welcome("http://127.0.0.1:8000", "secret", users, None);
+        assert_eq!(
+            plain,
+            "\n  The API is at http://127.0.0.1:8000, its user is admin, the password secret\n  It is shown this \
+             once; its hash is in /d/users.json\n\n  To log in with it:\n  commctl login \
+             http://127.0.0.1:8000 --username admin\n\n"
+        );
+        let tls = welcome("https://192.0.2.1:8000", "secret", users, Some("AB:CD"));
+        assert!(
+            tls.contains("\n  commctl login https://192.0.2.1:8000 --username admin\n"),
+            "{tls}"
+        );
+        assert!(tls.contains("\n  AB:CD\n"), "{tls}");
     }
 
     fn refusal(data: &DataDir) -> String {

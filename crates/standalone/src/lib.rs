@@ -56,6 +56,7 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
             None => run(args, Config::load(args)?).await,
             Some(Command::Rekey) => rekey(args).await,
             Some(Command::CopyDatabase { file }) => copy_database(args, file),
+            Some(Command::CaFingerprint) => print_fingerprint(args),
             Some(Command::Links { dir }) => link(dir),
             Some(Command::User(command)) => {
                 let given = command.file.as_ref().or(args.users.as_ref());
@@ -94,6 +95,21 @@ fn copy_database(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
     let copied = Store::copy_sqlite(&database, file);
     copied.with_context(|| format!("the database {} is not copied", database.display()))?;
     tracing::info!(path = %file.display(), "the database is copied; it needs secret.key to be of use");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Needs no lock on the data directory: the server may be running.
+#[expect(clippy::print_stdout, reason = "the fingerprint is what the command is for")]
+fn print_fingerprint(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args)?;
+    let fingerprint = match config.gateway.tls_pemfile {
+        Some(path) if !config.own_certificate => authority::fingerprint(&path),
+        _ => authority::fingerprint(&data_dir::authority_in(&args.data_dir())).context(
+            "no authority: the first start beyond loopback (-i ADDRESS) or with --tls makes one; for another \
+             data directory: commissaire --data-dir DIR ca-fingerprint",
+        ),
+    }?;
+    println!("{fingerprint}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -144,14 +160,16 @@ async fn begin(
     first_start::check_store(&data, args.new_store)?;
     config.gateway.ssh_public_key_file = Some(data.public_key());
     config.gateway.audit_log.get_or_insert_with(|| data.audit_log());
-    if config.own_certificate {
+    let fingerprint = if config.own_certificate {
         authority::certificate(&data, config.gateway.listen_interface, Clock::System.wall())?;
-    }
+        Some(authority::fingerprint(&data.authority())?)
+    } else {
+        None
+    };
     let url = config.gateway.url(address);
     if config.gateway.authentication_plugins.is_empty() {
         let users = args.users.clone();
-        let authority = config.own_certificate.then(|| data.authority());
-        let first = || first_start::admin(&data, &url, authority.as_deref());
+        let first = || first_start::admin(&data, &url, fingerprint.as_deref());
         let users = users.map_or_else(first, Ok)?;
         config.gateway.authentication_plugins.push(config::users_file(&users));
     }
@@ -198,9 +216,9 @@ async fn begin(
         .context("cannot start the gateway")?;
 
     let address_file = data.announce(&url)?;
-    if config.own_certificate {
+    if let Some(fingerprint) = fingerprint {
         let path = data.authority();
-        tracing::info!(path = %path.display(), "clients that pin this authority can trust the server");
+        tracing::info!(path = %path.display(), fingerprint, "clients that pin this authority can trust the server");
     }
     tracing::info!(url, %address, data_dir = %data.path().display(), "ready");
     Ok((data, address_file))

@@ -1,9 +1,11 @@
 //! TLS without being given a certificate: the first start makes an authority, and `commctl` pins it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -33,12 +35,15 @@ fn networks(folder: &Path, more: &Value) -> (i32, String) {
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let path = folder.join("commctl.json");
     std::fs::write(&path, config.to_string()).unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_commissaire")).with_file_name("commctl");
-    assert!(program.exists(), "`cargo build -p commctl` first");
-    let mut command = Command::new(program);
-    let output = command.arg("-c").arg(path).args(["network", "list"]).output().unwrap();
+    let output = commctl().arg("-c").arg(path).args(["network", "list"]).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+fn commctl() -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_commissaire")).with_file_name("commctl");
+    assert!(program.exists(), "`cargo build -p commctl` first");
+    Command::new(program)
 }
 
 /// This machine's addresses that are not loopback. Bridges of other tests come and go.
@@ -104,6 +109,50 @@ async fn on_loopback_it_is_plain_http_unless_tls_is_wanted() {
     let more = json!({"endpoint": url, "certificate_authority": files(folder)[1]});
     let (status, said) = networks(folder, &more);
     assert_eq!(status, 0, "{said}");
+}
+
+#[tokio::test]
+async fn commctl_logs_in_by_the_fingerprint_that_the_server_prints() {
+    let folder = tempfile::Builder::new().prefix("c").tempdir().unwrap();
+    let folder = folder.path();
+    let print = |config: &str| {
+        let mut command = commissaire(folder, config);
+        let output = command.arg("ca-fingerprint").stdout(Stdio::piped()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+    };
+    let (status, error) = print("{}");
+    assert!(status == 1 && error.contains("--tls"), "{error}");
+    let (mut process, url) = start(folder, &["--tls"]).await;
+    let (status, printed) = print("{}");
+    assert_eq!(status, 0, "while the server runs: {printed}");
+    let configured = json!({"tls-pemfile": files(folder)[2]}).to_string();
+    assert_eq!(print(&configured), (0, printed.clone()));
+    let fingerprint = printed.trim();
+
+    let login = |fingerprint: &str| {
+        let password = File::open(folder.join("d/admin-password")).unwrap();
+        let mut command = commctl();
+        command.env("HOME", folder).stdin(password);
+        command.args(["login", &url, "--username", "admin", "--ca-fingerprint", fingerprint]);
+        command.output().unwrap()
+    };
+    let output = login(&"00".repeat(32));
+    let error = String::from_utf8(output.stderr).unwrap();
+    // The authority that the server sends is the one whose fingerprint it prints.
+    assert!(!output.status.success() && error.contains(fingerprint), "{error}");
+    assert!(!folder.join(".commissaire.json").exists());
+    let output = login(fingerprint);
+    assert!(output.status.success(), "{output:?}");
+    let output = commctl().env("HOME", folder).args(["network", "list"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "- default\n");
+    let pinned = std::fs::read_to_string(folder.join(".commissaire-ca.pem")).unwrap();
+    assert_eq!(pinned, std::fs::read_to_string(&files(folder)[1]).unwrap());
+
+    process.0.kill().unwrap();
+    let mut log = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains(fingerprint), "{log}");
 }
 
 /// An authority, and a certificate of it with this name: three times PEM, the key last.
