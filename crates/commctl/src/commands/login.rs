@@ -35,11 +35,13 @@ const WHERE: &str = "on the server, this prints its fingerprint: commissaire ca-
 Examples:
   commctl login                                  asks for everything
   commctl login https://10.0.0.9:8000            asks for the user's name and password
+  commctl login < /var/lib/commissaire/admin-password           on the server, after its installation
   commctl login https://10.0.0.9:8000 --username ci --ca-fingerprint AB:CD:… < password.txt
   commctl --config test.json login https://10.0.0.7:8000
 
-On a terminal it asks for what is missing; without one, the password is the first line of standard
-input. The server is verified before the password is sent: by the roots of the system, or by the
+On a terminal it asks for what is missing. Without one, the password is the first line of standard
+input, and what is missing has the defaults: the configuration's endpoint and username, else
+http://127.0.0.1:8000 and admin. The server is verified before the password is sent: by the roots of the system, or by the
 certificate_authority that the configuration names for this endpoint. A server with an authority of
 its own is trusted by that, once --ca-fingerprint has its SHA-256 fingerprint, or the first eight
 characters of it are typed on the terminal: the server prints it at its start, and
@@ -87,27 +89,13 @@ impl Login {
     }
 
     fn endpoint(&self, file: &ConfigFile, asker: &Asker) -> Result<Url, Error> {
-        let text = if let Some(endpoint) = &self.endpoint {
-            endpoint.clone()
-        } else if asker.is_at_a_terminal() {
-            ask("endpoint", file.endpoint().unwrap_or(DEFAULT_ENDPOINT))?
-        } else {
-            let missing = || missing("endpoint", "commctl login https://SERVER:8000", file);
-            file.endpoint().ok_or_else(missing)?.to_owned()
-        };
-        Ok(config::endpoint(&text)?)
+        let default = file.endpoint().unwrap_or(DEFAULT_ENDPOINT);
+        Ok(config::endpoint(&given_or_asked("endpoint", self.endpoint.as_ref(), default, asker)?)?)
     }
 
     fn username(&self, file: &ConfigFile, asker: &Asker) -> Result<String, Error> {
-        if let Some(username) = &self.username {
-            return Ok(username.clone());
-        }
-        let name = if asker.is_at_a_terminal() {
-            ask("username", file.username().unwrap_or(DEFAULT_USER))?
-        } else {
-            let missing = || missing("user name", "--username NAME", file);
-            file.username().ok_or_else(missing)?.to_owned()
-        };
+        let default = file.username().unwrap_or(DEFAULT_USER);
+        let name = given_or_asked("username", self.username.as_ref(), default, asker)?;
         user_name(&name).map_err(Error::Usage)
     }
 
@@ -265,8 +253,19 @@ fn pem(authority: &CertificateDer<'_>) -> Pem {
     Pem::Text(format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n").into())
 }
 
-/// Asks, with a default for an empty answer.
-fn ask(name: &str, default: &str) -> Result<String, Error> {
+/// What the command line gives, else the answer on a terminal, else the default.
+fn given_or_asked(
+    name: &str,
+    given: Option<&String>,
+    default: &str,
+    asker: &Asker,
+) -> Result<String, Error> {
+    if let Some(given) = given {
+        return Ok(given.clone());
+    }
+    if !asker.is_at_a_terminal() {
+        return Ok(default.to_owned());
+    }
     let answer = prompt(&format!("{name} [{default}]")).map_err(|error| cannot_ask(&error))?;
     Ok(if answer.is_empty() { default.to_owned() } else { answer })
 }
@@ -299,13 +298,6 @@ fn user_name(text: &str) -> Result<String, String> {
         None if text.is_empty() => Err("the name of a user cannot be empty".to_owned()),
         None => Ok(text.to_owned()),
     }
-}
-
-fn missing(what: &str, option: &str, file: &ConfigFile) -> Error {
-    Error::Usage(format!(
-        "no {what} is given, there is no terminal to ask on, and {} has none: pass {option}",
-        file.path.display()
-    ))
 }
 
 fn cannot_ask(error: &std::io::Error) -> Error {

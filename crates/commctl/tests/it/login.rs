@@ -391,23 +391,20 @@ async fn plain_http_to_another_machine_needs_insecure_http() {
 }
 
 #[tokio::test]
-async fn without_a_terminal_a_missing_value_is_named() {
+async fn without_a_terminal_missing_values_have_defaults() {
+    let fleet = Fleet::new().await;
+    fleet.answers("GET", "clusters", 200, json!([])).await;
+    let home = Home::with(&json!({"endpoint": fleet.server.uri()}));
+    let run = home.run_with_input(&["login"], "hunter2\n").await;
+    assert_eq!(run.status, 0, "{run:?}");
+    assert_eq!(saved(&home)["username"], "admin");
+    let requests = fleet.requests().await;
+    assert_eq!(requests[0].headers["authorization"], "Basic YWRtaW46aHVudGVyMg==");
+}
+
+#[tokio::test]
+async fn invalid_values_are_rejected() {
     let home = Home::empty();
-    let file = home.config();
-    home.run_with_input(&["login"], "hunter2\n").await.failed(
-        2,
-        &format!(
-            "error: no endpoint is given, there is no terminal to ask on, and {file} has none: pass \
-             commctl login https://SERVER:8000\n"
-        ),
-    );
-    home.run_with_input(&["login", NOWHERE], "hunter2\n").await.failed(
-        2,
-        &format!(
-            "error: no user name is given, there is no terminal to ask on, and {file} has none: pass \
-             --username NAME\n"
-        ),
-    );
     let run = home.run(&["login", NOWHERE, "-u", "a"]).await;
     assert_eq!(run.status, 2);
     assert!(run.stderr.starts_with("error: the password of a is empty"), "{}", run.stderr);
