@@ -98,6 +98,18 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     document
 });
 
+/// The fields of all bodies and answers.
+static FIELDS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+    let schemas = DOCUMENT["components"]["schemas"].as_object().into_iter().flatten();
+    let properties = schemas.filter_map(|(_, schema)| schema.get("properties")?.as_object());
+    properties.flat_map(Map::keys).map(String::as_str).collect()
+});
+
+/// Whether a body or an answer of the API has a field of this name.
+pub(crate) fn has_field(name: &str) -> bool {
+    FIELDS.contains(name)
+}
+
 /// The document as it is served and checked in, pretty and with a line's end.
 pub fn text() -> String {
     format!("{:#}\n", *DOCUMENT)

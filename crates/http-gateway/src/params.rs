@@ -1,5 +1,7 @@
 //! What comes from outside, checked before a handler sees it: path parameters and bodies.
 
+pub(crate) mod spelling;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -8,7 +10,7 @@ use axum::http::request::Parts;
 use axum::response::IntoResponse as _;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use service_core::model::ident;
 use utoipa::openapi::schema::{KnownFormat, OneOfBuilder, SchemaFormat, Type};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
@@ -80,8 +82,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Params<T> {
     }
 }
 
-/// A body: a JSON object whatever the `Content-Type`; none is an empty object. Members nobody knows
-/// are ignored.
+/// A body: a JSON object whatever the `Content-Type`; none is an empty object. Unknown fields are ignored.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
@@ -89,9 +90,27 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|e| unreadable(&e))?;
-        parse(&bytes).map(Self).map_err(ApiError::bad_request)
+        let object = object(&read(request, state).await?).map_err(ApiError::bad_request)?;
+        parse(object).map(Self).map_err(ApiError::bad_request)
     }
+}
+
+/// As [`Body`], but an unknown field that misspells one of `T` is refused.
+#[derive(Debug)]
+pub struct SpelledBody<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for SpelledBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let object = object(&read(request, state).await?).map_err(ApiError::bad_request)?;
+        spelling::check::<T>(&object).map_err(ApiError::bad_request)?;
+        parse(object).map(Self).map_err(ApiError::bad_request)
+    }
+}
+
+async fn read(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|e| unreadable(&e))
 }
 
 pub(crate) fn unreadable(rejection: &BytesRejection) -> ApiError {
@@ -103,21 +122,28 @@ pub(crate) fn unreadable(rejection: &BytesRejection) -> ApiError {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+/// The fields of a body.
+fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     let value = if bytes.iter().all(u8::is_ascii_whitespace) {
-        Value::Object(serde_json::Map::new())
+        Value::Object(Map::new())
     } else {
         serde_json::from_slice(bytes).map_err(|e| format!("the body is not JSON: {e}"))?
     };
-    if !value.is_object() {
-        return Err("the body is not a JSON object".to_owned());
-    }
     if is_deeper(&value, DEPTH_MAX) {
         return Err(format!("the JSON of the body is nested more than {DEPTH_MAX} deep"));
     }
-    serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string().as_str() {
-        "." => e.inner().to_string(),
-        path => format!("{path}: {}", e.inner()),
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err("the body is not a JSON object".to_owned()),
+    }
+}
+
+fn parse<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, String> {
+    serde_path_to_error::deserialize(Value::Object(object)).map_err(|e| {
+        match e.path().to_string().as_str() {
+            "." => e.inner().to_string(),
+            path => format!("{path}: {}", e.inner()),
+        }
     })
 }
 
@@ -198,10 +224,14 @@ mod tests {
         hosts: Vec<String>,
     }
 
+    fn sample(body: &[u8]) -> Result<Sample, String> {
+        parse(object(body)?)
+    }
+
     #[test]
     fn no_body_is_an_empty_object_and_unknown_members_are_ignored() {
         for body in ["", " \n", "{}", r#"{"type": 7}"#] {
-            assert_eq!(parse::<Sample>(body.as_bytes()).unwrap(), Sample::default());
+            assert_eq!(sample(body.as_bytes()).unwrap(), Sample::default());
         }
     }
 
@@ -214,9 +244,9 @@ mod tests {
             ("[]", "the body is not a JSON object"),
             ("null", "the body is not a JSON object"),
         ] {
-            assert_eq!(parse::<Sample>(body.as_bytes()).unwrap_err(), says);
+            assert_eq!(sample(body.as_bytes()).unwrap_err(), says);
         }
-        assert!(parse::<Sample>(b"{\"network\": \"\xff\"}").unwrap_err().contains("not JSON"));
+        assert!(sample(b"{\"network\": \"\xff\"}").unwrap_err().contains("not JSON"));
     }
 
     /// Bodies with the members of the sample and another one, each of any type.
@@ -254,9 +284,9 @@ mod tests {
                     && members.get("hosts").is_none_or(are_texts)
             });
             let body = value.to_string();
-            prop_assert_eq!(parse::<Sample>(body.as_bytes()).is_ok(), fits, "{}", body);
+            prop_assert_eq!(sample(body.as_bytes()).is_ok(), fits, "{}", body);
             let cut_off = &body.as_bytes()[..cut.index(body.len())];
-            prop_assert!(cut_off.is_empty() || parse::<Sample>(cut_off).is_err());
+            prop_assert!(cut_off.is_empty() || sample(cut_off).is_err());
         }
 
         #[test]

@@ -13,7 +13,7 @@ use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::params::{Body, Name, Params, same};
+use crate::params::{Name, Params, SpelledBody, same};
 use crate::state::{Api, AppState};
 
 /// A cluster as it is asked for; what is left out means its default.
@@ -106,7 +106,7 @@ pub async fn get(
 pub async fn create(
     api: Api,
     Params(Name(name)): Params<Name>,
-    Body(new): Body<NewCluster>,
+    SpelledBody(new): SpelledBody<NewCluster>,
 ) -> Result<(StatusCode, Json<CreatedCluster>), ApiError> {
     same("name", new.name.as_deref(), &name)?;
     let cluster = api.commit(|| plan_creation(&api, &name, &new)).await?;

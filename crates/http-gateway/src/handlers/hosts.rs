@@ -27,7 +27,7 @@ use super::clusters::not_under_operation;
 use super::members::cluster_of;
 use crate::error::ApiError;
 use crate::nodes;
-use crate::params::{Address, Body, Params, present, same_address};
+use crate::params::{Address, Params, SpelledBody, present, same_address};
 use crate::state::{Api, AppState};
 
 /// What a body may repeat of the URL.
@@ -174,7 +174,7 @@ pub async fn status(
 pub async fn investigate(
     api: Api,
     Params(Address(address)): Params<Address>,
-    Body(named): Body<Named>,
+    SpelledBody(named): SpelledBody<Named>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", named.address.as_deref(), &address)?;
     let plan = || async {
@@ -258,7 +258,7 @@ pub struct AcceptedKey {
 pub async fn accept_key(
     api: Api,
     Params(Address(address)): Params<Address>,
-    Body(AcceptedKey { address: in_body, fingerprint }): Body<AcceptedKey>,
+    SpelledBody(AcceptedKey { address: in_body, fingerprint }): SpelledBody<AcceptedKey>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", in_body.as_deref(), &address)?;
     let plan = || async {

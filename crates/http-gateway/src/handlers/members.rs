@@ -16,7 +16,7 @@ use super::clusters::{found, leave, unchanging};
 use crate::changes::CHUNK;
 use crate::error::ApiError;
 use crate::nodes::{self, Registered};
-use crate::params::{Address, Body, Name, Params, present, same, same_address};
+use crate::params::{Address, Name, Params, SpelledBody, present, same, same_address};
 use crate::state::{Api, AppState};
 
 /// The members as somebody saw them, and as they shall be.
@@ -73,7 +73,7 @@ pub async fn replace(
     api: Api,
     State(state): State<AppState>,
     Params(Name(name)): Params<Name>,
-    Body(replacement): Body<Replacement>,
+    SpelledBody(replacement): SpelledBody<Replacement>,
 ) -> Result<Json<Cluster>, ApiError> {
     same("name", replacement.name.as_deref(), &name)?;
     let old = canonical(replacement.old);
@@ -157,7 +157,7 @@ pub async fn get(
 pub async fn add(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
-    Body(membership): Body<Membership>,
+    SpelledBody(membership): SpelledBody<Membership>,
 ) -> Result<Json<[String; 1]>, ApiError> {
     same("name", membership.name.as_deref(), &name)?;
     same_address("host", membership.host.as_deref(), &host)?;

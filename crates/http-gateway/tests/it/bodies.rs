@@ -92,6 +92,69 @@ async fn unknown_members_are_ignored() {
     assert_eq!(gateway.put("/cluster/c9", body).await.status, 201);
 }
 
+#[tokio::test]
+async fn a_field_that_misspells_another_is_refused_and_nothing_is_stored() {
+    let gateway = Gateway::with_executor(Ok(json!({}))).await.with_everything().await;
+    let before = gateway.records().await;
+    for (method, path, misspelt, meant) in [
+        ("PUT", "/cluster/c3", "container-manger", "container_manager"),
+        ("PUT", "/cluster/c3", "netwrok", "network"),
+        ("PUT", "/cluster/c1/hosts/10.0.0.2", "hots", "host"),
+        ("PUT", "/host/10.0.0.3", "clustr", "cluster"),
+        ("PUT", "/host/10.0.0.3", "ssh-prot", "ssh_port"),
+        ("PUT", "/host/10.0.0.3", "sshprivkey", "ssh_priv_key"),
+        ("PUT", "/host", "addres", "address"),
+        ("PUT", "/host/10.0.0.1/creds", "remote-usr", "remote_user"),
+        ("PUT", "/host/10.0.0.1/hostkey", "finger_print", "fingerprint"),
+        ("POST", "/host/10.0.0.1/investigate", "adress", "address"),
+        ("POST", "/operation/o1/continue", "dryrun", "dry_run"),
+    ] {
+        let body = json!({misspelt: true}).to_string();
+        let answer = gateway.send(method, &format!("/api/v0{path}"), body).await;
+        let question = format!("unknown field {misspelt:?}; did you mean {meant:?}?");
+        answer.refused(400, &format!("{question} Nothing was changed."));
+    }
+    for kind in ["restart", "upgrade"] {
+        let answer = gateway.put(&format!("/cluster/c1/{kind}"), json!({"dryrun": true})).await;
+        answer.refused(
+            400,
+            "unknown field \"dryrun\"; did you mean \"dry_run\"? Nothing was started.",
+        );
+    }
+    assert_eq!(gateway.records().await, before);
+    assert!(gateway.restarts().is_empty() && gateway.investigations().await.is_empty());
+}
+
+#[tokio::test]
+async fn no_field_that_an_answer_has_counts_as_misspelt() {
+    let gateway = Gateway::start().await.with_everything().await;
+    let document: Value = serde_json::from_str(&http_gateway::openapi::text()).unwrap();
+    let schemas = document["components"]["schemas"].as_object().unwrap().values();
+    let properties = schemas.filter_map(|schema| schema["properties"].as_object());
+    let all: Map<_, _> =
+        properties.flat_map(Map::keys).map(|name| (name.clone(), Value::Null)).collect();
+    assert!(all.contains_key("last_check") && all.contains_key("hostset"));
+    for path in [
+        "/cluster/c1",
+        "/cluster/c1/hosts",
+        "/cluster/c1/hosts/10.0.0.1",
+        "/host/10.0.0.1",
+        "/host",
+        "/host/10.0.0.1/creds",
+        "/host/10.0.0.1/hostkey",
+    ] {
+        let answer = gateway.put(path, Value::Object(all.clone())).await;
+        // It is `null` for a field that is read.
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(!answer.text().contains("unknown field"), "{path}: {}", answer.text());
+    }
+    for path in ["/cluster/c1", "/host/10.0.0.1"] {
+        let record = gateway.send("GET", &format!("/api/v0{path}"), "").await.text();
+        let answer = gateway.send("PUT", &format!("/api/v0{path}"), record).await;
+        assert_eq!(answer.status, 201, "{path}: {}", answer.text());
+    }
+}
+
 /// What is no string, no number, …, for the members that are one.
 fn wrong(kind: &str) -> Vec<Value> {
     let all = [

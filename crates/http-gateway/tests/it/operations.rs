@@ -42,7 +42,7 @@ async fn a_deployment_needs_a_version() {
         (json!({"version": "7; reboot"}), "a version is"),
         (json!({"version": "--help"}), "a version is"),
         (json!({"version": "{{ x }}"}), "a version is"),
-        (json!({"version": "7", "dryrun": true}), "the option dry_run"),
+        (json!({"version": "7", "dryrun": true}), "did you mean \"dry_run\"?"),
         (json!({"version": "7", "name": "c2"}), "the path names"),
     ] {
         gateway.put("/cluster/c1/deploy", body).await.refused(400, words);

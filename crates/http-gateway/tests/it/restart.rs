@@ -137,7 +137,7 @@ async fn what_looks_like_an_option_starts_nothing() {
             let mut body = json!({"name": "c1"});
             body[given] = value;
             let answer = gateway.put("/cluster/c1/restart", body).await;
-            answer.refused(400, &format!("{given}: the option {option} "));
+            answer.refused(400, &format!("unknown field {given:?}; did you mean {option:?}?"));
         }
     }
     assert!(gateway.restarts().is_empty());

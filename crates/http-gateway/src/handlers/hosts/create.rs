@@ -17,7 +17,7 @@ use super::super::members::cluster_of;
 use super::ticket::Ticket;
 use super::{creds_of, look_again, wake_investigator};
 use crate::error::ApiError;
-use crate::params::{Address, Body, Params, present, same_address, word};
+use crate::params::{Address, Params, SpelledBody, present, same_address, word};
 use crate::state::{Api, AppState};
 
 /// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
@@ -85,7 +85,7 @@ pub async fn create(
     api: Api,
     State(state): State<AppState>,
     Params(Address(address)): Params<Address>,
-    Body(new): Body<NewHost>,
+    SpelledBody(new): SpelledBody<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", new.address.as_deref(), &address)?;
     register(api, state, address, new, Registrant::Client).await
@@ -105,7 +105,7 @@ pub async fn create(
 pub async fn create_unnamed(
     api: Api,
     State(state): State<AppState>,
-    Body(new): Body<NewHost>,
+    SpelledBody(new): SpelledBody<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     let (address, registrant) = match &new.address {
         Some(given) => {

@@ -14,7 +14,7 @@ use super::super::members::cluster_of;
 use super::create::{check_key, host_keys};
 use super::{creds_of, found, wake_investigator};
 use crate::error::ApiError;
-use crate::params::{Address, Body, Params, present, same_address};
+use crate::params::{Address, Params, SpelledBody, present, same_address};
 use crate::state::Api;
 
 /// What is to change; what is left out stays. An empty key stands for the server's own.
@@ -48,7 +48,7 @@ pub struct NewCredentials {
 pub async fn rotate(
     api: Api,
     Params(Address(address)): Params<Address>,
-    Body(new): Body<NewCredentials>,
+    SpelledBody(new): SpelledBody<NewCredentials>,
 ) -> Result<Json<Host>, ApiError> {
     same_address("address", new.address.as_deref(), &address)?;
     let plan = || async {

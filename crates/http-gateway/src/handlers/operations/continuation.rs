@@ -15,7 +15,7 @@ use super::history::{OperationSummary, summary};
 use super::start::{Id, Plan, SHOWN_AT, location, plan};
 use crate::error::ApiError;
 use crate::idempotency::OperationId;
-use crate::params::{Body, Name, Params, present};
+use crate::params::{Name, Params, SpelledBody, present};
 use crate::state::Api;
 
 /// How an operation is to be continued.
@@ -46,7 +46,7 @@ pub async fn proceed(
     api: Api,
     Params(Name(id)): Params<Name>,
     new: Id,
-    Body(body): Body<Continuation>,
+    SpelledBody(body): SpelledBody<Continuation>,
 ) -> Result<Response, ApiError> {
     let mut params = json!({"id": id, "retry_failed": body.retry_failed.unwrap_or_default()});
     if body.dry_run == Some(true) {

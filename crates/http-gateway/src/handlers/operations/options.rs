@@ -3,21 +3,21 @@
 use serde_json::{Map, Value};
 use service_core::model::{Options, ident};
 
+use crate::params::spelling;
+
 /// Options that are words: serde takes `{"word": null}` for one, too.
 const WORDS: [&str; 2] = ["order", "reboot"];
 
-/// So many edits make another word of it.
-const FAR: usize = 3;
+/// The field beside the options.
+const DRY_RUN: &str = "dry_run";
 
-/// What else a body may hold that is not far from an option.
-const OTHERS: [&str; 1] = ["dry_run"];
-
-/// The options among the members of a body. Other members are ignored, as everywhere, but for those that
-/// are nearly an option: a misspelt one must not be taken for none.
+/// The options among the fields of a body. Other fields are ignored, as everywhere, except one that misspells
+/// an option.
 ///
 /// # Errors
-/// A sentence that names the member.
+/// A sentence that names the field.
 pub(super) fn options(members: Map<String, Value>) -> Result<Options, String> {
+    let fields: Vec<_> = Options::NAMES.into_iter().chain([DRY_RUN]).collect();
     let mut given = Map::new();
     for (name, value) in members {
         if Options::NAMES.contains(&name.as_str()) {
@@ -28,8 +28,9 @@ pub(super) fn options(members: Map<String, Value>) -> Result<Options, String> {
                 return Err(format!("{name}: a word is expected"));
             }
             given.insert(name, value);
-        } else if let Some(nearest) = nearest(&name) {
-            return Err(format!("{name}: the option {nearest} is called so; nothing was started"));
+        } else if let Some(meant) = spelling::nearest(&name, &fields) {
+            // Other bodies may hold any field of the API; here `host` for `hosts` would restart all of them.
+            return Err(format!("{} Nothing was started.", spelling::question(&name, meant)));
         }
     }
     let mut options: Options =
@@ -43,16 +44,6 @@ pub(super) fn options(members: Map<String, Value>) -> Result<Options, String> {
     }
     options.validate()?;
     Ok(options)
-}
-
-/// The option that a name is nearly, if it is.
-fn nearest(name: &str) -> Option<&'static str> {
-    let plain = name.replace('-', "_");
-    let near = OTHERS.iter().chain(&Options::NAMES).map(|known| {
-        let known: &'static str = known;
-        (strsim::levenshtein(known, &plain), known)
-    });
-    near.filter(|(distance, _)| *distance < FAR).min().map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -94,7 +85,9 @@ mod tests {
             ("if-neded", "if_needed"),
         ] {
             let error = of(json!({given: true})).unwrap_err();
-            assert!(error.starts_with(given) && error.contains(option), "{error}");
+            let expected =
+                format!("unknown field {given:?}; did you mean {option:?}? Nothing was started.");
+            assert_eq!(error, expected);
         }
         for ignored in ["type", "comment", "version"] {
             assert_eq!(of(json!({ignored: true})), Ok(Options::default()), "{ignored}");
