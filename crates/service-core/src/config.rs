@@ -106,8 +106,18 @@ pub fn parse<T: DeserializeOwned>(
             "the configuration's member `logging` is the original's and is ignored: see --debug"
         );
     }
-    serde_json::from_value(underscored(Value::Object(members))).map_err(|error| {
-        let message = with_suggestion(&error.to_string());
+    let value = underscored(Value::Object(members));
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let at = error.path().to_string();
+        let problem = error.inner().to_string();
+        let message = with_suggestion(&problem);
+        // An unknown field is named by the message already.
+        let at = if problem.starts_with("unknown field") {
+            at.rsplit_once('.').map_or(".", |(above, _)| above)
+        } else {
+            &at
+        };
+        let message = if matches!(at, "." | "") { message } else { format!("{at}: {message}") };
         ConfigError::Member { path: path.to_owned(), message }
     })
 }
@@ -151,12 +161,20 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, PartialEq, Deserialize)]
+    #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Sample {
         listen_port: u16,
         #[serde(default)]
         debug: bool,
+        #[serde(default)]
+        limits: Limits,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Limits {
+        connections: usize,
     }
 
     fn parsed(members: Value) -> Result<Sample, String> {
@@ -166,7 +184,7 @@ mod tests {
 
     #[test]
     fn dashes_are_underscores() {
-        let expected = Sample { listen_port: 1, debug: false };
+        let expected = Sample { listen_port: 1, ..Sample::default() };
         assert_eq!(parsed(json!({"listen-port": 1, "logging": {}})).unwrap(), expected);
         assert_eq!(parsed(json!({"listen_port": 1})).unwrap(), expected);
     }
@@ -184,7 +202,31 @@ mod tests {
             "the configuration x.conf is wrong: \
              unknown member `listen_prot`: did you mean `listen_port`?"
         );
-        assert!(parsed(json!({"colour": 1})).unwrap_err().contains("expected `listen_port`"));
+        assert!(
+            parsed(json!({"colour": 1})).unwrap_err().contains("expected one of `listen_port`")
+        );
+        let nested = parsed(json!({"listen-port": 1, "limits": {"connectoins": 1}}));
+        assert_eq!(
+            nested.unwrap_err(),
+            "the configuration x.conf is wrong: limits: \
+             unknown member `connectoins`: did you mean `connections`?"
+        );
+    }
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_named_by_its_path() {
+        for (value, at) in [
+            (json!({"listen-port": "x"}), "listen_port: invalid type: string \"x\""),
+            (
+                json!({"listen-port": 1, "limits": {"connections": -1}}),
+                "limits.connections: invalid",
+            ),
+        ] {
+            let error = parsed(value).unwrap_err();
+            assert!(error.contains(&format!("x.conf is wrong: {at}")), "{error}");
+        }
+        let error = parsed(json!({})).unwrap_err();
+        assert_eq!(error, "the configuration x.conf is wrong: missing field `listen_port`");
     }
 
     #[test]

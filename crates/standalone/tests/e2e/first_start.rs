@@ -171,6 +171,12 @@ fn wrong_configurations_are_told() {
     for (config, arguments, says) in [
         ("{\"listen-prot\": 1}", &[][..], "did you mean `listen_port`?"),
         ("[]", &[], "is not a JSON object"),
+        ("{", &[], "is not a JSON object: EOF while parsing"),
+        ("{\"listen-port\": \"http\"}", &[], "listen_port: invalid type: string \"http\""),
+        ("{\"limits\": {\"connections\": -1}}", &[], "limits.connections: invalid value"),
+        ("{\"limits\": {\"conections\": 1}}", &[], "did you mean `connections`?"),
+        ("{\"watcher\": 5}", &[], "the member watcher is an object"),
+        ("{\"storage\": {}}", &[], "unknown member `storage`, expected one of"),
         ("{}", &["--tls-clientverifyfile", "/ca.pem"], "give both"),
         ("{}", &["--tls-pemfile", "/nowhere.pem"], "cannot read /nowhere.pem"),
         ("{\"authentication-plugins\": [{\"name\": \"x\"}]}", &[], "known are httpbasicauth"),
