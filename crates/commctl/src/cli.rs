@@ -134,10 +134,10 @@ pub(crate) struct Several {
     pub(crate) names: Vec<String>,
 }
 
-/// A host, where it is called by its address.
+/// A host.
 #[derive(Debug, Args)]
 pub(crate) struct OneHost {
-    /// Its address, as the server knows it
+    /// Its address, or a name that resolves to it
     #[arg(value_parser = name)]
     pub(crate) address: String,
 }
@@ -163,6 +163,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Err(_) => humantime::parse_duration(text)
             .map_err(|error| format!("{error}; write for example 90s, 10m or 1h30m")),
     }
+}
+
+/// A whole number.
+pub(crate) fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "write a whole number, for example 20".to_owned())
 }
 
 #[cfg(test)]

@@ -64,6 +64,14 @@ impl Client {
         self.send(Ask::new(Method::GET, path)).await
     }
 
+    /// As [`Self::get`]; `None` when the server answers that there is no such thing.
+    pub(crate) async fn find(&self, path: &[&str]) -> Result<Option<Value>, Error> {
+        match self.get(path).await {
+            Err(Error::Refused { status: 404, .. }) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
     /// As [`Self::get`], for asking again and again: silent about endpoints that are away.
     pub(crate) async fn poll(&self, path: &[&str]) -> Result<Value, Error> {
         self.send(Ask { notes: Notes::Omit, ..Ask::new(Method::GET, path) }).await

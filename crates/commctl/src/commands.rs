@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
-use crate::config;
+use crate::config::{self, LoginSource};
 use crate::error::Error;
 use crate::output::{self, Format};
 
@@ -61,7 +61,7 @@ pub(crate) struct Context {
 #[derive(Debug)]
 struct Origin {
     file: PathBuf,
-    who: String,
+    login: LoginSource,
 }
 
 impl Context {
@@ -72,16 +72,16 @@ impl Context {
     /// Reads the configuration and prepares the connection.
     fn client(&self) -> Result<Client, Error> {
         let config = config::load(self.config.clone())?;
-        self.origin.get_or_init(|| Origin { file: config.file.clone(), who: config.who() });
+        self.origin
+            .get_or_init(|| Origin { file: config.file.clone(), login: config.login_source() });
         Client::new(config)
     }
 
     /// Says what to look at, where the message alone does not.
     fn explain(&self, error: Error) -> Error {
-        let Some(Origin { file, who }) = self.origin.get() else { return error };
-        match error.help(file) {
+        let Some(Origin { file, login }) = self.origin.get() else { return error };
+        match error.help(file, login) {
             Some(help) => error.advise(help),
-            None if error.is_about_who_asks() => error.advise(who.clone()),
             None => error,
         }
     }
@@ -99,22 +99,30 @@ impl Context {
     /// Deletes one after the other, going on after a refusal.
     async fn delete(&self, kind: &str, names: &[String]) -> Result<(), Error> {
         let client = self.client()?;
-        let mut refused = 0;
-        for name in names {
-            match client.delete(&[kind, name]).await {
-                Ok(_) => eprintln!("deleted {name}"),
-                // Every further name would only wait for the same time-outs.
-                Err(error @ Error::Unreachable { .. }) => return Err(error),
-                Err(error) if names.len() == 1 => return Err(error),
-                Err(error) => {
-                    eprintln!("error: {name}: {}", error.report());
-                    refused += 1;
-                }
+        delete_each(names, async |name| client.delete(&[kind, name]).await.map(drop)).await
+    }
+}
+
+/// Deletes one after the other, going on after a refusal.
+async fn delete_each(
+    names: &[String],
+    delete: impl AsyncFn(&str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut refused = 0;
+    for name in names {
+        match delete(name).await {
+            Ok(()) => eprintln!("deleted {name}"),
+            // Every further name would only wait for the same time-outs.
+            Err(error @ Error::Unreachable { .. }) => return Err(error),
+            Err(error) if names.len() == 1 => return Err(error),
+            Err(error) => {
+                eprintln!("error: {name}: {}", error.report());
+                refused += 1;
             }
         }
-        match refused {
-            0 => Ok(()),
-            _ => Err(Error::Failed(format!("{refused} of {} were not deleted", names.len()))),
-        }
+    }
+    match refused {
+        0 => Ok(()),
+        _ => Err(Error::Failed(format!("{refused} of {} were not deleted", names.len()))),
     }
 }

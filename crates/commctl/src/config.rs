@@ -55,7 +55,7 @@ pub(crate) enum ConfigError {
     #[error("{}: {name:?} must be {expected}", .path.display())]
     Type { path: PathBuf, name: &'static str, expected: &'static str },
     #[error("endpoint {endpoint:?}: {problem}")]
-    Endpoint { endpoint: String, problem: &'static str },
+    Endpoint { endpoint: String, problem: String },
     #[error("{present:?} is configured without {missing:?}; both are needed")]
     HalfIdentity { present: &'static str, missing: &'static str },
     #[error("no {name} is configured: put {example} into {}, or name another file with --config or COMMCTL_CONFIG{}", .path.display(), beginning(.path))]
@@ -69,19 +69,34 @@ pub(crate) enum ConfigError {
 }
 
 impl Config {
-    /// Who the server is told that this is, and where that stands.
-    pub(crate) fn who(&self) -> String {
+    /// For messages about the log-in.
+    pub(crate) fn login_source(&self) -> LoginSource {
         let file = self.file.display();
-        match (&self.kubeconfig, &self.login) {
+        let who = match (&self.kubeconfig, &self.login) {
             (Some(path), _) => {
-                format!("this was the user of the current context of {}", path.display())
+                format!("the user of the current context of {}", path.display())
             }
             (None, Login::Password(Password { username, .. })) => {
-                format!("this was {username:?}, with user name and password of {file}")
+                format!("the user {username:?} of {file}")
             }
-            (None, _) => format!("this was the client certificate of {file}"),
-        }
+            (None, _) => format!("the client certificate of {file}"),
+        };
+        let doubt = match &self.login {
+            Login::Password(_) => "wrong user name or password",
+            Login::Certificate => "an unknown certificate",
+            Login::Token(_) | Login::TokenFile(_) | Login::Plugin(_) => "unknown credentials",
+        };
+        LoginSource { who, doubt }
     }
+}
+
+/// What a log-in is made with, in messages about it.
+#[derive(Debug)]
+pub(crate) struct LoginSource {
+    /// The user, and the file that says so.
+    pub(crate) who: String,
+    /// Why a server may refuse it.
+    pub(crate) doubt: &'static str,
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
@@ -161,7 +176,8 @@ fn complete(members: Members, path: &Path, asker: &Asker) -> Result<Config, Conf
     if matches!(login, Login::Certificate)
         && let Some(plain) = endpoints.iter().find(|endpoint| endpoint.scheme() == "http")
     {
-        let problem = "a client certificate is the log-in, and only https:// has it shown";
+        let problem =
+            "a client certificate is the log-in, and only https:// has it shown".to_owned();
         return Err(ConfigError::Endpoint { endpoint: plain.to_string(), problem });
     }
     let certificate_authority =
@@ -215,27 +231,43 @@ fn beside(config: &Path, file: &str) -> PathBuf {
     }
 }
 
+const NO_ADDRESS: &str = "not an address such as http://127.0.0.1:8000";
+
 /// An endpoint as it is written, checked.
 pub(crate) fn endpoint(text: &str) -> Result<Url, ConfigError> {
-    let refuse = |problem| ConfigError::Endpoint { endpoint: text.to_owned(), problem };
+    // Endpoints appear in messages, and before an `@` there may be a password.
+    let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    let refuse = |problem: &str| {
+        Err(ConfigError::Endpoint { endpoint: shown.to_owned(), problem: problem.to_owned() })
+    };
     let trimmed = text.trim_end_matches('/');
+    if shown.len() < text.len() {
+        return refuse("put the user name and password into \"username\" and \"password\" instead");
+    }
+    if !trimmed.contains("://") {
+        let host = trimmed.trim_start_matches("https:").trim_start_matches("http:");
+        return match host.trim_start_matches('/') {
+            "" => refuse(NO_ADDRESS),
+            host => refuse(&format!(
+                "it has no scheme; write http://{host}, or https://{host} if TLS is spoken there"
+            )),
+        };
+    }
     let Ok(url) = Url::parse(trimmed) else {
-        return Err(refuse("not an address such as http://127.0.0.1:8000"));
+        return refuse(NO_ADDRESS);
     };
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(refuse("an endpoint begins with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        // Endpoints appear in messages.
-        return Err(ConfigError::Endpoint {
-            endpoint: url.host_str().unwrap_or_default().to_owned(),
-            problem: "put the user name and password into \"username\" and \"password\" instead",
-        });
+        return refuse("an endpoint begins with http:// or https://");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("an endpoint has neither ? nor #"));
+        return refuse("an endpoint has neither ? nor #");
     }
-    Ok(url)
+    match trimmed.split_once("/api/v0") {
+        Some((root, rest)) if rest.is_empty() || rest.starts_with('/') => {
+            refuse(&format!("leave the path out, since commctl adds it; write {root}"))
+        }
+        _ => Ok(url),
+    }
 }
 
 #[cfg(test)]
@@ -309,13 +341,21 @@ mod tests {
 
     #[test]
     fn endpoints_are_checked() {
-        let with = |endpoint| {
+        let with = |endpoint: &str| {
             refusal(&format!(r#"{{"username": "a", "password": "b", "endpoint": "{endpoint}"}}"#))
         };
-        assert!(with("127.0.0.1:8000").contains("such as http://127.0.0.1:8000"));
-        assert!(with("localhost:8000").contains("begins with http://"));
+        assert!(with("127.0.0.1:8000").contains("no scheme; write http://127.0.0.1:8000"));
+        assert!(with("localhost:8000/").contains("no scheme; write http://localhost:8000"));
+        assert!(with("ftp://h").contains("begins with http://"));
+        assert!(with("https:/h:8000").contains("write http://h:8000, or https://h:8000"));
+        assert!(with("http://").contains("such as http://127.0.0.1:8000"));
+        for path in ["/api/v0", "/api/v0/", "/api/v0/clusters"] {
+            assert!(with(&format!("http://h:1{path}")).ends_with("write http://h:1"), "{path}");
+        }
         assert!(with("http://h/?x").contains("neither"));
-        let message = with("http://me:hidden@h");
-        assert!(message.contains("instead") && !message.contains("hidden"), "{message}");
+        for secret in ["http://me:hidden@h", "me:hidden@h", "ftp://me:hidden@h/?x"] {
+            let message = with(secret);
+            assert!(message.contains("instead") && !message.contains("hidden"), "{message}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! What can go wrong, and the exit status of each.
 
+mod connection;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, LoginSource};
 use crate::output::printable;
 use crate::plugin::PluginError;
 
@@ -58,7 +60,7 @@ pub(crate) enum Error {
 
     /// The server answered, and the answer is no.
     #[error("{}", refusal(*.status, .title, .detail.as_deref()))]
-    Refused { status: u16, title: String, detail: Option<String> },
+    Refused { status: u16, title: String, detail: Option<String>, endpoint: String },
 
     /// Something answered that does not seem to be a Commissaire server.
     #[error("{endpoint} answers with something that is not JSON; is it a Commissaire server?")]
@@ -133,23 +135,25 @@ impl Error {
         matches!(self, Self::Refused { status: 401 | 403, .. } | Self::Plugin(_))
     }
 
-    /// What may be wrong with the endpoint in this configuration, when nobody could be reached there.
-    pub(crate) fn help(&self, configuration: &Path) -> Option<String> {
-        let Self::Unreachable { endpoint, source, .. } = self else { return None };
-        let file = configuration.display();
-        let cause = root_cause(source);
-        Some(if cause.contains("invalid peer certificate") {
-            format!(
-                "is it a certificate of the server's own authority? then this makes {file} name \
-                 that authority: commctl login {endpoint}"
-            )
-        } else if source.is_connect() && cause.contains("InvalidContentType") {
-            format!("no TLS is spoken there; should the \"endpoint\" in {file} begin with http://?")
-        } else if !source.is_connect() && !source.is_timeout() && endpoint.starts_with("http://") {
-            format!("is TLS spoken there? then the \"endpoint\" in {file} begins with https://")
-        } else {
-            format!("is Commissaire running there? its address is the \"endpoint\" in {file}")
-        })
+    /// What to look at, in this configuration file or in the log-in that was used.
+    pub(crate) fn help(&self, configuration: &Path, login: &LoginSource) -> Option<String> {
+        let LoginSource { who, doubt } = login;
+        match self {
+            Self::Unreachable { endpoint, source, .. } => {
+                Some(connection::advice(source, endpoint, configuration))
+            }
+            Self::Refused { status: 401 | 403, endpoint, .. } => {
+                Some(format!("{who} was refused by {endpoint}: {doubt}, or no permission"))
+            }
+            Self::Plugin(_) => Some(format!("this was {who}")),
+            Self::NotJson { endpoint } => path_advice(endpoint, configuration),
+            Self::Refused { status: 404, detail, endpoint, .. }
+                if detail.as_deref().is_none_or(|detail| detail == NO_ROUTE) =>
+            {
+                path_advice(endpoint, configuration)
+            }
+            _ => None,
+        }
     }
 
     /// Adds what the operator can do about it.
@@ -167,6 +171,20 @@ pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     printable(&cause.to_string())
 }
 
+/// The server's detail where no route leads, as to any name that commctl would not send.
+const NO_ROUTE: &str = "there is nothing at this path";
+
+/// Where the endpoint has a path, that may be what is wrong.
+fn path_advice(endpoint: &str, configuration: &Path) -> Option<String> {
+    let (_, rest) = endpoint.split_once("://")?;
+    let (_, path) = rest.split_once('/')?;
+    let file = configuration.display();
+    Some(format!(
+        "the \"endpoint\" in {file} has the path /{path}: leave it out, unless a proxy has \
+         Commissaire there"
+    ))
+}
+
 fn refusal(status: u16, title: &str, detail: Option<&str>) -> String {
     let title = printable(title);
     match detail {
@@ -181,7 +199,8 @@ mod tests {
 
     fn refused(status: u16, detail: Option<&str>) -> Error {
         let detail = detail.map(str::to_owned);
-        Error::Refused { status, title: "Not Found".to_owned(), detail }
+        let endpoint = "http://h".to_owned();
+        Error::Refused { status, title: "Not Found".to_owned(), detail, endpoint }
     }
 
     #[test]
@@ -194,6 +213,22 @@ mod tests {
         assert_eq!(
             refused(404, Some("bad \u{1b}[31m")).report(),
             "bad \\u{1b}[31m (404 Not Found)"
+        );
+    }
+
+    #[test]
+    fn path_of_an_endpoint_is_named_where_it_may_be_wrong() {
+        let file = Path::new("c.json");
+        let advice = path_advice("http://h:8000/commissaire", file).unwrap();
+        assert!(advice.contains("has the path /commissaire: leave it out"), "{advice}");
+        assert_eq!(path_advice("http://h:8000", file), None);
+        let login = LoginSource { who: "the user \"a\"".to_owned(), doubt: "wrong password" };
+        let missing = refused(404, Some("there is no host h"));
+        assert_eq!(missing.help(file, &login), None);
+        let denied = refused(403, None).help(file, &login).unwrap();
+        assert_eq!(
+            denied,
+            "the user \"a\" was refused by http://h: wrong password, or no permission"
         );
     }
 

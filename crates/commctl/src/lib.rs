@@ -13,6 +13,7 @@
 //! * `wait` and `progress`: `--wait`
 //! * `live`: an operation as it happens
 //! * `output`: YAML, JSON and tables on standard output
+//! * `usage`: tips in messages about a wrong command line
 //! * `error`: what can go wrong, and the exit status of each
 //!
 //! Data goes to standard output, everything else to standard error.
@@ -28,6 +29,7 @@ mod output;
 mod plugin;
 mod progress;
 mod trust;
+mod usage;
 mod wait;
 
 use std::process::ExitCode;
@@ -56,7 +58,8 @@ fn random_id() -> Uuid {
 }
 
 /// Prints what the command line's parser has to say: help, the version, or what is wrong.
-pub fn explain(message: &clap::Error) -> ExitCode {
+pub fn explain(message: clap::Error) -> ExitCode {
+    let message = usage::with_tip(message);
     // A closed pipe (`commctl --help | head -1`) is no reason to complain.
     let _closed = message.print();
     u8::try_from(message.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)

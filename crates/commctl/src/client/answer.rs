@@ -36,6 +36,7 @@ fn interpret(status: StatusCode, body: &[u8], endpoint: &str) -> Result<Value, E
         status: status.as_u16(),
         title: title.unwrap_or_default(),
         detail: member("detail"),
+        endpoint: endpoint.to_owned(),
     })
 }
 

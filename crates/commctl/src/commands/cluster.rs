@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Context, operation};
 use crate::cli::{One, Several, name};
+use crate::client::Client;
 use crate::error::Error;
+use crate::output::printable;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -39,21 +41,24 @@ Creating the same cluster again changes nothing; a different one of that name is
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// Type of the cluster
-    #[arg(short = 't', long = "type", value_enum, default_value_t = Type::Kubernetes)]
-    kind: Type,
+    /// Type of the cluster [default: kubernetes]
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_enum)]
+    kind: Option<Type>,
     /// Network of its hosts
-    #[arg(short, long, default_value = "default", value_parser = name)]
+    #[arg(short, long, default_value = DEFAULT_NETWORK, value_parser = name)]
     network: String,
-    /// Container manager its hosts join
-    #[arg(short, long, value_name = "NAME", value_parser = name)]
+    /// Container manager its hosts join; '' is none, as is the default
+    #[arg(short, long, value_name = "NAME", value_parser = name_or_none)]
     container_manager: Option<String>,
     /// Name of the new cluster
     #[arg(value_parser = name)]
     name: String,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+/// The network that there always is.
+const DEFAULT_NETWORK: &str = "default";
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Type {
     Kubernetes,
@@ -85,15 +90,63 @@ impl Command {
 
 impl Create {
     async fn run(&self, context: &Context) -> Result<(), Error> {
-        let record = context.client()?.put(&["cluster", &self.name], &self.body()).await?;
+        let client = context.client()?;
+        self.check_network(&client).await?;
+        self.check_type(&client).await?;
+        let record = client.put(&["cluster", &self.name], &self.body()).await?;
         context.print(&record, "cluster")
     }
 
+    /// Refuses an unknown network: the server would take the default one instead.
+    async fn check_network(&self, client: &Client) -> Result<(), Error> {
+        if self.network == DEFAULT_NETWORK {
+            return Ok(());
+        }
+        let networks = client.get(&["networks"]).await?;
+        let names = networks.as_array().into_iter().flatten().filter_map(Value::as_str);
+        let names: Vec<_> = names.map(printable).collect();
+        if names.contains(&self.network) {
+            return Ok(());
+        }
+        Err(Error::Failed(format!(
+            "there is no network {0}, only {1}: nothing was created; to make it: commctl network \
+             create {0}",
+            self.network,
+            names.join(", ")
+        )))
+    }
+
+    /// Refuses a cluster that exists as one of another type. The server keeps no type: a cluster of hosts only is
+    /// one without a container manager.
+    async fn check_type(&self, client: &Client) -> Result<(), Error> {
+        if self.kind != Some(Type::HostOnly) {
+            return Ok(());
+        }
+        let existing = client.find(&["cluster", &self.name]).await?;
+        match existing.as_ref().and_then(|cluster| cluster["container_manager"].as_str()) {
+            None | Some("") => Ok(()),
+            Some(manager) => Err(Error::Failed(format!(
+                "the cluster {0} exists and is not host_only, since its container manager is {1}: \
+                 nothing was changed; see commctl cluster get {0}",
+                self.name,
+                printable(manager)
+            ))),
+        }
+    }
+
     fn body(&self) -> Value {
-        let mut body = json!({"type": self.kind.as_str(), "network": self.network});
-        if let Some(container_manager) = &self.container_manager {
+        let kind = self.kind.unwrap_or(Type::Kubernetes);
+        let mut body = json!({"type": kind.as_str(), "network": self.network});
+        if let Some(container_manager) =
+            self.container_manager.as_ref().filter(|name| !name.is_empty())
+        {
             body["container_manager"] = json!(container_manager);
         }
         body
     }
+}
+
+/// A name, or nothing: scripts pass a variable that may be empty.
+fn name_or_none(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { name(text) }
 }

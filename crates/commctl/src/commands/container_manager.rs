@@ -105,7 +105,8 @@ fn merged(
         } else {
             let pair = text.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
             let (key, value) = pair.filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-                Error::Usage("an option is KEY=VALUE or a JSON object".to_owned())
+                Error::Usage("an option is KEY=VALUE or a JSON object; -o is not the output format here: that is --output"
+                        .to_owned())
             })?;
             options.insert(key.to_owned(), value.into());
         }

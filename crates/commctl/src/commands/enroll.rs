@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::cli::name;
+use crate::cli::{count, name};
 use crate::error::Error;
 use crate::output;
 
@@ -33,7 +33,7 @@ pub(crate) struct Create {
     #[arg(short, long, default_value = "24h")]
     expires: String,
     /// How many hosts may register with it
-    #[arg(short, long, default_value_t = 1)]
+    #[arg(short, long, value_name = "COUNT", default_value_t = 1, value_parser = count)]
     uses: u32,
     /// Only from this network; may be repeated [default: from anywhere]
     #[arg(short, long, value_name = "NETWORK")]

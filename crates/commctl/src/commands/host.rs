@@ -1,5 +1,6 @@
 //! `commctl host`
 
+mod address;
 mod create;
 mod investigate;
 mod rotate;
@@ -14,8 +15,9 @@ use self::create::Create;
 use self::investigate::Investigate;
 use self::rotate::Rotate;
 use self::ssh::Ssh;
-use super::Context;
+use super::{Context, delete_each};
 use crate::cli::{OneHost, name};
+use crate::client::Client;
 use crate::error::Error;
 use crate::output;
 
@@ -80,14 +82,14 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
-    /// Their addresses
+    /// Their addresses, or names that resolve to them
     #[arg(value_name = "ADDRESS", value_parser = name, required = true)]
     addresses: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AcceptKey {
-    /// Address of the host
+    /// Address of the host, or a name that resolves to it
     #[arg(value_parser = name)]
     address: String,
     /// Fingerprint of its new key, as `host status` shows it
@@ -96,7 +98,7 @@ pub(crate) struct AcceptKey {
 
 #[derive(Debug, Args)]
 pub(crate) struct Membership {
-    /// Address of the host
+    /// Address of the host, or a name that resolves to it
     #[arg(value_parser = name)]
     host: String,
     /// Name of the cluster
@@ -109,22 +111,16 @@ impl Command {
         match self {
             Self::Ssh(ssh) => return ssh.run(context).await,
             Self::Create(create) => create.run(context).await,
-            Self::Get(OneHost { address }) => context.show(&["host", address], "host").await,
+            Self::Get(host) => host.show(context).await,
             Self::List(List { cluster: None }) => context.show(&["hosts"], "host").await,
             Self::List(List { cluster: Some(cluster) }) => {
                 context.show(&["cluster", cluster, "hosts"], "host").await
             }
-            Self::Status(OneHost { address }) => {
-                context.show(&["host", address, "status"], "host").await
-            }
+            Self::Status(host) => host.show_status(context).await,
             Self::Investigate(investigate) => investigate.run(context).await,
-            Self::AcceptKey(AcceptKey { address, fingerprint }) => {
-                let body = json!({"fingerprint": fingerprint});
-                let host = context.client()?.put(&["host", address, "hostkey"], &body).await?;
-                context.print(&host, "host")
-            }
+            Self::AcceptKey(key) => key.run(context).await,
             Self::Rotate(rotate) => rotate.run(context).await,
-            Self::Delete(Delete { addresses }) => context.delete("host", addresses).await,
+            Self::Delete(delete) => delete.run(context).await,
             Self::Join(membership) => membership.join(context).await,
             Self::Unjoin(membership) => membership.unjoin(context).await,
             Self::Publickey => publickey(context).await,
@@ -133,20 +129,77 @@ impl Command {
     }
 }
 
-impl Membership {
-    fn path(&self) -> [&str; 4] {
-        ["cluster", &self.cluster, "hosts", &self.host]
+impl OneHost {
+    async fn show(&self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        let address = address::known(&client, &self.address).await?;
+        context.print(&client.get(&["host", &address]).await?, "host")
     }
 
+    async fn show_status(&self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        let address = address::known(&client, &self.address).await?;
+        context.print(&client.get(&["host", &address, "status"]).await?, "host")
+    }
+}
+
+impl AcceptKey {
+    async fn run(&self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        let address = address::known(&client, &self.address).await?;
+        let body = json!({"fingerprint": self.fingerprint});
+        let host = client.put(&["host", &address, "hostkey"], &body).await?;
+        context.print(&host, "host")
+    }
+}
+
+impl Delete {
+    async fn run(&self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        let delete = async |name: &str| {
+            let address = address::known(&client, name).await?;
+            client.delete(&["host", &address]).await.map(drop)
+        };
+        delete_each(&self.addresses, delete).await
+    }
+}
+
+impl Membership {
     async fn join(&self, context: &Context) -> Result<(), Error> {
-        let members = context.client()?.put(&self.path(), &json!({})).await?;
+        let client = context.client()?;
+        let host = address::known(&client, &self.host).await?;
+        let members = client.put(&self.path(&host), &json!({})).await?;
         context.print(&members, "host")
     }
 
     async fn unjoin(&self, context: &Context) -> Result<(), Error> {
-        context.client()?.delete(&self.path()).await?;
-        eprintln!("{} is no longer in {}", self.host, self.cluster);
+        let client = context.client()?;
+        let host = self.member(&client).await?;
+        client.delete(&self.path(&host)).await?;
+        eprintln!("{host} is no longer in {}", self.cluster);
         Ok(())
+    }
+
+    /// The address of the member that is meant; the server accepts the removal of a host that is none. A member may
+    /// have lost its own record, and is then known to its cluster alone.
+    async fn member(&self, client: &Client) -> Result<String, Error> {
+        if client.find(&self.path(&self.host)).await?.is_some() {
+            return Ok(self.host.clone());
+        }
+        let host = address::known(client, &self.host).await?;
+        match client.get(&self.path(&host)).await {
+            Ok(_) => Ok(host),
+            Err(error @ Error::Refused { status: 404, .. }) => Err(error.advise(format!(
+                "nothing was changed; commctl cluster list and commctl host list {} show what there \
+                 is",
+                self.cluster
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn path<'a>(&'a self, host: &'a str) -> [&'a str; 4] {
+        ["cluster", &self.cluster, "hosts", host]
     }
 }
 

@@ -81,5 +81,7 @@ impl Create {
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(text).map_err(|_| "not a JSON object".to_owned())
+    serde_json::from_str(text).map_err(|_| {
+        "not a JSON object; -o is not the output format here: that is --output".to_owned()
+    })
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::cli::{One, duration, name};
+use crate::cli::{One, count, duration, name};
 use crate::client::events::Said;
 use crate::error::Error;
 use crate::live::{self, Tail, sentence, text};
@@ -79,7 +79,7 @@ pub(crate) struct Events {
     #[arg(short, long)]
     follow: bool,
     /// Only events after the one with this number
-    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = count, hide_default_value = true)]
     after: u32,
     #[command(flatten)]
     operation: Id,

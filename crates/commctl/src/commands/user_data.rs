@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use self::mime::Part;
 use super::{Context, enroll, host, passhash};
-use crate::cli::name;
+use crate::cli::{count, name};
 use crate::config;
 use crate::error::Error;
 use crate::output::{self, printable};
@@ -80,7 +80,7 @@ pub(crate) struct UserData {
     #[arg(long, default_value = "24h", conflicts_with_all = GIVEN)]
     expires: String,
     /// How many hosts may register with the token that is made
-    #[arg(long, default_value_t = 1, conflicts_with_all = GIVEN)]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = count, conflicts_with_all = GIVEN)]
     uses: u32,
     /// Only from this network, with the token that is made; may be repeated [default: from anywhere]
     #[arg(long, value_name = "NETWORK", conflicts_with_all = GIVEN)]

@@ -29,11 +29,47 @@ async fn create_sends_what_the_original_sends() {
 async fn create_with_all_its_flags() {
     let fleet = Fleet::new().await;
     fleet.answers("PUT", "cluster/c1", 201, json!({"name": "c1"})).await;
+    fleet.answers("GET", "networks", 200, json!(["default", "n1"])).await;
     fleet.run("cluster create -t host_only -n n1 -c ocp c1").await.printed("name: c1\n");
     assert_eq!(
         fleet.body().await,
         json!({"type": "host_only", "network": "n1", "container_manager": "ocp"})
     );
+}
+
+#[tokio::test]
+async fn an_empty_container_manager_is_none() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", "cluster/c1", 201, json!({"name": "c1"})).await;
+    fleet.home.run(&["cluster", "create", "-c", "", "c1"]).await.printed("name: c1\n");
+    assert_eq!(fleet.body().await, json!({"type": "kubernetes", "network": "default"}));
+}
+
+#[tokio::test]
+async fn create_refuses_an_unknown_network_and_names_those_there_are() {
+    let fleet = Fleet::new().await;
+    fleet.answers("GET", "networks", 200, json!(["default", "internal"])).await;
+    fleet.run("cluster create -n intern c1").await.failed(
+        1,
+        "error: there is no network intern, only default, internal: nothing was created; to make it: \
+         commctl network create intern\n",
+    );
+    assert_eq!(fleet.requests().await, ["GET /api/v0/networks"]);
+}
+
+#[tokio::test]
+async fn create_refuses_host_only_where_a_cluster_has_a_container_manager() {
+    let fleet = Fleet::new().await;
+    fleet.answers("PUT", "cluster/c1", 201, json!({"name": "c1"})).await;
+    fleet.answers_once("GET", "cluster/c1", 200, json!({"container_manager": "k1"})).await;
+    fleet.run("cluster create -t host_only -c k1 c1").await.failed(
+        1,
+        "error: the cluster c1 exists and is not host_only, since its container manager is k1: \
+         nothing was changed; see commctl cluster get c1\n",
+    );
+    assert_eq!(fleet.requests().await, ["GET /api/v0/cluster/c1"]);
+    fleet.answers_once("GET", "cluster/c1", 200, json!({"container_manager": ""})).await;
+    fleet.run("cluster create -t host_only c1").await.printed("name: c1\n");
 }
 
 #[tokio::test]
@@ -59,8 +95,10 @@ async fn a_refusal_is_explained() {
         1,
         &format!(
             "error: wrong user name or password (403 Forbidden)\n\
-             this was \"a\", with user name and password of {}\n",
-            fleet.home.config()
+             the user \"a\" of {} was refused by {}: wrong user name or password, or no \
+             permission\n",
+            fleet.home.config(),
+            fleet.server.uri()
         ),
     );
 }

@@ -22,10 +22,10 @@ async fn the_next_endpoint_is_tried() {
 #[tokio::test]
 async fn one_command_notes_an_endpoint_that_is_away_once() {
     let fleet = Fleet::new().await;
-    fleet.answers("DELETE", "host/a", 200, json!([])).await;
-    fleet.answers("DELETE", "host/b", 200, json!([])).await;
+    fleet.answers("DELETE", "host/10.0.0.1", 200, json!([])).await;
+    fleet.answers("DELETE", "host/10.0.0.2", 200, json!([])).await;
     let home = Home::with(&config(&[NOWHERE, &fleet.server.uri()]));
-    let run = home.run(&["host", "delete", "a", "b"]).await;
+    let run = home.run(&["host", "delete", "10.0.0.1", "10.0.0.2"]).await;
     assert_eq!(run.stderr.matches("cannot reach").count(), 1, "{}", run.stderr);
 }
 

@@ -219,6 +219,33 @@ async fn create_resolves_names() {
 }
 
 #[tokio::test]
+async fn create_warns_where_a_known_host_has_another_user_or_port() {
+    let fleet = Fleet::new().await;
+    let record = json!({"address": "10.0.0.1"});
+    fleet.answers("GET", "host/10.0.0.1", 200, record.clone()).await;
+    fleet.answers("PUT", "host/10.0.0.1", 201, record).await;
+    let creds = json!({"address": "10.0.0.1", "ssh_priv_key": "", "remote_user": "root"});
+    fleet.answers_once("GET", "host/10.0.0.1/creds", 200, creds.clone()).await;
+    let run = fleet.run("host create -u fedora --ssh-port 2222 10.0.0.1").await;
+    run.printed("address: 10.0.0.1\n");
+    assert_eq!(
+        run.stderr,
+        "warning: 10.0.0.1 was known already and is still logged in to as root on port 22; to change \
+         that: commctl host rotate -u fedora --ssh-port 2222 10.0.0.1\n"
+    );
+    fleet.answers_once("GET", "host/10.0.0.1/creds", 200, creds).await;
+    let run = fleet.run("host create -u root --ssh-port 22 10.0.0.1").await;
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""));
+    // Operators may not read credentials.
+    fleet.refuses("GET", "host/10.0.0.1/creds", 403, "this needs the role admin").await;
+    let run = fleet.run("host create --ssh-port 2222 10.0.0.1").await;
+    run.printed("address: 10.0.0.1\n");
+    let rotate = "commctl host rotate --ssh-port 2222 10.0.0.1\n";
+    assert!(run.stderr.contains("keeps its user and port"), "{}", run.stderr);
+    assert!(run.stderr.ends_with(rotate), "{}", run.stderr);
+}
+
+#[tokio::test]
 async fn a_create_that_times_out_may_have_happened() {
     let fleet = Fleet::new().await;
     fleet.refuses("PUT", "host/10.0.0.1", 504, "no answer in time").await;
@@ -268,6 +295,7 @@ async fn join_and_unjoin() {
     fleet.answers("PUT", "cluster/c2/hosts/127.0.0.11", 200, json!(["127.0.0.11"])).await;
     fleet.run("host join 127.0.0.11 c2").await.printed("- 127.0.0.11\n");
     assert!(fleet.request().await.headers.contains_key("idempotency-key"));
+    fleet.answers("GET", "cluster/c2/hosts/127.0.0.11", 200, json!(["127.0.0.11"])).await;
     fleet.answers("DELETE", "cluster/c2/hosts/127.0.0.11", 200, json!([])).await;
     let run = fleet.run("host unjoin 127.0.0.11 c2").await;
     run.printed("");

@@ -55,6 +55,7 @@ impl Host {
     }
 
     async fn answer(&self, creds: Value) {
+        self.fleet.answers("GET", "host/h1", 200, json!({"address": "h1"})).await;
         self.fleet.answers("GET", "host/h1/creds", 200, creds).await;
     }
 
@@ -179,8 +180,34 @@ async fn a_host_on_the_servers_own_key_is_logged_in_to_with_ours() {
 }
 
 #[tokio::test]
+async fn port_and_user_of_the_command_line_win_over_the_records() {
+    let host = Host::up().await;
+    let key = BASE64.encode(fs::read(host.path("user")).unwrap());
+    let user = output(Command::new("id").arg("-un"));
+    let host_key = fs::read_to_string(host.path("host.pub")).unwrap();
+    // Neither would be let in, and nothing listens on the port.
+    host.answer(
+        json!({"address": "127.0.0.1", "remote_user": "nobody-of-that-name", "ssh_port": 1,
+                       "ssh_priv_key": key, "ssh_host_key": host_key.trim()}),
+    )
+    .await;
+    let port = host.port.to_string();
+    let run = finish(host.ssh(&["-p", &port, "-l", user.trim(), "true"]).spawn().unwrap()).await;
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    let given = [format!("-oPort={port}"), format!("-oUser={}", user.trim())];
+    let run = finish(host.ssh(&[&given[0], &given[1], "true"]).spawn().unwrap()).await;
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    // Behind the command they belong to it.
+    let run = finish(host.ssh(&["-p", &port, "true", "-l", user.trim()]).spawn().unwrap()).await;
+    assert_eq!(run.status, 255, "{}", run.stderr);
+}
+
+#[tokio::test]
 async fn an_unknown_host_is_an_error_of_the_server() {
     let fleet = Fleet::new().await;
-    fleet.refuses("GET", "host/h1/creds", 404, "there is no host h1").await;
-    fleet.run("host ssh h1").await.failed(1, "error: there is no host h1 (404 Not Found)\n");
+    fleet.refuses("GET", "host/10.0.0.9/creds", 404, "there is no host 10.0.0.9").await;
+    fleet
+        .run("host ssh 10.0.0.9")
+        .await
+        .failed(1, "error: there is no host 10.0.0.9 (404 Not Found)\n");
 }

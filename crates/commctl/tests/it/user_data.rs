@@ -183,7 +183,7 @@ async fn what_is_wrong_is_told_and_nothing_is_made() {
     fleet.home.write("script.sh", "#!/bin/sh\n");
     for (line, says) in [
         ("user-data", "--endpoint"),
-        ("user-data -e 10.0.0.9:8000", "such as http://"),
+        ("user-data -e 10.0.0.9:8000", "no scheme; write http://10.0.0.9:8000"),
         ("user-data -e ftp://h", "begins with http://"),
         ("user-data -e https://a:s3cret@h", "instead"),
         ("user-data -e https://h -c a/b", "cannot contain"),

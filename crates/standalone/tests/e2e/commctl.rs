@@ -166,6 +166,8 @@ async fn log_ins() {
     config(&["http://127.0.0.1:1", &url], "ada", "correct horse");
     config(&[&url.replace("http:", "https:")], "ada", "correct horse");
     config(&["127.0.0.1:8000"], "ada", "correct horse");
+    config(&[&format!("{url}/api/v0")], "ada", "correct horse");
+    config(&[&format!("{url}/commissaire")], "ada", "correct horse");
     config(&[&url], "rea", "correct horse");
     session.run("cluster create web");
     // By a kubeconfig, whose plugin is a script.
@@ -242,6 +244,7 @@ async fn hosts() {
     session.run(&format!("host accept-key {address} SHA256:wrong"));
     session.run(&format!("host rotate {address}"));
     session.run(&format!("host rotate {address} ~/key"));
+    session.run(&format!("host unjoin {address} web"));
     session.run(&format!("host unjoin {address} web"));
     session.run(&format!("host join {address} web"));
     session.run(&format!("host investigate {address}"));

@@ -1,7 +1,6 @@
 //! `commctl host create`
 
 use std::io::Read as _;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use super::address::resolve;
 use crate::cli::{duration, name};
 use crate::client::Client;
 use crate::commands::Context;
@@ -28,6 +28,9 @@ Examples:
 
 For the server's own key put the line that `commctl host publickey` prints into the host's
 authorized_keys first. With --wait the exit status is 0 once the host is ready, 1 when it failed.";
+
+/// The port of a record that has none.
+const DEFAULT_PORT: u16 = 22;
 
 const PUBLIC_KEY_TYPES: [&str; 3] = ["ssh-", "ecdsa-", "sk-"];
 
@@ -87,6 +90,8 @@ impl Create {
         let body = self.body()?;
         let client = context.client()?;
         let address = resolve(&self.address).await?;
+        let asks_for_login = self.remote_user.is_some() || self.ssh_port.is_some();
+        let is_known = asks_for_login && client.find(&["host", &address]).await?.is_some();
         let record = client.put(&["host", &address], &body).await.map_err(|error| {
             if error.outcome_unknown() {
                 let status = come_back(&address);
@@ -95,6 +100,9 @@ impl Create {
                 error
             }
         })?;
+        if is_known {
+            self.warn_of_another_login(&client, &address).await;
+        }
         if !self.wait {
             return context.print(&record, "host");
         }
@@ -121,6 +129,28 @@ impl Create {
         let host_key = self.host_key.as_deref().map(host_key).transpose()?;
         set("ssh_host_key", host_key.map(|key| json!(key)));
         Ok(body)
+    }
+
+    /// The server leaves the user and port of a known host as they are, and answers as if it had taken these.
+    async fn warn_of_another_login(&self, client: &Client, address: &str) {
+        let user = self.remote_user.as_ref().map(|user| format!(" -u {user}")).unwrap_or_default();
+        let port = self.ssh_port.map(|port| format!(" --ssh-port {port}")).unwrap_or_default();
+        let rotate = format!("commctl host rotate{user}{port} {address}");
+        let unchanged = match client.get(&["host", address, "creds"]).await {
+            Ok(creds) => {
+                let user = creds["remote_user"].as_str().unwrap_or_default();
+                let port = creds["ssh_port"].as_u64().unwrap_or(DEFAULT_PORT.into());
+                let is_same = self.remote_user.as_deref().is_none_or(|given| given == user)
+                    && self.ssh_port.is_none_or(|given| u64::from(given) == port);
+                if is_same {
+                    return;
+                }
+                format!("is still logged in to as {} on port {port}", printable(user))
+            }
+            // Only administrators may read them.
+            Err(error) => format!("keeps its user and port ({})", error.report()),
+        };
+        eprintln!("warning: {address} was known already and {unchanged}; to change that: {rotate}");
     }
 
     /// Shows the progress until the host is ready or has failed.
@@ -164,19 +194,6 @@ fn outcome(address: &str, answer: &Value) -> Result<(), Error> {
     let reason =
         if reason.is_empty() { "no reason is given".to_owned() } else { reason.join(": ") };
     Err(Error::Failed(format!("{address} failed: {reason}")))
-}
-
-/// Addresses stay as they are; a name becomes its first IPv4 address.
-async fn resolve(address: &str) -> Result<String, Error> {
-    if address.parse::<IpAddr>().is_ok() {
-        return Ok(address.to_owned());
-    }
-    let found = tokio::net::lookup_host((address, 0))
-        .await
-        .map_err(|error| Error::Failed(format!("cannot resolve {address}: {error}")))?;
-    let ipv4 = found.map(|socket| socket.ip()).find(IpAddr::is_ipv4);
-    ipv4.map(|ip| ip.to_string())
-        .ok_or_else(|| Error::Failed(format!("{address} has no IPv4 address")))
 }
 
 /// A private key from a file, or from standard input.

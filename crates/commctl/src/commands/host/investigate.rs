@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::address;
 use crate::cli::{duration, name};
 use crate::client::Client;
 use crate::commands::Context;
@@ -34,7 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(crate) struct Investigate {
-    /// Address of the host
+    /// Address of the host, or a name that resolves to it
     #[arg(value_parser = name, required_unless_present = "failed", conflicts_with = "failed")]
     address: Option<String>,
     /// All failed hosts: three first, then the rest unless those fail alike
@@ -55,7 +56,10 @@ impl Investigate {
     pub(super) async fn run(&self, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         match &self.address {
-            Some(address) => context.print(&ask(&client, address).await?, "host"),
+            Some(name) => {
+                let address = address::known(&client, name).await?;
+                context.print(&ask(&client, &address).await?, "host")
+            }
             None => self.all_failed(&client).await,
         }
     }

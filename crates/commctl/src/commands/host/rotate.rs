@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use super::address;
 use super::create::{host_key, private_key};
 use crate::cli::name;
 use crate::commands::Context;
@@ -44,7 +45,7 @@ pub(crate) struct Rotate {
     /// Log in with the server's own key
     #[arg(long, group = "change", conflicts_with = "keyfile")]
     server_key: bool,
-    /// Its address, as the server knows it
+    /// Its address, or a name that resolves to it
     #[arg(value_parser = name)]
     address: String,
     /// Private key that opens the host (- for standard input)
@@ -55,7 +56,9 @@ pub(crate) struct Rotate {
 impl Rotate {
     pub(super) async fn run(&self, context: &Context) -> Result<(), Error> {
         let body = self.body()?;
-        let host = context.client()?.put(&["host", &self.address, "creds"], &body).await?;
+        let client = context.client()?;
+        let address = address::known(&client, &self.address).await?;
+        let host = client.put(&["host", &address, "creds"], &body).await?;
         context.print(&host, "host")
     }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::address;
 use crate::cli::name;
 use crate::commands::Context;
 use crate::error::Error;
@@ -24,6 +25,7 @@ Examples:
   commctl host ssh 10.0.0.1
   commctl host ssh 10.0.0.1 uptime
   commctl host ssh 10.0.0.1 -L 8080:localhost:80
+  commctl host ssh 10.0.0.1 -v -p 9876
 
 A host that is reached with the server's own key is logged in to with yours: that key never leaves the
 server. The exit status is ssh's: that of the command, or 255 when there was no connection.";
@@ -33,7 +35,7 @@ const IN_MEMORY: &str = "/dev/shm";
 
 #[derive(Debug, Args)]
 pub(crate) struct Ssh {
-    /// Its address, as the server knows it
+    /// Its address, or a name that resolves to it
     #[arg(value_parser = name)]
     address: String,
     /// What else ssh is given: options, or a command
@@ -54,14 +56,16 @@ struct Login {
 
 impl Ssh {
     pub(crate) async fn run(&self, context: &Context) -> Result<ExitCode, Error> {
-        let creds = context.client()?.get(&["host", &self.address, "creds"]).await?;
+        let client = context.client()?;
+        let address = address::known(&client, &self.address).await?;
+        let creds = client.get(&["host", &address, "creds"]).await?;
         let login = Login::read(&creds)
             .ok_or_else(|| Error::Failed("the server's answer holds no credentials".to_owned()))?;
         let failed = |source| Error::Start { program: "ssh", source };
         // From now on no signal ends us before the key's file is gone.
         let mut signals = Signals::catch().map_err(failed)?;
         let private = Private::create()?;
-        let mut command = login.command(&private)?;
+        let mut command = login.command(&private, &self.arguments)?;
         let mut child = command.args(&self.arguments).spawn().map_err(failed)?;
         signals.outlast(&mut child).await.map(exit_code).map_err(failed)
     }
@@ -85,8 +89,9 @@ impl Login {
         })
     }
 
-    /// `ssh` up to the host. Options of the command line win over those of the operator's configuration.
-    fn command(&self, private: &Private) -> Result<Command, Error> {
+    /// `ssh` up to the host. What stands here wins over the operator's configuration and over the arguments that
+    /// follow, since ssh takes the first of several: a user or port among those is not preceded by the record's.
+    fn command(&self, private: &Private, arguments: &[String]) -> Result<Command, Error> {
         let mut command = Command::new("ssh");
         // A connection that is open already would be used whatever key its host has.
         let mut option = |text: &str| {
@@ -111,9 +116,41 @@ impl Login {
             option("VerifyHostKeyDNS=no");
             option("UpdateHostKeys=no");
         }
-        command.arg("-l").arg(&self.user).arg("-p").arg(self.port.to_string()).arg(&self.address);
+        if !gives(arguments, 'l', "user") {
+            command.arg("-l").arg(&self.user);
+        }
+        if !gives(arguments, 'p', "port") {
+            command.arg("-p").arg(self.port.to_string());
+        }
+        command.arg(&self.address);
         Ok(command)
     }
+}
+
+/// ssh's options that take a value.
+const WITH_VALUE: &str = "BDEFIJLOPQRSWbceilmopw";
+
+/// Whether the arguments, up to the remote command, have an option of ssh, by its letter or as `-o KEYWORD=VALUE`.
+fn gives(arguments: &[String], letter: char, keyword: &str) -> bool {
+    let mut arguments = arguments.iter();
+    while let Some(letters) = arguments.next().and_then(|argument| argument.strip_prefix('-')) {
+        let Some((at, option)) = letters.char_indices().find(|(_, c)| WITH_VALUE.contains(*c))
+        else {
+            if matches!(letters, "" | "-") {
+                return false;
+            }
+            continue;
+        };
+        let value = match &letters[at + option.len_utf8()..] {
+            "" => arguments.next().map_or("", String::as_str),
+            value => value,
+        };
+        let word = value.trim_start().split(['=', ' ', '\t']).next().unwrap_or_default();
+        if option == letter || (option == 'o' && word.eq_ignore_ascii_case(keyword)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// What the host is called in the file of its keys.
@@ -202,6 +239,29 @@ mod tests {
             let mut creds = good.clone();
             creds[member] = json!(bad);
             assert!(Login::read(&creds).is_none(), "{member}");
+        }
+    }
+
+    #[test]
+    fn port_or_user_is_found_among_the_operators_options_and_not_in_the_command() {
+        for (line, port, user) in [
+            ("-v -p 9876", true, false),
+            ("-vp9876 uptime", true, false),
+            ("-o Port=9876", true, false),
+            ("-oport 9876", true, false),
+            ("-l ops -i key", false, true),
+            ("-o User=ops -p 1", true, true),
+            ("-L 8080:localhost:80 -N", false, false),
+            ("-i -p", false, false),
+            ("-v uptime -p 9876", false, false),
+            ("-- -p 9876", false, false),
+            ("- -p 9876", false, false),
+            ("mkdir -p x", false, false),
+            ("", false, false),
+        ] {
+            let arguments: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(gives(&arguments, 'p', "port"), port, "{line}");
+            assert_eq!(gives(&arguments, 'l', "user"), user, "{line}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{duration, name};
+use crate::cli::{count, duration, name};
 
 /// What all of them take.
 #[derive(Debug, Args)]
@@ -13,10 +13,10 @@ use crate::cli::{duration, name};
 pub(crate) struct Options {
     /// So many hosts, or that percentage of all, may be unavailable at a time, those included that are
     /// so for other reasons [default: 1]
-    #[arg(long, value_name = "N|P%", value_parser = limit)]
+    #[arg(long, value_name = "N|P%", value_parser = limit, allow_negative_numbers = true)]
     max_unavailable: Option<Value>,
     /// So many hosts may fail without stopping the roll [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     max_failures: Option<u32>,
     /// Leave hosts out that cannot be reached at the start; they count as unavailable all the same
     #[arg(long)]
