@@ -90,12 +90,12 @@ impl Config {
     }
 }
 
-/// What a log-in is made with, in messages about it.
+/// The source of a log-in, for messages about it.
 #[derive(Debug)]
 pub(crate) struct LoginSource {
     /// The user, and the file that says so.
     pub(crate) who: String,
-    /// Why a server may refuse it.
+    /// The usual cause of a refusal.
     pub(crate) doubt: &'static str,
 }
 

@@ -135,7 +135,7 @@ impl Error {
         matches!(self, Self::Refused { status: 401 | 403, .. } | Self::Plugin(_))
     }
 
-    /// What to look at, in this configuration file or in the log-in that was used.
+    /// Advice about the connection or the log-in, where the message alone does not say enough.
     pub(crate) fn help(&self, configuration: &Path, login: &LoginSource) -> Option<String> {
         let LoginSource { who, doubt } = login;
         match self {

@@ -1,4 +1,4 @@
-//! What may be wrong where an endpoint cannot be reached, and what to do about it.
+//! Advice for an endpoint that cannot be reached.
 
 use std::error::Error;
 use std::io;
@@ -50,7 +50,7 @@ fn certificate(problem: &CertificateError, configuration: &Path) -> String {
     }
 }
 
-/// What ended the TLS connection, where that was why.
+/// The TLS error among the causes, if there is one.
 fn tls_error<'a>(failure: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut cause = Some(failure);
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! Which host a name means, in every command that takes one.
+//! Hosts that are called by a name, in every command that takes one.
 
 use serde_json::json;
 

@@ -23,7 +23,7 @@ pub(super) fn check<'de, T: Deserialize<'de>>(body: &Map<String, Value>) -> Resu
     }
 }
 
-/// What to answer to a misspelt field.
+/// The sentence about a misspelt field; the caller adds that nothing was changed or started.
 pub(crate) fn question(name: &str, meant: &str) -> String {
     format!("unknown field {name:?}; did you mean {meant:?}?")
 }

@@ -1,4 +1,4 @@
-//! Which host a name means.
+//! Addresses of hosts that are called by a name.
 
 use std::net::IpAddr;
 

@@ -142,7 +142,7 @@ async fn fleet() -> Fleet {
     refuse(&fleet, "^/api/v0/host/10.0.0.9(/|$)", 404, "there is no host 10.0.0.9").await;
     let page = ResponseTemplate::new(200).set_body_string("<html>");
     Mock::given(path_regex("^/page/")).respond_with(page).mount(&fleet.server).await;
-    // What no row is about.
+    // Everything else is missing.
     let rest = ResponseTemplate::new(404).set_body_json(problem(404, "there is no such thing"));
     Mock::given(any()).respond_with(rest).mount(&fleet.server).await;
     fleet
