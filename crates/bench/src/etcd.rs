@@ -180,7 +180,8 @@ impl Services {
 
 async fn connect(broker: &RabbitMq, name: &str, life: &Lifecycle) -> anyhow::Result<Bus> {
     let (uri, exchange) = (broker.uri().clone().into(), "bench".to_owned());
-    let options = amqp::Options { uri, exchange, name: name.to_owned() };
+    let origin = "the broker of the measurement".to_owned();
+    let options = amqp::Options { uri, origin, exchange, name: name.to_owned() };
     Bus::amqp(&options, life).await.context("cannot connect to the broker")
 }
 

@@ -19,6 +19,7 @@ use futures_util::stream::FuturesUnordered;
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{Operation, OperationStatus, Outcome, Step};
+use service_core::warn_unless_outage;
 use service_core::{Error, Kind, Result};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -87,13 +88,17 @@ pub(crate) async fn run(service: &ClusterExec, held: &Held, operation: Operation
         () = service.lifecycle.stopping() => {
             match held.hand_over().await {
                 Ok(()) => tracing::info!(operation.id = id, "operation handed over"),
-                Err(error) => tracing::warn!(operation.id = id, error = chain(&error), "operation not handed over"),
+                Err(error) => warn_unless_outage!(error, operation.id = id, "operation not handed over"),
             }
             return;
         }
     };
     if let Err(error) = ended {
-        tracing::warn!(operation.id = id, error = chain(&error), "left to another executor");
+        tracing::warn!(
+            operation.id = id,
+            error = chain(&error),
+            "operation left to another executor"
+        );
     }
 }
 
@@ -267,7 +272,7 @@ impl Execution<'_> {
         if !may_heal || self.held.check().is_err() {
             return Err(error);
         }
-        tracing::warn!(error = chain(&error), "the store does not answer, trying again");
+        warn_unless_outage!(error, "the store does not answer, trying again");
         tokio::time::sleep(STORE_RETRY).await;
         Ok(())
     }

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{HostProgress, Lease, Operation, Step};
 use service_core::storage::Transaction;
+use service_core::warn_unless_outage;
 use service_core::{Result, clock};
 use tokio::time::Instant;
 
@@ -75,9 +75,9 @@ pub(crate) async fn run(service: &ClusterExec, held: &Held, id: &str) {
         () = service.lifecycle.stopping() => held.hand_over().await,
     };
     if let Err(error) = ended {
-        tracing::warn!(
+        warn_unless_outage!(
+            error,
             operation.id = id,
-            error = chain(&error),
             "the search for late hosts failed; another replica continues it"
         );
     }

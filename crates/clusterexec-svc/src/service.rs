@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
 use service_core::claims::{Claim, Claims};
-use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{
     Alarm, Cluster, Lease, Operation, OperationKind, OperationStatus, Options, ident, work,
 };
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Error, Kind, Lifecycle, Result, StorageClient, alarms, presence, random};
 use tokio::time::Instant;
 
@@ -288,13 +288,13 @@ impl ClusterExec {
         if let Err(error) =
             history::prune(&self.storage, cluster, self.config.keep_operations).await
         {
-            tracing::warn!(error = chain(&error), "old operations are not removed yet");
+            warn_unless_outage!(error, "old operations are not removed yet");
         }
         let due = format!("{}{id}", webhook::DUE);
         match self.take(&due).await {
             Ok(Some((claim, held))) => self.tell(claim, held, id).await,
             Ok(None) => {}
-            Err(error) => tracing::warn!(error = chain(&error), "the webhook is told later"),
+            Err(error) => warn_unless_outage!(error, "the webhook is told later"),
         }
     }
 
@@ -317,16 +317,12 @@ impl ClusterExec {
             Ok(true) => {}
             Ok(false) => tracing::error!(operation.id = id, "the webhook was not told: given up"),
             Err(error) => {
-                tracing::warn!(
-                    operation.id = id,
-                    error = chain(&error),
-                    "the webhook is told later"
-                );
+                warn_unless_outage!(error, operation.id = id, "the webhook is told later");
                 return;
             }
         }
         if let Err(error) = held.release(Transaction::default()).await {
-            tracing::warn!(operation.id = id, error = chain(&error), "the webhook is told again");
+            warn_unless_outage!(error, operation.id = id, "the webhook is told again");
         }
         drop(claim);
     }
@@ -339,10 +335,7 @@ impl ClusterExec {
                 Ok(true) => SCAN,
                 Ok(false) => SCAN_HELD,
                 Err(error) => {
-                    tracing::warn!(
-                        error = chain(&error),
-                        "cannot look for operations to take over"
-                    );
+                    warn_unless_outage!(error, "cannot look for operations to take over");
                     SCAN_HELD
                 }
             };

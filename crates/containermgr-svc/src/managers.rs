@@ -15,6 +15,7 @@ use service_core::model::{
     Model as _, ident,
 };
 use service_core::storage::Revised;
+use service_core::warn_unless_outage;
 use service_core::{Bus, Error, Files, Kind, Result, StorageClient, random};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -28,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A container manager; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) enum Manager {
-    Trivial(Trivial),
+    Trivial(Box<Trivial>),
     Kubernetes(Kubernetes),
 }
 
@@ -101,9 +102,9 @@ impl Managers {
     pub(crate) async fn follow(&self, bus: &Bus) {
         loop {
             match self.follow_while_told(bus).await {
-                Ok(()) => tracing::info!("changes of container managers may have been missed"),
+                Ok(()) => tracing::debug!("changes of container managers may have been missed"),
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "cannot read the container managers");
+                    warn_unless_outage!(error, "cannot read the container managers");
                 }
             }
             tokio::time::sleep(random::jitter(PAUSE)).await;
@@ -176,7 +177,7 @@ impl Managers {
         };
         match config.kind {
             ContainerManagerType::Trivial => {
-                Ok(Manager::Trivial(Trivial::new(self.storage.clone(), name)))
+                Ok(Manager::Trivial(Box::new(Trivial::new(self.storage.clone(), name))))
             }
             ContainerManagerType::Kubernetes | ContainerManagerType::Openshift => {
                 let options = config.joined(secret).map_err(unusable)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_core::bus::{REQUEST_TIMEOUT, amqp, topology};
@@ -44,6 +44,9 @@ pub struct Common {
     /// Where the configuration came from, for errors.
     #[serde(skip)]
     pub path: PathBuf,
+    /// The option that `bus_uri` came from, for messages.
+    #[serde(skip)]
+    pub bus_origin: String,
 }
 
 /// A broker on this machine.
@@ -64,6 +67,7 @@ impl Default for Common {
             run_dir: PathBuf::from("/run/commissaire"),
             accept_new_key: false,
             path: PathBuf::new(),
+            bus_origin: String::new(),
         }
     }
 }
@@ -95,12 +99,16 @@ impl Common {
         let (mut common, members) = Self::read(daemon, args).await?;
         common.debug |= args.debug;
         match (&args.bus_uri, &common.bus_uri_file) {
-            (Some(uri), _) => common.bus_uri = uri.clone().into(),
+            (Some(uri), _) => {
+                common.bus_uri = uri.clone().into();
+                "--bus-uri".clone_into(&mut common.bus_origin);
+            }
             (None, Some(path)) => {
                 let read = std::fs::read_to_string(path);
                 let read =
                     read.with_context(|| format!("cannot read {} (bus-uri-file)", path.display()));
                 common.bus_uri = read?.trim().into();
+                common.bus_origin = format!("the file {} (`bus-uri-file`)", path.display());
             }
             (None, None) => {}
         }
@@ -128,11 +136,13 @@ impl Common {
 
     /// Refuses what would show messages, or a password, to the network, and what would have no effect.
     fn check_bus(&self, daemon: Daemon) -> anyhow::Result<()> {
-        let plaintext = self.amqp(daemon).plaintext_node()?;
+        let plaintext = self.amqp(daemon).plaintext_node();
+        let plaintext = plaintext.with_context(|| format!("cannot use {}", self.bus_origin))?;
         if let Some(node) = plaintext.filter(|_| !self.insecure_bus) {
             bail!(
-                "{}: the bus at {node} was refused: a broker on another machine needs `amqps://` in `bus-uri`, or \
-                 `\"insecure-bus\": true` on a trusted network",
+                "the bus at {node} ({}) was refused: a broker on another machine needs `amqps://` in `bus-uri`, or \
+                 `\"insecure-bus\": true` in {} on a trusted network",
+                self.bus_origin,
                 self.path.display()
             );
         }
@@ -157,23 +167,26 @@ impl Common {
         let shared = |name: &str| MEMBERS.contains(&name.replace('-', "_").as_str());
         let (ours, others): (Map<_, _>, Map<_, _>) =
             members.into_iter().partition(|(name, _)| shared(name));
+        let is_given = ours.keys().any(|name| name.replace('-', "_") == "bus_uri");
         let common: Self = config::parse(path, ours)?;
         let least = lease::TTL_MIN.as_secs();
         ensure!(common.lease_ttl >= least, "{}: lease-ttl is at least {least}", path.display());
-        let is_given = common.bus_uri.expose_secret() != DEFAULT_BUS;
         ensure!(
             !is_given || common.bus_uri_file.is_none(),
             "{}: `bus-uri` and `bus-uri-file` exclude each other",
             path.display()
         );
         ensure!(common.request_timeout > 0, "{}: request-timeout is at least 1", path.display());
-        Ok((Self { path: path.to_owned(), ..common }, others))
+        let option = if is_given { "`bus-uri`" } else { "the default of `bus-uri`" };
+        let bus_origin = format!("{option} in {}", path.display());
+        Ok((Self { path: path.to_owned(), bus_origin, ..common }, others))
     }
 
     /// How to reach the broker.
     pub fn amqp(&self, daemon: Daemon) -> amqp::Options {
         amqp::Options {
             uri: self.bus_uri.clone(),
+            origin: self.bus_origin.clone(),
             exchange: self.bus_exchange.clone(),
             name: daemon.config().to_owned(),
         }
@@ -203,6 +216,7 @@ impl Common {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
     use serde_json::json;
 
     use super::*;
@@ -238,13 +252,30 @@ mod tests {
         let args = CommonArgs { config_file: Some(conf), ..CommonArgs::default() };
         let (common, _) = Common::load(Daemon::Storage, &args).await.unwrap();
         assert_eq!(common.bus_uri.expose_secret(), "amqp://commissaire-storage:x@127.0.0.1/%2f");
+        assert_eq!(common.bus_origin, format!("the file {} (`bus-uri-file`)", uri.display()));
         let flag = CommonArgs { bus_uri: Some("amqp://localhost".to_owned()), ..args.clone() };
         let (common, _) = Common::load(Daemon::Storage, &flag).await.unwrap();
         assert_eq!(common.bus_uri.expose_secret(), "amqp://localhost");
+        assert_eq!(common.bus_origin, "--bus-uri");
         std::fs::remove_file(&uri).unwrap();
         let error = Common::load(Daemon::Storage, &args).await.unwrap_err().to_string();
         assert!(error.contains("bus-uri-file") && error.contains("storage.uri"), "{error}");
         assert!(split(json!({"bus-uri": "amqp://h", "bus-uri-file": "/x"})).is_err());
+    }
+
+    #[test]
+    fn the_bus_is_named_with_the_option_that_says_where_it_is() {
+        let origin = |fields| split(fields).unwrap().0.bus_origin;
+        assert_eq!(origin(json!({"bus_uri": "amqp://h"})), "`bus-uri` in x.conf");
+        assert_eq!(origin(json!({"bus-uri": "amqp://127.0.0.1"})), "`bus-uri` in x.conf");
+        assert_eq!(origin(json!({})), "the default of `bus-uri` in x.conf");
+        for uri in ["redis://u:s3cr3t@h", "u:s3cr3t@h", "amqp://u:s3cr3t@h:port"] {
+            let common = split(json!({"bus-uri": uri})).unwrap().0;
+            let error = format!("{:#}", common.check_bus(Daemon::Storage).unwrap_err());
+            assert!(error.starts_with("cannot use `bus-uri` in x.conf: "), "{error}");
+            assert!(error.contains("AMQP") || error.contains("amqp://USER"), "{error}");
+            assert!(!error.contains("s3cr3t"), "{error}");
+        }
     }
 
     #[test]

@@ -189,17 +189,17 @@ impl Daemon {
     }
 }
 
-/// Reads the log level again whenever the daemon is told to.
+/// Reads the log level again at each reload.
 async fn follow_level(daemon: Daemon, invocation: Invocation, level: Level, life: Lifecycle) {
     let mut reloads = life.reloads();
     loop {
-        tokio::select! {
+        let reload = tokio::select! {
             () = life.stopping() => return,
-            told = reloads.changed() => if told.is_err() { return },
-        }
+            reload = reloads.next() => reload,
+        };
         match Common::load(daemon, &invocation.common).await {
             Ok((common, _)) => level.set(common.debug),
-            Err(error) => tracing::error!(error = format!("{error:#}"), "the log level stays"),
+            Err(error) => reload.failed("the log level stays as it was", error.as_ref()),
         }
     }
 }

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use service_core::bus::Context;
-use service_core::error::chain;
 use service_core::model::RefusedLogIns;
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Bus, Clock, Error, Lifecycle, Result, StorageClient};
 
 use crate::error::AccessError;
@@ -101,8 +101,7 @@ impl LogInLedger {
                 loop {
                     ticks.tick().await;
                     if let Err(error) = self.sweep_once().await {
-                        let error = chain(&error);
-                        tracing::warn!(error, "cannot remove old records of refused log-ins");
+                        warn_unless_outage!(error, "cannot remove old records of refused log-ins");
                     }
                 }
             };
@@ -149,8 +148,11 @@ impl LogInLedger {
 
     /// While the store does not answer, each process keeps within the limit by what it knows.
     fn permit_without_store(&self, address: &str, error: &Error) -> Result<Permit, AccessError> {
-        let error = chain(error);
-        tracing::warn!(host.address = address, error, "cannot read the record of refused log-ins");
+        warn_unless_outage!(
+            error,
+            host.address = address,
+            "cannot read the record of refused log-ins"
+        );
         held_back(address, &self.ages().known(address), LIMIT - 1)?;
         Ok(Permit::Free)
     }
@@ -199,8 +201,11 @@ impl LogInLedger {
         // The stamp is among those that the record gets.
         if let Err(error) = self.change(address, |record| record.accepted_since = false).await {
             // It is written with the next one; until then this process counts it.
-            let error = chain(&error);
-            tracing::warn!(host.address = address, error, "a refused log-in is not stored yet");
+            warn_unless_outage!(
+                error,
+                host.address = address,
+                "a refused log-in is not stored yet"
+            );
         }
     }
 
@@ -211,8 +216,7 @@ impl LogInLedger {
             record.accepted_since |= accepted;
         };
         if let Err(error) = self.change(address, change).await {
-            let error = chain(&error);
-            tracing::warn!(host.address = address, error, "a log-in stays counted as refused");
+            warn_unless_outage!(error, host.address = address, "a log-in stays counted as refused");
         }
     }
 

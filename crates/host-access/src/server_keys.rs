@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use service_core::error::chain;
 use service_core::model::{Host, HostCreds, ServerKeys};
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Error, Kind, StorageClient, lifecycle};
 
 use crate::own_key::{self, OwnKey, OwnKeyError};
@@ -91,10 +91,10 @@ pub async fn confirmed_key(
         };
         match error.kind() {
             Kind::Unavailable | Kind::Timeout if !waiting => {
-                let error = chain(&error);
-                tracing::warn!(error, "waiting for storage to confirm the server's own SSH key");
-                lifecycle::starting("waiting for the storage service to confirm the SSH key");
                 waiting = true;
+                let what = "waiting for the storage service to confirm the server's own SSH key";
+                lifecycle::starting(&format!("{what}: {error}"));
+                warn_unless_outage!(error, "{what}");
             }
             // Another service has written the record at the same time.
             Kind::Unavailable | Kind::Timeout | Kind::Conflict => {}

@@ -88,9 +88,13 @@ impl Audit {
     }
 
     /// Opens the file again, after it was moved away.
-    pub fn reopen(&self) {
-        if let Sink::File(writer) = &*self.0 {
-            writer.reopen();
+    ///
+    /// # Errors
+    /// Names the file that cannot be opened: lines go on into the one that is open.
+    pub async fn reopen(&self) -> std::io::Result<()> {
+        match &*self.0 {
+            Sink::File(writer) => writer.reopen().await,
+            Sink::Log | Sink::Memory(_) => Ok(()),
         }
     }
 

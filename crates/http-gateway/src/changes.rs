@@ -20,6 +20,7 @@ use service_core::error::chain;
 use service_core::lease::{Held, Leases, TTL};
 use service_core::model::{Cluster, Lease};
 use service_core::storage::Transaction;
+use service_core::warn_unless_outage;
 use service_core::{Bus, Clock, Lifecycle, Result, StorageClient, random};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{sleep, timeout};
@@ -156,10 +157,7 @@ impl Changes {
         if held.check().is_ok()
             && let Err(error) = held.release(Transaction::default()).await
         {
-            tracing::warn!(
-                error = chain(&error),
-                "the lease of a cluster's change expires by itself"
-            );
+            warn_unless_outage!(error, "the lease of a cluster's change expires by itself");
         }
         drop(claim);
         let Some(result) = result else { return };

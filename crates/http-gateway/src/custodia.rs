@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
+use service_core::Outage;
 use service_core::error::chain;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -34,6 +35,7 @@ const OWN_HEADERS: &str = "custodia";
 pub struct Custodia {
     client: Client,
     slots: Arc<Semaphore>,
+    outage: Outage,
 }
 
 /// What it says.
@@ -61,7 +63,8 @@ impl Custodia {
             // A connection that Custodia has closed meanwhile would fail what may not be repeated.
             .pool_max_idle_per_host(0)
             .build()?;
-        Ok(Self { client, slots: Arc::new(Semaphore::new(AT_A_TIME)) })
+        let what = format!("Custodia at {} (`custodia-socket-path`)", socket.display());
+        Ok(Self { client, slots: Arc::new(Semaphore::new(AT_A_TIME)), outage: Outage::new(what) })
     }
 
     /// A turn, to be kept until the answer is there.
@@ -87,27 +90,28 @@ impl Custodia {
     ) -> Result<Answer, ApiError> {
         let request = self.client.request(method, format!("http://localhost{path_and_query}"));
         let request = request.headers(concerning(headers)).body(body);
-        let exchange = timeout(TIMEOUT, exchange(request)).await;
+        let exchange = timeout(TIMEOUT, self.exchange(request)).await;
         exchange.unwrap_or_else(|_| {
-            tracing::warn!("custodia takes too long");
+            self.outage.failed("", &format!("no answer within {} s", TIMEOUT.as_secs()));
             let detail =
                 "no answer in time; it may still be carried out: look before you repeat it";
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, detail))
         })
     }
-}
 
-async fn exchange(request: RequestBuilder) -> Result<Answer, ApiError> {
-    let response = request.send().await.map_err(|error| {
-        if !error.is_connect() {
-            return broken(&error);
-        }
-        tracing::warn!(error = chain(&error), "custodia cannot be reached");
-        ApiError::unavailable("the keeper of secrets does not answer: try again shortly")
-    })?;
-    let (parts, body) = axum::http::Response::from(response).into_parts();
-    let body = to_bytes(Body::new(body), ANSWER_MAX).await.map_err(|error| broken(&error))?;
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+    async fn exchange(&self, request: RequestBuilder) -> Result<Answer, ApiError> {
+        let response = request.send().await.map_err(|error| {
+            if !error.is_connect() {
+                return broken(&error);
+            }
+            self.outage.failed("", &chain(&error));
+            ApiError::unavailable("the keeper of secrets does not answer: try again shortly")
+        })?;
+        let (parts, body) = axum::http::Response::from(response).into_parts();
+        let body = to_bytes(Body::new(body), ANSWER_MAX).await.map_err(|error| broken(&error))?;
+        self.outage.succeeded();
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
 }
 
 fn concerning(headers: &HeaderMap) -> HeaderMap {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use service_core::error::{Error, Kind, chain};
 use service_core::storage::Damaged;
+use service_core::warn_unless_outage;
 use utoipa::ToSchema;
 
 /// Seconds after which a client may try again when something does not answer.
@@ -150,7 +151,7 @@ impl From<Error> for ApiError {
                 Self::new(status, error.to_string())
             }
             Kind::Unavailable => {
-                tracing::warn!(error = chain(&error), "a service does not answer");
+                warn_unless_outage!(error, "a service does not answer");
                 // Other messages may show what is inside; causes stay in the log in any case.
                 if error.part().is_some() {
                     return Self::unavailable(format!("{error}: try again shortly"));
@@ -158,7 +159,7 @@ impl From<Error> for ApiError {
                 Self::unavailable("a part of the service does not answer: try again shortly")
             }
             Kind::Timeout => {
-                tracing::warn!(error = chain(&error), "a service took too long");
+                warn_unless_outage!(error, "a service took too long");
                 let from = error.part().map(|part| format!(" from the {part} service"));
                 let detail = format!(
                     "no answer in time{}; it may still be carried out: look before you repeat it",

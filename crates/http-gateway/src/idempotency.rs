@@ -23,6 +23,7 @@ use service_core::bus::Context;
 use service_core::error::chain;
 use service_core::model::{IdempotentRequest, KeptAnswer};
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Bus, Clock, Lifecycle, StorageClient, clock, random};
 use sha2::{Digest as _, Sha256};
 
@@ -161,7 +162,7 @@ async fn keep(
             Ok(None) => {}
             Ok(Some(first)) => return again(first),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "an answer is not kept for its repetition");
+                warn_unless_outage!(error, "an answer is not kept for its repetition");
             }
         }
     }

@@ -68,6 +68,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How often users files are looked at.
 const USERS_POLL: Duration = Duration::from_secs(2);
 
+/// What is logged when users cannot be read again.
+const AUTHENTICATION_STAYS: &str = "authentication stays as it was";
+
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -219,30 +222,29 @@ async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycl
     let plugins = &config.authentication_plugins;
     let mut users = state.auth.users_files(plugins).await;
     loop {
-        let is_reload = tokio::select! {
+        let reload = tokio::select! {
             () = lifecycle.stopping() => return,
-            changed = reloads.changed() => if changed.is_err() { return } else { true },
-            () = tokio::time::sleep(USERS_POLL) => false,
+            reload = reloads.next() => Some(reload),
+            () = tokio::time::sleep(USERS_POLL) => None,
         };
         let before = std::mem::replace(&mut users, state.auth.users_files(plugins).await);
-        if is_reload || users != before {
-            match state.auth.reload(plugins).await {
-                Ok(()) => tracing::info!("authentication is set up again"),
-                Err(error) => {
-                    tracing::error!(error = chain(&error), "authentication stays as it was");
+        if reload.is_some() || users != before {
+            match (state.auth.reload(plugins).await, &reload) {
+                (Ok(()), _) => tracing::info!("authentication is set up again"),
+                (Err(error), Some(reload)) => reload.failed(AUTHENTICATION_STAYS, &error),
+                (Err(error), None) => {
+                    tracing::error!(error = chain(&error), "{AUTHENTICATION_STAYS}");
                 }
             }
         }
-        if !is_reload {
-            continue;
+        let Some(reload) = reload else { continue };
+        if let Err(error) = state.audit.reopen().await {
+            reload.failed("the audit log stays in the file it is in", &error);
         }
-        state.audit.reopen();
         match tls.as_ref().map(|tls| tls.reload()) {
             None => {}
             Some(Ok(())) => tracing::info!("certificates are read again"),
-            Some(Err(error)) => {
-                tracing::error!(error = chain(&error), "certificates stay as they were");
-            }
+            Some(Err(error)) => reload.failed("certificates stay as they were", &error),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use service_core::bus::{Context, topology};
-use service_core::error::chain;
 use service_core::model::{Alarm, ContainerManagerConfig, Network, WriteProbe};
 use service_core::presence::{self, Presence};
+use service_core::warn_unless_outage;
 use service_core::{Bus, Clock, Error, StorageClient};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -183,7 +183,7 @@ impl Ground<'_> {
         let enough = |replicas: &[Presence]| !all && missing(replicas).is_empty();
         let replicas = presence::ping(self.bus, self.context, PING_WINDOW, enough).await;
         let replicas = replicas.unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), "the services cannot be pinged");
+            warn_unless_outage!(error, "the services cannot be pinged");
             Vec::new()
         });
         let missing = missing(&replicas);
@@ -204,7 +204,7 @@ impl Ground<'_> {
         let bus = self.bus.with_timeout(CHECK_TIMEOUT);
         let found = StorageClient::new(bus, self.context.clone()).list::<Alarm>().await;
         if let Err(error) = &found {
-            tracing::warn!(error = chain(error), "the alarms cannot be read");
+            warn_unless_outage!(error, "the alarms cannot be read");
         }
         let alarms: Vec<_> = found.ok()?.into_iter().map(|alarm| alarm.record).collect();
         for kind in ["fleet", "cluster", "manager"] {
@@ -240,7 +240,7 @@ impl Checks {
 
 fn succeeded<T>(result: &Result<T, Error>) -> bool {
     if let Err(error) = result {
-        tracing::warn!(error = chain(error), "a check of /readyz failed");
+        warn_unless_outage!(error, "a check of /readyz failed");
     }
     result.is_ok()
 }

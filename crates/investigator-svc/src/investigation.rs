@@ -16,6 +16,7 @@ use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 
 use crate::enrollment;
 use crate::jobs::Investigator;
@@ -91,7 +92,7 @@ pub(crate) async fn run(investigator: &Investigator, address: &str, held: &Held)
             // The record stays as it is, and is the job of whoever looks next.
             match held.release(Transaction::default()).await {
                 Ok(()) => tracing::info!(host.address = address, "investigation handed over"),
-                Err(error) => tracing::warn!(error = chain(&error), "investigation not handed over"),
+                Err(error) => warn_unless_outage!(error, "investigation not handed over"),
             }
             return;
         }
@@ -104,12 +105,12 @@ pub(crate) async fn run(investigator: &Investigator, address: &str, held: &Held)
         // The lease is lost, the store does not answer, or somebody changed the host: the record is
         // still the job, and is begun again.
         Err(error) => {
-            tracing::warn!(host.address = address, error = chain(&error), "investigation cut off");
+            warn_unless_outage!(error, host.address = address, "investigation cut off");
             tokio::time::sleep(PAUSE).await;
             if held.check().is_ok()
                 && let Err(error) = held.release(Transaction::default()).await
             {
-                tracing::warn!(error = chain(&error), "the lease runs out by itself");
+                warn_unless_outage!(error, "the lease runs out by itself");
             }
         }
     }

@@ -8,10 +8,10 @@ use host_access::Deps;
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
 use service_core::claims::{Claim, Claims};
-use service_core::error::chain;
 use service_core::lease::{Held, Leases};
 use service_core::model::{Cluster, Host, HostState, Lease};
 use service_core::storage::Transaction;
+use service_core::warn_unless_outage;
 use service_core::{Lifecycle, Result, StorageClient, presence, random};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -98,7 +98,7 @@ impl Investigator {
                 Ok(all_claimed) if all_claimed => SCAN,
                 Ok(_) => SCAN_CLAIMED,
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "cannot look for hosts to investigate");
+                    warn_unless_outage!(error, "cannot look for hosts to investigate");
                     SCAN_CLAIMED
                 }
             };

@@ -11,6 +11,7 @@ use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{Cluster, Host, HostState, Lease, Status};
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Error, Kind};
 
 use crate::investigation::state_of;
@@ -49,10 +50,10 @@ pub(crate) async fn run(investigator: &Investigator, address: &str, held: Held) 
     if held.check().is_ok()
         && let Err(error) = held.release(Transaction::default()).await
     {
-        tracing::warn!(error = chain(&error), "the lease runs out by itself");
+        warn_unless_outage!(error, "the lease runs out by itself");
     }
     ended.unwrap_or_else(|error| {
-        tracing::warn!(host.address = address, error = chain(&error), "registration cut off");
+        warn_unless_outage!(error, host.address = address, "registration cut off");
         PAUSE
     })
 }
@@ -133,10 +134,10 @@ fn report(address: &str, manager: &str, answer: &Result<(), Error>) {
             container_manager.name = manager,
             "the host is active"
         ),
-        Err(error) => tracing::warn!(
+        Err(error) => warn_unless_outage!(
+            error,
             host.address = address,
             container_manager.name = manager,
-            error = chain(error),
             "the host is not registered"
         ),
     }

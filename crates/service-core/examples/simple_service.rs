@@ -36,7 +36,8 @@ async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let uri = args.next().context("usage: simple_service amqp://USER:PASSWORD@HOST [EXCHANGE]")?;
     let exchange = args.next().unwrap_or_else(|| EXCHANGE.to_owned());
-    let options = Options { uri: uri.into(), exchange, name: "simple".to_owned() };
+    let origin = "the first argument".to_owned();
+    let options = Options { uri: uri.into(), origin, exchange, name: "simple".to_owned() };
 
     let life = Lifecycle::new();
     let start = async {

@@ -15,6 +15,7 @@ pub mod amqp;
 pub mod dead_letters;
 mod fitness;
 pub mod memory;
+mod outages;
 pub mod topology;
 
 use std::future::Future;
@@ -35,6 +36,7 @@ use crate::jsonrpc::{Answer, Params};
 use crate::lifecycle::Lifecycle;
 use crate::random;
 pub use fitness::Fitness;
+use outages::Outages;
 use topology::Queue;
 
 /// How long a request waits for its answer, unless the configuration says otherwise.
@@ -143,6 +145,7 @@ pub struct Bus {
     /// The accounts whose messages are worked on; `None`: those of all.
     allowed: Option<Arc<[String]>>,
     confidential: bool,
+    outages: Arc<Outages>,
 }
 
 #[derive(Debug, Clone)]
@@ -154,8 +157,7 @@ enum Backend {
 impl Bus {
     /// A bus inside this process.
     pub fn memory() -> Self {
-        let backend = Backend::Memory(memory::Memory::default());
-        Self { backend, timeout: REQUEST_TIMEOUT, allowed: None, confidential: false }
+        Self::over(Backend::Memory(memory::Memory::default()))
     }
 
     /// A bus over an AMQP broker: waits for the broker, and keeps up the connection from then on.
@@ -166,8 +168,12 @@ impl Bus {
         options: &amqp::Options,
         lifecycle: &Lifecycle,
     ) -> Result<Self, amqp::ConnectError> {
-        let backend = Backend::Amqp(amqp::Amqp::connect(options, lifecycle).await?);
-        Ok(Self { backend, timeout: REQUEST_TIMEOUT, allowed: None, confidential: false })
+        Ok(Self::over(Backend::Amqp(amqp::Amqp::connect(options, lifecycle).await?)))
+    }
+
+    fn over(backend: Backend) -> Self {
+        let outages = Arc::default();
+        Self { backend, timeout: REQUEST_TIMEOUT, allowed: None, confidential: false, outages }
     }
 
     /// Whether there is a connection to the broker now; a bus inside the process is always there.
@@ -257,10 +263,19 @@ impl Bus {
         let begun = Instant::now();
         let answer = self.in_time(deadline, answer, || format!("no answer to {key}")).await;
         measured(key, begun, &answer);
-        answer.map_err(|error| match error.kind() {
+        let answer = answer.map_err(|error| match error.kind() {
             Kind::Timeout if error.part().is_none() => error.of_part(topology::service_of(key)),
             _ => error,
-        })
+        });
+        self.outages.requested(key, begun, self.is_settled(), answer)
+    }
+
+    /// Whether services have had the time to connect to the broker.
+    fn is_settled(&self) -> bool {
+        match &self.backend {
+            Backend::Memory(_) => true,
+            Backend::Amqp(amqp) => amqp.connected_for() >= outages::SETTLING,
+        }
     }
 
     /// The outcome of `work`, or [`Kind::Timeout`] at `deadline`.
@@ -295,7 +310,9 @@ impl Bus {
             }
             Ok(())
         };
-        self.in_time(deadline, sent, || format!("{key} was not taken by the message broker")).await
+        let sent =
+            self.in_time(deadline, sent, || format!("{key} was not taken by the message broker"));
+        sent.await.map_err(outages::of_broker)
     }
 
     /// Sends a notification that every subscriber may answer. Returns the answers so far as soon as they
@@ -330,7 +347,7 @@ impl Bus {
             Ok(())
         };
         match tokio::time::timeout_at(deadline, gathered).await {
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => Err(outages::of_broker(error)),
             // After the window the answers are those that have come.
             Ok(Ok(())) | Err(_) => Ok(answers),
         }
@@ -353,7 +370,7 @@ impl Bus {
             }
         };
         let what = || format!("no subscription to {pattern}");
-        let queue = self.in_time(deadline, subscribed, what).await?;
+        let queue = self.in_time(deadline, subscribed, what).await.map_err(outages::of_broker)?;
         Ok(Subscription { receiver, _queue: queue })
     }
 
@@ -457,7 +474,7 @@ where
         });
         if let Err(error) = &result {
             match error.kind() {
-                Kind::Internal | Kind::Unavailable => {
+                Kind::Internal | Kind::Unavailable if !error.is_outage() => {
                     tracing::error!(
                         rpc.key = key,
                         request.id = context.request_id,

@@ -90,12 +90,14 @@ pub struct Error {
     message: String,
     data: Option<Value>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// Whether it is part of an outage that has a line of its own in the log. Stays in the process.
+    is_outage: bool,
 }
 
 impl Error {
     /// An error of the given kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), data: None, source: None }
+        Self { kind, message: message.into(), data: None, source: None, is_outage: false }
     }
 
     /// Wrong input; nothing was changed.
@@ -153,6 +155,19 @@ impl Error {
         self.data.as_ref()?.get(PART)?.as_str()
     }
 
+    /// Marks it as part of an outage that is logged by an [`Outage`](crate::Outage): see
+    /// [`warn_unless_outage!`](crate::warn_unless_outage).
+    #[must_use]
+    pub fn of_outage(mut self) -> Self {
+        self.is_outage = true;
+        self
+    }
+
+    /// Whether it is part of an outage that has a line of its own in the log.
+    pub fn is_outage(&self) -> bool {
+        self.is_outage
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -192,6 +207,27 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+/// The same text without line breaks and other control characters, which are escaped: nothing that comes from outside
+/// may begin a line of its own.
+pub(crate) fn one_line(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(escaped).collect()
+}
+
+/// Logs a failure with all its causes: as a warning, or, where an outage is the reason, which has a line of its own, at
+/// `debug`. Takes an [`Error`], fields and a message: `warn_unless_outage!(error, lease = name, "no renewal")`.
+#[macro_export]
+macro_rules! warn_unless_outage {
+    ($error:expr, $($fields_and_message:tt)+) => {{
+        let failure: &$crate::Error = &$error;
+        if failure.is_outage() {
+            tracing::debug!(error = $crate::error::chain(failure), $($fields_and_message)+);
+        } else {
+            tracing::warn!(error = $crate::error::chain(failure), $($fields_and_message)+);
+        }
+    }};
 }
 
 #[cfg(test)]

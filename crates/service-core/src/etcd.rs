@@ -17,8 +17,7 @@ mod members;
 mod options;
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{GetOptions, GetResponse, KvClient, Txn, TxnResponse};
@@ -85,8 +84,8 @@ struct Shared {
     options: Options,
     endpoints: Vec<String>,
     current: Mutex<Connection>,
-    /// Whether the log says that etcd does not answer.
-    silent: AtomicBool,
+    /// Why the last attempt failed, if it did.
+    failure: Mutex<Option<Cause>>,
 }
 
 /// The connection to the `number`th member, counted round and round; made by the first who needs it.
@@ -117,7 +116,7 @@ impl Client {
             options: options.clone(),
             endpoints,
             current: Mutex::default(),
-            silent: AtomicBool::new(false),
+            failure: Mutex::default(),
         })))
     }
 
@@ -210,7 +209,8 @@ impl Client {
                 tokio::time::sleep(PAUSE).await;
             }
             if until(last_start).is_zero() {
-                return Err(self.unavailable(cause));
+                let endpoints = self.0.endpoints.join(",");
+                return Err(Error::Unavailable { endpoints, source: cause });
             }
         }
     }
@@ -241,10 +241,11 @@ impl Client {
         &self.0.endpoints[connection.number % self.0.endpoints.len()]
     }
 
-    /// Whoever comes next uses the next member.
+    /// The next request uses the next member.
     fn discard(&self, connection: &Connection, cause: &Cause) {
         let endpoint = self.endpoint(connection);
         tracing::debug!(etcd.endpoint = endpoint, error = %cause, "left this member of etcd");
+        *self.failure() = Some(cause.clone());
         let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.number == connection.number {
             *current = Connection { number: connection.number + 1, kv: Arc::default() };
@@ -269,17 +270,16 @@ impl Client {
     }
 
     fn answered(&self) {
-        if self.0.silent.load(Ordering::Relaxed) && self.0.silent.swap(false, Ordering::Relaxed) {
-            tracing::info!(etcd.endpoints = self.0.endpoints.join(","), "etcd answers again");
-        }
+        self.failure().take();
     }
 
-    fn unavailable(&self, source: Cause) -> Error {
-        let endpoints = self.0.endpoints.join(",");
-        if !self.0.silent.swap(true, Ordering::Relaxed) {
-            tracing::warn!(etcd.endpoints = endpoints, error = %source, "etcd does not answer");
-        }
-        Error::Unavailable { endpoints, source }
+    /// Why the last attempt failed, if it did; of a request that was given up before its end, too.
+    pub fn last_failure(&self) -> Option<Cause> {
+        self.failure().clone()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Cause>> {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

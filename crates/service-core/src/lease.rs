@@ -15,10 +15,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::error::{Error, Kind, Result, chain};
+use crate::error::{Error, Kind, Result};
 use crate::lifecycle::Lifecycle;
 use crate::model::{self, Model as _};
 use crate::storage::{Revised, StorageClient, Transaction};
+use crate::warn_unless_outage;
 
 /// A holder stops this long before its lease could be lost.
 pub const MARGIN: Duration = Duration::from_secs(5);
@@ -271,7 +272,11 @@ impl Inner {
                 }
                 // The store does not answer: another try is due before the lease ends.
                 Err(error) => {
-                    tracing::warn!(lease = lease.record.name, error = chain(&error), "no renewal");
+                    warn_unless_outage!(
+                        error,
+                        lease = lease.record.name,
+                        "the lease is not renewed yet"
+                    );
                 }
             }
         }

@@ -12,6 +12,7 @@
 //! - [`etcd`][]: the way to etcd
 //! - [`networks`][]: sets of addresses
 //! - [`alarms`][]: which alarm concerns a cluster
+//! - [`outage`][]: what is logged when something is unavailable
 //! - [`presence`][]: which services are running
 //! - [`telemetry`][]: logs
 //! - [`clock`][]: the time, and how it is written
@@ -38,6 +39,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod model;
 pub mod networks;
+pub mod outage;
 pub mod presence;
 pub mod random;
 pub mod storage;
@@ -50,4 +52,5 @@ pub use error::{Error, Kind, Result};
 pub use files::Files;
 pub use lifecycle::Lifecycle;
 pub use networks::Networks;
+pub use outage::Outage;
 pub use storage::StorageClient;

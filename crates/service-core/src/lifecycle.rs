@@ -5,6 +5,8 @@
 //! When a critical task ends by itself the daemon stops and its exit status says that it failed, so
 //! that systemd starts it again.
 
+mod reload;
+
 use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,15 +15,24 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 
+use crate::error::one_line;
+use reload::Subscribers;
+pub use reload::{Reload, Reloading, Reloads};
+
 /// How long tasks may take to finish once the daemon is told to stop: 30 s minus a margin, so that
 /// systemd never has to kill.
 pub const GRACE: Duration = Duration::from_secs(28);
+
+/// How long a reload may take: longer than the store may take to answer.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+
+/// The status of a daemon that has started.
+const SERVING: &str = "serving";
 
 /// A cheap handle on the daemon's life; clones share it.
 #[derive(Debug, Clone)]
@@ -30,7 +41,7 @@ pub struct Lifecycle {
     hard: CancellationToken,
     tracker: TaskTracker,
     failed: Arc<AtomicBool>,
-    reload: watch::Sender<()>,
+    subscribers: Subscribers,
     /// The life that ends, too, when this one fails.
     elder: Option<CancellationToken>,
 }
@@ -49,7 +60,7 @@ impl Lifecycle {
             hard: CancellationToken::new(),
             tracker: TaskTracker::new(),
             failed: Arc::default(),
-            reload: watch::Sender::new(()),
+            subscribers: Subscribers::default(),
             elder: None,
         }
     }
@@ -58,13 +69,13 @@ impl Lifecycle {
     /// the same reloads, and its failure is the daemon's.
     #[must_use]
     pub fn outliving(&self) -> Self {
-        let (failed, reload) = (Arc::clone(&self.failed), self.reload.clone());
-        Self { failed, reload, elder: Some(self.soft.clone()), ..Self::new() }
+        let (failed, subscribers) = (Arc::clone(&self.failed), self.subscribers.clone());
+        Self { failed, subscribers, elder: Some(self.soft.clone()), ..Self::new() }
     }
 
-    /// Tells every task to re-read its files, as SIGHUP does.
-    pub fn reload(&self) {
-        self.reload.send_replace(());
+    /// Has every task read its files again, as SIGHUP does.
+    pub fn reload(&self) -> Reloading {
+        self.subscribers.reload()
     }
 
     /// Runs a task that shutdown waits for; `name` stands in front of what it logs.
@@ -116,9 +127,9 @@ impl Lifecycle {
         self.soft.cancel();
     }
 
-    /// Sees every request to re-read files (SIGHUP).
-    pub fn reloads(&self) -> watch::Receiver<()> {
-        self.reload.subscribe()
+    /// The requests to read files again (SIGHUP), from now on.
+    pub fn reloads(&self) -> Reloads {
+        self.subscribers.subscribe()
     }
 
     /// Tells every task to stop, and waits for them, for `grace` at most.
@@ -146,12 +157,12 @@ impl Lifecycle {
         let mut signals = Signals::install()?;
         let started = tokio::select! {
             started = start => Some(started?),
-            () = signals.stop(self) => None,
+            () = signals.stop(self, |_| {}) => None,
         };
         if started.is_some() {
-            notify_systemd(&[NotifyState::Ready, NotifyState::Status("serving")]);
+            notify_systemd(&[NotifyState::Ready, NotifyState::Status(SERVING)]);
             tokio::select! {
-                () = signals.stop(self) => {}
+                () = signals.stop(self, notify_systemd) => {}
                 () = feed_watchdog() => {}
             }
         }
@@ -193,20 +204,44 @@ impl Signals {
         }
     }
 
-    /// Resolves when the daemon is to stop, and passes on every reload until then.
-    async fn stop(&mut self, life: &Lifecycle) {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return,
-                _ = self.int.recv() => return,
-                () = life.soft.cancelled() => return,
-                _ = self.hup.recv() => {
-                    tracing::info!("reloading");
-                    life.reload();
-                }
+    /// Resolves when the daemon is to stop, and reloads at each SIGHUP until then.
+    async fn stop(&mut self, life: &Lifecycle, notify: fn(&[NotifyState<'_>])) {
+        let Self { term, int, hup } = self;
+        let reloads = async {
+            while hup.recv().await.is_some() {
+                reload(life, notify).await;
             }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            () = life.soft.cancelled() => {}
+            () = reloads => {}
         }
     }
+}
+
+/// Reloads, and says in `systemctl status` while it does and what failed. systemd waits with `systemctl reload` until
+/// then. Signals that arrive in the meantime are one further reload.
+async fn reload(life: &Lifecycle, notify: impl Fn(&[NotifyState<'_>])) {
+    tracing::info!("reloading");
+    let mut begin = vec![NotifyState::Reloading, NotifyState::Status("reloading")];
+    // systemd takes a reload without it for one of an earlier version; it fails on no Linux.
+    begin.extend(NotifyState::monotonic_usec_now());
+    notify(&begin);
+    let ended = tokio::time::timeout(RELOAD_LIMIT, life.reload().ended()).await;
+    let failures = ended.unwrap_or_else(|_| {
+        let failure = format!("it has not ended within {} s", RELOAD_LIMIT.as_secs());
+        tracing::error!("reload failed: {failure}");
+        vec![failure]
+    });
+    if failures.is_empty() {
+        tracing::info!("reloaded");
+        return notify(&[NotifyState::Ready, NotifyState::Status(SERVING)]);
+    }
+    let status = format!("{SERVING}; reload failed: {}", one_line(&failures.join("; ")));
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 /// Notices the end of a critical task, by panic too.
@@ -230,7 +265,7 @@ impl Drop for CriticalGuard {
 
 /// Says in `systemctl status` what the daemon waits for while it starts.
 pub fn starting(waits_for: &str) {
-    notify_systemd(&[NotifyState::Status(&format!("starting: {waits_for}"))]);
+    notify_systemd(&[NotifyState::Status(&format!("starting: {}", one_line(waits_for)))]);
 }
 
 /// Tells systemd again and again that the runtime is alive, where the unit has a `WatchdogSec`.
@@ -279,7 +314,7 @@ mod tests {
         let part = life.outliving();
         let mut reloads = part.reloads();
         life.reload();
-        reloads.changed().await.unwrap();
+        drop(reloads.next().await);
         assert!(!life.is_stopping());
         part.spawn_critical("loop", async {});
         life.stopping().await;
@@ -288,6 +323,60 @@ mod tests {
         let part = life.outliving();
         life.shutdown(GRACE).await;
         assert!(!part.is_stopping());
+    }
+
+    /// What systemd is sent during a reload, without the time.
+    async fn reloaded(life: &Lifecycle) -> Vec<String> {
+        let sent = std::sync::Mutex::new(Vec::new());
+        let notify = |states: &[NotifyState<'_>]| {
+            let texts = states.iter().map(|state| match state {
+                NotifyState::MonotonicUsec(time) => format!("a time: {}", *time > 0),
+                other => other.to_string(),
+            });
+            sent.lock().unwrap().extend(texts);
+        };
+        reload(life, notify).await;
+        sent.into_inner().unwrap()
+    }
+
+    const RELOADING: [&str; 3] = ["RELOADING=1", "STATUS=reloading", "a time: true"];
+
+    #[tokio::test(start_paused = true)]
+    async fn systemd_is_told_of_a_reload_and_its_end_when_all_tasks_have_read_their_files() {
+        let life = Lifecycle::new();
+        assert_eq!(
+            reloaded(&life).await,
+            [&RELOADING[..], &["READY=1", "STATUS=serving"]].concat()
+        );
+        let (mut quick, mut slow) = (life.reloads(), life.reloads());
+        life.spawn("quick", async move { drop(quick.next().await) });
+        let (open, opened) = tokio::sync::oneshot::channel();
+        life.spawn("slow", async move {
+            let reload = slow.next().await;
+            opened.await.unwrap();
+            reload.failed("certificates stay as they were", &std::io::Error::other("no\nkey"));
+        });
+        let mut reloading = std::pin::pin!(reloaded(&life));
+        // Longer than any file takes to be read.
+        let early = tokio::time::timeout(RELOAD_LIMIT / 2, &mut reloading).await;
+        assert!(early.is_err(), "a task is still at it");
+        open.send(()).unwrap();
+        let status = "STATUS=serving; reload failed: certificates stay as they were: no\\nkey";
+        assert_eq!(reloading.await, [&RELOADING[..], &["READY=1", status]].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_read_its_files_holds_up_no_reload_for_ever() {
+        let life = Lifecycle::new();
+        let idle = life.reloads();
+        let sent = reloaded(&life).await;
+        assert_eq!(
+            sent[3..],
+            ["READY=1", "STATUS=serving; reload failed: it has not ended within 30 s"]
+        );
+        // One whose task has ended is not waited for.
+        drop(idle);
+        assert_eq!(reloaded(&life).await[3..], ["READY=1", "STATUS=serving"]);
     }
 
     #[tokio::test]

@@ -123,28 +123,14 @@ fn directives(debug: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use testbed::log::Text;
 
     use super::*;
 
-    #[derive(Debug, Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn the_journal_gets_the_priority_of_each_line() {
-        let lines = Lines::default();
-        let writer = lines.clone();
+        let text = Text::default();
+        let writer = text.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
         let layer = layer.with_ansi(false).with_target(false).without_time();
         let layer = layer.map_event_format(Prioritized);
@@ -154,7 +140,6 @@ mod tests {
             tracing::info!("three");
             tracing::debug!("four");
         });
-        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(lines, "<3>ERROR one\n<4> WARN two\n<6> INFO three\n<7>DEBUG four\n");
+        assert_eq!(text.get(), "<3>ERROR one\n<4> WARN two\n<6> INFO three\n<7>DEBUG four\n");
     }
 }

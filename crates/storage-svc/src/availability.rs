@@ -4,7 +4,7 @@
 //! healthy ones. It leaves the request queue instead, goes on probing the store, and consumes again when
 //! that answers. A leader election of etcd, or a restart on the same machine, takes a second or two, in
 //! which requests are retried: that is no reason to leave. With several stores configured it stays as long
-//! as one of them answers.
+//! as one of them answers. What the probes find is an [`Outage`](service_core::Outage) of the store in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,11 +76,11 @@ pub(crate) async fn keep(handlers: Arc<Handlers>, fitness: watch::Sender<bool>, 
         match (was_fit, availability.is_fit) {
             (true, false) => {
                 let silent = LEAVE_AFTER.as_secs();
-                tracing::error!(
+                tracing::debug!(
                     "the store has not answered for {silent} s: this replica takes no requests until it does"
                 );
             }
-            (false, true) => tracing::info!("the store answers: this replica takes requests"),
+            (false, true) => tracing::debug!("the store answers: this replica takes requests"),
             _ => continue,
         }
         fitness.send_replace(availability.is_fit);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use service_core::Lifecycle;
 use service_core::error::chain;
 use service_core::lease::{Held, Leases};
+use service_core::warn_unless_outage;
 use tokio::time::Instant;
 
 use crate::store::StoreError;
@@ -102,7 +103,12 @@ pub async fn keep(name: String, etcd: Etcd, leases: Leases, pace: Pace, life: Li
         if let Err(error) =
             turn(&etcd, &mut history, (&leases, &lease, &mut held), &mut reported).await
         {
-            reported.warn(format!("the store is not compacted: {}", chain(&error)));
+            // An etcd that is unavailable is logged as that.
+            if error.is_silent() {
+                tracing::debug!(error = chain(&error), "the store is not compacted");
+            } else {
+                reported.warn(format!("the store is not compacted: {}", chain(&error)));
+            }
         }
         tokio::select! {
             () = &mut stopping => break,
@@ -148,7 +154,7 @@ async fn turn(
         *held = match leases.try_acquire(lease).await {
             Ok(held) => held,
             Err(error) => {
-                reported.warn(format!("the store is not compacted: {}", chain(&error)));
+                warn_unless_outage!(error, store = reported.store, "the store is not compacted");
                 None
             }
         };

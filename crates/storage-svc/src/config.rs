@@ -33,6 +33,9 @@ pub struct Config {
     /// What the accounts of the message broker may do; all may do everything where it is missing.
     #[serde(default)]
     pub accounts: Option<Accounts>,
+    /// Where the configuration came from, for messages; empty where no file did.
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// Whether this service compacts etcd.
@@ -55,6 +58,8 @@ pub struct Handler {
     pub backend: Backend,
     /// Patterns of model names, as in `fnmatch`. None at all: only hosts whose `source` it is.
     pub models: Vec<String>,
+    /// The option that says where it is, for messages: "`server_url` in /etc/commissaire/storage.conf".
+    pub origin: String,
 }
 
 /// A kind of store, and what it needs to know.
@@ -93,7 +98,8 @@ impl Config {
         if !["secret_key_file", "secret-key-file"].iter().any(|name| fields.contains_key(*name)) {
             fields.insert("secret_key_file".to_owned(), json!(secret_key_in(data_dir)));
         }
-        config::parse(path, fields)
+        let config: Self = config::parse(path, fields)?;
+        Ok(Self { path: path.to_owned(), ..config })
     }
 
     /// No store is named yet ([`Self::or_handler`]); credentials are sealed with the key in
@@ -105,6 +111,7 @@ impl Config {
             custodia_socket_path: None,
             compaction: Compaction::default(),
             accounts: None,
+            path: PathBuf::new(),
         }
     }
 
@@ -126,8 +133,18 @@ impl Config {
         let default = || vec![Handler::etcd(etcd::Options::default())];
         let mut handlers = self.storage_handlers.clone().unwrap_or_else(default);
         for handler in &mut handlers {
+            let mut option = "`path`";
             if let Backend::Etcd(options) = &mut handler.backend {
+                let is_configured = !options.server_url.is_empty();
                 *options = std::mem::take(options).merged_with_env();
+                option = match options.server_url.as_slice() {
+                    [] => "the default of `server_url`",
+                    _ if is_configured => "`server_url`",
+                    _ => "ETCD_MACHINES of the environment, as there is no `server_url`",
+                };
+            }
+            if !self.path.as_os_str().is_empty() {
+                handler.origin = format!("{option} in {}", self.path.display());
             }
         }
         handlers
@@ -161,10 +178,25 @@ impl Handler {
     }
 
     fn of_everything(backend: Backend) -> Self {
-        Self { name: backend.kind().to_owned(), backend, models: everything() }
+        Self {
+            name: backend.kind().to_owned(),
+            backend,
+            models: everything(),
+            origin: String::new(),
+        }
     }
 
-    /// What it was told, for people: secrets are masked.
+    /// For people: the store, and the option that says where it is.
+    pub fn place(&self) -> String {
+        let place = match &self.backend {
+            Backend::Etcd(options) => format!("etcd at {}", options.shown()),
+            Backend::Sqlite(SqliteOptions { path }) => format!("the database {}", path.display()),
+            Backend::Memory(_) => return "the store in memory".to_owned(),
+        };
+        if self.origin.is_empty() { place } else { format!("{place} ({})", self.origin) }
+    }
+
+    /// Its configuration, for people: secrets are masked.
     pub fn shown(&self) -> Value {
         let mut members = self.backend.shown();
         members.insert("name".to_owned(), json!(self.name));
@@ -244,7 +276,7 @@ impl<'de> Deserialize<'de> for Handler {
         let plain = plain.unwrap_or(either).to_owned();
         let name = name.filter(|_| kind.is_some()).unwrap_or_else(|| plain.clone());
         let backend = Backend::of(&plain, members).map_err(D::Error::custom)?;
-        Ok(Self { name, backend, models })
+        Ok(Self { name, backend, models, origin: String::new() })
     }
 }
 
@@ -317,6 +349,30 @@ mod tests {
             assert!(config.storage_handlers.is_none());
             let config = config.or_handler(Handler::sqlite("/x.db".into()));
             assert_eq!(config.handlers()[0].name, "sqlite");
+        }
+    }
+
+    #[test]
+    fn a_store_is_named_with_the_option_that_says_where_it_is() {
+        let place = |handler| {
+            let config = parsed(json!({"storage_handlers": handler})).unwrap();
+            config.handlers()[0].place()
+        };
+        for (handler, expected) in [
+            (
+                json!({"type": "etcd", "server_url": ["https://a:2379", "https://u:s3cr3t@b:2379"]}),
+                "etcd at https://a:2379,…@b:2379 (`server_url` in storage.conf)",
+            ),
+            (
+                json!({"type": "etcd"}),
+                "etcd at http://127.0.0.1:2379 (the default of `server_url` in storage.conf)",
+            ),
+            (
+                json!({"type": "sqlite", "path": "/x.db"}),
+                "the database /x.db (`path` in storage.conf)",
+            ),
+        ] {
+            assert_eq!(place(handler), expected);
         }
     }
 

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use service_core::error::chain;
 use service_core::etcd::Options as EtcdOptions;
-use service_core::{Error, Kind as ErrorKind, Result};
+use service_core::{Error, Kind as ErrorKind, Outage, Result};
 
 use crate::config::{Backend, Handler};
 use crate::keyring::{MARK, UnlockError};
 use crate::kinds::Kind;
 use crate::registry::{Assignments, RegistryError};
 use crate::store::etcd::Etcd;
-use crate::store::{Entry, Store, StoreError};
+use crate::store::{Commit, CommitError, Committed, Entry, Store, StoreError};
 
 /// Why the stores cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,10 +23,12 @@ pub enum OpenError {
     #[error("the member storage_handlers is wrong")]
     Config(#[source] RegistryError),
     /// A store cannot be opened.
-    #[error("cannot open the store {handler:?}")]
+    #[error("cannot open the store {handler:?}: {place}")]
     Store {
         /// Its handler.
         handler: String,
+        /// Where it is, and the option that says so.
+        place: String,
         /// Why.
         source: StoreError,
     },
@@ -50,7 +51,20 @@ pub struct Handlers {
     configured: Vec<Handler>,
     stores: Vec<Store>,
     assignments: Assignments,
+    /// Of each store.
+    outages: Vec<Outages>,
 }
+
+/// What can be unavailable of a store.
+#[derive(Debug)]
+struct Outages {
+    reading: Outage,
+    /// While it can be read.
+    writing: Outage,
+}
+
+/// The kind of the reason when a store answers, and refuses.
+const REFUSED: &str = "refused";
 
 impl Handlers {
     /// Opens the stores of the configured handlers.
@@ -62,10 +76,18 @@ impl Handlers {
         let mut stores = Vec::with_capacity(configured.len());
         for handler in &configured {
             let store = open(&handler.backend).await;
-            let failed = |source| OpenError::Store { handler: handler.name.clone(), source };
-            stores.push(store.map_err(failed)?);
+            let (name, place) = (handler.name.clone(), handler.place());
+            stores.push(store.map_err(|source| OpenError::Store {
+                handler: name,
+                place,
+                source,
+            })?);
         }
-        Ok(Self { configured, stores, assignments })
+        let outages = configured.iter().map(Handler::place).map(|place| Outages {
+            writing: Outage::new(format!("writing to {place}")),
+            reading: Outage::new(place),
+        });
+        Ok(Self { outages: outages.collect(), configured, stores, assignments })
     }
 
     /// The entries of `keys`, in that order, `None` for those that do not exist.
@@ -189,21 +211,43 @@ impl Handlers {
         ))
     }
 
+    /// Carries out a commit in the one store.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit(&self, store: usize, commit: Commit) -> Result<Committed, CommitError> {
+        let committed = self.stores[store].commit(commit).await;
+        if committed.is_ok() {
+            self.outages[store].writing.succeeded();
+        }
+        committed
+    }
+
     /// The error of a store that failed.
     pub fn failure(&self, store: usize, error: StoreError) -> Error {
         let name = &self.configured[store].name;
+        let outages = &self.outages[store];
+        let is_silent = error.is_silent();
         let (kind, what) = match &error {
             StoreError::TooLarge { .. } => {
                 return Error::invalid(format!("the store {name:?} refuses: {error}"));
             }
             StoreError::NoSpace(_) | StoreError::DiskFull(_) => {
+                outages.writing.failed("", &chain(&error));
                 let message = format!("the store {name:?} takes no writes: {error}");
-                return Error::unavailable(message).of_part("store").with_source(error);
+                let failure = Error::unavailable(message).of_part("store").with_source(error);
+                return failure.of_outage();
             }
             StoreError::Unconfirmed(_) => (ErrorKind::Timeout, "did not confirm the change"),
             _ => (ErrorKind::Unavailable, "does not answer"),
         };
-        Error::new(kind, format!("the store {name:?} {what}")).of_part("store").with_source(error)
+        if is_silent {
+            outages.reading.failed("", &chain(&error));
+        }
+        let failure = Error::new(kind, format!("the store {name:?} {what}"));
+        let failure = failure.of_part("store").with_source(error);
+        // Anything else, as a damaged database, is logged for each request.
+        if is_silent { failure.of_outage() } else { failure }
     }
 
     /// A store by its index.
@@ -232,18 +276,9 @@ impl Handlers {
 
     /// Whether any of the stores answers a read now, within `limit`.
     pub async fn answers(&self, limit: Duration) -> bool {
-        // Any key does, there or not.
-        let probe = async |store: &Store| {
-            let read = store.get(vec![MARK.to_owned()]);
-            matches!(tokio::time::timeout(limit, read).await, Ok(Ok(_)))
-        };
-        let mut probes: FuturesUnordered<_> = self.stores.iter().map(probe).collect();
-        while let Some(answers) = probes.next().await {
-            if answers {
-                return true;
-            }
-        }
-        false
+        let stores = self.stores.iter().zip(&self.outages);
+        let probes = stores.map(|(store, outages)| probe(store, &outages.reading, limit));
+        join_all(probes).await.contains(&true)
     }
 
     /// Brings the files of embedded stores up to date.
@@ -287,6 +322,27 @@ impl Handlers {
         };
         self.configured.iter().enumerate().map(show).collect()
     }
+}
+
+/// Whether a store answers a read; its outage begins or ends with that.
+async fn probe(store: &Store, outage: &Outage, limit: Duration) -> bool {
+    // Any key does, there or not.
+    match tokio::time::timeout(limit, store.get(vec![MARK.to_owned()])).await {
+        Ok(Ok(_)) => {
+            outage.succeeded();
+            return true;
+        }
+        Ok(Err(error)) => {
+            let kind = if error.is_silent() { "" } else { REFUSED };
+            outage.failed(kind, &chain(&error));
+        }
+        Err(_) => {
+            let silence = || format!("no answer within {} s", limit.as_secs());
+            let cause = store.as_etcd().and_then(Etcd::last_failure);
+            outage.failed("", &cause.map_or_else(silence, |cause| cause.to_string()));
+        }
+    }
+    false
 }
 
 async fn open(backend: &Backend) -> Result<Store, StoreError> {

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use service_core::error::chain;
+use service_core::lifecycle::Reloads;
 use service_core::{Error, Lifecycle};
-use tokio::sync::watch;
 
 use crate::handlers::Handlers;
 use crate::secrets::{KeyError, Sealer};
@@ -52,7 +52,8 @@ impl Keyring {
     pub fn sealer(&self) -> Result<Arc<Sealer>, Error> {
         let sealer = self.0.read().unwrap_or_else(PoisonError::into_inner);
         sealer.clone().ok_or_else(|| {
-            Error::unavailable("the store has not answered yet: credentials cannot be used before")
+            let message = "the store has not answered yet: credentials cannot be used before";
+            Error::unavailable(message).of_part("store").of_outage()
         })
     }
 
@@ -124,40 +125,43 @@ async fn mark(handlers: &Handlers, store: usize, sealer: &Sealer) -> Result<bool
     }
 }
 
-/// Waits for the stores where they did not answer at the start, and reads the key file again whenever
-/// the daemon is told to reload. Ends early only when the key turns out to be the wrong one.
+/// Waits for the stores where they did not answer at the start, and reads the key file again at each reload. Ends
+/// early only when the key turns out to be the wrong one.
 pub(crate) async fn keep(
     keyring: Arc<Keyring>,
     handlers: Arc<Handlers>,
     path: PathBuf,
     lifecycle: Lifecycle,
-    mut reloads: watch::Receiver<()>,
+    mut reloads: Reloads,
 ) {
     while keyring.is_empty() {
-        tokio::select! {
+        let reload = tokio::select! {
             () = lifecycle.stopping() => return,
-            () = tokio::time::sleep(RETRY) => {}
-        }
+            () = tokio::time::sleep(RETRY) => None,
+            // The file is read at each attempt.
+            reload = reloads.next() => Some(reload),
+        };
         match unlock(&handlers, &path).await {
             Ok(sealer) => {
                 keyring.put(sealer);
-                tracing::info!("the store answers");
+                tracing::info!("the store has confirmed the sealing key: credentials can be used");
             }
-            // Said once, at the start.
-            Err(error) if handlers.is_away(&error) => {}
+            // The outage of the store is logged.
+            Err(error) if handlers.is_away(&error) => {
+                tracing::debug!(error = chain(&error), "credentials cannot be used yet");
+            }
             Err(error) => return tracing::error!(error = chain(&error), "cannot go on"),
         }
+        drop(reload);
     }
     loop {
-        tokio::select! {
+        let reload = tokio::select! {
             () = lifecycle.stopping() => return,
-            Ok(()) = reloads.changed() => {}
-        }
+            reload = reloads.next() => reload,
+        };
         match unlock(&handlers, &path).await {
             Ok(sealer) => keyring.put(sealer),
-            Err(error) => {
-                tracing::error!(error = chain(&error), "the sealing key stays the one before");
-            }
+            Err(error) => reload.failed("the sealing key stays as it was", &error),
         }
     }
 }
@@ -177,20 +181,17 @@ mod tests {
         let (keyring, life) = (Arc::new(Keyring::default()), Lifecycle::new());
         assert_eq!(keyring.sealer().unwrap_err().kind(), service_core::Kind::Unavailable);
         keyring.put(unlock(&handlers, &path).await.unwrap());
-        let (reload, reloads) = watch::channel(());
-        let keep = keep(Arc::clone(&keyring), handlers, path.clone(), life.clone(), reloads);
+        let keep = keep(Arc::clone(&keyring), handlers, path.clone(), life.clone(), life.reloads());
         life.spawn("keep", keep);
 
         let old = keyring.sealer().unwrap().seal("/a", "x").unwrap();
         crate::rekey::run(&config).await.unwrap();
         assert!(keyring.sealer().unwrap().is_current(&old));
-        reload.send_replace(());
-        let changed = async {
-            while keyring.sealer().unwrap().is_current(&old) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), changed).await.unwrap();
+        assert_eq!(life.reload().ended().await, [""; 0]);
+        assert!(!keyring.sealer().unwrap().is_current(&old));
+        std::fs::write(&path, "nonsense").unwrap();
+        let failures = life.reload().ended().await;
+        assert!(failures[0].starts_with("the sealing key stays as it was: "), "{failures:?}");
         life.shutdown(Duration::from_secs(5)).await;
     }
 }

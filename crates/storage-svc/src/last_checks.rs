@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::value::{RawValue, to_raw_value};
 use service_core::error::chain;
 use service_core::model::{CheckReport, CheckRoster, Host, Model as _};
+use service_core::warn_unless_outage;
 use service_core::{Error, Kind as ErrorKind, Result, clock};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
@@ -79,8 +80,8 @@ impl LastChecks {
             Ok(true) => Arc::new(latest(known.values())),
             Ok(false) => before,
             Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
+                warn_unless_outage!(
+                    error,
                     "cannot read the check reports: hosts show the last checks known before"
                 );
                 before

@@ -97,16 +97,20 @@ pub enum StartError {
 pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<(), StartError> {
     let handlers = Handlers::open(config.handlers()).await.map_err(StartError::Open)?;
     let (handlers, keyring) = (Arc::new(handlers), Arc::new(Keyring::default()));
-    if config.custodia_socket_path.is_none() {
-        unlock(&handlers, &keyring, config.key_file(), lifecycle).await.map_err(StartError::Key)?;
-    }
+    let locked = if config.custodia_socket_path.is_none() {
+        let key_file = config.key_file();
+        unlock(&handlers, &keyring, key_file, lifecycle).await.map_err(StartError::Key)?
+    } else {
+        None
+    };
     let vault = Vault::new(config.custodia_socket_path.as_ref(), keyring);
     let vault = vault.map_err(StartError::Custodia)?;
 
     look_after_etcd(&handlers, config.compaction, bus, lifecycle);
     let (fitness, is_fit) = watch::channel(handlers.answers(PATIENCE).await);
-    if !*is_fit.borrow() {
-        tracing::warn!("the store does not answer: this replica takes no requests until it does");
+    // A store that is unavailable is logged as that.
+    if let Some(error) = locked.filter(|_| *is_fit.borrow()) {
+        tracing::warn!(error, "the sealing key is not confirmed yet: no credentials can be used");
     }
     let probing = availability::keep(Arc::clone(&handlers), fitness, lifecycle.clone());
     lifecycle.spawn_critical("availability", probing);
@@ -183,13 +187,13 @@ async fn keep_files(handlers: Arc<Handlers>, lifecycle: Lifecycle) {
     }
 }
 
-/// Finds the sealing key; a store that is away is waited for in the background.
+/// Finds the sealing key. A store that is unavailable is waited for in the background, which is why there is no key yet.
 async fn unlock(
     handlers: &Arc<Handlers>,
     keyring: &Arc<Keyring>,
     key_file: PathBuf,
     lifecycle: &Lifecycle,
-) -> Result<(), UnlockError> {
+) -> Result<Option<String>, UnlockError> {
     if key_file.exists() {
         Sealer::open(&key_file, true).map_err(UnlockError::Key)?;
     }
@@ -203,12 +207,9 @@ async fn unlock(
         Ok(Err(error)) => Some(chain(&error)),
         Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
     };
-    if let Some(error) = why {
-        tracing::warn!(error, "waiting for the store: until then no credentials can be used");
-    }
     let (keyring, handlers) = (Arc::clone(keyring), Arc::clone(handlers));
     let reloads = lifecycle.reloads();
     let keep = keyring::keep(keyring, handlers, key_file, lifecycle.clone(), reloads);
     lifecycle.spawn_critical("sealing key", keep);
-    Ok(())
+    Ok(why)
 }

@@ -156,6 +156,13 @@ pub enum StoreError {
     Answer,
 }
 
+impl StoreError {
+    /// Whether the store is reached over the network, and does not answer.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::Etcd { source: EtcdError::Unavailable { .. }, .. })
+    }
+}
+
 /// A store; clones are cheap and share it. Futures of etcd's are boxed: they are far larger than the others'.
 #[derive(Debug, Clone)]
 pub enum Store {

@@ -118,5 +118,8 @@ impl Vault {
 }
 
 fn unavailable(error: CustodiaError) -> Error {
-    Error::unavailable("Custodia does not give or take the secret").with_source(error)
+    let is_silent = matches!(error, CustodiaError::Silent { .. });
+    let unavailable = Error::unavailable("Custodia does not give or take the secret");
+    let unavailable = unavailable.with_source(error);
+    if is_silent { unavailable.of_outage() } else { unavailable }
 }

@@ -9,9 +9,9 @@ use host_access::credentials::{pin, target};
 use host_access::{AccessError, Deps, Share};
 use serde_json::json;
 use service_core::bus::{Context, topology};
-use service_core::error::chain;
 use service_core::model::{Host, HostCreds, HostState};
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Error, Result};
 
 use crate::decide::{Change, Finding, decide, is_left_alone};
@@ -43,7 +43,7 @@ pub(crate) async fn run(watcher: &Watcher, address: &str, known: Option<&str>) {
         () = watcher.lifecycle.stopping() => return,
     };
     if let Err(error) = ended {
-        tracing::warn!(host.address = address, error = chain(&error), "check cut off");
+        warn_unless_outage!(error, host.address = address, "check cut off");
         watcher.put_off(address);
     }
 }
@@ -197,7 +197,7 @@ async fn announce(
             if let Err(error) =
                 watcher.deps.bus.notify(topology::INVESTIGATE, &params, &context).await
             {
-                tracing::warn!(error = chain(&error), "the investigator was not woken");
+                warn_unless_outage!(error, "the investigator was not woken");
             }
         }
         (Change::None, Finding::Failed(failure)) => tracing::debug!(

@@ -14,6 +14,7 @@ use service_core::model::{
     Alarm, Cluster, Host, HostProgress, HostState, Lease, Model as _, WatcherRecord,
 };
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Error, Lifecycle, Result, StorageClient, presence};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -128,7 +129,7 @@ impl Watcher {
             tokio::select! {
                 () = &mut stopping => break,
                 ended = self.watch(&mut membership, &mut reports, &mut alarms) => if let Err(error) = ended {
-                    tracing::warn!(error = chain(&error), "cannot hear of changes to hosts");
+                    warn_unless_outage!(error, "cannot hear of changes to hosts");
                 }
             }
             tokio::select! {
@@ -140,12 +141,12 @@ impl Watcher {
         let last = match reports.draft(checks, &[]).await {
             Ok(draft) => draft.map(|draft| draft.transaction).unwrap_or_default(),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the last checks are not reported");
+                warn_unless_outage!(error, "the last checks are not reported");
                 Transaction::default()
             }
         };
         if let Err(error) = membership.leave(last).await {
-            tracing::warn!(error = chain(&error), "the watcher's lease runs out by itself");
+            warn_unless_outage!(error, "the watcher's lease runs out by itself");
         }
     }
 
@@ -178,7 +179,7 @@ impl Watcher {
                 _ = report.tick() => if looked && membership.is_held() {
                     let reported = self.report(membership, reports).await;
                     if let Err(error) = reported {
-                        tracing::warn!(error = chain(&error), "the last checks are reported later");
+                        warn_unless_outage!(error, "the last checks are reported later");
                     }
                 },
                 () = membership.lost() => {
@@ -358,7 +359,7 @@ impl Watcher {
 /// Whether the storage service has answered; if not, it is asked again soon.
 fn answered(result: &Result<()>, ticks: &mut Interval) -> bool {
     if let Err(error) = result {
-        tracing::warn!(error = chain(error), "cannot look for hosts to watch");
+        warn_unless_outage!(error, "cannot look for hosts to watch");
         ticks.reset_after(AGAIN);
     }
     result.is_ok()

@@ -68,6 +68,7 @@ impl Installation {
         let service = Service::parse(daemon, &common, members, &invocation).unwrap();
         let options = amqp::Options {
             uri: self.uri(daemon).into(),
+            origin: "the test".to_owned(),
             exchange: self.exchange.clone(),
             name: daemon.config().to_owned(),
         };

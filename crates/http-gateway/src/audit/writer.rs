@@ -24,7 +24,7 @@ pub(super) struct Writer {
 #[derive(Debug)]
 enum Order {
     Write(String, oneshot::Sender<bool>),
-    Reopen,
+    Reopen(oneshot::Sender<std::io::Result<()>>),
 }
 
 impl Writer {
@@ -59,8 +59,11 @@ impl Writer {
         written
     }
 
-    pub(super) fn reopen(&self) {
-        drop(self.orders.send(Order::Reopen));
+    pub(super) async fn reopen(&self) -> std::io::Result<()> {
+        let (sender, reopened) = oneshot::channel();
+        drop(self.orders.send(Order::Reopen(sender)));
+        let ended = |_| std::io::Error::other("the thread that writes the audit log has ended");
+        reopened.await.map_err(ended)?
     }
 }
 
@@ -83,7 +86,10 @@ impl Log {
             let mut waiting = Vec::new();
             for order in std::iter::once(first).chain(inbox.try_iter()) {
                 match order {
-                    Order::Reopen => self.reopen(),
+                    Order::Reopen(sender) => {
+                        // Fails if the reload is no longer waited for.
+                        drop(sender.send(self.reopen()));
+                    }
                     Order::Write(line, sender) => {
                         if !line.is_empty() {
                             self.unwritten.extend_from_slice(line.as_bytes());
@@ -101,14 +107,13 @@ impl Log {
         }
     }
 
-    fn reopen(&mut self) {
-        match open(&self.path) {
-            Ok(file) => self.file = file,
-            Err(error) => {
-                let path = self.path.display();
-                tracing::error!(%path, %error, "the audit log stays in the file it is in");
-            }
-        }
+    fn reopen(&mut self) -> std::io::Result<()> {
+        let named = |error: std::io::Error| {
+            let what = format!("cannot open {}: {error}", self.path.display());
+            std::io::Error::new(error.kind(), what)
+        };
+        self.file = open(&self.path).map_err(named)?;
+        Ok(())
     }
 
     fn flush(&mut self) -> bool {
@@ -180,7 +185,7 @@ mod tests {
         assert!(writer.write("one".to_owned()).await.unwrap());
         std::fs::rename(&path, &old).unwrap();
         assert!(writer.write("two".to_owned()).await.unwrap());
-        writer.reopen();
+        writer.reopen().await.unwrap();
         assert!(writer.write("three".to_owned()).await.unwrap());
         assert_eq!(
             (lines(&old), lines(&path)),
@@ -199,7 +204,7 @@ mod tests {
         assert!(!writer.is_well().await);
         std::fs::remove_file(&link).unwrap();
         symlink(&path, &link).unwrap();
-        writer.reopen();
+        writer.reopen().await.unwrap();
         assert!(writer.is_well().await);
         assert!(writer.write("two".to_owned()).await.unwrap());
         assert_eq!(lines(&path), ["one", "two"]);

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use utoipa::ToSchema;
 
 pub(super) use create::{Registrant, joined};
@@ -374,9 +375,6 @@ async fn creds_of(api: &Api, address: &str) -> Result<Revised<HostCreds>, ApiErr
 async fn wake_investigator(api: &Api, address: &str) {
     let params = json!({"address": address, "cluster_data": {}});
     if let Err(error) = api.bus.notify(topology::INVESTIGATE, &params, &api.context).await {
-        tracing::warn!(
-            error = service_core::error::chain(&error),
-            "the investigator was not woken"
-        );
+        warn_unless_outage!(error, "the investigator was not woken");
     }
 }

@@ -7,6 +7,8 @@ use service_core::model::{
     Cluster, ContainerManagerConfig, Host, HostCreds, Model as _, Network, Status,
 };
 
+use testbed::log::Log;
+
 use crate::support::{Answer, Gateway, Managers, ROUTES, Setup, Storage, WITH_BODY, in_time};
 
 /// Fitting requests for every route that needs the storage service.
@@ -66,6 +68,32 @@ async fn when_the_storage_service_is_silent_every_route_is_504() {
             .await
             .refused(504, "no answer in time from the storage service");
     }
+}
+
+#[tokio::test]
+async fn an_outage_is_one_line_however_many_requests_fail_and_a_defect_is_a_line_each() {
+    let gateway = Setup { storage: Storage::Absent, ..Setup::default() }.start().await;
+    let log = Log::capture();
+    for _ in 0..50 {
+        gateway.get("/hosts").await.refused(503, "no replica of the storage service");
+        gateway.send_as("", "GET", "/readyz").await.refused(503, "");
+    }
+    let lines = log.from_warn();
+    assert!(lines.len() <= 1, "{lines:?}");
+    let failed =
+        log.lines().iter().filter(|line| line.contains("a service does not answer")).count();
+    assert_eq!(failed, 50, "each is there with --debug");
+    drop(log);
+
+    let gateway = Gateway::start().await;
+    gateway.host("10.0.0.1", Status::Active).await;
+    gateway.damage::<Host>("10.0.0.1", "garbage").await;
+    let log = Log::capture();
+    for _ in 0..5 {
+        gateway.get("/host/10.0.0.1").await.refused(500, "damaged");
+    }
+    let failed = |line: &&String| line.starts_with("ERROR") && line.contains("a request failed");
+    assert_eq!(log.lines().iter().filter(failed).count(), 5, "{}", log.text());
 }
 
 /// The key in the store, and nothing else from the inside.

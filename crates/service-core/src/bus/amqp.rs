@@ -84,15 +84,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::topology::{self, Queue};
 use super::{Context, Fitness, Handler, Notification};
-use crate::error::Result;
+use crate::Outage;
+use crate::error::{Error, Result, chain};
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
 use crate::random;
 use address::Address;
+use connection::Failure;
 use consumer::Server;
 use link::{Link, lost, not_connected, now_ms};
 use message::short;
 
+pub(super) use link::BROKER;
 pub(super) use pending::Waiting;
 pub(super) use subscriber::{ReplyTo, Subscribed};
 
@@ -105,6 +108,8 @@ pub struct Options {
     /// Where the broker is: `amqp://` or `amqps://`; several nodes of it are separated by `;`. Parameters: `heartbeat` (seconds), `frame_max`
     /// (bytes), `channel_max`, `auth_mechanism`, `cacertfile` (a PEM file of certificate authorities).
     pub uri: SecretString,
+    /// Where the URI is configured, for messages: "`bus-uri` in /etc/commissaire/storage.conf".
+    pub origin: String,
     /// The name of the topic exchange, [`topology::EXCHANGE`] as a rule.
     pub exchange: String,
     /// Who connects, for instance `storage`: shown by the broker.
@@ -157,9 +162,9 @@ pub enum ConnectError {
         what: &'static str,
     },
     /// The broker cannot be reached, or does not let us in.
-    #[error("cannot use the message broker at {broker}")]
+    #[error("cannot use {broker}")]
     Broker {
-        /// Where it is, and whom it knows us as.
+        /// Where it is, whom it knows us as, and the option that says so.
         broker: String,
         /// What it says.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -174,6 +179,8 @@ pub enum ConnectError {
 pub(super) struct Target {
     /// The nodes of the broker: at least one.
     nodes: Vec<Address>,
+    /// The option that names them.
+    origin: String,
     exchange: ShortString,
     name: String,
 }
@@ -187,6 +194,7 @@ impl Target {
         };
         Ok(Self {
             nodes: Address::parse_all(options.uri.expose_secret())?,
+            origin: options.origin.clone(),
             exchange: check(&options.exchange, "an exchange")?.into(),
             name: check(&options.name, "a connection")?,
         })
@@ -195,6 +203,22 @@ impl Target {
     /// The node to connect to at that attempt, counted from 0: each in turn.
     fn node(&self, attempt: Option<usize>) -> &Address {
         &self.nodes[attempt.unwrap_or(0) % self.nodes.len()]
+    }
+
+    /// For people: the broker, all nodes of it, and the option that names them.
+    fn shown(&self) -> String {
+        let nodes = self.nodes.iter().map(Address::shown).collect::<Vec<_>>().join(" or ");
+        format!("the message broker {nodes} ({})", self.origin)
+    }
+
+    /// Why a node cannot be used; which one where there are several.
+    fn why(&self, node: &Address, failure: &Failure) -> String {
+        let why = chain(failure);
+        if self.nodes.len() > 1 { format!("{}: {why}", node.shown()) } else { why }
+    }
+
+    fn error(&self, failure: Failure) -> ConnectError {
+        ConnectError::Broker { broker: self.shown(), source: Box::new(failure) }
     }
 
     /// A connection for somebody who needs nothing else of this bus, to the first node that takes it, and its account.
@@ -207,9 +231,9 @@ impl Target {
             let set_up = async |connection, _| Ok(connection);
             match connection::connect(node, &self.name, set_up).await {
                 Ok(connection) => return Ok((connection, node.account.clone())),
-                Err(failure) if attempts.is_empty() => return Err(node.error(failure)),
+                Err(failure) if attempts.is_empty() => return Err(self.error(failure)),
                 Err(failure) => {
-                    let (broker, error) = (node.shown(), crate::error::chain(&failure));
+                    let (broker, error) = (node.shown(), chain(&failure));
                     tracing::warn!(broker, error, "cannot use this node of the message broker");
                 }
             }
@@ -236,18 +260,24 @@ impl Amqp {
         lifecycle: &Lifecycle,
     ) -> Result<Self, ConnectError> {
         let target = Target::new(options)?;
+        let outage = Outage::new(target.shown());
         let first = tokio::select! {
-            connected = supervisor::first_link(&target) => connected?,
+            connected = supervisor::first_link(&target, &outage) => connected?,
             () = lifecycle.stopping() => return Err(ConnectError::Stopped),
         };
         let close = CancellationToken::new();
-        let links = supervisor::start(target.clone(), first, close.clone());
+        let links = supervisor::start(target.clone(), outage, first, close.clone());
         let closed_by_drop = close.clone().drop_guard();
         Ok(Self(Arc::new(Shared { links, target, close, _closed_by_drop: closed_by_drop })))
     }
 
     pub(super) fn is_connected(&self) -> bool {
         self.0.links.borrow().is_some()
+    }
+
+    /// How long there has been a connection.
+    pub(super) fn connected_for(&self) -> Duration {
+        self.0.links.borrow().as_ref().map_or(Duration::ZERO, |link| link.opened.elapsed())
     }
 
     pub(super) async fn close(&self) {
@@ -331,7 +361,14 @@ impl Amqp {
     ) -> Result<Subscribed> {
         let name = ShortString::from(format!("{}-{}", self.0.target.name, random::uuid()));
         let pattern = short("the pattern", pattern)?;
-        subscriber::subscribe(self.link()?, name, pattern, sender).await.map_err(lost)
+        let refused = format!("the message broker refuses the subscription to {pattern}");
+        let subscribed = subscriber::subscribe(self.link()?, name, pattern, sender).await;
+        subscribed.map_err(|error| {
+            if connection::is_refusal(&error) {
+                return Error::unavailable(refused).with_source(error);
+            }
+            lost(error)
+        })
     }
 
     pub(super) async fn serve(
@@ -344,6 +381,8 @@ impl Amqp {
     ) -> Result<()> {
         let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).max(1);
         let (amqp, lifecycle) = (self.clone(), lifecycle.clone());
-        Server { amqp, queue, prefetch, fitness, lifecycle, handler }.start().await
+        let name = queues::name(self.exchange(), &queue);
+        let outage = Arc::new(Outage::new(format!("the queue {name} at the message broker")));
+        Server { amqp, queue, prefetch, fitness, lifecycle, handler, outage }.start().await
     }
 }

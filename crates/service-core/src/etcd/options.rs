@@ -192,6 +192,12 @@ impl Options {
         self.server_url.clone()
     }
 
+    /// The URLs, for people: without a user and password, which do not belong there, but may be there.
+    pub fn shown(&self) -> String {
+        let urls: Vec<_> = self.endpoints().iter().map(|url| masked(url)).collect();
+        urls.join(",")
+    }
+
     /// What the client of one endpoint wants to know. Reads the files anew each time: certificates
     /// are renewed while daemons run.
     pub(super) async fn connect_options(&self, url: &str) -> Result<ConnectOptions, OptionsError> {

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use service_core::bus::amqp::Options;
+use service_core::error::chain;
 use service_core::{Bus, Lifecycle};
+use testbed::etcd::Etcd;
+use testbed::log::Log;
 use testbed::proxy::Proxy;
 use testbed::rabbitmq::{self, RabbitMq};
 
@@ -64,6 +67,99 @@ async fn the_broker_is_killed() {
     traffic.goes_on().await;
     traffic.end().await;
     blocking(move || drop(broker)).await;
+}
+
+/// On one thread, whose log is captured: each of the two buses is a daemon's.
+#[tokio::test]
+async fn an_outage_of_the_broker_is_two_lines_of_each_daemon() {
+    let broker = blocking(RabbitMq::up).await;
+    let options = options(&broker.uri());
+    let mut traffic = Traffic::start(&options, &options).await;
+    let log = Log::capture();
+    let broker = blocking(move || {
+        broker.stop();
+        broker
+    });
+    let broker = broker.await;
+    until(|| !traffic.client.is_connected() && !traffic.service.is_connected()).await;
+    // Long enough for several attempts of each.
+    until(|| log.text().matches("cannot be reached").count() > 10).await;
+    let broker = blocking(move || {
+        broker.start();
+        broker
+    });
+    let broker = broker.await;
+    traffic.goes_on().await;
+    let lines = log.from_info();
+    let at = broker.address();
+    let what = format!("the message broker amqp://guest@{at}, virtual host / (the test)");
+    let began = format!(" WARN task{{name=\"bus.connection\"}}: {what} is unavailable: ");
+    let ended = format!(" INFO task{{name=\"bus.connection\"}}: {what} is available again after ");
+    let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!((count(&began), count(&ended), lines.len()), (2, 2, 4), "{lines:#?}");
+    traffic.end().await;
+    blocking(move || drop(broker)).await;
+}
+
+/// What a daemon with this URI logs and fails with, until it has done one of both.
+async fn logged_with(uri: &str) -> String {
+    let (log, life) = (Log::capture(), Lifecycle::new());
+    let options = Options { origin: "`bus-uri` in /x.conf".to_owned(), ..options(uri) };
+    let connecting = Bus::amqp(&options, &life);
+    let outcome = tokio::select! {
+        connected = connecting => connected.map(drop).map_err(|error| chain(&error)),
+        () = until(|| !log.from_warn().is_empty()) => Ok(()),
+    };
+    format!("{}{}", log.from_info().join("\n"), outcome.err().unwrap_or_default())
+}
+
+/// Each sort of mistake in the URI is told from the others.
+#[tokio::test]
+async fn a_broker_that_cannot_be_used_is_named_with_its_option_and_without_its_password() {
+    let uri = blocking(rabbitmq::shared_uri).await;
+    let at = rabbitmq::address(&uri);
+    let (secret, etcd) = ("s3cr3t", Etcd::up());
+    let (_, http) = etcd.endpoints().split_once("://").unwrap();
+    for (uri, named, why) in [
+        (
+            format!("redis://guest:{secret}@{at}"),
+            "",
+            "the bus speaks AMQP 0-9-1, not redis: give a URI of the form amqp://USER:PASSWORD@HOST",
+        ),
+        (
+            format!("amqp://guest:{secret}@{at}"),
+            "the message broker amqp://guest@",
+            "the message broker rejects the user name or the password",
+        ),
+        (
+            format!("amqp://guest:guest@{at}/{secret}-none"),
+            "virtual host s3cr3t-none (`bus-uri` in /x.conf)",
+            "the message broker has no such virtual host, or the user may not use it",
+        ),
+        (
+            format!("amqp://guest:{secret}@127.0.0.1:1"),
+            "the message broker amqp://guest@127.0.0.1:1, virtual host / (`bus-uri` in /x.conf) is unavailable",
+            "the message broker cannot be reached",
+        ),
+        (
+            format!("amqp://guest:{secret}@nonexistent.invalid"),
+            "amqp://guest@nonexistent.invalid:5672",
+            "failed to lookup address",
+        ),
+        (
+            format!("amqps://guest:{secret}@{at}"),
+            "amqps://guest@",
+            "no TLS connection to the message broker",
+        ),
+        (format!("amqp://guest:{secret}@{http}"), "amqp://guest@", "cannot be reached"),
+    ] {
+        let logged = logged_with(&uri).await;
+        println!("{logged}");
+        assert!(logged.contains(named) && logged.contains(why), "{uri}: {logged}");
+        assert!(!logged.replace("s3cr3t-none", "").contains(secret), "{logged}");
+        assert!(named.is_empty() || logged.contains("(`bus-uri` in /x.conf)"), "{logged}");
+    }
+    blocking(move || drop(etcd)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ mod bus;
 mod cluster;
 mod etcd;
 mod faults;
+mod outages;
 mod reads;
 mod support;
 mod traffic;

@@ -7,7 +7,7 @@ use testbed::rabbitmq;
 /// How to connect to a broker, on an exchange of the test's own.
 pub(crate) fn options(uri: &str) -> Options {
     let exchange = format!("test-{}", service_core::random::uuid());
-    Options { uri: uri.into(), exchange, name: "test".into() }
+    Options { uri: uri.into(), origin: "the test".into(), exchange, name: "test".into() }
 }
 
 /// A bus over the broker that tests share.

@@ -19,6 +19,7 @@ use crate::server::{Server, eventually};
 async fn client(ground: &Ground, life: &Lifecycle) -> Bus {
     let options = amqp::Options {
         uri: ground.amqp.clone().into(),
+        origin: "the test".to_owned(),
         exchange: ground.exchange.clone(),
         name: "test".to_owned(),
     };

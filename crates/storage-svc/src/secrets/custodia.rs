@@ -2,10 +2,13 @@
 //! over HTTP on a Unix socket.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use service_core::Outage;
+use service_core::error::chain;
 use zeroize::Zeroizing;
 
 /// It is a process of this machine: what takes longer does not work.
@@ -45,7 +48,10 @@ pub enum CustodiaError {
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Custodia(Client);
+pub struct Custodia {
+    client: Client,
+    outage: Arc<Outage>,
+}
 
 impl Custodia {
     /// The server behind `socket`; it need not be there yet.
@@ -63,7 +69,9 @@ impl Custodia {
             .default_headers(headers)
             .timeout(TIMEOUT)
             .build();
-        client.map(Self).map_err(CustodiaError::Client)
+        let client = client.map_err(CustodiaError::Client)?;
+        let what = format!("Custodia at {} (`custodia-socket-path`)", socket.display());
+        Ok(Self { client, outage: Arc::new(Outage::new(what)) })
     }
 
     /// The secret that belongs to a key in the store, if there is one.
@@ -74,7 +82,7 @@ impl Custodia {
         let doing = "read";
         let request = self.request(Method::GET, key).header(ACCEPT, "application/octet-stream");
         let silent = |source: reqwest::Error| CustodiaError::Silent { doing, source };
-        let answer = request.send().await.map_err(silent)?;
+        let answer = self.send(request, doing).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::OK => {
@@ -98,11 +106,11 @@ impl Custodia {
             let request = self.request(Method::PUT, key);
             request.header(CONTENT_TYPE, "application/octet-stream").body(secret.to_owned())
         };
-        answer("make room for", create, &[THERE]).await?;
+        self.answer("make room for", create, &[THERE]).await?;
         // It replaces nothing.
-        if answer("write", put(), &[THERE]).await? == THERE {
+        if self.answer("write", put(), &[THERE]).await? == THERE {
             self.delete(key).await?;
-            answer("write", put(), &[]).await?;
+            self.answer("write", put(), &[]).await?;
         }
         Ok(())
     }
@@ -113,24 +121,38 @@ impl Custodia {
     /// [`CustodiaError`].
     pub async fn delete(&self, key: &str) -> Result<(), CustodiaError> {
         let request = self.request(Method::DELETE, key);
-        answer("remove", request, &[StatusCode::NOT_FOUND]).await.map(drop)
+        self.answer("remove", request, &[StatusCode::NOT_FOUND]).await.map(drop)
     }
 
     fn request(&self, method: Method, key: &str) -> RequestBuilder {
         let path = key.strip_prefix(PREFIX).unwrap_or(key);
-        self.0.request(method, format!("http://localhost/secrets/{path}"))
+        self.client.request(method, format!("http://localhost/secrets/{path}"))
     }
-}
 
-/// Sends a request whose answer is success, or one of `also`.
-async fn answer(
-    doing: &'static str,
-    request: RequestBuilder,
-    also: &[StatusCode],
-) -> Result<StatusCode, CustodiaError> {
-    let answer = request.send().await.map_err(|source| CustodiaError::Silent { doing, source })?;
-    match answer.status() {
-        status if status.is_success() || also.contains(&status) => Ok(status),
-        status => Err(CustodiaError::Refused { doing, status }),
+    /// Sends a request whose answer is success, or one of `also`.
+    async fn answer(
+        &self,
+        doing: &'static str,
+        request: RequestBuilder,
+        also: &[StatusCode],
+    ) -> Result<StatusCode, CustodiaError> {
+        match self.send(request, doing).await?.status() {
+            status if status.is_success() || also.contains(&status) => Ok(status),
+            status => Err(CustodiaError::Refused { doing, status }),
+        }
+    }
+
+    /// Sends a request. Whether there is an answer is the outage.
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        doing: &'static str,
+    ) -> Result<Response, CustodiaError> {
+        let sent = request.send().await.map_err(|source| CustodiaError::Silent { doing, source });
+        match &sent {
+            Ok(_) => self.outage.succeeded(),
+            Err(error) => self.outage.failed("", &chain(error)),
+        }
+        sent
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use service_core::bus::{Context, topology};
-use service_core::error::chain;
 use service_core::model::{CheckReport, Model as _};
+use service_core::warn_unless_outage;
 use service_core::{Error, Result};
 
 use super::StorageService;
@@ -37,7 +37,7 @@ impl StorageService {
             }
         };
         let deletes = removals.iter().map(|(_, key)| key.clone()).collect();
-        let written = self.handlers.store(store).commit(Commit { checks, puts, deletes }).await;
+        let written = self.handlers.commit(store, Commit { checks, puts, deletes }).await;
         let committed = match written {
             Ok(committed) => committed,
             Err(error) => {
@@ -131,7 +131,7 @@ impl StorageService {
         let message =
             json!({"event": event, "class": kind.type_name, "model": record, "revision": revision});
         if let Err(error) = self.bus.notify(&key, &message, context).await {
-            tracing::warn!(error = chain(&error), notification = key, "not announced");
+            warn_unless_outage!(error, notification = key, "a change was not announced");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use etcd_client::{GetOptions, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use service_core::etcd::{Client, Error, Options};
+use service_core::etcd::{Cause, Client, Error, Options};
 
 use self::remembered::{List, Moment, Remembered};
 use super::{Commit, CommitError, Committed, Entry, StoreError};
@@ -48,6 +48,11 @@ impl Etcd {
         let client = Client::new(options).await;
         let client = client.map_err(|source| StoreError::Etcd { doing: "use etcd", source })?;
         Ok(Self { client, remembered: Arc::default() })
+    }
+
+    /// Why the last request to a member failed, if it did.
+    pub(crate) fn last_failure(&self) -> Option<Cause> {
+        self.client.last_failure()
     }
 
     pub(super) async fn get(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {

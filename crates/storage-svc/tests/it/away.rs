@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use service_core::bus::Context;
 use service_core::model::{Host, HostCreds};
 use service_core::{Bus, Kind, Lifecycle, StorageClient};
 use storage_svc::Config;
 use testbed::etcd::{ALL, Etcd};
+use testbed::log::Log;
 
 use crate::service::{host, refused};
 
@@ -39,6 +40,41 @@ async fn eventually<T>(work: impl AsyncFn() -> service_core::Result<T>) -> T {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), tried).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_outage_of_etcd_is_two_lines_that_name_its_option() {
+    let (etcd, folder) = (Etcd::up(), tempfile::tempdir().unwrap());
+    let handler = json!({"type": "etcd", "server_url": etcd.endpoints()});
+    let Value::Object(fields) = json!({"storage_handlers": handler}) else { panic!("an object") };
+    let path = Path::new("/etc/commissaire/storage.conf");
+    let (storage, life) = start(&Config::parse(path, fields, folder.path()).unwrap()).await;
+    storage.save(&host("10.0.0.1")).await.unwrap();
+    let log = Log::capture();
+    etcd.stop(ALL);
+    let left = async {
+        // Until the replica takes no requests any more.
+        while storage.get::<Host>("10.0.0.1").await.is_ok()
+            || !log.text().contains("takes no requests until it does")
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), left).await.unwrap();
+    etcd.start(ALL);
+    eventually(async || storage.save(&host("10.0.0.2")).await).await;
+    let place = format!("etcd at {} (`server_url` in {})", etcd.endpoints(), path.display());
+    let lines = log.from_info();
+    let of_etcd: Vec<_> = lines.iter().filter(|line| line.contains("etcd at")).collect();
+    assert_eq!(of_etcd.len(), 2, "{lines:#?}");
+    assert!(of_etcd[0].contains(&format!("{place} is unavailable: ")), "{lines:#?}");
+    assert!(of_etcd[0].contains("Connection refused"), "{lines:#?}");
+    assert!(of_etcd[1].contains(&format!("{place} is available again after ")), "{lines:#?}");
+    // The test is a client in the same process.
+    let others: Vec<_> = lines.iter().filter(|line| !line.contains("etcd at")).collect();
+    assert!(others.iter().all(|line| line.contains("the storage service is ")), "{lines:#?}");
+    assert!(others.len() <= 2, "{lines:#?}");
+    life.shutdown(Duration::from_secs(5)).await;
 }
 
 /// A key is made only when the store is seen to hold nothing that is sealed with another.

@@ -82,7 +82,8 @@ async fn beside_a_healthy_replica_no_request_fails_once_it_has_left() {
     let at = |way: &Proxy| format!("http://{}", way.address());
     let uri = testbed::rabbitmq::shared_uri();
     let exchange = format!("test-{}", service_core::random::uuid());
-    let options = amqp::Options { uri: uri.into(), exchange, name: "test".to_owned() };
+    let (origin, name) = ("the test".to_owned(), "test".to_owned());
+    let options = amqp::Options { uri: uri.into(), origin, exchange, name };
     let first = replica(&options, &at(&first_way), None).await;
     let key = std::fs::read(first.folder.path().join("secret.key")).unwrap();
     let second = replica(&options, &at(&second_way), Some(&key)).await;

@@ -2,7 +2,6 @@
 //! while nothing is to be done, so no load of the machine delays a check.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,8 +16,9 @@ use simulated_hosts::SimulatedHosts;
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 use tempfile::TempDir;
+use testbed::log::Log;
 use tokio::time::{Instant, sleep};
-use tracing::subscriber::DefaultGuard;
+use tracing::level_filters::LevelFilter;
 use watcher_svc::Config;
 
 /// How long tests wait for what should happen.
@@ -48,7 +48,6 @@ pub(crate) struct Fixture {
     log: Log,
     life: Lifecycle,
     folder: TempDir,
-    _logging: DefaultGuard,
 }
 
 /// One watcher, on a bus of its own that is linked with the others'.
@@ -60,10 +59,6 @@ pub(crate) struct Watcher {
     is_cut: Arc<AtomicBool>,
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
 impl Fixture {
     pub(crate) async fn start() -> Self {
         let fixture = Self::without_storage();
@@ -73,10 +68,7 @@ impl Fixture {
 
     /// The same before the storage service is started.
     pub(crate) fn without_storage() -> Self {
-        let (log, bus) = (Log::default(), Bus::memory());
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false);
-        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+        let (log, bus) = (Log::capture_from(LevelFilter::INFO), Bus::memory());
         Self {
             storage: StorageClient::new(bus.clone(), Context::service("test")),
             hosts: SimulatedHosts::default(),
@@ -84,7 +76,6 @@ impl Fixture {
             probes: Probes::default(),
             life: Lifecycle::new(),
             folder: tempfile::tempdir().unwrap(),
-            _logging: tracing::subscriber::set_default(subscriber),
             bus,
             log,
         }
@@ -243,7 +234,7 @@ impl Fixture {
 
     /// What was logged so far.
     pub(crate) fn log(&self) -> String {
-        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+        self.log.text()
     }
 }
 
@@ -252,17 +243,6 @@ impl Watcher {
     pub(crate) fn kill(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
         self.hosts.sever();
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -20,8 +20,8 @@ use futures_util::{FutureExt as _, stream};
 use serde::Deserialize;
 use serde_json::json;
 use service_core::StorageClient;
-use service_core::error::chain;
 use service_core::model::{Event, Operation, OperationStatus};
+use service_core::warn_unless_outage;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::history::{found, without_id};
@@ -217,10 +217,7 @@ impl Reader {
                 Ok(Some(_)) => failing = false,
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(
-                            error = chain(&error),
-                            "events cannot be read: trying again"
-                        );
+                        warn_unless_outage!(error, "events cannot be read: trying again");
                     }
                 }
             }

@@ -6,7 +6,6 @@ use lapin::types::ShortString;
 use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 
 use super::ConnectError;
-use super::connection::Failure;
 use crate::model::ident::is_loopback;
 
 /// Seconds between heartbeats where the URI does not say. lapin notices a silent broker after twice
@@ -74,10 +73,6 @@ impl Address {
     /// Whether messages leave this machine without TLS.
     pub(super) fn is_plaintext(&self) -> bool {
         self.uri.scheme == AMQPScheme::AMQP && !is_loopback(&self.uri.authority.host)
-    }
-
-    pub(super) fn error(&self, failure: Failure) -> ConnectError {
-        ConnectError::Broker { broker: self.shown(), source: Box::new(failure) }
     }
 
     /// For people: who is asked, without the password.

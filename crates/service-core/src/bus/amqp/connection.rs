@@ -15,6 +15,9 @@ use super::address::Address;
 /// have gone by when it ends: another attempt must then still succeed within seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The kind of reason that a broker has which is not there, or does not answer.
+pub(super) const UNREACHABLE: &str = "unreachable";
+
 /// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Failure {
@@ -22,13 +25,47 @@ pub(super) enum Failure {
     Silent,
     #[error("the message broker cannot be reached")]
     Unreachable(#[source] lapin::Error),
-    #[error("the message broker refused")]
-    Refused(#[source] lapin::Error),
+    #[error("no TLS connection to the message broker")]
+    Tls(#[source] lapin::Error),
+    #[error("the message broker rejects the user name or the password")]
+    LogIn(#[source] lapin::Error),
+    #[error("the message broker has no such virtual host, or the user may not use it")]
+    VirtualHost(#[source] lapin::Error),
+    #[error("the message broker refuses the exchange or a channel")]
+    SetUp(#[source] lapin::Error),
 }
 
-impl From<lapin::Error> for Failure {
-    fn from(error: lapin::Error) -> Self {
-        if is_refusal(&error) { Self::Refused(error) } else { Self::Unreachable(error) }
+impl Failure {
+    /// The failure of the connection itself, or of what is set up on it.
+    fn of(error: lapin::Error, is_open: bool) -> Self {
+        match error.kind() {
+            _ if is_refusal(&error) && is_open => Self::SetUp(error),
+            ErrorKind::ProtocolError(refusal) if is_refusal(&error) => match refusal.kind() {
+                AMQPErrorKind::Hard(_) => Self::VirtualHost(error),
+                AMQPErrorKind::Soft(_) => Self::LogIn(error),
+            },
+            // rustls reports all of its errors so.
+            ErrorKind::IOError(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Tls(error)
+            }
+            _ => Self::Unreachable(error),
+        }
+    }
+
+    /// Whether the broker answered, and would say the same again.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::LogIn(_) | Self::VirtualHost(_) | Self::SetUp(_))
+    }
+
+    /// The kind of reason, for [`Outage`](crate::Outage).
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Silent | Self::Unreachable(_) => UNREACHABLE,
+            Self::Tls(_) => "tls",
+            Self::LogIn(_) => "log-in",
+            Self::VirtualHost(_) => "virtual host",
+            Self::SetUp(_) => "set-up",
+        }
     }
 }
 
@@ -50,13 +87,11 @@ pub(super) async fn connect<T>(
 ) -> Result<T, Failure> {
     let socket = Socket::default();
     let ready = async {
-        let connection = open(address, name, &socket).await?;
-        set_up(connection, socket.clone()).await
+        let connection = open(address, name, &socket).await.map_err(|e| Failure::of(e, false))?;
+        set_up(connection, socket.clone()).await.map_err(|e| Failure::of(e, true))
     };
-    let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, ready).await {
-        Ok(outcome) => outcome.map_err(Failure::from),
-        Err(_) => Err(Failure::Silent),
-    };
+    let outcome = tokio::time::timeout(CONNECT_TIMEOUT, ready).await;
+    let outcome = outcome.unwrap_or(Err(Failure::Silent));
     outcome.inspect_err(|_| socket.shut())
 }
 

@@ -18,6 +18,8 @@ use super::connection::is_refusal;
 use super::link::{Link, now_ms};
 use super::message::{self, Received, Unreadable};
 use super::{Amqp, queues};
+use crate::Outage;
+use crate::bus::outages::SETTLING;
 use crate::bus::topology::Queue;
 use crate::bus::{Call, Fitness, Handler, unserved};
 use crate::error::{Error, Kind, Result, chain};
@@ -33,6 +35,8 @@ pub(super) struct Server {
     pub(super) fitness: Fitness,
     pub(super) lifecycle: Lifecycle,
     pub(super) handler: Handler,
+    /// Of the queue.
+    pub(super) outage: Arc<Outage>,
 }
 
 /// A consumer on one connection.
@@ -85,25 +89,23 @@ impl Server {
     }
 
     /// Begins to consume as soon as there is a connection. At the first time a refusal is the end; later
-    /// it is reported, and tried again.
+    /// it is logged, and tried again.
     async fn begin(&self, first: bool) -> Result<Session> {
-        let (mut backoff, mut reported) = (Backoff::default(), !first);
+        let mut backoff = Backoff::default();
         let begun = async {
             loop {
                 let link = self.amqp.wait_for_link().await?;
-                let error = match self.session(link).await {
-                    Ok(session) => return Ok(session),
-                    Err(error) => error,
-                };
-                if is_refusal(&error) {
-                    let refused =
-                        format!("the message broker refuses the queue {}", self.queue.name);
-                    let refused = Error::unavailable(refused).with_source(error);
-                    if first {
-                        return Err(refused);
-                    } else if std::mem::replace(&mut reported, false) {
-                        tracing::error!(error = chain(&refused), "cannot serve the queue");
+                match self.session(link).await {
+                    Ok(session) => {
+                        self.outage.succeeded();
+                        return Ok(session);
                     }
+                    Err(error) if is_refusal(&error) && first => {
+                        let refused =
+                            format!("the message broker refuses the queue {}", self.queue.name);
+                        return Err(Error::unavailable(refused).with_source(error));
+                    }
+                    Err(error) => self.failed(&error),
                 }
                 backoff.pause().await;
             }
@@ -111,6 +113,18 @@ impl Server {
         tokio::select! {
             session = begun => session,
             () = self.lifecycle.stopping() => Err(Error::unavailable("the service is stopping")),
+        }
+    }
+
+    /// Soon after the connection was made, a queue may not be ready yet; nor can it be used when the connection is lost.
+    fn failed(&self, error: &lapin::Error) {
+        let why = chain(error);
+        if is_refusal(error) {
+            self.outage.failed("refused", &why);
+        } else if self.amqp.connected_for() >= SETTLING {
+            self.outage.failed("", &why);
+        } else {
+            self.outage.failed_as_expected("", &why);
         }
     }
 

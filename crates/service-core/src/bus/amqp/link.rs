@@ -16,11 +16,14 @@ use uuid::Uuid;
 use super::connection::{Socket, is_refusal};
 use super::pending::{Outcome, Pending, Waiting};
 use super::{message, queues};
-use crate::Clock;
 use crate::bus::topology::{self, Queue};
 use crate::bus::unserved;
 use crate::error::{Error, Kind, Result};
 use crate::random;
+use crate::{Clock, Outage};
+
+/// The part that errors name when there is no connection to the broker.
+pub(in crate::bus) const BROKER: &str = "broker";
 
 /// How long taking leave of the broker may take.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -46,7 +49,8 @@ pub(super) struct Link {
     jobs: tokio::sync::Mutex<Channel>,
     notifications: Channel,
     broken: CancellationToken,
-    opened: Instant,
+    blocked: Outage,
+    pub(super) opened: Instant,
 }
 
 /// What the broker answers requests with, and whatever else reads from it.
@@ -78,6 +82,7 @@ impl Link {
             account,
             pending: Pending::new(),
             broken: CancellationToken::new(),
+            blocked: Outage::new("publishing to the message broker"),
             opened: Instant::now(),
         };
         Ok((Arc::new(link), answers))
@@ -119,10 +124,11 @@ impl Link {
         params: Option<SecretString>,
     ) -> Result<Vec<u8>> {
         if self.connection.status().blocked() {
-            return Err(Error::unavailable(
-                "the message broker takes no messages now: its memory or its disk is full",
-            ));
+            let why = "the message broker takes no messages now: its memory or its disk is full";
+            self.blocked.failed("", why);
+            return Err(Error::unavailable(why).of_part(BROKER));
         }
+        self.blocked.succeeded();
         let queue = queues::of_requests(self.exchange.as_str(), key.as_str()).into();
         if self.pending.unserved().contains(&queue) {
             return Err(unserved(key.as_str()));
@@ -270,7 +276,7 @@ impl Link {
         if self.opened.elapsed() >= REJECTED_AFTER {
             self.broken.cancel();
         }
-        Error::unavailable(format!("the message broker could not take {what}")).of_part("broker")
+        Error::unavailable(format!("the message broker could not take {what}")).of_part(BROKER)
     }
 
     /// A channel that failed stays so: all of it is built anew.
@@ -287,7 +293,7 @@ pub(super) fn now_ms() -> i64 {
 
 /// There is no connection now.
 pub(super) fn not_connected() -> Error {
-    Error::unavailable("there is no connection to the message broker").of_part("broker")
+    Error::unavailable("there is no connection to the message broker").of_part(BROKER)
 }
 
 /// There was one, and it failed.
@@ -296,7 +302,7 @@ pub(super) fn lost(error: lapin::Error) -> Error {
 }
 
 pub(super) fn connection_lost() -> Error {
-    Error::unavailable("the connection to the message broker was lost").of_part("broker")
+    Error::unavailable("the connection to the message broker was lost").of_part(BROKER)
 }
 
 /// The error of a request that was handed to a queue without consumers.

@@ -9,12 +9,12 @@ use tracing::Instrument as _;
 
 use super::address::Address;
 use super::backoff::Backoff;
-use super::connection::{self, Failure};
+use super::connection::{self, Failure, UNREACHABLE};
 use super::link::{Answers, Link};
 use super::pending::Outcome;
 use super::{ConnectError, Target, abandoned, confidential};
 use crate::error::chain;
-use crate::lifecycle;
+use crate::{Outage, lifecycle};
 
 type Connected = (Arc<Link>, Answers);
 
@@ -25,26 +25,25 @@ async fn connect(target: &Target, node: &Address) -> Result<Connected, Failure> 
     connection::connect(node, &target.name, set_up).await
 }
 
-/// The first connection: waits for a broker that is not there yet, but not for one that says no.
-pub(super) async fn first_link(target: &Target) -> Result<Connected, ConnectError> {
-    let (mut backoff, mut waited, mut attempts) = (Backoff::default(), false, 0..);
+/// The first connection: waits for a broker that is not there yet, but not for one that refuses it.
+pub(super) async fn first_link(
+    target: &Target,
+    outage: &Outage,
+) -> Result<Connected, ConnectError> {
+    let (mut backoff, mut attempts) = (Backoff::default(), 0..);
     loop {
         let node = target.node(attempts.next());
-        let broker = node.shown();
         match connect(target, node).await {
             Ok(connected) => {
-                if waited {
-                    tracing::info!(broker, "the message broker is there");
-                }
+                outage.succeeded();
                 return Ok(connected);
             }
-            Err(failure @ Failure::Refused(_)) => return Err(node.error(failure)),
-            Err(failure) if !waited => {
-                waited = true;
-                tracing::warn!(broker, error = chain(&failure), "waiting for the message broker");
-                lifecycle::starting(&format!("waiting for the message broker {broker}"));
+            Err(failure) if failure.is_refusal() => return Err(target.error(failure)),
+            Err(failure) => {
+                let why = target.why(node, &failure);
+                outage.failed(failure.kind(), &why);
+                lifecycle::starting(&format!("waiting for {}: {why}", outage.what()));
             }
-            Err(failure) => tracing::debug!(error = chain(&failure), "still no message broker"),
         }
         backoff.pause().await;
     }
@@ -57,17 +56,19 @@ pub(super) async fn first_link(target: &Target) -> Result<Connected, ConnectErro
 )]
 pub(super) fn start(
     target: Target,
+    outage: Outage,
     first: Connected,
     close: CancellationToken,
 ) -> watch::Receiver<Option<Arc<Link>>> {
     let (links, receiver) = watch::channel(Some(Arc::clone(&first.0)));
     let span = tracing::info_span!(parent: None, "task", name = "bus.connection");
-    tokio::spawn(supervise(target, first, links, close).instrument(span));
+    tokio::spawn(supervise(target, outage, first, links, close).instrument(span));
     receiver
 }
 
 async fn supervise(
     target: Target,
+    outage: Outage,
     mut connected: Connected,
     links: watch::Sender<Option<Arc<Link>>>,
     close: CancellationToken,
@@ -84,13 +85,13 @@ async fn supervise(
         };
         links.send_replace(None);
         link.fail();
-        let error = cause.map_or_else(|| "a channel was closed".to_owned(), |cause| chain(&cause));
-        tracing::warn!(error, "lost the connection to the message broker, connecting again");
+        let cause = cause.map_or_else(|| "a channel was closed".to_owned(), |cause| chain(&cause));
+        outage.failed(UNREACHABLE, &format!("the connection was lost: {cause}"));
         connected = tokio::select! {
-            connected = next_link(&target) => connected,
+            connected = next_link(&target, &outage) => connected,
             () = close.cancelled() => return,
         };
-        tracing::info!("connected to the message broker again");
+        outage.succeeded();
         links.send_replace(Some(Arc::clone(&connected.0)));
     }
 }
@@ -118,23 +119,15 @@ async fn deliver(answers: &mut Answers, link: &Link) -> Option<lapin::Error> {
     }
 }
 
-/// The next connection: also waits for a broker that says no, for whatever it says now it did not before.
-async fn next_link(target: &Target) -> Connected {
-    let (mut backoff, mut refused, mut attempts) = (Backoff::default(), false, 0..);
+/// The next connection: also waits for a broker that refuses it, for whatever it refuses now it has accepted before.
+async fn next_link(target: &Target, outage: &Outage) -> Connected {
+    let (mut backoff, mut attempts) = (Backoff::default(), 0..);
     loop {
         let node = target.node(attempts.next());
         backoff.pause().await;
         match connect(target, node).await {
             Ok(connected) => return connected,
-            Err(failure @ Failure::Refused(_)) if !refused => {
-                refused = true;
-                tracing::error!(
-                    broker = node.shown(),
-                    error = chain(&failure),
-                    "cannot use the message broker"
-                );
-            }
-            Err(failure) => tracing::debug!(error = chain(&failure), "still no message broker"),
+            Err(failure) => outage.failed(failure.kind(), &target.why(node, &failure)),
         }
     }
 }

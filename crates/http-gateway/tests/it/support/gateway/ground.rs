@@ -51,6 +51,7 @@ impl Ground {
     async fn distributed(life: &Lifecycle) -> Self {
         let amqp = amqp::Options {
             uri: testbed::rabbitmq::shared_uri().into(),
+            origin: "the test".to_owned(),
             exchange: format!("test-{}", service_core::random::uuid()),
             name: "test".to_owned(),
         };
