@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// The lines that this thread logs from [`Self::capture`] on, until it is dropped: the level, spans, message and fields,
 /// as in the journal.
@@ -36,13 +38,12 @@ impl Log {
     pub fn capture_from(level: LevelFilter) -> Self {
         let text = Text::default();
         let writer = text.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .with_target(false)
-            .without_time();
-        Self { text, _guard: tracing::subscriber::set_default(subscriber.finish()) }
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let layer = layer.with_ansi(false).with_target(false).without_time();
+        // As in a daemon: what matters of it, the bus logs.
+        let without_lapin = filter_fn(|metadata| !metadata.target().starts_with("lapin"));
+        let subscriber = tracing_subscriber::registry().with(level).with(without_lapin).with(layer);
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
     /// All of it.

@@ -108,7 +108,7 @@ async fn the_part_that_an_error_names_is_unavailable_and_not_the_service_that_an
     let error = ask(&bus, topology::RESTART).await.unwrap_err();
     assert!(!error.is_outage());
     let lines = log.from_warn();
-    assert!(lines.len() == 3 && lines[2].starts_with("ERROR request failed"), "{lines:?}");
+    assert!(lines.len() == 3 && lines[2].contains("request failed"), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

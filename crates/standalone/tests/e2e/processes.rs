@@ -66,6 +66,8 @@ struct Process {
     daemon: Option<Daemon>,
     replica: usize,
     child: Option<Child>,
+    /// What it sends to systemd once it is ready.
+    notifications: Option<UnixDatagram>,
 }
 
 /// All processes of a form, in a folder.
@@ -78,7 +80,8 @@ pub(crate) struct Processes {
 impl Processes {
     /// Nothing runs yet. `config` is that of `commissaire`, with a member for each service; `users` a file.
     pub(crate) fn new(folder: &Path, form: Form, ground: Option<Ground>, config: &Value) -> Self {
-        let process = |daemon, replica| Process { daemon, replica, child: None };
+        let process =
+            |daemon, replica| Process { daemon, replica, child: None, notifications: None };
         let ground = match form {
             Form::OneProcess => None,
             Form::Distributed(_) => Some(ground.unwrap_or_else(Ground::new)),
@@ -198,7 +201,17 @@ impl Processes {
         }
         for (index, ready) in starting {
             self.wait_ready(index, &ready).await;
+            self.all[index].notifications = Some(ready);
         }
+    }
+
+    /// What the first replica of a daemon has sent to systemd since the last call, or since it was ready.
+    pub(crate) fn notifications(&self, daemon: Option<Daemon>) -> Vec<String> {
+        let socket = self.all[self.index(daemon, 0)].notifications.as_ref().unwrap();
+        let mut message = [0; 1024];
+        let next = || socket.recv(&mut message).ok().map(|count| message[..count].to_vec());
+        let messages = std::iter::from_fn(next).map(|bytes| String::from_utf8(bytes).unwrap());
+        messages.collect()
     }
 
     /// Starts a process without waiting for it; the socket hears what systemd would.

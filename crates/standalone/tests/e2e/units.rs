@@ -71,6 +71,16 @@ fn systemd_starts_reloads_and_stops_the_daemons() {
     assert_eq!(run("systemctl show -P LimitCORE commissaire"), "0");
     assert_eq!(run("systemctl show -P StatusText -P WatchdogUSec commissaire"), "1min\nserving");
 
+    // A reload ends when the files were read; one that is invalid is named in the status.
+    let text = "systemctl show -P StatusText commissaire";
+    run("cp -p /var/lib/commissaire/users.json /root && echo x >/var/lib/commissaire/users.json");
+    run("systemctl reload commissaire");
+    until_changed(&testbed, &format!("{text} | grep -o 'reload failed: authentication stays'"), "");
+    run("cp -p /root/users.json /var/lib/commissaire && systemctl reload commissaire");
+    let failed = run(text);
+    until_changed(&testbed, &format!("{text} | grep -x serving"), &failed);
+    assert_eq!(run("systemctl is-active commissaire"), "active");
+
     // It comes back more often than systemd's usual limit of starts allows, and after a reboot.
     let pid = "systemctl is-active -q commissaire && systemctl show -P MainPID commissaire";
     for _ in 0..6 {
@@ -94,11 +104,16 @@ fn systemd_starts_reloads_and_stops_the_daemons() {
     let states = run(&format!("systemctl is-active {daemons} || true"));
     assert!(states.lines().all(|state| state == "activating"), "{states}");
     until_changed(&testbed, "systemctl show -P StatusText commissaire-watcher-service", "");
+    let broker = "the message broker amqp://guest@127.0.0.1:5672, virtual host / (the default of `bus-uri` in \
+                  /etc/commissaire/watcher.conf)";
+    let why = "it cannot be reached: Connection refused (os error 111)";
     assert_eq!(
         run("systemctl show -P StatusText commissaire-watcher-service"),
-        "starting: waiting for the message broker amqp://guest@127.0.0.1:5672, virtual host /"
+        format!("starting: waiting for {broker}: {why}")
     );
-    assert!(journal("commissaire-watcher-service").contains("waiting for the message broker"));
+    let outages = journal("commissaire-watcher-service");
+    let outage = format!("{broker} is unavailable: {why}; trying again");
+    assert_eq!(outages.matches(&outage).count(), 1, "{outages}");
     run(&format!("systemctl stop {daemons}"));
     let ends = run(&format!("systemctl show -P Result {daemons}"));
     let ends: Vec<_> = ends.lines().filter(|line| !line.is_empty()).collect();

@@ -18,38 +18,57 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The kind of reason that a broker has which is not there, or does not answer.
 pub(super) const UNREACHABLE: &str = "unreachable";
 
-/// Why there is no connection.
+/// Why there is no connection; "it" is the broker.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("the message broker did not answer in time")]
+    #[error(
+        "it did not answer within {} s (is there another service at that port, or one that expects TLS?)",
+        CONNECT_TIMEOUT.as_secs()
+    )]
     Silent,
-    #[error("the message broker cannot be reached")]
-    Unreachable(#[source] lapin::Error),
-    #[error("no TLS connection to the message broker")]
-    Tls(#[source] lapin::Error),
-    #[error("the message broker rejects the user name or the password")]
-    LogIn(#[source] lapin::Error),
-    #[error("the message broker has no such virtual host, or the user may not use it")]
-    VirtualHost(#[source] lapin::Error),
-    #[error("the message broker refuses the exchange or a channel")]
-    SetUp(#[source] lapin::Error),
+    #[error("it cannot be reached")]
+    Unreachable(#[source] Cause),
+    #[error("it speaks no TLS at that port, or its certificate is not trusted")]
+    Tls(#[source] Cause),
+    #[error("it rejects the user name or the password")]
+    LogIn(#[source] Cause),
+    #[error("it has no such virtual host, or the user may not use it")]
+    VirtualHost(#[source] Cause),
+    #[error("it refuses the exchange or a channel")]
+    SetUp(#[source] Cause),
+}
+
+/// An error of lapin in the words of the broker, or of the operating system.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Cause(String);
+
+impl From<lapin::Error> for Cause {
+    fn from(error: lapin::Error) -> Self {
+        Self(match error.kind() {
+            ErrorKind::ProtocolError(said) => said.get_message().to_string(),
+            ErrorKind::IOError(cause) => cause.to_string(),
+            _ => error.to_string(),
+        })
+    }
 }
 
 impl Failure {
     /// The failure of the connection itself, or of what is set up on it.
     fn of(error: lapin::Error, is_open: bool) -> Self {
-        match error.kind() {
-            _ if is_refusal(&error) && is_open => Self::SetUp(error),
+        let of = match error.kind() {
+            _ if is_refusal(&error) && is_open => Self::SetUp,
             ErrorKind::ProtocolError(refusal) if is_refusal(&error) => match refusal.kind() {
-                AMQPErrorKind::Hard(_) => Self::VirtualHost(error),
-                AMQPErrorKind::Soft(_) => Self::LogIn(error),
+                AMQPErrorKind::Hard(_) => Self::VirtualHost,
+                AMQPErrorKind::Soft(_) => Self::LogIn,
             },
             // rustls reports all of its errors so.
             ErrorKind::IOError(cause) if cause.kind() == std::io::ErrorKind::InvalidData => {
-                Self::Tls(error)
+                Self::Tls
             }
-            _ => Self::Unreachable(error),
-        }
+            _ => Self::Unreachable,
+        };
+        of(error.into())
     }
 
     /// Whether the broker answered, and would say the same again.

@@ -9,11 +9,10 @@ use tracing::Instrument as _;
 
 use super::address::Address;
 use super::backoff::Backoff;
-use super::connection::{self, Failure, UNREACHABLE};
+use super::connection::{self, Cause, Failure, UNREACHABLE};
 use super::link::{Answers, Link};
 use super::pending::Outcome;
 use super::{ConnectError, Target, abandoned, confidential};
-use crate::error::chain;
 use crate::{Outage, lifecycle};
 
 type Connected = (Arc<Link>, Answers);
@@ -30,7 +29,7 @@ pub(super) async fn first_link(
     target: &Target,
     outage: &Outage,
 ) -> Result<Connected, ConnectError> {
-    let (mut backoff, mut attempts) = (Backoff::default(), 0..);
+    let (mut backoff, mut attempts, mut status) = (Backoff::default(), 0.., String::new());
     loop {
         let node = target.node(attempts.next());
         match connect(target, node).await {
@@ -42,7 +41,10 @@ pub(super) async fn first_link(
             Err(failure) => {
                 let why = target.why(node, &failure);
                 outage.failed(failure.kind(), &why);
-                lifecycle::starting(&format!("waiting for {}: {why}", outage.what()));
+                if why != status {
+                    lifecycle::starting(&format!("waiting for {}: {why}", outage.what()));
+                    status = why;
+                }
             }
         }
         backoff.pause().await;
@@ -85,7 +87,8 @@ async fn supervise(
         };
         links.send_replace(None);
         link.fail();
-        let cause = cause.map_or_else(|| "a channel was closed".to_owned(), |cause| chain(&cause));
+        let cause =
+            cause.map_or_else(|| "a channel was closed".to_owned(), |e| Cause::from(e).to_string());
         outage.failed(UNREACHABLE, &format!("the connection was lost: {cause}"));
         connected = tokio::select! {
             connected = next_link(&target, &outage) => connected,
