@@ -72,13 +72,13 @@ fn systemd_starts_reloads_and_stops_the_daemons() {
     assert_eq!(run("systemctl show -P StatusText -P WatchdogUSec commissaire"), "1min\nserving");
 
     // A reload ends when the files were read; one that is invalid is named in the status.
-    let text = "systemctl show -P StatusText commissaire";
+    let shown = "systemctl show -P StatusText commissaire";
     run("cp -p /var/lib/commissaire/users.json /root && echo x >/var/lib/commissaire/users.json");
     run("systemctl reload commissaire");
-    until_changed(&testbed, &format!("{text} | grep -o 'reload failed: authentication stays'"), "");
+    until_changed(&testbed, &format!("{shown} | grep 'reload failed: authentication stays'"), "");
+    let failed = run(shown);
     run("cp -p /root/users.json /var/lib/commissaire && systemctl reload commissaire");
-    let failed = run(text);
-    until_changed(&testbed, &format!("{text} | grep -x serving"), &failed);
+    until_changed(&testbed, &format!("{shown} | grep -x serving"), &failed);
     assert_eq!(run("systemctl is-active commissaire"), "active");
 
     // It comes back more often than systemd's usual limit of starts allows, and after a reboot.
