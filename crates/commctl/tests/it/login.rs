@@ -398,7 +398,7 @@ async fn without_a_terminal_missing_values_have_defaults() {
     let run = home.run_with_input(&["login"], "hunter2\n").await;
     assert_eq!(run.status, 0, "{run:?}");
     assert_eq!(saved(&home)["username"], "admin");
-    let requests = fleet.requests().await;
+    let requests = fleet.server.received_requests().await.unwrap();
     assert_eq!(requests[0].headers["authorization"], "Basic YWRtaW46aHVudGVyMg==");
 }
 
