@@ -170,6 +170,11 @@ impl Client {
         }
     }
 
+    /// Why the last attempt failed, if it did; of a request that was given up before its end, too.
+    pub fn last_failure(&self) -> Option<Cause> {
+        self.failure().clone()
+    }
+
     /// Asks one member after the other until one answers.
     async fn request<T, F>(
         &self,
@@ -271,11 +276,6 @@ impl Client {
 
     fn answered(&self) {
         self.failure().take();
-    }
-
-    /// Why the last attempt failed, if it did; of a request that was given up before its end, too.
-    pub fn last_failure(&self) -> Option<Cause> {
-        self.failure().clone()
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<Cause>> {

@@ -1,7 +1,7 @@
 //! Which services are unavailable, by what becomes of requests to them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ pub(super) struct Outages(Mutex<HashMap<String, Service>>);
 
 #[derive(Debug)]
 struct Service {
-    outage: Outage,
+    outage: Arc<Outage>,
     /// When it last answered.
     answered: Option<Instant>,
 }
@@ -75,8 +75,7 @@ impl Outages {
             return Err(error);
         }
         let why = chain(&error);
-        let mut services = self.services();
-        let outage = &service(&mut services, blamed).outage;
+        let outage = Arc::clone(&service(&mut self.services(), blamed).outage);
         if settled {
             outage.failed("", &why);
         } else {
@@ -86,17 +85,20 @@ impl Outages {
     }
 
     fn answered(&self, name: &str) {
-        let mut services = self.services();
-        let service = service(&mut services, name);
-        service.answered = Some(Instant::now());
-        service.outage.succeeded();
+        let outage = {
+            let mut services = self.services();
+            let service = service(&mut services, name);
+            service.answered = Some(Instant::now());
+            Arc::clone(&service.outage)
+        };
+        outage.succeeded();
     }
 
     fn has_answered_since(&self, name: &str, begun: Instant) -> bool {
         self.services().get(name).is_some_and(|service| service.answered >= Some(begun))
     }
 
-    // A std mutex: it is held for a few operations and never across an await.
+    // A std mutex: it is held for a few operations, and neither across an await nor while a line is written.
     fn services(&self) -> MutexGuard<'_, HashMap<String, Service>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,8 +106,8 @@ impl Outages {
 
 /// The names are those of services that this process asks: there are few.
 fn service<'a>(services: &'a mut HashMap<String, Service>, name: &str) -> &'a mut Service {
-    let new = || Service { outage: Outage::new(format!("the {name} service")), answered: None };
-    services.entry(name.to_owned()).or_insert_with(new)
+    let outage = || Arc::new(Outage::new(format!("the {name} service")));
+    services.entry(name.to_owned()).or_insert_with(|| Service { outage: outage(), answered: None })
 }
 
 /// An error of a message that nobody answers: marked where there is no connection to the broker.

@@ -61,7 +61,7 @@ async fn from_etcd(options: &Options, service: &str) -> Result<Option<Loaded>, C
         tracing::warn!(
             etcd.endpoints = endpoints,
             error = why,
-            "no configuration from etcd, which does not answer: using the file"
+            "no configuration from etcd (ETCD_MACHINES of the environment), which does not answer: using the file"
         );
     };
     let answer = match asked.await {
@@ -72,7 +72,8 @@ async fn from_etcd(options: &Options, service: &str) -> Result<Option<Loaded>, C
         }
         Ok(Err(error)) => return Err(failed(error)),
         Err(_) => {
-            unreachable("no answer in time".to_owned());
+            let cause = client.last_failure().map(|cause| cause.to_string());
+            unreachable(cause.unwrap_or_else(|| "no answer in time".to_owned()));
             return Ok(None);
         }
     };

@@ -242,7 +242,8 @@ async fn without_a_broker_the_daemons_wait_and_say_so_once() {
     let ground = Ground::on(broker.uri(), Etcd::up());
     let mut server = Server::prepare(Form::Distributed(1), Some(ground), &json!({}));
     server.processes.start_blindly();
-    let waiting = |server: &Server| server.log().matches(") is unavailable: ").count();
+    let waiting =
+        |server: &Server| server.log().matches(" WARN the message broker amqp://").count();
     eventually("they say that they wait", || async { (waiting(&server) == 6).then_some(()) }).await;
     // Long enough for several attempts.
     tokio::time::sleep(SOON).await;
@@ -263,7 +264,7 @@ async fn daemons_that_wait_for_the_broker_can_be_stopped() {
     let mut server = Server::prepare(Form::Distributed(1), Some(ground), &json!({}));
     server.processes.start_blindly();
     eventually("they wait", || async {
-        (server.log().matches(") is unavailable: ").count() == 6).then_some(())
+        (server.log().matches(" WARN the message broker amqp://").count() == 6).then_some(())
     })
     .await;
     let ends = server.processes.terminate_all().await;

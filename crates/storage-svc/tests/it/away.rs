@@ -77,6 +77,47 @@ async fn an_outage_of_etcd_is_two_lines_that_name_its_option() {
     life.shutdown(Duration::from_secs(5)).await;
 }
 
+/// Each sort of mistake is told from the others, and with the option; no password is shown.
+#[tokio::test]
+async fn an_etcd_that_cannot_be_used_is_named_with_its_option_and_without_its_password() {
+    let (etcd, folder) = (Etcd::up(), tempfile::tempdir().unwrap());
+    etcd.ctl(&["user", "add", "root:hunter2"]);
+    etcd.ctl(&["user", "grant-role", "root", "root"]);
+    etcd.ctl(&["auth", "enable"]);
+    let at = etcd.endpoints().trim_start_matches("http://").to_owned();
+    let log = Log::capture();
+    let cases = [
+        (json!({"server_url": "http://127.0.0.1:1"}), "http://127.0.0.1:1", "Connection refused"),
+        (json!({"server_url": format!("https://{at}")}), &*format!("https://{at}"), "TLS"),
+        (
+            json!({"server_url": etcd.endpoints(), "username": "root", "password": "s3cr3t"}),
+            etcd.endpoints(),
+            "authentication failed, invalid user ID or password",
+        ),
+    ];
+    // At the same time, since each start waits for its etcd.
+    let starts = cases.iter().enumerate().map(async |(number, (handler, ..))| {
+        let mut handler = handler.clone();
+        handler["type"] = json!("etcd");
+        let fields = json!({"storage_handlers": handler});
+        let Value::Object(fields) = fields else { panic!("an object") };
+        let folder = folder.path().join(number.to_string());
+        start(&Config::parse(Path::new("/x.conf"), fields, &folder).unwrap()).await
+    });
+    let started = futures_util::future::join_all(starts).await;
+    let lines = log.from_warn();
+    for (_, url, why) in &cases {
+        let outage = format!("etcd at {url} (`server_url` in /x.conf) is unavailable: ");
+        let told = lines.iter().filter(|line| line.contains(&outage) && line.contains(why)).count();
+        assert_eq!(told, 1, "{url} {why}: {lines:#?}");
+    }
+    assert_eq!(lines.len(), cases.len(), "{lines:#?}");
+    assert!(!log.text().contains("s3cr3t"));
+    for (_, life) in started {
+        life.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
 /// A key is made only when the store is seen to hold nothing that is sealed with another.
 #[tokio::test]
 async fn it_is_waited_for_and_no_key_is_made_before() {
