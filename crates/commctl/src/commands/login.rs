@@ -35,17 +35,17 @@ const WHERE: &str = "on the server, this prints its fingerprint: commissaire ca-
 Examples:
   commctl login                                  asks for everything
   commctl login https://10.0.0.9:8000            asks for the user's name and password
-  commctl login < /var/lib/commissaire/admin-password           on the server, after its installation
+  commctl login < /var/lib/commissaire/admin-password    on the server, once it is installed
   commctl login https://10.0.0.9:8000 --username ci --ca-fingerprint AB:CD:… < password.txt
   commctl --config test.json login https://10.0.0.7:8000
 
 On a terminal it asks for what is missing. Without one, the password is the first line of standard
 input, and what is missing has the defaults: the configuration's endpoint and username, else
-http://127.0.0.1:8000 and admin. The server is verified before the password is sent: by the roots of the system, or by the
-certificate_authority that the configuration names for this endpoint. A server with an authority of
-its own is trusted by that, once --ca-fingerprint has its SHA-256 fingerprint, or the first eight
-characters of it are typed on the terminal: the server prints it at its start, and
-`commissaire ca-fingerprint` prints it there later.
+http://127.0.0.1:8000 and admin. The server is verified before the password is sent: by the roots of
+the system, or by the certificate_authority that the configuration names for this endpoint. A server
+with an authority of its own is trusted by that, once --ca-fingerprint has its SHA-256 fingerprint,
+or the first eight characters of it are typed on the terminal: the server prints it at its start,
+and `commissaire ca-fingerprint` prints it there later.
 
 An authority that has changed since is refused without a question; --ca-fingerprint accepts it.
 
