@@ -12,7 +12,8 @@ use crate::processes::Form;
 use crate::server::Server;
 
 /// What is another one in each run, and what stands in its place.
-const FILTERS: [(&str, &str); 11] = [
+const FILTERS: [(&str, &str); 12] = [
+    (r"commctl [0-9.]+ \([^)]+\)", "commctl VERSION (COMMIT, DATE)"),
     // It may have passed before the next look.
     (r"! HOST bootstrapping\n", ""),
     (r"boot id [0-9a-f-]{36}", "boot id ID"),
