@@ -9,7 +9,8 @@ fn main() {
     if let Some(log) = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"]) {
         println!("cargo::rerun-if-changed={log}");
     }
-    let commit = std::env::var("COMMISSAIRE_COMMIT").ok();
+    let commit =
+        std::env::var_os("COMMISSAIRE_COMMIT").and_then(|commit| commit.into_string().ok());
     let commit = commit.or_else(|| git(&["log", "-1", "--format=%h, %cs", "--abbrev=10"]));
     let commit = commit.unwrap_or_else(|| "unknown commit".to_owned());
     println!("cargo::rustc-env=COMMISSAIRE_COMMIT={commit}");
