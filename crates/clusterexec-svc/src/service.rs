@@ -294,7 +294,9 @@ impl ClusterExec {
         match self.take(&due).await {
             Ok(Some((claim, held))) => self.tell(claim, held, id).await,
             Ok(None) => {}
-            Err(error) => warn_unless_outage!(error, "the webhook is told later"),
+            Err(error) => {
+                warn_unless_outage!(error, "the webhook is not called; it is tried again later")
+            }
         }
     }
 
@@ -317,12 +319,20 @@ impl ClusterExec {
             Ok(true) => {}
             Ok(false) => tracing::error!(operation.id = id, "the webhook was not told: given up"),
             Err(error) => {
-                warn_unless_outage!(error, operation.id = id, "the webhook is told later");
+                warn_unless_outage!(
+                    error,
+                    operation.id = id,
+                    "the webhook is not called; it is tried again later"
+                );
                 return;
             }
         }
         if let Err(error) = held.release(Transaction::default()).await {
-            warn_unless_outage!(error, operation.id = id, "the webhook is told again");
+            warn_unless_outage!(
+                error,
+                operation.id = id,
+                "the webhook may be called a second time"
+            );
         }
         drop(claim);
     }

@@ -50,8 +50,8 @@ pub fn private_path(data_dir: &Path) -> PathBuf {
     service_core::config::key_file(PRIVATE, &data_dir.join(PRIVATE))
 }
 
-/// Reads the key, of systemd or in the data directory; `None` where there is none. The fingerprint is that of the private
-/// key, whatever the file beside it holds; that file is written where it is missing.
+/// Reads the key at [`private_path`]; `None` where the file is missing. The fingerprint is computed from the private key
+/// and not from the public half in the data directory, which is written where it is missing.
 ///
 /// # Errors
 /// When it cannot be read, or is not a private key without a passphrase.

@@ -47,7 +47,7 @@ pub(crate) struct Create {
     /// Network of its hosts
     #[arg(short, long, default_value = DEFAULT_NETWORK, value_parser = name)]
     network: String,
-    /// Container manager its hosts join; '' is none, as is the default
+    /// Container manager its hosts join; '' for a cluster without one, which is the default
     #[arg(short, long, value_name = "NAME", value_parser = name_or_none)]
     container_manager: Option<String>,
     /// Name of the new cluster

@@ -180,8 +180,8 @@ impl Membership {
         Ok(())
     }
 
-    /// The address of the member that is meant; the server accepts the removal of a host that is none. A member may
-    /// have lost its own record, and is then known to its cluster alone.
+    /// The address of the member, checked here because the server accepts the removal of a host that is not a member.
+    /// A member may have lost its own record, and is then known to its cluster alone.
     async fn member(&self, client: &Client) -> Result<String, Error> {
         if client.find(&self.path(&self.host)).await?.is_some() {
             return Ok(self.host.clone());

@@ -117,7 +117,7 @@ async fn another_fingerprint_is_refused() {
     let shown = authority.openssl_fingerprint();
     refused(&run, &server, &home, &[&shown, &other, "commissaire ca-fingerprint"]);
 
-    // A fingerprint that is given holds, whatever the system trusts.
+    // --ca-fingerprint is checked even where the system trusts the server.
     let roots = home.write("roots.pem", &authority.pem());
     let arguments = ["login", &server.url(), "-u", "a", "--ca-fingerprint", &other];
     let mut command = home.command(&arguments);
@@ -171,7 +171,7 @@ async fn everything_is_asked_for_on_a_terminal() {
     );
     assert_eq!(std::fs::read_to_string(home.dir.path().join(file)).unwrap(), authority.pem());
 
-    // What is there is the default.
+    // Values of the configuration are the defaults.
     let mut terminal = Terminal::run(home.dir.path(), &["login"], &[]);
     terminal.shows(&[&format!("endpoint [{}]:", server.url())]);
     terminal.types("\n");
