@@ -295,7 +295,7 @@ impl ClusterExec {
             Ok(Some((claim, held))) => self.tell(claim, held, id).await,
             Ok(None) => {}
             Err(error) => {
-                warn_unless_outage!(error, "the webhook is not called; it is tried again later")
+                warn_unless_outage!(error, "the webhook is not called; it is tried again later");
             }
         }
     }
