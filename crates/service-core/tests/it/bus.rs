@@ -19,6 +19,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 const ECHO: Queue = Queue { name: "echo", binding: "echo.*", jobs: false, bare: false };
 const SOON: Duration = Duration::from_secs(10);
 
+/// How often two replicas take turns.
+const TURNS: usize = 40;
+
 /// Serves `echo.*`: answers, refuses, panics or waits for `gate`, as the method says.
 async fn serve_echo(bus: &Bus, life: &Lifecycle, prefetch: usize) -> Echo {
     let echo =
@@ -164,9 +167,22 @@ async fn an_unfit_replica_gets_no_requests_until_it_is_fit(bus: Bus) {
     unfit.send_replace(true);
     until(&bus, Result::is_ok).await.unwrap();
     assert!(other.calls() > 0);
-    fit.send_replace(true);
-    unfit.send_replace(false);
-    until(&bus, Result::is_ok).await.unwrap();
+    life.shutdown(SOON).await;
+}
+
+/// The one that leaves removes the queue's binding if it sees no other consumer.
+async fn a_replica_that_becomes_fit_while_the_other_one_leaves_gets_the_requests(bus: Bus) {
+    let life = Lifecycle::new();
+    let fitness = [watch::Sender::new(true), watch::Sender::new(false)];
+    let replicas =
+        [serve_while(&bus, &life, &fitness[0]).await, serve_while(&bus, &life, &fitness[1]).await];
+    for turn in 1..=TURNS {
+        let next = turn % 2;
+        fitness[next].send_replace(true);
+        fitness[1 - next].send_replace(false);
+        let before = replicas[next].calls();
+        until(&bus, |answer| answer.is_ok() && replicas[next].calls() > before).await.unwrap();
+    }
     life.shutdown(SOON).await;
 }
 
@@ -416,6 +432,7 @@ conformance!(
     errors_keep_code_message_and_data,
     nobody_there_fails_at_once,
     an_unfit_replica_gets_no_requests_until_it_is_fit,
+    a_replica_that_becomes_fit_while_the_other_one_leaves_gets_the_requests,
     a_replica_that_becomes_unfit_finishes_what_it_has_begun,
     a_panic_is_an_answer_and_not_the_end,
     a_late_answer_is_a_timeout,

@@ -137,6 +137,10 @@ impl Server {
         let channel = queues::consumer_channel(&link.connection, self.prefetch).await?;
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel.basic_consume(name.clone(), "".into(), options, none).await?;
+        if !self.queue.jobs {
+            // A replica that leaves at the same moment may have removed the binding before it could see this consumer.
+            queues::bind(&channel, &name, &link.exchange, self.queue.binding.into()).await?;
+        }
         let slots = Arc::new(Semaphore::new(self.prefetch.into()));
         Ok(Session { link, channel, queue: name, consumer, slots, taken: None })
     }
