@@ -207,9 +207,19 @@ impl StorageClient {
     /// # Errors
     /// When the storage service cannot say.
     pub async fn get_many<T: Model>(&self, ids: &[String]) -> Result<Vec<Option<Revised<T>>>> {
-        let wanted: Vec<_> = ids.iter().map(|id| json!({T::ID: id})).collect();
-        let params = json!({"model_type_name": T::TYPE, "model_json_data": wanted,
-                            "revisions": true, "missing": "null"});
+        self.get_many_as::<T, T>(ids).await
+    }
+
+    /// As [`Self::get_many`], but only those fields of the records that `V` has.
+    ///
+    /// # Errors
+    /// As [`Self::get_many`].
+    pub async fn get_many_as<T: Model, V: DeserializeOwned>(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<Option<Revised<V>>>> {
+        let params = json!({"model_type_name": T::TYPE, "ids": ids, "revisions": true,
+                            "missing": "null"});
         read(self.bus.ask(keys::STORAGE_GET, &params, &self.context).await?)
     }
 

@@ -95,11 +95,15 @@ impl Handlers {
     /// # Errors
     /// When a store does not answer.
     pub async fn get(&self, kind: &Kind, keys: Vec<String>) -> Result<Vec<Option<Entry>>> {
-        let mut keepers = self.assignments.keepers(kind).iter().copied();
-        let Some(default) = keepers.next() else { return Ok(vec![None; keys.len()]) };
-        let first = self.stores[default].get(keys.clone()).await;
-        let mut found = first.map_err(|error| self.failure(default, error))?;
-        for source in keepers {
+        let Some((&default, sources)) = self.assignments.keepers(kind).split_first() else {
+            return Ok(vec![None; keys.len()]);
+        };
+        let failed = |error| self.failure(default, error);
+        if sources.is_empty() {
+            return self.stores[default].get(keys).await.map_err(failed);
+        }
+        let mut found = self.stores[default].get(keys.clone()).await.map_err(failed)?;
+        for &source in sources {
             let missing: Vec<_> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
             if missing.is_empty() {
                 break;

@@ -23,7 +23,7 @@ use crate::last_checks::{LastChecks, Times, read_host};
 use crate::store::Entry;
 use crate::vault::Vault;
 use change::{Change, Condition, Deletion};
-use params::{List, Missing, Records, object, records};
+use params::{Get, List, Missing, Records, object, records};
 
 /// A record as it leaves: its text, which is not looked into again on its way to whoever asks.
 #[derive(Serialize)]
@@ -112,24 +112,25 @@ impl StorageService {
         Ok(if is_list { saved.collect() } else { saved.next().unwrap_or_default() })
     }
 
-    async fn get(&self, params: Records, permit: Permit<'_>) -> Result<Answer> {
+    async fn get(&self, mut params: Get, permit: Permit<'_>) -> Result<Answer> {
         let kind = Kind::named(&params.model_type_name)?;
         permit.check(Right::Read, kind)?;
-        let (wanted, is_list) = records(params.model_json_data)?;
-        let keys = wanted.iter().map(|record| kind.key_of(record)).collect::<Result<_>>()?;
+        let wanted = params.wanted()?;
+        let is_list = wanted.is_list();
+        let keys = wanted.keys(kind)?;
         let times = self.times(kind).await;
         let entries = self.handlers.get(kind, keys).await?;
         // Who tolerates gaps in a list also gets the neighbours of a damaged record.
         let tolerant = params.missing == Missing::Null;
         let mut found = Vec::with_capacity(entries.len());
-        for (entry, wanted) in entries.into_iter().zip(wanted) {
+        for (index, entry) in entries.into_iter().enumerate() {
             let read = match entry {
                 Some(entry) => {
                     let times = times.as_deref();
                     self.read(kind, &entry, times, params.revisions).await.map(Some)
                 }
                 None if tolerant => Ok(None),
-                None => Err(lookup_failed(kind, &wanted)),
+                None => Err(lookup_failed(kind, &wanted.at(kind, index))),
             };
             found.push(match read {
                 Err(error) if is_list && tolerant && is_damage(&error) => {

@@ -69,6 +69,12 @@ pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
     Ok(Json(clusters.into_iter().map(|cluster| cluster.record.name).collect()))
 }
 
+/// The fields of a host that count for its cluster.
+#[derive(Deserialize)]
+struct HostHealth {
+    status: Status,
+}
+
 /// A cluster, and how its members are.
 #[utoipa::path(
     get,
@@ -83,7 +89,7 @@ pub async fn get(
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<ClusterView>, ApiError> {
     let cluster = found(&api, &name).await?.record;
-    let hosts = api.storage.get_many::<Host>(&cluster.hostset);
+    let hosts = api.storage.get_many_as::<Host, HostHealth>(&cluster.hostset);
     let (hosts, alarm) = tokio::try_join!(hosts, alarms::concerning(&api.storage, &name))?;
     let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
     let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());

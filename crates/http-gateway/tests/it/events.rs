@@ -326,10 +326,10 @@ async fn unsteady(gateway: &Gateway, life: &Lifecycle) {
                     "status": status, "started_at": "t", "hosts": []});
                 return Ok(json!({"record": operation, "revision": 1}));
             }
-            let wanted = params["model_json_data"].as_array().unwrap();
+            let ids = params["ids"].as_array().unwrap();
             let there = if asked < 2 { 1 } else { 2 };
-            let found = wanted.iter().map(|wanted| {
-                let id = wanted["id"].as_str().unwrap();
+            let found = ids.iter().map(|id| {
+                let id = id.as_str().unwrap();
                 let seq: u64 = id.rsplit('.').next().unwrap().parse().unwrap();
                 let mut event = event(seq);
                 event["id"] = json!(Event::id_of("o1", seq));

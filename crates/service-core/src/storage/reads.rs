@@ -40,13 +40,10 @@ pub struct Reads {
 /// A record that somebody waits for.
 #[derive(Debug)]
 struct Wanted {
-    kind: Kind,
+    type_name: &'static str,
     id: String,
     answer: oneshot::Sender<Result<Option<Box<RawValue>>>>,
 }
-
-/// A type of records, and the member that identifies one.
-type Kind = (&'static str, &'static str);
 
 impl Reads {
     /// Puts reads over `bus` together until the daemon is told to stop. None where the bus is inside this
@@ -83,7 +80,7 @@ impl Reads {
             return alone().await;
         }
         let (answer, receiver) = oneshot::channel();
-        let wanted = Wanted { kind: (T::TYPE, T::ID), id: id.to_owned(), answer };
+        let wanted = Wanted { type_name: T::TYPE, id: id.to_owned(), answer };
         let together = async {
             // None when the daemon is told to stop.
             self.wanted.send(wanted).await.ok()?;
@@ -139,26 +136,25 @@ impl Gatherer {
         batch: impl Iterator<Item = Wanted>,
         turn: Option<&Arc<OwnedSemaphorePermit>>,
     ) {
-        let mut kinds: HashMap<Kind, Waiting> = HashMap::new();
+        let mut types: HashMap<&str, Waiting> = HashMap::new();
         // Who has gone away needs no answer.
-        for Wanted { kind, id, answer } in batch.filter(|wanted| !wanted.answer.is_closed()) {
-            kinds.entry(kind).or_default().entry(id).or_default().push(answer);
+        for Wanted { type_name, id, answer } in batch.filter(|wanted| !wanted.answer.is_closed()) {
+            types.entry(type_name).or_default().entry(id).or_default().push(answer);
         }
-        for (kind, waiting) in kinds {
+        for (type_name, waiting) in types {
             let (bus, context, turn) = (self.bus.clone(), self.context.clone(), turn.cloned());
             self.lifecycle.spawn("read", async move {
-                ask(&bus, &context, kind, waiting).await;
+                ask(&bus, &context, type_name, waiting).await;
                 drop(turn);
             });
         }
     }
 }
 
-async fn ask(bus: &Bus, context: &Context, (type_name, id): Kind, waiting: Waiting) {
+async fn ask(bus: &Bus, context: &Context, type_name: &str, waiting: Waiting) {
     let (ids, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-    let records: Vec<_> = ids.into_iter().map(|wanted| json!({id: wanted})).collect();
-    let params = json!({"model_type_name": type_name, "model_json_data": records,
-                        "revisions": true, "missing": "null"});
+    let params = json!({"model_type_name": type_name, "ids": ids, "revisions": true,
+                        "missing": "null"});
     let found = match bus.ask(keys::STORAGE_GET, &params, context).await {
         Ok(answer) => super::read::<Vec<Option<Box<RawValue>>>>(answer),
         Err(error) => Err(error),

@@ -27,19 +27,20 @@ struct Storage {
 impl Storage {
     async fn answer(&self, call: Call) -> Result<Value> {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        let wanted = call.params.0["model_json_data"].clone();
+        let wanted = call.params.0;
         let cpus = self.cpus.load(Ordering::SeqCst);
         if self.silent_once.swap(false, Ordering::SeqCst) {
             self.held.lock().unwrap().push(wanted);
             return std::future::pending().await;
         }
-        let found = |wanted: &Value| {
+        let found = |address: &Value| {
             let host = json!({"address": "10.0.0.1", "cpus": cpus});
-            (wanted["address"] == "10.0.0.1").then(|| json!({"record": host, "revision": 7}))
+            (address == "10.0.0.1").then(|| json!({"record": host, "revision": 7}))
         };
-        match wanted {
-            Value::Array(wanted) => Ok(wanted.iter().map(|wanted| json!(found(wanted))).collect()),
-            one => found(&one).ok_or_else(|| Error::not_found("there is no such host")),
+        match &wanted["ids"] {
+            Value::Array(ids) => Ok(ids.iter().map(|id| json!(found(id))).collect()),
+            _ => found(&wanted["model_json_data"]["address"])
+                .ok_or_else(|| Error::not_found("there is no such host")),
         }
     }
 }

@@ -7,7 +7,6 @@ mod commit;
 mod remembered;
 mod upkeep;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use etcd_client::{GetOptions, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse};
@@ -109,9 +108,10 @@ impl Etcd {
         if answer.more() {
             return Ok(None);
         }
-        let entries = answer.take_kvs().into_iter().map(entry);
-        let entries: HashMap<_, _> = entries.map(|entry| (entry.key.clone(), entry)).collect();
-        Ok(Some(keys.iter().map(|key| entries.get(key).cloned()).collect()))
+        // Sorted by key, as etcd answers.
+        let entries: Vec<_> = answer.take_kvs().into_iter().map(entry).collect();
+        let of = |key: &String| entries.binary_search_by(|entry| entry.key.cmp(key)).ok();
+        Ok(Some(keys.iter().map(|key| of(key).map(|index| entries[index].clone())).collect()))
     }
 
     async fn get_in_parts(

@@ -194,6 +194,33 @@ async fn a_transaction_is_all_or_nothing_and_names_the_check() {
 }
 
 #[tokio::test]
+async fn ids_are_asked_for_as_records_are() {
+    let fixture = start().await;
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        fixture.storage.save(&host(address)).await.unwrap();
+    }
+    let records = json!([{"address": "10.0.0.2"}, {"address": "10.0.0.1"}]);
+    let by_records = fixture.ask("get", json!(["Host", records])).await.unwrap();
+    let ask = async |params| fixture.ask("get", params).await;
+    let ids = json!(["10.0.0.2", "10.0.0.1"]);
+    let by_ids = ask(json!({"model_type_name": "Host", "ids": ids})).await.unwrap();
+    assert_eq!(by_ids, by_records);
+    assert_eq!(by_ids[0]["address"], "10.0.0.2");
+
+    let missing = ask(json!({"model_type_name": "Host", "ids": ["10.0.0.3"]})).await.unwrap_err();
+    assert_eq!(missing.kind(), Kind::NotFound);
+    assert_eq!(missing.data().unwrap()["model_json_data"], json!([{"address": "10.0.0.3"}]));
+    for wrong in [
+        json!({"model_type_name": "Host", "ids": ids, "model_json_data": records}),
+        json!({"model_type_name": "Host", "ids": ["../x"]}),
+        json!({"model_type_name": "Host", "ids": "10.0.0.1"}),
+        json!({"model_type_name": "Host"}),
+    ] {
+        assert_eq!(ask(wrong.clone()).await.unwrap_err().kind(), Kind::InvalidParams, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn gaps_are_null_where_the_caller_wants_them() {
     let fixture = start().await;
     fixture.storage.save(&host("10.0.0.2")).await.unwrap();
