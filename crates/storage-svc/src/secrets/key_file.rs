@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -130,13 +130,21 @@ fn id(key: &[u8]) -> String {
 fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let failed = |source| KeyError::File { doing: "read", path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(failed)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if is_exposed(metadata.uid(), metadata.gid(), mode) {
         return Err(KeyError::Exposed { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(failed)?;
     Ok(text)
+}
+
+/// Whether others than the owner can read or change a file. A file that systemd hands over belongs to root and has an
+/// access list with the service's user: the bits of the group are the mask of that list.
+fn is_exposed(owner: u32, group: u32, mode: u32) -> bool {
+    let is_handed_over = owner == 0 && group == 0 && mode == 0o440;
+    mode & 0o077 != 0 && !is_handed_over
 }
 
 /// Writes a key file whole, or not at all, and on disk before anything is sealed with it.
@@ -182,6 +190,22 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(keys(&path), Err(KeyError::Exposed { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn a_key_file_with_the_access_list_of_systemd_is_not_exposed() {
+        for (owner, group, mode, expected) in [
+            (998, 998, 0o600, false),
+            (998, 998, 0o400, false),
+            (998, 998, 0o440, true),
+            (998, 998, 0o604, true),
+            (0, 0, 0o440, false),
+            (0, 998, 0o440, true),
+            (0, 0, 0o444, true),
+            (0, 0, 0o460, true),
+        ] {
+            assert_eq!(is_exposed(owner, group, mode), expected, "{owner}:{group} {mode:04o}");
+        }
     }
 
     #[test]
