@@ -22,6 +22,7 @@ pub mod bare_server;
 pub mod client;
 pub mod distributed;
 pub mod etcd;
+mod executor;
 pub mod get;
 pub mod instructions;
 pub mod load;

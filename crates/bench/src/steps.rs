@@ -87,7 +87,7 @@ async fn with(setup: &Setup, port: u16, size: usize) -> anyhow::Result<(Duration
         lease_ttl: lease::TTL,
     };
     let config = clusterexec_svc::Config::default();
-    let measured = clusterexec_svc::measure::steps(deps, config, "bench", HOSTS, &life).await;
+    let measured = crate::executor::steps(deps, config, "bench", HOSTS, &life).await;
     let (accepted, steps) = measured.context("the restart is refused")?;
     life.shutdown(Duration::from_secs(5)).await;
     Ok((accepted, Samples::from_iter(steps).median()))

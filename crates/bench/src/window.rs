@@ -57,8 +57,7 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
         own_key: SecretString::default(),
         lease_ttl: lease::TTL,
     };
-    let measured =
-        clusterexec_svc::measure::window(deps, "bench", session.as_ref(), ROUNDS, &life).await;
+    let measured = crate::executor::window(deps, "bench", session.as_ref(), ROUNDS, &life).await;
     let windows = measured.context("no go-ahead")?;
     let took = windows.ran.into_iter().collect::<Samples>();
     report.row(Row {

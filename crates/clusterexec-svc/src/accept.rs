@@ -1,50 +1,58 @@
-//! Accepting an operation: what would happen, and why not.
+//! Acceptance of an operation: its plan, the reasons against it, and the transaction that begins it.
 
 use serde_json::{Value, json};
-use service_core::bus::Context;
+use service_core::lease::Held;
 use service_core::model::{
     AlarmView, Cluster, Lease, Operation, OperationKind, OperationStatus, Options, RebootWhen,
     ident,
 };
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Result, abridged};
+use service_core::{Error, Result, abridged, bus};
+use tokio::time::Instant;
 
+use crate::context::Context;
+use crate::journal::{accepted, save_record};
 use crate::members;
-use crate::rollout::{Fitness, Member, order};
-use crate::service::ClusterExec;
+use crate::schedule::{Availability, Member, order};
+use crate::unfinished::Unfinished;
 
-/// An operation as it is asked for.
+/// A request for an operation.
 #[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) cluster: String,
-    pub(crate) kind: OperationKind,
-    /// What to deploy; empty for other work.
-    pub(crate) version: String,
-    pub(crate) options: Options,
+pub struct OperationRequest {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The kind of operation.
+    pub kind: OperationKind,
+    /// The version to deploy; empty for other kinds.
+    pub version: String,
+    /// The options of the operation.
+    pub options: Options,
     /// The operation that it continues.
-    pub(crate) continues: Option<Revised<Operation>>,
+    pub continues: Option<Revised<Operation>>,
 }
 
-/// What would happen.
-pub(crate) struct Plan {
-    /// What must not change until the operation begins.
-    pub(crate) unchanged: Transaction,
+/// The plan of an operation.
+#[derive(Debug)]
+pub struct Plan {
+    /// Checks that the cluster is unchanged when the operation begins.
+    unchanged: Transaction,
     /// In the order of their turns.
     members: Vec<Member>,
-    /// Members of the cluster that are unavailable, those included that have no turn.
+    /// Unavailable members of the cluster, including those without a turn, each with the reason.
     unavailable: Vec<(String, String)>,
-    pub(crate) budget: usize,
-    pub(crate) refused: Option<Error>,
-    /// While it lasts, the operation would wait.
+    budget: usize,
+    /// Why the operation would be rejected, if so.
+    pub refused: Option<Error>,
+    /// The operation would wait until this alarm ends.
     alarm: Option<AlarmView>,
     skip_unreachable: bool,
 }
 
-impl Wanted {
-    /// Checks it, and adds the configured defaults.
+impl OperationRequest {
+    /// Validates the options, and adds the configured defaults.
     ///
     /// # Errors
-    /// When an option does not make sense.
+    /// When an option is invalid.
     pub(crate) fn complete(mut self, defaults: &Options) -> Result<Self> {
         self.options.validate().map_err(Error::invalid)?;
         let (kind, given) = (self.kind, &self.options);
@@ -72,12 +80,12 @@ impl Wanted {
 }
 
 impl Plan {
-    /// The operation, as it is to be written down.
-    pub(crate) fn operation(
+    /// The record of the operation.
+    pub fn operation(
         &self,
         id: &str,
-        wanted: &Wanted,
-        context: &Context,
+        request: &OperationRequest,
+        caller: &bus::Context,
         now: String,
     ) -> Operation {
         let (left_out, turns): (Vec<_>, Vec<_>) =
@@ -85,41 +93,44 @@ impl Plan {
         let addresses = |members: Vec<&Member>| {
             members.into_iter().map(|member| member.address.clone()).collect::<Vec<_>>()
         };
-        let sick = turns.iter().take_while(|member| member.fitness == Fitness::Sick).count();
+        let unhealthy = turns
+            .iter()
+            .take_while(|member| member.availability == Availability::Unhealthy)
+            .count();
         Operation {
             id: id.to_owned(),
-            cluster: wanted.cluster.clone(),
-            kind: wanted.kind,
-            version: wanted.version.clone(),
-            options: wanted.options.clone(),
+            cluster: request.cluster.clone(),
+            kind: request.kind,
+            version: request.version.clone(),
+            options: request.options.clone(),
             status: OperationStatus::InProcess,
             reason: String::new(),
-            started_by: context.principal.clone(),
-            request_id: context.request_id.clone(),
+            started_by: caller.principal.clone(),
+            request_id: caller.request_id.clone(),
             started_at: now,
             finished_at: None,
             hosts: addresses(turns),
-            sick,
+            sick: unhealthy,
             left_out: addresses(left_out),
-            continues: wanted.continues.as_ref().map(|before| before.record.id.clone()),
+            continues: request.continues.as_ref().map(|before| before.record.id.clone()),
             continued_by: None,
         }
     }
 
     fn is_left_out(&self, member: &Member) -> bool {
-        self.skip_unreachable && member.fitness == Fitness::Unavailable
+        self.skip_unreachable && member.availability == Availability::Unavailable
     }
 
     /// The answer to a dry run.
-    pub(crate) fn shown(&self, wanted: &Wanted) -> Value {
+    pub(crate) fn to_json(&self, request: &OperationRequest) -> Value {
         let hosts: Vec<_> = self
             .members
             .iter()
             .map(|member| {
                 let left_out = self.is_left_out(member);
-                let action = if left_out { "skip".to_owned() } else { wanted.kind.to_string() };
-                let reason = match (member.fitness, &wanted.options) {
-                    (Fitness::Sick, _) => "it is sick, but can be reached: it goes first",
+                let action = if left_out { "skip".to_owned() } else { request.kind.to_string() };
+                let reason = match (member.availability, &request.options) {
+                    (Availability::Unhealthy, _) => "it is sick, but can be reached: it goes first",
                     (_, Options { if_needed: Some(true), .. }) if !left_out => {
                         "only if it says that it needs it"
                     }
@@ -135,8 +146,8 @@ impl Plan {
         let unavailable =
             unavailable.map(|(address, why)| json!({"address": address, "reason": why}));
         let mut plan = json!({
-            "cluster": wanted.cluster,
-            "kind": wanted.kind,
+            "cluster": request.cluster,
+            "kind": request.kind,
             "would_start": self.refused.is_none(),
             "refused": self.refused.as_ref().map(ToString::to_string),
             "max_unavailable": self.budget,
@@ -150,74 +161,94 @@ impl Plan {
     }
 }
 
-impl ClusterExec {
-    /// Works out what would happen.
-    ///
-    /// # Errors
-    /// When there is no such cluster, or the storage service cannot say.
-    pub(crate) async fn plan(&self, wanted: &Wanted) -> Result<Plan> {
-        let name = wanted.cluster.as_str();
-        let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
-        ident::name(name).map_err(unknown)?;
-        let cluster = self.storage.find::<Cluster>(name).await?;
-        let cluster = cluster.ok_or_else(|| unknown(String::new()))?;
-        let (hostset, options) = (&cluster.record.hostset, &wanted.options);
-        let kind = wanted.kind;
-        let own = &self.own_boot_id;
-        let all = members::look(&self.storage, &self.ports, hostset, &[], kind, own).await?;
-        let unavailable = all.iter().filter(|member| member.fitness == Fitness::Unavailable);
-        let unavailable = unavailable.map(|member| (member.address.clone(), member.reason.clone()));
-        let unavailable: Vec<_> = unavailable.collect();
-        let mut members = all;
-        if let Some(only) = &options.hosts {
-            let stranger = only.iter().find(|address| !cluster.record.has(address));
-            if let Some(stranger) = stranger {
-                return Err(Error::invalid(format!(
-                    "hosts: {stranger} is no member of the cluster {name}"
-                )));
-            }
-            members.retain(|member| only.contains(&member.address));
+/// Plans an operation, without any effect.
+///
+/// # Errors
+/// When there is no such cluster, a host is not a member of it, or the storage service fails.
+pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan> {
+    let (storage, name) = (&context.storage, request.cluster.as_str());
+    let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
+    ident::name(name).map_err(unknown)?;
+    let cluster = storage.find::<Cluster>(name).await?;
+    let cluster = cluster.ok_or_else(|| unknown(String::new()))?;
+    let (hostset, options) = (&cluster.record.hostset, &request.options);
+    let mut members = members::probed(context, hostset, &[], request.kind).await?;
+    let unavailable = members
+        .iter()
+        .filter(|member| member.availability == Availability::Unavailable)
+        .map(|member| (member.address.clone(), member.reason.clone()))
+        .collect();
+    if let Some(only) = &options.hosts {
+        if let Some(stranger) = only.iter().find(|address| !cluster.record.has(address)) {
+            return Err(Error::invalid(format!(
+                "hosts: {stranger} is no member of the cluster {name}"
+            )));
         }
-        order(&mut members, options.order.unwrap_or_default());
-        let budget = options.budget(hostset.len());
-        let mut plan = Plan {
-            unchanged: Transaction::default().check::<Cluster>(name, Some(cluster.revision)),
-            members,
-            unavailable,
-            budget,
-            refused: None,
-            alarm: self.alarm(name).await?.map(AlarmView::from),
-            skip_unreachable: options.skip_unreachable == Some(true),
-        };
-        plan.refused =
-            match self.storage.find::<Lease>(&format!("{}{name}", Lease::OPERATION)).await? {
-                Some(_) => Some(self.already_in_process(name).await?),
-                None => cluster
-                    .record
-                    .refusal()
-                    .map(Error::conflict)
-                    .or_else(|| refusal(&plan, options, hostset.len())),
-            };
-        Ok(plan)
+        members.retain(|member| only.contains(&member.address));
     }
-
-    /// A conflict that names the operation that is in process.
-    pub(crate) async fn already_in_process(&self, cluster: &str) -> Result<Error> {
-        let all = self.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
-        let running = all.into_iter().find(|operation| {
-            operation.cluster == cluster && operation.status == OperationStatus::InProcess
-        });
-        let what = running.map_or("an operation".to_owned(), |operation| {
-            let Operation { kind, id, started_at, started_by, .. } = operation;
-            format!("the {kind} {id}, started at {started_at} by {started_by},")
-        });
-        Ok(Error::conflict(format!(
-            "{what} of the cluster {cluster} is in process already: wait for its end, or abort it"
-        )))
-    }
+    order(&mut members, options.order.unwrap_or_default());
+    let mut plan = Plan {
+        unchanged: Transaction::default().check::<Cluster>(name, Some(cluster.revision)),
+        members,
+        unavailable,
+        budget: options.budget(hostset.len()),
+        refused: None,
+        alarm: context.alarm(name).await?.map(AlarmView::from),
+        skip_unreachable: options.skip_unreachable == Some(true),
+    };
+    let lease = Unfinished::Operation(name).lease_name();
+    plan.refused = match storage.find::<Lease>(&lease).await? {
+        Some(_) => Some(already_in_process(context, name).await?),
+        None => cluster
+            .record
+            .refusal()
+            .map(Error::conflict)
+            .or_else(|| refusal(&plan, options, hostset.len())),
+    };
+    Ok(plan)
 }
 
-/// Why the operation may not begin, if so.
+/// A conflict that names the operation that is in process.
+async fn already_in_process(context: &Context, cluster: &str) -> Result<Error> {
+    let all = context.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
+    let running = all.into_iter().find(|operation| {
+        operation.cluster == cluster && operation.status == OperationStatus::InProcess
+    });
+    let what = running.map_or("an operation".to_owned(), |operation| {
+        let Operation { kind, id, started_at, started_by, .. } = operation;
+        format!("the {kind} {id}, started at {started_at} by {started_by},")
+    });
+    Ok(Error::conflict(format!(
+        "{what} of the cluster {cluster} is in process already: wait for its end, or abort it"
+    )))
+}
+
+/// Begins an operation: its lease, its records, and the link from the one that it continues, in one transaction.
+///
+/// # Errors
+/// A conflict if the cluster has changed or another operation has begun; or the storage service fails.
+pub async fn begin(
+    context: &Context,
+    plan: Plan,
+    operation: &Operation,
+    continues: Option<&Revised<Operation>>,
+) -> Result<Held> {
+    let name = Unfinished::Operation(&operation.cluster).lease_name();
+    let lease = Lease { operation: operation.id.clone(), ..context.leases.fresh(&name) };
+    let mut transaction = plan.unchanged.create(&lease)?.create(operation)?;
+    if let Some(Revised { record, revision }) = continues {
+        let continued_by = Some(operation.id.clone());
+        let record = Operation { continued_by, ..record.clone() };
+        transaction = transaction.update(&Revised { record, revision: *revision })?;
+    }
+    let transaction = transaction.create(&accepted(operation, plan.budget))?;
+    let transaction = save_record(transaction, operation, &operation.untouched())?;
+    let since = Instant::now();
+    let revision = context.storage.transact(&transaction).await?;
+    Ok(context.leases.adopt(lease, revision, since))
+}
+
+/// Why the operation is rejected, if so.
 fn refusal(plan: &Plan, options: &Options, total: usize) -> Option<Error> {
     let own = plan.members.iter().find(|member| member.is_self);
     if let Some(Member { address, .. }) = own.filter(|_| options.include_self != Some(true)) {
@@ -226,17 +257,17 @@ fn refusal(plan: &Plan, options: &Options, total: usize) -> Option<Error> {
              one; or name the other hosts, or take it out of the cluster"
         )));
     }
-    let away = &plan.unavailable;
-    if away.len() >= plan.budget.min(total) && !away.is_empty() {
+    let unavailable = &plan.unavailable;
+    if unavailable.len() >= plan.budget.min(total) && !unavailable.is_empty() {
         return Some(Error::conflict(format!(
             "{} of {total} hosts cannot be used already ({}), and at most {} may be unavailable at a \
              time: bring them back, or take them out of the cluster, or raise max_unavailable (with \
              skip_unreachable they are left out, but count all the same)",
-            away.len(),
-            abridged(away.iter().map(|(address, why)| format!("{address}: {why}")), "; "),
+            unavailable.len(),
+            abridged(unavailable.iter().map(|(address, why)| format!("{address}: {why}")), "; "),
             plan.budget
         )));
     }
-    let nobody = !plan.members.is_empty() && plan.members.iter().all(|m| plan.is_left_out(m));
-    nobody.then(|| Error::conflict("none of the hosts can be reached"))
+    let all_left_out = !plan.members.is_empty() && plan.members.iter().all(|m| plan.is_left_out(m));
+    all_left_out.then(|| Error::conflict("none of the hosts can be reached"))
 }

@@ -1,4 +1,4 @@
-//! Continuing an operation that ended before all of its hosts were done.
+//! Continues an operation that ended before all of its hosts were done.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,21 @@ use service_core::model::{
 use service_core::storage::Revised;
 use service_core::{Error, Result, StorageClient};
 
-use crate::accept::Wanted;
+use crate::accept::OperationRequest;
 
-/// Hosts whose parts are read at a time.
-const AT_A_TIME: usize = 1000;
+/// Hosts whose records are read in one request.
+const HOSTS_PER_REQUEST: usize = 1000;
 
-/// The operation that works on the hosts that `id` has left: of the same kind, with the same version and options.
+/// The request for an operation on the hosts that `id` has left: of the same kind, with the same version and options.
 ///
 /// # Errors
 /// When there is no such operation, it may not be continued, nothing is left to do, or the storage service does not
 /// answer.
-pub(crate) async fn wanted(
+pub(crate) async fn request(
     storage: &StorageClient,
     id: &str,
     retry_failed: bool,
-) -> Result<Wanted> {
+) -> Result<OperationRequest> {
     let unknown = || Error::not_found(format!("there is no operation {id}"));
     ident::name(id).map_err(|_| unknown())?;
     let before = storage.find::<Operation>(id).await?.ok_or_else(unknown)?;
@@ -30,7 +30,7 @@ pub(crate) async fn wanted(
     let hosts = left(storage, &before.record, retry_failed).await?;
     let Revised { record: operation, .. } = &before;
     let options = Options { hosts: Some(hosts), ..operation.options.clone() };
-    Ok(Wanted {
+    Ok(OperationRequest {
         cluster: operation.cluster.clone(),
         kind: operation.kind,
         version: operation.version.clone(),
@@ -63,7 +63,7 @@ async fn left(
     retry_failed: bool,
 ) -> Result<Vec<String>> {
     let mut steps = operation.untouched();
-    for part in steps.chunks_mut(AT_A_TIME) {
+    for part in steps.chunks_mut(HOSTS_PER_REQUEST) {
         let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
         for (host, found) in part.iter_mut().zip(storage.get_many::<HostProgress>(&ids).await?) {
             if let Some(found) = found {

@@ -1,4 +1,4 @@
-//! What is kept of operations that have ended.
+//! The records of operations that have ended: how many are kept.
 
 use service_core::model::{
     Event, HostProgress, Lease, Operation, OperationControl, OperationStatus,
@@ -6,7 +6,7 @@ use service_core::model::{
 use service_core::storage::Transaction;
 use service_core::{Result, StorageClient};
 
-use crate::late;
+use crate::unfinished::Unfinished;
 
 /// Records that are removed at a time: etcd takes 128 changes in one go.
 const AT_A_TIME: usize = 100;
@@ -14,7 +14,7 @@ const AT_A_TIME: usize = 100;
 /// How many events an operation has: they are numbered from 1, without gaps.
 ///
 /// # Errors
-/// When the storage service cannot say.
+/// When the storage service fails.
 pub(crate) async fn count_events(storage: &StorageClient, operation: &str) -> Result<u64> {
     let (mut known, mut step) = (0, 1);
     // Up in ever larger steps, then halving what is between.
@@ -42,7 +42,7 @@ async fn is_there(storage: &StorageClient, operation: &str, seq: u64) -> Result<
 /// halfway is removed the next time: its head goes last.
 ///
 /// # Errors
-/// When the store does not answer.
+/// When the storage service fails.
 pub(crate) async fn prune(storage: &StorageClient, cluster: &str, keep: usize) -> Result<()> {
     let all = storage.list::<Operation>().await?.into_iter().map(|operation| operation.record);
     let mut ended: Vec<_> =
@@ -57,7 +57,7 @@ pub(crate) async fn prune(storage: &StorageClient, cluster: &str, keep: usize) -
 async fn remove(storage: &StorageClient, operation: &Operation) -> Result<()> {
     let id = &operation.id;
     // First what writes to it after its end.
-    let late = Transaction::default().delete::<Lease>(&late::name(id));
+    let late = Transaction::default().delete::<Lease>(&Unfinished::LateHosts(id).lease_name());
     storage.transact(&late).await?;
     for part in operation.hosts.chunks(AT_A_TIME) {
         let hosts = part.iter().fold(Transaction::default(), |transaction, address| {

@@ -1,109 +1,96 @@
-//! One host, step by step: what an upgrade or a deployment does, then probe, reboot, verify, settle.
+//! One host of an operation, step by step: an upgrade or a deployment is applied, then the host is probed, rebooted,
+//! verified, and settles.
 //!
-//! A step that is written down may have happened. So whoever begins at `reboot` asks the host itself:
-//! another boot id than the one from before means that it has been restarted already, and the command
-//! acts only while the old one is still there.
+//! A step that is saved may have taken effect. So an executor that continues at `reboot` asks the host itself: another
+//! boot id than the one from before means that the host was restarted, and the command acts only in the old boot.
 
-mod asking;
+mod apply;
+mod boot;
+mod done;
+mod go_ahead;
+mod health;
+mod host;
 mod late;
 mod playbook;
-mod reach;
+mod probe;
 mod reboot;
+mod report;
 mod settle;
 mod verify;
+mod work;
 
-use host_access::credentials::target;
-use host_access::{AccessError, PlaybookError, Target};
-use service_core::error::chain;
-use service_core::model::{HostCreds, HostProgress, OperationKind, Outcome, Step};
-use service_core::{Error, Result};
+use service_core::Result;
+use service_core::model::{OperationKind, Outcome, Step};
 
-use crate::apply::apply;
-use crate::executor::{Execution, GiveUp, Line, deleted};
+use crate::budget::Budget;
+use crate::host_error::{HostError, HostFailure};
+use crate::journal::{Journal, LogLine};
+use crate::log_in::target_of;
 
-pub(crate) use asking::{Played, play_with_go_ahead};
+use host::HostRun;
 #[cfg(test)]
 pub(crate) use late::done_late;
 pub(crate) use late::{Returned, returned};
-pub(crate) use playbook::run_playbook;
-pub(crate) use reach::{NOT_BACK, NOT_RESTARTED, reach};
-use reboot::probe_and_reboot;
-pub(crate) use settle::note_failed_units;
-use verify::verify;
 
-impl From<AccessError> for GiveUp {
-    fn from(error: AccessError) -> Self {
-        let seen_key = error.seen_key().unwrap_or_default().to_owned();
-        Self { seen_key, ..Self::new(error.reason(), chain(&error)) }
-    }
-}
-
-impl From<PlaybookError> for GiveUp {
-    fn from(error: PlaybookError) -> Self {
-        Self::new(error.reason(), chain(&error))
-    }
-}
-
-/// What may come in between: the host itself, what operators say, or the store and the lease.
-pub(crate) enum Trouble {
-    Host(GiveUp),
-    /// Nothing more is to be done to the host; why.
-    Left(String),
-    Ours(Error),
-}
-
-impl<E: Into<GiveUp>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self::Host(error.into())
-    }
-}
-
-/// Works on the host at `index`, or goes on with what another began (`resumed`); a host that does not come
-/// through is given up, which the planner then sees.
+/// Works on the host at `index` until it is done, failed or skipped; with `resumed` from the step at which another
+/// executor has left it.
 ///
 /// # Errors
 /// When the lease is lost.
-pub(crate) async fn host(execution: &Execution<'_>, index: usize, resumed: bool) -> Result<()> {
-    match work(execution, index, resumed).await {
+pub(crate) async fn run(
+    journal: &Journal<'_>,
+    budget: &Budget<'_>,
+    index: usize,
+    resumed: bool,
+) -> Result<()> {
+    match steps(journal, budget, index, resumed).await {
         Ok(()) => Ok(()),
-        Err(Trouble::Ours(error)) => Err(error),
-        Err(Trouble::Left(reason)) => execution.leave(index, &reason).await,
-        Err(Trouble::Host(given_up)) => {
-            let given_up = execution.unless_deleted(index, given_up).await?;
-            execution.give_up(index, &given_up).await
+        Err(HostError::Internal(error)) => Err(error),
+        Err(HostError::Skipped(reason)) => journal.skip(index, &reason).await,
+        Err(HostError::Failed(failure)) => {
+            let failure = unless_deleted(journal, index, failure).await?;
+            journal.fail(index, &failure).await
         }
     }
 }
 
-async fn work(execution: &Execution<'_>, index: usize, resumed: bool) -> Result<(), Trouble> {
-    let begun = execution.host(index).step;
+/// The failure of a host; `deleted` if its record was deleted, which may have caused any other failure.
+async fn unless_deleted(
+    journal: &Journal<'_>,
+    index: usize,
+    failure: HostFailure,
+) -> Result<HostFailure> {
+    match journal.record_of(index).await {
+        Err(HostError::Internal(error)) => Err(error),
+        Err(HostError::Failed(deleted)) => Ok(deleted),
+        _ => Ok(failure),
+    }
+}
+
+async fn steps(
+    journal: &Journal<'_>,
+    budget: &Budget<'_>,
+    index: usize,
+    resumed: bool,
+) -> Result<(), HostError> {
     if resumed {
-        let lines = [Line(begun, Outcome::Resumed, "another executor goes on")];
-        execution.log(index, &lines).await.map_err(Trouble::Ours)?;
+        let step = journal.part(index).step;
+        let lines = [LogLine(step, Outcome::Resumed, "another executor goes on")];
+        journal.log(index, &lines).await?;
     }
-    let target = target_of(execution, index).await?;
-    let untouched = matches!(begun, Step::Probe | Step::Apply);
-    let reboots = match execution.operation.kind {
-        OperationKind::Restart => true,
-        _ if untouched => apply(execution, index, &target).await?,
-        _ => true,
-    };
-    match begun {
-        Step::Verify | Step::Settle => {}
-        _ if reboots => probe_and_reboot(execution, index, &target).await?,
-        _ => {
-            let change = |host: &mut HostProgress| host.step = Step::Verify;
-            let lines = [Line(Step::Verify, Outcome::Started, "")];
-            execution.save(index, change, &lines).await.map_err(Trouble::Ours)?;
+    let target = target_of(journal, index).await?;
+    let mut run = HostRun::new(journal, budget, index, target);
+    loop {
+        let is_restart = journal.operation.kind == OperationKind::Restart;
+        match journal.part(index).step {
+            Step::Probe if is_restart => probe::probe(&mut run).await?,
+            // Boxed, as the future is large.
+            Step::Probe | Step::Apply => Box::pin(apply::apply(&mut run)).await?,
+            Step::Reboot => reboot::reboot(&mut run).await?,
+            Step::Settle if run.verified.is_some() => settle::settle(&mut run).await?,
+            // A host that reboots while it settles, or is taken over then, is verified again.
+            Step::Verify | Step::Settle => verify::verify(&mut run).await?,
+            Step::Pending | Step::Done | Step::Failed | Step::Skipped => return Ok(()),
         }
     }
-    verify(execution, index, &target).await
-}
-
-pub(crate) async fn target_of(execution: &Execution<'_>, index: usize) -> Result<Target, Trouble> {
-    let address = execution.host(index).address;
-    let storage = &execution.service.storage;
-    let found = execution.or_store_again(|| storage.find::<HostCreds>(&address)).await;
-    let creds = found.map_err(Trouble::Ours)?.ok_or_else(|| deleted(&address))?.record;
-    Ok(target(&creds, &execution.service.deps.own_key)?)
 }

@@ -1,38 +1,42 @@
 //! The cluster executor: rolling operations over the hosts of a cluster.
 //!
-//! An operation record with status `in_process` *is* the job. Whoever holds the cluster's operation
-//! lease works on it; the lease exists as long as the operation is in process, so it is also the lock
-//! that keeps a second operation out.
+//! An operation record with status `in_process` *is* the job. The replica that holds the cluster's operation lease works
+//! on it. The lease exists as long as the operation is in process, so it also rejects a second operation.
 //!
-//! - [`config`][]: what it is told
-//! - [`service`][]: serves requests, and finds operations that nobody works on any more
-//! - `accept`: what would happen, and why not
-//! - [`rollout`][]: which host's turn it is, and which hosts are fit (pure)
-//! - `members`: the members of a cluster as they are now
-//! - `gate`: whether anything may be started now
-//! - [`executor`][]: carries an operation out, several hosts at a time
-//! - `host_run`: one host, step by step
-//! - `apply`: what an upgrade or a deployment does to a host before it is restarted
-//! - `health`: whether a host that is back is healthy
-//! - `continuation`: what is left of an operation that has ended
-//! - `history`, `webhook`, `late`: what follows the end
-//! - `web`: requests to URLs of the operator's
-//! - [`measure`]: what a step costs beside what it does
+//! Dependencies point downwards only, from the last of these modules to the first:
+//!
+//! - [`config`], `host_error`, [`wait_reason`], `unfinished`, `web`, `history`: leaves
+//! - [`ports`], [`context`]: what all operations of the process share
+//! - `schedule`: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
+//! - [`journal`]: the only writer of an operation's records
+//! - `control`, `alarm`: pause, abort, freeze and alarms
+//! - `log_in`, `done_hosts`, [`budget`]: connections to hosts, and the go-ahead for a command
+//! - `host_run`: one host, one function per step
+//! - [`rollout`]: the loop over the hosts; `late_hosts`: hosts that come back after its end
+//! - [`accept`], `continuation`, `webhook`: before the beginning and after the end
+//! - [`service`]: serves requests, and takes over operations whose executor is gone
 
-mod accept;
-mod apply;
+pub mod accept;
+mod alarm;
+pub mod budget;
 pub mod config;
+pub mod context;
 mod continuation;
-pub mod executor;
-mod gate;
-mod health;
+mod control;
+mod done_hosts;
 mod history;
+mod host_error;
 mod host_run;
-mod late;
-pub mod measure;
+pub mod journal;
+mod late_hosts;
+mod log_in;
 mod members;
+pub mod ports;
 pub mod rollout;
+mod schedule;
 pub mod service;
+mod unfinished;
+pub mod wait_reason;
 mod web;
 mod webhook;
 

@@ -1,108 +1,213 @@
-//! Which host's turn it is, and which hosts are fit. Pure: from records alone.
+//! The rollout of an operation: starts hosts within the disruption budget, and works on each until its end.
 
 use std::collections::HashSet;
 
-use service_core::model::{Host, HostState, Operation, OperationStatus, Order, Status, Step};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use service_core::error::chain;
+use service_core::lease::Held;
+use service_core::model::{Cluster, Operation, OperationStatus, Outcome, Step};
+use service_core::{Error, Result, warn_unless_outage};
+use tokio::sync::{Notify, mpsc};
 
-/// Reasons for which a `failed` host can still be reached: restarting it costs nothing.
-const REACHABLE: [&str; 5] =
-    ["unknown-os", "no-facts", "bootstrap-impossible", "playbook-failed", "no-python"];
+use crate::alarm::pause_in_alarms;
+use crate::budget::Budget;
+use crate::context::Context;
+use crate::control::{self, CHECK_AGAIN, Gate, Purpose, gate};
+use crate::host_run;
+use crate::journal::{Journal, Preconditions};
+use crate::schedule::{Next, next};
+use crate::wait_reason::{Wait, WaitReason};
 
-/// What is to be done next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Next {
-    /// The host at this index may be started, if there is room for it.
-    Turn(usize),
-    /// Nothing, until a host under way is done.
-    Wait,
-    /// The operation is at its end.
-    End(OperationStatus),
+/// The reason of a skipped host that is no longer a member of the cluster.
+const REMOVED: &str = "removed from the cluster";
+
+/// The next action of a rollout.
+#[derive(Debug)]
+pub enum Action {
+    /// Start the host at this index, under these preconditions.
+    Start(usize, Preconditions),
+    /// Wait for a host under way; with a reason also until that is over.
+    Wait(Option<WaitReason>),
+    /// End the operation; with a reason if pending hosts are skipped for it.
+    End(OperationStatus, String),
 }
 
-/// What is to be done next, by where the hosts are; at most `parallel` are under way at a time.
-///
-/// Of a roll that may have several hosts away the first healthy one goes alone: what breaks hosts breaks
-/// one. When more hosts have failed than are tolerated, no further one is started.
-pub fn next(operation: &Operation, steps: &[Step], parallel: usize) -> Next {
-    let count = |wanted: fn(Step) -> bool| steps.iter().filter(|step| wanted(**step)).count();
-    let under_way = count(Step::is_under_way);
-    let failed = count(|step| step == Step::Failed);
-    let turn = steps.iter().position(|step| *step == Step::Pending);
-    let turn = turn.filter(|_| failed <= operation.options.tolerated());
-    let Some(index) = turn else {
-        return match (under_way, failed) {
-            (1.., _) => Next::Wait,
-            (0, 0) => Next::End(OperationStatus::Finished),
-            (0, _) => Next::End(OperationStatus::Failed),
+/// Carries an operation out, or continues it, until its end. When the daemon stops or the lease is lost, another executor
+/// continues.
+pub(crate) async fn run(context: &Context, held: &Held, operation: Operation, is_new: bool) {
+    let id = operation.id.clone();
+    let carried_out = async {
+        let journal = if is_new {
+            Journal::new(context, held, operation)
+        } else {
+            Journal::load(context, held, operation).await?
         };
+        roll_out(&journal).await
     };
-    let healthy = steps.get(operation.sick..).unwrap_or_default();
-    let alone = index >= operation.sick && !healthy.contains(&Step::Done);
-    if under_way >= parallel.max(1) || (alone && under_way > 0) {
-        return Next::Wait;
-    }
-    Next::Turn(index)
-}
-
-/// Whether a host may be started, where `away` are unavailable for other reasons than this operation.
-/// One that is away anyway costs nothing more.
-pub fn has_room(turn: &str, under_way: &[&str], away: &[&str], budget: usize) -> bool {
-    let gone: HashSet<&str> = under_way.iter().chain(away).copied().chain([turn]).collect();
-    gone.len() <= budget
-}
-
-/// Whether a host can be worked on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fitness {
-    /// Sick, but reachable: goes first, since it costs nothing.
-    Sick,
-    /// Well.
-    Well,
-    /// Not to be had: counts as unavailable.
-    Unavailable,
-}
-
-/// Whether a host can be worked on, by its records.
-pub fn fitness(host: Option<&Host>, state: Option<&HostState>) -> Fitness {
-    match host.map(|host| host.status) {
-        Some(Status::Active | Status::Disassociated) => Fitness::Well,
-        Some(Status::Failed)
-            if state.is_some_and(|state| REACHABLE.contains(&state.reason.as_str())) =>
-        {
-            Fitness::Sick
+    let ended = tokio::select! {
+        ended = carried_out => ended,
+        () = held.lost() => Err(Error::conflict("the lease was lost")),
+        () = context.lifecycle.stopping() => {
+            match held.hand_over().await {
+                Ok(()) => tracing::info!(operation.id = id, "operation handed over"),
+                Err(error) => warn_unless_outage!(error, operation.id = id, "operation not handed over"),
+            }
+            return;
         }
-        _ => Fitness::Unavailable,
+    };
+    if let Err(error) = ended {
+        tracing::warn!(
+            operation.id = id,
+            error = chain(&error),
+            "operation left to another executor"
+        );
     }
 }
 
-/// A member of the cluster, as far as its turn depends on it.
-#[derive(Debug, Clone)]
-pub struct Member {
-    /// Its address.
-    pub address: String,
-    /// Whether it can be worked on.
-    pub fitness: Fitness,
-    /// Why not; empty where it can.
-    pub reason: String,
-    /// Its boot id when it was last seen; empty where it was not.
-    pub boot_id: String,
-    /// Whether the executor runs on it.
-    pub is_self: bool,
-    /// When the same was last done to it; empty for never.
-    pub last_done: String,
+/// Starts hosts and works on them, both in this task: when it ends, nothing of it continues.
+async fn roll_out(journal: &Journal<'_>) -> Result<()> {
+    let budget = Budget::new(journal);
+    let (start, mut started) = mpsc::unbounded_channel();
+    let one_ended = Notify::new();
+    for (index, step) in journal.steps().into_iter().enumerate() {
+        if step.is_under_way() {
+            start.send((index, true)).ok();
+        }
+    }
+    let work = async {
+        let mut hosts = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some((index, resumed)) = started.recv() => {
+                    hosts.push(host_run::run(journal, &budget, index, resumed));
+                }
+                Some(ended) = hosts.next(), if !hosts.is_empty() => {
+                    let ended: Result<()> = ended;
+                    if let Err(error) = ended {
+                        return error;
+                    }
+                    one_ended.notify_one();
+                }
+            }
+        }
+    };
+    let plan = async {
+        let mut wait = None;
+        loop {
+            match journal.retry(|| next_action(journal, &budget)).await? {
+                Action::Start(index, preconditions) => {
+                    if journal.start(index, &preconditions).await? {
+                        wait = None;
+                        start.send((index, false)).ok();
+                    }
+                }
+                Action::Wait(reason) => {
+                    wait = match reason {
+                        Some(reason) => Some(note_wait(journal, wait.as_ref(), reason).await?),
+                        None => None,
+                    };
+                    // Without a reason only the end of a host changes anything.
+                    let check_again = async {
+                        match wait {
+                            Some(_) => tokio::time::sleep(CHECK_AGAIN).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = one_ended.notified() => {}
+                        () = check_again => {}
+                    }
+                }
+                Action::End(status, reason) => {
+                    let (status, reason) = budget.done_hosts.check_at_end(status, reason).await?;
+                    return journal.end(status, &reason).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        ended = plan => ended,
+        error = work => Err(error),
+        error = pause_in_alarms(journal) => Err(error),
+    }
 }
 
-/// Puts members in the order of their turns: the sick ones first, then the healthy ones by `by`, then
-/// those that cannot be reached; the executor's own machine is the very last.
-pub fn order(members: &mut [Member], by: Order) {
-    members.sort_by(|a, b| {
-        let place = |member: &Member| (member.is_self, member.fitness);
-        let recent = match by {
-            Order::Name => std::cmp::Ordering::Equal,
-            Order::LeastRecent => a.last_done.cmp(&b.last_done),
-        };
-        place(a).cmp(&place(b)).then(recent).then_with(|| a.address.cmp(&b.address))
-    });
+/// The next action, by the current records of the operation, of its control, and of the members of its cluster.
+///
+/// # Errors
+/// When the lease is lost, or the storage service fails.
+pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<Action> {
+    let cluster_revision = skip_removed(journal).await?;
+    let (operation, steps) = (&journal.operation, journal.steps());
+    let index = match next(operation, &steps, journal.context.config.parallel) {
+        Next::Turn(index) => index,
+        Next::Wait => return Ok(Action::Wait(None)),
+        Next::End(status) => {
+            // Hosts may have been left because of an abort.
+            let is_left = |step: &Step| matches!(step, Step::Skipped | Step::Pending);
+            if steps.iter().any(is_left)
+                && let Gate::Aborted(by) = gate(journal, Purpose::Continue).await?
+            {
+                return Ok(Action::End(OperationStatus::Failed, by));
+            }
+            return Ok(Action::End(status, String::new()));
+        }
+    };
+    let preconditions = match gate(journal, Purpose::TakeDown).await? {
+        Gate::Open(preconditions) => {
+            preconditions.with_cluster(&operation.cluster, cluster_revision)
+        }
+        Gate::Closed(reason) => return Ok(Action::Wait(Some(WaitReason::Gate(reason)))),
+        Gate::Aborted(_) if steps.iter().any(|step| step.is_under_way()) => {
+            return Ok(Action::Wait(None));
+        }
+        Gate::Aborted(by) => return Ok(Action::End(OperationStatus::Failed, by)),
+    };
+    if let Some(left) = journal.deadlines.soak_left() {
+        let reason = format!("{} s until the next host", left.as_secs().max(1));
+        return Ok(Action::Wait(Some(WaitReason::Soak(reason))));
+    }
+    Ok(match budget.wait_reason(index).await? {
+        None => Action::Start(index, preconditions),
+        // Only hosts under way use the budget up: the end of the next one makes a place.
+        Some(WaitReason::Budget(reason)) if reason.is_empty() => Action::Wait(None),
+        Some(reason) => Action::Wait(Some(reason)),
+    })
+}
+
+/// Skips pending hosts that are no longer members of the cluster. Returns the revision of the cluster that this is based
+/// on: the transaction that starts a host checks it.
+async fn skip_removed(journal: &Journal<'_>) -> Result<Option<u64>> {
+    let operation = &journal.operation;
+    let cluster = journal.context.storage.find::<Cluster>(&operation.cluster).await?;
+    let revision = cluster.as_ref().map(|cluster| cluster.revision);
+    let members = cluster.map(|cluster| cluster.record.hostset).unwrap_or_default();
+    let members: HashSet<&str> = members.iter().map(String::as_str).collect();
+    for (index, step) in journal.steps().into_iter().enumerate() {
+        if step == Step::Pending && !members.contains(operation.hosts[index].as_str()) {
+            journal.skip(index, REMOVED).await?;
+        }
+    }
+    Ok(revision)
+}
+
+/// Logs a wait once. One for the disruption budget that lasts too long, while no host is under way, pauses the operation.
+async fn note_wait(
+    journal: &Journal<'_>,
+    before: Option<&Wait>,
+    reason: WaitReason,
+) -> Result<Wait> {
+    let wait = Wait::after(before, reason);
+    if wait.is_new {
+        journal.log_operation(Outcome::Waiting, wait.reason.message()).await?;
+    }
+    let limit = journal.context.config.room_timeout();
+    let is_idle = !journal.steps().iter().any(|step| step.is_under_way());
+    if is_idle && let Some(reason) = wait.budget_exceeds(limit) {
+        journal.retry(|| control::pause(journal, reason)).await?;
+    }
+    Ok(wait)
 }
 
 #[cfg(test)]

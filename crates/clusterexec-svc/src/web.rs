@@ -2,15 +2,37 @@
 
 use std::time::Duration;
 
-use reqwest::Client;
 use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode};
+use url::Url;
 
-/// A client whose requests end within `timeout`. It follows no redirects, and ignores the proxies that the environment
-/// names: hosts and webhooks stand in the operator's own network, and a webhook's URL may hold a secret.
+/// The status of the answer to a `GET`.
 ///
 /// # Errors
-/// When TLS cannot be set up.
-pub(crate) fn client(timeout: Duration) -> reqwest::Result<Client> {
+/// When there is no answer within `timeout`.
+pub(crate) async fn get(url: &str, timeout: Duration) -> reqwest::Result<StatusCode> {
+    Ok(client(timeout)?.get(url).send().await?.status())
+}
+
+/// Sends a JSON document by `POST`.
+///
+/// # Errors
+/// A message without the URL, which may hold a secret, if the answer is not a success or does not come within
+/// `timeout`.
+pub(crate) async fn post(
+    url: &Url,
+    body: &serde_json::Value,
+    timeout: Duration,
+) -> Result<(), String> {
+    let message = |error: reqwest::Error| error.without_url().to_string();
+    let request = client(timeout).map_err(message)?.post(url.clone()).json(body);
+    let status = request.send().await.map_err(message)?.status();
+    if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
+}
+
+/// A client that follows no redirects, and ignores the proxies that the environment names: hosts and webhooks are in the
+/// operator's own network, and the URL of a webhook may hold a secret.
+fn client(timeout: Duration) -> reqwest::Result<Client> {
     Client::builder().timeout(timeout).redirect(Policy::none()).no_proxy().build()
 }
 
@@ -26,7 +48,7 @@ mod tests {
 
     use serde_json::json;
 
-    use crate::{health, webhook};
+    use super::*;
 
     /// Tells the child of the test below which URL to ask.
     const URL: &str = "COMMISSAIRE_TEST_URL";
@@ -55,8 +77,9 @@ mod tests {
 
     #[tokio::main(flavor = "current_thread")]
     async fn ask(url: &str) {
-        assert_eq!(health::ask_url(url, "127.0.0.1").await, None);
-        webhook::post(&url.parse().unwrap(), &json!({})).await.unwrap();
+        let timeout = Duration::from_secs(30);
+        assert_eq!(get(url, timeout).await.unwrap(), StatusCode::NO_CONTENT);
+        post(&url.parse().unwrap(), &json!({}), timeout).await.unwrap();
     }
 
     fn answer(mut stream: std::net::TcpStream) {

@@ -1,37 +1,29 @@
-//! Tells a URL of the operator's how operations end.
+//! The webhook: reports the end of an operation to a URL of the operator's.
 //!
-//! That somebody is to be told is a lease that nobody holds, written together with the end of the
-//! operation: whoever takes it tells, and a crash in between only has it told again.
+//! A pending delivery is a lease without a holder, written together with the end of the operation. The replica that
+//! acquires it delivers; after a crash in between it is delivered again.
 
 use std::time::Duration;
 
 use host_access::backoff::Backoff;
 use serde_json::json;
-use service_core::model::{Failure, HostProgress, Lease, Operation, OperationStatus};
+use service_core::model::{Failure, HostProgress, Operation, OperationStatus};
 use service_core::{Result, StorageClient};
 use url::Url;
 
 use crate::web;
 
-/// What the name of such a lease begins with; the operation's id follows.
-pub(crate) const DUE: &str = "webhook.";
-
-/// How long an answer may take.
+/// Timeout of one delivery.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is tried before it is given up.
-const TRIES: usize = 5;
+/// Attempts before the delivery is dropped.
+const ATTEMPTS: usize = 5;
 
-/// The lease that says that somebody is to be told.
-pub(crate) fn due(operation: &str) -> Lease {
-    Lease { name: format!("{DUE}{operation}"), ..Lease::default() }
-}
-
-/// Tells about the end of an operation; false when nobody would listen.
+/// Reports the end of an operation; false if all attempts have failed.
 ///
 /// # Errors
-/// When the storage service does not answer.
-pub(crate) async fn tell(storage: &StorageClient, url: &Url, id: &str) -> Result<bool> {
+/// When the storage service fails.
+pub(crate) async fn deliver(storage: &StorageClient, url: &Url, id: &str) -> Result<bool> {
     let Some(operation) = storage.find::<Operation>(id).await? else { return Ok(true) };
     let operation = operation.record;
     let event = match operation.status {
@@ -47,10 +39,9 @@ pub(crate) async fn tell(storage: &StorageClient, url: &Url, id: &str) -> Result
         "finished_at": operation.finished_at, "failures": failures,
     }});
     let mut pauses = Backoff::default();
-    for _ in 0..TRIES {
-        match post(url, &body).await {
+    for _ in 0..ATTEMPTS {
+        match web::post(url, &body, TIMEOUT).await {
             Ok(()) => return Ok(true),
-            // The address may hold a secret.
             Err(problem) => {
                 tracing::warn!(operation.id = id, problem, "the webhook did not take it");
             }
@@ -64,11 +55,4 @@ async fn failures(storage: &StorageClient, operation: &Operation) -> Result<Vec<
     let hosts = operation.untouched().into_iter().map(|host| host.id).collect::<Vec<_>>();
     let hosts = storage.get_many::<HostProgress>(&hosts).await?;
     Ok(hosts.into_iter().flatten().filter_map(|host| host.record.failure).collect())
-}
-
-pub(crate) async fn post(url: &Url, body: &serde_json::Value) -> Result<(), String> {
-    let client = web::client(TIMEOUT).map_err(|error| error.without_url().to_string())?;
-    let answer = client.post(url.clone()).json(body).send().await;
-    let status = answer.map_err(|error| error.without_url().to_string())?.status();
-    if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
 }

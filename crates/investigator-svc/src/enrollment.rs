@@ -12,7 +12,7 @@ use service_core::storage::{Revised, Transaction};
 use service_core::{Error, StorageClient};
 use tokio::time::Instant;
 
-use crate::jobs::{Investigator, LEASE};
+use crate::context::{Context, LEASE};
 
 /// Notes that a host has presented the key it announced and accepted the log-in. It joins the cluster of
 /// its enrollment in the same write.
@@ -102,24 +102,24 @@ impl Deadlines {
 /// Removes the hosts that should have proven themselves by now, whatever keeps them from it: a wrong
 /// key, too. Nobody vouches for them. They may register again.
 pub(crate) async fn sweep(
-    investigator: &Investigator,
+    context: &Context,
+    deadlines: &Deadlines,
     hosts: &[Revised<Host>],
 ) -> Result<(), Error> {
-    let storage = &investigator.storage;
+    let storage = &context.storage;
     let unready: Vec<_> = hosts.iter().filter(|host| !host.record.status.is_ready()).collect();
     let addresses: Vec<_> = unready.iter().map(|host| host.record.address.clone()).collect();
-    investigator.deadlines.keep_only(&addresses);
+    deadlines.keep_only(&addresses);
     if addresses.is_empty() {
         return Ok(());
     }
-    let now = investigator.deps.clock.wall();
+    let now = context.deps.clock.wall();
     let states = storage.get_many::<HostState>(&addresses).await?;
     for (host, state) in unready.into_iter().zip(states) {
         let Some(state) = state else { continue };
         let address = &host.record.address;
         let enrolled = state.record.enrolled.as_ref().filter(|enrolled| !enrolled.proven);
-        if !enrolled.is_some_and(|enrolled| investigator.deadlines.is_over(address, enrolled, now))
-        {
+        if !enrolled.is_some_and(|enrolled| deadlines.is_over(address, enrolled, now)) {
             continue;
         }
         let removal = Transaction::default()

@@ -18,8 +18,8 @@ use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
 use service_core::storage::{Revised, Transaction};
 use service_core::warn_unless_outage;
 
+use crate::context::Context;
 use crate::enrollment;
-use crate::jobs::Investigator;
 use crate::plan::{Plan, decide};
 
 /// The pauses before another try at what may heal by itself; then the host is `failed`.
@@ -85,10 +85,10 @@ impl Obstacle {
 
 /// Investigates a host whose lease we hold, to its end: set up, `failed`, or handed over because the
 /// daemon stops.
-pub(crate) async fn run(investigator: &Investigator, address: &str, held: &Held) {
+pub(crate) async fn run(context: &Context, address: &str, held: &Held) {
     let ended = tokio::select! {
-        ended = attempts(investigator, address, held) => ended,
-        () = investigator.lifecycle.stopping() => {
+        ended = attempts(context, address, held) => ended,
+        () = context.lifecycle.stopping() => {
             // The record stays as it is, and is the job of whoever looks next.
             match held.release(Transaction::default()).await {
                 Ok(()) => tracing::info!(host.address = address, "investigation handed over"),
@@ -116,17 +116,17 @@ pub(crate) async fn run(investigator: &Investigator, address: &str, held: &Held)
     }
 }
 
-async fn attempts(investigator: &Investigator, address: &str, held: &Held) -> Result<(), Error> {
+async fn attempts(context: &Context, address: &str, held: &Held) -> Result<(), Error> {
     // Since we looked, somebody else may have been here.
-    let host = investigator.storage.get::<Host>(address).await?;
+    let host = context.storage.get::<Host>(address).await?;
     if !host.record.status.is_under_investigation() {
         return held.release(Transaction::default()).await;
     }
     let mut pauses = RETRIES.into_iter();
     let mut throttled = Backoff::default();
     loop {
-        let obstacle = match attempt(investigator, address, held).await {
-            Ok(detail) => return conclude(investigator, address, held, Ok(detail)).await,
+        let obstacle = match attempt(context, address, held).await {
+            Ok(detail) => return conclude(context, address, held, Ok(detail)).await,
             Err(Obstacle::Internal(error)) => return Err(error),
             Err(obstacle) => obstacle,
         };
@@ -136,7 +136,7 @@ async fn attempts(investigator: &Investigator, address: &str, held: &Held) -> Re
             obstacle => pauses.next().filter(|_| obstacle.heals()),
         };
         let Some(pause) = pause else {
-            return conclude(investigator, address, held, Err(obstacle)).await;
+            return conclude(context, address, held, Err(obstacle)).await;
         };
         let error = chain(&obstacle);
         tracing::info!(host.address = address, error, ?pause, "trying again");
@@ -145,12 +145,8 @@ async fn attempts(investigator: &Investigator, address: &str, held: &Held) -> Re
 }
 
 /// One try; answers what was, or was not, set up.
-async fn attempt(
-    investigator: &Investigator,
-    address: &str,
-    held: &Held,
-) -> Result<String, Obstacle> {
-    let Investigator { config, deps, storage, .. } = investigator;
+async fn attempt(context: &Context, address: &str, held: &Held) -> Result<String, Obstacle> {
+    let Context { config, deps, storage, .. } = context;
     let creds = storage.get::<HostCreds>(address).await?;
     let target = target(&creds.record, &deps.own_key)?;
     let log_in = deps.hosts.connect(&target, config.connect_timeout());
@@ -162,12 +158,12 @@ async fn attempt(
         if session.user() != "root" {
             session.run_privileged("true", COMMAND_DEADLINE).await?;
         }
-        let state = save_facts(investigator, held, creds, session.as_ref(), &facts).await?;
-        let network = network_of(investigator, address).await?;
+        let state = save_facts(context, held, creds, session.as_ref(), &facts).await?;
+        let network = network_of(context, address).await?;
         match decide(state.bootstrap, &network, &facts, state.set_up, config) {
             Plan::Leave(reason) => Ok(reason),
             Plan::SetUp(setup) => {
-                let changed = set_up(investigator, held, session.as_ref(), &facts, &setup).await?;
+                let changed = set_up(context, held, session.as_ref(), &facts, &setup).await?;
                 let unchanged = if changed { "" } else { ": nothing had to be changed" };
                 Ok(format!("set up for the network {}{unchanged}", network.name))
             }
@@ -180,16 +176,16 @@ async fn attempt(
 
 /// Writes down what the host is, and pins its key if this was the first look.
 async fn save_facts(
-    investigator: &Investigator,
+    context: &Context,
     held: &Held,
     mut creds: Revised<HostCreds>,
     session: &dyn Session,
     facts: &Facts,
 ) -> Result<HostState, Error> {
-    let Investigator { storage, deps, .. } = investigator;
+    let Context { storage, deps, .. } = context;
     let address = creds.record.address.clone();
     let mut host = storage.get::<Host>(&address).await?;
-    let mut state = state_of(investigator, &address).await?;
+    let mut state = state_of(context, &address).await?;
     let now = deps.clock.stamp();
     host.record.status = Status::Bootstrapping;
     host.record.os = facts.os.to_string();
@@ -208,8 +204,8 @@ async fn save_facts(
 }
 
 /// The network of the host's cluster, or the default one.
-async fn network_of(investigator: &Investigator, address: &str) -> Result<Network, Error> {
-    let storage = &investigator.storage;
+async fn network_of(context: &Context, address: &str) -> Result<Network, Error> {
+    let storage = &context.storage;
     let clusters = storage.list::<Cluster>().await?;
     let cluster = clusters.into_iter().find(|cluster| cluster.record.has(address));
     let name = cluster.map_or_else(|| Network::DEFAULT.to_owned(), |c| c.record.network);
@@ -218,23 +214,23 @@ async fn network_of(investigator: &Investigator, address: &str) -> Result<Networ
 
 /// Answers whether anything was changed on the host.
 async fn set_up(
-    investigator: &Investigator,
+    context: &Context,
     held: &Held,
     session: &dyn Session,
     facts: &Facts,
     setup: &NetworkSetup,
 ) -> Result<bool, Obstacle> {
-    let Investigator { config, deps, .. } = investigator;
+    let Context { config, deps, .. } = context;
     let address = session.address();
     let options =
         BootstrapOptions { address: address.to_owned(), registry_mirror: config.mirror() };
     let vars = bootstrap_vars(facts.os, &facts.version, facts.ostree, setup, &options)?;
     deps.hosts.check_playbooks(facts.python).await?;
     // Written down first: what is found running there from now on is ours.
-    let mut state = state_of(investigator, address).await?;
+    let mut state = state_of(context, address).await?;
     state.set_up = true;
     held.transact(Transaction::default().save(&state)?).await?;
-    let _slot = investigator.ansible_slots.acquire().await;
+    let _slot = context.ansible_slots.acquire().await;
     held.check()?;
     let mut log = |event: host_access::TaskEvent| match event.outcome {
         TaskOutcome::Failed | TaskOutcome::Unreachable => {
@@ -251,15 +247,15 @@ async fn set_up(
 
 /// The last write: the status, its reason, and the end of the lease.
 async fn conclude(
-    investigator: &Investigator,
+    context: &Context,
     address: &str,
     held: &Held,
     result: Result<String, Obstacle>,
 ) -> Result<(), Error> {
     loop {
-        let mut host = investigator.storage.get::<Host>(address).await?;
-        let mut state = state_of(investigator, address).await?;
-        host.record.last_check = investigator.deps.clock.stamp();
+        let mut host = context.storage.get::<Host>(address).await?;
+        let mut state = state_of(context, address).await?;
+        host.record.last_check = context.deps.clock.stamp();
         match &result {
             Ok(detail) => {
                 host.record.status = Status::Disassociated;
@@ -296,11 +292,8 @@ async fn conclude(
     Ok(())
 }
 
-pub(crate) async fn state_of(
-    investigator: &Investigator,
-    address: &str,
-) -> Result<HostState, Error> {
-    let found = investigator.storage.find::<HostState>(address).await?;
+pub(crate) async fn state_of(context: &Context, address: &str) -> Result<HostState, Error> {
+    let found = context.storage.find::<HostState>(address).await?;
     Ok(found.map_or_else(
         || HostState { address: address.to_owned(), ..HostState::default() },
         |state| state.record,

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use host_access::Deps;
 use serde_json::Value;
-use service_core::bus::{Call, Context, topology};
+use service_core::bus::{Call, topology};
 use service_core::claims::{Claim, Claims};
 use service_core::lease::{Held, Leases};
 use service_core::model::{Cluster, Host, HostState, Lease};
 use service_core::storage::Transaction;
 use service_core::warn_unless_outage;
-use service_core::{Lifecycle, Result, StorageClient, presence, random};
+use service_core::{Lifecycle, Result, presence, random};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
+use crate::context::{Context, LEASE};
 use crate::enrollment;
 use crate::registration::{self, is_waiting};
 use crate::{investigation, login};
@@ -33,18 +34,11 @@ const REGISTRATIONS: usize = 16;
 /// Messages taken at a time: each only wakes the scan.
 const PREFETCH: usize = 32;
 
-/// What the lease of a host under investigation is called, before the host's address.
-pub(crate) const LEASE: &str = "investigation.";
-
-/// What the work on every host shares.
+/// Finds the work and starts it.
 #[derive(Debug)]
-pub(crate) struct Investigator {
-    pub(crate) config: Config,
-    pub(crate) deps: Deps,
-    pub(crate) storage: StorageClient,
-    pub(crate) lifecycle: Lifecycle,
-    pub(crate) ansible_slots: Semaphore,
-    pub(crate) deadlines: enrollment::Deadlines,
+struct Investigator {
+    context: Context,
+    deadlines: enrollment::Deadlines,
     leases: Leases,
     slots: Arc<Semaphore>,
     /// Not those of investigations: a container manager that hangs holds up no host.
@@ -59,39 +53,35 @@ pub(crate) struct Investigator {
 /// # Errors
 /// When the bus cannot be reached.
 pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
-    let storage = StorageClient::new(deps.bus.clone(), Context::service("investigator"));
+    let context = Context::new(deps, config, lifecycle);
+    let Context { config, deps, storage, .. } = &context;
     let owner = format!("investigator:{}", random::uuid());
     let investigator = Arc::new(Investigator {
         leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
         slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
         registration_slots: Semaphore::new(REGISTRATIONS),
-        ansible_slots: Semaphore::new(config.ansible_processes.max(1)),
         deadlines: enrollment::Deadlines::default(),
         busy: Claims::default(),
         wake: Notify::new(),
-        lifecycle: lifecycle.clone(),
-        config,
-        deps,
-        storage,
+        context,
     });
     let woken = Arc::clone(&investigator);
     let handler = move |_: Call| {
         woken.wake.notify_one();
         async { Ok(Value::Null) }
     };
-    let bus = investigator.deps.bus.clone();
-    bus.serve(topology::INVESTIGATOR, PREFETCH, lifecycle, handler).await?;
-    let connect = investigator.config.connect_timeout();
-    login::serve(investigator.deps.clone(), connect, lifecycle).await?;
-    presence::answer_pings(&bus, topology::INVESTIGATOR.name, lifecycle);
-    investigator.deps.ledger.clone().sweep(lifecycle);
+    let Context { config, deps, .. } = &investigator.context;
+    deps.bus.serve(topology::INVESTIGATOR, PREFETCH, lifecycle, handler).await?;
+    login::serve(deps.clone(), config.connect_timeout(), lifecycle).await?;
+    presence::answer_pings(&deps.bus, topology::INVESTIGATOR.name, lifecycle);
+    deps.ledger.clone().sweep(lifecycle);
     lifecycle.spawn_critical("investigator", investigator.work());
     Ok(())
 }
 
 impl Investigator {
     async fn work(self: Arc<Self>) {
-        let stopping = self.lifecycle.stopping();
+        let stopping = self.context.lifecycle.stopping();
         tokio::pin!(stopping);
         loop {
             let pause = match self.scan().await {
@@ -113,8 +103,8 @@ impl Investigator {
     /// Starts the work on every host that needs it and that nobody works on, each as soon as there is
     /// a slot for it; false when somebody else holds the lease of one.
     async fn scan(self: &Arc<Self>) -> Result<bool> {
-        let hosts = self.storage.list::<Host>().await?;
-        enrollment::sweep(self, &hosts).await?;
+        let hosts = self.context.storage.list::<Host>().await?;
+        enrollment::sweep(&self.context, &self.deadlines, &hosts).await?;
         let mut hosts: Vec<_> = hosts.into_iter().map(|host| host.record).collect();
         // So that replicas do not run after each other for the same leases.
         random::shuffle(&mut hosts);
@@ -126,7 +116,7 @@ impl Investigator {
             // The slot comes first: a lease that is held has to be renewed, whatever it waits for.
             let slot = tokio::select! {
                 slot = Arc::clone(&self.slots).acquire_owned() => slot,
-                () = self.lifecycle.stopping() => return Ok(true),
+                () = self.context.lifecycle.stopping() => return Ok(true),
             };
             let Ok(slot) = slot else { return Ok(true) };
             match self.claim(&host.address).await? {
@@ -156,7 +146,7 @@ impl Investigator {
         let waiting = hosts.iter().filter(|host| host.status.is_under_investigation());
         let waiting: HashSet<_> = waiting.map(|host| host.address.as_str()).collect();
         let mut all_swept = true;
-        for lease in self.storage.list::<Lease>().await? {
+        for lease in self.context.storage.list::<Lease>().await? {
             let name = lease.record.name;
             let Some(address) = name.strip_prefix(LEASE) else { continue };
             let Some(_claim) = self.busy.claim(address).filter(|_| !waiting.contains(address))
@@ -173,7 +163,7 @@ impl Investigator {
 
     /// The hosts that are set up, and that the container manager of their cluster does not have yet.
     async fn waiting_for_managers(&self, hosts: &[Host]) -> Result<Vec<String>> {
-        let clusters = self.storage.list::<Cluster>().await?;
+        let clusters = self.context.storage.list::<Cluster>().await?;
         let managed = clusters.into_iter().map(|cluster| cluster.record);
         let members: HashSet<_> = managed
             .filter(|cluster| !cluster.container_manager.is_empty())
@@ -184,7 +174,7 @@ impl Investigator {
         if addresses.is_empty() {
             return Ok(addresses);
         }
-        let states = self.storage.get_many::<HostState>(&addresses).await?;
+        let states = self.context.storage.get_many::<HostState>(&addresses).await?;
         let states = states.into_iter().map(|state| state.map(|state| state.record));
         let waiting = members.into_iter().zip(states);
         let waiting = waiting.filter(|(host, state)| is_waiting(host, state.as_ref()));
@@ -204,8 +194,8 @@ impl Investigator {
         held: Held,
     ) {
         let investigator = Arc::clone(self);
-        self.lifecycle.spawn("investigation", async move {
-            investigation::run(&investigator, &address, &held).await;
+        self.context.lifecycle.spawn("investigation", async move {
+            investigation::run(&investigator.context, &address, &held).await;
             drop(kept);
             // The host may need another look: it was changed while we worked, or is to be registered.
             investigator.wake.notify_one();
@@ -214,13 +204,13 @@ impl Investigator {
 
     fn register(self: &Arc<Self>, address: String, rest: Claim, claim: Claim, held: Held) {
         let investigator = Arc::clone(self);
-        self.lifecycle.spawn("registration", async move {
+        self.context.lifecycle.spawn("registration", async move {
             let Ok(slot) = investigator.registration_slots.acquire().await else { return };
-            let pause = registration::run(&investigator, &address, held).await;
+            let pause = registration::run(&investigator.context, &address, held).await;
             drop((slot, claim));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = investigator.lifecycle.stopping() => {}
+                () = investigator.context.lifecycle.stopping() => {}
             }
             drop(rest);
             investigator.wake.notify_one();

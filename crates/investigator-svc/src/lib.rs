@@ -4,6 +4,7 @@
 //! So is a `disassociated` member of a cluster with a container manager: it is to be registered there.
 //!
 //! - [`config`][]: what it is told
+//! - `context`: what the work on all hosts shares
 //! - [`jobs`][]: finds hosts to look at, and claims each by a lease
 //! - [`investigation`][]: the work on one host, from log-in to the last write
 //! - [`plan`][]: what is to be done to a host (pure)
@@ -11,6 +12,7 @@
 //! - `registration`: hands hosts that are set up to the container manager of their cluster
 
 pub mod config;
+mod context;
 mod enrollment;
 pub mod investigation;
 pub mod jobs;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use service_core::bus::{Context, topology};
+use service_core::bus::{self, topology};
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{Cluster, Host, HostState, Lease, Status};
@@ -14,8 +14,8 @@ use service_core::storage::{Revised, Transaction};
 use service_core::warn_unless_outage;
 use service_core::{Error, Kind};
 
+use crate::context::Context;
 use crate::investigation::state_of;
-use crate::jobs::Investigator;
 
 /// The pause before another try with a container manager that does not answer, or after one that was cut
 /// off.
@@ -31,14 +31,14 @@ pub(crate) fn is_waiting(host: &Host, state: Option<&HostState>) -> bool {
 }
 
 /// Registers a host whose lease we hold; answers how long to leave it alone then.
-pub(crate) async fn run(investigator: &Investigator, address: &str, held: Held) -> Duration {
+pub(crate) async fn run(context: &Context, address: &str, held: Held) -> Duration {
     let mut with = None;
     let ended = tokio::select! {
-        ended = register(investigator, address, &held, &mut with) => ended,
-        () = investigator.lifecycle.stopping() => Ok(Duration::ZERO),
+        ended = register(context, address, &held, &mut with) => ended,
+        () = context.lifecycle.stopping() => Ok(Duration::ZERO),
     };
     if let Some(manager) = with
-        && let Err(error) = undo(investigator, address, &manager).await
+        && let Err(error) = undo(context, address, &manager).await
     {
         tracing::warn!(
             host.address = address,
@@ -60,16 +60,16 @@ pub(crate) async fn run(investigator: &Investigator, address: &str, held: Held) 
 
 /// `with` names the container manager while the host is registered there without being so written down.
 async fn register(
-    investigator: &Investigator,
+    context: &Context,
     address: &str,
     held: &Held,
     with: &mut Option<String>,
 ) -> Result<Duration, Error> {
-    let storage = &investigator.storage;
+    let storage = &context.storage;
     loop {
         let Some(host) = storage.find::<Host>(address).await? else { return Ok(Duration::ZERO) };
-        let state = state_of(investigator, address).await?;
-        let Some(cluster) = managed_cluster(investigator, address).await? else {
+        let state = state_of(context, address).await?;
+        let Some(cluster) = managed_cluster(context, address).await? else {
             return Ok(Duration::ZERO);
         };
         if !is_waiting(&host.record, Some(&state)) {
@@ -81,7 +81,7 @@ async fn register(
         }
         held.check()?;
         let manager = &cluster.record.container_manager;
-        let answer = ask(investigator, topology::CONTAINER_REGISTER_NODE, manager, address).await;
+        let answer = ask(context, topology::CONTAINER_REGISTER_NODE, manager, address).await;
         if answer.is_ok() {
             *with = Some(manager.clone());
         }
@@ -144,31 +144,26 @@ fn report(address: &str, manager: &str, answer: &Result<(), Error>) {
 }
 
 /// Takes a host out of a container manager again, unless it is a member of a cluster there.
-async fn undo(investigator: &Investigator, address: &str, manager: &str) -> Result<(), Error> {
-    let cluster = managed_cluster(investigator, address).await?;
+async fn undo(context: &Context, address: &str, manager: &str) -> Result<(), Error> {
+    let cluster = managed_cluster(context, address).await?;
     if cluster.is_some_and(|cluster| cluster.record.container_manager == manager) {
         return Ok(());
     }
-    ask(investigator, topology::CONTAINER_REMOVE_NODE, manager, address).await
+    ask(context, topology::CONTAINER_REMOVE_NODE, manager, address).await
 }
 
 /// The cluster of a host, if it has a container manager and no change in progress removes the host.
 async fn managed_cluster(
-    investigator: &Investigator,
+    context: &Context,
     address: &str,
 ) -> Result<Option<Revised<Cluster>>, Error> {
-    let clusters = investigator.storage.list::<Cluster>().await?;
+    let clusters = context.storage.list::<Cluster>().await?;
     let cluster = clusters.into_iter().find(|cluster| cluster.record.keeps(address));
     Ok(cluster.filter(|cluster| !cluster.record.container_manager.is_empty()))
 }
 
-async fn ask(
-    investigator: &Investigator,
-    key: &str,
-    manager: &str,
-    address: &str,
-) -> Result<(), Error> {
+async fn ask(context: &Context, key: &str, manager: &str, address: &str) -> Result<(), Error> {
     let params = json!({"container_manager_name": manager, "address": address});
-    let bus = investigator.deps.bus.with_timeout(PATIENCE);
-    bus.request(key, &params, &Context::service("investigator")).await.map(drop)
+    let bus = context.deps.bus.with_timeout(PATIENCE);
+    bus.request(key, &params, &bus::Context::service("investigator")).await.map(drop)
 }

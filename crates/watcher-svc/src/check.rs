@@ -8,16 +8,16 @@ use std::time::Duration;
 use host_access::credentials::{pin, target};
 use host_access::{AccessError, Deps, Share};
 use serde_json::json;
-use service_core::bus::{Context, topology};
+use service_core::bus::{self, topology};
 use service_core::model::{Host, HostCreds, HostState};
 use service_core::storage::{Revised, Transaction};
 use service_core::warn_unless_outage;
 use service_core::{Error, Result};
 
+use crate::context::Context;
 use crate::decide::{Change, Finding, decide, is_left_alone};
 use crate::roster::{moment, stamp};
 use crate::schedule::micros;
-use crate::service::Watcher;
 use crate::turns::unless_under_way;
 
 /// With an interval of so much or more each check is written to the host's record.
@@ -36,31 +36,31 @@ struct Records {
 
 /// Checks a host, unless it was deleted, is left alone, or has been checked after `known` (`None`: in any
 /// case).
-pub(crate) async fn run(watcher: &Watcher, address: &str, known: Option<&str>) {
+pub(crate) async fn run(context: &Context, address: &str, known: Option<&str>) {
     let ended = tokio::select! {
-        ended = check(watcher, address, known) => ended,
+        ended = check(context, address, known) => ended,
         // The records stay as they are: the host is still due, and somebody else's.
-        () = watcher.lifecycle.stopping() => return,
+        () = context.lifecycle.stopping() => return,
     };
     if let Err(error) = ended {
         warn_unless_outage!(error, host.address = address, "check cut off");
-        watcher.put_off(address);
+        context.put_off(address);
     }
 }
 
-async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<()> {
-    let Some(mut records) = read(watcher, address).await? else { return Ok(()) };
+async fn check(context: &Context, address: &str, known: Option<&str>) -> Result<()> {
+    let Some(mut records) = read(context, address).await? else { return Ok(()) };
     let newer = known.is_some_and(|known| records.host.record.last_check.as_str() > known);
-    if newer || watcher.roster().is_operated(address) {
+    if newer || context.roster().is_operated(address) {
         return Ok(());
     }
-    let mut creds = watcher.storage.get::<HostCreds>(address).await?;
-    let (finding, pinned) = match look(watcher, &mut creds.record).await {
+    let mut creds = context.storage.get::<HostCreds>(address).await?;
+    let (finding, pinned) = match look(context, &mut creds.record).await {
         Ok((boot_id, pinned)) => (Finding::Well(boot_id), pinned),
         // Nothing was tried: the host is due again when the ledger allows it.
         Err(AccessError::HeldBack { wait, .. }) => {
-            let until = watcher.time.now().line.saturating_add(micros(wait));
-            watcher.roster().put_off(address, until);
+            let until = context.time.now().line.saturating_add(micros(wait));
+            context.roster().put_off(address, until);
             return Ok(());
         }
         Err(error) => match Finding::of(&error) {
@@ -68,17 +68,17 @@ async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<
             None => return Err(Error::internal("a host cannot be checked").with_source(error)),
         },
     };
-    let now = watcher.time.now().line;
-    watcher.roster().found(address, &finding, now);
+    let now = context.time.now().line;
+    context.roster().found(address, &finding, now);
     let mut pin = pinned.then_some(&creds);
     for _ in 0..ATTEMPTS {
-        match conclude(watcher, records, &finding, pin).await {
+        match conclude(context, records, &finding, pin).await {
             Err(error) if error.is_conflict() => {}
             ended => return ended,
         }
         // Whoever changed it may have pinned a key, too; if not, the next check does.
         pin = None;
-        match read(watcher, address).await? {
+        match read(context, address).await? {
             Some(again) => records = again,
             None => return Ok(()),
         }
@@ -87,27 +87,27 @@ async fn check(watcher: &Watcher, address: &str, known: Option<&str>) -> Result<
 }
 
 /// The host and its state, unless it is gone or left alone.
-async fn read(watcher: &Watcher, address: &str) -> Result<Option<Records>> {
-    let Some(host) = watcher.storage.find::<Host>(address).await? else {
-        watcher.roster().forget(address, u64::MAX);
+async fn read(context: &Context, address: &str) -> Result<Option<Records>> {
+    let Some(host) = context.storage.find::<Host>(address).await? else {
+        context.roster().forget(address, u64::MAX);
         return Ok(None);
     };
-    let state = watcher.storage.find::<HostState>(address).await?;
+    let state = context.storage.find::<HostState>(address).await?;
     let state_revision = state.as_ref().map(|state| state.revision);
     let state = state.map_or_else(
         || HostState { address: address.to_owned(), ..HostState::default() },
         |state| state.record,
     );
-    watcher.saw(&host.record, host.revision);
-    watcher.roster().saw_state(&state, state_revision.unwrap_or_default());
+    context.saw(&host.record, host.revision);
+    context.roster().saw_state(&state, state_revision.unwrap_or_default());
     let left_alone = is_left_alone(host.record.status, &state.reason);
     Ok((!left_alone).then_some(Records { host, state, state_revision }))
 }
 
 /// Logs in and runs a command: the boot id, and whether the host's key is pinned with this.
-async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
-    let timeout = watcher.config.connect_timeout.0;
-    let Deps { hosts, ledger, own_key, .. } = &watcher.deps;
+async fn look(context: &Context, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
+    let timeout = context.config.connect_timeout.0;
+    let Deps { hosts, ledger, own_key, .. } = &context.deps;
     let target = target(creds, own_key)?;
     let log_in = hosts.probe(&target, timeout);
     let seen = ledger.log_in(&creds.address, Share::Check, log_in).await?;
@@ -117,24 +117,24 @@ async fn look(watcher: &Watcher, creds: &mut HostCreds) -> Result<(String, bool)
 
 /// Decides and writes, in one transaction; nothing when its turn in an operation has begun.
 async fn conclude(
-    watcher: &Watcher,
+    context: &Context,
     records: Records,
     finding: &Finding,
     pin: Option<&Revised<HostCreds>>,
 ) -> Result<()> {
     let Records { mut host, mut state, state_revision } = records;
     let address = host.record.address.clone();
-    let outlook = watcher.roster().outlook(&address, moment(&host.record.last_check));
+    let outlook = context.roster().outlook(&address, moment(&host.record.last_check));
     let known = state.clone();
     // One moment for the record and the report, or the same check would be two.
-    let time = watcher.time.now();
-    let (now, limit) = (stamp(time.wall), watcher.config.failures);
+    let time = context.time.now();
+    let (now, limit) = (stamp(time.wall), context.config.failures);
     let before = std::mem::take(&mut host.record.last_check);
     let change = decide(finding, &mut host.record, &mut state, &now, limit, outlook);
     let changes = change != Change::None || state != known || pin.is_some();
-    if !changes && !is_written(watcher, &address, &before, &now) {
-        watcher.roster().checked(&address, time);
-        announce(watcher, &host.record, &state, finding, change).await;
+    if !changes && !is_written(context, &address, &before, &now) {
+        context.roster().checked(&address, time);
+        announce(context, &host.record, &state, finding, change).await;
         return Ok(());
     }
     let mut transaction = Transaction::default().update(&host)?;
@@ -145,36 +145,36 @@ async fn conclude(
         transaction = transaction.update(creds)?;
     }
     if change != Change::None {
-        let guarded = unless_under_way(&watcher.storage, &address, transaction).await?;
+        let guarded = unless_under_way(&context.storage, &address, transaction).await?;
         let Some(guarded) = guarded else {
-            watcher.put_off(&address);
+            context.put_off(&address);
             return Ok(());
         };
         transaction = guarded;
     }
-    let revision = watcher.storage.transact(&transaction).await?;
-    watcher.saw(&host.record, revision);
-    watcher.roster().checked(&address, time);
+    let revision = context.storage.transact(&transaction).await?;
+    context.saw(&host.record, revision);
+    context.roster().checked(&address, time);
     if state != known {
-        watcher.roster().saw_state(&state, revision);
+        context.roster().saw_state(&state, revision);
     }
-    announce(watcher, &host.record, &state, finding, change).await;
+    announce(context, &host.record, &state, finding, change).await;
     Ok(())
 }
 
 /// Whether a check that changes nothing is written to the host's record, and not only reported: the first
 /// one; one that corrects a time in the future; one that other watchers wait for; and where hosts are
 /// checked so seldom that a report does not reach back far enough.
-fn is_written(watcher: &Watcher, address: &str, before: &str, now: &str) -> bool {
+fn is_written(context: &Context, address: &str, before: &str, now: &str) -> bool {
     before.is_empty()
         || before > now
-        || watcher.config.interval.0 >= SELDOM
-        || watcher.roster().is_awaited(address)
+        || context.config.interval.0 >= SELDOM
+        || context.roster().is_awaited(address)
 }
 
 /// Tells of what was written.
 async fn announce(
-    watcher: &Watcher,
+    context: &Context,
     host: &Host,
     state: &HostState,
     finding: &Finding,
@@ -192,10 +192,10 @@ async fn announce(
         (Change::Investigate, _) => {
             tracing::info!(host.address = address, "the host is there now, and is investigated");
             let params = json!({"address": address, "cluster_data": {}});
-            let context = Context::service("watcher");
+            let service = bus::Context::service("watcher");
             // The record is the job; the message only makes it sooner.
             if let Err(error) =
-                watcher.deps.bus.notify(topology::INVESTIGATE, &params, &context).await
+                context.deps.bus.notify(topology::INVESTIGATE, &params, &service).await
             {
                 warn_unless_outage!(error, "the investigator was not woken");
             }

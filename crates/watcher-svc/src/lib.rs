@@ -4,6 +4,7 @@
 //! So any number of watchers share the hosts, and each goes on where another has stopped.
 //!
 //! - [`config`][]: what it is told
+//! - `context`: what the work on all hosts shares
 //! - [`service`][]: keeps the roster up to date and starts the checks that are due
 //! - [`membership`][]: which watchers there are, by their leases
 //! - [`check`][]: one check, from reading the records to writing what came of it
@@ -19,6 +20,7 @@
 pub mod alarms;
 pub mod check;
 pub mod config;
+mod context;
 pub mod decide;
 pub mod membership;
 mod reports;

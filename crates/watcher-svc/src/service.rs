@@ -1,12 +1,12 @@
 //! Keeps the roster up to date and starts the checks that are due.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use host_access::Deps;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use service_core::bus::{Bus, Call, Context, Notification, Subscription, topology};
+use service_core::bus::{self, Bus, Call, Notification, Subscription, topology};
 use service_core::claims::Claims;
 use service_core::error::chain;
 use service_core::lease::TTL_MIN;
@@ -22,11 +22,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::alarms::{Alarms, Change};
 use crate::check;
 use crate::config::Config;
+use crate::context::Context;
 use crate::membership::Membership;
 use crate::reports::Reports;
 use crate::roster::Roster;
 use crate::schedule::Micros;
-use crate::timeline::Timeline;
 
 /// How often everything is listed, in case a notification was lost.
 const LIST: Duration = Duration::from_secs(30);
@@ -37,21 +37,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The longest sleep, and how long one is that the end of a check cuts short.
 const NAP: Duration = Duration::from_secs(1);
 
-/// How long a host is left alone when a check of it came to nothing, in microseconds.
-const PUT_OFF: Micros = 5_000_000;
-
 /// Hosts that are checked at a time because somebody asked: most slots stay with those that are due.
 const PREFETCH: usize = 4;
 
-/// What all checks share.
+/// Keeps the roster up to date and starts checks.
 #[derive(Debug)]
-pub(crate) struct Watcher {
-    pub(crate) config: Config,
-    pub(crate) deps: Deps,
-    pub(crate) storage: StorageClient,
-    pub(crate) lifecycle: Lifecycle,
-    pub(crate) time: Timeline,
-    roster: Mutex<Roster>,
+struct Watcher {
+    context: Context,
     slots: Arc<Semaphore>,
     /// Hosts that this process is checking.
     busy: Claims,
@@ -63,46 +55,29 @@ pub(crate) struct Watcher {
 /// # Errors
 /// When the bus cannot be reached.
 pub async fn run(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Result<()> {
-    let storage = StorageClient::new(deps.bus.clone(), Context::service("watcher"));
+    let storage = StorageClient::new(deps.bus.clone(), bus::Context::service("watcher"));
     let membership = Membership::new(storage.clone(), lifecycle.clone(), deps.lease_ttl);
+    let bus = deps.bus.clone();
     let watcher = Arc::new(Watcher {
-        roster: Mutex::new(Roster::new(membership.name(), &config)),
         slots: Arc::new(Semaphore::new(config.concurrency.max(1))),
         busy: Claims::default(),
         wake: Notify::new(),
-        lifecycle: lifecycle.clone(),
-        time: Timeline::new(deps.clock.clone()),
-        config,
-        storage,
-        deps,
+        context: Context::new(deps, config, storage, membership.name(), lifecycle),
     });
-    let (bus, serving) = (watcher.deps.bus.clone(), Arc::clone(&watcher));
+    let serving = Arc::clone(&watcher);
     let handler = move |call| {
         let watcher = Arc::clone(&serving);
         async move { watcher.asked(call).await }
     };
     bus.serve(topology::WATCHER, PREFETCH, lifecycle, handler).await?;
-    presence::answer_pings(&watcher.deps.bus, topology::WATCHER.name, lifecycle);
+    presence::answer_pings(&bus, topology::WATCHER.name, lifecycle);
     lifecycle.spawn_critical("watcher", watcher.work(membership));
     Ok(())
 }
 
 impl Watcher {
-    // A std mutex: it is held for a few map operations and never across an await.
-    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes over a host's record.
-    pub(crate) fn saw(&self, host: &Host, revision: u64) {
-        let now = self.time.now();
-        self.roster().saw_host(host, revision, now);
-    }
-
-    /// Leaves a host alone for a moment.
-    pub(crate) fn put_off(&self, address: &str) {
-        let until = self.time.now().line + PUT_OFF;
-        self.roster().put_off(address, until);
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.context.roster()
     }
 
     /// Checks a host because somebody asked for it.
@@ -113,17 +88,17 @@ impl Watcher {
         if let Some(_claim) = self.busy.claim(&record.address) {
             let Ok(_slot) = self.slots.acquire().await else { return Ok(Value::Null) };
             let known = Some(record.last_check.as_str()).filter(|last| !last.is_empty());
-            check::run(self, &record.address, known).await;
+            check::run(&self.context, &record.address, known).await;
         }
         self.wake.notify_one();
         Ok(Value::Null)
     }
 
     async fn work(self: Arc<Self>, mut membership: Membership) {
-        let (storage, clock) = (self.storage.clone(), self.deps.clock.clone());
+        let (storage, clock) = (self.context.storage.clone(), self.context.deps.clock.clone());
         let mut reports = Reports::new(membership.name(), storage, clock);
-        let mut alarms = Alarms::new(&self.config);
-        let stopping = self.lifecycle.stopping();
+        let mut alarms = Alarms::new(&self.context.config);
+        let stopping = self.context.lifecycle.stopping();
         tokio::pin!(stopping);
         loop {
             tokio::select! {
@@ -157,10 +132,10 @@ impl Watcher {
         reports: &mut Reports,
         alarms: &mut Alarms,
     ) -> Result<()> {
-        let mut changes = Changes::subscribe(&self.deps.bus).await?;
+        let mut changes = Changes::subscribe(&self.context.deps.bus).await?;
         let mut list = tokio::time::interval(LIST);
-        let mut look = tokio::time::interval(self.deps.lease_ttl.max(TTL_MIN) / 3);
-        let pace = self.config.report_interval.0;
+        let mut look = tokio::time::interval(self.context.deps.lease_ttl.max(TTL_MIN) / 3);
+        let pace = self.context.config.report_interval.0;
         let mut report = tokio::time::interval_at(Instant::now() + pace, pace);
         for ticks in [&mut list, &mut look, &mut report] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -205,28 +180,28 @@ impl Watcher {
     }
 
     async fn list(&self) -> Result<()> {
-        let hosts = self.storage.list::<Host>().await?;
-        let states = self.storage.list::<HostState>().await?;
-        let clusters = self.storage.list::<Cluster>().await?;
+        let hosts = self.context.storage.list::<Host>().await?;
+        let states = self.context.storage.list::<HostState>().await?;
+        let clusters = self.context.storage.list::<Cluster>().await?;
         let mut roster = self.roster();
-        roster.list(&hosts, &states, self.time.now());
+        roster.list(&hosts, &states, self.context.time.now());
         roster.set_clusters(&clusters);
         Ok(())
     }
 
     async fn look(&self, membership: &mut Membership, alarms: &mut Alarms) -> Result<()> {
         let seen = membership.look().await?;
-        let raised = self.storage.list::<Alarm>().await?;
+        let raised = self.context.storage.list::<Alarm>().await?;
         let scopes: Vec<_> = raised.iter().map(|alarm| alarm.record.scope.clone()).collect();
         let (is_speaker, shares) = {
             let mut roster = self.roster();
-            roster.set_members(seen.members, self.time.now().line);
+            roster.set_members(seen.members, self.context.time.now().line);
             roster.set_operated(seen.operated);
             roster.set_alarmed(scopes.iter().cloned());
             (roster.is_speaker(), roster.shares())
         };
         // All watchers follow the shares, and one writes: so another can go on where it stopped.
-        let changes = alarms.changes(&scopes, &shares, &self.deps.clock.stamp());
+        let changes = alarms.changes(&scopes, &shares, &self.context.deps.clock.stamp());
         if is_speaker && !changes.is_empty() {
             self.write_alarms(membership, &raised, changes).await?;
         }
@@ -285,7 +260,7 @@ impl Watcher {
         let is_speaker = self.roster().is_speaker();
         if is_speaker {
             let found = reports.orphans(|lease| self.roster().is_member(lease)).await?;
-            let now = self.time.now();
+            let now = self.context.time.now();
             for (report, checks) in found {
                 self.roster().take_over(&checks, now);
                 orphans.push(report);
@@ -316,7 +291,7 @@ impl Watcher {
             }
             ("Host", _) => {
                 if let Some(host) = parse::<Host>(&key, record) {
-                    self.saw(&host, revision);
+                    self.context.saw(&host, revision);
                 }
             }
             ("HostState", "created" | "updated") => {
@@ -337,7 +312,7 @@ impl Watcher {
     /// Starts the checks that are due, as far as there are slots; returns how long there is nothing to do
     /// then, unless a check ends before, and whether an alarm is to be raised.
     fn start_due(self: &Arc<Self>) -> (Duration, bool) {
-        let now = self.time.now().line;
+        let now = self.context.time.now().line;
         let plan = self.roster().plan(now);
         for (address, known) in plan.due {
             let Some(claim) = self.busy.claim(&address) else { continue };
@@ -345,8 +320,8 @@ impl Watcher {
                 return (NAP, plan.raises);
             };
             let watcher = Arc::clone(self);
-            self.lifecycle.spawn("check", async move {
-                check::run(&watcher, &address, Some(&known)).await;
+            self.context.lifecycle.spawn("check", async move {
+                check::run(&watcher.context, &address, Some(&known)).await;
                 drop((slot, claim));
                 watcher.wake.notify_one();
             });

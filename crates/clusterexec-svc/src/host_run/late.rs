@@ -1,21 +1,23 @@
-//! A host that was given up and is looked at again: it becomes `done (late)` once everything is proven.
+//! A failed host that is checked again: it becomes `done (late)` once it is back, has settled, and is healthy.
 
 use std::time::Duration;
 
 use host_access::AccessError;
 use service_core::model::{Host, HostProgress, HostState, Outcome, Step};
 
-use super::reach::{listens, look_at};
+use super::health::healthy;
+use super::host::HostRun;
 use super::settle::has_settled;
-use super::{NOT_BACK, NOT_RESTARTED, Trouble, target_of};
-use crate::apply::check;
-use crate::executor::{Execution, Line};
-use crate::health::healthy;
+use super::verify::check_booted;
+use crate::budget::Budget;
+use crate::host_error::{HostError, NOT_BACK, NOT_RESTARTED};
+use crate::journal::{Journal, LogLine};
+use crate::log_in::{listens, log_in_once, target_of};
 
 /// The timeout of a connection to the SSH port.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// The result of a look at a host that was given up.
+/// The result of a check of a failed host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Returned {
     /// It is back, everything is proven, and it is recorded as done.
@@ -26,31 +28,33 @@ pub(crate) enum Returned {
     Refused,
 }
 
-/// Looks once whether the host at `index` is back with another boot id, has settled, runs what was staged and is healthy.
+/// Checks once whether the host at `index` is back with another boot id, has settled, runs what was staged and is
+/// healthy.
 ///
 /// # Errors
 /// When the host cannot be reached, runs something else than what was staged, or is unhealthy; or the lease is lost.
-pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<Returned, Trouble> {
-    let target = target_of(execution, index).await?;
-    if !listens(execution, &target, CONNECT).await {
+pub(crate) async fn returned(journal: &Journal<'_>, index: usize) -> Result<Returned, HostError> {
+    let budget = Budget::new(journal);
+    let run = HostRun::new(journal, &budget, index, target_of(journal, index).await?);
+    if !listens(run.context(), &run.target, CONNECT).await {
         return Ok(Returned::NotYet);
     }
-    let (session, after) = match look_at(execution, &target).await {
+    let (session, boot_id) = match log_in_once(run.context(), &run.target).await {
         Ok(found) => found,
         Err(AccessError::AuthRefused { .. }) => return Ok(Returned::Refused),
         // The ledger did not allow a log-in.
         Err(AccessError::HeldBack { .. }) => return Ok(Returned::NotYet),
         Err(error) => return Err(error.into()),
     };
-    if execution.host(index).boot_id_before.is_none_or(|before| before == after) {
+    if run.part().boot_id_before.is_none_or(|before| before == boot_id) {
         return Ok(Returned::NotYet);
     }
-    if !has_settled(execution, index, &target, session.as_ref()).await? {
+    if !has_settled(&run, session.as_ref()).await? {
         return Ok(Returned::NotYet);
     }
-    check(execution, index, session.as_ref()).await?;
-    healthy(execution, index, &target, session).await?;
-    done_late(execution, index, &after).await
+    check_booted(&run, session.as_ref()).await?;
+    healthy(&run, session).await?;
+    done_late(journal, index, &boot_id).await
 }
 
 /// Records that the host at `index` has come back with this boot id.
@@ -58,12 +62,12 @@ pub(crate) async fn returned(execution: &Execution<'_>, index: usize) -> Result<
 /// # Errors
 /// When the lease is lost.
 pub(crate) async fn done_late(
-    execution: &Execution<'_>,
+    journal: &Journal<'_>,
     index: usize,
     boot_id: &str,
-) -> Result<Returned, Trouble> {
-    let now = execution.service.deps.clock.stamp();
-    let kind = execution.operation.kind.to_string();
+) -> Result<Returned, HostError> {
+    let now = journal.context.deps.clock.stamp();
+    let kind = journal.operation.kind.to_string();
     let change = |host: &mut HostProgress| {
         host.step = Step::Done;
         host.late = true;
@@ -79,8 +83,8 @@ pub(crate) async fn done_late(
         state.saw_boot(&now, boot_id);
         state.operations.insert(kind.clone(), now.clone());
     };
-    let seen = format!("it came back after its deadline, with boot id {boot_id}: done (late)");
-    let lines = [Line(Step::Verify, Outcome::Ok, &seen)];
-    let saved = execution.save_late(index, change, &lines, status).await.map_err(Trouble::Ours)?;
-    Ok(if saved { Returned::Done } else { Returned::NotYet })
+    let detail = format!("it came back after its deadline, with boot id {boot_id}: done (late)");
+    let lines = [LogLine(Step::Verify, Outcome::Ok, &detail)];
+    let is_saved = journal.save_late(index, change, &lines, status).await?;
+    Ok(if is_saved { Returned::Done } else { Returned::NotYet })
 }

@@ -1,189 +1,147 @@
 //! The step `settle`: a host that is back and healthy has to stay up for a while, with one boot id and the start of its
-//! system complete. Meanwhile it keeps its place in the budget.
+//! system complete. In the meantime it holds its place in the disruption budget.
 
 use std::time::Duration;
 
-use host_access::{AccessError, Session, SystemState, Target};
+use host_access::{AccessError, Session, SystemState};
 use service_core::error::chain;
 use service_core::model::{HostProgress, Outcome, Step};
 use tokio::time::Instant;
 
-use super::Trouble;
-use super::reach::wait_until_up;
-use crate::executor::{Execution, GiveUp, Line};
+use super::boot::wait_until_up;
+use super::done::save_done;
+use super::host::HostRun;
+use crate::host_error::{HostError, HostFailure};
+use crate::journal::LogLine;
 
-/// The pause between looks.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The code of a host that did not settle in time.
+const NOT_SETTLED: &str = "not-settled";
 
-/// How settling has ended.
-pub(super) enum Settled {
-    /// The host has stayed up; the units that have failed since before the operation.
-    Up(Vec<String>),
-    /// It has rebooted: a sentence about it.
-    Rebooted(String),
-}
+/// The pause between reads of the state of the system.
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Writes down which units have failed before anything is done to the host.
-pub(crate) async fn note_failed_units(
-    execution: &Execution<'_>,
-    index: usize,
+/// Saves which units have failed before anything is done to the host.
+pub(super) async fn save_failed_units(
+    run: &HostRun<'_>,
     session: &dyn Session,
-) -> Result<(), Trouble> {
-    if !is_looked_at(execution) || execution.host(index).failed_units_before.is_some() {
+) -> Result<(), HostError> {
+    if !run.settles() || run.part().failed_units_before.is_some() {
         return Ok(());
     }
-    let seen = session.system_state().await?;
-    let change = |host: &mut HostProgress| {
-        host.failed_units_before = Some(seen.failed_units.clone());
-    };
-    execution.save(index, change, &[]).await.map_err(Trouble::Ours)
+    let SystemState { failed_units, .. } = session.system_state().await?;
+    let change = |host: &mut HostProgress| host.failed_units_before = Some(failed_units.clone());
+    Ok(run.save(change, &[]).await?)
 }
 
-/// Without a time to settle, hosts are looked at only where failed units count.
-fn is_looked_at(execution: &Execution<'_>) -> bool {
-    let options = &execution.operation.options;
-    !options.settle().is_zero() || options.strict_units == Some(true)
-}
-
-/// Waits until the host has stayed up, in the boot `boot_id`, for as long as the operation says. A connection that is
-/// lost without a reboot does not begin it again.
-pub(super) async fn settle(
-    execution: &Execution<'_>,
-    index: usize,
-    target: &Target,
-    mut session: Option<Box<dyn Session>>,
-    boot_id: &str,
-) -> Result<Settled, Trouble> {
-    if !is_looked_at(execution) {
-        return Ok(Settled::Up(Vec::new()));
-    }
-    begin(execution, index, boot_id).await?;
-    let up_by = Instant::now() + execution.operation.options.settle();
-    let deadline = execution.moments.settle_end(index, execution.operation.options.settle());
+/// Waits until the host has stayed up, in the boot in which it was verified, for as long as the operation says; then it
+/// is done. A host that reboots in the meantime has to be verified again; a lost connection alone changes nothing.
+pub(super) async fn settle(run: &mut HostRun<'_>) -> Result<(), HostError> {
+    let boot_id = run.verified.take().unwrap_or_default();
+    let settle = run.journal.operation.options.settle();
+    let up_by = Instant::now() + settle;
+    let deadline = run.journal.deadlines.settle_end(run.index, settle);
     loop {
-        let connected = match session.take() {
+        let session = match run.session.take() {
             Some(session) => session,
-            None => wait_until_up(execution, index, target, |_| true).await?.0,
+            None => wait_until_up(run, |_| true).await?.0,
         };
-        let seen = match connected.system_state().await {
+        let seen = match session.system_state().await {
             Ok(seen) => seen,
-            // A host that goes down ends the command in the middle: its boot id says later whether it has.
+            // A host that shuts down ends the command: its boot id shows later whether it has rebooted.
             Err(error) if error.heals() || matches!(error, AccessError::Remote { .. }) => {
                 if Instant::now() >= deadline {
-                    return Err(unknown(&target.address, &error).into());
+                    return Err(unknown(run.address(), &error).into());
                 }
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(CHECK_AGAIN).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
-        session = Some(connected);
-        if seen.boot_id != boot_id {
-            return rebooted(execution, target, &seen, boot_id, deadline);
-        }
-        let starts = !seen.is_up();
+        run.session = Some(session);
         let now = Instant::now();
-        if now >= up_by && !starts {
-            return judge(execution, index, target, seen.failed_units);
+        if seen.boot_id != boot_id {
+            if now >= deadline {
+                return Err(unsteady(run).into());
+            }
+            let detail = format!(
+                "it has rebooted by itself: boot id {} in place of {boot_id}; it has to stay up again",
+                seen.boot_id
+            );
+            run.log(&[LogLine(Step::Settle, Outcome::Failed, &detail)]).await?;
+            run.session = None;
+            return Ok(());
+        }
+        let is_up = seen.is_up();
+        if now >= up_by && is_up {
+            let failed = newly_failed(run, seen.failed_units)?;
+            return save_done(run, &boot_id, &failed).await;
         }
         if now >= deadline {
-            let address = &target.address;
-            let given_up =
-                if starts { starting(address, &seen.state) } else { unsteady(execution, address) };
-            return Err(given_up.into());
+            let failure =
+                if is_up { unsteady(run) } else { still_starting(run.address(), &seen.state) };
+            return Err(failure.into());
         }
         let left = up_by.saturating_duration_since(now);
-        let pause = if left.is_zero() { LOOK_AGAIN } else { left.min(LOOK_AGAIN) };
+        let pause = if left.is_zero() { CHECK_AGAIN } else { left.min(CHECK_AGAIN) };
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Whether a host that came back by itself has settled already, by how long it has been up.
+/// Whether a host that came back by itself has settled already, by its uptime.
 pub(super) async fn has_settled(
-    execution: &Execution<'_>,
-    index: usize,
-    target: &Target,
+    run: &HostRun<'_>,
     session: &dyn Session,
-) -> Result<bool, Trouble> {
-    if !is_looked_at(execution) {
+) -> Result<bool, HostError> {
+    if !run.settles() {
         return Ok(true);
     }
     let seen = session.system_state().await?;
-    if !seen.is_up() || seen.uptime < execution.operation.options.settle() {
+    if !seen.is_up() || seen.uptime < run.journal.operation.options.settle() {
         return Ok(false);
     }
-    judge(execution, index, target, seen.failed_units).map(|_| true)
+    newly_failed(run, seen.failed_units)?;
+    Ok(true)
 }
 
-async fn begin(execution: &Execution<'_>, index: usize, boot_id: &str) -> Result<(), Trouble> {
-    let change = |host: &mut HostProgress| host.step = Step::Settle;
-    let lines = [Line(Step::Settle, Outcome::Started, &format!("boot id {boot_id}"))];
-    execution.save(index, change, &lines).await.map_err(Trouble::Ours)
-}
-
-/// A host that lets log in, but does not say whether it is still in the same boot.
-fn unknown(address: &str, error: &AccessError) -> GiveUp {
-    let reason = format!(
+/// The host lets log in, but its boot id cannot be read.
+fn unknown(address: &str, error: &AccessError) -> HostFailure {
+    let message = format!(
         "{address} could not be asked in time whether it has stayed up: {}; look at its console, then have \
          it looked at again with `commctl host investigate {address}`",
         chain(error)
     );
-    GiveUp::new("not-settled", reason)
+    HostFailure::new(NOT_SETTLED, message)
 }
 
-/// It is verified again, as long as there is time.
-fn rebooted(
-    execution: &Execution<'_>,
-    target: &Target,
-    seen: &SystemState,
-    before: &str,
-    deadline: Instant,
-) -> Result<Settled, Trouble> {
-    let (address, after) = (&target.address, &seen.boot_id);
-    if Instant::now() < deadline {
-        return Ok(Settled::Rebooted(format!(
-            "it has rebooted by itself: boot id {after} in place of {before}; it has to stay up again"
-        )));
-    }
-    Err(unsteady(execution, address).into())
-}
-
-fn unsteady(execution: &Execution<'_>, address: &str) -> GiveUp {
-    let settle = execution.operation.options.settle().as_secs();
-    let reason = format!(
+fn unsteady(run: &HostRun<'_>) -> HostFailure {
+    let (address, settle) = (run.address(), run.journal.operation.options.settle().as_secs());
+    let message = format!(
         "{address} keeps rebooting by itself: it did not stay up for {settle} s in time; look at its \
          console, then have it looked at again with `commctl host investigate {address}`"
     );
-    GiveUp::new("not-settled", reason)
+    HostFailure::new(NOT_SETTLED, message)
 }
 
-fn starting(address: &str, state: &str) -> GiveUp {
-    let reason = format!(
+fn still_starting(address: &str, state: &str) -> HostFailure {
+    let message = format!(
         "the system of {address} did not complete its start in time: systemd says {state}; see \
          `systemctl list-jobs` on it, then have it looked at again with `commctl host investigate {address}`"
     );
-    GiveUp::new("not-settled", reason)
+    HostFailure::new(NOT_SETTLED, message)
 }
 
-/// The units that have failed since; a failure where the operation says so.
-fn judge(
-    execution: &Execution<'_>,
-    index: usize,
-    target: &Target,
-    failed: Vec<String>,
-) -> Result<Settled, Trouble> {
-    // Not known of a host that an older version has begun with.
-    let Some(before) = execution.host(index).failed_units_before else {
-        return Ok(Settled::Up(Vec::new()));
-    };
+/// The units that have failed since the operation began with the host; with `strict_units` they fail the host.
+fn newly_failed(run: &HostRun<'_>, failed: Vec<String>) -> Result<Vec<String>, HostFailure> {
+    // Unknown if an older version has begun with the host.
+    let Some(before) = run.part().failed_units_before else { return Ok(Vec::new()) };
     let new: Vec<_> = failed.into_iter().filter(|unit| !before.contains(unit)).collect();
-    if new.is_empty() || execution.operation.options.strict_units != Some(true) {
-        return Ok(Settled::Up(new));
+    if new.is_empty() || run.journal.operation.options.strict_units != Some(true) {
+        return Ok(new);
     }
-    let (address, units) = (&target.address, new.join(", "));
-    let reason = format!(
+    let (address, units) = (run.address(), new.join(", "));
+    let message = format!(
         "units of {address} have failed that had not failed before: {units}; see `systemctl --failed` on \
          it, then have it looked at again with `commctl host investigate {address}`"
     );
-    Err(GiveUp::new("units-failed", reason).into())
+    Err(HostFailure::new("units-failed", message))
 }

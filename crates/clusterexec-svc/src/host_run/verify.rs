@@ -1,71 +1,68 @@
-//! The step `verify`: the host is back and healthy. What follows is the step `settle`.
+//! The step `verify`: the host is back and healthy.
 
-use host_access::Target;
-use service_core::model::{Host, HostProgress, HostState, Outcome, Step};
+use std::time::Duration;
 
-use super::Trouble;
-use super::reach::wait_until_up;
-use super::settle::{Settled, settle};
-use crate::apply::check;
-use crate::executor::{Execution, Line};
-use crate::health::healthy;
+use host_access::Session;
+use service_core::model::{HostProgress, OperationKind, Outcome, Step};
 
-/// Waits until the host is back, with another boot id where it was restarted, and healthy, and has stayed up; then
-/// writes it down as done. One that reboots while it settles has to be verified again.
-pub(super) async fn verify(
-    execution: &Execution<'_>,
-    index: usize,
-    target: &Target,
-) -> Result<(), Trouble> {
-    let before = execution.host(index).boot_id_before;
-    let restarted = before.is_some();
-    let before = before.unwrap_or_default();
-    loop {
-        let (session, after) = wait_until_up(execution, index, target, |now| now != before).await?;
-        if restarted {
-            check(execution, index, session.as_ref()).await?;
-        }
-        let session = healthy(execution, index, target, session).await?;
-        match settle(execution, index, target, session, &after).await? {
-            Settled::Up(lines) => return done(execution, index, &after, restarted, &lines).await,
-            Settled::Rebooted(detail) => {
-                let lines = [Line(Step::Settle, Outcome::Failed, &detail)];
-                execution.log(index, &lines).await.map_err(Trouble::Ours)?;
-            }
-        }
+use super::boot::wait_until_up;
+use super::done::save_done;
+use super::health::healthy;
+use super::host::HostRun;
+use super::playbook::run_playbook;
+use super::report;
+use super::work::{self, Work};
+use crate::host_error::{HostError, HostFailure};
+use crate::journal::LogLine;
+
+/// Timeout of the check of what is booted.
+const CHECK_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Waits until the host is back, with another boot id if it was restarted, and healthy; then it settles, or is done.
+pub(super) async fn verify(run: &mut HostRun<'_>) -> Result<(), HostError> {
+    let before = run.part().boot_id_before;
+    let (session, boot_id) =
+        wait_until_up(run, |boot_id| before.as_deref() != Some(boot_id)).await?;
+    if before.is_some() {
+        check_booted(run, session.as_ref()).await?;
     }
+    run.session = healthy(run, session).await?;
+    if !run.settles() {
+        return save_done(run, &boot_id, &[]).await;
+    }
+    let change = |host: &mut HostProgress| host.step = Step::Settle;
+    let detail = format!("boot id {boot_id}");
+    run.save(change, &[LogLine(Step::Settle, Outcome::Started, &detail)]).await?;
+    run.verified = Some(boot_id);
+    Ok(())
 }
 
-/// Writes the host down as done.
-async fn done(
-    execution: &Execution<'_>,
-    index: usize,
-    after: &str,
-    restarted: bool,
-    failed_units: &[String],
-) -> Result<(), Trouble> {
-    execution.record_of(index).await?;
-    let now = execution.service.deps.clock.stamp();
-    let kind = execution.operation.kind.to_string();
+/// Checks after the restart that the host has booted what was staged on it. A host with packages has nothing to show but
+/// its new boot id.
+pub(super) async fn check_booted(
+    run: &HostRun<'_>,
+    session: &dyn Session,
+) -> Result<(), HostError> {
+    let operation = &run.journal.operation;
+    let result = run.part().result.unwrap_or_default();
+    if let Some(checksum) = result.checksum() {
+        let Some(Work { playbook, vars }) = Work::check(operation, checksum) else { return Ok(()) };
+        run.journal.held.check()?;
+        let summary = run_playbook(run, session, playbook, &vars, CHECK_TIMEOUT).await?;
+        let summary =
+            summary.map_err(|error| work::failure(operation, session.address(), &error))?;
+        let is_booted = !report::result(&summary.data).reboot_required;
+        if operation.kind == OperationKind::Deploy && !is_booted {
+            let (address, version) = (session.address(), &operation.version);
+            let message =
+                format!("{address} was restarted, but {version} is not what it has booted");
+            return Err(HostFailure::new("not-booted", message).into());
+        }
+    }
     let change = |host: &mut HostProgress| {
-        host.step = Step::Done;
-        host.finished_at = Some(now.clone());
-        host.boot_id_after = restarted.then(|| after.to_owned());
-        if !failed_units.is_empty() {
-            host.result.get_or_insert_default().failed_units = failed_units.to_vec();
+        if let Some(result) = &mut host.result {
+            result.reboot_required = false;
         }
     };
-    let mut seen = if restarted { format!("boot id {after}") } else { String::new() };
-    if !failed_units.is_empty() {
-        let units = failed_units.join(", ");
-        let separator = if seen.is_empty() { "" } else { "; " };
-        seen = format!("{seen}{separator}units that have failed since: {units}");
-    }
-    let step = execution.host(index).step;
-    let lines = [Line(step, Outcome::Ok, &seen)];
-    let status = |_: &mut Host, state: &mut HostState| {
-        state.saw_boot(&now, after);
-        state.operations.insert(kind.clone(), now.clone());
-    };
-    execution.save_with_host(index, change, &lines, status).await.map_err(Trouble::Ours)
+    Ok(run.save(change, &[]).await?)
 }

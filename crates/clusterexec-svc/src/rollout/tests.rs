@@ -1,175 +1,212 @@
-use proptest::prelude::*;
-use serde_json::json;
+//! Tests of the executor's parts: races between two decisions, and records. Simulated hosts, an in-memory store and
+//! bus, paused time; whole operations are in `tests/it`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use host_access::{Deps, LogInLedger};
+use serde_json::{Value, json};
+use service_core::model::{
+    Cluster, ClusterRestart, Event, Freeze, Host, HostCreds, HostProgress, HostState, Lease,
+    Network, Operation, OperationControl, OperationKind, OperationStatus, Options, Status, Step,
+    Wanted,
+};
+use service_core::storage::Transaction;
+use service_core::{Bus, Clock, Lifecycle, StorageClient, bus, lease};
+use simulated_hosts::SimulatedHosts;
+use storage_svc::Handler;
+use storage_svc::store::Memory;
+
+mod alarm;
+mod continuing;
+mod done_hosts;
 
 use super::*;
+use crate::Config;
+use crate::accept::{OperationRequest, begin, plan};
+use crate::budget::Decision;
+use crate::host_error::{HostFailure, NOT_BACK, may_come_back};
+use crate::host_run::{Returned, done_late};
+use crate::unfinished::Unfinished;
 
-fn operation(hosts: usize, sick: usize, options: &serde_json::Value) -> Operation {
-    let hosts: Vec<_> = (0..hosts).map(|n| format!("10.0.0.{n}")).collect();
-    serde_json::from_value(json!({
-        "id": "1", "cluster": "c1", "kind": "restart", "started_at": "", "hosts": hosts,
-        "sick": sick, "options": options,
-    }))
-    .unwrap()
+/// A cluster `c1` of hosts that are up.
+struct Fixture {
+    context: Context,
+    storage: StorageClient,
+    _folder: tempfile::TempDir,
 }
 
-#[test]
-fn one_after_the_other_until_the_end() {
-    use Step::{Done, Failed, Pending, Probe, Reboot, Skipped, Verify};
-    for (steps, expected) in [
-        (&[][..], Next::End(OperationStatus::Finished)),
-        (&[Pending, Pending], Next::Turn(0)),
-        (&[Done, Pending], Next::Turn(1)),
-        (&[Skipped, Pending], Next::Turn(1)),
-        (&[Done, Probe, Pending], Next::Wait),
-        (&[Pending, Verify], Next::Wait),
-        (&[Done, Skipped], Next::End(OperationStatus::Finished)),
-        (&[Done, Failed, Pending], Next::End(OperationStatus::Failed)),
-        (&[Done, Failed], Next::End(OperationStatus::Failed)),
-        // One that is under way is brought to its end even though another has failed.
-        (&[Failed, Reboot, Pending], Next::Wait),
-    ] {
-        let operation = operation(steps.len(), 0, &json!({}));
-        assert_eq!(next(&operation, steps, 1), expected, "{steps:?}");
+fn address(number: usize) -> String {
+    format!("10.0.0.{}", number + 1)
+}
+
+async fn fixture(hosts: usize) -> Fixture {
+    fixture_at(hosts, "2026-11-28T12:00:00Z".parse().unwrap()).await
+}
+
+/// One whose clock shows `start` now.
+async fn fixture_at(count: usize, start: jiff::Timestamp) -> Fixture {
+    let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
+    let config = storage_svc::Config::new(folder.path().join("secret.key"));
+    let config = config.or_handler(Handler::memory(Memory::default()));
+    storage_svc::run(&bus, &config, &life).await.unwrap();
+    let storage = StorageClient::new(bus.clone(), bus::Context::service("test"));
+    let hosts = SimulatedHosts::default();
+    for address in (0..count).map(address) {
+        hosts.add(&address);
+        let (status, creds) = (Status::Disassociated, HostCreds::new(&address));
+        let host = Host { address, status, ..Host::default() };
+        let transaction = Transaction::default().save(&host).unwrap().save(&creds).unwrap();
+        storage.transact(&transaction).await.unwrap();
     }
-}
-
-#[test]
-fn tolerated_failures_do_not_stop_the_roll_but_are_failures_all_the_same() {
-    use Step::{Done, Failed, Pending};
-    let operation = operation(4, 0, &json!({"max_failures": 1}));
-    assert_eq!(next(&operation, &[Done, Failed, Pending, Pending], 9), Next::Turn(2));
-    assert_eq!(
-        next(&operation, &[Done, Failed, Failed, Pending], 9),
-        Next::End(OperationStatus::Failed)
-    );
-    assert_eq!(
-        next(&operation, &[Done, Failed, Done, Done], 9),
-        Next::End(OperationStatus::Failed)
-    );
-}
-
-#[test]
-fn the_first_healthy_host_goes_alone() {
-    use Step::{Done, Failed, Pending, Probe, Skipped, Verify};
-    let operation = operation(4, 1, &json!({"max_unavailable": 3, "max_failures": 3}));
-    for (steps, expected) in [
-        ([Pending, Pending, Pending, Pending], Next::Turn(0)),
-        ([Verify, Pending, Pending, Pending], Next::Wait),
-        ([Done, Pending, Pending, Pending], Next::Turn(1)),
-        ([Done, Verify, Pending, Pending], Next::Wait),
-        // Neither one that needed nothing nor one that failed has shown that it works.
-        ([Done, Skipped, Pending, Pending], Next::Turn(2)),
-        ([Done, Skipped, Verify, Pending], Next::Wait),
-        ([Done, Failed, Probe, Pending], Next::Wait),
-        ([Done, Done, Pending, Pending], Next::Turn(2)),
-        ([Done, Done, Probe, Pending], Next::Turn(3)),
-    ] {
-        assert_eq!(next(&operation, &steps, 9), expected, "{steps:?}");
-    }
-    assert_eq!(next(&operation, &[Done, Done, Probe, Pending], 1), Next::Wait, "the bound");
-}
-
-#[test]
-fn the_sick_go_first_and_the_unreachable_count() {
-    let host = |status| Host { status, ..Host::default() };
-    let state = |reason: &str| HostState { reason: reason.to_owned(), ..HostState::default() };
-    let failed = host(Status::Failed);
-    assert_eq!(fitness(Some(&host(Status::Active)), None), Fitness::Well);
-    assert_eq!(fitness(Some(&failed), Some(&state("playbook-failed"))), Fitness::Sick);
-    for reason in ["unreachable", "host-key-changed", "auth-refused", "unhealthy", ""] {
-        assert_eq!(fitness(Some(&failed), Some(&state(reason))), Fitness::Unavailable);
-    }
-    assert_eq!(fitness(Some(&host(Status::Investigating)), None), Fitness::Unavailable);
-    assert_eq!(fitness(None, None), Fitness::Unavailable);
-}
-
-fn member(address: &str, fitness: Fitness, last_done: &str) -> Member {
-    Member {
-        address: address.to_owned(),
-        fitness,
-        reason: String::new(),
-        boot_id: String::new(),
-        is_self: address == "self",
-        last_done: last_done.to_owned(),
-    }
-}
-
-#[test]
-fn turns_are_by_name_or_least_recent_and_ones_own_machine_is_last() {
-    let mut members = vec![
-        member("self", Fitness::Sick, ""),
-        member("b", Fitness::Well, "2026-01-01"),
-        member("c", Fitness::Sick, "2026-01-03"),
-        member("d", Fitness::Well, ""),
-        member("x", Fitness::Unavailable, ""),
-        member("a", Fitness::Well, "2026-01-02"),
-    ];
-    let turns = |members: &[Member]| {
-        members.iter().map(|member| member.address.clone()).collect::<Vec<_>>().join(" ")
+    let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
+    let hostset = (0..count).map(address).collect();
+    let cluster = Cluster { name, network, hostset, ..Cluster::default() };
+    storage.save(&cluster).await.unwrap();
+    let clock = Clock::simulated(start);
+    let deps = Deps {
+        ledger: LogInLedger::new(&bus, clock.clone()),
+        bus,
+        clock,
+        hosts: Arc::new(hosts),
+        own_key: "key".into(),
+        lease_ttl: lease::TTL,
     };
-    order(&mut members, Order::Name);
-    assert_eq!(turns(&members), "c a b d x self");
-    order(&mut members, Order::LeastRecent);
-    assert_eq!(turns(&members), "c d b a x self");
+    let context = Context::new(deps, Config::default(), "the machine".to_owned(), &life);
+    Fixture { context, storage, _folder: folder }
 }
 
-proptest! {
-    /// Whatever becomes of the hosts, and however many are away for other reasons: never more are
-    /// unavailable than allowed, each has its turn once, and the roll comes to its end.
-    #[test]
-    fn a_roll_never_exceeds_its_budget_and_ends(
-        hosts in 1usize..12,
-        sick in 0usize..4,
-        budget in 1usize..5,
-        parallel in 1usize..5,
-        tolerated in 0u32..3,
-        dead in proptest::collection::vec(any::<bool>(), 12),
-        fates in proptest::collection::vec(0u8..4, 12),
-        order in proptest::collection::vec(any::<prop::sample::Index>(), 64),
-    ) {
-        let operation = operation(
-            hosts, sick.min(hosts), &json!({"max_unavailable": budget, "max_failures": tolerated}),
-        );
-        let mut steps = vec![Step::Pending; hosts];
-        let mut turns = vec![0; hosts];
-        let mut choices = order.iter();
-        let (mut ended, mut stuck) = (false, false);
-        for _ in 0..hosts * 4 {
-            // Failed and dead ones are away; of the failed ones only those that did not come back.
-            let away: Vec<&str> = operation.hosts.iter().enumerate()
-                .filter(|(n, _)| (dead[*n] && !steps[*n].is_under_way()) || (steps[*n] == Step::Failed && fates[*n] == 3))
-                .map(|(_, address)| address.as_str()).collect();
-            let under_way: Vec<&str> = steps.iter().zip(&operation.hosts)
-                .filter(|(step, _)| step.is_under_way()).map(|(_, address)| address.as_str()).collect();
-            let room = |n: usize| has_room(&operation.hosts[n], &under_way, &away, budget);
-            match next(&operation, &steps, parallel) {
-                Next::Turn(n) if room(n) => {
-                    steps[n] = Step::Reboot;
-                    turns[n] += 1;
-                    let mut gone: HashSet<&str> = away.iter().copied().collect();
-                    gone.extend(&under_way);
-                    gone.insert(&operation.hosts[n]);
-                    prop_assert!(gone.len() <= budget);
-                    prop_assert!(under_way.len() < parallel);
-                }
-                Next::Turn(_) if under_way.is_empty() => { stuck = true; break }
-                Next::Turn(_) | Next::Wait => {
-                    let busy: Vec<_> = (0..hosts).filter(|n| steps[*n].is_under_way()).collect();
-                    prop_assert!(!busy.is_empty(), "nothing would ever happen");
-                    let n = busy[choices.next().map_or(0, |choice| choice.index(busy.len()))];
-                    steps[n] = match fates[n] { 0 | 1 => Step::Done, 2 => Step::Skipped, _ => Step::Failed };
-                }
-                Next::End(status) => {
-                    let failed = steps.contains(&Step::Failed);
-                    prop_assert_eq!(status == OperationStatus::Failed, failed);
-                    prop_assert!(failed || !steps.contains(&Step::Pending));
-                    ended = true;
-                    break;
-                }
-            }
-        }
-        // Only hosts that are away for other reasons can leave it without room.
-        prop_assert!(ended || stuck);
-        prop_assert!(turns.iter().all(|times| *times <= 1));
+fn request(options: Value) -> OperationRequest {
+    OperationRequest {
+        cluster: "c1".to_owned(),
+        kind: OperationKind::Restart,
+        version: String::new(),
+        options: serde_json::from_value(options).unwrap(),
+        continues: None,
     }
+}
+
+/// An operation of that id, accepted; what is done with it is up to the test.
+async fn accepted(fixture: &Fixture, id: &str, options: Value) -> (lease::Held, Operation) {
+    let request = request(options);
+    let plan = plan(&fixture.context, &request).await.unwrap();
+    assert!(plan.refused.is_none());
+    let now = fixture.context.deps.clock.stamp();
+    let operation = plan.operation(id, &request, &bus::Context::service("test"), now);
+    let held = begin(&fixture.context, plan, &operation, None).await.unwrap();
+    (held, operation)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_once_a_freeze_or_a_pause_is_acknowledged() {
+    let fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let journal = Journal::new(&fixture.context, &held, operation);
+    let budget = Budget::new(&journal);
+    // The way was free when it was looked at …
+    let Action::Start(index, pass) = next_action(&journal, &budget).await.unwrap() else {
+        panic!("its turn")
+    };
+    let (name, by, reason) = (Freeze::ALL.to_owned(), "ann".to_owned(), "floods".to_owned());
+    fixture.storage.save(&Freeze { name, by, at: String::new(), reason }).await.unwrap();
+    // … and is not any more when it is to be used.
+    assert!(!journal.start(index, &pass).await.unwrap());
+    assert_eq!(journal.steps(), [Step::Pending]);
+    let Action::Wait(Some(WaitReason::Gate(why))) = next_action(&journal, &budget).await.unwrap()
+    else {
+        panic!("it waits")
+    };
+    assert!(why.contains("ann") && why.contains("floods"), "{why}");
+    fixture.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
+
+    let Action::Start(index, pass) = next_action(&journal, &budget).await.unwrap() else {
+        panic!("its turn")
+    };
+    let control =
+        |wanted| OperationControl { id: "o1".to_owned(), wanted, ..OperationControl::default() };
+    fixture.storage.save(&control(Wanted::Pause)).await.unwrap();
+    assert!(!journal.start(index, &pass).await.unwrap());
+    fixture.storage.save(&control(Wanted::Run)).await.unwrap();
+    let Action::Start(index, pass) = next_action(&journal, &budget).await.unwrap() else {
+        panic!("its turn")
+    };
+    assert!(journal.start(index, &pass).await.unwrap());
+    assert_eq!(journal.steps(), [Step::Probe]);
+    fixture.storage.save(&control(Wanted::Abort)).await.unwrap();
+    assert!(
+        matches!(next_action(&journal, &budget).await.unwrap(), Action::Wait(None)),
+        "it is under way"
+    );
+    journal.skip(0, "aborted").await.unwrap();
+    let Action::End(status, _) = next_action(&journal, &budget).await.unwrap() else {
+        panic!("the end")
+    };
+    assert_eq!(status, OperationStatus::Failed);
+}
+
+/// Starts the host whose turn it is, as far as the step `reboot`; its index.
+async fn at_reboot(journal: &Journal<'_>, budget: &Budget<'_>) -> usize {
+    let Action::Start(index, pass) = next_action(journal, budget).await.unwrap() else {
+        panic!("its turn")
+    };
+    assert!(journal.start(index, &pass).await.unwrap());
+    journal.save(index, |host| host.step = Step::Reboot, &[]).await.unwrap();
+    index
+}
+
+async fn decided(budget: &Budget<'_>, index: usize) -> Decision {
+    let answering = budget.answering().await.unwrap();
+    budget.decide(index, &answering).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_operations_are_removed_but_the_newest() {
+    let fixture = fixture(1).await;
+    for id in ["o1", "o2", "o3"] {
+        let (held, operation) = accepted(&fixture, id, json!({})).await;
+        let journal = Journal::new(&fixture.context, &held, operation);
+        let budget = Budget::new(&journal);
+        let Action::Start(0, pass) = next_action(&journal, &budget).await.unwrap() else {
+            panic!("its turn")
+        };
+        assert!(journal.start(0, &pass).await.unwrap());
+        let status = if id == "o3" { continue } else { OperationStatus::Finished };
+        journal.skip(0, "left").await.unwrap();
+        journal.end(status, "").await.unwrap();
+        assert!(fixture.storage.find::<Lease>("operation.c1").await.unwrap().is_none());
+    }
+    crate::history::prune(&fixture.storage, "c1", 1).await.unwrap();
+    let left = fixture.storage.list::<Operation>().await.unwrap();
+    let left: Vec<_> = left.iter().map(|left| left.record.id.as_str()).collect();
+    assert_eq!(left, ["o2", "o3"], "the newest that has ended, and what is in process");
+    for (id, there) in [("o1", false), ("o2", true), ("o3", true)] {
+        let event = fixture.storage.find::<Event>(&Event::id_of(id, 1)).await.unwrap();
+        assert_eq!(event.is_some(), there, "{id}");
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_for_a_kind_are_refused() {
+    let complete = |kind, options: Value| {
+        let request = OperationRequest { kind, version: "7.2".to_owned(), ..request(options) };
+        request.complete(&Options { soak: Some(7), if_needed: Some(true), ..Options::default() })
+    };
+    for (kind, options) in [
+        (OperationKind::Restart, json!({"reboot": "never"})),
+        (OperationKind::Deploy, json!({"reboot": "always"})),
+        (OperationKind::Upgrade, json!({"if_needed": true})),
+        (OperationKind::Restart, json!({"soak": 1_000_000})),
+    ] {
+        assert!(complete(kind, options.clone()).is_err(), "{kind} {options}");
+    }
+    let upgrade = complete(OperationKind::Upgrade, json!({"reboot": "always"})).unwrap();
+    assert_eq!((upgrade.options.soak, upgrade.options.if_needed), (Some(7), None));
+    assert_eq!(complete(OperationKind::Restart, json!({})).unwrap().options.if_needed, Some(true));
+}
+
+/// Gives the cluster other members, as an operator does.
+async fn set_members(fixture: &Fixture, hostset: Vec<String>) {
+    let mut cluster = fixture.storage.get::<Cluster>("c1").await.unwrap();
+    cluster.record.hostset = hostset;
+    fixture.storage.transact(&Transaction::default().update(&cluster).unwrap()).await.unwrap();
 }

@@ -1,10 +1,10 @@
-//! What is written about an operation, made of what is known. Pure.
+//! The event log of an operation and its documented record. Pure.
 
 use service_core::model::{Event, HostProgress, Operation, OperationKind, Outcome, Step, work};
 use service_core::storage::Transaction;
 use service_core::{Result, abridged};
 
-/// What the log calls what concerns the operation as a whole.
+/// The step of events that concern the operation as a whole.
 pub(super) const OPERATION: &str = "operation";
 
 /// Adds the documented record of an operation to a transaction.
@@ -20,7 +20,7 @@ pub(crate) fn save_record(
     }
 }
 
-/// The first line of an operation's log.
+/// The first event of an operation.
 pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
     let Operation { kind, hosts, started_by, started_at, .. } = operation;
     let count = hosts.len();
@@ -35,7 +35,7 @@ pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
     event(operation, 1, started_at, "", OPERATION, Outcome::Started, &detail)
 }
 
-/// A line of an operation's log.
+/// An event of an operation.
 pub(super) fn event(
     operation: &Operation,
     seq: u64,
@@ -56,7 +56,7 @@ pub(super) fn event(
     }
 }
 
-/// Where the documented record shows a host.
+/// Whether the documented record lists a host as done (`true`) or in process (`false`), if at all.
 pub(super) fn shows_as(step: Step) -> Option<bool> {
     match step {
         Step::Pending | Step::Skipped => None,

@@ -1,6 +1,6 @@
-//! What a playbook reports, as the result of a host. Pure.
+//! The report of a playbook as the result of a host. Pure.
 //!
-//! It comes from the host, which may say anything: it is cut to what a record can hold.
+//! The report comes from the host, which is not trusted: it is cut to the size of a record.
 
 use serde_json::{Map, Value};
 use service_core::model::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
@@ -75,7 +75,7 @@ fn word(text: &str) -> String {
 }
 
 /// One line that a host has reported, for an event.
-pub(crate) fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     printable(text.lines().next().unwrap_or_default(), SENTENCE)
 }
 

@@ -5,38 +5,45 @@ use super::*;
 /// Ends an operation of three hosts: the first done, the second failed for this reason, the third untouched.
 async fn failed_operation(fixture: &Fixture, word: &'static str) {
     let (held, operation) = accepted(fixture, "o1", json!({"soak": 5})).await;
-    let execution = Execution::new(&fixture.service, &held, operation);
+    let journal = Journal::new(&fixture.context, &held, operation);
+    let budget = Budget::new(&journal);
     for index in [0, 1] {
         let change = |host: &mut HostProgress| host.step = Step::Verify;
-        execution.save(index, change, &[]).await.unwrap();
+        journal.save(index, change, &[]).await.unwrap();
     }
-    execution.save(0, |host| host.step = Step::Done, &[]).await.unwrap();
-    execution.give_up(1, &GiveUp::new(word, "no answer".to_owned())).await.unwrap();
-    let Turn::End(status, reason) = execution.turn().await.unwrap() else { panic!("the end") };
-    execution.end(status, &reason).await.unwrap();
+    journal.save(0, |host| host.step = Step::Done, &[]).await.unwrap();
+    journal.fail(1, &HostFailure::new(word, "no answer".to_owned())).await.unwrap();
+    let Action::End(status, reason) = next_action(&journal, &budget).await.unwrap() else {
+        panic!("the end")
+    };
+    journal.end(status, &reason).await.unwrap();
 }
 
-async fn continued(fixture: &Fixture, id: &str, retry_failed: bool) -> Result<Wanted, String> {
-    let wanted = crate::continuation::wanted(&fixture.storage, id, retry_failed).await;
-    wanted.map_err(|error| error.to_string())
+async fn continued(
+    fixture: &Fixture,
+    id: &str,
+    retry_failed: bool,
+) -> std::result::Result<OperationRequest, String> {
+    let request = crate::continuation::request(&fixture.storage, id, retry_failed).await;
+    request.map_err(|error| error.to_string())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     let fixture = fixture(4).await;
     failed_operation(&fixture, "unhealthy").await;
-    let hosts = |wanted: &Wanted| wanted.options.hosts.clone().unwrap();
-    let wanted = continued(&fixture, "o1", true).await.unwrap();
-    assert_eq!(hosts(&wanted), [address(1), address(2), address(3)]);
-    assert_eq!(wanted.options.soak, Some(5), "the same options");
+    let hosts = |request: &OperationRequest| request.options.hosts.clone().unwrap();
+    let request = continued(&fixture, "o1", true).await.unwrap();
+    assert_eq!(hosts(&request), [address(1), address(2), address(3)]);
+    assert_eq!(request.options.soak, Some(5), "the same options");
     set_members(&fixture, vec![address(0), address(1), address(2)]).await;
-    let wanted = continued(&fixture, "o1", false).await.unwrap();
-    assert_eq!(hosts(&wanted), [address(2)]);
+    let request = continued(&fixture, "o1", false).await.unwrap();
+    assert_eq!(hosts(&request), [address(2)]);
 
-    let plan = fixture.service.plan(&wanted).await.unwrap();
-    let next = plan.operation("o2", &wanted, &Context::service("test"), "t".to_owned());
-    let before = wanted.continues.as_ref();
-    let held = fixture.service.write_down(plan, &next, before).await.unwrap();
+    let planned = plan(&fixture.context, &request).await.unwrap();
+    let next = planned.operation("o2", &request, &bus::Context::service("test"), "t".to_owned());
+    let before = request.continues.as_ref();
+    let held = begin(&fixture.context, planned, &next, before).await.unwrap();
     let [first, second] = [
         fixture.storage.get::<Operation>("o1").await.unwrap().record,
         fixture.storage.get::<Operation>("o2").await.unwrap().record,
@@ -47,9 +54,9 @@ async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     );
     // The same again, from before the first was written down, makes no second one.
     held.release(Transaction::default()).await.unwrap();
-    let plan = fixture.service.plan(&wanted).await.unwrap();
-    let again = plan.operation("o3", &wanted, &Context::service("test"), "t".to_owned());
-    let refused = fixture.service.write_down(plan, &again, before).await.unwrap_err();
+    let planned = plan(&fixture.context, &request).await.unwrap();
+    let again = planned.operation("o3", &request, &bus::Context::service("test"), "t".to_owned());
+    let refused = begin(&fixture.context, planned, &again, before).await.unwrap_err();
     assert!(refused.is_conflict(), "{refused}");
     for (id, why) in [("o1", "continued by o2"), ("o2", "in process"), ("o9", "no operation o9")] {
         let refused = continued(&fixture, id, true).await.unwrap_err();
@@ -79,30 +86,27 @@ async fn an_ended_operation_has_only_failed_hosts_in_process_and_the_untouched_a
     assert_eq!((untouched.step, untouched.address.clone()), (Step::Skipped, address(2)));
 }
 
-/// Writes down that the second host has come back.
-async fn late(execution: &Execution<'_>) -> Returned {
-    done_late(execution, 1, "b2").await.unwrap_or_else(|_| panic!("the store answers"))
+/// Records that the second host has come back.
+async fn late(journal: &Journal<'_>) -> Returned {
+    done_late(journal, 1, "b2").await.unwrap_or_else(|_| panic!("the store answers"))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_returns_late_is_done_and_the_operation_stays_failed() {
     let fixture = fixture(2).await;
     failed_operation(&fixture, NOT_BACK).await;
-    // The lease that has it looked for was written with the end.
-    let held = fixture.service.take("late.o1").await.unwrap().expect("it is due").1;
+    // The lease that marks it was written with the end.
+    assert!(fixture.storage.find::<Lease>("late.o1").await.unwrap().is_some());
+    let held = fixture.context.leases.try_acquire("late.o1").await.unwrap().expect("it is due");
     let operation = fixture.storage.get::<Operation>("o1").await.unwrap().record;
-    let mut execution = Execution::new(&fixture.service, &held, operation);
-    execution.load().await.unwrap();
-    assert!(
-        crate::late::may_come_back(&execution.host(1))
-            && !crate::late::may_come_back(&execution.host(0))
-    );
+    let journal = Journal::load(&fixture.context, &held, operation).await.unwrap();
+    assert!(may_come_back(&journal.part(1)) && !may_come_back(&journal.part(0)));
     // Not while another operation of the cluster is in process.
-    let lock = Lease { name: "operation.c1".to_owned(), ..crate::late::due("x") };
+    let lock = Lease { name: "operation.c1".to_owned(), ..Unfinished::LateHosts("x").lease() };
     fixture.storage.save(&lock).await.unwrap();
-    assert_eq!(late(&execution).await, Returned::NotYet);
+    assert_eq!(late(&journal).await, Returned::NotYet);
     fixture.storage.delete::<Lease>("operation.c1").await.unwrap();
-    assert_eq!(late(&execution).await, Returned::Done);
+    assert_eq!(late(&journal).await, Returned::Done);
 
     let id = HostProgress::id_of("o1", &address(1));
     let host = fixture.storage.get::<HostProgress>(&id).await.unwrap().record;

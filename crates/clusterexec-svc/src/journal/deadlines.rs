@@ -1,8 +1,7 @@
-//! When deadlines of an operation end: on the monotonic clock of this process.
+//! The deadlines of an operation, on the monotonic clock of this process.
 //!
-//! The wall clock may be set at any time. Stamps in records only bridge a take-over, and what they say is clamped
-//! to the time that is allowed: a clock that was set back waits once more in full, one that was set forward
-//! ends the wait.
+//! The wall clock may be set at any time. Time stamps of records matter after a take-over only, and are clamped: after
+//! a step back of the clock the whole time begins again, after a step forward the deadline has passed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,10 +14,10 @@ use tokio::time::Instant;
 
 /// The deadlines of an operation.
 #[derive(Debug)]
-pub(crate) struct Moments {
-    /// The time between two hosts.
+pub(crate) struct Deadlines {
+    /// The soak time between two hosts.
     soak: Duration,
-    /// The time from a reboot until the host must be verified.
+    /// The timeout of a reboot.
     verify: Duration,
     ends: Mutex<Ends>,
 }
@@ -32,7 +31,7 @@ struct Ends {
     settle: HashMap<usize, Instant>,
 }
 
-impl Moments {
+impl Deadlines {
     pub(super) fn new(soak: Duration, verify: Duration) -> Self {
         Self { soak, verify, ends: Mutex::default() }
     }
@@ -41,7 +40,7 @@ impl Moments {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over from another process, by the stamps in its records.
+    /// Derives the deadlines from the time stamps of records that another process has written.
     pub(super) fn bridge(&self, hosts: &[HostProgress], now: Timestamp) {
         let end =
             |stamp: &str, allowed| Some(Instant::now() + left(now, clock::parse(stamp)?, allowed));
@@ -56,8 +55,8 @@ impl Moments {
         ends.verify = rebooted.collect();
     }
 
-    /// Notes what was just saved about the host at `index`.
-    pub(super) fn note(&self, index: usize, before: &HostProgress, after: &HostProgress) {
+    /// Updates the deadlines after a change of the host at `index` was saved.
+    pub(super) fn update(&self, index: usize, before: &HostProgress, after: &HostProgress) {
         let now = Instant::now();
         if after.step == Step::Done && before.step != Step::Done {
             self.ends().soak = Some(now + self.soak);
@@ -70,14 +69,14 @@ impl Moments {
         }
     }
 
-    /// How much is left of the time between two hosts.
+    /// The rest of the soak time between two hosts; `None` when it is over.
     pub(crate) fn soak_left(&self) -> Option<Duration> {
         let end = self.ends().soak?;
         Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// Until when the host at `index` must have settled, which takes `settle`: it may take as long again as a reboot,
-    /// from when it was first verified. It may reboot in between; a take-over begins it again.
+    /// The deadline for the host at `index` to settle, which takes `settle` at least: the time of a reboot more, from
+    /// its first verification on. The host may reboot in between; after a take-over the time begins again.
     pub(crate) fn settle_end(&self, index: usize, settle: Duration) -> Instant {
         let end = Instant::now() + settle + self.verify;
         let mut ends = self.ends();
@@ -86,7 +85,7 @@ impl Moments {
         end
     }
 
-    /// Until when the host at `index` must be verified; the whole time from now on where it was not rebooted.
+    /// The deadline for the host at `index` to be verified; if it was not rebooted, the whole time from now on.
     pub(crate) fn verify_end(&self, index: usize) -> Instant {
         let end = self.ends().verify.get(&index).copied();
         end.unwrap_or_else(|| Instant::now() + self.verify)

@@ -29,15 +29,15 @@ async fn control(fixture: &Fixture) -> Option<OperationControl> {
 }
 
 /// Does something while the operation looks at alarms.
-async fn watched<T>(execution: &Execution<'_>, doing: impl Future<Output = T>) -> T {
+async fn watched<T>(journal: &Journal<'_>, doing: impl Future<Output = T>) -> T {
     tokio::select! {
-        error = execution.pause_in_alarms() => panic!("{error}"),
+        error = pause_in_alarms(journal) => panic!("{error}"),
         done = doing => done,
     }
 }
 
 async fn is_paused(fixture: &Fixture) -> bool {
-    control(fixture).await.is_some_and(|control| control.wanted == Said::Pause)
+    control(fixture).await.is_some_and(|control| control.wanted == Wanted::Pause)
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +47,8 @@ async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_it
     cluster.record.container_manager = "m1".to_owned();
     fixture.storage.transact(&Transaction::default().update(&cluster).unwrap()).await.unwrap();
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
-    let execution = Execution::new(&fixture.service, &held, operation);
+    let journal = Journal::new(&fixture.context, &held, operation);
+    let budget = Budget::new(&journal);
     for (scope, waits) in [
         ("cluster.c2", false),
         ("manager.m2", false),
@@ -56,23 +57,23 @@ async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_it
         ("fleet", true),
     ] {
         raise(&fixture, scope).await;
-        let plan = fixture.service.plan(&wanted(json!({}))).await.unwrap();
-        let plan = plan.shown(&wanted(json!({})));
+        let plan = plan(&fixture.context, &request(json!({}))).await.unwrap();
+        let plan = plan.to_json(&request(json!({})));
         assert_eq!(plan["alarm"]["since"] == SINCE, waits, "{scope}: {plan}");
-        match execution.turn().await.unwrap() {
-            Turn::Start(..) => assert!(!waits, "{scope}"),
-            Turn::Wait(Some(Waiting::Gate(why))) => {
+        match next_action(&journal, &budget).await.unwrap() {
+            Action::Start(..) => assert!(!waits, "{scope}"),
+            Action::Wait(Some(WaitReason::Gate(why))) => {
                 assert!(waits && why.contains(SINCE) && why.contains("4 of 10"), "{scope}: {why}");
             }
             _ => panic!("{scope}"),
         }
         fixture.storage.delete::<Alarm>(scope).await.unwrap();
     }
-    let index = at_reboot(&execution).await;
+    let index = at_reboot(&journal, &budget).await;
     raise(&fixture, "cluster.c1").await;
-    assert!(matches!(decided(&execution, index).await, Decision::Wait(Waiting::Gate(_))));
+    assert!(matches!(decided(&budget, index).await, Decision::Wait(WaitReason::Gate(_))));
     fixture.storage.delete::<Alarm>("cluster.c1").await.unwrap();
-    assert!(matches!(decided(&execution, index).await, Decision::Go(_)));
+    assert!(matches!(decided(&budget, index).await, Decision::Go(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,12 +90,12 @@ async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_
         let (held, operation) = accepted(&fixture, "o1", options.clone()).await;
         raise(&fixture, Alarm::FLEET).await;
         // Another executor has seen the alarm begin.
-        let execution = Execution::new(&fixture.service, &held, operation);
-        watched(&execution, sleep(LOOK)).await;
+        let journal = Journal::new(&fixture.context, &held, operation);
+        watched(&journal, sleep(LOOK)).await;
         let control = control(&fixture).await;
         let reason = control.map(|control| (control.wanted, control.reason));
         match reason {
-            Some((Said::Pause, reason)) if paused => {
+            Some((Wanted::Pause, reason)) if paused => {
                 assert!(reason.contains("the fleet") && reason.contains("600 s"), "{reason}");
             }
             None if !paused => {}
@@ -107,8 +108,8 @@ async fn an_operation_is_paused_by_an_alarm_of_ten_minutes_unless_it_resumes_by_
 async fn an_operation_resumed_during_an_alarm_is_paused_by_the_next_one_only() {
     let fixture = fixture(1).await;
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
-    let execution = Execution::new(&fixture.service, &held, operation);
-    let limit = fixture.service.config.alarm_pause_after();
+    let journal = Journal::new(&fixture.context, &held, operation);
+    let limit = fixture.context.config.alarm_pause_after();
     let doing = async {
         for _ in 0..2 {
             // Its stamp is of no use: the executor saw it begin.
@@ -126,14 +127,14 @@ async fn an_operation_resumed_during_an_alarm_is_paused_by_the_next_one_only() {
             sleep(LOOK).await;
         }
     };
-    watched(&execution, doing).await;
+    watched(&journal, doing).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_operators_say_about_an_operation_outlasts_an_alarm() {
     let fixture = fixture_at(1, after(11)).await;
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
-    let execution = Execution::new(&fixture.service, &held, operation);
+    let journal = Journal::new(&fixture.context, &held, operation);
     raise(&fixture, "cluster.c1").await;
     let said = |wanted| OperationControl {
         id: "o1".to_owned(),
@@ -141,9 +142,9 @@ async fn what_operators_say_about_an_operation_outlasts_an_alarm() {
         by: "ann".to_owned(),
         ..OperationControl::default()
     };
-    for wanted in [Said::Pause, Said::Abort] {
+    for wanted in [Wanted::Pause, Wanted::Abort] {
         fixture.storage.save(&said(wanted)).await.unwrap();
-        watched(&execution, sleep(LOOK)).await;
+        watched(&journal, sleep(LOOK)).await;
         assert_eq!(control(&fixture).await, Some(said(wanted)));
     }
 }

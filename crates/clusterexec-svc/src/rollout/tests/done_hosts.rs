@@ -6,8 +6,9 @@ use super::*;
 async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
     let fixture = fixture(2).await;
     let (held, operation) = accepted(&fixture, "o1", json!({})).await;
-    let execution = Execution::new(&fixture.service, &held, operation);
-    let first = at_reboot(&execution).await;
+    let journal = Journal::new(&fixture.context, &held, operation);
+    let budget = Budget::new(&journal);
+    let first = at_reboot(&journal, &budget).await;
     let boot = |boot_id: &str| HostState {
         address: address(first),
         boot_id: boot_id.to_owned(),
@@ -18,27 +19,30 @@ async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
         host.step = Step::Done;
         host.boot_id_after = Some("verified".to_owned());
     };
-    execution.save(first, done, &[]).await.unwrap();
-    assert!(matches!(execution.turn().await.unwrap(), Turn::Start(..)));
+    journal.save(first, done, &[]).await.unwrap();
+    assert!(matches!(next_action(&journal, &budget).await.unwrap(), Action::Start(..)));
     // Members that were read before it was done show the boot from before.
-    let service = &fixture.service;
     let (kind, all) = (OperationKind::Restart, [address(first)]);
-    let mut earlier = crate::members::recorded(&service.storage, &all, kind, "").await.unwrap();
+    let mut earlier = crate::members::recorded(&fixture.context, &all, kind).await.unwrap();
     earlier[0].boot_id = "before".to_owned();
-    assert!(execution.pause_for_reboots(&earlier).await.unwrap().is_none());
+    assert!(budget.done_hosts.pause_for_reboots(&earlier).await.unwrap().is_none());
     // As the watcher writes it down.
     fixture.storage.save(&boot("another")).await.unwrap();
     // The planner and a host that waits for its go-ahead look at the same time.
-    let now = crate::members::recorded(&service.storage, &all, kind, "").await.unwrap();
-    let looks = [execution.pause_for_reboots(&now), execution.pause_for_reboots(&now)];
+    let now = crate::members::recorded(&fixture.context, &all, kind).await.unwrap();
+    let looks =
+        [budget.done_hosts.pause_for_reboots(&now), budget.done_hosts.pause_for_reboots(&now)];
     let seen = futures_util::future::try_join_all(looks).await.unwrap();
-    let [Some(Waiting::Gate(why)), None] = &seen[..] else { panic!("reported once: {seen:?}") };
-    assert!(matches!(execution.turn().await.unwrap(), Turn::Wait(Some(Waiting::Gate(_)))));
+    let [Some(WaitReason::Gate(why)), None] = &seen[..] else { panic!("reported once: {seen:?}") };
+    assert!(matches!(
+        next_action(&journal, &budget).await.unwrap(),
+        Action::Wait(Some(WaitReason::Gate(_)))
+    ));
     assert!(why.starts_with("unexpected-reboot: ") && why.contains(&address(first)), "{why}");
     let control = fixture.storage.get::<OperationControl>("o1").await.unwrap().record;
-    assert_eq!((control.wanted, &control.reason), (Said::Pause, why));
-    assert_eq!(execution.host(first).boot_id_after.as_deref(), Some("another"));
+    assert_eq!((control.wanted, &control.reason), (Wanted::Pause, why));
+    assert_eq!(journal.part(first).boot_id_after.as_deref(), Some("another"));
     // Resumed, it goes on.
-    fixture.storage.save(&OperationControl { wanted: Said::Run, ..control }).await.unwrap();
-    assert!(matches!(execution.turn().await.unwrap(), Turn::Start(..)));
+    fixture.storage.save(&OperationControl { wanted: Wanted::Run, ..control }).await.unwrap();
+    assert!(matches!(next_action(&journal, &budget).await.unwrap(), Action::Start(..)));
 }

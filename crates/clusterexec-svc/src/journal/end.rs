@@ -6,16 +6,17 @@ use service_core::model::{
 };
 use service_core::storage::Transaction;
 
-use super::Execution;
-use super::written::{event, save_record};
-use crate::{late, webhook};
+use super::Journal;
+use super::lines::{event, save_record};
+use crate::host_error::may_come_back;
+use crate::unfinished::Unfinished;
 
-/// Hosts that are skipped in one write, each with its event: etcd takes 128 changes in one go.
-const SKIPPED_AT_A_TIME: usize = 50;
+/// Hosts that are skipped in one transaction, each with its event: etcd's limit is 128 changes.
+const SKIPPED_PER_WRITE: usize = 50;
 
-impl Execution<'_> {
-    /// Ends the operation: the final status and the release of the lock are one write. With a reason, hosts
-    /// whose turn has not come are skipped for it before.
+impl Journal<'_> {
+    /// Ends the operation: the final status and the release of the lease are one transaction. With a reason, pending
+    /// hosts are skipped for it before.
     ///
     /// # Errors
     /// When the lease is lost.
@@ -23,12 +24,12 @@ impl Execution<'_> {
         if !reason.is_empty() {
             self.skip_pending(reason).await?;
         }
-        let _one_at_a_time = self.writing.lock().await;
+        let _exclusive = self.writing.lock().await;
         let hosts = self.state().hosts.clone();
         let ended = Operation {
             status,
             reason: reason.to_owned(),
-            finished_at: Some(self.service.deps.clock.stamp()),
+            finished_at: Some(self.context.deps.clock.stamp()),
             ..self.operation.clone()
         };
         let done = hosts.iter().filter(|host| host.step == Step::Done).count();
@@ -40,32 +41,32 @@ impl Execution<'_> {
             detail = format!("{detail}: {reason}");
         }
         let event = self.operation_event(outcome, &detail);
-        self.or_store_again(|| async {
+        self.retry(|| async {
             let last = Transaction::default().save(&ended)?.save(&event)?;
             let mut last = save_record(last, &ended, &hosts)?.delete::<OperationControl>(&ended.id);
-            if self.service.config.webhook_url.is_some() {
-                last = last.save(&webhook::due(&ended.id))?;
+            if self.context.config.webhook_url.is_some() {
+                last = last.save(&Unfinished::Webhook(&ended.id).lease())?;
             }
-            if hosts.iter().any(late::may_come_back) {
-                last = last.save(&late::due(&ended.id))?;
+            if hosts.iter().any(may_come_back) {
+                last = last.save(&Unfinished::LateHosts(&ended.id).lease())?;
             }
             self.held.release(last).await
         })
         .await
     }
 
-    /// Skips the hosts whose turn has not come, each with an event.
+    /// Skips the pending hosts, each with an event.
     async fn skip_pending(&self, reason: &str) -> Result<()> {
-        let _one_at_a_time = self.writing.lock().await;
+        let _exclusive = self.writing.lock().await;
         let steps = self.steps().into_iter().enumerate();
         let pending = steps.filter(|(_, step)| *step == Step::Pending).map(|(index, _)| index);
-        for part in pending.collect::<Vec<_>>().chunks(SKIPPED_AT_A_TIME) {
-            let now = self.service.deps.clock.stamp();
+        for part in pending.collect::<Vec<_>>().chunks(SKIPPED_PER_WRITE) {
+            let now = self.context.deps.clock.stamp();
             let skipped = part.iter().map(|index| HostProgress {
                 step: Step::Skipped,
                 finished_at: Some(now.clone()),
                 skipped: Some(reason.to_owned()),
-                ..self.host(*index)
+                ..self.part(*index)
             });
             let skipped: Vec<_> = skipped.collect();
             let step = Step::Pending.to_string();
@@ -75,7 +76,7 @@ impl Execution<'_> {
                 event(&self.operation, seq, &now, address, &step, outcome, reason)
             });
             let events: Vec<_> = events.collect();
-            self.or_store_again(|| async {
+            self.retry(|| async {
                 let mut transaction = Transaction::default();
                 for (host, event) in skipped.iter().zip(&events) {
                     transaction = transaction.save(host)?.save(event)?;

@@ -1,0 +1,54 @@
+//! What all operations of this process share. A leaf: nothing in it knows of operations.
+
+use std::sync::Arc;
+
+use host_access::Deps;
+use service_core::lease::Leases;
+use service_core::model::{Alarm, Cluster};
+use service_core::{Lifecycle, Result, StorageClient, alarms, bus, random};
+
+use crate::config::Config;
+use crate::ports::Ports;
+
+/// The connections and settings of an executor.
+#[derive(Debug)]
+pub struct Context {
+    pub(crate) config: Config,
+    /// The ports to hosts, bus and clock.
+    pub deps: Deps,
+    pub(crate) storage: StorageClient,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) leases: Leases,
+    /// The SSH ports of hosts, and which were open at the last look.
+    pub(crate) ports: Ports,
+    /// The boot id of the machine that the executor runs on.
+    pub(crate) own_boot_id: String,
+}
+
+impl Context {
+    /// The context of a process on the machine with the boot id `own_boot_id`.
+    pub fn new(deps: Deps, config: Config, own_boot_id: String, lifecycle: &Lifecycle) -> Self {
+        let storage = StorageClient::new(deps.bus.clone(), bus::Context::service("clusterexec"));
+        let owner = format!("clusterexec:{}", random::uuid());
+        Self {
+            leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
+            ports: Ports::new(Arc::clone(&deps.hosts)),
+            own_boot_id,
+            lifecycle: lifecycle.clone(),
+            config,
+            storage,
+            deps,
+        }
+    }
+
+    /// The addresses of the current members of a cluster; none if the cluster does not exist.
+    pub(crate) async fn members_of(&self, cluster: &str) -> Result<Vec<String>> {
+        let cluster = self.storage.find::<Cluster>(cluster).await?;
+        Ok(cluster.map(|cluster| cluster.record.hostset).unwrap_or_default())
+    }
+
+    /// The alarm that concerns a cluster, if there is one.
+    pub(crate) async fn alarm(&self, cluster: &str) -> Result<Option<Alarm>> {
+        alarms::concerning(&self.storage, cluster).await
+    }
+}

@@ -1,0 +1,122 @@
+//! What stops an operation from outside: operators pause and abort one operation or freeze all of them, and an alarm
+//! stops the operations that it concerns.
+
+use std::time::Duration;
+
+use service_core::Result;
+use service_core::model::{Alarm, Freeze, HostProgress, OperationControl, Wanted};
+use service_core::storage::Transaction;
+
+use crate::host_error::HostError;
+use crate::journal::{Journal, LogLine, Preconditions};
+
+/// The pause between checks whether a wait is over.
+pub(crate) const CHECK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether the operation may go on.
+#[derive(Debug)]
+pub(crate) enum Gate {
+    /// It may, in writes with these preconditions.
+    Open(Preconditions),
+    /// It has to wait; the reason.
+    Closed(String),
+    /// It is aborted; by whom.
+    Aborted(String),
+}
+
+/// What the gate is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Going on with a host under way, which only a pause or an abort by an operator prevents.
+    Continue,
+    /// Taking a further host down, which a freeze and an alarm prevent, too.
+    TakeDown,
+}
+
+/// Whether the operation may go on, by the current records.
+///
+/// # Errors
+/// When the storage service fails.
+pub(crate) async fn gate(journal: &Journal<'_>, purpose: Purpose) -> Result<Gate> {
+    let (context, id) = (journal.context, &journal.operation.id);
+    let control = context.storage.find::<OperationControl>(id).await?;
+    if let Some(control) = control.as_ref().map(|control| &control.record) {
+        match control.wanted {
+            Wanted::Abort => return Ok(Gate::Aborted(format!("aborted by {}", control.by))),
+            Wanted::Pause => return Ok(Gate::Closed(paused(control))),
+            Wanted::Run => {}
+        }
+    }
+    let takes_down = purpose == Purpose::TakeDown;
+    if takes_down && let Some(freeze) = context.storage.find::<Freeze>(Freeze::ALL).await? {
+        let Freeze { by, reason, .. } = freeze.record;
+        let detail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        return Ok(Gate::Closed(format!("all rolls are frozen by {by}{detail}")));
+    }
+    if takes_down && let Some(alarm) = context.alarm(&journal.operation.cluster).await? {
+        let Alarm { since, reason, .. } = alarm;
+        return Ok(Gate::Closed(format!("an alarm has lasted since {since}: {reason}")));
+    }
+    let revision = control.map(|control| control.revision);
+    Ok(Gate::Open(Preconditions::new(id, revision, takes_down)))
+}
+
+fn paused(control: &OperationControl) -> String {
+    if control.reason.is_empty() {
+        return format!("paused by {}", control.by);
+    }
+    format!("paused: {}; resume it when that is seen to, or abort it", control.reason)
+}
+
+/// Pauses the operation for the given reason, until an operator resumes it; false if an operator has paused or aborted
+/// it before, which stays as it is.
+///
+/// # Errors
+/// When the lease is lost, or the storage service fails.
+pub(crate) async fn pause(journal: &Journal<'_>, reason: &str) -> Result<bool> {
+    let context = journal.context;
+    let control = OperationControl {
+        id: journal.operation.id.clone(),
+        wanted: Wanted::Pause,
+        by: "clusterexec".to_owned(),
+        at: context.deps.clock.stamp(),
+        reason: reason.to_owned(),
+    };
+    let before = context.storage.find::<OperationControl>(&control.id).await?;
+    if before.as_ref().is_some_and(|before| before.record.wanted != Wanted::Run) {
+        return Ok(false);
+    }
+    let revision = before.map(|before| before.revision);
+    let check = Transaction::default().check::<OperationControl>(&control.id, revision);
+    // After a conflict, the operator's new decision holds.
+    journal.unless_stale(journal.held.transact(check.save(&control)?).await)
+}
+
+/// Saves the intent of a host's next step, once the gate is open.
+///
+/// # Errors
+/// The host is skipped when the operation is aborted, and has failed when its record is deleted; or the lease is lost.
+pub(crate) async fn enter(
+    journal: &Journal<'_>,
+    index: usize,
+    change: impl Fn(&mut HostProgress) + Send + Sync,
+    lines: &[LogLine<'_>],
+) -> Result<(), HostError> {
+    let mut has_waited = false;
+    loop {
+        match journal.retry(|| gate(journal, Purpose::Continue)).await? {
+            Gate::Open(preconditions) => {
+                journal.record_of(index).await?;
+                if journal.save_if(index, &change, lines, &preconditions).await? {
+                    return Ok(());
+                }
+            }
+            Gate::Closed(reason) => {
+                journal.wait_for(index, &reason, !has_waited).await?;
+                has_waited = true;
+                tokio::time::sleep(CHECK_AGAIN).await;
+            }
+            Gate::Aborted(by) => return Err(HostError::Skipped(by)),
+        }
+    }
+}

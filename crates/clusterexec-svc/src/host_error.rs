@@ -1,0 +1,85 @@
+//! Why the work on a host ends before the host is done. A leaf: it knows errors only.
+
+use host_access::{AccessError, FactsError, PlaybookError};
+use service_core::Error;
+use service_core::error::chain;
+use service_core::model::{HostProgress, Step};
+
+/// The code of a host that did not answer in time after its reboot.
+pub(crate) const NOT_BACK: &str = "not-back";
+
+/// The code of a host that answered after the reboot command, but still ran the boot from before.
+pub(crate) const NOT_RESTARTED: &str = "not-restarted";
+
+/// The failure of a host, as its records and the log of the operation show it.
+#[derive(Debug)]
+pub(crate) struct HostFailure {
+    /// One stable word for scripts, such as `not-back`.
+    pub(crate) code: &'static str,
+    /// A sentence for the operator: what failed, and what to do next.
+    pub(crate) message: String,
+    /// The host key that the host showed instead of the pinned one, if that is the failure; else empty.
+    pub(crate) seen_key: String,
+}
+
+impl HostFailure {
+    pub(crate) fn new(code: &'static str, message: String) -> Self {
+        Self { code, message, seen_key: String::new() }
+    }
+
+    /// The failure of a host whose records were deleted during the operation.
+    pub(crate) fn deleted(address: &str) -> Self {
+        let message = format!(
+            "deleted: {address} is not registered any more, so nothing further is done to it; look at it \
+             yourself, since a step may have been under way"
+        );
+        Self::new("deleted", message)
+    }
+}
+
+impl From<AccessError> for HostFailure {
+    fn from(error: AccessError) -> Self {
+        let seen_key = error.seen_key().unwrap_or_default().to_owned();
+        Self { seen_key, ..Self::new(error.reason(), chain(&error)) }
+    }
+}
+
+impl From<PlaybookError> for HostFailure {
+    fn from(error: PlaybookError) -> Self {
+        Self::new(error.reason(), chain(&error))
+    }
+}
+
+impl From<FactsError> for HostFailure {
+    fn from(error: FactsError) -> Self {
+        Self::new(error.reason(), chain(&error))
+    }
+}
+
+/// Why the work on a host ends early.
+#[derive(Debug)]
+pub(crate) enum HostError {
+    /// The host has failed.
+    Failed(HostFailure),
+    /// The host is skipped, in the state that it is in; the reason.
+    Skipped(String),
+    /// The lease is lost, or the storage service has failed: another executor continues.
+    Internal(Error),
+}
+
+impl<E: Into<HostFailure>> From<E> for HostError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Error> for HostError {
+    fn from(error: Error) -> Self {
+        Self::Internal(error)
+    }
+}
+
+/// Whether a host has failed for a reason that ends when the host comes back.
+pub(crate) fn may_come_back(host: &HostProgress) -> bool {
+    host.step == Step::Failed && [NOT_BACK, NOT_RESTARTED].contains(&host.reason.as_str())
+}

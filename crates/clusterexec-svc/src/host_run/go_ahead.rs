@@ -1,0 +1,106 @@
+//! A playbook whose command on the host waits for a go-ahead.
+//!
+//! First Ansible connects and starts its task on the host; then the decision is made; then the task gets its go-ahead
+//! over a channel that is already open. The go-ahead is valid for a moment only. If this process ends or the connection
+//! is lost, the task ends without running the command.
+
+use std::time::Duration;
+
+use host_access::{Playbook, PlaybookError, Session, Summary};
+use serde_json::{Map, Value, json};
+use service_core::error::chain;
+use service_core::random;
+use uuid::Uuid;
+
+use super::host::HostRun;
+use super::playbook::run_playbook;
+use crate::budget::Decision;
+use crate::host_error::HostError;
+use crate::wait_reason::WaitReason;
+
+/// The variable that names the go-ahead, and the key of the report of a playbook that did not get it.
+const GO_AHEAD: &str = "commissaire_go_ahead";
+
+/// The outcome of a playbook whose command waits for a go-ahead.
+pub(super) enum Played {
+    /// It ended.
+    Ended(Result<Summary, PlaybookError>),
+    /// Its command did not run; what to wait for before the next attempt.
+    NotYet(WaitReason),
+}
+
+/// The answer to a task that waits for its go-ahead.
+enum Answer {
+    /// The go-ahead, or none because the host was lost: the end of the playbook shows which.
+    Given,
+    Rejected(WaitReason),
+    Aborted(String),
+}
+
+/// Plays `playbook`, and decides when its command is ready to run. A command that has run already does not ask.
+pub(super) async fn play_with_go_ahead(
+    run: &HostRun<'_>,
+    session: &dyn Session,
+    playbook: Playbook,
+    vars: &Map<String, Value>,
+    deadline: Duration,
+) -> Result<Played, HostError> {
+    let name = random::uuid();
+    let mut vars = vars.clone();
+    vars.insert(GO_AHEAD.to_owned(), json!(name.to_string()));
+    run.journal.held.check()?;
+    // Boxed, as both are large.
+    let mut playing = Box::pin(run_playbook(run, session, playbook, &vars, deadline));
+    let mut giving = Box::pin(give(run, session, name));
+    let (result, answer) = tokio::select! {
+        result = &mut playing => (result?, Answer::Given),
+        // An error ends the playbook here; the task on the host ends without a go-ahead.
+        answer = &mut giving => {
+            let answer = answer?;
+            (playing.await?, answer)
+        }
+    };
+    let why = result.as_ref().ok().and_then(|summary| summary.data.get(GO_AHEAD));
+    let Some(why) = why.and_then(Value::as_str) else { return Ok(Played::Ended(result)) };
+    run.budget.wait(run.index);
+    match answer {
+        Answer::Aborted(by) => Err(HostError::Skipped(by)),
+        Answer::Rejected(reason) => Ok(Played::NotYet(reason)),
+        Answer::Given => {
+            let detail = format!("{} did not get its go-ahead in time: {why}", session.address());
+            Ok(Played::NotYet(WaitReason::GoAhead(detail)))
+        }
+    }
+}
+
+/// Waits for the task on the host, decides, and answers the task.
+async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<Answer, HostError> {
+    let first_round = run.journal.retry(|| run.budget.answering());
+    let (channel, answering) = tokio::join!(session.go_ahead(name), first_round);
+    let answering = answering?;
+    let lost = |error| {
+        let (address, error) = (session.address(), chain(&error));
+        tracing::info!(host.address = address, error, "no channel for the go-ahead");
+        Answer::Given
+    };
+    let mut channel = match channel {
+        Ok(channel) => channel,
+        Err(error) => return Ok(lost(error)),
+    };
+    run.budget.wait(run.index);
+    let uptime = match channel.uptime().await {
+        Ok(uptime) => uptime,
+        Err(error) => return Ok(lost(error)),
+    };
+    let decision = run.journal.retry(|| run.budget.decide(run.index, &answering)).await?;
+    let (sent, answer) = match decision {
+        Decision::Go(decided) => (channel.give(uptime, decided).await, Answer::Given),
+        Decision::Wait(reason) => (channel.refuse().await, Answer::Rejected(reason)),
+        Decision::Abort(by) => (channel.refuse().await, Answer::Aborted(by)),
+    };
+    // A host that shuts down does not confirm the go-ahead.
+    if let Err(error) = sent {
+        tracing::debug!(host.address = session.address(), error = chain(&error), "not confirmed");
+    }
+    Ok(answer)
+}

@@ -1,0 +1,35 @@
+//! The step `probe`: the boot id before the reboot.
+
+use service_core::model::{HostProgress, Outcome, Step};
+
+use super::host::HostRun;
+use super::settle::save_failed_units;
+use crate::control::enter;
+use crate::host_error::HostError;
+use crate::journal::LogLine;
+use crate::log_in::log_in;
+
+/// Reads the boot id of the host, and saves it with the step `reboot`.
+pub(super) async fn probe(run: &mut HostRun<'_>) -> Result<(), HostError> {
+    let session = log_in(run.context(), &run.target).await?;
+    let boot_id = session.boot_id().await?;
+    let options = &run.journal.operation.options;
+    if boot_id == run.context().own_boot_id && options.include_self != Some(true) {
+        let reason = "it is the machine that the executor runs on, by now: see include_self";
+        return Err(HostError::Skipped(reason.to_owned()));
+    }
+    if options.if_needed == Some(true) && !session.needs_reboot().await? {
+        return Err(HostError::Skipped("it does not need a restart".to_owned()));
+    }
+    save_failed_units(run, session.as_ref()).await?;
+    let change = |host: &mut HostProgress| {
+        host.step = Step::Reboot;
+        host.boot_id_before = Some(boot_id.clone());
+    };
+    let detail = format!("boot id {boot_id}");
+    let lines =
+        [LogLine(Step::Probe, Outcome::Ok, &detail), LogLine(Step::Reboot, Outcome::Started, "")];
+    enter(run.journal, run.index, change, &lines).await?;
+    run.session = Some(session);
+    Ok(())
+}

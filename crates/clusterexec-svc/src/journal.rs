@@ -1,0 +1,410 @@
+//! The journal of an operation: the only writer of its records.
+//!
+//! Each step is saved before its effect, under the lease of the operation, and events are numbered without gaps: an
+//! executor that takes the operation over continues from the records.
+
+mod deadlines;
+mod end;
+mod lines;
+mod preconditions;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use service_core::lease::Held;
+use service_core::model::{
+    Event, Failure, Host, HostProgress, HostState, Lease, Operation, Outcome, Step,
+};
+use service_core::storage::Transaction;
+use service_core::{Kind, Result, warn_unless_outage};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::context::Context;
+use crate::history;
+use crate::host_error::{HostError, HostFailure};
+use deadlines::Deadlines;
+use lines::{OPERATION, event, shows_as};
+pub(crate) use lines::{accepted, save_record};
+pub use preconditions::Preconditions;
+
+/// Hosts whose records are read in one request.
+const HOSTS_PER_REQUEST: usize = 1000;
+
+/// The pause before a request is retried while the store does not answer.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// An event of a host: step, outcome, detail.
+#[derive(Debug)]
+pub struct LogLine<'a>(pub Step, pub Outcome, pub &'a str);
+
+/// The records of an operation that this process carries out.
+#[derive(Debug)]
+pub struct Journal<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) held: &'a Held,
+    pub(crate) operation: Operation,
+    pub(crate) deadlines: Deadlines,
+    /// As in the store: changed after a write only.
+    state: Mutex<State>,
+    /// Held during a write: writes follow one another, as the numbers of their events do.
+    writing: AsyncMutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    hosts: Vec<HostProgress>,
+    /// The number of events.
+    events: u64,
+}
+
+/// A change of the records of a host.
+type HostChange<'a> = &'a (dyn Fn(&mut Host, &mut HostState) + Send + Sync);
+
+/// What a write checks or changes beside the part of a host.
+enum Along<'a> {
+    Nothing,
+    Preconditions(&'a Preconditions),
+    Host(HostChange<'a>),
+    /// The same after the end of the operation: rejected while another operation of the cluster is in process.
+    LateHost(HostChange<'a>),
+}
+
+impl<'a> Journal<'a> {
+    /// The journal of an operation that was just accepted.
+    pub fn new(context: &'a Context, held: &'a Held, operation: Operation) -> Self {
+        let soak = Duration::from_secs(operation.options.soak.unwrap_or_default());
+        Self {
+            context,
+            held,
+            deadlines: Deadlines::new(soak, context.config.verify_timeout()),
+            state: Mutex::new(State { hosts: operation.untouched(), events: 1 }),
+            writing: AsyncMutex::default(),
+            operation,
+        }
+    }
+
+    /// The journal of an operation that another executor has begun, as far as its records go.
+    ///
+    /// # Errors
+    /// When the storage service fails.
+    pub(crate) async fn load(
+        context: &'a Context,
+        held: &'a Held,
+        operation: Operation,
+    ) -> Result<Self> {
+        let storage = &context.storage;
+        let mut hosts = operation.untouched();
+        for part in hosts.chunks_mut(HOSTS_PER_REQUEST) {
+            let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
+            for (host, found) in part.iter_mut().zip(storage.get_many::<HostProgress>(&ids).await?)
+            {
+                if let Some(found) = found {
+                    *host = found.record;
+                }
+            }
+        }
+        let events = history::count_events(storage, &operation.id).await?;
+        let journal = Self::new(context, held, operation);
+        journal.deadlines.bridge(&hosts, context.deps.clock.wall());
+        *journal.state() = State { hosts, events };
+        Ok(journal)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part of the host at `index`.
+    pub(crate) fn part(&self, index: usize) -> HostProgress {
+        self.state().hosts[index].clone()
+    }
+
+    /// The step of each host.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.state().hosts.iter().map(|host| host.step).collect()
+    }
+
+    /// The record of the host at `index`.
+    ///
+    /// # Errors
+    /// The host has failed with `deleted` if the record does not exist any more; or the lease is lost.
+    pub(crate) async fn record_of(&self, index: usize) -> Result<Host, HostError> {
+        let address = &self.operation.hosts[index];
+        let found = self.retry(|| self.context.storage.find::<Host>(address)).await?;
+        Ok(found.ok_or_else(|| HostFailure::deleted(address))?.record)
+    }
+
+    /// Starts the host at `index`; false if the preconditions do not hold any more.
+    ///
+    /// # Errors
+    /// When the lease is lost.
+    pub async fn start(&self, index: usize, preconditions: &Preconditions) -> Result<bool> {
+        let now = self.context.deps.clock.stamp();
+        let begin = |host: &mut HostProgress| {
+            host.step = Step::Probe;
+            host.started_at = Some(now.clone());
+        };
+        let lines = [LogLine(Step::Probe, Outcome::Started, "")];
+        self.save_if(index, begin, &lines, preconditions).await
+    }
+
+    /// Saves a change to a host's part, with events; false if the preconditions do not hold any more.
+    ///
+    /// # Errors
+    /// When the lease is lost.
+    pub(crate) async fn save_if(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[LogLine<'_>],
+        preconditions: &Preconditions,
+    ) -> Result<bool> {
+        let along = Along::Preconditions(preconditions);
+        self.unless_stale(self.write(index, &change, lines, &along).await)
+    }
+
+    /// Saves a change to a host's part, with events. While the store does not answer, this is retried until the lease
+    /// is lost.
+    ///
+    /// # Errors
+    /// When the lease is lost: then nothing more may be done.
+    pub async fn save(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[LogLine<'_>],
+    ) -> Result<()> {
+        self.write(index, &change, lines, &Along::Nothing).await
+    }
+
+    /// Adds events of a host.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn log(&self, index: usize, lines: &[LogLine<'_>]) -> Result<()> {
+        self.save(index, |_| {}, lines).await
+    }
+
+    /// Adds an event of the operation as a whole.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn log_operation(&self, outcome: Outcome, detail: &str) -> Result<()> {
+        let _exclusive = self.writing.lock().await;
+        let event = self.operation_event(outcome, detail);
+        self.retry(|| async { self.held.transact(Transaction::default().save(&event)?).await })
+            .await?;
+        self.state().events = event.seq;
+        Ok(())
+    }
+
+    fn operation_event(&self, outcome: Outcome, detail: &str) -> Event {
+        let (id, now) = (&self.operation.id, self.context.deps.clock.stamp());
+        tracing::info!(operation.id = id, ?outcome, detail, "operation");
+        event(&self.operation, self.state().events + 1, &now, "", OPERATION, outcome, detail)
+    }
+
+    /// Records the failure of a host: its part, its event and its own status in one transaction.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn fail(&self, index: usize, failure: &HostFailure) -> Result<()> {
+        let HostFailure { code, message, seen_key } = failure;
+        let before = self.part(index);
+        let failure = Failure {
+            host: before.address.clone(),
+            step: before.step.to_string(),
+            reason: message.clone(),
+        };
+        let now = self.context.deps.clock.stamp();
+        let change = |host: &mut HostProgress| {
+            host.step = Step::Failed;
+            host.finished_at = Some(now.clone());
+            host.failure = Some(failure.clone());
+            (*code).clone_into(&mut host.reason);
+        };
+        let status = |host: &mut Host, state: &mut HostState| {
+            state.fail(host, code, message.clone(), seen_key);
+        };
+        let lines = [LogLine(before.step, Outcome::Failed, message)];
+        self.save_with_host(index, change, &lines, status).await
+    }
+
+    /// Skips a host; its own status is unchanged.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn skip(&self, index: usize, reason: &str) -> Result<()> {
+        let (step, now) = (self.part(index).step, self.context.deps.clock.stamp());
+        let change = |host: &mut HostProgress| {
+            host.step = Step::Skipped;
+            host.finished_at = Some(now.clone());
+            host.skipped = Some(reason.to_owned());
+        };
+        self.save(index, change, &[LogLine(step, Outcome::Skipped, reason)]).await
+    }
+
+    /// Saves a change to a host's part together with a change of the host's records. Records that were deleted in the
+    /// meantime are not created again.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub async fn save_with_host(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[LogLine<'_>],
+        status: impl Fn(&mut Host, &mut HostState) + Send + Sync,
+    ) -> Result<()> {
+        let along = Along::Host(&status);
+        // After a conflict the records of the host are read again.
+        while !self.unless_stale(self.write(index, &change, lines, &along).await)? {}
+        Ok(())
+    }
+
+    /// Saves a change to the part of a host that came back after the end of the operation, together with a change of
+    /// the host's records; false if those were changed in the meantime, or another operation is in process.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn save_late(
+        &self,
+        index: usize,
+        change: impl Fn(&mut HostProgress) + Send + Sync,
+        lines: &[LogLine<'_>],
+        status: impl Fn(&mut Host, &mut HostState) + Send + Sync,
+    ) -> Result<bool> {
+        self.unless_stale(self.write(index, &change, lines, &Along::LateHost(&status)).await)
+    }
+
+    /// Records why the next command on a host is delayed, with an event if `is_new`. The next step or go-ahead of the
+    /// host clears it.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn wait_for(&self, index: usize, reason: &str, is_new: bool) -> Result<()> {
+        let part = self.part(index);
+        let event = [LogLine(part.step, Outcome::Waiting, reason)];
+        let lines = if is_new { &event[..] } else { &[] };
+        if lines.is_empty() && part.waiting_for.as_deref() == Some(reason) {
+            return Ok(());
+        }
+        self.save(index, |host| host.waiting_for = Some(reason.to_owned()), lines).await
+    }
+
+    /// Whether a write was accepted; a conflict is an error only when the lease is lost.
+    pub(crate) fn unless_stale<T>(&self, written: Result<T>) -> Result<bool> {
+        match written {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() && self.held.check().is_ok() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends an idempotent request to storage, and retries it while the store does not answer and the lease lasts.
+    pub(crate) async fn retry<T, F>(&self, request: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        loop {
+            let error = match request().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let may_heal = matches!(error.kind(), Kind::Unavailable | Kind::Timeout);
+            if !may_heal || self.held.check().is_err() {
+                return Err(error);
+            }
+            warn_unless_outage!(error, "the store does not answer, trying again");
+            tokio::time::sleep(STORE_RETRY).await;
+        }
+    }
+
+    async fn write(
+        &self,
+        index: usize,
+        change: &(dyn Fn(&mut HostProgress) + Send + Sync),
+        lines: &[LogLine<'_>],
+        along: &Along<'_>,
+    ) -> Result<()> {
+        let _exclusive = self.writing.lock().await;
+        let (before, last) = {
+            let state = self.state();
+            (state.hosts[index].clone(), state.events)
+        };
+        let mut after = before.clone();
+        change(&mut after);
+        if after.step != before.step {
+            after.waiting_for = None;
+        }
+        let now = self.context.deps.clock.stamp();
+        let events = lines.iter().zip(last + 1..).map(|(LogLine(step, outcome, detail), seq)| {
+            let step = step.to_string();
+            event(&self.operation, seq, &now, &after.address, &step, *outcome, detail)
+        });
+        let events: Vec<_> = events.collect();
+        self.retry(|| async {
+            let transaction = self.part_saved(index, &before, &after, &events)?;
+            self.held.transact(self.completed(transaction, &after.address, along).await?).await
+        })
+        .await?;
+        for Event { host, step, outcome, detail, .. } in &events {
+            let id = &self.operation.id;
+            tracing::info!(operation.id = id, host.address = host, step, ?outcome, detail, "step");
+        }
+        self.deadlines.update(index, &before, &after);
+        let mut state = self.state();
+        state.hosts[index] = after;
+        state.events = last + events.len() as u64;
+        Ok(())
+    }
+
+    /// A transaction of a host's part, its events, and the documented record if that changes.
+    fn part_saved(
+        &self,
+        index: usize,
+        before: &HostProgress,
+        after: &HostProgress,
+        events: &[Event],
+    ) -> Result<Transaction> {
+        let mut transaction = Transaction::default();
+        if before != after {
+            transaction = transaction.save(after)?;
+        }
+        for event in events {
+            transaction = transaction.save(event)?;
+        }
+        if shows_as(before.step) != shows_as(after.step) {
+            let mut hosts = self.state().hosts.clone();
+            hosts[index] = after.clone();
+            transaction = save_record(transaction, &self.operation, &hosts)?;
+        }
+        Ok(transaction)
+    }
+
+    /// Adds the checks and changes that go along.
+    async fn completed(
+        &self,
+        transaction: Transaction,
+        address: &str,
+        along: &Along<'_>,
+    ) -> Result<Transaction> {
+        let (transaction, change) = match along {
+            Along::Nothing => return Ok(transaction),
+            Along::Preconditions(preconditions) => return Ok(preconditions.check(transaction)),
+            Along::Host(change) => (transaction, change),
+            Along::LateHost(change) => {
+                let lock = format!("{}{}", Lease::OPERATION, self.operation.cluster);
+                (transaction.check::<Lease>(&lock, None), change)
+            }
+        };
+        let storage = &self.context.storage;
+        let Some(mut host) = storage.find::<Host>(address).await? else { return Ok(transaction) };
+        let state = storage.find::<HostState>(address).await?;
+        let mut state = state.map(|state| state.record).unwrap_or_default();
+        address.clone_into(&mut state.address);
+        host.record.last_check = self.context.deps.clock.stamp();
+        change(&mut host.record, &mut state);
+        transaction.update(&host)?.save(&state)
+    }
+}

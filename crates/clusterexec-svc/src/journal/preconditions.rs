@@ -1,0 +1,39 @@
+//! What must not have changed when a write is accepted.
+
+use service_core::model::{Cluster, Freeze, OperationControl};
+use service_core::storage::Transaction;
+
+/// The revisions that a decision is based on. A transaction that checks them is rejected once an operator has paused,
+/// aborted or frozen the operation in the meantime.
+#[derive(Debug)]
+pub struct Preconditions {
+    /// The id of the operation.
+    operation: String,
+    control_revision: Option<u64>,
+    /// Whether a freeze also rejects the transaction.
+    no_freeze: bool,
+    /// The cluster, and the revision that its members were read from.
+    cluster: Option<(String, Option<u64>)>,
+}
+
+impl Preconditions {
+    /// The revision of the operation's control record, and with `no_freeze` that there is no freeze.
+    pub(crate) fn new(operation: &str, control_revision: Option<u64>, no_freeze: bool) -> Self {
+        Self { operation: operation.to_owned(), control_revision, no_freeze, cluster: None }
+    }
+
+    /// Adds the revision of the cluster, which a change of its members increases.
+    pub(crate) fn with_cluster(self, name: &str, revision: Option<u64>) -> Self {
+        Self { cluster: Some((name.to_owned(), revision)), ..self }
+    }
+
+    /// Adds the checks to a transaction.
+    pub(super) fn check(&self, transaction: Transaction) -> Transaction {
+        let mut checked =
+            transaction.check::<OperationControl>(&self.operation, self.control_revision);
+        if let Some((name, revision)) = &self.cluster {
+            checked = checked.check::<Cluster>(name, *revision);
+        }
+        if self.no_freeze { checked.check::<Freeze>(Freeze::ALL, None) } else { checked }
+    }
+}

@@ -1,0 +1,32 @@
+//! What the work on every host shares.
+
+use host_access::Deps;
+use service_core::{Lifecycle, StorageClient, bus};
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+
+/// The name of the lease of a host under investigation, before the host's address.
+pub(crate) const LEASE: &str = "investigation.";
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) deps: Deps,
+    pub(crate) storage: StorageClient,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) ansible_slots: Semaphore,
+}
+
+impl Context {
+    pub(crate) fn new(deps: Deps, config: Config, lifecycle: &Lifecycle) -> Self {
+        Self {
+            storage: StorageClient::new(deps.bus.clone(), bus::Context::service("investigator")),
+            ansible_slots: Semaphore::new(config.ansible_processes.max(1)),
+            lifecycle: lifecycle.clone(),
+            config,
+            deps,
+        }
+    }
+}
