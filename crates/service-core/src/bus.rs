@@ -1,6 +1,7 @@
 //! The bus: how services ask each other, hand out jobs and tell of changes.
 //!
-//! One handle, [`Bus`], over a backend: [`memory`] inside one process, or [`amqp`] between many.
+//! One handle, [`Bus`], over a backend: [`memory`] inside one process, [`amqp`] between many, or the [`transport`] of a
+//! simulation.
 //! Whatever the backend, the rules are the same and are held by one conformance suite
 //! (`tests/it/bus.rs`):
 //!
@@ -17,6 +18,7 @@ mod fitness;
 pub mod memory;
 mod outages;
 pub mod topology;
+pub mod transport;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -38,6 +40,7 @@ use crate::random;
 pub use fitness::Fitness;
 use outages::Outages;
 use topology::Queue;
+use transport::Transport;
 
 /// How long a request waits for its answer, unless the configuration says otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,6 +107,11 @@ enum Reply {
 }
 
 impl Notification {
+    /// A notification of a [`Transport`]; its answer goes to `answers`, if it asks for one.
+    pub fn new(key: String, params: Value, answers: Option<mpsc::Sender<Value>>) -> Self {
+        Self { key, params, reply: answers.map(Reply::Memory) }
+    }
+
     /// Answers it, if it asks for an answer.
     ///
     /// # Errors
@@ -135,7 +143,8 @@ impl Subscription {
     }
 }
 
-type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Answer>> + Send + Sync>;
+/// Carries out the requests and jobs of a queue.
+pub type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Answer>> + Send + Sync>;
 
 /// A handle on the bus; clones are cheap and share it.
 #[derive(Debug, Clone)]
@@ -152,6 +161,7 @@ pub struct Bus {
 enum Backend {
     Memory(memory::Memory),
     Amqp(amqp::Amqp),
+    Transport(Arc<dyn Transport>),
 }
 
 impl Bus {
@@ -171,6 +181,11 @@ impl Bus {
         Ok(Self::over(Backend::Amqp(amqp::Amqp::connect(options, lifecycle).await?)))
     }
 
+    /// A bus over the connection of a simulated process.
+    pub fn over_transport(transport: Arc<dyn Transport>) -> Self {
+        Self::over(Backend::Transport(transport))
+    }
+
     fn over(backend: Backend) -> Self {
         let outages = Arc::default();
         Self { backend, timeout: REQUEST_TIMEOUT, allowed: None, confidential: false, outages }
@@ -179,7 +194,7 @@ impl Bus {
     /// Whether there is a connection to the broker now; a bus inside the process is always there.
     pub fn is_connected(&self) -> bool {
         match &self.backend {
-            Backend::Memory(_) => true,
+            Backend::Memory(_) | Backend::Transport(_) => true,
             Backend::Amqp(amqp) => amqp.is_connected(),
         }
     }
@@ -197,7 +212,7 @@ impl Bus {
     /// Takes leave of the broker, at the very end of the daemon: nothing can be sent any more.
     pub async fn close(&self) {
         match &self.backend {
-            Backend::Memory(_) => {}
+            Backend::Memory(_) | Backend::Transport(_) => {}
             Backend::Amqp(amqp) => amqp.close().await,
         }
     }
@@ -258,6 +273,9 @@ impl Bus {
                     let limits = (self.timeout, self.confidential);
                     Box::pin(amqp.request(key, params, context, limits)).await
                 }
+                Backend::Transport(transport) => {
+                    transport.request(call(key, params, context)?, deadline).await
+                }
             }
         };
         let begun = Instant::now();
@@ -273,7 +291,7 @@ impl Bus {
     /// Whether services have had the time to connect to the broker.
     fn is_settled(&self) -> bool {
         match &self.backend {
-            Backend::Memory(_) => true,
+            Backend::Memory(_) | Backend::Transport(_) => true,
             Backend::Amqp(amqp) => amqp.connected_for() >= outages::SETTLING,
         }
     }
@@ -307,6 +325,9 @@ impl Bus {
             match &self.backend {
                 Backend::Memory(memory) => memory.notify(&call(key, params, context)?),
                 Backend::Amqp(amqp) => Box::pin(amqp.notify(key, params, context)).await?,
+                Backend::Transport(transport) => {
+                    transport.notify(call(key, params, context)?).await?;
+                }
             }
             Ok(())
         };
@@ -337,6 +358,10 @@ impl Bus {
                     None
                 }
                 Backend::Amqp(amqp) => Some(amqp.gather(key, context, sender).await?),
+                Backend::Transport(transport) => {
+                    transport.gather(call(key, &Map::new(), context)?, sender).await?;
+                    None
+                }
             };
             while answers.len() < ANSWERS_MAX && !enough(&answers) {
                 match receiver.recv().await {
@@ -367,6 +392,9 @@ impl Bus {
                     Ok(None)
                 }
                 Backend::Amqp(amqp) => amqp.subscribe(pattern, sender).await.map(Some),
+                Backend::Transport(transport) => {
+                    transport.subscribe(pattern, sender).await.map(|()| None)
+                }
             }
         };
         let what = || format!("no subscription to {pattern}");
@@ -425,6 +453,10 @@ impl Bus {
                 Ok(())
             }
             Backend::Amqp(amqp) => amqp.serve(queue, prefetch, fitness, lifecycle, handler).await,
+            Backend::Transport(transport) => {
+                transport.serve(queue, prefetch, fitness, lifecycle, handler);
+                Ok(())
+            }
         }
     }
 }
@@ -447,7 +479,7 @@ fn call(key: &str, params: &impl Serialize, context: &Context) -> Result<Call> {
 }
 
 /// The error of a request that no replica takes.
-fn unserved(key: &str) -> Error {
+pub fn unserved(key: &str) -> Error {
     let service = topology::service_of(key);
     Error::unavailable(format!(
         "no replica of the {service} service takes {key}: none is running (start \

@@ -85,8 +85,10 @@ impl Lifecycle {
         let span = tracing::info_span!(parent: None, "task", name);
         let task = async move {
             tokio::select! {
-                () = task => {}
+                // First, so that a task that is ended does not get another turn.
+                biased;
                 () = hard.cancelled() => tracing::warn!("given up: it did not finish in time"),
+                () = task => {}
             }
         };
         self.tracker.spawn(task.instrument(span));
@@ -140,6 +142,11 @@ impl Lifecycle {
             self.hard.cancel();
             self.tracker.wait().await;
         }
+    }
+
+    /// Ends every task at its next await, as the end of the process would: for simulations.
+    pub fn kill(&self) {
+        self.hard.cancel();
     }
 
     /// Starts the daemon by `start`, tells systemd that it is ready, and serves signals until all tasks

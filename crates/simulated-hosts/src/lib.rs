@@ -32,8 +32,14 @@ use session::SimulatedSession;
 /// How long a packet takes to a host and back.
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 
-/// Is called with the address of each host that is logged in to.
+/// Is called with the address of a host.
 type Observer = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Is called with the address of a host before each command on it; returns until when that has to wait, if so.
+type ContactObserver = Arc<dyn Fn(&str) -> Option<Instant> + Send + Sync>;
+
+/// Is called with each effect on a host, when it happens.
+type EffectObserver = Arc<dyn Fn(&Effect) + Send + Sync>;
 
 /// All simulated hosts; clones share them.
 #[derive(Clone, Default)]
@@ -41,8 +47,32 @@ pub struct SimulatedHosts {
     machines: Arc<Mutex<BTreeMap<String, Machine>>>,
     commands: Arc<Mutex<Vec<RebootCommand>>>,
     observer: Option<Observer>,
+    effects: Option<EffectObserver>,
+    contacts: Option<ContactObserver>,
+    /// The process that uses this handle.
+    process: Arc<str>,
     is_severed: Arc<AtomicBool>,
 }
+
+/// A disruptive command that a host has carried out.
+#[derive(Debug, Clone)]
+pub struct Effect {
+    /// The process whose handle it came through.
+    pub process: Arc<str>,
+    /// The address of the host.
+    pub address: String,
+    /// The unit of an upgrade or a deployment that has begun; `None` for a reboot.
+    pub unit: Option<String>,
+    /// The boot id of the host.
+    pub boot_id: String,
+    /// The key of the host.
+    pub host_key: String,
+    /// The addresses of other hosts that were unavailable [`STALE`] earlier.
+    pub unavailable: Vec<String>,
+}
+
+/// How old the state of the hosts may be on which a disruptive command is based.
+pub const STALE: Duration = Duration::from_millis(300);
 
 /// A command to reboot that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +92,29 @@ impl SimulatedHosts {
         Self { observer: Some(Arc::new(observer)), ..self.clone() }
     }
 
+    /// The same hosts; `observer` is called with each effect on them, and must not use them.
+    #[must_use]
+    pub fn with_effects(&self, observer: impl Fn(&Effect) + Send + Sync + 'static) -> Self {
+        Self { effects: Some(Arc::new(observer)), ..self.clone() }
+    }
+
     /// A handle to the same hosts that can be severed by itself.
     #[must_use]
     pub fn handle(&self) -> Self {
         Self { is_severed: Arc::default(), ..self.clone() }
+    }
+
+    /// A handle for a process with this name, which is severed once `is_severed` is set. `contact` is called with the
+    /// address of the host before each command that the process has a host carry out, and says until when it waits.
+    #[must_use]
+    pub fn handle_of(
+        &self,
+        process: &str,
+        is_severed: Arc<AtomicBool>,
+        contact: impl Fn(&str) -> Option<Instant> + Send + Sync + 'static,
+    ) -> Self {
+        let contacts: Option<ContactObserver> = Some(Arc::new(contact));
+        Self { process: process.into(), contacts, is_severed, ..self.clone() }
     }
 
     /// From now on, nothing has an effect on hosts through this handle, as if its process had been killed.
@@ -127,12 +176,41 @@ impl SimulatedHosts {
     fn with<T>(&self, address: &str, access: impl FnOnce(&mut Machine) -> T) -> Option<T> {
         let mut machines = self.machines();
         let machine = machines.get_mut(address)?;
-        machine.advance_to(Instant::now());
-        Some(access(machine))
+        let now = Instant::now();
+        machine.advance_to(now);
+        let result = access(machine);
+        machine.note_availability(now);
+        Some(result)
+    }
+
+    /// Reports an effect on a host to the observer.
+    fn report(&self, address: &str, unit: Option<&str>) {
+        let Some(observer) = &self.effects else { return };
+        let now = Instant::now();
+        let effect = {
+            let mut machines = self.machines();
+            for machine in machines.values_mut() {
+                machine.advance_to(now);
+            }
+            let then = now.checked_sub(STALE).unwrap_or(now);
+            let others = machines.iter().filter(|(other, _)| *other != address);
+            let unavailable = others.filter(|(_, machine)| !machine.was_available(then));
+            let machine = &machines[address];
+            Effect {
+                process: Arc::clone(&self.process),
+                address: address.to_owned(),
+                unit: unit.map(str::to_owned),
+                boot_id: machine.boot_id().to_owned(),
+                host_key: machine.host_key.clone(),
+                unavailable: unavailable.map(|(other, _)| other.clone()).collect(),
+            }
+        };
+        observer(&effect);
     }
 
     /// Has a host reboot on command.
     fn command(&self, address: &str) {
+        self.report(address, None);
         let at = Instant::now();
         let mut machines = self.machines();
         for machine in machines.values_mut() {
@@ -142,14 +220,19 @@ impl SimulatedHosts {
             machines.iter().filter(|(other, machine)| *other != address && !machine.is_up());
         let down = others.map(|(other, _)| other.clone()).collect();
         if let Some(machine) = machines.get_mut(address) {
-            machine.reboot(at);
+            machine.reboot_on_command(at);
         }
         let command = RebootCommand { at, address: address.to_owned(), down };
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
     }
 
-    /// Never returns once this handle is severed.
-    async fn unless_severed(&self) {
+    /// Reports a contact with a host; never returns once this handle is severed.
+    async fn contact(&self, address: &str) {
+        if let Some(contact) = &self.contacts
+            && let Some(until) = contact(address)
+        {
+            sleep_until(until).await;
+        }
         if self.is_severed.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -159,7 +242,7 @@ impl SimulatedHosts {
     async fn reach(&self, address: &str, timeout: Duration) -> Option<bool> {
         let end = Instant::now() + timeout;
         sleep(ROUND_TRIP.min(timeout)).await;
-        self.unless_severed().await;
+        self.contact(address).await;
         let answers = self.with(address, |machine| machine.listens()).flatten();
         if answers.is_none() {
             sleep_until(end).await;

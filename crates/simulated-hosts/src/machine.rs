@@ -1,6 +1,6 @@
 //! One host: how it behaves, whether it is up, and its boots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use host_access::{AccessError, Facts, Os, Target, fingerprint};
@@ -14,6 +14,9 @@ use crate::playbooks::Answer;
 /// The key that a host shows unless it is changed.
 const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// How many changes of its availability a host remembers.
+const AVAILABILITY: usize = 16;
 
 /// How a host answers a log-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,12 @@ pub struct Machine {
     pub ignores_commands: bool,
     /// What an upgrade or a deployment does.
     pub apply: Apply,
+    /// Whether it boots the tree from before instead of the one that was deployed.
+    pub falls_back: bool,
+    /// How long after its next boot on command it reboots once more by itself.
+    pub reboots_again: Option<Duration>,
+    /// The key that it shows from its next boot on.
+    pub next_host_key: Option<String>,
     /// The exit status of commands that operators have run on it.
     pub command_status: i32,
     number: usize,
@@ -84,6 +93,12 @@ pub struct Machine {
     boot_id: String,
     booted: Instant,
     power: Power,
+    /// When it reboots by itself.
+    reboots_at: Option<Instant>,
+    /// Whether it reboots because it was told to.
+    is_commanded: bool,
+    /// When it became available or unavailable, the last few times; never empty.
+    availability: VecDeque<(Instant, bool)>,
     /// Changes when all connections end.
     connections: usize,
     /// Tasks that wait for their go-ahead.
@@ -128,12 +143,18 @@ impl Machine {
             loses_answers: 0,
             ignores_commands: false,
             apply: nothing,
+            falls_back: false,
+            reboots_again: None,
+            next_host_key: None,
             command_status: 0,
             number,
             boots: 0,
             boot_id: String::new(),
             booted: now,
             power: Power::On,
+            reboots_at: None,
+            is_commanded: false,
+            availability: VecDeque::from([(now, true)]),
             connections: 0,
             waiting: HashMap::new(),
             units: HashMap::new(),
@@ -144,22 +165,64 @@ impl Machine {
         machine
     }
 
-    /// Ends shutdowns and boots that are complete by `now`.
+    /// Begins and ends shutdowns and boots whose time has come by `now`.
     pub(crate) fn advance_to(&mut self, now: Instant) {
-        if let Power::GoingDown(end) = self.power
-            && end <= now
-        {
-            self.stop();
-            self.power = self.boot.map_or(Power::Off, |boot| Power::Booting(end + boot));
-        }
-        if let Power::Booting(end) = self.power
-            && end <= now
-        {
-            self.boots_at(end);
+        while let Some(at) = self.next_change().filter(|at| *at <= now) {
+            match self.power {
+                Power::On => {
+                    self.reboots_at = None;
+                    self.power = Power::GoingDown(at + self.shutdown);
+                }
+                Power::GoingDown(_) => {
+                    self.stop();
+                    self.power = self.boot.map_or(Power::Off, |boot| Power::Booting(at + boot));
+                }
+                Power::Booting(_) => self.boots_at(at),
+                Power::Off => return,
+            }
+            self.note_availability(at);
         }
     }
 
+    /// When its power changes next.
+    fn next_change(&self) -> Option<Instant> {
+        match self.power {
+            Power::On => self.reboots_at,
+            Power::GoingDown(end) | Power::Booting(end) => Some(end),
+            Power::Off => None,
+        }
+    }
+
+    /// Whether clients are served: it is reachable, its `sshd` listens, and it was not told to reboot.
+    fn is_available(&self) -> bool {
+        self.listens() == Some(true) && !self.is_commanded
+    }
+
+    /// Remembers whether it is available since `now`, if that has changed.
+    pub(crate) fn note_availability(&mut self, now: Instant) {
+        let is_available = self.is_available();
+        if self.availability.back().is_some_and(|(_, before)| *before != is_available) {
+            self.availability.push_back((now, is_available));
+            if self.availability.len() > AVAILABILITY {
+                self.availability.pop_front();
+            }
+        }
+    }
+
+    /// Whether it was available at that moment.
+    pub(crate) fn was_available(&self, then: Instant) -> bool {
+        let mut changes = self.availability.iter().rev();
+        let change = changes.find(|(at, _)| *at <= then).or(self.availability.front());
+        change.is_none_or(|(_, is_available)| *is_available)
+    }
+
     fn boots_at(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_commanded) {
+            self.reboots_at = self.reboots_again.take().map(|after| now + after);
+        }
+        if let Some(key) = self.next_host_key.take() {
+            self.host_key = key;
+        }
         self.boots += 1;
         self.boot_id = format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.boots);
         self.booted = now;
@@ -192,6 +255,12 @@ impl Machine {
         if self.power == Power::On && !self.ignores_commands {
             self.power = Power::GoingDown(now + self.shutdown);
         }
+    }
+
+    pub(crate) fn reboot_on_command(&mut self, now: Instant) {
+        self.is_commanded |= self.power == Power::On && !self.ignores_commands;
+        self.reboot(now);
+        self.note_availability(now);
     }
 
     /// Whether it is up and to stay so.

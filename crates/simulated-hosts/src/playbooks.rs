@@ -63,7 +63,7 @@ impl Play<'_> {
 
     /// One task on the host.
     async fn task<T>(&self, what: impl FnOnce(&mut Machine) -> T) -> Result<T, PlaybookError> {
-        self.session.hosts().unless_severed().await;
+        self.session.hosts().contact(self.session.address()).await;
         self.session.on_host(what).ok_or_else(|| PlaybookError::Unreachable {
             playbook: self.playbook,
             message: "Shared connection closed.".to_owned(),
@@ -131,6 +131,7 @@ impl Play<'_> {
                 machine.units.insert(unit.to_owned(), end)
             })
             .await?;
+            self.session.hosts().report(self.session.address(), Some(unit));
             for message in waits {
                 let (task, outcome) = ("upgrade".to_owned(), TaskOutcome::Waiting);
                 on_event(TaskEvent { task, outcome, message, ignored: false });
@@ -146,7 +147,7 @@ impl Play<'_> {
         let (playbook, task) = (self.playbook, "upgrade".to_owned());
         let failed = |message| PlaybookError::Failed { playbook, task, message };
         let mut data = result.map_err(failed)?;
-        if self.task(|machine| machine.complete(unit)).await? {
+        if self.task(|machine| machine.complete(unit) && !machine.falls_back).await? {
             data.insert(REBOOT_REQUIRED.to_owned(), json!(false));
         }
         Ok(summary(data))

@@ -62,7 +62,7 @@ impl SimulatedSession {
     /// The same with the time that a command takes.
     async fn ask<T>(&self, what: impl FnOnce(&mut Machine) -> T) -> Result<T, AccessError> {
         sleep(ROUND_TRIP).await;
-        self.hosts.unless_severed().await;
+        self.hosts.contact(&self.address).await;
         if self.hosts.with(&self.address, |machine| machine.is_reachable) == Some(false) {
             sleep(KEEP_ALIVE).await;
         }

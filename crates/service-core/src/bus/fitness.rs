@@ -18,12 +18,12 @@ impl Fitness {
     }
 
     /// Whether it is fit now.
-    pub(super) fn is_fit(&self) -> bool {
+    pub fn is_fit(&self) -> bool {
         self.0.as_ref().is_none_or(|receiver| *receiver.borrow())
     }
 
     /// Resolves when the replica is fit, or is not: at once when that is so already.
-    pub(super) async fn becomes(&mut self, fit: bool) {
+    pub async fn becomes(&mut self, fit: bool) {
         if let Some(receiver) = &mut self.0
             && receiver.wait_for(|now| *now == fit).await.is_ok()
         {

@@ -5,7 +5,7 @@
 //! far less of the broker's, the storage service's and the store's time. A read never joins one that began
 //! before it: whatever was acknowledged before the asking is in the answer.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +109,7 @@ struct Gatherer {
 }
 
 /// Who waits for which records of a type.
-type Waiting = HashMap<String, Vec<oneshot::Sender<Result<Option<Box<RawValue>>>>>>;
+type Waiting = BTreeMap<String, Vec<oneshot::Sender<Result<Option<Box<RawValue>>>>>>;
 
 impl Gatherer {
     async fn gather(self, mut receiver: mpsc::Receiver<Wanted>) {
@@ -136,7 +136,7 @@ impl Gatherer {
         batch: impl Iterator<Item = Wanted>,
         turn: Option<&Arc<OwnedSemaphorePermit>>,
     ) {
-        let mut types: HashMap<&str, Waiting> = HashMap::new();
+        let mut types: BTreeMap<&str, Waiting> = BTreeMap::new();
         // Who has gone away needs no answer.
         for Wanted { type_name, id, answer } in batch.filter(|wanted| !wanted.answer.is_closed()) {
             types.entry(type_name).or_default().entry(id).or_default().push(answer);

@@ -3,6 +3,7 @@
 //! No configuration leads to it. Clones share the records, which end with the last clone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Commit, CommitError, Committed, Entry};
@@ -17,12 +18,30 @@ struct State {
     revision: u64,
     /// By their keys.
     entries: BTreeMap<String, Entry>,
+    observer: Option<Observer>,
+}
+
+/// Is called with each commit that was accepted, and with its revision.
+#[derive(Clone)]
+struct Observer(Arc<Observing>);
+
+type Observing = dyn Fn(u64, &Commit) + Send + Sync;
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl Memory {
     // A std mutex: it is held for a few map operations and never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `observer` after each commit, with its revision. It must not use the store.
+    pub fn observe(&self, observer: impl Fn(u64, &Commit) + Send + Sync + 'static) {
+        self.state().observer = Some(Observer(Arc::new(observer)));
     }
 
     pub(super) fn get(&self, keys: &[String]) -> Vec<Option<Entry>> {
@@ -47,6 +66,9 @@ impl Memory {
         }
         state.revision += 1;
         let revision = state.revision;
+        if let Some(Observer(observer)) = state.observer.clone() {
+            observer(revision, &commit);
+        }
         let (mut replaced, mut unchanged) = (Vec::new(), Vec::new());
         for (key, value) in commit.puts {
             let entry = Entry { key: key.clone(), value, revision };
