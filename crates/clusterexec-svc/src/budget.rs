@@ -25,6 +25,9 @@ use crate::wait_reason::{Wait, WaitReason};
 /// Why a host waits while only other hosts of its operation use the budget up.
 const OTHERS_UNDER_WAY: &str = "other hosts of the operation are under way";
 
+/// How old a saved intent may be at the decision: a pause or a freeze after it does not reject it any more.
+const INTENT: Duration = Duration::from_secs(1);
+
 /// The disruption budget of an operation.
 #[derive(Debug)]
 pub struct Budget<'a> {
@@ -153,6 +156,7 @@ impl<'a> Budget<'a> {
             .filter_map(|m| Some((m.address.clone(), *answering.get(&m.address)?)))
             .collect();
         // The write comes before the connections: the go-ahead is valid for a moment from their end.
+        let asked_at = Instant::now();
         if !self.save_intent(index, &preconditions).await? {
             let reason = "an operator has just said something else".to_owned();
             return Ok(Decision::Wait(WaitReason::Gate(reason)));
@@ -163,6 +167,11 @@ impl<'a> Budget<'a> {
         if let Some(reason) = self.over_budget(index, &holding, &members) {
             self.done_hosts.suspect(&members);
             return Ok(Decision::Wait(WaitReason::Budget(reason)));
+        }
+        // What operators have said since then is not known.
+        if decided.duration_since(asked_at) > INTENT {
+            let reason = format!("the store took more than {} s to save it", INTENT.as_secs());
+            return Ok(Decision::Wait(WaitReason::GoAhead(reason)));
         }
         self.journal.held.check()?;
         self.waiting().remove(&index);

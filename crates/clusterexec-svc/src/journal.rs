@@ -16,7 +16,7 @@ use service_core::model::{
     Event, Failure, Host, HostProgress, HostState, Lease, Operation, Outcome, Step,
 };
 use service_core::storage::Transaction;
-use service_core::{Kind, Result, warn_unless_outage};
+use service_core::{Error, Kind, Result, warn_unless_outage};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::context::Context;
@@ -64,6 +64,9 @@ type HostChange<'a> = &'a (dyn Fn(&mut Host, &mut HostState) + Send + Sync);
 enum Along<'a> {
     Nothing,
     Preconditions(&'a Preconditions),
+    /// The same for the start of a host: also rejected when a host was done in the meantime and the soak time has begun
+    /// again.
+    Start(&'a Preconditions),
     Host(HostChange<'a>),
     /// The same after the end of the operation: rejected while another operation of the cluster is in process.
     LateHost(HostChange<'a>),
@@ -145,7 +148,8 @@ impl<'a> Journal<'a> {
             host.started_at = Some(now.clone());
         };
         let lines = [LogLine(Step::Probe, Outcome::Started, "")];
-        self.save_if(index, begin, &lines, preconditions).await
+        let along = Along::Start(preconditions);
+        self.unless_stale(self.write(index, &begin, &lines, &along).await)
     }
 
     /// Saves a change to a host's part, with events; false if the preconditions do not hold any more.
@@ -328,6 +332,9 @@ impl<'a> Journal<'a> {
         along: &Along<'_>,
     ) -> Result<()> {
         let _exclusive = self.writing.lock().await;
+        if matches!(along, Along::Start(_)) && self.deadlines.soak_left().is_some() {
+            return Err(Error::conflict("another host was done in the meantime"));
+        }
         let (before, last) = {
             let state = self.state();
             (state.hosts[index].clone(), state.events)
@@ -343,11 +350,17 @@ impl<'a> Journal<'a> {
             event(&self.operation, seq, &now, &after.address, &step, *outcome, detail)
         });
         let events: Vec<_> = events.collect();
-        self.retry(|| async {
-            let transaction = self.part_saved(index, &before, &after, &events)?;
-            self.held.transact(self.completed(transaction, &after.address, along).await?).await
-        })
-        .await?;
+        let written = self
+            .retry(|| async {
+                let transaction = self.part_saved(index, &before, &after, &events)?;
+                self.held.transact(self.completed(transaction, &after.address, along).await?).await
+            })
+            .await;
+        if let Err(error) = written
+            && !(error.is_conflict() && self.is_written(&before, &after, &events).await?)
+        {
+            return Err(error);
+        }
         for Event { host, step, outcome, detail, .. } in &events {
             let id = &self.operation.id;
             tracing::info!(operation.id = id, host.address = host, step, ?outcome, detail, "step");
@@ -357,6 +370,26 @@ impl<'a> Journal<'a> {
         state.hosts[index] = after;
         state.events = last + events.len() as u64;
         Ok(())
+    }
+
+    /// Whether a write that was rejected had been committed before: its first answer was lost, or the broker has
+    /// delivered it twice.
+    async fn is_written(
+        &self,
+        before: &HostProgress,
+        after: &HostProgress,
+        events: &[Event],
+    ) -> Result<bool> {
+        if self.held.check().is_err() {
+            return Ok(false);
+        }
+        let storage = &self.context.storage;
+        if let Some(event) = events.first() {
+            let found = self.retry(|| storage.find::<Event>(&event.id)).await?;
+            return Ok(found.is_some_and(|found| found.record == *event));
+        }
+        let found = self.retry(|| storage.find::<HostProgress>(&after.id)).await?;
+        Ok(before != after && found.is_some_and(|found| found.record == *after))
     }
 
     /// A transaction of a host's part, its events, and the documented record if that changes.
@@ -391,7 +424,9 @@ impl<'a> Journal<'a> {
     ) -> Result<Transaction> {
         let (transaction, change) = match along {
             Along::Nothing => return Ok(transaction),
-            Along::Preconditions(preconditions) => return Ok(preconditions.check(transaction)),
+            Along::Preconditions(preconditions) | Along::Start(preconditions) => {
+                return Ok(preconditions.check(transaction));
+            }
             Along::Host(change) => (transaction, change),
             Along::LateHost(change) => {
                 let lock = format!("{}{}", Lease::OPERATION, self.operation.cluster);

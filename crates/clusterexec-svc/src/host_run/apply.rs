@@ -7,7 +7,7 @@ use service_core::error::chain;
 use service_core::model::{HostProgress, Outcome, RebootWhen, Step};
 use tokio::time::Instant;
 
-use super::go_ahead::{Played, play_with_go_ahead};
+use super::go_ahead::{Late, Played, play_with_go_ahead};
 use super::host::HostRun;
 use super::probe::probe;
 use super::report;
@@ -70,6 +70,7 @@ async fn play_to_the_end(
     work: &Work,
 ) -> Result<Summary, HostError> {
     let mut deadline = Instant::now() + run.context().config.apply_timeout();
+    let mut late = Late::default();
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_TIMEOUT);
         let Work { playbook, vars } = work;
@@ -78,6 +79,7 @@ async fn play_to_the_end(
             Played::Ended(Err(error)) => error,
             // The command has not begun, so neither has its time.
             Played::NotYet(reason) => {
+                late.count(&reason, run.address())?;
                 run.budget.wait_for_turn(run.index, reason).await?;
                 deadline = Instant::now() + run.context().config.apply_timeout();
                 if !session.is_alive().await {

@@ -15,11 +15,14 @@ use uuid::Uuid;
 use super::host::HostRun;
 use super::playbook::run_playbook;
 use crate::budget::Decision;
-use crate::host_error::HostError;
+use crate::host_error::{HostError, HostFailure};
 use crate::wait_reason::WaitReason;
 
 /// The variable that names the go-ahead, and the key of the report of a playbook that did not get it.
 const GO_AHEAD: &str = "commissaire_go_ahead";
+
+/// How often in succession a go-ahead may arrive too late.
+const LATE: usize = 10;
 
 /// The outcome of a playbook whose command waits for a go-ahead.
 pub(super) enum Played {
@@ -27,6 +30,28 @@ pub(super) enum Played {
     Ended(Result<Summary, PlaybookError>),
     /// Its command did not run; what to wait for before the next attempt.
     NotYet(WaitReason),
+}
+
+/// The go-aheads of one host that arrived too late, in succession.
+#[derive(Default)]
+pub(super) struct Late(usize);
+
+impl Late {
+    /// Counts why a command did not run.
+    ///
+    /// # Errors
+    /// The host has failed when too many go-aheads arrived too late.
+    pub(super) fn count(&mut self, reason: &WaitReason, address: &str) -> Result<(), HostFailure> {
+        self.0 = if matches!(reason, WaitReason::GoAhead(_)) { self.0 + 1 } else { 0 };
+        if self.0 < LATE {
+            return Ok(());
+        }
+        let message = format!(
+            "the go-ahead for {address} arrived too late {LATE} times, and its command did not run: see whether \
+             the connection or this machine is overloaded, then start again"
+        );
+        Err(HostFailure::new("go-ahead-late", message))
+    }
 }
 
 /// The answer to a task that waits for its go-ahead.

@@ -8,7 +8,7 @@ use service_core::error::chain;
 use service_core::model::{HostProgress, Outcome, Step};
 
 use super::boot::{shutdown, wait_until_up};
-use super::go_ahead::{Played, play_with_go_ahead};
+use super::go_ahead::{Late, Played, play_with_go_ahead};
 use super::host::HostRun;
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::LogLine;
@@ -16,9 +16,6 @@ use crate::wait_reason::WaitReason;
 
 /// How often a host is asked to reboot if the connection is lost each time.
 const ATTEMPTS: usize = 3;
-
-/// How often in succession a go-ahead may arrive too late.
-const LATE: usize = 10;
 
 /// Timeout of the playbook, which does not wait for the reboot.
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -29,8 +26,8 @@ pub(super) async fn reboot(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let mut probed = run.session.take();
     let before = run.part().boot_id_before.unwrap_or_default();
     let earlier = run.part().rebooted_at;
-    let (mut lost, mut late) = (0, 0);
-    while lost < ATTEMPTS && late < LATE {
+    let (mut lost, mut late) = (0, Late::default());
+    while lost < ATTEMPTS {
         let session = if let Some(session) = probed.take() {
             session
         } else {
@@ -53,24 +50,15 @@ pub(super) async fn reboot(run: &mut HostRun<'_>) -> Result<(), HostError> {
                 if lost == 0 && run.part().rebooted_at != earlier {
                     run.save(|host| host.rebooted_at.clone_from(&earlier), &[]).await?;
                 }
-                late = if matches!(reason, WaitReason::GoAhead(_)) { late + 1 } else { 0 };
+                late.count(&reason, run.address())?;
                 run.budget.wait_for_turn(run.index, reason).await?;
                 probed = session.is_alive().await.then_some(session);
             }
         }
     }
-    let address = run.address();
-    let failure = if lost == ATTEMPTS {
-        let message = format!("{address} was lost {ATTEMPTS} times while it was asked to reboot");
-        HostFailure::new("disconnected", message)
-    } else {
-        let message = format!(
-            "the go-ahead for the reboot of {address} arrived too late {LATE} times, and nothing was done \
-             to it: see whether the connection or this machine is overloaded, then start again"
-        );
-        HostFailure::new("go-ahead-late", message)
-    };
-    Err(failure.into())
+    let message =
+        format!("{} was lost {ATTEMPTS} times while it was asked to reboot", run.address());
+    Err(HostFailure::new("disconnected", message).into())
 }
 
 /// Saves that the host is restarting: from now on it has to be proven back.

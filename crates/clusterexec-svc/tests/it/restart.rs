@@ -147,17 +147,23 @@ async fn host_that_is_lost_three_times_over_the_command_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn late_go_ahead_is_tried_again_and_fails_the_host_after_ten() {
-    for (heals, step) in [(true, Step::Done), (false, Step::Failed)] {
+    let cases = [
+        ("restart", Step::Reboot, true),
+        ("restart", Step::Reboot, false),
+        ("upgrade", Step::Apply, true),
+        ("upgrade", Step::Apply, false),
+    ];
+    for (kind, waits_at, heals) in cases {
         let fleet = Fleet::start(1).await;
         let executor = fleet.executor().await;
         fleet.hosts.edit(&address(0), |machine| machine.go_ahead_delay = Duration::from_secs(3));
-        executor.restart(json!({})).await;
+        executor.start(kind, json!({})).await.unwrap();
         let is_late = |(outcome, detail): &(Outcome, String)| {
             *outcome == Outcome::Waiting && detail.contains("go-ahead in time: late")
         };
         fleet
             .until("it is late", async || {
-                let log = fleet.logged("o1", 0, Step::Reboot).await;
+                let log = fleet.logged("o1", 0, waits_at).await;
                 log.iter().any(is_late).then_some(())
             })
             .await;
@@ -166,11 +172,11 @@ async fn late_go_ahead_is_tried_again_and_fails_the_host_after_ten() {
         }
         fleet.ended("o1").await;
         let part = fleet.part("o1", 0).await;
-        assert_eq!(part.step, step);
-        if step == Step::Failed {
-            assert_eq!(part.reason, "go-ahead-late");
-        }
-        fleet.assert_commands(if step == Step::Done { &[0] } else { &[] }, 1);
+        assert_eq!(part.step, if heals { Step::Done } else { Step::Failed }, "{kind}");
+        assert_eq!(part.reason, if heals { "" } else { "go-ahead-late" }, "{kind}");
+        fleet.assert_commands(if heals && kind == "restart" { &[0] } else { &[] }, 1);
+        let begun = fleet.hosts.edit(&address(0), |machine| machine.upgrades_begun());
+        assert_eq!(begun, usize::from(heals && kind == "upgrade"));
     }
 }
 
