@@ -1,0 +1,31 @@
+//! The whole of Commissaire in one deterministic process: faults from a seed, invariants checked after each event.
+//!
+//! Everything is the real code but for its ports: hosts are simulated, the store is in memory, and the bus is a network
+//! that delays, loses and repeats messages. All runs on one thread in paused time, so that a rollout of hours takes
+//! milliseconds, and the same seed gives the same run.
+//!
+//! # Layout
+//!
+//! - `scenario`: what happens in a run, made from its seed (pure)
+//! - `fate`: what happens to each message (pure)
+//! - `trace`: the story of a run
+//! - `reads`: what a request read from the store (pure)
+//! - `truth`: the store's commits and the hosts' real state, and the invariants
+//! - `network`: the connections of processes to the bus and to hosts
+//! - `processes`: replicas, started, stopped and crashed
+//! - `client`: requests of clients and operators
+//! - `run`: one run
+//! - `search`: many runs, and the smallest scenario that fails
+
+mod client;
+mod fate;
+mod network;
+mod processes;
+mod reads;
+mod run;
+mod scenario;
+pub mod search;
+mod trace;
+mod truth;
+
+pub use run::Outcome;

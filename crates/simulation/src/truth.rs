@@ -1,0 +1,639 @@
+//! What is true: the store's commits and the hosts' real state, and the invariants that are checked after each event.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use service_core::model::{
+    Alarm, Cluster, Event, Freeze, HostProgress, Lease, Model, Operation, OperationControl,
+    OperationStatus, Step, Wanted,
+};
+use simulated_hosts::Effect;
+use storage_svc::store::Commit;
+use tokio::time::Instant;
+
+use crate::reads::Read;
+use crate::trace::Trace;
+
+/// How old the intent of an effect may be: an operator's pause in the meantime does not reach the host any more. The
+/// intent is at most a second old when it is decided on, and the go-ahead is valid for 300 ms from then on.
+const DECISION: Duration = Duration::from_millis(1500);
+
+/// How soon an operation knows that the members of its cluster have changed.
+const MEMBERS_KNOWN: Duration = Duration::from_secs(30);
+
+/// The truth about the records and hosts; clones share it.
+#[derive(Clone)]
+pub(crate) struct Truth {
+    state: Arc<Mutex<State>>,
+    trace: Trace,
+}
+
+#[derive(Default)]
+struct State {
+    operations: BTreeMap<String, Operation>,
+    parts: BTreeMap<String, HostProgress>,
+    events: BTreeMap<String, Event>,
+    controls: BTreeMap<String, OperationControl>,
+    clusters: BTreeMap<String, Cluster>,
+    leases: BTreeMap<String, Lease>,
+    /// Since when an operation, or all of them (the empty name), must start nothing.
+    stopped: BTreeMap<String, Instant>,
+    /// Since when there is an alarm, by its scope.
+    alarms: BTreeMap<String, Instant>,
+    /// When each operation last had a host done, and the owner of its lease at that time.
+    last_done: BTreeMap<String, (Instant, String)>,
+    /// When the members of a cluster changed last.
+    members_changed: BTreeMap<String, Instant>,
+    /// All effects, in their order.
+    effects: Vec<EffectOnHost>,
+    /// The number of commits.
+    commits: u64,
+    /// Revisions of each key, each with the number of its commit; a deletion has no revision.
+    history: BTreeMap<String, Vec<(u64, Option<u64>)>>,
+    /// The process of each owner of leases.
+    owners: BTreeMap<String, String>,
+    /// The key that each host has shown when it was registered.
+    host_keys: BTreeMap<String, String>,
+    violations: Vec<String>,
+}
+
+/// An effect of an operation.
+struct EffectOnHost {
+    operation: String,
+    address: String,
+    unit: Option<String>,
+    boot_id: String,
+}
+
+impl Truth {
+    pub(crate) fn new(trace: Trace) -> Self {
+        Self { state: Arc::default(), trace }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The violations found so far.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+
+    /// Records a violation.
+    pub(crate) fn violated(&self, what: String) {
+        self.trace.line("checker", &format!("VIOLATION {what}"));
+        self.state().violations.push(what);
+    }
+
+    /// The ids of operations in process, each with the name of its cluster.
+    pub(crate) fn in_process(&self) -> Vec<(String, String)> {
+        let state = self.state();
+        let running = state.operations.values().filter(|o| o.status == OperationStatus::InProcess);
+        running.map(|o| (o.id.clone(), o.cluster.clone())).collect()
+    }
+
+    /// Whether all operations are frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.state().stopped.contains_key("")
+    }
+
+    /// Whether an operation waits for an operator, with a reason.
+    pub(crate) fn is_paused_with_reason(&self, operation: &str) -> bool {
+        let state = self.state();
+        let control = state.controls.get(operation);
+        control
+            .is_some_and(|c| c.wanted == Wanted::Pause && !(c.reason.is_empty() && c.by.is_empty()))
+    }
+
+    /// The id of the latest operation of a cluster.
+    pub(crate) fn latest_operation(&self, cluster: &str) -> Option<String> {
+        let state = self.state();
+        let of_cluster = state.operations.values().filter(|o| o.cluster == cluster);
+        of_cluster.max_by_key(|o| (&o.started_at, &o.id)).map(|o| o.id.clone())
+    }
+
+    /// The story.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The number of commits so far.
+    pub(crate) fn commits(&self) -> u64 {
+        self.state().commits
+    }
+
+    /// Notes which process owns the leases that a request writes.
+    pub(crate) fn learn_owner(&self, process: &str, params: &Value) {
+        for save in params["saves"].as_array().into_iter().flatten() {
+            if save["model_type_name"] == Lease::TYPE
+                && let Some(owner) = save["model_json_data"]["owner"].as_str()
+                && !owner.is_empty()
+            {
+                self.state().owners.insert(owner.to_owned(), process.to_owned());
+            }
+        }
+    }
+
+    /// Notes the key that a host has; `None` if any key may be accepted.
+    pub(crate) fn has_key(&self, address: &str, key: Option<String>) {
+        let mut state = self.state();
+        match key {
+            Some(key) => state.host_keys.insert(address.to_owned(), key),
+            None => state.host_keys.remove(address),
+        };
+    }
+
+    /// Checks that an operation that was acknowledged is in the store.
+    pub(crate) fn acknowledged(&self, operation: &str) {
+        if !self.state().operations.contains_key(operation) {
+            self.violated(format!(
+                "6: the operation {operation} was acknowledged and is not there"
+            ));
+        }
+    }
+
+    /// Checks that a client who was refused has started nothing: a repeated request gets the answer of the first.
+    pub(crate) fn refused(&self, client: &str) {
+        let state = self.state();
+        let started = state.operations.values().find(|operation| operation.started_by == client);
+        let started = started.map(|operation| operation.id.clone());
+        drop(state);
+        if let Some(id) = started {
+            self.violated(format!("2: {client} was refused, and has started {id}"));
+        }
+    }
+
+    /// Takes a commit of the store.
+    pub(crate) fn commit(&self, revision: u64, commit: &Commit) {
+        let mut found = Vec::new();
+        {
+            let mut state = self.state();
+            state.commits += 1;
+            let number = state.commits;
+            for (key, value) in &commit.puts {
+                state.history.entry(key.clone()).or_default().push((number, Some(revision)));
+                state.put(key, value, &mut found);
+            }
+            for key in &commit.deletes {
+                state.history.entry(key.clone()).or_default().push((number, None));
+                state.delete(key);
+            }
+            state.check_operations(&mut found);
+        }
+        for (key, value) in &commit.puts {
+            self.trace.record(key, value);
+        }
+        for violation in found {
+            self.violated(violation);
+        }
+    }
+
+    /// Takes an effect on a host at the moment when it happens.
+    pub(crate) fn effect(&self, effect: &Effect) {
+        let what = effect.unit.as_deref().unwrap_or("reboot");
+        let detail = format!(
+            "{} gets {what} in boot {}; unavailable besides: {:?}",
+            effect.address, effect.boot_id, effect.unavailable
+        );
+        self.trace.line(&effect.process, &detail);
+        let found = self.state().check_effect(effect);
+        for violation in found {
+            self.violated(violation);
+        }
+    }
+
+    /// Checks that what was read was so at one moment since commit number `since`.
+    pub(crate) fn check_read(&self, process: &str, read: &Read, since: u64) {
+        let state = self.state();
+        if let Some(at) = state.unexplained(read, since) {
+            drop(state);
+            self.violated(format!(
+                "6: what {process} read was so at no moment since its request, among others {at}"
+            ));
+        }
+    }
+}
+
+/// The id of the operation that a host's part or an event belongs to.
+fn operation_of(id: &str) -> &str {
+    id.split('.').next().unwrap_or_default()
+}
+
+fn parsed<M: DeserializeOwned>(value: &str) -> Option<M> {
+    serde_json::from_str(value).ok()
+}
+
+impl State {
+    /// A key of what was read, if no moment since commit number `since` explains all of it.
+    fn unexplained(&self, read: &Read, since: u64) -> Option<String> {
+        let at = |key: &str, number: u64| {
+            let history = self.history.get(key)?;
+            history.iter().rev().find(|(commit, _)| *commit <= number)?.1
+        };
+        let listed: BTreeMap<&str, Option<u64>> =
+            read.records.iter().map(|(key, revision)| (key.as_str(), *revision)).collect();
+        let differs = |number: u64| -> Option<String> {
+            let wrong = read.records.iter().find(|(key, revision)| at(key, number) != *revision);
+            if let Some((key, _)) = wrong {
+                return Some(key.clone());
+            }
+            let prefix = read.prefix?;
+            let all = self.history.range(prefix.to_owned()..);
+            let mut all = all.map(|(key, _)| key).take_while(|key| key.starts_with(prefix));
+            all.find(|key| !listed.contains_key(key.as_str()) && at(key, number).is_some()).cloned()
+        };
+        let mut last = None;
+        for number in (since..=self.commits).rev() {
+            last = Some(differs(number)?);
+        }
+        last
+    }
+
+    fn put(&mut self, key: &str, value: &str, found: &mut Vec<String>) {
+        if let Some(id) = key.strip_prefix(Operation::PREFIX) {
+            let Some(operation) = parsed::<Operation>(value) else { return };
+            if let Some(before) = self.operations.get(id)
+                && before.status != OperationStatus::InProcess
+                && before.status != operation.status
+            {
+                found.push(format!(
+                    "6: the operation {id} ended, and is {:?} again",
+                    operation.status
+                ));
+            }
+            let by_same = |other: &&Operation| {
+                other.id != operation.id && other.started_by == operation.started_by
+            };
+            if let Some(other) = self.operations.values().find(by_same) {
+                let (by, other) = (&operation.started_by, &other.id);
+                found.push(format!("2: one request of {by} has started {other} and {id}"));
+            }
+            self.operations.insert(id.to_owned(), operation);
+        } else if let Some(id) = key.strip_prefix(HostProgress::PREFIX) {
+            let Some(part) = parsed::<HostProgress>(value) else { return };
+            if let Some(before) = self.parts.get(id)
+                && before.step == Step::Done
+                && part.step.is_under_way()
+            {
+                found.push(format!("2: the host {id} was done, and is at {} again", part.step));
+            }
+            self.check_soak(&part, found);
+            self.parts.insert(id.to_owned(), part);
+        } else if let Some(id) = key.strip_prefix(Event::PREFIX) {
+            let Some(event) = parsed::<Event>(value) else { return };
+            if self.events.get(id).is_some_and(|before| *before != event) {
+                found.push(format!("6: the event {id} was replaced by another one"));
+            }
+            let operation = operation_of(id);
+            let before = Event::id_of(operation, event.seq.saturating_sub(1));
+            if event.seq > 1 && !self.events.contains_key(&before) {
+                found.push(format!("6: the event {id} has none before it"));
+            }
+            self.events.insert(id.to_owned(), event);
+        } else if let Some(id) = key.strip_prefix(OperationControl::PREFIX) {
+            let Some(control) = parsed::<OperationControl>(value) else { return };
+            self.check_reason(&control, found);
+            if control.wanted == Wanted::Run {
+                self.stopped.remove(id);
+            } else {
+                self.stopped.entry(id.to_owned()).or_insert_with(Instant::now);
+            }
+            self.controls.insert(id.to_owned(), control);
+        } else if key.starts_with(Freeze::PREFIX) {
+            self.stopped.entry(String::new()).or_insert_with(Instant::now);
+        } else if let Some(scope) = key.strip_prefix(Alarm::PREFIX) {
+            self.alarms.entry(scope.to_owned()).or_insert_with(Instant::now);
+        } else if let Some(name) = key.strip_prefix(Lease::PREFIX) {
+            if let Some(lease) = parsed::<Lease>(value) {
+                self.leases.insert(name.to_owned(), lease);
+            }
+        } else if let Some(name) = key.strip_prefix(Cluster::PREFIX)
+            && let Some(cluster) = parsed::<Cluster>(value)
+        {
+            let is_changed =
+                self.clusters.get(name).is_none_or(|before| before.hostset != cluster.hostset);
+            if is_changed {
+                self.members_changed.insert(name.to_owned(), Instant::now());
+            }
+            self.clusters.insert(name.to_owned(), cluster);
+        }
+    }
+
+    fn delete(&mut self, key: &str) {
+        if key.starts_with(Freeze::PREFIX) {
+            self.stopped.remove("");
+        } else if let Some(scope) = key.strip_prefix(Alarm::PREFIX) {
+            self.alarms.remove(scope);
+        } else if let Some(id) = key.strip_prefix(OperationControl::PREFIX) {
+            self.stopped.remove(id);
+            self.controls.remove(id);
+        } else if let Some(id) = key.strip_prefix(Operation::PREFIX) {
+            self.operations.remove(id);
+        } else if let Some(id) = key.strip_prefix(HostProgress::PREFIX) {
+            self.parts.remove(id);
+        } else if let Some(id) = key.strip_prefix(Event::PREFIX) {
+            self.events.remove(id);
+        } else if let Some(name) = key.strip_prefix(Lease::PREFIX) {
+            self.leases.remove(name);
+        } else if let Some(name) = key.strip_prefix(Cluster::PREFIX) {
+            self.members_changed.insert(name.to_owned(), Instant::now());
+            self.clusters.remove(name);
+        }
+    }
+
+    /// The time between two hosts holds, whatever happens to the wall clock; a take-over may shorten it.
+    fn check_soak(&mut self, part: &HostProgress, found: &mut Vec<String>) {
+        let Some(operation) = self.operations.get(operation_of(&part.id)) else { return };
+        let lease = self.leases.get(&format!("{}{}", Lease::OPERATION, operation.cluster));
+        let owner = lease.map(|lease| lease.owner.clone()).unwrap_or_default();
+        let before = self.parts.get(&part.id).map_or(Step::Pending, |before| before.step);
+        if part.step == Step::Done && before != Step::Done {
+            self.last_done.insert(operation.id.clone(), (Instant::now(), owner));
+        } else if part.step == Step::Probe
+            && before == Step::Pending
+            && let Some((done, by)) = self.last_done.get(&operation.id)
+            && *by == owner
+            && done.elapsed() + DECISION
+                < Duration::from_secs(operation.options.soak.unwrap_or_default())
+        {
+            let (id, elapsed) = (&operation.id, done.elapsed());
+            found.push(format!("soak: {} of {id} begins {elapsed:?} after a host", part.address));
+        }
+    }
+
+    /// Invariant 4: no operation is paused because of a host that is no member of its cluster.
+    fn check_reason(&self, control: &OperationControl, found: &mut Vec<String>) {
+        let Some(operation) = self.operations.get(&control.id) else { return };
+        let members = self.clusters.get(&operation.cluster).map(|cluster| &cluster.hostset);
+        let is_settled = self
+            .members_changed
+            .get(&operation.cluster)
+            .is_none_or(|changed| changed.elapsed() > MEMBERS_KNOWN);
+        let is_named =
+            |host: &&String| control.reason.split([' ', ',']).any(|word| word == host.as_str());
+        let is_member = |host: &&String| members.is_some_and(|members| members.contains(host));
+        let other = operation.hosts.iter().find(|host| is_named(host) && !is_member(host));
+        if let Some(other) = other.filter(|_| is_settled && control.wanted == Wanted::Pause) {
+            let id = &operation.id;
+            found.push(format!("4: {id} is paused because of {other}, which is no member"));
+        }
+    }
+
+    /// Invariant 3: one operation in process for each cluster, under its lease.
+    fn check_operations(&self, found: &mut Vec<String>) {
+        let mut running: BTreeMap<&str, &str> = BTreeMap::new();
+        for operation in self.operations.values() {
+            if operation.status != OperationStatus::InProcess {
+                continue;
+            }
+            if let Some(other) = running.insert(&operation.cluster, &operation.id) {
+                let (id, cluster) = (&operation.id, &operation.cluster);
+                found.push(format!("3: {other} and {id} are in process on the cluster {cluster}"));
+            }
+            if !self.leases.contains_key(&format!("{}{}", Lease::OPERATION, operation.cluster)) {
+                found.push(format!("3: {} is in process without a lease", operation.id));
+            }
+        }
+    }
+
+    /// The operation that an effect on a host belongs to.
+    fn operation_on(&self, address: &str) -> Option<&Operation> {
+        self.operations.values().find(|operation| {
+            let id = HostProgress::id_of(&operation.id, address);
+            operation.status == OperationStatus::InProcess
+                && self.parts.get(&id).is_some_and(|part| part.step.is_under_way())
+        })
+    }
+
+    /// Invariants 1, 2, 3, 7 and 8.
+    fn check_effect(&mut self, effect: &Effect) -> Vec<String> {
+        let mut found = Vec::new();
+        let Effect { address, unit, unavailable, .. } = effect;
+        let Some(operation) = self.operation_on(address) else {
+            return vec![format!("7: {address} is changed without an operation in process on it")];
+        };
+        let (id, cluster) = (operation.id.clone(), operation.cluster.clone());
+        let now = Instant::now();
+        let members = self.clusters.get(&cluster).map(|c| c.hostset.as_slice()).unwrap_or_default();
+        let has_just_changed = self
+            .members_changed
+            .get(&cluster)
+            .is_some_and(|changed| now.duration_since(*changed) < DECISION);
+        let others = unavailable.iter().filter(|other| members.contains(other)).count();
+        let budget = operation.options.budget(members.len());
+        if others + 1 > budget && !has_just_changed {
+            found.push(format!(
+                "1: {address} is taken down while {others} of {} members are unavailable, and {budget} may be",
+                members.len()
+            ));
+        }
+        for name in [id.as_str(), ""] {
+            let since = self.stopped.get(name);
+            if since.is_some_and(|since| now.duration_since(*since) > DECISION) {
+                let what = if name.is_empty() { "frozen" } else { "paused or aborted" };
+                found.push(format!("7: {address} is changed though {id} is {what}"));
+            }
+        }
+        for scope in [Alarm::FLEET.to_owned(), Alarm::cluster(&cluster)] {
+            let since = self.alarms.get(&scope);
+            if since.is_some_and(|since| now.duration_since(*since) > DECISION) {
+                found.push(format!("7: {address} is changed in an alarm of {scope}"));
+            }
+        }
+        let lease = self.leases.get(&format!("{}{cluster}", Lease::OPERATION));
+        let holder = lease.and_then(|lease| self.owners.get(&lease.owner));
+        if holder.is_none_or(|holder| **holder != *effect.process) {
+            let process = &effect.process;
+            found.push(format!("3: {process} changes {address}, and {holder:?} has the lease"));
+        }
+        if self.host_keys.get(address).is_some_and(|key| *key != effect.host_key) {
+            found.push(format!("8: {address} is changed though it shows another key"));
+        }
+        // An upgrade that a reboot has cut off is begun again.
+        let is_same = |before: &&EffectOnHost| {
+            before.operation == id
+                && before.address == *address
+                && before.unit == *unit
+                && (unit.is_none() || before.boot_id == effect.boot_id)
+        };
+        if self.effects.iter().any(|before| is_same(&before)) {
+            let what = unit.as_deref().unwrap_or("reboot");
+            found.push(format!("2: {address} gets {what} a second time in {id}"));
+        }
+        let effect = EffectOnHost {
+            operation: id,
+            address: address.clone(),
+            unit: unit.clone(),
+            boot_id: effect.boot_id.clone(),
+        };
+        self.effects.push(effect);
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CLUSTER: &str = "c1";
+
+    fn truth() -> Truth {
+        Truth::new(Trace::new(false))
+    }
+
+    fn put(truth: &Truth, revision: u64, key: String, value: &Value) {
+        let commit = Commit { puts: vec![(key, value.to_string())], ..Commit::default() };
+        truth.commit(revision, &commit);
+    }
+
+    fn lease(truth: &Truth, owner: &str) {
+        let name = format!("{}{CLUSTER}", Lease::OPERATION);
+        let lease = json!({"name": name, "owner": owner, "counter": 1, "ttl_ms": 15_000});
+        put(truth, 1, Lease::key(&name), &lease);
+        let save = json!({"model_type_name": Lease::TYPE, "model_json_data": lease});
+        truth.learn_owner("executor-1", &json!({"saves": [save]}));
+    }
+
+    fn operation(truth: &Truth, id: &str, status: &str) {
+        let operation = json!({
+            "id": id, "cluster": CLUSTER, "kind": "restart", "status": status, "started_by": id,
+            "started_at": "t", "hosts": ["h1", "h2"], "options": {"soak": 10},
+        });
+        put(truth, 2, Operation::key(id), &operation);
+    }
+
+    fn event(truth: &Truth, seq: u64, detail: &str) {
+        let id = Event::id_of("o1", seq);
+        let event = json!({
+            "id": id, "seq": seq, "time": "t", "host": "", "step": "", "outcome": "ok", "detail": detail,
+        });
+        put(truth, 3, Event::key(&id), &event);
+    }
+
+    fn part(truth: &Truth, address: &str, step: &str) {
+        let id = HostProgress::id_of("o1", address);
+        put(truth, 4, HostProgress::key(&id), &json!({"id": id, "address": address, "step": step}));
+    }
+
+    fn effect(address: &str, unavailable: &[&str], process: &str) -> Effect {
+        Effect {
+            process: process.into(),
+            address: address.to_owned(),
+            unit: None,
+            boot_id: "b1".to_owned(),
+            host_key: "key".to_owned(),
+            unavailable: unavailable.iter().map(|host| (*host).to_owned()).collect(),
+        }
+    }
+
+    /// An operation on two hosts, the first of which is at its reboot.
+    fn under_way() -> Truth {
+        let truth = truth();
+        put(&truth, 1, Cluster::key(CLUSTER), &json!({"name": CLUSTER, "hostset": ["h1", "h2"]}));
+        lease(&truth, "me");
+        operation(&truth, "o1", "in_process");
+        part(&truth, "h1", "reboot");
+        assert_eq!(truth.violations(), Vec::<String>::new());
+        truth
+    }
+
+    fn assert_violated(truth: &Truth, invariant: &str) {
+        let violations = truth.violations();
+        assert!(violations.iter().any(|found| found.starts_with(invariant)), "{violations:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_have_no_gap_and_are_not_replaced() {
+        let truth = truth();
+        event(&truth, 1, "a");
+        event(&truth, 2, "b");
+        event(&truth, 2, "b");
+        assert_eq!(truth.violations(), Vec::<String>::new());
+        event(&truth, 2, "c");
+        event(&truth, 4, "d");
+        assert_eq!(truth.violations().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_operation_is_in_process_under_its_lease() {
+        let without = truth();
+        operation(&without, "o1", "in_process");
+        assert_violated(&without, "3: o1 is in process without a lease");
+        let second = under_way();
+        operation(&second, "o2", "in_process");
+        assert_violated(&second, "3: o1 and o2 are in process");
+        let again = under_way();
+        operation(&again, "o1", "finished");
+        operation(&again, "o1", "in_process");
+        assert_violated(&again, "6: the operation o1 ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn effect_is_within_the_budget_once_and_by_the_holder_of_the_lease() {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let truth = under_way();
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        truth.effect(&effect("h1", &[], "executor-1"));
+        assert_eq!(truth.violations(), Vec::<String>::new());
+        truth.effect(&effect("h1", &["h2"], "executor-2"));
+        for invariant in ["1: h1", "2: h1 gets reboot a second time", "3: executor-2 changes h1"] {
+            assert_violated(&truth, invariant);
+        }
+        truth.effect(&effect("h2", &[], "executor-1"));
+        assert_violated(&truth, "7: h2 is changed without an operation");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_happens_after_a_pause_an_alarm_or_a_change_of_the_key() {
+        let truth = under_way();
+        truth.has_key("h1", Some("another".to_owned()));
+        let pause = json!({"id": "o1", "wanted": "pause", "by": "ann", "at": "t", "reason": ""});
+        put(&truth, 5, OperationControl::key("o1"), &pause);
+        put(&truth, 6, Alarm::key(Alarm::FLEET), &json!({"scope": Alarm::FLEET}));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        truth.effect(&effect("h1", &[], "executor-1"));
+        for invariant in ["7: h1 is changed though", "7: h1 is changed in an alarm", "8: h1"] {
+            assert_violated(&truth, invariant);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn soak_time_is_kept_by_the_same_executor() {
+        let truth = under_way();
+        part(&truth, "h1", "done");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        part(&truth, "h2", "probe");
+        assert_violated(&truth, "soak: h2");
+        let other = under_way();
+        part(&other, "h1", "done");
+        lease(&other, "another");
+        part(&other, "h2", "probe");
+        assert_eq!(other.violations(), Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn read_is_explained_by_one_moment_since_its_request() {
+        let truth = truth();
+        put(&truth, 1, "/a".to_owned(), &json!(1));
+        put(&truth, 2, "/b".to_owned(), &json!(1));
+        let since = truth.commits();
+        put(&truth, 3, "/a".to_owned(), &json!(2));
+        let read = |records: &[(&str, Option<u64>)]| Read {
+            prefix: Some("/"),
+            records: records.iter().map(|(key, at)| ((*key).to_owned(), *at)).collect(),
+        };
+        for records in [[("/a", Some(1)), ("/b", Some(2))], [("/a", Some(3)), ("/b", Some(2))]] {
+            truth.check_read("gateway-1", &read(&records), since);
+        }
+        assert_eq!(truth.violations(), Vec::<String>::new());
+        let before = [("/a", Some(1))];
+        truth.check_read("gateway-1", &read(&before), since);
+        truth.check_read("gateway-1", &read(&[("/a", Some(3)), ("/b", Some(1))]), since);
+        assert_eq!(truth.violations().len(), 2);
+    }
+}
