@@ -18,7 +18,7 @@ use service_core::model::{
 use service_core::{Error, Lifecycle, Result, bus, random};
 use tokio::time::Instant;
 
-/// The boot id of the machine that the executor runs on, which is none of the hosts.
+/// The boot id of the controller's own machine; no host has it.
 const OWN_BOOT_ID: &str = "no machine";
 
 /// Accepts a restart of the cluster, and takes its first `hosts` hosts from their turns to their ends. Returns the time

@@ -1,4 +1,4 @@
-//! Work that a lease in the store stands for: whichever replica acquires the lease does it. A leaf.
+//! Unfinished work, each with a lease in the store: the replica that acquires the lease does it. A leaf.
 //!
 //! The lease of an operation is acquired when the operation is accepted. The other two are written without a holder,
 //! in the transaction that ends the operation, so that a crash in between loses neither.

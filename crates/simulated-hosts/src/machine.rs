@@ -95,7 +95,7 @@ pub struct Machine {
     power: Power,
     /// When it reboots by itself.
     reboots_at: Option<Instant>,
-    /// Whether it reboots because it was told to.
+    /// Whether it reboots on command.
     is_commanded: bool,
     /// When it became available or unavailable, the last few times; never empty.
     availability: VecDeque<(Instant, bool)>,
@@ -193,7 +193,7 @@ impl Machine {
         }
     }
 
-    /// Whether clients are served: it is reachable, its `sshd` listens, and it was not told to reboot.
+    /// Whether clients are served: it is reachable, its `sshd` listens, and no reboot was commanded.
     fn is_available(&self) -> bool {
         self.listens() == Some(true) && !self.is_commanded
     }

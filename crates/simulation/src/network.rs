@@ -166,7 +166,7 @@ impl Network {
     }
 
     fn report(&self, incident: Incident) {
-        // Nobody receives it only after the end of the run.
+        // An error means that the run has ended.
         drop(self.0.incidents.send(incident));
     }
 

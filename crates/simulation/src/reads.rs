@@ -12,7 +12,7 @@ pub(crate) struct Read {
     pub(crate) records: Vec<(String, Option<u64>)>,
 }
 
-/// What was read; `None` if nothing was, or without revisions.
+/// The records that a request has read; `None` if it reads none, or reads without revisions.
 pub(crate) fn read(key: &str, params: &Value, answer: Result<&Value, &Error>) -> Option<Read> {
     if params["revisions"] != true {
         return None;

@@ -393,7 +393,7 @@ impl<'a> World<'a> {
             return;
         }
         if let Request::Create(host) = request {
-            // Whatever key the host shows is accepted when it is registered again.
+            // A host that is registered again is pinned with the key that it shows then.
             self.truth.has_key(&address(*host), None);
         }
         let (truth, client) = (self.truth.clone(), client_name(number));

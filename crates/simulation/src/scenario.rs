@@ -122,7 +122,7 @@ pub(crate) struct HostTraits {
     pub(crate) flaw: Option<Flaw>,
 }
 
-/// What is wrong with a host from the beginning.
+/// A fault of a host that it has from the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Flaw {
     /// It is down.

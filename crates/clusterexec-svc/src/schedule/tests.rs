@@ -117,8 +117,8 @@ fn turns_are_by_name_or_least_recent_and_ones_own_machine_is_last() {
 }
 
 proptest! {
-    /// Whatever becomes of the hosts, and however many are away for other reasons: never more are
-    /// unavailable than allowed, each has its turn once, and the roll comes to its end.
+    /// With any steps of the hosts and any number of other unavailable members: never more are unavailable than
+    /// allowed, each host has one turn, and the rollout ends.
     #[test]
     fn a_rollout_never_exceeds_its_budget_and_ends(
         hosts in 1usize..12,
