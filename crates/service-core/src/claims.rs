@@ -42,6 +42,7 @@ mod tests {
         let claims = Claims::default();
         let claim = claims.claim("a").expect("it is free");
         assert!(claims.claim("a").is_none());
+        assert!(claims.holds("a") && !claims.holds("b"));
         assert!(claims.claim("b").is_some());
         drop(claim);
         assert!(claims.claim("a").is_some());

@@ -118,6 +118,9 @@ async fn freeze_lets_no_host_be_started_or_rebooted() {
     fleet.assert_commands(&[], 1);
     let part = fleet.part("o1", 0).await;
     assert!(part.waiting_for.is_some_and(|why| why.contains("floods")));
+    let log = fleet.logged("o1", 0, Step::Reboot).await;
+    let waits = log.iter().filter(|(outcome, _)| *outcome == Outcome::Waiting);
+    assert_eq!(waits.count(), 1, "one event for the whole wait: {log:?}");
     fleet.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     fleet.assert_commands(&[0, 1], 1);
@@ -161,6 +164,12 @@ async fn alarm_of_ten_minutes_pauses_the_operation() {
     assert!(fleet.find::<service_core::model::OperationControl>("o1").await.is_none());
     let reason = fleet.paused("o1").await;
     assert!(reason.contains("the fleet") && reason.contains("600 s"), "{reason}");
+    let logged = async || {
+        let events = fleet.events("o1").await;
+        events.into_iter().find(|event| event.host.is_empty() && event.detail.contains("600 s"))
+    };
+    let event = fleet.until("an event of the operation", logged).await;
+    assert_eq!(event.outcome, Outcome::Waiting);
     fleet.storage.delete::<Alarm>(Alarm::FLEET).await.unwrap();
     sleep(Duration::from_hours(1)).await;
     fleet.assert_commands(&[0], 1);

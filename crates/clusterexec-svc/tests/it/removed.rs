@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use service_core::model::{Cluster, Lease, OperationStatus, Outcome, Step};
+use service_core::model::{Cluster, Host, Lease, OperationStatus, Outcome, Step};
 use tokio::time::sleep;
 
 use crate::fleet::{Fleet, address};
@@ -59,4 +59,18 @@ async fn operation_whose_cluster_is_deleted_ends() {
     assert_eq!(fleet.part("o1", 1).await.step, Step::Skipped);
     assert_eq!(fleet.find::<Lease>("operation.c1").await, None);
     fleet.assert_commands(&[0], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_that_is_deleted_while_it_is_asked_fails_as_deleted() {
+    let fleet = Fleet::start(1).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.hosts.power_off(&address(0));
+    sleep(Duration::from_secs(1)).await;
+    fleet.storage.delete::<Host>(&address(0)).await.unwrap();
+    fleet.ended("o1").await;
+    let reason = fleet.part("o1", 0).await.failure.unwrap().reason;
+    assert!(reason.starts_with("deleted: "), "{reason}");
+    assert_eq!(fleet.find::<Host>(&address(0)).await, None);
 }

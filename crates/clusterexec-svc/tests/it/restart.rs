@@ -356,11 +356,13 @@ async fn removed_member_is_skipped_and_deleted_host_under_way_fails_plainly() {
     let gone = Transaction::default().delete::<Host>(&address(0));
     let gone = gone.delete::<HostCreds>(&address(0)).delete::<HostState>(&address(0));
     fleet.storage.transact(&gone).await.unwrap();
-    fleet.ended("o1").await;
-    let part = fleet.part("o1", 0).await;
-    let reason = part.failure.unwrap().reason;
+    let deleted = Instant::now();
+    let failure = async || fleet.part("o1", 0).await.failure;
+    let reason = fleet.until("a failure", failure).await.reason;
+    assert!(deleted.elapsed() < Duration::from_secs(10), "{:?}", deleted.elapsed());
     assert!(reason.starts_with("deleted: ") && reason.contains(&address(0)), "{reason}");
     assert_eq!(fleet.find::<Host>(&address(0)).await, None);
+    fleet.ended("o1").await;
     let part = fleet.part("o1", 2).await;
     assert_eq!(part.skipped.as_deref(), Some("removed from the cluster"));
     fleet.assert_commands(&[0, 1], 2);

@@ -72,6 +72,9 @@ async fn failed_upgrade_names_its_cause_and_stops_the_operation() {
     let part = fleet.part("o1", 0).await;
     assert_eq!((part.step, part.reason.as_str()), (Step::Failed, "playbook-failed"));
     assert!(part.failure.unwrap().reason.contains(&cause));
+    let log = fleet.logged("o1", 0, Step::Apply).await;
+    let failed = log.iter().filter(|(outcome, _)| *outcome == Outcome::Failed);
+    assert_eq!(failed.count(), 1, "it is not tried again: {log:?}");
     assert_eq!(fleet.part("o1", 1).await.step, Step::Pending);
     fleet.assert_commands(&[], 1);
 }
@@ -128,7 +131,9 @@ async fn host_that_is_lost_for_good_in_an_upgrade_fails() {
     fleet.at("o1", 0, Step::Apply).await;
     sleep(Duration::from_secs(20)).await;
     fleet.hosts.power_off(&address(0));
+    let lost = Instant::now();
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+    assert!(lost.elapsed() >= Config::default().verify_timeout(), "it may be rebooting");
     let part = fleet.part("o1", 0).await;
     assert_eq!(part.reason, "unreachable");
     assert!(part.failure.unwrap().reason.contains("lost in the middle of it"));
@@ -165,14 +170,19 @@ async fn ostree_host_is_rebooted_after_an_upgrade_that_has_staged_something() {
 async fn pause_before_an_upgrade_begins_keeps_it_from_beginning() {
     let fleet = Fleet::start(1).await;
     let executor = fleet.executor().await;
+    fleet.hosts.edit(&address(0), |machine| machine.apply.takes = Duration::from_mins(30));
     executor.start("upgrade", json!({})).await.unwrap();
     fleet.at("o1", 0, Step::Apply).await;
     fleet.say("o1", Wanted::Pause).await;
-    sleep(Duration::from_hours(2)).await;
+    sleep(Duration::from_hours(1)).await;
+    fleet.hosts.cut(&address(0));
+    sleep(Duration::from_hours(1)).await;
     let part = fleet.part("o1", 0).await;
     assert!(part.result.is_none() && !part.is_worked_on(), "{part:?}");
     fleet.say("o1", Wanted::Run).await;
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    let log = fleet.logged("o1", 0, Step::Apply).await;
+    assert!(log.iter().all(|(outcome, _)| *outcome != Outcome::Failed), "{log:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,7 @@ async fn one_holder_at_a_time() {
     let (one, two) = (leases(&fixture, &life, "one"), leases(&fixture, &life, "two"));
     let held = one.try_acquire(NAME).await.unwrap().expect("it is free");
     held.check().unwrap();
+    assert_eq!(fixture.storage.get::<Lease>(NAME).await.unwrap().record.owner, "one");
     assert!(two.try_acquire(NAME).await.unwrap().is_none());
     held.transact(Transaction::default().save(&cluster("working")).unwrap()).await.unwrap();
     held.release(Transaction::default().save(&cluster("done")).unwrap()).await.unwrap();
@@ -51,7 +52,11 @@ async fn one_holder_at_a_time() {
 async fn an_abandoned_lease_is_taken_over_after_its_time() {
     let fixture = start().await;
     let (dead, alive) = (Lifecycle::new(), Lifecycle::new());
-    let held = leases(&fixture, &dead, "dead").try_acquire(NAME).await.unwrap().unwrap();
+    let leases_of_dead = leases(&fixture, &dead, "dead");
+    let lease = Lease { operation: "o1".to_owned(), ..leases_of_dead.fresh(NAME) };
+    let created = Transaction::default().create(&lease).unwrap();
+    let revision = fixture.storage.transact(&created).await.unwrap();
+    let held = leases_of_dead.adopt(lease, revision, tokio::time::Instant::now());
     dead.shutdown(Duration::ZERO).await;
     let observer = leases(&fixture, &alive, "alive");
     let begin = tokio::time::Instant::now();
@@ -64,6 +69,9 @@ async fn an_abandoned_lease_is_taken_over_after_its_time() {
     assert!(begin.elapsed() > TTL, "not before its time: {:?}", begin.elapsed());
     assert!(begin.elapsed() <= TTL + Duration::from_millis(200), "{:?}", begin.elapsed());
     taken.check().unwrap();
+    let Lease { owner, counter, operation, .. } =
+        fixture.storage.get::<Lease>(NAME).await.unwrap().record;
+    assert_eq!((owner.as_str(), counter, operation.as_str()), ("alive", 1, "o1"));
     // The old holder goes on, as after SIGSTOP and SIGCONT: it may do nothing any more.
     assert!(held.check().is_err());
     let late = held.transact(Transaction::default().save(&cluster("late")).unwrap()).await;
@@ -110,4 +118,31 @@ async fn a_lease_handed_over_is_free_at_once() {
     let taken = two.try_acquire(NAME).await.unwrap().expect("it was handed over");
     assert!(one.try_acquire(NAME).await.unwrap().is_none());
     taken.check().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_two_that_try_at_once_gets_the_lease() {
+    let fixture = start().await;
+    let life = Lifecycle::new();
+    let (one, two) = (leases(&fixture, &life, "one"), leases(&fixture, &life, "two"));
+    let (first, second) = tokio::join!(one.try_acquire(NAME), two.try_acquire(NAME));
+    let held: Vec<_> = [first.unwrap(), second.unwrap()].into_iter().flatten().collect();
+    assert_eq!(held.len(), 1);
+    held[0].check().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_may_be_alive_until_its_lease_has_stood_still_for_its_time() {
+    let fixture = start().await;
+    let (dead, alive) = (Lifecycle::new(), Lifecycle::new());
+    let held = leases(&fixture, &dead, "dead").try_acquire(NAME).await.unwrap().unwrap();
+    dead.shutdown(Duration::ZERO).await;
+    let observer = leases(&fixture, &alive, "alive");
+    let lease = fixture.storage.get::<Lease>(NAME).await.unwrap();
+    assert!(observer.may_be_alive(&lease));
+    tokio::time::sleep(TTL).await;
+    assert!(observer.may_be_alive(&lease));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(!observer.may_be_alive(&lease));
+    drop(held);
 }
