@@ -37,6 +37,8 @@ pub(crate) struct Fleet {
     pub(crate) hosts: SimulatedHosts,
     pub(crate) storage: StorageClient,
     pub(crate) clock: Clock,
+    /// The number of log-ins of executors.
+    log_ins: Arc<AtomicUsize>,
     bus: Bus,
     life: Lifecycle,
     _folder: tempfile::TempDir,
@@ -69,8 +71,12 @@ impl Fleet {
         storage_svc::run(&bus, &config, &life).await.unwrap();
         let clock = Clock::simulated("2026-11-28T12:00:00Z".parse().unwrap());
         let storage = StorageClient::new(bus.clone(), Context::service("test"));
-        let hosts = SimulatedHosts::default();
-        let fleet = Self { hosts, storage, clock, bus, life, _folder: folder };
+        let log_ins = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&log_ins);
+        let hosts = SimulatedHosts::default().observed(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let fleet = Self { hosts, storage, clock, log_ins, bus, life, _folder: folder };
         for number in 0..count {
             fleet.register(number).await;
         }
@@ -88,6 +94,11 @@ impl Fleet {
         let host = Host { address, status, os, ..Host::default() };
         let transaction = Transaction::default().save(&host).unwrap().save(&creds).unwrap();
         self.storage.transact(&transaction).await.unwrap();
+    }
+
+    /// The number of log-ins of executors since it was last asked for.
+    pub(crate) fn take_log_ins(&self) -> usize {
+        self.log_ins.swap(0, Ordering::SeqCst)
     }
 
     /// Gives the cluster these members, as an operator does.
