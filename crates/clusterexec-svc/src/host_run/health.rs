@@ -102,3 +102,35 @@ async fn check_url(url: &str, address: &str) -> Option<String> {
         Err(error) => Some(chain(&error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn url_passes_when_it_answers_with_success() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{ADDRESS}:{}/up", listener.local_addr().unwrap().port());
+        let answers = async {
+            for status in ["204 No Content", "503 Service Unavailable"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // The whole request is in the first segment.
+                let read = stream.read(&mut [0; 4096]).await.unwrap();
+                assert!(read > 0);
+                let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let checks = async {
+            assert_eq!(check_url(&url, "127.0.0.1").await, None);
+            let problem = check_url(&url, "127.0.0.1").await.unwrap();
+            assert!(problem.ends_with("/up answers 503 Service Unavailable"), "{problem}");
+        };
+        tokio::join!(answers, checks);
+        drop(listener);
+        assert!(check_url(&url, "127.0.0.1").await.is_some(), "nobody listens");
+    }
+}

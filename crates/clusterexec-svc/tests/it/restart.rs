@@ -27,6 +27,8 @@ async fn hosts_are_restarted_one_after_the_other() {
         3 * 3,
         "the probe, the verification, the looks at a done host"
     );
+    let settled = fleet.logged("o1", 0, Step::Settle).await;
+    assert!(settled.is_empty(), "without a time to settle: {settled:?}");
     for (number, before) in before.into_iter().enumerate() {
         let part = fleet.part("o1", number).await;
         let boot_id = fleet.hosts.boot_id(&address(number));

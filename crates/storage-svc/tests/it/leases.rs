@@ -89,7 +89,8 @@ async fn a_holder_that_lives_keeps_its_lease() {
     while begin.elapsed() < 10 * TTL {
         assert!(observer.try_acquire(NAME).await.unwrap().is_none());
         held.check().unwrap();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let pause = Duration::from_millis(500);
+        assert!(tokio::time::timeout(pause, held.lost()).await.is_err(), "it is not lost");
     }
     assert!(fixture.storage.get::<Lease>(NAME).await.unwrap().record.counter >= 29);
     held.transact(Transaction::default().save(&cluster("fine")).unwrap()).await.unwrap();
@@ -115,6 +116,8 @@ async fn a_lease_handed_over_is_free_at_once() {
     let held = one.try_acquire(NAME).await.unwrap().unwrap();
     held.hand_over().await.unwrap();
     assert!(held.check().is_err());
+    let handed_over = fixture.storage.get::<Lease>(NAME).await.unwrap().record;
+    assert_eq!((handed_over.counter, handed_over.ttl_ms), (1, 0));
     let taken = two.try_acquire(NAME).await.unwrap().expect("it was handed over");
     assert!(one.try_acquire(NAME).await.unwrap().is_none());
     taken.check().unwrap();
