@@ -113,13 +113,21 @@ impl Fleet {
     }
 
     pub(crate) async fn executor_with(&self, config: Config) -> Executor {
-        self.executor_on(config, self.hosts.handle(), None).await
+        let own = OWN_BOOT_ID.to_owned();
+        self.executor_on(config, self.hosts.handle(), own, None).await
+    }
+
+    /// An executor that runs on one of the hosts.
+    pub(crate) async fn executor_on_host(&self, number: usize) -> Executor {
+        let own = self.hosts.boot_id(&address(number));
+        self.executor_on(Config::default(), self.hosts.handle(), own, None).await
     }
 
     async fn executor_on(
         &self,
         config: Config,
         hosts: SimulatedHosts,
+        own_boot_id: String,
         kill: Option<Kill>,
     ) -> Executor {
         let (life, is_cut) = (Lifecycle::new(), Arc::new(AtomicBool::new(false)));
@@ -132,8 +140,7 @@ impl Fleet {
             own_key: "key".into(),
             lease_ttl: lease::TTL,
         };
-        let own = OWN_BOOT_ID.to_owned();
-        clusterexec_svc::run(deps, config, own, &life).await.unwrap();
+        clusterexec_svc::run(deps, config, own_boot_id, &life).await.unwrap();
         Executor { bus, life, hosts, is_cut }
     }
 
@@ -141,7 +148,8 @@ impl Fleet {
     /// before the answer.
     pub(crate) async fn executor_killed_at(&self, number: usize, is_carried_out: bool) -> Executor {
         let kill = Kill { number, is_carried_out, hosts: self.hosts.handle() };
-        self.executor_on(Config::default(), kill.hosts.clone(), Some(kill)).await
+        let own = OWN_BOOT_ID.to_owned();
+        self.executor_on(Config::default(), kill.hosts.clone(), own, Some(kill)).await
     }
 
     /// A bus that passes on requests to the storage service, until it is cut.

@@ -313,6 +313,18 @@ async fn machine_of_the_executor_is_restarted_last_and_only_when_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn machine_of_the_executor_is_skipped_where_only_its_probe_shows_what_it_is() {
+    let fleet = Fleet::start(2).await;
+    let executor = fleet.executor_on_host(0).await;
+    executor.restart(json!({})).await;
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    let part = fleet.part("o1", 0).await;
+    assert_eq!(part.step, Step::Skipped);
+    assert!(part.skipped.unwrap().contains("include_self"));
+    fleet.assert_commands(&[1], 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn unreachable_members_are_left_out_but_count() {
     let fleet = Fleet::start(4).await;
     let executor = fleet.executor().await;

@@ -124,6 +124,19 @@ async fn package_lock_becomes_an_event() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn host_that_names_ever_other_things_to_wait_for_does_not_fill_the_log() {
+    let fleet = Fleet::start(1).await;
+    let executor = fleet.executor().await;
+    let waits = (0..1000).map(|number| format!("process {number} holds the lock")).collect();
+    fleet.hosts.edit(&address(0), |machine| machine.apply.waits = waits);
+    executor.start("upgrade", json!({})).await.unwrap();
+    fleet.ended("o1").await;
+    let log = fleet.logged("o1", 0, Step::Apply).await;
+    let waits = log.iter().filter(|(outcome, _)| *outcome == Outcome::Waiting);
+    assert_eq!(waits.count(), 20);
+}
+
+#[tokio::test(start_paused = true)]
 async fn host_that_is_lost_for_good_in_an_upgrade_fails() {
     let fleet = Fleet::start(1).await;
     let executor = fleet.executor().await;
