@@ -71,7 +71,16 @@ impl Play<'_> {
     }
 
     async fn restart(&self) -> Result<Summary, PlaybookError> {
-        let boot_id = self.task(|machine| machine.boot_id().to_owned()).await?;
+        let look = |machine: &mut Machine| {
+            (machine.boot_id().to_owned(), machine.facts.os.commands("", false).restart)
+        };
+        let (boot_id, command) = self.task(look).await?;
+        let asked = self.var("commissaire_restart_command").unwrap_or_default();
+        if asked != command {
+            let (playbook, task) = (self.playbook, "restart".to_owned());
+            let message = format!("{asked}: command not found");
+            return Err(PlaybookError::Failed { playbook, task, message });
+        }
         if self.var("commissaire_boot_id").is_some_and(|asked| asked != boot_id) {
             return Ok(summary(Map::new()));
         }

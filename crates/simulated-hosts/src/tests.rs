@@ -1,4 +1,4 @@
-use host_access::Playbook;
+use host_access::{Os, Playbook};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -24,9 +24,17 @@ async fn connected() -> (SimulatedHosts, Box<dyn Session>) {
     (hosts, session)
 }
 
-fn vars(boot_id: &str, name: Uuid) -> Map<String, Value> {
-    let vars = json!({"commissaire_boot_id": boot_id, "commissaire_go_ahead": name.to_string()});
+/// What the restart of a Debian host is asked with.
+fn vars(boot_id: &str) -> Map<String, Value> {
+    let command = Os::Debian.commands("", false).restart;
+    let vars = json!({"commissaire_boot_id": boot_id, "commissaire_restart_command": command});
     vars.as_object().unwrap().clone()
+}
+
+fn vars_with_go_ahead(boot_id: &str, name: Uuid) -> Map<String, Value> {
+    let mut vars = vars(boot_id);
+    vars.insert("commissaire_go_ahead".to_owned(), json!(name.to_string()));
+    vars
 }
 
 /// Plays the restart with a go-ahead that `delay` makes late; what it reports.
@@ -37,7 +45,7 @@ async fn restarted(
 ) -> Map<String, Value> {
     hosts.edit(ADDRESS, |machine| machine.go_ahead_delay = Duration::from_millis(delay));
     let name = Uuid::from_u128(1);
-    let vars = vars(&hosts.boot_id(ADDRESS), name);
+    let vars = vars_with_go_ahead(&hosts.boot_id(ADDRESS), name);
     let mut ignore = |_| {};
     let give = async {
         let mut channel = session.go_ahead(name).await.unwrap();
@@ -62,7 +70,7 @@ async fn host_reboots_once_it_has_its_go_ahead() {
     let session = hosts.connect(&target(&[]), TIMEOUT).await.unwrap();
     assert_ne!(session.boot_id().await.unwrap(), before);
     // Asked for the boot from before, it does nothing.
-    let vars = vars(&before, Uuid::from_u128(2));
+    let vars = vars_with_go_ahead(&before, Uuid::from_u128(2));
     session.play(Playbook::Restart, &vars, TIMEOUT, &mut |_| {}).await.unwrap();
     assert_eq!(hosts.commands().len(), 1);
 }
@@ -78,9 +86,19 @@ async fn go_ahead_that_arrives_late_has_no_effect() {
 #[tokio::test(start_paused = true)]
 async fn playbook_without_a_go_ahead_expires() {
     let (hosts, session) = connected().await;
-    let vars = vars(&hosts.boot_id(ADDRESS), Uuid::from_u128(1));
+    let vars = vars_with_go_ahead(&hosts.boot_id(ADDRESS), Uuid::from_u128(1));
     let played = session.play(Playbook::Restart, &vars, TIMEOUT, &mut |_| {}).await.unwrap();
     assert_eq!(played.data["commissaire_go_ahead"], "expired");
+    assert_eq!(hosts.commands(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_rejects_a_command_that_it_does_not_know() {
+    let (hosts, session) = connected().await;
+    let mut vars = vars(&hosts.boot_id(ADDRESS));
+    vars.insert("commissaire_restart_command".to_owned(), json!("restart"));
+    let played = session.play(Playbook::Restart, &vars, TIMEOUT, &mut |_| {}).await;
+    assert!(matches!(played, Err(PlaybookError::Failed { .. })), "{played:?}");
     assert_eq!(hosts.commands(), []);
 }
 
@@ -91,8 +109,7 @@ async fn lost_connection_hides_whether_the_command_was_carried_out() {
         hosts.edit(ADDRESS, |machine| {
             (machine.loses_commands, machine.loses_answers) = (before, after);
         });
-        let boot_id = json!({"commissaire_boot_id": hosts.boot_id(ADDRESS)});
-        let vars = boot_id.as_object().unwrap().clone();
+        let vars = vars(&hosts.boot_id(ADDRESS));
         let played = session.play(Playbook::Restart, &vars, TIMEOUT, &mut |_| {}).await;
         assert!(matches!(played, Err(PlaybookError::Unreachable { .. })), "{played:?}");
         assert_eq!(hosts.commands().len(), commands);
