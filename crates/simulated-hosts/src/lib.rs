@@ -67,7 +67,7 @@ pub struct Effect {
     pub boot_id: String,
     /// The key of the host.
     pub host_key: String,
-    /// The addresses of other hosts that were unavailable [`STALE`] earlier.
+    /// The addresses of other hosts that were unavailable all the time since [`STALE`] earlier.
     pub unavailable: Vec<String>,
 }
 
@@ -194,7 +194,7 @@ impl SimulatedHosts {
             }
             let then = now.checked_sub(STALE).unwrap_or(now);
             let others = machines.iter().filter(|(other, _)| *other != address);
-            let unavailable = others.filter(|(_, machine)| !machine.was_available(then));
+            let unavailable = others.filter(|(_, machine)| !machine.was_available_since(then));
             let machine = &machines[address];
             Effect {
                 process: Arc::clone(&self.process),

@@ -209,11 +209,10 @@ impl Machine {
         }
     }
 
-    /// Whether it was available at that moment.
-    pub(crate) fn was_available(&self, then: Instant) -> bool {
-        let mut changes = self.availability.iter().rev();
-        let change = changes.find(|(at, _)| *at <= then).or(self.availability.front());
-        change.is_none_or(|(_, is_available)| *is_available)
+    /// Whether it was available at some moment since `then`.
+    pub(crate) fn was_available_since(&self, then: Instant) -> bool {
+        let before = self.availability.iter().rposition(|(at, _)| *at <= then);
+        self.availability.range(before.unwrap_or_default()..).any(|(_, is_available)| *is_available)
     }
 
     fn boots_at(&mut self, now: Instant) {

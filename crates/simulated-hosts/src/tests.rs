@@ -164,3 +164,21 @@ async fn upgrade_goes_on_when_the_connection_is_lost() {
     upgrade(session.as_ref()).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(40), "it has not begun again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn host_counts_as_available_if_it_was_at_any_moment_since() {
+    let (hosts, _) = connected().await;
+    let was_available = || {
+        let then = Instant::now() - STALE;
+        hosts.edit(ADDRESS, |machine| machine.was_available_since(then))
+    };
+    hosts.power_off(ADDRESS);
+    sleep(Duration::from_millis(100)).await;
+    assert!(was_available());
+    sleep(STALE).await;
+    assert!(!was_available());
+    hosts.edit(ADDRESS, |machine| machine.boot = Some(Duration::ZERO));
+    hosts.power_on(ADDRESS);
+    sleep(Duration::from_millis(100)).await;
+    assert!(was_available());
+}
