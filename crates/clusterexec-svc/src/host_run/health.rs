@@ -131,6 +131,6 @@ mod tests {
         };
         tokio::join!(answers, checks);
         drop(listener);
-        assert!(check_url(&url, "127.0.0.1").await.is_some(), "nobody listens");
+        assert!(check_url(&url, "127.0.0.1").await.is_some(), "no server");
     }
 }

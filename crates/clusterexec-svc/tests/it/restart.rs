@@ -22,11 +22,7 @@ async fn hosts_are_restarted_one_after_the_other() {
     let ended = fleet.ended("o1").await;
     assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Finished, ""));
     fleet.assert_commands(&[0, 1, 2], 1);
-    assert_eq!(
-        fleet.take_log_ins(),
-        3 * 3,
-        "the probe, the verification, the looks at a done host"
-    );
+    assert_eq!(fleet.take_log_ins(), 3 * 3, "the probe, the verification, the check at the end");
     let settled = fleet.logged("o1", 0, Step::Settle).await;
     assert!(settled.is_empty(), "without a time to settle: {settled:?}");
     for (number, before) in before.into_iter().enumerate() {
