@@ -50,6 +50,21 @@ use_rust() {
 # Where cargo puts what it builds.
 target_dir() { (cd "$ROOT" && cargo metadata --no-deps --format-version 1) | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'; }
 
+# Makes a directory a copy of the tree without what git ignores. Only files that differ are written: cargo compiles what
+# has changed since its last build, by the times of files.
+copy_tree() { # DIRECTORY
+    local file
+    mkdir -p "$1"
+    (cd "$1" && find . -type f -printf '%P\n') | while read -r file; do
+        [ -e "$ROOT/$file" ] || rm -- "$1/$file"
+    done
+    git -C "$ROOT" ls-files --cached --others --exclude-standard | while read -r file; do
+        cmp --quiet -- "$ROOT/$file" "$1/$file" && continue
+        mkdir -p "$1/$(dirname -- "$file")"
+        cp -- "$ROOT/$file" "$1/$file"
+    done
+}
+
 # ---------------------------------------------------------------- tools in Python
 
 # Where the tests' own ones are: a later version may know more checks, and has a directory of its own.
