@@ -54,7 +54,7 @@ pub struct SimulatedHosts {
     is_severed: Arc<AtomicBool>,
 }
 
-/// A disruptive command that a host has carried out.
+/// A disruptive command that a host has received.
 #[derive(Debug, Clone)]
 pub struct Effect {
     /// The process whose handle it came through.
@@ -63,6 +63,8 @@ pub struct Effect {
     pub address: String,
     /// The unit of an upgrade or a deployment that has begun; `None` for a reboot.
     pub unit: Option<String>,
+    /// Whether the host ignores it, and stays as it is.
+    pub is_ignored: bool,
     /// The boot id of the host.
     pub boot_id: String,
     /// The key of the host.
@@ -200,6 +202,7 @@ impl SimulatedHosts {
                 process: Arc::clone(&self.process),
                 address: address.to_owned(),
                 unit: unit.map(str::to_owned),
+                is_ignored: unit.is_none() && machine.ignores_commands,
                 boot_id: machine.boot_id().to_owned(),
                 host_key: machine.host_key.clone(),
                 unavailable: unavailable.map(|(other, _)| other.clone()).collect(),

@@ -463,13 +463,15 @@ impl State {
             let what = unit.as_deref().unwrap_or("reboot");
             found.push(format!("2: {address} gets {what} a second time in {id}"));
         }
-        let effect = EffectOnHost {
-            operation: id,
-            address: address.clone(),
-            unit: unit.clone(),
-            boot_id: effect.boot_id.clone(),
-        };
-        self.effects.push(effect);
+        // Another executor that takes over may repeat a command that had no effect: the boot id is the same.
+        if !effect.is_ignored {
+            self.effects.push(EffectOnHost {
+                operation: id,
+                address: address.clone(),
+                unit: unit.clone(),
+                boot_id: effect.boot_id.clone(),
+            });
+        }
         found
     }
 }

@@ -49,6 +49,7 @@ fn effect(address: &str, unavailable: &[&str], process: &str) -> Effect {
         process: process.into(),
         address: address.to_owned(),
         unit: None,
+        is_ignored: false,
         boot_id: "b1".to_owned(),
         host_key: "key".to_owned(),
         unavailable: unavailable.iter().map(|host| (*host).to_owned()).collect(),
@@ -95,6 +96,18 @@ async fn one_operation_is_in_process_under_its_lease() {
     operation(&again, "o1", "finished");
     operation(&again, "o1", "in_process");
     assert_violated(&again, "6: the operation o1 ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn command_that_a_host_ignores_may_be_repeated() {
+    let truth = under_way();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let command = effect("h1", &[], "executor-1");
+    truth.effect(&Effect { is_ignored: true, ..command.clone() });
+    truth.effect(&command);
+    assert_eq!(truth.violations(), Vec::<String>::new());
+    truth.effect(&command);
+    assert_violated(&truth, "2: h1 gets reboot a second time");
 }
 
 #[tokio::test(start_paused = true)]
