@@ -290,3 +290,26 @@ fn names_lease(error: &Error, name: &str) -> bool {
             data["check"]["model_type_name"] == model::Lease::TYPE && data["check"]["key"] == name
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn only_a_conflict_about_the_lease_names_it() {
+        let check = |kind: &str, key: &str| json!({"check": {"model_type_name": kind, "key": key}});
+        let conflict = |data: Value| Error::conflict("it was changed").with_data(data);
+        assert!(names_lease(&conflict(check("Lease", "a")), "a"));
+        for other in [
+            conflict(check("Lease", "b")),
+            conflict(check("Host", "a")),
+            conflict(json!({})),
+            Error::conflict("it was changed"),
+            Error::unavailable("no answer").with_data(check("Lease", "a")),
+        ] {
+            assert!(!names_lease(&other, "a"), "{other:?}");
+        }
+    }
+}

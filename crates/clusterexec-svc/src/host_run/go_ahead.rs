@@ -129,3 +129,22 @@ async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<An
     }
     Ok(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_fails_when_its_go_ahead_is_late_for_the_tenth_time_in_succession() {
+        let late = || WaitReason::GoAhead(String::new());
+        let mut count = Late::default();
+        for _ in 1..LATE {
+            count.count(&late(), "10.0.0.1").unwrap();
+        }
+        count.count(&WaitReason::Budget(String::new()), "10.0.0.1").unwrap();
+        for _ in 1..LATE {
+            count.count(&late(), "10.0.0.1").unwrap();
+        }
+        assert_eq!(count.count(&late(), "10.0.0.1").unwrap_err().code, "go-ahead-late");
+    }
+}

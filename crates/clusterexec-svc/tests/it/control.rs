@@ -71,6 +71,8 @@ async fn abort_follows_the_host_under_way_and_skips_the_others() {
         fleet.hosts.edit(&address(0), |machine| machine.boot = boot);
         executor.restart(json!({})).await;
         fleet.at("o1", 0, Step::Verify).await;
+        let record = fleet.find::<ClusterRestart>("c1").await.unwrap();
+        assert_eq!(record.in_process, [address(0)]);
         fleet.say("o1", Wanted::Abort).await;
         let ended = fleet.ended("o1").await;
         let (status, reason) = (ended.status, ended.reason.as_str());
@@ -80,7 +82,11 @@ async fn abort_follows_the_host_under_way_and_skips_the_others() {
             let part = fleet.part("o1", number).await;
             let skipped = part.skipped.as_deref();
             assert_eq!((part.step, skipped), (Step::Skipped, Some("aborted by ann")));
+            assert!(part.finished_at.is_some());
         }
+        let done = usize::from(step == Step::Done);
+        let detail = format!("failed after {done} of 3 hosts: aborted by ann");
+        assert_eq!(fleet.last_event("o1").await, (Outcome::Failed, detail));
         let events = fleet.events("o1").await;
         let skipped = events.iter().filter(|event| event.outcome == Outcome::Skipped);
         assert_eq!(skipped.count(), 2, "{events:?}");
@@ -124,6 +130,21 @@ async fn freeze_lets_no_host_be_started_or_rebooted() {
     fleet.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     fleet.assert_commands(&[0, 1], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_during_the_probe_is_one_event() {
+    let fleet = Fleet::start(1).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.at("o1", 0, Step::Probe).await;
+    fleet.say("o1", Wanted::Pause).await;
+    sleep(Duration::from_hours(1)).await;
+    fleet.say("o1", Wanted::Run).await;
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    let log = fleet.logged("o1", 0, Step::Probe).await;
+    let waits = log.iter().filter(|(outcome, _)| *outcome == Outcome::Waiting);
+    assert_eq!(waits.count(), 1, "{log:?}");
 }
 
 #[tokio::test(start_paused = true)]

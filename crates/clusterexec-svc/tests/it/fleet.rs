@@ -196,10 +196,20 @@ impl Fleet {
 
     /// Waits for the end of an operation.
     pub(crate) async fn ended(&self, id: &str) -> Operation {
-        self.until("the operation ends", async || {
+        let ended = self.until("the operation ends", async || {
             Some(self.operation(id).await).filter(|operation| operation.finished_at.is_some())
-        })
-        .await
+        });
+        let ended = ended.await;
+        let numbers: Vec<_> = self.events(id).await.iter().map(|event| event.seq).collect();
+        let expected: Vec<_> = (1..).take(numbers.len()).collect();
+        assert_eq!(numbers, expected, "the numbers of its events");
+        ended
+    }
+
+    /// The last event of an operation.
+    pub(crate) async fn last_event(&self, id: &str) -> (Outcome, String) {
+        let last = self.events(id).await.pop().unwrap();
+        (last.outcome, last.detail)
     }
 
     /// Waits until a host is at a step.

@@ -21,6 +21,9 @@ async fn hosts_are_restarted_one_after_the_other() {
     executor.restart(json!({"settle": 0})).await;
     let ended = fleet.ended("o1").await;
     assert_eq!((ended.status, ended.reason.as_str()), (OperationStatus::Finished, ""));
+    let accepted = fleet.events("o1").await.remove(0).detail;
+    assert!(accepted.starts_with("restart of 3 hosts by "), "{accepted}");
+    assert_eq!(fleet.last_event("o1").await, (Outcome::Ok, "3 of 3 done".to_owned()));
     fleet.assert_commands(&[0, 1, 2], 1);
     assert_eq!(fleet.take_log_ins(), 3 * 3, "the probe, the verification, the check at the end");
     let settled = fleet.logged("o1", 0, Step::Settle).await;
@@ -29,6 +32,7 @@ async fn hosts_are_restarted_one_after_the_other() {
         let part = fleet.part("o1", number).await;
         let boot_id = fleet.hosts.boot_id(&address(number));
         assert_eq!((part.step, part.boot_id_before), (Step::Done, Some(before)));
+        assert_eq!(part.failed_units_before, None, "without a time to settle");
         assert_eq!(part.boot_id_after.as_ref(), Some(&boot_id));
         assert_eq!(fleet.state(number).await.boot_id, boot_id);
     }
@@ -93,6 +97,8 @@ async fn host_on_which_the_command_has_no_effect_is_not_restarted() {
     fleet.hosts.edit(&address(0), |machine| machine.ignores_commands = true);
     executor.restart(json!({})).await;
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+    let accepted = fleet.events("o1").await.remove(0).detail;
+    assert!(accepted.starts_with("restart of 1 host by "), "{accepted}");
     let part = fleet.part("o1", 0).await;
     assert_eq!(part.reason, "not-restarted");
     assert!(part.failure.unwrap().reason.contains("the reboot had no effect"));

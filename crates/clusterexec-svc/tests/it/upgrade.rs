@@ -71,7 +71,14 @@ async fn failed_upgrade_names_its_cause_and_stops_the_operation() {
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
     let part = fleet.part("o1", 0).await;
     assert_eq!((part.step, part.reason.as_str()), (Step::Failed, "playbook-failed"));
-    assert!(part.failure.unwrap().reason.contains(&cause));
+    let failure = part.failure.unwrap().reason;
+    for words in [
+        "the upgrade of 10.0.0.1 failed: ",
+        &cause,
+        "; once the cause is gone, start the upgrade again",
+    ] {
+        assert!(failure.contains(words), "{words:?}: {failure}");
+    }
     let log = fleet.logged("o1", 0, Step::Apply).await;
     let failed = log.iter().filter(|(outcome, _)| *outcome == Outcome::Failed);
     assert_eq!(failed.count(), 1, "it is not tried again: {log:?}");
@@ -167,6 +174,21 @@ async fn version_is_deployed_on_ostree_hosts_alone() {
     );
     let part = fleet.part("o1", 1).await;
     assert_eq!((part.step, part.reason.as_str()), (Step::Failed, "not-ostree"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_that_boots_its_previous_tree_fails_a_deployment_alone() {
+    for (method, step) in [("deploy", Step::Failed), ("upgrade", Step::Done)] {
+        let fleet = Fleet::start(1).await;
+        let executor = fleet.executor().await;
+        stage(&fleet, 1);
+        fleet.hosts.edit(&address(0), |machine| machine.falls_back = true);
+        executor.start(method, json!({"settle": 0})).await.unwrap();
+        fleet.ended("o1").await;
+        let part = fleet.part("o1", 0).await;
+        let reason = if step == Step::Failed { "not-booted" } else { "" };
+        assert_eq!((part.step, part.reason.as_str()), (step, reason), "{method}: {part:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

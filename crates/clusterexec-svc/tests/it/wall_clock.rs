@@ -17,7 +17,7 @@ async fn soak_time_passes_between_hosts_whatever_the_wall_clock_says() {
     for hours in STEPS {
         let fleet = Fleet::start(2).await;
         let executor = fleet.executor().await;
-        executor.restart(json!({"soak": 600})).await;
+        executor.restart(json!({"soak": 600, "settle": 30})).await;
         fleet.at("o1", 0, Step::Done).await;
         let done = Instant::now();
         fleet.clock.advance(jiff::SignedDuration::from_hours(hours));

@@ -1,11 +1,15 @@
 //! Leases over the storage service with records in memory, in paused time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use service_core::lease::Leases;
+use service_core::bus::{Call, Context, topology};
+use service_core::lease::{Leases, MARGIN, TTL as USUAL_TTL};
 use service_core::model::{Cluster, Lease};
 use service_core::storage::Transaction;
-use service_core::{Kind, Lifecycle};
+use service_core::{Bus, Error, Kind, Lifecycle, StorageClient};
+use tokio::time::sleep;
 
 use storage_svc::Handler;
 use storage_svc::store::Memory;
@@ -23,6 +27,38 @@ async fn start() -> Fixture {
 
 fn leases(fixture: &Fixture, life: &Lifecycle, owner: &str) -> Leases {
     Leases::new(fixture.storage.clone(), life.clone(), owner.to_owned(), TTL)
+}
+
+/// The storage service over a connection that takes its time, loses the answer to a transaction when told to, and
+/// everything while it is down.
+#[derive(Debug, Clone, Default)]
+struct Faults {
+    loses_answer: Arc<AtomicBool>,
+    is_down: Arc<AtomicBool>,
+}
+
+impl Faults {
+    async fn storage(&self, fixture: &Fixture, life: &Lifecycle) -> StorageClient {
+        let (faults, hub, bus) = (self.clone(), fixture.bus.clone(), Bus::memory());
+        let forward = move |call: Call| {
+            let (faults, hub) = (faults.clone(), hub.clone());
+            async move {
+                sleep(Duration::from_millis(1)).await;
+                let lost = || Err(Error::unavailable("the connection is lost"));
+                if faults.is_down.load(Ordering::SeqCst) {
+                    return lost();
+                }
+                let answer = hub.ask(&call.key, &call.params.0, &call.context).await;
+                let is_transaction = call.key == topology::STORAGE_TRANSACT;
+                if is_transaction && faults.loses_answer.swap(false, Ordering::SeqCst) {
+                    return lost();
+                }
+                answer
+            }
+        };
+        bus.serve(topology::STORAGE, 10, life, forward).await.unwrap();
+        StorageClient::new(bus, Context::default())
+    }
 }
 
 fn cluster(status: &str) -> Cluster {
@@ -64,7 +100,7 @@ async fn an_abandoned_lease_is_taken_over_after_its_time() {
         if let Some(taken) = observer.try_acquire(NAME).await.unwrap() {
             break taken;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_millis(200)).await;
     };
     assert!(begin.elapsed() > TTL, "not before its time: {:?}", begin.elapsed());
     assert!(begin.elapsed() <= TTL + Duration::from_millis(200), "{:?}", begin.elapsed());
@@ -127,7 +163,10 @@ async fn a_lease_handed_over_is_free_at_once() {
 async fn one_of_two_that_try_at_once_gets_the_lease() {
     let fixture = start().await;
     let life = Lifecycle::new();
-    let (one, two) = (leases(&fixture, &life, "one"), leases(&fixture, &life, "two"));
+    // Both find no lease before one writes it.
+    let storage = Faults::default().storage(&fixture, &life).await;
+    let leases = |owner: &str| Leases::new(storage.clone(), life.clone(), owner.to_owned(), TTL);
+    let (one, two) = (leases("one"), leases("two"));
     let (first, second) = tokio::join!(one.try_acquire(NAME), two.try_acquire(NAME));
     let held: Vec<_> = [first.unwrap(), second.unwrap()].into_iter().flatten().collect();
     assert_eq!(held.len(), 1);
@@ -143,9 +182,54 @@ async fn a_holder_may_be_alive_until_its_lease_has_stood_still_for_its_time() {
     let observer = leases(&fixture, &alive, "alive");
     let lease = fixture.storage.get::<Lease>(NAME).await.unwrap();
     assert!(observer.may_be_alive(&lease));
-    tokio::time::sleep(TTL).await;
+    sleep(TTL).await;
     assert!(observer.may_be_alive(&lease));
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    sleep(Duration::from_millis(1)).await;
     assert!(!observer.may_be_alive(&lease));
     drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_stops_the_margin_before_its_lease_could_be_lost() {
+    let fixture = start().await;
+    let life = Lifecycle::new();
+    let leases = leases(&fixture, &life, "one");
+    let lease = leases.fresh(NAME);
+    let created = Transaction::default().create(&lease).unwrap();
+    let revision = fixture.storage.transact(&created).await.unwrap();
+    life.shutdown(Duration::ZERO).await;
+    let held = leases.adopt(lease, revision, tokio::time::Instant::now());
+    tokio::time::advance(TTL.saturating_sub(MARGIN + Duration::from_millis(1))).await;
+    held.check().unwrap();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(held.check().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_kept_over_a_renewal_that_is_not_answered_or_not_carried_out() {
+    for is_carried_out in [true, false] {
+        let (fixture, faults, life) = (start().await, Faults::default(), Lifecycle::new());
+        let storage = faults.storage(&fixture, &life).await;
+        let leases = Leases::new(storage, life.clone(), "one".to_owned(), USUAL_TTL);
+        let held = leases.try_acquire(NAME).await.unwrap().unwrap();
+        let fault = if is_carried_out { &faults.loses_answer } else { &faults.is_down };
+        fault.store(true, Ordering::SeqCst);
+        // Until after the first renewal.
+        sleep(USUAL_TTL * 2 / 5).await;
+        fault.store(false, Ordering::SeqCst);
+        let counter = fixture.storage.get::<Lease>(NAME).await.unwrap().record.counter;
+        assert_eq!(counter, u64::from(is_carried_out));
+        sleep(USUAL_TTL).await;
+        held.check().unwrap();
+        held.transact(Transaction::default().save(&cluster("fine")).unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_whose_acquisition_is_not_answered_is_an_error() {
+    let (fixture, faults, life) = (start().await, Faults::default(), Lifecycle::new());
+    let storage = faults.storage(&fixture, &life).await;
+    let leases = Leases::new(storage, life, "one".to_owned(), TTL);
+    faults.loses_answer.store(true, Ordering::SeqCst);
+    assert_eq!(leases.try_acquire(NAME).await.unwrap_err().kind(), Kind::Unavailable);
 }
