@@ -29,8 +29,7 @@ fn leases(fixture: &Fixture, life: &Lifecycle, owner: &str) -> Leases {
     Leases::new(fixture.storage.clone(), life.clone(), owner.to_owned(), TTL)
 }
 
-/// The storage service over a connection that takes its time, loses the answer to a transaction when told to, and
-/// everything while it is down.
+/// Faults of a connection to the storage service: it loses the answer to the next transaction, or all requests.
 #[derive(Debug, Clone, Default)]
 struct Faults {
     loses_answer: Arc<AtomicBool>,
@@ -43,6 +42,7 @@ impl Faults {
         let forward = move |call: Call| {
             let (faults, hub) = (faults.clone(), hub.clone());
             async move {
+                // Latency, so that requests overlap.
                 sleep(Duration::from_millis(1)).await;
                 let lost = || Err(Error::unavailable("the connection is lost"));
                 if faults.is_down.load(Ordering::SeqCst) {
