@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
-use http_gateway::auth::{Role, passwords};
+use http_gateway::auth::passwords;
+use http_gateway::principal::Role;
 use rustix::fs::{FlockOperation, flock};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};

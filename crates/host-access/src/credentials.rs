@@ -7,8 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use service_core::model::HostCreds;
 
 use crate::error::AccessError;
-use crate::keys::fingerprint;
 use crate::target::Target;
+use service_core::host_keys::fingerprint;
 
 /// The target that `creds` describe; a host without a key of its own is reached with `own_key`, the
 /// server's.

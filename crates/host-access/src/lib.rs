@@ -19,7 +19,6 @@
 //! - [`deps`]: what a service that works on hosts is given
 //! - [`mod@own_key`]: the server's own SSH key
 //! - [`server_keys`]: the store confirms that key
-//! - [`keys`]: host keys as text and their fingerprints (pure)
 //! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
 //! - [`facts`]: what kind of host this is, in one round trip
 //! - [`system`]: the state of a host's system, in one round trip
@@ -34,7 +33,6 @@ pub mod deps;
 pub mod error;
 pub mod facts;
 pub mod hosts;
-pub mod keys;
 pub mod ledger;
 pub mod os;
 pub mod own_key;
@@ -56,7 +54,6 @@ pub use deps::Deps;
 pub use error::AccessError;
 pub use facts::{Facts, FactsError, gather};
 pub use hosts::{GoAhead, Hosts, Session};
-pub use keys::{HostKeyError, fingerprint, parse_host_keys};
 pub use ledger::{LogInLedger, Share};
 pub use local::own_boot_id;
 pub use os::Os;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use secrecy::SecretString;
+use service_core::host_keys::fingerprint;
 
 /// The private key's name in the data directory.
 pub const PRIVATE: &str = "id_ed25519";
@@ -64,7 +65,7 @@ pub fn read(data_dir: &Path) -> Result<Option<OwnKey>, OwnKeyError> {
     };
     let mut command = Command::new("ssh-keygen");
     let line = keygen(command.args(["-y", "-P", "", "-f"]).arg(&path))?;
-    let fingerprint = crate::keys::fingerprint(&line);
+    let fingerprint = fingerprint(&line);
     let fingerprint = fingerprint.ok_or(OwnKeyError::NotAKey(path))?;
     let public = data_dir.join(PUBLIC);
     if !public.exists() {
@@ -157,11 +158,11 @@ mod tests {
         assert_eq!(left, 3, "the two halves and the lock");
         let public = folder.path().join(PUBLIC);
         let line = std::fs::read_to_string(&public).unwrap();
-        assert_eq!(crate::keys::fingerprint(&line), Some(key.fingerprint.clone()));
+        assert_eq!(fingerprint(&line), Some(key.fingerprint.clone()));
         std::fs::remove_file(&public).unwrap();
         assert_eq!(ask().fingerprint, key.fingerprint);
         let restored = std::fs::read_to_string(&public).unwrap();
-        assert_eq!(crate::keys::fingerprint(&restored), Some(key.fingerprint));
+        assert_eq!(fingerprint(&restored), Some(key.fingerprint));
     }
 
     #[test]

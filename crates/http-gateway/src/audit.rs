@@ -14,13 +14,17 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::extract::MatchedPath;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use crate::auth::Role;
+use service_core::Clock;
+
+use crate::endpoint::{Endpoint, OPERATION_PATH, Target};
 use crate::error::ApiError;
-use crate::handlers::operations::start::SHOWN_AT;
+use crate::principal::Role;
+use crate::request::{Admission, RequestContext};
 use writer::Writer;
 
 /// Where lines go; clones share it.
@@ -55,9 +59,62 @@ pub struct Entry {
     pub path: String,
     /// What was answered; null when they did not wait for it.
     pub status: Option<u16>,
-    /// The operation that was started or steered.
+    /// The cluster that the path names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The host that the path names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The operation that the path names, or that was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+}
+
+/// Answers a request, with a line in the log if its endpoint or its sender needs one.
+pub fn record<Answer, Next>(
+    audit: &Audit,
+    clock: &Clock,
+    endpoint: Endpoint,
+    admission: Admission,
+    next: Next,
+) -> impl Future<Output = Response> + use<Answer, Next>
+where
+    Answer: Future<Output = Response>,
+    Next: FnOnce(Admission) -> Answer,
+{
+    let Admission { request, refusal } = &admission;
+    let context = request.extensions().get::<RequestContext>();
+    let caller = context.and_then(|context| context.caller.as_ref());
+    let principal = caller.and_then(|caller| caller.principal.as_ref());
+    // Strangers have no line, or they could fill the disk; one who may only register hosts has one for each attempt.
+    let is_enrolling = principal.is_some_and(|known| known.role == Role::Enroll);
+    let is_known = principal.is_some() || refusal.is_none();
+    let is_audited = is_enrolling || (is_known && endpoint.is_audited(request.method()));
+    let entry = caller.filter(|_| is_audited).map(|caller| {
+        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let target = Target::of(route, request.uri().path());
+        Entry {
+            time: clock.stamp(),
+            principal: principal.map(|principal| principal.name.clone()),
+            role: principal.map(|principal| principal.role),
+            source: caller.source,
+            request_id: context.map(|context| context.bus.request_id.clone()).unwrap_or_default(),
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            status: None,
+            cluster: target.cluster.map(str::to_owned),
+            host: target.host.map(str::to_owned),
+            operation: target.operation.map(str::to_owned),
+        }
+    });
+    let entry = entry.map(|entry| (audit.clone(), entry));
+    let answer = next(admission);
+    async move {
+        match entry {
+            Some((audit, entry)) => Box::pin(audit.keep(entry, answer)).await,
+            None => answer.await,
+        }
+    }
 }
 
 impl Audit {
@@ -106,21 +163,17 @@ impl Audit {
         }
     }
 
-    /// Awaits an answer and writes its line, before anybody sees it.
-    pub(crate) async fn keep(
-        &self,
-        entry: Entry,
-        answer: impl Future<Output = Response>,
-    ) -> Response {
+    /// Awaits an answer and writes its line, before it is sent.
+    async fn keep(self, entry: Entry, answer: impl Future<Output = Response>) -> Response {
         if !self.is_writable().await {
             let detail =
                 "the audit log cannot be written, so nothing was done: the server's log says why";
             return ApiError::unavailable(detail).into_response();
         }
-        let mut line = Line { audit: self.clone(), entry: Some(entry) };
+        let mut line = Line { audit: self, entry: Some(entry) };
         let response = answer.await;
         if let Some(entry) = &mut line.entry {
-            entry.operation = operation(&entry.path, &response);
+            entry.operation = entry.operation.take().or_else(|| started(&response));
         }
         if line.end(response.status().as_u16()).await {
             return response;
@@ -147,11 +200,10 @@ impl Audit {
     }
 }
 
-/// The operation that a request was about: that of its path, or that which it has started.
-fn operation(path: &str, response: &Response) -> Option<String> {
-    let started = || response.headers().get(LOCATION)?.to_str().ok()?.strip_prefix(SHOWN_AT);
-    let path = path.strip_prefix(SHOWN_AT).or_else(started)?;
-    path.split('/').next().map(str::to_owned)
+/// The operation that a request has started.
+fn started(response: &Response) -> Option<String> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    location.strip_prefix(OPERATION_PATH).map(str::to_owned)
 }
 
 /// A line that will be written, whatever becomes of its request.

@@ -7,7 +7,7 @@ mod check_queue;
 mod client_cert;
 mod http_basic;
 pub mod passwords;
-pub mod principal;
+mod plugins;
 mod setup;
 mod throttle;
 pub mod token;
@@ -16,39 +16,22 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
-use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderMap;
-use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, ready};
-use service_core::bus::Context;
 use service_core::{Clock, Files, Lifecycle, StorageClient};
 
-use crate::audit::Entry;
-use crate::browser;
 use crate::error::ApiError;
-use crate::handlers::{health, secrets};
-use crate::peer::{ClientCertificate, Peer};
+use crate::peer::ClientCertificate;
+use crate::principal::{Caller, Principal};
 use crate::source;
-use crate::state::AppState;
 use check_queue::{CheckQueue, Overloaded};
 use client_cert::ClientCert;
 use http_basic::HttpBasic;
 use passwords::Passwords;
-pub use principal::{Principal, Role};
+pub use plugins::{PluginConfig, SetupError};
 use setup::set_up;
-pub use setup::{PluginConfig, SetupError};
 use throttle::Throttle;
 use token::Token;
 use tokio::sync::watch;
-
-/// Paths that tell nothing and need nobody.
-pub const OPEN: [&str; 4] = [HEALTH[0], HEALTH[1], crate::openapi::DOCS_PATH, crate::openapi::PATH];
-
-/// Paths for load balancers, some of which send no `Host`.
-const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The most characters of a rejected user name that are logged.
 const LOGGED_NAME_LENGTH: usize = 64;
@@ -87,9 +70,9 @@ impl Plugin {
 
 /// What a request shows of who sends it.
 #[derive(Debug, Clone, Copy)]
-struct Shown<'a> {
-    headers: &'a HeaderMap,
-    certificate: Option<&'a ClientCertificate>,
+pub(crate) struct Shown<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) certificate: Option<&'a ClientCertificate>,
 }
 
 impl Shown<'_> {
@@ -100,11 +83,11 @@ impl Shown<'_> {
 
 /// Why somebody is not let in.
 #[derive(Debug)]
-struct Refusal {
+pub(crate) struct Refusal {
     /// What they are told.
-    error: ApiError,
+    pub(crate) error: ApiError,
     /// The principal of the enrollment token, if its secret was right: such rejections are audited.
-    claimed: Option<Principal>,
+    pub(crate) claimed: Option<Principal>,
     /// It may have been a guess.
     counts: bool,
 }
@@ -157,6 +140,11 @@ impl Chain {
             contents.push(self.files.read_to_string(path).await.ok());
         }
         contents
+    }
+
+    /// The number of reloads until now.
+    pub(crate) fn reloads(&self) -> u64 {
+        *self.reloads.borrow()
     }
 
     /// Resolves when `caller` has to authenticate again, because the plugins were reloaded.
@@ -231,7 +219,7 @@ impl Chain {
     }
 
     /// Who asks; else the answer to them. Guessing is slowed down: what was accepted before is not.
-    async fn admit(
+    pub(crate) async fn admit(
         &self,
         shown: Shown<'_>,
         source: IpAddr,
@@ -295,135 +283,4 @@ fn refusal(wait: Option<u64>, lacking_role: Option<String>) -> Refusal {
     let unknown = || "give a user name and password that this server knows".to_owned();
     let detail = lacking_role.unwrap_or_else(unknown);
     Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
-}
-
-/// Who sends a request, and from where.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The client's address: behind trusted proxies, not theirs.
-    pub source: IpAddr,
-    /// Who was accepted; nobody on paths that authenticate by themselves.
-    pub principal: Option<Principal>,
-    /// The number of reloads before the authentication.
-    reloads: u64,
-}
-
-/// Lets a request through with its [`Caller`], or refuses it, and keeps the audit log.
-pub fn require(
-    state: AppState,
-    peer: Peer,
-    request: Request,
-    next: Next,
-) -> BoxFuture<'static, Response> {
-    let path = request.uri().path();
-    if !HEALTH.contains(&path)
-        && let Err(refused) = browser::check_host(request.headers())
-    {
-        return ready(refused.into_response()).boxed();
-    }
-    let needs_role = health::is_verbose(request.uri().query()) && path == HEALTH[1];
-    if OPEN.contains(&path) && !needs_role {
-        return next.run(request).boxed();
-    }
-    let proxied = state.trusted_proxies.contains(peer.address.ip().to_canonical());
-    let origins = &state.allowed_origins;
-    if let Err(refused) = browser::check_origin(request.headers(), proxied, origins) {
-        return ready(refused.into_response()).boxed();
-    }
-    let (mut parts, body) = request.into_parts();
-    async move {
-        let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
-        let reloads = *state.auth.reloads.borrow();
-        let by_itself = by_itself(&state, &parts);
-        let (principal, refusal) =
-            if by_itself { (None, None) } else { authorize(&state, &peer, source, &parts).await };
-        let entry = entry(&state, source, principal.as_ref(), by_itself, &parts);
-        if let (Some(context), Some(principal)) =
-            (parts.extensions.get_mut::<Context>(), &principal)
-        {
-            context.principal.clone_from(&principal.name);
-        }
-        parts.extensions.insert(Caller { source, principal, reloads });
-        let answer = async {
-            match refusal {
-                Some(error) => error.into_response(),
-                None => next.run(Request::from_parts(parts, body)).await,
-            }
-        };
-        match entry {
-            Some(entry) => Box::pin(state.audit.keep(entry, answer)).await,
-            None => answer.await,
-        }
-    }
-    .boxed()
-}
-
-/// Whether a path authenticates by itself: exactly those that are configured, and with the secrets also
-/// what is below them.
-fn by_itself(state: &AppState, parts: &Parts) -> bool {
-    let is_secret = route_of(parts) == Some(secrets::ROUTE);
-    let is = |open: &String| open == parts.uri.path() || (is_secret && open == secrets::PATH);
-    state.self_auths.iter().any(is)
-}
-
-/// Who sends a request, as far as that is known, and the answer to them if they may not.
-async fn authorize(
-    state: &AppState,
-    peer: &Peer,
-    source: IpAddr,
-    parts: &Parts,
-) -> (Option<Principal>, Option<ApiError>) {
-    let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
-    let storage = StorageClient::new(state.bus.clone(), context);
-    let shown = Shown { headers: &parts.headers, certificate: peer.certificate.as_ref() };
-    let principal = match state.auth.admit(shown, source, (&storage, &state.clock)).await {
-        Ok(principal) => principal,
-        Err(refusal) => return (refusal.claimed, Some(refusal.error)),
-    };
-    let (method, route) = (&parts.method, route_of(parts));
-    let refusal = (!principal::may(principal.role, method, route)).then(|| {
-        ApiError::forbidden(match principal.role {
-            Role::Enroll => "the role enroll may register hosts, and nothing else".to_owned(),
-            role => format!(
-                "this needs the role {}, and {} has the role {role}",
-                principal::needed(method, route),
-                principal.name
-            ),
-        })
-    });
-    (Some(principal), refusal)
-}
-
-/// The line of the audit log, if a request is to have one: a change, a reading of credentials, and
-/// whatever somebody tries who may only register hosts. Strangers have none, or they could fill the disk.
-fn entry(
-    state: &AppState,
-    source: IpAddr,
-    principal: Option<&Principal>,
-    by_itself: bool,
-    parts: &Parts,
-) -> Option<Entry> {
-    let is_enrolling = principal.is_some_and(|principal| principal.role == Role::Enroll);
-    let is_known = principal.is_some() || by_itself;
-    let is_audited = is_known && principal::is_audited(&parts.method, route_of(parts));
-    (is_enrolling || is_audited).then(|| Entry {
-        time: state.clock.stamp(),
-        principal: principal.map(|principal| principal.name.clone()),
-        role: principal.map(|principal| principal.role),
-        source,
-        request_id: parts
-            .extensions
-            .get::<Context>()
-            .map(|c| c.request_id.clone())
-            .unwrap_or_default(),
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        status: None,
-        operation: None,
-    })
-}
-
-/// The path of a request as the router has it; `None` where no route leads.
-fn route_of(parts: &Parts) -> Option<&str> {
-    parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str)
 }

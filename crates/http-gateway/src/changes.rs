@@ -25,9 +25,10 @@ use service_core::{Bus, Clock, Lifecycle, Result, StorageClient, random};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::api::Api;
 use crate::error::ApiError;
 use crate::nodes::Registered;
-use crate::state::Api;
+use crate::request::RequestContext;
 use step::{Failure, Progress};
 
 /// Hosts per transaction. Each takes up to two operations (`Host`, `HostState`), and etcd accepts 128.
@@ -206,8 +207,10 @@ impl Changes {
         let Shared { bus, storage, clock, retrying, .. } = &*self.0;
         Api {
             storage: storage.clone(),
-            context: Context::service("gateway"),
-            caller: None,
+            context: RequestContext {
+                bus: Context::service("gateway"),
+                ..RequestContext::default()
+            },
             bus: bus.with_timeout(MANAGER_TIMEOUT),
             clock: clock.clone(),
             retrying: Arc::clone(retrying),

@@ -2,6 +2,7 @@
 
 pub mod clusters;
 pub mod container_managers;
+pub mod docs;
 pub mod enrollments;
 pub mod freeze;
 pub mod health;

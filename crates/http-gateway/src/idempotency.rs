@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{FromRequest as _, Request};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -29,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::ApiError;
 use crate::params::{BODY_MAX, unreadable};
+use crate::request::RequestContext;
 use crate::state::AppState;
 
 const HEADER: &str = "idempotency-key";
@@ -47,12 +48,8 @@ const SWEEP: Duration = Duration::from_mins(10);
 /// See [`SWEEP`].
 const SWEPT: usize = 500;
 
-/// The id that an operation started by this request is to have.
-#[derive(Debug, Clone)]
-pub struct OperationId(pub String);
-
-/// The middleware of the calls that start something.
-pub async fn once(State(state): State<AppState>, request: Request, next: Next) -> Response {
+/// Carries out a request; with a key that was used before, it gives the answer of then.
+pub async fn once(state: AppState, request: Request, next: Next) -> Response {
     perform(state, request, next).await.unwrap_or_else(ApiError::into_response)
 }
 
@@ -66,15 +63,16 @@ async fn perform(state: AppState, request: Request, next: Next) -> Result<Respon
     if only_asks(&body) {
         return Ok(next.run(Request::from_parts(parts, Body::from(body))).await);
     }
-    let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
-    let id = hash([context.principal.as_bytes(), key.as_bytes()]);
+    let mut context = RequestContext::of(&parts.extensions);
+    let id = hash([context.bus.principal.as_bytes(), key.as_bytes()]);
     let asked = hash([parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &body]);
-    let storage = StorageClient::new(state.bus.clone(), context);
+    let storage = StorageClient::new(state.bus.clone(), context.bus.clone());
     let claim = claim(&storage, &state.clock, id, asked).await?;
     if let Some(answer) = claim.record.answer {
         return Ok(again(answer));
     }
-    parts.extensions.insert(OperationId(claim.record.operation_id.clone()));
+    context.operation_id = Some(claim.record.operation_id.clone());
+    parts.extensions.insert(context);
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     Ok(keep(&storage, claim, response).await)
 }

@@ -1,31 +1,42 @@
 //! The REST gateway: turns calls of the API into requests on the bus.
 //!
 //! - [`config`][]: what it is told
-//! - [`routes`][]: the whole API on one screen
+//! - [`routes`][]: all endpoints, and the layers around them
+//! - [`endpoint`][]: what an endpoint needs, declared beside its handler
 //! - [`handlers`][]: a file per resource
 //! - [`changes`][]: changes of clusters that take several transactions
+//! - [`cluster_records`][]: the records of clusters and members
 //! - [`idempotency`][]: what is asked for twice is started once
 //! - [`metrics`][]: what is counted
 //! - [`custodia`][]: the keeper of secrets behind it
 //! - [`nodes`][]: what joining and leaving a cluster means for its container manager
-//! - [`openapi`][]: the same for programs, and a page of it for people
+//! - [`openapi`][]: the document about them, and a page of it for people
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
-//! - [`auth`][]: who asks, and what they may
+//! - [`request`][]: what is found out about a request before it is routed
+//! - [`admission`][]: whether a request is let in
+//! - [`auth`][]: who asks
+//! - [`principal`][]: who was accepted, and in which role
 //! - [`peer`][], [`source`][], [`browser`][]: from where
 //! - [`audit`][]: who did what
 //! - [`error`][]: what a client is told when it does not work
+//! - [`api`][]: the services, as one request uses them
+//! - [`ports`][]: what a gateway depends on
 //! - [`state`][]: what handlers share
 //! - [`service`](mod@service): all of this as one service
 //! - [`server`][]: sockets
 //! - [`tls`][]: certificates from files
 //! - [`watching`][]: those who watch operations
 
+pub mod admission;
+pub mod api;
 pub mod audit;
 pub mod auth;
 pub mod browser;
 pub mod changes;
+pub mod cluster_records;
 pub mod config;
 pub mod custodia;
+pub mod endpoint;
 pub mod error;
 pub mod handlers;
 pub mod idempotency;
@@ -34,7 +45,10 @@ pub mod nodes;
 pub mod openapi;
 pub mod params;
 pub mod peer;
+pub mod ports;
+pub mod principal;
 pub mod readiness;
+pub mod request;
 pub mod routes;
 pub mod server;
 pub mod service;
@@ -57,8 +71,9 @@ use service_core::{Bus, Lifecycle, StorageClient, presence};
 use tokio::net::TcpListener;
 
 pub use config::Config;
+pub use ports::Ports;
 use server::Server;
-pub use service::{Ports, Service};
+pub use service::Service;
 use state::AppState;
 use tls::{Tls, TlsError};
 
@@ -128,7 +143,7 @@ pub async fn service(
     config: &Config,
     lifecycle: &Lifecycle,
 ) -> Result<Service, StartError> {
-    let state = AppState::new(ports, config, lifecycle).await?;
+    let state = AppState::new(ports, config, &routes::DOCUMENT, lifecycle).await?;
     state.watching.listen(state.bus.clone());
     presence::answer_pings(&state.bus, "gateway", lifecycle);
     metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;

@@ -12,9 +12,12 @@ use metrics::{Gauge, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use service_core::{Clock, Lifecycle};
 use tokio::time::{Instant, timeout};
+use utoipa_axum::routes;
 
+use crate::api::Api;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::readiness::Ground;
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 
 /// Upper bounds of the classes of durations, in seconds.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0];
@@ -60,6 +63,11 @@ pub(crate) fn install(clock: &Clock, lifecycle: &Lifecycle) -> Result<(), BuildE
     Ok(())
 }
 
+/// The endpoint of metrics.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("metrics").add(routes!(render), Endpoint::READER)
+}
+
 /// What is counted, for Prometheus.
 #[utoipa::path(
     get,
@@ -68,7 +76,7 @@ pub(crate) fn install(clock: &Clock, lifecycle: &Lifecycle) -> Result<(), BuildE
 )]
 pub async fn render(State(state): State<AppState>, api: Api) -> impl IntoResponse {
     let ground =
-        Ground { bus: &api.bus, context: &api.context, audit: &state.audit, clock: &api.clock };
+        Ground { bus: &api.bus, context: &api.context.bus, audit: &state.audit, clock: &api.clock };
     // Sets its gauges; without an answer they stay as they are.
     drop(timeout(REFRESH, state.readiness.alarms(&ground)).await);
     let text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();

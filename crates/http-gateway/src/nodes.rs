@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use service_core::abridged;
 use service_core::bus::topology;
 use service_core::error::chain;
-use service_core::model::{Cluster, ContainerManagerConfig};
+use service_core::model::{Cluster, ContainerManagerConfig, Host, HostState, Status};
+use service_core::storage::{Revised, Transaction};
 
+use crate::api::Api;
+use crate::cluster_records::cluster_of;
 use crate::error::ApiError;
-use crate::handlers::members::cluster_of;
-use crate::state::Api;
 
 /// Hosts that a request has registered with a container manager; to be taken back when they do not become
 /// members after all.
@@ -79,6 +80,36 @@ async fn nodes_of_no_member(api: &Api, nodes: Vec<(String, String)>) -> Vec<(Str
     nodes.into_iter().filter(|node| !members.contains(node)).collect()
 }
 
+/// A transaction in which hosts become members; they are registered with the cluster's container manager
+/// before, if it has one.
+///
+/// # Errors
+/// 502 when the container manager refuses one; 503 or 504 when a service does not answer.
+pub async fn join(
+    api: &Api,
+    cluster: &Cluster,
+    hosts: Vec<Revised<Host>>,
+    registered: &Registered,
+) -> Result<Transaction, ApiError> {
+    let mut transaction = Transaction::default();
+    for mut host in hosts {
+        let address = host.record.address.clone();
+        if cluster.container_manager.is_empty() {
+            host.record.status = Status::Disassociated;
+        } else {
+            registered.register(api, cluster, &address).await?;
+            host.record.status = Status::Active;
+            if let Some(mut state) = api.storage.find::<HostState>(&address).await?
+                && state.record.registered()
+            {
+                transaction = transaction.update(&state)?;
+            }
+        }
+        transaction = transaction.update(&host)?;
+    }
+    Ok(transaction)
+}
+
 /// Removes members that leave a cluster from its container manager, if it has one. To be done before they
 /// leave: as long as it fails, it can be repeated.
 ///
@@ -122,7 +153,7 @@ pub async fn status(api: &Api, address: &str) -> Result<Value, ApiError> {
         return Ok(json!({}));
     };
     let params = json!({"container_manager_name": cluster.container_manager, "address": address});
-    match api.bus.request(topology::CONTAINER_GET_NODE_STATUS, &params, &api.context).await {
+    match api.bus.request(topology::CONTAINER_GET_NODE_STATUS, &params, &api.context.bus).await {
         Ok(node) => Ok(node),
         Err(error) => {
             tracing::debug!(host.address = address, error = chain(&error), "no node status");

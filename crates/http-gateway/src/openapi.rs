@@ -1,210 +1,77 @@
-//! The `OpenAPI` document: made from the handlers and the very types that they read and answer with.
+//! The `OpenAPI` document: made from the handlers and the types of their bodies and answers.
 //!
-//! What an annotation says is what is particular about its call. What all calls have in common, or what
-//! follows from the path and the method, is added here.
+//! An annotation says what is particular about its endpoint. What all endpoints have in common, and what follows from the
+//! path, the method and the [`Endpoint`](crate::endpoint::Endpoint), is added here.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
 
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
-use utoipa::OpenApi;
+use utoipa::openapi::OpenApi;
 
-use crate::error::Problem;
-use crate::handlers::{
-    clusters, container_managers, enrollments, freeze, health, hosts, members, networks,
-    operations, secrets,
-};
-use crate::metrics;
-use crate::params::{Address, Name};
+use crate::endpoint::Declared;
 
 /// Where the document is.
 pub const PATH: &str = "/api/v0/openapi.json";
 
-/// Where people read it.
-pub const DOCS_PATH: &str = "/docs";
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Commissaire", description = "Manages fleets of Linux hosts without an agent."),
-    paths(
-        clusters::list,
-        clusters::get,
-        clusters::create,
-        clusters::delete,
-        members::list,
-        members::replace,
-        members::get,
-        members::add,
-        members::remove,
-        operations::restart_status,
-        operations::start::restart,
-        operations::upgrade_status,
-        operations::start::upgrade,
-        operations::deploy_status,
-        operations::start::deploy,
-        operations::history::list,
-        operations::history::get,
-        operations::events::stream,
-        operations::control::pause,
-        operations::control::resume,
-        operations::control::abort,
-        operations::continuation::proceed,
-        freeze::get,
-        freeze::put,
-        freeze::delete,
-        container_managers::list,
-        container_managers::get,
-        container_managers::create,
-        container_managers::delete,
-        hosts::list,
-        hosts::create::create_unnamed,
-        hosts::get,
-        hosts::create::create,
-        hosts::delete,
-        hosts::credentials,
-        hosts::rotate::rotate,
-        hosts::status,
-        hosts::investigate,
-        hosts::accept_key,
-        hosts::public_key,
-        enrollments::list,
-        enrollments::create,
-        enrollments::revoke,
-        networks::list,
-        networks::get,
-        networks::create,
-        networks::delete,
-        secrets::list,
-        secrets::get,
-        secrets::put,
-        secrets::post,
-        secrets::delete,
-        health::live,
-        health::ready,
-        metrics::render,
-        document,
-        page,
-    ),
-    components(schemas(Address, Name, Problem))
-)]
-struct Handlers;
-
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    let mut document = serde_json::to_value(Handlers::openapi()).unwrap_or_default();
-    complete(&mut document);
-    document
-});
-
-/// The fields of all bodies and answers.
-static FIELDS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
-    let schemas = DOCUMENT["components"]["schemas"].as_object().into_iter().flatten();
-    let properties = schemas.filter_map(|(_, schema)| schema.get("properties")?.as_object());
-    properties.flat_map(Map::keys).map(String::as_str).collect()
-});
-
-/// Whether a body or an answer of the API has a field of this name.
-pub(crate) fn has_field(name: &str) -> bool {
-    FIELDS.contains(name)
+/// The document.
+#[derive(Debug)]
+pub struct Document {
+    value: Value,
+    /// The fields of all bodies and answers.
+    fields: BTreeSet<String>,
 }
 
-/// The document as it is served and checked in, pretty and with a line's end.
-pub fn text() -> String {
-    format!("{:#}\n", *DOCUMENT)
+impl Document {
+    /// Completes what the handlers say.
+    pub fn new(documentation: &OpenApi, declared: &Declared) -> Self {
+        let mut value = serde_json::to_value(documentation).unwrap_or_default();
+        complete(&mut value, declared);
+        let schemas = value["components"]["schemas"].as_object().into_iter().flatten();
+        let properties = schemas.filter_map(|(_, schema)| schema.get("properties")?.as_object());
+        let fields = properties.flat_map(Map::keys).cloned().collect();
+        Self { value, fields }
+    }
+
+    /// Whether a body or an answer of the API has a field of this name.
+    pub fn has_field(&self, name: &str) -> bool {
+        self.fields.contains(name)
+    }
+
+    /// The document as it is served and checked in: indented, and with a line feed at its end.
+    pub fn text(&self) -> String {
+        format!("{:#}\n", self.value)
+    }
+
+    /// A page about it; everything in it comes from the source of this program.
+    pub fn page(&self) -> String {
+        html(&self.value)
+    }
 }
 
-/// This document.
-#[utoipa::path(get, path = "/api/v0/openapi.json", responses((status = 200, body = Object)))]
-pub async fn document() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], text())
-}
-
-/// The calls of the API, for people.
-#[utoipa::path(
-    get,
-    path = "/docs",
-    responses((status = 200, body = String, content_type = "text/html; charset=utf-8")),
-)]
-pub async fn page() -> impl IntoResponse {
-    // Nothing in it runs, and nothing is fetched for it.
-    let policy = "default-src 'none'; style-src 'unsafe-inline'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(html(&DOCUMENT)))
-}
-
-/// The statuses that any call can answer with which needs to know who asks.
+/// The statuses that any endpoint can answer with that needs a log-in.
 const ALL: [u16; 5] = [403, 429, 500, 503, 504];
 
-/// Paths that need nobody; what a broken handler answers is all that goes wrong there.
-fn is_open(path: &str) -> bool {
-    crate::auth::OPEN.contains(&path)
-}
-
-/// Members that answers leave out when there is nothing to say.
-const OPTIONAL: [(&str, &str); 25] = [
-    ("EnrollmentView", "token"),
-    ("ClusterRestart", "failures"),
-    ("ClusterUpgrade", "failures"),
-    ("ClusterDeploy", "failures"),
-    ("Credentials", "ssh_port"),
-    ("Credentials", "ssh_host_key"),
-    ("HostSummary", "reason"),
-    ("HostSummary", "detail"),
-    ("OperationSummary", "version"),
-    ("OperationView", "version"),
-    ("OperationView", "control"),
-    ("OperationView", "continues"),
-    ("OperationView", "continued_by"),
-    ("HostProgress", "reason"),
-    ("HostProgress", "late"),
-    ("HostProgress", "failed_units_before"),
-    ("HostProgress", "waiting_for"),
-    ("HostResult", "failed_units"),
-    ("ClusterView", "alarm"),
-    ("Plan", "alarm"),
-    ("Ready", "alarms"),
-    ("Ready", "services"),
-    ("FreezeView", "by"),
-    ("FreezeView", "at"),
-    ("FreezeView", "reason"),
-];
-
-/// The options of operations: all of them may be left out, also of answers.
-const OPTIONS: &str = "Options";
-
-/// The bodies that have these options as members.
-const WITH_OPTIONS: [&str; 2] = ["NewOperation", "NewDeployment"];
-
-/// What starts something, and takes an `Idempotency-Key`.
-const ONCE: [(&str, &str); 8] = [
-    ("put", "/api/v0/cluster/{name}/restart"),
-    ("put", "/api/v0/cluster/{name}/upgrade"),
-    ("put", "/api/v0/cluster/{name}/deploy"),
-    ("post", "/api/v0/operation/{id}/continue"),
-    ("put", "/api/v0/host"),
-    ("put", "/api/v0/host/{address}"),
-    ("post", "/api/v0/host/{address}/investigate"),
-    ("put", "/api/v0/host/{address}/hostkey"),
-];
-
-fn complete(document: &mut Value) {
+fn complete(document: &mut Value, declared: &Declared) {
     if let Some(info) = document["info"].as_object_mut() {
         info.retain(|name, _| !matches!(name.as_str(), "contact" | "license"));
     }
-    if let Some(paths) = document["paths"].as_object_mut() {
-        for (path, item) in paths {
-            let Some(item) = item.as_object_mut() else { continue };
-            for (method, operation) in item.iter_mut() {
-                complete_operation(path, method, operation);
+    if let Value::Object(paths) = document["paths"].take() {
+        let mut completed = Map::new();
+        for (path, mut item) in paths {
+            for (method, operation) in item.as_object_mut().into_iter().flatten() {
+                complete_operation(&path, method, operation, declared);
             }
             if let Some(get) = item.get("get") {
-                let head = head_of(get);
-                item.insert("head".to_owned(), head);
+                item["head"] = head_of(get);
             }
+            // The router marks a parameter that may hold slashes.
+            completed.insert(path.replace("{*", "{"), item);
         }
+        document["paths"] = completed.into();
     }
-    options(document);
+    inline_flattened(document);
     bodies_and_answers(document);
     let basic = json!({"type": "http", "scheme": "basic"});
     let bearer = json!({"type": "http", "scheme": "bearer"});
@@ -213,8 +80,10 @@ fn complete(document: &mut Value) {
     document["security"] = json!([{"basic": []}, {"bearer": []}, {"certificate": []}]);
 }
 
-fn complete_operation(path: &str, method: &str, operation: &mut Value) {
-    // The handlers' names are unique only within their files, which the tags are named after.
+fn complete_operation(path: &str, method: &str, operation: &mut Value, declared: &Declared) {
+    let known = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap_or_default();
+    let endpoint = declared.find(&known, Some(path));
+    // The handlers' names are unique only within their resources, which are the tags.
     let named = [&operation["tags"][0], &operation["operationId"]]
         .map(|name| name.as_str().unwrap_or_default());
     operation["operationId"] = named.join("_").trim_start_matches('_').into();
@@ -229,7 +98,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         never_null(&mut own["schema"]);
         own
     }));
-    if ONCE.contains(&(method, path)) {
+    if endpoint.is_idempotent() {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\t -~]+$"},
@@ -239,17 +108,18 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     }
     for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
         let schema = match name {
-            "path" => json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
+            "*path" => json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}),
             "name" | "id" => json!({"$ref": "#/components/schemas/Name"}),
             _ => json!({"$ref": "#/components/schemas/Address"}),
         };
+        let name = name.trim_start_matches('*');
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
         statuses.insert(404);
     }
     if operation.get("requestBody").is_some() {
         statuses.extend([400, 413]);
     }
-    if is_open(path) {
+    if endpoint.role(None).is_none() {
         operation["security"] = json!([]);
     } else {
         statuses.extend(ALL);
@@ -263,19 +133,6 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
             complete_response(status, method, response);
         }
     }
-    if starts_operation(operation) {
-        operation["responses"]["201"]["headers"]["Location"] = json!({
-            "schema": {"type": "string"}, "required": true,
-            "description": "Where the operation is shown.",
-        });
-    }
-}
-
-/// Whether a call starts an operation.
-fn starts_operation(operation: &Value) -> bool {
-    let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref");
-    let body = schema.and_then(Value::as_str).and_then(|schema| schema.rsplit('/').next());
-    body.is_some_and(|body| WITH_OPTIONS.contains(&body))
 }
 
 /// Every answer has the request's id; every refusal is a problem document.
@@ -288,6 +145,12 @@ fn complete_response(status: &str, method: &str, response: &mut Value) {
     } else if method == "delete" && response.get("content").is_none() {
         let nothing = json!({"schema": {"type": "array", "maxItems": 0}});
         response["content"] = json!({"application/json": nothing});
+    }
+    if let Some(own) = response.get("headers").and_then(Value::as_object) {
+        for (name, header) in own {
+            headers[name] = header.clone();
+            headers[name]["required"] = true.into();
+        }
     }
     match status {
         "405" => headers["Allow"] = json!({"schema": {"type": "string"}, "required": true}),
@@ -303,13 +166,25 @@ fn complete_response(status: &str, method: &str, response: &mut Value) {
     response["headers"] = headers;
 }
 
-/// The options of operations are members of the bodies that start some.
-fn options(document: &mut Value) {
-    let schemas = &mut document["components"]["schemas"];
-    let options = schemas[OPTIONS]["properties"].as_object().cloned().unwrap_or_default();
-    for body in WITH_OPTIONS {
-        if let Some(properties) = schemas[body]["properties"].as_object_mut() {
-            properties.extend(options.clone());
+/// Writes the members of a flattened field into the schema that has the field.
+fn inline_flattened(document: &mut Value) {
+    let schemas = document["components"]["schemas"].clone();
+    for schema in
+        document["components"]["schemas"].as_object_mut().into_iter().flat_map(Map::values_mut)
+    {
+        let Some(schema) = schema.as_object_mut() else { continue };
+        let Some(Value::Array(parts)) = schema.remove("allOf") else { continue };
+        let (mut properties, mut required) = (Map::new(), Vec::new());
+        for part in &parts {
+            let named = part["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+            let part = named.map_or(part, |name| &schemas[name]);
+            properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+            required.extend(part["required"].as_array().cloned().unwrap_or_default());
+        }
+        schema.insert("type".to_owned(), "object".into());
+        schema.insert("properties".to_owned(), properties.into());
+        if !required.is_empty() {
+            schema.insert("required".to_owned(), required.into());
         }
     }
 }
@@ -327,8 +202,8 @@ fn head_of(get: &Value) -> Value {
     head
 }
 
-/// A body may leave out what has a default, and holds no `null`; an answer has all its members and no
-/// others.
+/// A body may leave out what has a default, and holds no `null`. An answer has no other members than these, and what it
+/// may leave out is not `null`.
 fn bodies_and_answers(document: &mut Value) {
     let mut read = BTreeSet::new();
     for operation in operations_mut(document) {
@@ -350,14 +225,13 @@ fn bodies_and_answers(document: &mut Value) {
             }
             continue;
         }
-        let optional =
-            |member: &str| name == OPTIONS || OPTIONAL.contains(&(name.as_str(), member));
-        properties
-            .iter_mut()
-            .filter(|(member, _)| optional(member))
-            .for_each(|(_, p)| never_null(p));
-        schema["required"] =
-            properties.keys().filter(|member| !optional(member)).cloned().collect();
+        let required =
+            schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            let optional =
+                properties.iter_mut().filter(|(name, _)| !required.contains(&name.as_str().into()));
+            optional.for_each(|(_, property)| never_null(property));
+        }
         // A problem document may say more (RFC 9457).
         schema["additionalProperties"] = (name == "Problem").into();
     }

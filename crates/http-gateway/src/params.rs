@@ -104,7 +104,8 @@ impl<T: DeserializeOwned> FromRequest<AppState> for SpelledBody<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let object = object(&read(request, state).await?).map_err(ApiError::bad_request)?;
-        spelling::check::<T>(&object).map_err(ApiError::bad_request)?;
+        spelling::check::<T>(&object, |name| state.document.has_field(name))
+            .map_err(ApiError::bad_request)?;
         parse(object).map(Self).map_err(ApiError::bad_request)
     }
 }

@@ -16,48 +16,14 @@ use axum::{BoxError, Router};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hyper::body::Body as HttpBody;
-use service_core::{Bus, Clock, Files};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::audit::Audit;
-use crate::auth::passwords::Passwords;
 use crate::error::ApiError;
+use crate::request;
 use crate::routes;
 use crate::server::limits::Limits;
 use crate::state::AppState;
-use crate::{Config, StartError};
-
-/// The dependencies of a gateway. Each has an implementation that starts no thread and uses tokio's clock only.
-#[derive(Debug, Clone)]
-pub struct Ports {
-    /// The services.
-    pub bus: Bus,
-    /// The time of stamps.
-    pub clock: Clock,
-    /// Who did what.
-    pub audit: Audit,
-    /// The check of passwords.
-    pub passwords: Passwords,
-    /// The files that the configuration names.
-    pub files: Files,
-}
-
-impl Ports {
-    /// Those of this machine, with the audit log that is configured.
-    ///
-    /// # Errors
-    /// When the audit log cannot be opened.
-    pub fn system(bus: Bus, config: &Config) -> Result<Self, StartError> {
-        let audit = match &config.audit_log {
-            None => Audit::log(),
-            Some(path) => Audit::file(path)
-                .map_err(|source| StartError::Audit { path: path.clone(), source })?,
-        };
-        let (clock, passwords, files) = (Clock::System, Passwords::Bcrypt, Files::System);
-        Ok(Self { bus, clock, audit, passwords, files })
-    }
-}
 
 /// All that happens to a request between its head and its answer: its id and its span, the limits of its time and its
 /// body, the log-in, the audit log, idempotency keys, the routes and their handlers.
@@ -98,9 +64,8 @@ impl Service {
         let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
         let (parts, body) = request.into_parts();
         let (body, late) = body::timely(body, self.body);
-        let mut request = Request::from_parts(parts, body);
-        let id = routes::identify(&mut request);
-        let app = self.router.clone().oneshot(routes::without_slash(request));
+        let (request, id) = request::begin(Request::from_parts(parts, body));
+        let app = self.router.clone().oneshot(request);
         let answered = timeout(self.request, app);
         async move {
             let mut response = match answered.await {
@@ -115,7 +80,7 @@ impl Service {
                 }
             };
             let headers = response.headers_mut();
-            headers.insert(routes::REQUEST_ID, id);
+            headers.insert(request::REQUEST_ID, id);
             if is_last || late.get() {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

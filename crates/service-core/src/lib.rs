@@ -19,6 +19,7 @@
 //! - [`expiring`][]: a map of limited size whose entries expire
 //! - [`files`][]: files that are read while a service runs
 //! - [`random`][]: random choices, identifiers and secrets
+//! - [`host_keys`][]: SSH host keys as text
 //! - [`mod@abridged`][]: lists in sentences
 //!
 //! Data flows one way: a service is a library with a `run` function that takes a [`bus::Bus`], its
@@ -34,6 +35,7 @@ pub mod error;
 pub mod etcd;
 pub mod expiring;
 pub mod files;
+pub mod host_keys;
 pub mod jsonrpc;
 pub mod lease;
 pub mod lifecycle;

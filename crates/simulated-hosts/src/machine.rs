@@ -3,8 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use host_access::{AccessError, Facts, Os, Target, fingerprint};
+use host_access::{AccessError, Facts, Os, Target};
 use serde_json::{Map, Value};
+use service_core::host_keys::fingerprint;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;

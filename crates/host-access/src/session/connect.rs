@@ -11,10 +11,10 @@ use tokio::io::AsyncReadExt as _;
 use super::silent;
 use super::ssh_config::{HOST, seen_keys};
 use crate::error::{AccessError, Subject, classify};
-use crate::keys::fingerprint;
 use crate::local::{self, Group};
 use crate::run_dir::SOCKET;
 use crate::target::Target;
+use service_core::host_keys::fingerprint;
 
 /// What `ssh` logs here is chosen in part by the host, so only so much is read.
 const LOG_LIMIT: u64 = 16 * 1024;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use service_core::host_keys::parse_host_keys;
 
 use crate::error::AccessError;
-use crate::keys::{parse_host_keys, signature_algorithms};
 use crate::run_dir::SOCKET;
 use crate::target::Target;
 
@@ -127,6 +127,24 @@ pub(crate) fn write_private(path: &Path, parts: &[&str]) -> Result<(), AccessErr
     write().map_err(AccessError::io(format!("write {}", path.display())))
 }
 
+/// The signature algorithms with which a host can prove that it has one of these keys. An RSA key signs with SHA-2 only.
+fn signature_algorithms(keys: &[String]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for algorithm in keys.iter().filter_map(|key| key.split_ascii_whitespace().next()) {
+        let signatures = if algorithm == "ssh-rsa" {
+            &["rsa-sha2-512", "rsa-sha2-256"][..]
+        } else {
+            &[algorithm][..]
+        };
+        for name in signatures {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
+    }
+    names.join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +170,11 @@ mod tests {
         assert!(later.contains("StrictHostKeyChecking yes\n"));
         assert!(later.contains("HostKeyAlgorithms rsa-sha2-512,rsa-sha2-256\n"));
         assert!(later.contains("ConnectTimeout 1\n"));
+    }
+
+    #[test]
+    fn rsa_key_signs_with_sha_2() {
+        let keys = vec!["ssh-ed25519 AAAA".to_owned(), "ssh-rsa AAAA".to_owned()];
+        assert_eq!(signature_algorithms(&keys), "ssh-ed25519,rsa-sha2-512,rsa-sha2-256");
     }
 }

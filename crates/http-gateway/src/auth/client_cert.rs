@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Principal, Role, SetupError};
+use super::plugins::{CLIENT_CERT, SetupError, read_options};
 use crate::peer::ClientCertificate;
-
-pub(super) const PLUGIN: &str = "httpauthclientcert";
+use crate::principal::{Principal, Role};
 
 const NO_ROLE: &str =
     "configure `role` of the authentication plugin httpauthclientcert, or `cn` for one common name";
@@ -24,7 +23,7 @@ pub(super) struct ClientCert {
 
 impl ClientCert {
     pub(super) fn new(options: &Map<String, Value>) -> Result<Self, SetupError> {
-        let plugin: Self = super::setup::options(PLUGIN, options)?;
+        let plugin: Self = read_options(CLIENT_CERT, options)?;
         if plugin.role().is_none() {
             tracing::warn!("no client certificate is accepted: {NO_ROLE}");
         }

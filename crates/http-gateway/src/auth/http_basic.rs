@@ -19,9 +19,8 @@ use sha2::Sha256;
 
 use super::check_queue::{CheckQueue, Overloaded};
 use super::passwords::{LENGTH_MAX, Passwords};
-use super::{Principal, Role, SetupError};
-
-pub(super) const PLUGIN: &str = "httpbasicauth";
+use super::plugins::{HTTP_BASIC, SetupError, read_options};
+use crate::principal::{Principal, Role};
 
 /// How long a verified credential is remembered: its requests neither pay for bcrypt nor wait behind guesses.
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
@@ -70,8 +69,8 @@ impl HttpBasic {
         passwords: Passwords,
         files: &Files,
     ) -> Result<Self, SetupError> {
-        let wrong = |message: String| SetupError::Option { plugin: PLUGIN, message };
-        let users = match super::setup::options(PLUGIN, options)? {
+        let wrong = |message: String| SetupError::Option { plugin: HTTP_BASIC, message };
+        let users = match read_options(HTTP_BASIC, options)? {
             Options { filepath: Some(path), users: None } => {
                 let text = files
                     .read_to_string(&path)

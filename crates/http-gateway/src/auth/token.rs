@@ -12,8 +12,9 @@ use service_core::{Clock, StorageClient, random};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Principal, Refusal};
+use super::Refusal;
 use crate::error::ApiError;
+use crate::principal::Principal;
 
 /// The user whose password a token is.
 pub(super) const USER: &str = "enroll";

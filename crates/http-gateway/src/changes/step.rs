@@ -9,11 +9,10 @@ use service_core::model::{Cluster, ClusterChange, Host};
 use service_core::storage::{Revised, Transaction};
 
 use super::CHUNK;
+use crate::api::Api;
+use crate::cluster_records::{delete_records, leave};
 use crate::error::ApiError;
-use crate::handlers::clusters::{delete_records, leave};
-use crate::handlers::members::join;
-use crate::nodes::{self, Registered};
-use crate::state::Api;
+use crate::nodes::{self, Registered, join};
 
 /// What a step has come to.
 pub(super) enum Progress {

@@ -6,15 +6,18 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_core::alarms;
 use service_core::model::{
-    AlarmView, Cluster, ClusterChange, ClusterDeploy, ClusterRestart, ClusterUpgrade,
-    ContainerManagerConfig, Host, Lease, Network, Status,
+    AlarmView, Cluster, ClusterChange, ContainerManagerConfig, Host, Network, Status,
 };
 use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::api::Api;
+use crate::cluster_records::{delete_records, found, missing, not_under_operation, unchanging};
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Name, Params, SpelledBody, same};
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 
 /// A cluster as it is asked for; what is left out means its default.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,13 +61,21 @@ pub struct Counts {
     unavailable: usize,
 }
 
+/// The endpoints of clusters.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("clusters")
+        .add(routes!(list), Endpoint::READER)
+        .add(routes!(get), Endpoint::READER)
+        .add(routes!(create, delete), Endpoint::OPERATOR)
+}
+
 /// The names of the clusters, sorted.
 #[utoipa::path(
     get,
     path = "/api/v0/clusters",
     responses((status = 200, body = [String])),
 )]
-pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
+async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
     let clusters = api.storage.list::<Cluster>().await?;
     Ok(Json(clusters.into_iter().map(|cluster| cluster.record.name).collect()))
 }
@@ -84,10 +95,7 @@ struct HostHealth {
         (status = 404, description = "there is no such cluster"),
     ),
 )]
-pub async fn get(
-    api: Api,
-    Params(Name(name)): Params<Name>,
-) -> Result<Json<ClusterView>, ApiError> {
+async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<ClusterView>, ApiError> {
     let cluster = found(&api, &name).await?.record;
     let hosts = api.storage.get_many_as::<Host, HostHealth>(&cluster.hostset);
     let (hosts, alarm) = tokio::try_join!(hosts, alarms::concerning(&api.storage, &name))?;
@@ -109,7 +117,7 @@ pub async fn get(
         (status = 409, description = "no such container manager, or a different cluster of that name"),
     ),
 )]
-pub async fn create(
+async fn create(
     api: Api,
     Params(Name(name)): Params<Name>,
     SpelledBody(new): SpelledBody<NewCluster>,
@@ -199,7 +207,7 @@ async fn container_manager(
         (status = 504, description = "the deletion takes longer than a request may, and goes on"),
     ),
 )]
-pub async fn delete(
+async fn delete(
     api: Api,
     State(state): State<AppState>,
     Params(Name(name)): Params<Name>,
@@ -224,68 +232,6 @@ pub async fn delete(
     api.commit(plan).await?;
     state.changes.finish(&name).await?;
     Ok(Json([]))
-}
-
-/// The last transaction of a deletion, with the cluster's own records.
-pub fn delete_records(transaction: Transaction, name: &str, revision: u64) -> Transaction {
-    transaction
-        .check::<Cluster>(name, Some(revision))
-        .delete::<Cluster>(name)
-        .delete::<ClusterRestart>(name)
-        .delete::<ClusterUpgrade>(name)
-        .delete::<ClusterDeploy>(name)
-}
-
-/// Refuses what may not happen while a change of the cluster is in progress.
-///
-/// # Errors
-/// 409 with the change.
-pub fn unchanging(cluster: &Cluster) -> Result<(), ApiError> {
-    cluster.refusal().map_or(Ok(()), |refusal| Err(ApiError::conflict(refusal)))
-}
-
-/// A transaction that goes through only while no operation is in process on the cluster.
-///
-/// # Errors
-/// 409 when there is one.
-pub async fn not_under_operation(api: &Api, cluster: &str) -> Result<Transaction, ApiError> {
-    let lock = format!("operation.{cluster}");
-    if api.storage.find::<Lease>(&lock).await?.is_some() {
-        return Err(ApiError::conflict(format!(
-            "an operation is in process on the cluster {cluster}: wait until it has ended"
-        )));
-    }
-    Ok(Transaction::default().check::<Lease>(&lock, None))
-}
-
-/// Adds to a transaction what becomes of a host that leaves its cluster: `active` turns into
-/// `disassociated`, other statuses stay.
-///
-/// # Errors
-/// When the record cannot be written as JSON.
-pub fn leave(
-    transaction: Transaction,
-    host: Option<Revised<Host>>,
-) -> Result<Transaction, ApiError> {
-    match host {
-        Some(mut host) if host.record.status == Status::Active => {
-            host.record.status = Status::Disassociated;
-            Ok(transaction.update(&host)?)
-        }
-        _ => Ok(transaction),
-    }
-}
-
-/// The cluster of that name.
-///
-/// # Errors
-/// 404 when there is none.
-pub async fn found(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {
-    api.storage.find::<Cluster>(name).await?.ok_or_else(|| missing(name))
-}
-
-fn missing(name: &str) -> ApiError {
-    ApiError::not_found(format!("there is no cluster {name}"))
 }
 
 /// The state of a cluster by the statuses of its members; `None` is a member whose record is gone.

@@ -13,10 +13,13 @@ use service_core::model::{
 };
 use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::api::Api;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params, same};
-use crate::state::Api;
+use crate::state::AppState;
 
 /// A container manager as it is asked for.
 #[derive(Deserialize, ToSchema)]
@@ -39,13 +42,21 @@ impl fmt::Debug for NewContainerManager {
     }
 }
 
+/// The endpoints of container managers; their secrets are masked.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("container_managers")
+        .add(routes!(list), Endpoint::READER)
+        .add(routes!(get), Endpoint::READER)
+        .add(routes!(create, delete), Endpoint::ADMIN)
+}
+
 /// The names of the container managers, sorted.
 #[utoipa::path(
     get,
     path = "/api/v0/containermanagers",
     responses((status = 200, body = [String])),
 )]
-pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
+async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
     let managers = api.storage.list::<ContainerManagerConfig>().await?;
     Ok(Json(managers.into_iter().map(|manager| manager.record.name).collect()))
 }
@@ -59,7 +70,7 @@ pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
         (status = 404, description = "there is no such container manager"),
     ),
 )]
-pub async fn get(
+async fn get(
     api: Api,
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<ContainerManagerConfig>, ApiError> {
@@ -76,7 +87,7 @@ pub async fn get(
         (status = 409, description = "there is a different container manager of that name"),
     ),
 )]
-pub async fn create(
+async fn create(
     api: Api,
     Params(Name(name)): Params<Name>,
     Body(new): Body<NewContainerManager>,
@@ -137,7 +148,7 @@ async fn has_secrets(
         (status = 409, description = "it is in use"),
     ),
 )]
-pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
+async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let manager = api.storage.find_damaged::<ContainerManagerConfig>(&name).await?;
         let manager = manager.ok_or_else(|| missing(&name))?;

@@ -11,12 +11,15 @@ use service_core::model::Enrollment;
 use service_core::storage::Transaction;
 use service_core::{Networks, clock};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::hosts::{Registrant, joined};
+use crate::api::Api;
 use crate::auth::token::Minted;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params, present};
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 
 /// How long a token is good when nobody says.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -71,13 +74,20 @@ impl EnrollmentView {
     }
 }
 
+/// The endpoints of enrollments.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("enrollments")
+        .add(routes!(list, create), Endpoint::ADMIN)
+        .add(routes!(revoke), Endpoint::ADMIN)
+}
+
 /// The enrollments, without their tokens.
 #[utoipa::path(
     get,
     path = "/api/v0/enrollments",
     responses((status = 200, body = [EnrollmentView])),
 )]
-pub async fn list(api: Api) -> Result<Json<Vec<EnrollmentView>>, ApiError> {
+async fn list(api: Api) -> Result<Json<Vec<EnrollmentView>>, ApiError> {
     let enrollments = api.storage.list::<Enrollment>().await?;
     let view = |found: service_core::storage::Revised<_>| EnrollmentView::of(found.record, None);
     Ok(Json(enrollments.into_iter().map(view).collect()))
@@ -93,7 +103,7 @@ pub async fn list(api: Api) -> Result<Json<Vec<EnrollmentView>>, ApiError> {
         (status = 409, description = "there is no such cluster"),
     ),
 )]
-pub async fn create(
+async fn create(
     api: Api,
     State(state): State<AppState>,
     Body(new): Body<NewEnrollment>,
@@ -117,7 +127,7 @@ pub async fn create(
         uses: new.uses,
         from: new.from,
         hosts: Vec::new(),
-        created_by: api.context.principal.clone(),
+        created_by: api.context.bus.principal.clone(),
         created_at: clock::format(now),
     };
     if !enrollment.cluster.is_empty() {
@@ -137,7 +147,7 @@ pub async fn create(
         (status = 404, description = "there is no such enrollment"),
     ),
 )]
-pub async fn revoke(api: Api, Params(Name(id)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
+async fn revoke(api: Api, Params(Name(id)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     api.storage.delete::<Enrollment>(&id).await.map_err(|error| {
         if error.is_not_found() {
             ApiError::not_found(format!("there is no enrollment {id}"))

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use service_core::model::{Freeze, Model as _};
 use service_core::storage::Transaction;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::api::Api;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Body, present};
-use crate::state::Api;
+use crate::state::AppState;
 
 /// A freeze as it is asked for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,9 +41,16 @@ impl From<Freeze> for FreezeView {
     }
 }
 
+/// The endpoints of the freeze.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("freeze")
+        .add(routes!(get), Endpoint::READER)
+        .add(routes!(put, delete), Endpoint::OPERATOR)
+}
+
 /// Whether work is frozen.
 #[utoipa::path(get, path = "/api/v0/freeze", responses((status = 200, body = FreezeView)))]
-pub async fn get(api: Api) -> Result<Json<FreezeView>, ApiError> {
+async fn get(api: Api) -> Result<Json<FreezeView>, ApiError> {
     let freeze = api.storage.find::<Freeze>(Freeze::ALL).await?;
     Ok(Json(freeze.map(|freeze| freeze.record.into()).unwrap_or_default()))
 }
@@ -52,13 +62,13 @@ pub async fn get(api: Api) -> Result<Json<FreezeView>, ApiError> {
     request_body = NewFreeze,
     responses((status = 201, body = FreezeView)),
 )]
-pub async fn put(
+async fn put(
     api: Api,
     Body(new): Body<NewFreeze>,
 ) -> Result<(StatusCode, Json<FreezeView>), ApiError> {
     let freeze = Freeze {
         name: Freeze::ALL.to_owned(),
-        by: api.context.principal.clone(),
+        by: api.context.bus.principal.clone(),
         at: api.clock.stamp(),
         reason: new.reason.unwrap_or_default(),
     };
@@ -75,7 +85,7 @@ pub async fn put(
 
 /// Ends the freeze, if there is one.
 #[utoipa::path(delete, path = "/api/v0/freeze", responses((status = 200)))]
-pub async fn delete(api: Api) -> Result<Json<[(); 0]>, ApiError> {
+async fn delete(api: Api) -> Result<Json<[(); 0]>, ApiError> {
     let transaction = Transaction::default().delete::<Freeze>(Freeze::ALL);
     api.storage.transact(&transaction).await?;
     Ok(Json([]))

@@ -11,13 +11,19 @@ use service_core::model::Alarm;
 use service_core::presence::Presence;
 use tokio::time::timeout;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::api::Api;
+use crate::endpoint::{Endpoint, Endpoints, has_flag};
 use crate::error::ApiError;
 use crate::readiness::{Checks, Ground};
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 
 /// Timeout of all checks together, and of the wait for those of another request.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// The flag that shows every replica and alarm.
+const VERBOSE: &str = "verbose";
 
 /// The entry of `degraded` while no user can log in.
 const NO_USER: &str = "no usable user";
@@ -59,7 +65,15 @@ pub struct Replica {
     /// When it started.
     started_at: String,
     /// Seconds since then.
+    #[schema(required)]
     age: Option<i64>,
+}
+
+/// The endpoints of health.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("health")
+        .add(routes!(live), Endpoint::PUBLIC.needs_no_host())
+        .add(routes!(ready), Endpoint::PUBLIC.needs_no_host().reader_with(VERBOSE))
 }
 
 /// The process lives.
@@ -68,7 +82,7 @@ pub struct Replica {
     path = "/healthz",
     responses((status = 200, body = Health)),
 )]
-pub async fn live() -> Json<Health> {
+async fn live() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
@@ -85,19 +99,19 @@ pub async fn live() -> Json<Health> {
         (status = 503, description = "a part fails: `parts` says which"),
     ),
 )]
-pub async fn ready(
+async fn ready(
     State(state): State<AppState>,
     api: Api,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Ready>, ApiError> {
-    let is_verbose = is_verbose(query.as_deref());
-    if is_verbose && api.caller.as_ref().is_none_or(|caller| caller.principal.is_none()) {
+    let is_verbose = has_flag(query.as_deref(), VERBOSE);
+    if is_verbose && api.context.principal().is_none() {
         return Err(ApiError::forbidden(
             "`verbose` needs the role reader: log in, on the address of the API",
         ));
     }
     let ground =
-        Ground { bus: &api.bus, context: &api.context, audit: &state.audit, clock: &api.clock };
+        Ground { bus: &api.bus, context: &api.context.bus, audit: &state.audit, clock: &api.clock };
     let ready = async {
         let Checks { parts, failure } = state.readiness.checks(&ground).await;
         if let Some(failure) = failure {
@@ -117,12 +131,6 @@ pub async fn ready(
     timeout(LIMIT, ready).await.unwrap_or_else(|_| {
         Err(ApiError::unavailable(format!("the checks did not end within {} s", LIMIT.as_secs())))
     })
-}
-
-/// Whether the query has the flag `verbose`.
-pub fn is_verbose(query: Option<&str>) -> bool {
-    let fields = query.unwrap_or_default().split('&');
-    fields.map(|field| field.split('=').next()).any(|name| name == Some("verbose"))
 }
 
 impl Replica {

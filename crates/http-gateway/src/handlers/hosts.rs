@@ -1,6 +1,7 @@
 //! Hosts.
 
 pub(crate) mod create;
+mod new_host;
 pub(crate) mod rotate;
 mod ticket;
 
@@ -17,19 +18,19 @@ use serde_json::{Value, json};
 use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
+use service_core::{host_keys, warn_unless_outage};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 pub(super) use create::{Registrant, joined};
-pub use create::{create, create_unnamed};
-pub use rotate::rotate;
 
-use super::clusters::not_under_operation;
-use super::members::cluster_of;
+use crate::api::Api;
+use crate::cluster_records::{cluster_of, not_under_operation};
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes;
 use crate::params::{Address, Params, SpelledBody, present, same_address};
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 
 /// What a body may repeat of the URL.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -39,13 +40,30 @@ pub struct Named {
     address: Option<String>,
 }
 
+/// The endpoints of hosts. An operator may accept a changed host key, as when a host was installed again: whoever may delete a host
+/// and register it again with another key could do the same in two steps. Only an administrator may change its credentials.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("hosts")
+        .add(routes!(list), Endpoint::READER)
+        .add(routes!(create::create_unnamed), Endpoint::OPERATOR.registers_hosts().idempotent())
+        .add(routes!(get), Endpoint::READER)
+        .add(routes!(create::create), Endpoint::OPERATOR.registers_hosts().idempotent())
+        .add(routes!(delete), Endpoint::OPERATOR)
+        .add(routes!(credentials), Endpoint::ADMIN.reads_credentials())
+        .add(routes!(rotate::rotate), Endpoint::ADMIN)
+        .add(routes!(status), Endpoint::READER)
+        .add(routes!(investigate), Endpoint::OPERATOR.idempotent())
+        .add(routes!(accept_key), Endpoint::OPERATOR.idempotent())
+        .add(routes!(public_key), Endpoint::READER)
+}
+
 /// The hosts, sorted by their addresses.
 #[utoipa::path(
     get,
     path = "/api/v0/hosts",
     responses((status = 200, body = [Host])),
 )]
-pub async fn list(api: Api) -> Result<impl IntoResponse, ApiError> {
+async fn list(api: Api) -> Result<impl IntoResponse, ApiError> {
     api.storage.list_text::<Host>().await.map(as_json).map_err(ApiError::from)
 }
 
@@ -63,7 +81,7 @@ fn as_json(text: String) -> impl IntoResponse {
         (status = 404, description = "there is no such host"),
     ),
 )]
-pub async fn get(
+async fn get(
     api: Api,
     Params(Address(address)): Params<Address>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -85,7 +103,7 @@ pub async fn get(
         (status = 502, description = "the container manager refuses"),
     ),
 )]
-pub async fn delete(
+async fn delete(
     api: Api,
     Params(Address(address)): Params<Address>,
 ) -> Result<Json<[(); 0]>, ApiError> {
@@ -121,7 +139,7 @@ pub async fn delete(
         (status = 404, description = "there is no such host"),
     ),
 )]
-pub async fn credentials(
+async fn credentials(
     api: Api,
     Params(Address(address)): Params<Address>,
 ) -> Result<Json<Credentials>, ApiError> {
@@ -148,7 +166,7 @@ pub async fn credentials(
         (status = 404, description = "there is no such host"),
     ),
 )]
-pub async fn status(
+async fn status(
     api: Api,
     Params(Address(address)): Params<Address>,
 ) -> Result<Json<HostStatus>, ApiError> {
@@ -172,7 +190,7 @@ pub async fn status(
         (status = 409, description = "an operation is in process on its cluster"),
     ),
 )]
-pub async fn investigate(
+async fn investigate(
     api: Api,
     Params(Address(address)): Params<Address>,
     SpelledBody(named): SpelledBody<Named>,
@@ -256,7 +274,7 @@ pub struct AcceptedKey {
         (status = 409, description = "it has not been seen with that key, or an operation is in process on its cluster"),
     ),
 )]
-pub async fn accept_key(
+async fn accept_key(
     api: Api,
     Params(Address(address)): Params<Address>,
     SpelledBody(AcceptedKey { address: in_body, fingerprint }): SpelledBody<AcceptedKey>,
@@ -266,7 +284,7 @@ pub async fn accept_key(
         let mut host = found(&api, &address).await?;
         let state = api.storage.find::<HostState>(&address).await?;
         let seen = state.map(|state| state.record.seen_host_key).unwrap_or_default();
-        if host_access::fingerprint(&seen).as_deref() != Some(fingerprint.as_str()) {
+        if host_keys::fingerprint(&seen).as_deref() != Some(fingerprint.as_str()) {
             return Err(ApiError::conflict(format!(
                 "the host {address} has not been seen with a changed key of that fingerprint: see its status"
             )));
@@ -280,7 +298,7 @@ pub async fn accept_key(
     tracing::info!(
         host.address = address,
         fingerprint,
-        principal = api.context.principal,
+        principal = api.context.bus.principal,
         "host key accepted"
     );
     wake_investigator(&api, &address).await;
@@ -296,10 +314,7 @@ pub async fn accept_key(
         (status = 404, description = "the server has no key of its own, or none yet"),
     ),
 )]
-pub async fn public_key(
-    api: Api,
-    State(state): State<AppState>,
-) -> Result<Json<PublicKey>, ApiError> {
+async fn public_key(api: Api, State(state): State<AppState>) -> Result<Json<PublicKey>, ApiError> {
     let none = || ApiError::not_found("this server has no SSH key of its own");
     let path = state.public_key_file.as_deref().ok_or_else(none)?;
     // Read each time: a service that reaches hosts makes it at its first start, whenever that is.
@@ -326,7 +341,7 @@ pub async fn public_key(
 /// Refuses a public key that the store does not know: hosts that trusted it would refuse the log-in.
 async fn is_servers_own(api: &Api, path: &Path, public_key: &str) -> Result<(), ApiError> {
     let known = api.storage.find::<ServerKeys>(ServerKeys::ALL).await?;
-    let fingerprint = host_access::fingerprint(public_key).unwrap_or_default();
+    let fingerprint = host_keys::fingerprint(public_key).unwrap_or_default();
     match known {
         Some(known) if !known.record.fingerprints.contains(&fingerprint) => {
             let path = path.display();
@@ -374,7 +389,7 @@ async fn creds_of(api: &Api, address: &str) -> Result<Revised<HostCreds>, ApiErr
 /// The record is the job; the message only makes it sooner.
 async fn wake_investigator(api: &Api, address: &str) {
     let params = json!({"address": address, "cluster_data": {}});
-    if let Err(error) = api.bus.notify(topology::INVESTIGATE, &params, &api.context).await {
+    if let Err(error) = api.bus.notify(topology::INVESTIGATE, &params, &api.context.bus).await {
         warn_unless_outage!(error, "the investigator was not woken");
     }
 }

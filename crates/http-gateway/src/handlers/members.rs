@@ -8,16 +8,19 @@ use std::collections::{BTreeSet, HashMap};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use service_core::model::{Cluster, ClusterChange, Host, HostState, Status, ident};
+use service_core::model::{Cluster, ClusterChange, Host, ident};
 use service_core::storage::{Revised, Transaction};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use super::clusters::{found, leave, unchanging};
+use crate::api::Api;
 use crate::changes::CHUNK;
+use crate::cluster_records::{found, leave, unchanging};
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
-use crate::nodes::{self, Registered};
+use crate::nodes::{self, Registered, join};
 use crate::params::{Address, Name, Params, SpelledBody, present, same, same_address};
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 
 /// The members as somebody saw them, and as they shall be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,6 +41,15 @@ pub struct Membership {
     host: Option<String>,
 }
 
+/// The endpoints of members.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("members")
+        .add(routes!(list), Endpoint::READER)
+        .add(routes!(replace), Endpoint::OPERATOR)
+        .add(routes!(get), Endpoint::READER)
+        .add(routes!(add, remove), Endpoint::OPERATOR)
+}
+
 /// The addresses of the members, sorted.
 #[utoipa::path(
     get,
@@ -47,10 +59,7 @@ pub struct Membership {
         (status = 404, description = "there is no such cluster"),
     ),
 )]
-pub async fn list(
-    api: Api,
-    Params(Name(name)): Params<Name>,
-) -> Result<Json<Vec<String>>, ApiError> {
+async fn list(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Vec<String>>, ApiError> {
     Ok(Json(found(&api, &name).await?.record.hostset))
 }
 
@@ -69,7 +78,7 @@ pub async fn list(
         (status = 504, description = "the change takes longer than a request may, and goes on"),
     ),
 )]
-pub async fn replace(
+async fn replace(
     api: Api,
     State(state): State<AppState>,
     Params(Name(name)): Params<Name>,
@@ -130,7 +139,7 @@ pub async fn replace(
         (status = 404, description = "there is no such cluster, or the host is no member"),
     ),
 )]
-pub async fn get(
+async fn get(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
 ) -> Result<Json<[String; 1]>, ApiError> {
@@ -154,7 +163,7 @@ pub async fn get(
         (status = 502, description = "the container manager refuses"),
     ),
 )]
-pub async fn add(
+async fn add(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
     SpelledBody(membership): SpelledBody<Membership>,
@@ -191,7 +200,7 @@ pub async fn add(
         (status = 502, description = "the container manager refuses"),
     ),
 )]
-pub async fn remove(
+async fn remove(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
 ) -> Result<Json<[(); 0]>, ApiError> {
@@ -248,45 +257,6 @@ async fn fit_to_join(
         }
     };
     hosts.into_iter().zip(addresses).map(fit).collect()
-}
-
-/// A transaction in which hosts become members; they are registered with the cluster's container manager
-/// before, if it has one.
-///
-/// # Errors
-/// 502 when the container manager refuses one; 503 or 504 when a service does not answer.
-pub async fn join(
-    api: &Api,
-    cluster: &Cluster,
-    hosts: Vec<Revised<Host>>,
-    registered: &Registered,
-) -> Result<Transaction, ApiError> {
-    let mut transaction = Transaction::default();
-    for mut host in hosts {
-        let address = host.record.address.clone();
-        if cluster.container_manager.is_empty() {
-            host.record.status = Status::Disassociated;
-        } else {
-            registered.register(api, cluster, &address).await?;
-            host.record.status = Status::Active;
-            if let Some(mut state) = api.storage.find::<HostState>(&address).await?
-                && state.record.registered()
-            {
-                transaction = transaction.update(&state)?;
-            }
-        }
-        transaction = transaction.update(&host)?;
-    }
-    Ok(transaction)
-}
-
-/// The cluster that a host is a member of.
-///
-/// # Errors
-/// When the storage service cannot say.
-pub async fn cluster_of(api: &Api, address: &str) -> Result<Option<Revised<Cluster>>, ApiError> {
-    let clusters = api.storage.list::<Cluster>().await?;
-    Ok(clusters.into_iter().find(|cluster| cluster.record.has(address)))
 }
 
 /// Addresses in their canonical form, duplicates folded; what is no address stays as it is, and will

@@ -8,10 +8,13 @@ use service_core::abridged;
 use service_core::model::{Cluster, Model as _, Network, NetworkType};
 use service_core::storage::{Found, Transaction};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
+use crate::api::Api;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params, same};
-use crate::state::Api;
+use crate::state::AppState;
 
 /// A network as it is asked for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -24,13 +27,21 @@ pub struct NewNetwork {
     options: Map<String, Value>,
 }
 
+/// The endpoints of networks; their secrets are masked.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("networks")
+        .add(routes!(list), Endpoint::READER)
+        .add(routes!(get), Endpoint::READER)
+        .add(routes!(create, delete), Endpoint::ADMIN)
+}
+
 /// The names of the networks, sorted.
 #[utoipa::path(
     get,
     path = "/api/v0/networks",
     responses((status = 200, body = [String])),
 )]
-pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
+async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
     let networks = api.storage.list::<Network>().await?;
     Ok(Json(networks.into_iter().map(|network| network.record.name).collect()))
 }
@@ -44,7 +55,7 @@ pub async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
         (status = 404, description = "there is no such network"),
     ),
 )]
-pub async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Network>, ApiError> {
+async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Network>, ApiError> {
     Ok(Json(found(&api, &name).await?))
 }
 
@@ -58,7 +69,7 @@ pub async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Netw
         (status = 409, description = "there is a different network of that name"),
     ),
 )]
-pub async fn create(
+async fn create(
     api: Api,
     Params(Name(name)): Params<Name>,
     Body(new): Body<NewNetwork>,
@@ -90,7 +101,7 @@ pub async fn create(
         (status = 409, description = "it is the default one, or in use"),
     ),
 )]
-pub async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
+async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let network = api.storage.find_damaged::<Network>(&name).await?;
         let network = network.ok_or_else(|| missing(&name))?;

@@ -11,11 +11,32 @@ use axum::Json;
 use service_core::model::{
     ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work, work,
 };
+use utoipa_axum::routes;
 
-use super::clusters::found;
+use crate::api::Api;
+use crate::cluster_records::found;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Name, Params};
-use crate::state::Api;
+use crate::state::AppState;
+
+/// The endpoints of operations.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("operations")
+        .add(routes!(restart_status), Endpoint::READER)
+        .add(routes!(start::restart), Endpoint::OPERATOR.idempotent())
+        .add(routes!(upgrade_status), Endpoint::READER)
+        .add(routes!(start::upgrade), Endpoint::OPERATOR.idempotent())
+        .add(routes!(deploy_status), Endpoint::READER)
+        .add(routes!(start::deploy), Endpoint::OPERATOR.idempotent())
+        .add(routes!(history::list), Endpoint::READER)
+        .add(routes!(history::get), Endpoint::READER)
+        .add(routes!(events::stream), Endpoint::READER)
+        .add(routes!(control::pause), Endpoint::OPERATOR)
+        .add(routes!(control::resume), Endpoint::OPERATOR)
+        .add(routes!(control::abort), Endpoint::OPERATOR)
+        .add(routes!(continuation::proceed), Endpoint::OPERATOR.idempotent())
+}
 
 /// The newest restart of a cluster.
 #[utoipa::path(
@@ -26,7 +47,7 @@ use crate::state::Api;
         (status = 404, description = "there is no such cluster, or it has never been restarted"),
     ),
 )]
-pub async fn restart_status(api: Api, name: Params<Name>) -> Newest<work::Restart> {
+async fn restart_status(api: Api, name: Params<Name>) -> Newest<work::Restart> {
     newest(api, name).await
 }
 
@@ -39,7 +60,7 @@ pub async fn restart_status(api: Api, name: Params<Name>) -> Newest<work::Restar
         (status = 404, description = "there is no such cluster, or it has never been upgraded"),
     ),
 )]
-pub async fn upgrade_status(api: Api, name: Params<Name>) -> Newest<work::Upgrade> {
+async fn upgrade_status(api: Api, name: Params<Name>) -> Newest<work::Upgrade> {
     newest(api, name).await
 }
 
@@ -52,7 +73,7 @@ pub async fn upgrade_status(api: Api, name: Params<Name>) -> Newest<work::Upgrad
         (status = 404, description = "there is no such cluster, or nothing was ever deployed on it"),
     ),
 )]
-pub async fn deploy_status(api: Api, name: Params<Name>) -> Newest<work::Deploy> {
+async fn deploy_status(api: Api, name: Params<Name>) -> Newest<work::Deploy> {
     newest(api, name).await
 }
 

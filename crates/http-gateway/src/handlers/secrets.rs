@@ -6,22 +6,29 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 
 use crate::custodia::{Custodia, bad_gateway};
+use utoipa_axum::routes;
+
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::unreadable;
-use crate::routes::TrailingSlash;
+use crate::request::RequestContext;
 use crate::state::AppState;
 
 /// Where they are here.
-pub const PATH: &str = "/api/v0/secrets";
+const PATH: &str = "/api/v0/secrets";
 
 /// Where they are at Custodia.
 const ROOT: &str = "/secrets";
 
-/// As the router has what is below it.
-pub const ROUTE: &str = "/api/v0/secrets/{*path}";
-
 /// The methods that there are, for `Allow`.
 const METHODS: &str = "DELETE, GET, HEAD, POST, PUT";
+
+/// The endpoints of secrets.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("secrets")
+        .add(routes!(list), Endpoint::ADMIN.reads_credentials())
+        .add(routes!(get, put, post, delete), Endpoint::ADMIN.reads_credentials().below(PATH))
+}
 
 /// The secrets at the top, as Custodia answers it.
 #[utoipa::path(
@@ -29,56 +36,56 @@ const METHODS: &str = "DELETE, GET, HEAD, POST, PUT";
     path = "/api/v0/secrets",
     responses((status = 200, body = Object), (status = 404), (status = 406), (status = 502)),
 )]
-pub async fn list(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
+async fn list(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
     pass(state, request).await
 }
 
 /// A secret; with a slash at the end, the names of those in a container. As Custodia answers it.
 #[utoipa::path(
     get,
-    path = "/api/v0/secrets/{path}",
+    path = "/api/v0/secrets/{*path}",
     responses((status = 200, body = Object), (status = 400), (status = 406), (status = 502)),
 )]
-pub async fn get(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
+async fn get(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
     pass(state, request).await
 }
 
 /// Keeps a secret; Custodia replaces none.
 #[utoipa::path(
     put,
-    path = "/api/v0/secrets/{path}",
+    path = "/api/v0/secrets/{*path}",
     request_body(content = Object, description = "as Custodia has it"),
     responses((status = 201), (status = 405), (status = 409), (status = 415), (status = 502)),
 )]
-pub async fn put(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
+async fn put(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
     pass(state, request).await
 }
 
 /// Makes a container; its path ends with a slash.
 #[utoipa::path(
     post,
-    path = "/api/v0/secrets/{path}",
+    path = "/api/v0/secrets/{*path}",
     request_body(content = Object, description = "as Custodia has it"),
     responses((status = 201), (status = 405), (status = 409), (status = 415), (status = 502)),
 )]
-pub async fn post(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
+async fn post(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
     pass(state, request).await
 }
 
 /// Removes a secret, or a container that is empty.
 #[utoipa::path(
     delete,
-    path = "/api/v0/secrets/{path}",
+    path = "/api/v0/secrets/{*path}",
     responses((status = 204), (status = 400), (status = 405), (status = 409), (status = 502)),
 )]
-pub async fn delete(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
+async fn delete(state: State<AppState>, request: Request) -> Result<Response, ApiError> {
     pass(state, request).await
 }
 
 async fn pass(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let custodia = state.custodia.as_ref().ok_or_else(ApiError::no_route)?;
     // To Custodia a slash at the end is what makes a container.
-    let slash = request.extensions().get::<TrailingSlash>().map_or("", |_| "/");
+    let slash = if RequestContext::of(request.extensions()).has_trailing_slash { "/" } else { "" };
     let target = target(request.uri(), slash).ok_or_else(ApiError::no_route)?;
     let _turn = custodia.turn().await?;
     answer(custodia, &target, request).await

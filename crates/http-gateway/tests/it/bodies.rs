@@ -128,7 +128,7 @@ async fn a_field_that_misspells_another_is_refused_and_nothing_is_stored() {
 #[tokio::test]
 async fn no_field_that_an_answer_has_counts_as_misspelt() {
     let gateway = Gateway::start().await.with_everything().await;
-    let document: Value = serde_json::from_str(&http_gateway::openapi::text()).unwrap();
+    let document: Value = serde_json::from_str(&http_gateway::routes::DOCUMENT.text()).unwrap();
     let schemas = document["components"]["schemas"].as_object().unwrap().values();
     let properties = schemas.filter_map(|schema| schema["properties"].as_object());
     let all: Map<_, _> =

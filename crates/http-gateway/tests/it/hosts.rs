@@ -141,7 +141,7 @@ async fn a_public_key_that_is_not_one_of_the_servers_own_is_not_shown() {
     let mut keys = ServerKeys::of(&format!("SHA256:{}", "A".repeat(43)));
     gateway.storage.save(&keys).await.unwrap();
     gateway.get("/publickey").await.refused(503, "restore id_ed25519.pub");
-    keys.fingerprints.insert(host_access::fingerprint(HOST_KEY).unwrap());
+    keys.fingerprints.insert(service_core::host_keys::fingerprint(HOST_KEY).unwrap());
     gateway.storage.save(&keys).await.unwrap();
     gateway.get("/publickey").await.is(200, &json!({"public_key": HOST_KEY}));
 }

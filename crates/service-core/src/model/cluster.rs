@@ -14,15 +14,19 @@ pub struct Cluster {
     pub name: String,
     /// Kept for the record's sake: REST computes it from the members.
     #[serde(default)]
+    #[schema(required)]
     pub status: String,
     /// Its network.
     #[serde(default = "default_network")]
+    #[schema(required)]
     pub network: String,
     /// Its members' addresses, sorted: other clients may save them in any order.
     #[serde(default, deserialize_with = "sorted")]
+    #[schema(required)]
     pub hostset: Vec<String>,
     /// Its container manager; empty for none.
     #[serde(default)]
+    #[schema(required)]
     pub container_manager: String,
     /// The change that a job of the gateway carries out on it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,9 +40,11 @@ pub struct ContainerManagerConfig {
     pub name: String,
     /// What it is.
     #[serde(default, rename = "type")]
+    #[schema(required)]
     pub kind: ContainerManagerType,
     /// What its type needs to know: see [`KubernetesOptions`]; a trivial one keeps any.
     #[serde(default)]
+    #[schema(required)]
     pub options: Map<String, Value>,
 }
 

@@ -61,24 +61,31 @@ pub struct Host {
     pub address: String,
     /// Where it is in its life.
     #[serde(default)]
+    #[schema(required)]
     pub status: Status,
     /// Its operating system's name: `fedora`, `debian`, …; empty until it is known.
     #[serde(default)]
+    #[schema(required)]
     pub os: String,
     /// Usable processors.
     #[serde(default)]
+    #[schema(required)]
     pub cpus: u32,
     /// Memory in MiB.
     #[serde(default)]
+    #[schema(required)]
     pub memory: u64,
     /// Bytes on real local file systems.
     #[serde(default)]
+    #[schema(required)]
     pub space: u64,
     /// When it was last checked, whatever the result; empty before.
     #[serde(default)]
+    #[schema(required)]
     pub last_check: String,
     /// The store that keeps it; empty is the default one.
     #[serde(default)]
+    #[schema(required)]
     pub source: String,
 }
 

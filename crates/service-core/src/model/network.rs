@@ -28,9 +28,11 @@ pub struct Network {
     pub name: String,
     /// What makes it.
     #[serde(default, rename = "type")]
+    #[schema(required)]
     pub kind: NetworkType,
     /// What its type needs to know.
     #[serde(default)]
+    #[schema(required)]
     pub options: Map<String, Value>,
 }
 

@@ -117,11 +117,12 @@ impl<W: Work> PartialSchema for ClusterRecord<W> {
             .property(W::DONE, hosts())
             .property("failures", Vec::<Failure>::schema());
         let record = if W::DONE == Deploy::DONE {
-            record.property("version", String::schema())
+            record.property("version", String::schema()).required("version")
         } else {
             record
         };
-        record.into()
+        let always = ["name", "status", "started_at", "finished_at", "in_process", W::DONE];
+        always.into_iter().fold(record, ObjectBuilder::required).into()
     }
 }
 

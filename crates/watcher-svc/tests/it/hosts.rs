@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host_access::fingerprint;
 use serde_json::{Value, json};
 use service_core::bus::{Call, topology};
+use service_core::host_keys::fingerprint;
 use service_core::model::{Failing, HostCreds, HostState, Status};
 use simulated_hosts::LogIn;
 use tokio::time::{Instant, sleep};

@@ -6,60 +6,18 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use service_core::model::{
-    Bootstrap, Cluster, Host, HostCreds, HostState, Model as _, Status, ident,
-};
+use service_core::host_keys;
+use service_core::model::{Cluster, Host, HostCreds, HostState, Model as _, Status, ident};
 use service_core::storage::{Revised, Transaction};
-use utoipa::ToSchema;
 
-use super::super::members::cluster_of;
+use super::new_host::{NewHost, infer};
 use super::ticket::Ticket;
 use super::{creds_of, look_again, wake_investigator};
+use crate::api::Api;
+use crate::cluster_records::cluster_of;
 use crate::error::ApiError;
-use crate::params::{Address, Params, SpelledBody, present, same_address, word};
-use crate::state::{Api, AppState};
-
-/// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct NewHost {
-    #[serde(deserialize_with = "present")]
-    address: Option<String>,
-    /// Base64 of the private key's file; empty for the server's own key.
-    #[schema(value_type = String, content_encoding = "base64", default = "")]
-    ssh_priv_key: SecretString,
-    #[serde(deserialize_with = "present")]
-    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")]
-    remote_user: Option<String>,
-    #[serde(deserialize_with = "present")]
-    pub(super) cluster: Option<String>,
-    source: String,
-    #[schema(minimum = 1)]
-    ssh_port: u16,
-    /// Public keys, one a line.
-    pub(super) ssh_host_key: String,
-    #[serde(deserialize_with = "word")]
-    bootstrap: Bootstrap,
-    #[schema(default = json!([]))]
-    addresses: Vec<Address>,
-}
-
-impl Default for NewHost {
-    fn default() -> Self {
-        Self {
-            address: None,
-            ssh_priv_key: SecretString::default(),
-            remote_user: None,
-            cluster: None,
-            source: String::new(),
-            ssh_port: 22,
-            ssh_host_key: String::new(),
-            bootstrap: Bootstrap::Auto,
-            addresses: Vec::new(),
-        }
-    }
-}
+use crate::params::{Address, Params, SpelledBody, same_address};
+use crate::state::AppState;
 
 /// Who registers a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +39,7 @@ pub(in crate::handlers) enum Registrant {
         (status = 503, description = "the host keeps being deleted, or its cluster is being changed and the host registers itself: try again"),
     ),
 )]
-pub async fn create(
+pub(super) async fn create(
     api: Api,
     State(state): State<AppState>,
     Params(Address(address)): Params<Address>,
@@ -102,7 +60,7 @@ pub async fn create(
         (status = 503, description = "the host keeps being deleted, or its cluster is being changed and the host registers itself: try again"),
     ),
 )]
-pub async fn create_unnamed(
+pub(super) async fn create_unnamed(
     api: Api,
     State(state): State<AppState>,
     SpelledBody(new): SpelledBody<NewHost>,
@@ -115,19 +73,6 @@ pub async fn create_unnamed(
         None => (infer(&api, &state)?, Registrant::Host),
     };
     register(api, state, address, new, registrant).await
-}
-
-/// The address that a request comes from, where that can be a host's.
-pub(super) fn infer(api: &Api, state: &AppState) -> Result<String, ApiError> {
-    let source = api.caller.as_ref().map(|caller| caller.source);
-    let source = source.filter(|source| !state.trusted_proxies.contains(*source));
-    let address = source.map(|source| source.to_string());
-    address.filter(|address| !ident::is_loopback(address)).ok_or_else(|| {
-        ApiError::bad_request(
-            "the request comes from the server itself, or from a proxy that does not say for whom: say \
-             which host it is about in `address`",
-        )
-    })
 }
 
 async fn register(
@@ -285,7 +230,7 @@ pub(in crate::handlers) async fn joined(
 
 /// Host keys as they are stored: one a line, without comments.
 pub(super) fn host_keys(text: &str) -> Result<String, ApiError> {
-    let keys = host_access::parse_host_keys(text)
+    let keys = host_keys::parse_host_keys(text)
         .map_err(|e| ApiError::bad_request(format!("ssh_host_key: {e}")))?;
     Ok(keys.join("\n"))
 }

@@ -9,18 +9,17 @@ use service_core::model::{Host, HostCreds, Model as _, Status};
 use service_core::storage::Transaction;
 use utoipa::ToSchema;
 
-use super::super::clusters::not_under_operation;
-use super::super::members::cluster_of;
 use super::create::{check_key, host_keys};
 use super::{creds_of, found, wake_investigator};
+use crate::api::Api;
+use crate::cluster_records::{cluster_of, not_under_operation};
 use crate::error::ApiError;
 use crate::params::{Address, Params, SpelledBody, present, same_address};
-use crate::state::Api;
 
 /// What is to change; what is left out stays. An empty key stands for the server's own.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
-pub struct NewCredentials {
+pub(super) struct NewCredentials {
     #[serde(deserialize_with = "present")]
     address: Option<String>,
     #[serde(deserialize_with = "present")]
@@ -45,7 +44,7 @@ pub struct NewCredentials {
         (status = 409, description = "the log-in failed, or an operation is in process"),
     ),
 )]
-pub async fn rotate(
+pub(super) async fn rotate(
     api: Api,
     Params(Address(address)): Params<Address>,
     SpelledBody(new): SpelledBody<NewCredentials>,
@@ -60,7 +59,7 @@ pub async fn rotate(
         let mut creds = creds_of(&api, &address).await?;
         new.apply(&mut creds.record)?;
         let bus = api.bus.confidential();
-        let tried = bus.request(topology::HOSTS_TRY_LOGIN, &creds.record, &api.context).await;
+        let tried = bus.request(topology::HOSTS_TRY_LOGIN, &creds.record, &api.context.bus).await;
         let seen = tried.map_err(ApiError::from).map_err(|error| match error.status() {
             StatusCode::GATEWAY_TIMEOUT => {
                 error.with_detail("the log-in was not tried in time, and nothing was changed")
@@ -80,7 +79,7 @@ pub async fn rotate(
         Ok((transaction, host.record))
     };
     let host = api.commit(plan).await?;
-    let principal = &api.context.principal;
+    let principal = &api.context.bus.principal;
     tracing::info!(host.address = address, principal, "credentials were changed");
     if host.status == Status::Investigating {
         wake_investigator(&api, &address).await;

@@ -3,9 +3,10 @@
 use service_core::model::{Enrolled, Enrollment, HostState};
 use service_core::storage::Revised;
 
-use super::create::{NewHost, infer};
+use super::new_host::{NewHost, infer};
+use crate::api::Api;
 use crate::error::ApiError;
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 
 /// A token that was accepted, and the cluster that its host asks for.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl Ticket {
         address: &str,
         new: &mut NewHost,
     ) -> Result<Option<Self>, ApiError> {
-        let principal = api.caller.as_ref().and_then(|caller| caller.principal.as_ref());
+        let principal = api.context.principal();
         let Some(id) = principal.and_then(|principal| principal.enrollment.clone()) else {
             return Ok(None);
         };

@@ -1,22 +1,21 @@
 //! Continuing operations that ended before all of their hosts were done.
 
+use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service_core::Error;
 use service_core::bus::topology;
 use service_core::model::Operation;
-use service_core::random;
 use utoipa::ToSchema;
 
 use super::history::{OperationSummary, summary};
-use super::start::{Id, Plan, SHOWN_AT, location, plan};
+use super::start::{Plan, location, plan};
+use crate::api::Api;
+use crate::endpoint::OPERATION_PATH;
 use crate::error::ApiError;
-use crate::idempotency::OperationId;
 use crate::params::{Name, Params, SpelledBody, present};
-use crate::state::Api;
 
 /// How an operation is to be continued.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -33,19 +32,22 @@ pub struct Continuation {
 #[utoipa::path(
     post,
     path = "/api/v0/operation/{id}/continue",
-    tag = "operations",
     request_body = Continuation,
     responses(
         (status = 200, body = Plan, description = "what would happen (`dry_run`)"),
-        (status = 201, body = OperationSummary, description = "the new operation"),
+        (
+            status = 201,
+            body = OperationSummary,
+            description = "the new operation",
+            headers(("Location" = String, description = "Where the operation is shown.")),
+        ),
         (status = 404, description = "there is no such operation"),
         (status = 409, description = "it is in process, has finished, is continued already, or no host is left; or as for a start"),
     ),
 )]
-pub async fn proceed(
+pub(super) async fn proceed(
     api: Api,
     Params(Name(id)): Params<Name>,
-    new: Id,
     SpelledBody(body): SpelledBody<Continuation>,
 ) -> Result<Response, ApiError> {
     let mut params = json!({"id": id, "retry_failed": body.retry_failed.unwrap_or_default()});
@@ -53,12 +55,12 @@ pub async fn proceed(
         params["dry_run"] = true.into();
         return Ok(Json(plan(api.request(topology::CONTINUE, &params).await?)?).into_response());
     }
-    let new = new.map_or_else(|| random::uuid().to_string(), |Extension(OperationId(id))| id);
+    let new = api.operation_id();
     params["operation_id"] = new.as_str().into();
     let started = api.request(topology::CONTINUE, &params).await.map_err(|error| {
         if error.status() == StatusCode::GATEWAY_TIMEOUT {
             return error.with_detail(format!(
-                "no answer in time; it may be continued: look with GET {SHOWN_AT}{new}"
+                "no answer in time; it may be continued: look with GET {OPERATION_PATH}{new}"
             ));
         }
         error

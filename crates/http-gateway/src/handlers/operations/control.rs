@@ -5,22 +5,21 @@ use service_core::model::{Operation, OperationControl, OperationStatus, Wanted};
 use service_core::storage::{Revised, Transaction};
 
 use super::history::{OperationSummary, found, summary};
+use crate::api::Api;
 use crate::error::ApiError;
 use crate::params::{Name, Params};
-use crate::state::Api;
 
 /// Lets an operation start no further host until it is resumed; those under way end their turns.
 #[utoipa::path(
     post,
     path = "/api/v0/operation/{id}/pause",
-    tag = "operations",
     responses(
         (status = 200, body = OperationSummary),
         (status = 404, description = "there is no such operation"),
         (status = 409, description = "it has ended, or is being aborted"),
     ),
 )]
-pub async fn pause(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
+pub(super) async fn pause(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
     tell(&api, id, Wanted::Pause).await
 }
 
@@ -28,14 +27,13 @@ pub async fn pause(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>,
 #[utoipa::path(
     post,
     path = "/api/v0/operation/{id}/resume",
-    tag = "operations",
     responses(
         (status = 200, body = OperationSummary),
         (status = 404, description = "there is no such operation"),
         (status = 409, description = "it has ended, or is being aborted"),
     ),
 )]
-pub async fn resume(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
+pub(super) async fn resume(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
     tell(&api, id, Wanted::Run).await
 }
 
@@ -43,14 +41,13 @@ pub async fn resume(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>
 #[utoipa::path(
     post,
     path = "/api/v0/operation/{id}/abort",
-    tag = "operations",
     responses(
         (status = 200, body = OperationSummary),
         (status = 404, description = "there is no such operation"),
         (status = 409, description = "it has ended"),
     ),
 )]
-pub async fn abort(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
+pub(super) async fn abort(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
     tell(&api, id, Wanted::Abort).await
 }
 
@@ -67,7 +64,7 @@ async fn tell(
         let transaction = if before == wanted {
             Transaction::default()
         } else {
-            let (by, at) = (api.context.principal.clone(), api.clock.stamp());
+            let (by, at) = (api.context.bus.principal.clone(), api.clock.stamp());
             let control =
                 OperationControl { id: id.clone(), wanted, by, at, reason: String::new() };
             // It must not end meanwhile: nothing is told to what has ended.

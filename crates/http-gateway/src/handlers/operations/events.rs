@@ -25,9 +25,10 @@ use service_core::warn_unless_outage;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::history::{found, without_id};
+use crate::api::Api;
 use crate::error::ApiError;
 use crate::params::{Name, Params};
-use crate::state::{Api, AppState};
+use crate::state::AppState;
 use crate::watching::Watcher;
 
 /// How long a reader waits for news at most before it looks by itself.
@@ -73,7 +74,6 @@ enum Format {
 #[utoipa::path(
     get,
     path = "/api/v0/operation/{id}/events",
-    tag = "operations",
     params(
         ("after" = Option<u32>, Query, description = "Only events after the one with this `seq`."),
         ("follow" = Option<bool>, Query, description = "false: what there is now, and not what follows."),
@@ -88,7 +88,7 @@ enum Format {
         (status = 404, description = "there is no such operation"),
     ),
 )]
-pub async fn stream(
+pub(super) async fn stream(
     api: Api,
     State(state): State<AppState>,
     Params(Name(id)): Params<Name>,
@@ -97,9 +97,9 @@ pub async fn stream(
 ) -> Result<Response, ApiError> {
     found(&api, &id).await?;
     // There is no principal if the path authenticates by itself.
-    let principal = api.caller.as_ref().and_then(|caller| caller.principal.as_ref());
+    let principal = api.context.principal();
     let watcher = state.watching.enter(principal.map_or("", |principal| &principal.name))?;
-    let outdated = api.caller.as_ref().map(|caller| state.auth.outdated(caller).boxed());
+    let outdated = api.context.caller.as_ref().map(|caller| state.auth.outdated(caller).boxed());
     let format = Format::accepted(&headers);
     let reader = Reader {
         storage: api.storage,

@@ -11,10 +11,10 @@ use service_core::model::{
 use service_core::storage::Revised;
 use utoipa::ToSchema;
 
+use crate::api::Api;
+use crate::cluster_records;
 use crate::error::ApiError;
-use crate::handlers::clusters;
 use crate::params::{Name, Params};
-use crate::state::Api;
 
 /// Hosts that are read at a time.
 const BATCH: usize = 512;
@@ -61,6 +61,7 @@ pub struct OperationSummary {
     reason: String,
     started_by: String,
     started_at: String,
+    #[schema(required)]
     finished_at: Option<String>,
 }
 
@@ -83,6 +84,7 @@ pub struct OperationView {
     /// The request that started it.
     request_id: String,
     started_at: String,
+    #[schema(required)]
     finished_at: Option<String>,
     /// The operation whose unfinished hosts this one works on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,17 +145,16 @@ impl HostCounts {
 #[utoipa::path(
     get,
     path = "/api/v0/cluster/{name}/operations",
-    tag = "operations",
     responses(
         (status = 200, body = [OperationSummary]),
         (status = 404, description = "there is no such cluster"),
     ),
 )]
-pub async fn list(
+pub(super) async fn list(
     api: Api,
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<Vec<OperationSummary>>, ApiError> {
-    clusters::found(&api, &name).await?;
+    cluster_records::found(&api, &name).await?;
     let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
     let mut operations: Vec<_> = all.filter(|operation| operation.cluster == name).collect();
     operations.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));
@@ -168,13 +169,12 @@ pub async fn list(
 #[utoipa::path(
     get,
     path = "/api/v0/operation/{id}",
-    tag = "operations",
     responses(
         (status = 200, body = OperationView),
         (status = 404, description = "there is no such operation"),
     ),
 )]
-pub async fn get(
+pub(super) async fn get(
     api: Api,
     Params(Name(id)): Params<Name>,
 ) -> Result<Json<OperationView>, ApiError> {

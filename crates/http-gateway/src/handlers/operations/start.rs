@@ -1,8 +1,8 @@
 //! Starting operations, and asking what would happen.
 
+use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use service_core::Error;
@@ -10,17 +10,13 @@ use service_core::bus::topology;
 use service_core::model::{
     AlarmView, ClusterDeploy, ClusterRestart, ClusterUpgrade, OperationKind, Options, ident,
 };
-use service_core::random;
 use utoipa::ToSchema;
 
 use super::options::options;
+use crate::api::Api;
+use crate::endpoint::OPERATION_PATH;
 use crate::error::ApiError;
-use crate::idempotency::OperationId;
 use crate::params::{Body, Name, Params, present, same};
-use crate::state::Api;
-
-/// Where an operation is shown, before its id.
-pub const SHOWN_AT: &str = "/api/v0/operation/";
 
 /// A restart or an upgrade as it is asked for. Its options are members, too.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -31,7 +27,7 @@ pub struct NewOperation {
     #[serde(default, deserialize_with = "present")]
     dry_run: Option<bool>,
     #[serde(flatten)]
-    #[schema(ignore)]
+    #[schema(value_type = Options)]
     options: Map<String, Value>,
 }
 
@@ -47,7 +43,7 @@ pub struct NewDeployment {
     #[serde(default, deserialize_with = "present")]
     dry_run: Option<bool>,
     #[serde(flatten)]
-    #[schema(ignore)]
+    #[schema(value_type = Options)]
     options: Map<String, Value>,
 }
 
@@ -60,6 +56,7 @@ pub struct Plan {
     would_start: bool,
     /// Why it would not, and what to do.
     #[serde(default)]
+    #[schema(required)]
     refused: Option<String>,
     /// How many hosts could be unavailable at a time.
     max_unavailable: u64,
@@ -86,6 +83,7 @@ pub struct Planned {
     action: Action,
     /// Why, where that is not plain.
     #[serde(default)]
+    #[schema(required)]
     reason: String,
 }
 
@@ -103,76 +101,79 @@ pub enum Action {
     Skip,
 }
 
-/// The id that the operation is to have, where the request says so.
-pub(super) type Id = Option<Extension<OperationId>>;
-
 /// Restarts the hosts of a cluster.
 #[utoipa::path(
     put,
     path = "/api/v0/cluster/{name}/restart",
-    tag = "operations",
     request_body = NewOperation,
     responses(
         (status = 200, body = Plan, description = "what would happen (`dry_run`)"),
-        (status = 201, body = ClusterRestart),
+        (
+            status = 201,
+            body = ClusterRestart,
+            headers(("Location" = String, description = "Where the operation is shown.")),
+        ),
         (status = 404, description = "there is no such cluster"),
         (status = 409, description = "an operation is in process, or a host cannot be used"),
     ),
 )]
-pub async fn restart(
+pub(super) async fn restart(
     api: Api,
     Params(Name(name)): Params<Name>,
-    id: Id,
     Body(new): Body<NewOperation>,
 ) -> Result<Response, ApiError> {
-    start(&api, topology::RESTART, &name, new, id, None).await
+    start(&api, topology::RESTART, &name, new, None).await
 }
 
 /// Brings the hosts of a cluster up to date.
 #[utoipa::path(
     put,
     path = "/api/v0/cluster/{name}/upgrade",
-    tag = "operations",
     request_body = NewOperation,
     responses(
         (status = 200, body = Plan, description = "what would happen (`dry_run`)"),
-        (status = 201, body = ClusterUpgrade),
+        (
+            status = 201,
+            body = ClusterUpgrade,
+            headers(("Location" = String, description = "Where the operation is shown.")),
+        ),
         (status = 404, description = "there is no such cluster"),
         (status = 409, description = "an operation is in process, or a host cannot be used"),
     ),
 )]
-pub async fn upgrade(
+pub(super) async fn upgrade(
     api: Api,
     Params(Name(name)): Params<Name>,
-    id: Id,
     Body(new): Body<NewOperation>,
 ) -> Result<Response, ApiError> {
-    start(&api, topology::UPGRADE, &name, new, id, None).await
+    start(&api, topology::UPGRADE, &name, new, None).await
 }
 
 /// Has the hosts of a cluster boot a version of their tree.
 #[utoipa::path(
     put,
     path = "/api/v0/cluster/{name}/deploy",
-    tag = "operations",
     request_body = NewDeployment,
     responses(
         (status = 200, body = Plan, description = "what would happen (`dry_run`)"),
-        (status = 201, body = ClusterDeploy),
+        (
+            status = 201,
+            body = ClusterDeploy,
+            headers(("Location" = String, description = "Where the operation is shown.")),
+        ),
         (status = 404, description = "there is no such cluster"),
         (status = 409, description = "an operation is in process, or a host cannot be used"),
     ),
 )]
-pub async fn deploy(
+pub(super) async fn deploy(
     api: Api,
     Params(Name(name)): Params<Name>,
-    id: Id,
     Body(new): Body<NewDeployment>,
 ) -> Result<Response, ApiError> {
     let NewDeployment { version, name: named, dry_run, options } = new;
     ident::version(&version).map_err(|e| ApiError::bad_request(format!("version: {e}")))?;
     let new = NewOperation { name: named, dry_run, options };
-    start(&api, topology::DEPLOY, &name, new, id, Some(version)).await
+    start(&api, topology::DEPLOY, &name, new, Some(version)).await
 }
 
 async fn start(
@@ -180,7 +181,6 @@ async fn start(
     key: &str,
     name: &str,
     new: NewOperation,
-    id: Id,
     version: Option<String>,
 ) -> Result<Response, ApiError> {
     same("name", new.name.as_deref(), name)?;
@@ -196,14 +196,14 @@ async fn start(
         params["dry_run"] = true.into();
         return foresee(api, key, &params).await;
     }
-    let id = id.map_or_else(|| random::uuid().to_string(), |Extension(OperationId(id))| id);
+    let id = api.operation_id();
     params["operation_id"] = id.as_str().into();
     let record = api.request(key, &params).await.map_err(|error| match error.status() {
         StatusCode::GATEWAY_TIMEOUT => {
             let kind = key.rsplit('.').next().unwrap_or(key);
             error.with_detail(format!(
                 "no answer in time; the operation may be running: look with \
-                 GET /api/v0/cluster/{name}/{kind}, or GET {SHOWN_AT}{id}"
+                 GET /api/v0/cluster/{name}/{kind}, or GET {OPERATION_PATH}{id}"
             ))
         }
         _ => error,
@@ -226,6 +226,6 @@ pub(super) fn plan(answer: Value) -> Result<Plan, Error> {
 
 /// The header that says where an operation is shown.
 pub(super) fn location(id: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
-    let value = HeaderValue::from_str(&format!("{SHOWN_AT}{id}")).ok()?;
+    let value = HeaderValue::from_str(&format!("{OPERATION_PATH}{id}")).ok()?;
     Some([(header::LOCATION, value)])
 }

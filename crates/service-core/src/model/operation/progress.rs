@@ -68,33 +68,41 @@ pub struct HostProgress {
     pub step: Step,
     /// When its turn came.
     #[serde(default)]
+    #[schema(required)]
     pub started_at: Option<String>,
     /// When it was done or given up.
     #[serde(default)]
+    #[schema(required)]
     pub finished_at: Option<String>,
     /// When the reboot was allowed: a take-over counts the deadline of `verify` from here.
     #[serde(default)]
+    #[schema(required)]
     pub rebooted_at: Option<String>,
     /// Why its next command is delayed, such as a pause; absent when nothing delays it. Until then nothing is done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
     /// Its boot id before.
     #[serde(default)]
+    #[schema(required)]
     pub boot_id_before: Option<String>,
     /// The systemd units that had failed on it before anything was done; at most 100 names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_units_before: Option<Vec<String>>,
     /// Its boot id after.
     #[serde(default)]
+    #[schema(required)]
     pub boot_id_after: Option<String>,
     /// What an upgrade or a deployment has done to it.
     #[serde(default)]
+    #[schema(required)]
     pub result: Option<HostResult>,
     /// Why it was left as it was.
     #[serde(default)]
+    #[schema(required)]
     pub skipped: Option<String>,
     /// Why it failed.
     #[serde(default)]
+    #[schema(required)]
     pub failure: Option<Failure>,
     /// The reason of the failure, in one stable word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -180,6 +188,7 @@ pub struct Event {
     pub outcome: Outcome,
     /// More about it, for a person.
     #[serde(default)]
+    #[schema(required)]
     pub detail: String,
 }
 

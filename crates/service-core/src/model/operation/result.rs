@@ -20,6 +20,7 @@ pub struct HostResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tree: Option<TreeChange>,
     /// Whether what was done takes effect with the next reboot only.
+    #[schema(required)]
     pub reboot_required: bool,
     /// The systemd units that have failed since, and had not failed before; at most 100 names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -31,12 +32,16 @@ pub struct HostResult {
 #[serde(default)]
 pub struct PackageChanges {
     /// Those that were not there before.
+    #[schema(required)]
     pub installed: Vec<PackageChange>,
     /// Those that have another version now.
+    #[schema(required)]
     pub upgraded: Vec<PackageChange>,
     /// Those that are not there any more.
+    #[schema(required)]
     pub removed: Vec<PackageChange>,
     /// How many were changed in all, those that are not listed included.
+    #[schema(required)]
     pub total: usize,
 }
 
@@ -67,8 +72,10 @@ pub struct TreeChange {
 #[serde(default)]
 pub struct Tree {
     /// Its checksum.
+    #[schema(required)]
     pub checksum: String,
     /// Its version; empty if it has none.
+    #[schema(required)]
     pub version: String,
 }
 

@@ -1,4 +1,4 @@
-//! Host keys as text, and their fingerprints. Pure.
+//! SSH host keys as text, and their fingerprints. Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -92,25 +92,6 @@ pub fn fingerprint(public_key_line: &str) -> Option<String> {
     Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob))))
 }
 
-/// The signature algorithms to offer so that a host proves itself with one of these keys and no
-/// other. An RSA key signs with SHA-2 only: SHA-1 is not accepted any more.
-pub(crate) fn signature_algorithms(keys: &[String]) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for algorithm in keys.iter().filter_map(|key| key.split_ascii_whitespace().next()) {
-        let signatures = if algorithm == "ssh-rsa" {
-            &["rsa-sha2-512", "rsa-sha2-256"][..]
-        } else {
-            &[algorithm][..]
-        };
-        for name in signatures {
-            if !names.contains(name) {
-                names.push(name);
-            }
-        }
-    }
-    names.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,12 +131,6 @@ mod tests {
             parse_host_keys(&format!("ssh-dss {data}")),
             Err(HostKeyError::UnknownAlgorithm { line: 1, .. })
         ));
-    }
-
-    #[test]
-    fn an_rsa_key_is_proved_with_sha_2() {
-        let keys = vec![ED25519.to_owned(), "ssh-rsa AAAA".to_owned()];
-        assert_eq!(signature_algorithms(&keys), "ssh-ed25519,rsa-sha2-512,rsa-sha2-256");
     }
 
     proptest! {

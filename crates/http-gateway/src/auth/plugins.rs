@@ -1,0 +1,87 @@
+//! Plugins as a configuration names them, and what can be wrong with them.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// User names and passwords.
+pub(super) const HTTP_BASIC: &str = "httpbasicauth";
+
+/// Client certificates.
+pub(super) const CLIENT_CERT: &str = "httpauthclientcert";
+
+/// The prefix that names of the original have.
+const ORIGINAL_PREFIX: &str = "commissaire_http.authentication.";
+
+/// Plugins of the original, and one of ours, that this version does not have yet.
+pub(super) const LATER: [&str; 4] =
+    ["keystonepasswordauth", "keystonetokenauth", "openshiftbearertokenauth", "oidc"];
+
+/// A plugin, as the configuration names it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PluginConfig {
+    /// Its name, with or without the original's prefix.
+    pub name: String,
+    /// What it needs to know.
+    #[serde(flatten)]
+    pub options: Map<String, Value>,
+}
+
+impl PluginConfig {
+    /// Its name, without that prefix.
+    pub(super) fn plugin(&self) -> &str {
+        self.name.strip_prefix(ORIGINAL_PREFIX).unwrap_or(&self.name)
+    }
+
+    /// The users file that it names.
+    pub fn users_file(&self) -> Option<&Path> {
+        let path = self.options.get("filepath").filter(|_| self.plugin() == HTTP_BASIC);
+        path?.as_str().map(Path::new)
+    }
+}
+
+/// Why a plugin cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is no such plugin.
+    #[error(
+        "there is no authentication plugin {0:?}: known are {basic} and {cert}",
+        basic = HTTP_BASIC,
+        cert = CLIENT_CERT
+    )]
+    Unknown(String),
+    /// There will be such a plugin.
+    #[error(
+        "the authentication plugin {0:?} is not part of this version yet: use {basic} or {cert}",
+        basic = HTTP_BASIC,
+        cert = CLIENT_CERT
+    )]
+    Later(String),
+    /// An option is missing or wrong.
+    #[error("the authentication plugin {plugin} is told something wrong: {message}")]
+    Option {
+        /// The plugin.
+        plugin: &'static str,
+        /// What is wrong, and what to say.
+        message: String,
+    },
+    /// A file cannot be read.
+    #[error("cannot read the users file {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The options of a plugin; an unknown one is an error.
+pub(super) fn read_options<T: DeserializeOwned>(
+    plugin: &'static str,
+    options: &Map<String, Value>,
+) -> Result<T, SetupError> {
+    serde_path_to_error::deserialize(Value::Object(options.clone()))
+        .map_err(|e| SetupError::Option { plugin, message: e.to_string() })
+}
