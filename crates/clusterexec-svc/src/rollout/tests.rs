@@ -144,6 +144,26 @@ async fn nothing_starts_once_a_freeze_or_a_pause_is_acknowledged() {
     assert_eq!(status, OperationStatus::Failed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn member_that_is_removed_after_the_decision_is_not_started() {
+    let fixture = fixture(2).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
+    let journal = Journal::new(&fixture.context, &held, operation);
+    let budget = Budget::new(&journal);
+    let Action::Start(index, pass) = next_action(&journal, &budget).await.unwrap() else {
+        panic!("its turn")
+    };
+    let mut cluster = fixture.storage.get::<Cluster>("c1").await.unwrap();
+    assert!(cluster.record.remove(&journal.operation.hosts[index]));
+    fixture.storage.save(&cluster.record).await.unwrap();
+    assert!(!journal.start(index, &pass).await.unwrap());
+    let Action::Start(next, _) = next_action(&journal, &budget).await.unwrap() else {
+        panic!("the turn of the other host")
+    };
+    assert_ne!(next, index);
+    assert_eq!(journal.steps()[index], Step::Skipped);
+}
+
 /// Starts the host whose turn it is, as far as the step `reboot`; its index.
 async fn at_reboot(journal: &Journal<'_>, budget: &Budget<'_>) -> usize {
     let Action::Start(index, pass) = next_action(journal, budget).await.unwrap() else {
