@@ -100,7 +100,7 @@ impl ApiError {
     }
 
     /// A plan read records of which another request deleted or changed one in between:
-    /// [`crate::state::Api::commit`] makes the plan again. As an answer it is a 503.
+    /// [`crate::api::Api::commit`] makes the plan again. As an answer it is a 503.
     pub fn stale(detail: impl Into<String>) -> Self {
         Self { stale: true, ..Self::unavailable(detail) }
     }
