@@ -1,7 +1,6 @@
 //! Data on standard output.
 
 mod table;
-mod yaml;
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write as _};
@@ -25,7 +24,7 @@ pub(crate) enum Format {
 /// Prints a value; `item` heads the column when it is a mere list of names.
 pub(crate) fn print(format: Option<Format>, value: &Value, item: &str) -> Result<(), Error> {
     let text = match format.unwrap_or(Format::Yaml) {
-        Format::Yaml => yaml::to_string(value),
+        Format::Yaml => pyyaml_emitter::to_string(value),
         Format::Json => json(value),
         Format::Table => table::to_string(value, item),
     };

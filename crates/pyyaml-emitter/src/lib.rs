@@ -17,8 +17,15 @@ const INDENT: usize = 2;
 /// `PyYAML` counts a key's tag (`!!str`) in when it judges whether the key is short enough.
 const LONGEST_SIMPLE_KEY: usize = 127 - 5;
 
-/// One document.
-pub(super) fn to_string(value: &Value) -> String {
+/// Writes a value as one document.
+///
+/// Keys are sorted by their code points, and the text ends with a line break.
+///
+/// ```
+/// let value = serde_json::json!({"size": [1, 2.5], "answer": "yes"});
+/// assert_eq!(pyyaml_emitter::to_string(&value), "answer: 'yes'\nsize:\n- 1\n- 2.5\n");
+/// ```
+pub fn to_string(value: &Value) -> String {
     let mut emitter = Emitter { whitespace: true, indention: true, ..Emitter::default() };
     emitter.node(value, Place::Root);
     emitter.break_line_to_indent();
@@ -240,7 +247,7 @@ mod tests {
     /// Written by `PyYAML` 6.0: `tests/data/yaml-golden.py` says how.
     #[test]
     fn as_pyyaml_writes_it() {
-        let golden = include_str!("../../tests/data/yaml-golden.jsonl");
+        let golden = include_str!("../tests/data/yaml-golden.jsonl");
         let mut cases = 0;
         for line in golden.lines() {
             let case: Value = serde_json::from_str(line).unwrap();
