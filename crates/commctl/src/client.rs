@@ -14,7 +14,9 @@ use serde_json::Value;
 use self::events::Events;
 use self::session::Session;
 use crate::config::Config;
+use crate::endpoint::shown;
 use crate::error::{Error, root_cause};
+use crate::random;
 
 const API: [&str; 2] = ["api", "v0"];
 /// A stream lasts as long as it lasts; the server says at times that there is nothing new.
@@ -132,7 +134,7 @@ impl Client {
     async fn reach(&self, ask: &Ask<'_>) -> Result<(Response, &Url), Error> {
         // One key for all endpoints: should the first have carried the request out after all, the
         // next one answers with that result instead of doing it again.
-        let key = ask.body.map(|_| crate::random_id().to_string());
+        let key = ask.body.map(|_| random::id().to_string());
         let (response, endpoint) = self.anywhere(ask, key.as_deref()).await?;
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         if refused.contains(&response.status()) && self.session.renew()? {
@@ -215,11 +217,6 @@ fn address(endpoint: &Url, path: &[&str]) -> Url {
         segments.pop_if_empty().extend(API).extend(path);
     }
     url
-}
-
-/// An endpoint as its owner wrote it.
-pub(crate) fn shown(endpoint: &Url) -> &str {
-    endpoint.as_str().trim_end_matches('/')
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::{ConfigError, LoginSource};
-use crate::output::printable;
 use crate::plugin::PluginError;
+use crate::text::printable;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]

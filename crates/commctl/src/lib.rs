@@ -15,6 +15,7 @@
 //! * `output`: YAML, JSON and tables on standard output
 //! * `usage`: tips in messages about a wrong command line
 //! * `error`: what can go wrong, and the exit status of each
+//! * `text`, `endpoint`, `random`: small functions that the others share
 //!
 //! Data goes to standard output, everything else to standard error.
 
@@ -22,12 +23,15 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod endpoint;
 mod error;
 mod live;
 mod login;
 mod output;
 mod plugin;
 mod progress;
+mod random;
+mod text;
 mod trust;
 mod usage;
 mod wait;
@@ -35,7 +39,6 @@ mod wait;
 use std::process::ExitCode;
 
 pub use cli::Cli;
-use uuid::Uuid;
 
 /// Runs one command and reports how it ended.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -46,15 +49,6 @@ pub async fn run(cli: Cli) -> ExitCode {
             error.exit_code()
         }
     }
-}
-
-/// A random identifier.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "commctl shares no code with the services, which seed theirs"
-)]
-fn random_id() -> Uuid {
-    Uuid::new_v4()
 }
 
 /// Prints what the command line's parser has to say: help, the version, or what is wrong.

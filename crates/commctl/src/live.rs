@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::client::events::Said;
 use crate::error::Error;
 use crate::progress::{Progress, Step};
+use crate::text::printable;
 use crate::wait::Wait;
 
 /// The pause before a stream is taken up again.
@@ -133,7 +134,7 @@ impl<'a> View<'a> {
     fn event(&self, event: &Value) {
         let host = text(event, "host");
         if host.is_empty() {
-            self.progress.note(&crate::output::printable(&sentence(event)));
+            self.progress.note(&printable(&sentence(event)));
         } else {
             self.show(host, of_event(event, self.done));
         }

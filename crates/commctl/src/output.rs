@@ -2,7 +2,6 @@
 
 mod table;
 
-use std::borrow::Cow;
 use std::io::{ErrorKind, Write as _};
 
 use clap::ValueEnum;
@@ -52,17 +51,6 @@ fn json(value: &Value) -> String {
     format!("{sorted:#}\n")
 }
 
-/// Makes text from the server safe to show on a terminal: no control characters get through.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' => Cow::Borrowed(" "),
-            c if c.is_control() => Cow::Owned(c.escape_debug().to_string()),
-            c => Cow::Owned(c.to_string()),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,10 +62,5 @@ mod tests {
             json(&value),
             "{\n  \"a\": {\n    \"c\": null,\n    \"d\": 1\n  },\n  \"b\": []\n}\n"
         );
-    }
-
-    #[test]
-    fn control_characters_are_shown_not_sent() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc\u{7}é"), "a\\u{1b}[2Jb c\\u{7}é");
     }
 }

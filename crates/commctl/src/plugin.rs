@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub(crate) use self::answer::Credential;
 use self::answer::{AnswerError, now};
 use self::cache::Cache;
-use crate::output::printable;
+use crate::text::printable;
 
 /// What is spoken with them.
 pub(crate) const API_VERSIONS: [&str; 2] =

@@ -10,7 +10,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use self::echo::NoEcho;
-use crate::output::printable;
+use crate::text::printable;
 
 const TICK: Duration = Duration::from_millis(100);
 

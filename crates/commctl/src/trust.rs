@@ -21,7 +21,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 pub(crate) use self::fingerprint::Fingerprint;
-use crate::client::shown;
+use crate::endpoint::{host, shown};
 use crate::error::{Error, root_cause};
 
 /// Timeout for the connection and the handshake together.
@@ -115,11 +115,6 @@ async fn handshake(endpoint: &Url, recorder: Arc<Recorder>) -> io::Result<()> {
     };
     let no_answer = |_| io::Error::other(format!("no answer within {} s", TIMEOUT.as_secs()));
     timeout(TIMEOUT, connect).await.map_err(no_answer)?.map(drop)
-}
-
-/// The host of an endpoint; an IPv6 address has no brackets.
-pub(crate) fn host(endpoint: &Url) -> &str {
-    endpoint.host_str().unwrap_or_default().trim_matches(['[', ']'])
 }
 
 fn explained(endpoint: &Url, failure: io::Error) -> Error {

@@ -7,7 +7,7 @@ use super::{Context, operation};
 use crate::cli::{One, Several, name};
 use crate::client::Client;
 use crate::error::Error;
-use crate::output::printable;
+use crate::text::printable;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

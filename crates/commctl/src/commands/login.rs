@@ -1,7 +1,6 @@
 //! `commctl login`: writes the configuration, once the server is trusted and has accepted the user.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,13 +12,14 @@ use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Context;
-use crate::client::{Client, shown};
+use crate::client::Client;
 use crate::config::ask::{Asker, prompt};
 use crate::config::{self, ConfigFile, NewLogin};
+use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
 use crate::login::{Password, Pem};
-use crate::output::printable;
-use crate::trust::{Chain, Fingerprint, NoAuthority, host};
+use crate::text::printable;
+use crate::trust::{Chain, Fingerprint, NoAuthority};
 
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8000";
 const DEFAULT_USER: &str = "admin";
@@ -125,9 +125,7 @@ impl Login {
 
     /// Passwords do not travel over plain HTTP unless the operator says so.
     fn check_plain(&self, endpoint: &Url) -> Result<(), Error> {
-        let host = host(endpoint);
-        let is_this_machine =
-            host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let is_this_machine = is_loopback(endpoint);
         let endpoint = shown(endpoint);
         if self.ca_fingerprint.is_some() {
             return Err(Error::Usage(format!(

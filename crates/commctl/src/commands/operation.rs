@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::live;
 use crate::progress::{Progress, Step};
+use crate::text::printable;
 use crate::wait::Wait;
 use options::Options;
 use running::{Shown, Status, steer};
@@ -255,7 +256,7 @@ fn foresee(kind: &Kind, cluster: &str, context: &Context, plan: &Value) -> Resul
     if plan["would_start"] == true {
         return Ok(());
     }
-    let why = crate::output::printable(live::text(plan, "refused"));
+    let why = printable(live::text(plan, "refused"));
     Err(Error::Failed(format!("the {} of {cluster} would not start: {why}", kind.name)))
 }
 
@@ -291,7 +292,6 @@ fn failures(record: &Value) -> Vec<(String, String)> {
 
 /// How it ended, by the documented record or by what is said in its place.
 fn outcome(kind: &Kind, cluster: &str, record: &Value) -> Result<(), Error> {
-    let printable = |text: &str| crate::output::printable(text);
     let status = match record["status"].as_str() {
         Some("finished") => return Ok(()),
         Some(status) => printable(status),

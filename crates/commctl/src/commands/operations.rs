@@ -10,7 +10,8 @@ use crate::cli::{One, count, duration, name};
 use crate::client::events::Said;
 use crate::error::Error;
 use crate::live::{self, Tail, sentence, text};
-use crate::output::{self, Format, printable};
+use crate::output::{self, Format};
+use crate::text::printable;
 use crate::wait::Wait;
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,6 @@
 mod mime;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -16,8 +15,10 @@ use self::mime::Part;
 use super::{Context, enroll, host, passhash};
 use crate::cli::{count, name};
 use crate::config;
+use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
-use crate::output::{self, printable};
+use crate::output;
+use crate::text::printable;
 
 /// What registers the host. Python, since that is what cloud-init is written in.
 const PART_HANDLER: &str = include_str!("user_data/part_handler.py");
@@ -135,8 +136,7 @@ impl UserData {
 
     /// What is told to the handler without asking anybody.
     fn parameters(&self, endpoint: &Url) -> Map<String, Value> {
-        let endpoint = endpoint.as_str().trim_end_matches('/');
-        let mut host = Map::from_iter([("endpoint".to_owned(), json!(endpoint))]);
+        let mut host = Map::from_iter([("endpoint".to_owned(), json!(shown(endpoint)))]);
         for (member, value) in [
             ("cluster", &self.cluster),
             ("remote_user", &self.remote_user),
@@ -294,11 +294,6 @@ fn certificates(pem: &str) -> String {
     const END: &str = "-----END CERTIFICATE-----";
     let found = pem.split(BEGIN).skip(1).filter_map(|rest| rest.split_once(END));
     found.flat_map(|(data, _)| [BEGIN, data, END, "\n"]).collect()
-}
-
-fn is_loopback(endpoint: &Url) -> bool {
-    let host = endpoint.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// A user's name, as the server takes it.

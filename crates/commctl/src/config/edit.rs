@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::file::{self, Members};
 use super::{Config, ConfigError, beside, default_file, endpoint, identity};
-use crate::client::shown;
+use crate::endpoint::shown;
 use crate::error::Error;
 use crate::login::{Identity, Login, Password, Pem};
 

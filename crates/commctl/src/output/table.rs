@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
-use super::printable;
+use crate::text::printable;
 
 /// Columns that say which object a row is about; they stand first, the rest is sorted.
 const IDENTIFYING: [&str; 2] = ["name", "address"];

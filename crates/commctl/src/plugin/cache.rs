@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::answer::Credential;
+use crate::random;
 
 /// The place of one plugin's answer.
 pub(super) struct Cache<'a> {
@@ -54,7 +55,7 @@ impl<'a> Cache<'a> {
         }
         self.sweep()?;
         // Another commctl must not read half an answer.
-        let new = self.directory.join(format!("{}.new", crate::random_id()));
+        let new = self.directory.join(format!("{}.new", random::id()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(answer)?;
         fs::rename(&new, &self.file)

@@ -15,8 +15,8 @@ use crate::cli::{duration, name};
 use crate::client::Client;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::printable;
 use crate::progress::{Progress, Step};
+use crate::text::printable;
 use crate::wait::Wait;
 
 pub(super) const EXAMPLES: &str = "\

@@ -12,7 +12,7 @@ use crate::cli::{duration, name};
 use crate::client::Client;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::output::printable;
+use crate::text::printable;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

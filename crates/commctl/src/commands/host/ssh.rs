@@ -19,6 +19,7 @@ use super::address;
 use crate::cli::name;
 use crate::commands::Context;
 use crate::error::Error;
+use crate::random;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -163,7 +164,7 @@ impl Private {
     fn create() -> Result<Self, Error> {
         let memory = Path::new(IN_MEMORY);
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let path = base.join(format!("commctl-{}", crate::random_id()));
+        let path = base.join(format!("commctl-{}", random::id()));
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => Ok(Self(path)),
             Err(source) => Err(Error::WriteFile { path, source }),

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use crate::random;
+
 /// One of the texts that go along.
 pub(super) struct Part<'a> {
     /// Its type, below `text/`.
@@ -24,7 +26,7 @@ const WIDTH: usize = 76;
 /// A `multipart/mixed` message of these parts, in this order.
 pub(super) fn multipart(parts: &[Part<'_>]) -> String {
     // Random, so that no text holds it.
-    separated(parts, &format!("==={}==", crate::random_id().simple()))
+    separated(parts, &format!("==={}==", random::id().simple()))
 }
 
 fn separated(parts: &[Part<'_>], boundary: &str) -> String {
