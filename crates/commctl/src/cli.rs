@@ -1,14 +1,16 @@
 //! The command line around the commands.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     cluster, container_manager, enroll, freeze, host, login, network, operations, passhash, shell,
     user_data,
 };
+use crate::context::Context;
+use crate::error::Error;
 use crate::output::Format;
 
 /// With the commit and its date.
@@ -61,24 +63,30 @@ pub struct Cli {
     output: Option<Format>,
 
     #[command(subcommand)]
-    pub(crate) command: Command,
+    command: Command,
 }
 
 impl Cli {
+    /// Runs the command that was asked for.
+    pub(crate) async fn run(self) -> Result<ExitCode, Error> {
+        let context = Context::new(self.config(), self.output());
+        self.command.run(&context).await.map_err(|error| context.explain(error))
+    }
+
     /// The configuration file named on the command line or in the environment.
-    pub(crate) fn config(&self) -> Option<PathBuf> {
+    fn config(&self) -> Option<PathBuf> {
         let before = self.config_before.as_ref().filter(|path| !path.as_os_str().is_empty());
         self.config.as_ref().or(before).cloned()
     }
 
     /// The output format, when one was asked for.
-    pub(crate) fn output(&self) -> Option<Format> {
+    fn output(&self) -> Option<Format> {
         self.output.or(self.output_before)
     }
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+enum Command {
     /// Log in to a server, and write the configuration: the first step
     Login(login::Login),
     /// Create, show and delete clusters, and run operations on them
@@ -118,62 +126,28 @@ Examples:
     Man(shell::Man),
 }
 
-/// One object.
-#[derive(Debug, Args)]
-pub(crate) struct One {
-    /// Its name
-    #[arg(value_parser = name)]
-    pub(crate) name: String,
-}
-
-/// One or more objects.
-#[derive(Debug, Args)]
-pub(crate) struct Several {
-    /// Their names
-    #[arg(value_name = "NAME", value_parser = name, required = true)]
-    pub(crate) names: Vec<String>,
-}
-
-/// A host.
-#[derive(Debug, Args)]
-pub(crate) struct OneHost {
-    /// Its address, or a name that resolves to it
-    #[arg(value_parser = name)]
-    pub(crate) address: String,
-}
-
-/// Refuses what cannot be one segment of a path: a mistyped name must not reach another resource.
-pub(crate) fn name(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("a name cannot be empty".to_owned());
+impl Command {
+    async fn run(self, context: &Context) -> Result<ExitCode, Error> {
+        match self {
+            Self::Cluster(command) => command.run(context).await,
+            Self::Host(command) => return command.run(context).await,
+            Self::Network(command) => command.run(context).await,
+            Self::ContainerManager(command) => command.run(context).await,
+            Self::Operation(command) => command.run(context).await,
+            Self::Freeze(command) => command.run(context).await,
+            Self::Enroll(command) => command.run(context).await,
+            Self::UserData(command) => command.run(context).await,
+            Self::Login(command) => command.run(context).await,
+            Self::Passhash(command) => command.run(),
+            Self::Completion(command) => command.run(&mut Cli::command()),
+            Self::Man(command) => command.run(Cli::command()),
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
-    if text == "." || text == ".." {
-        return Err(format!("a name cannot be {text:?}"));
-    }
-    match text.chars().find(|c| matches!(c, '/' | '\\') || c.is_control()) {
-        Some(c) => Err(format!("a name cannot contain {c:?}")),
-        None => Ok(text.to_owned()),
-    }
-}
-
-/// `90s`, `10m`, `1h 30m`, or a plain number of seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|error| format!("{error}; write for example 90s, 10m or 1h30m")),
-    }
-}
-
-/// A whole number.
-pub(crate) fn count(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "write a whole number, for example 20".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -207,22 +181,5 @@ mod tests {
             assert_eq!(cli.config(), Some(PathBuf::from("a.json")), "{line}");
         }
         assert!(Cli::try_parse_from("commctl cluster -c a.json list".split(' ')).is_err());
-    }
-
-    #[test]
-    fn names_are_one_segment() {
-        for bad in ["", ".", "..", "a/b", "a\\b", "a\nb", "/"] {
-            assert!(name(bad).is_err(), "{bad:?}");
-        }
-        for good in ["c1", "10.0.0.1", "fe80::1", "a b", "é", "..."] {
-            assert_eq!(name(good).as_deref(), Ok(good));
-        }
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
-        assert!(duration("soon").is_err());
     }
 }

@@ -4,8 +4,9 @@
 //! therefore its own, LGPL-2.0-or-later: see `LICENSE` beside this crate's `Cargo.toml`.
 //!
 //! # Layout
-//! * `cli`: what stands on the command line before and around the commands
+//! * `cli`: what stands on the command line before and around the commands, and which of them runs
 //! * `commands`: one file per resource: its arguments, then what they do
+//! * `args` and `context`: arguments that several commands take, and what each command gets
 //! * `config`: `~/.commissaire.json`, a kubeconfig it names, and asking for what is missing
 //! * `login` and `plugin`: who the operator is, also by credential plugins
 //! * `trust`: whether a server is the one that is meant, before the first log-in
@@ -19,10 +20,12 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod args;
 mod cli;
 mod client;
 mod commands;
 mod config;
+mod context;
 mod endpoint;
 mod error;
 mod live;
@@ -42,7 +45,7 @@ pub use cli::Cli;
 
 /// Runs one command and reports how it ended.
 pub async fn run(cli: Cli) -> ExitCode {
-    match commands::run(cli).await {
+    match cli.run().await {
         Ok(status) => status,
         Err(error) => {
             eprintln!("{}", error.message());

@@ -4,7 +4,7 @@ use clap::CommandFactory as _;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::Cli;
+use crate::cli::Cli;
 
 /// The message with a tip of ours where there is one, and without the parser's own to pass an unknown option as a
 /// value: it would become the name of a host or cluster.

@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Context, operation};
-use crate::cli::{One, Several, name};
+use super::operation;
+use crate::args::{One, Several, name};
 use crate::client::Client;
+use crate::context::Context;
 use crate::error::Error;
 use crate::text::printable;
 

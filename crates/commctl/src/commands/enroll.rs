@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Context;
-use crate::cli::{count, name};
+use crate::args::{count, name};
+use crate::context::Context;
 use crate::error::Error;
 use crate::output;
 

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Context;
+use crate::context::Context;
 use crate::error::Error;
 
 #[derive(Debug, Subcommand)]

@@ -15,9 +15,9 @@ use self::create::Create;
 use self::investigate::Investigate;
 use self::rotate::Rotate;
 use self::ssh::Ssh;
-use super::{Context, delete_each};
-use crate::cli::{OneHost, name};
+use crate::args::name;
 use crate::client::Client;
+use crate::context::{Context, delete_each};
 use crate::error::Error;
 use crate::output;
 
@@ -71,6 +71,14 @@ Example:
   commctl host publickey | ssh root@10.0.0.1 'cat >> .ssh/authorized_keys'
   commctl host create 10.0.0.1")]
     Publickey,
+}
+
+/// A host.
+#[derive(Debug, Args)]
+pub(crate) struct OneHost {
+    /// Its address, or a name that resolves to it
+    #[arg(value_parser = name)]
+    address: String,
 }
 
 #[derive(Debug, Args)]

@@ -11,10 +11,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Context;
 use crate::client::Client;
 use crate::config::ask::{Asker, prompt};
 use crate::config::{self, ConfigFile, NewLogin};
+use crate::context::Context;
 use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
 use crate::login::{Password, Pem};

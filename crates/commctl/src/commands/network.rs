@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::Context;
-use crate::cli::{One, Several, name};
+use crate::args::{One, Several, name};
+use crate::context::Context;
 use crate::error::Error;
 
 #[derive(Debug, Subcommand)]

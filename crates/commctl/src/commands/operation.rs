@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Context;
-use crate::cli::{One, duration, name};
+use crate::args::{One, duration, name};
 use crate::client::Client;
+use crate::context::Context;
 use crate::error::Error;
 use crate::live;
 use crate::progress::{Progress, Step};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Context;
-use crate::cli::{One, count, duration, name};
+use crate::args::{One, count, duration, name};
 use crate::client::events::Said;
+use crate::context::Context;
 use crate::error::Error;
 use crate::live::{self, Tail, sentence, text};
 use crate::output::{self, Format};

@@ -3,10 +3,9 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::error::Error;
 
 #[derive(Debug, Args)]
@@ -24,18 +23,18 @@ pub(crate) struct Man {
 }
 
 impl Completion {
-    pub(crate) fn run(&self) -> Result<(), Error> {
+    pub(crate) fn run(&self, commctl: &mut clap::Command) -> Result<(), Error> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "commctl", &mut script);
+        clap_complete::generate(self.shell, commctl, "commctl", &mut script);
         std::io::stdout().write_all(&script).map_err(Error::Write)
     }
 }
 
 impl Man {
-    pub(crate) fn run(&self) -> Result<(), Error> {
+    pub(crate) fn run(&self, commctl: clap::Command) -> Result<(), Error> {
         let write = || {
             std::fs::create_dir_all(&self.directory)?;
-            clap_mangen::generate_to(Cli::command(), &self.directory)
+            clap_mangen::generate_to(commctl, &self.directory)
         };
         write().map_err(|source| Error::WriteFile { path: self.directory.clone(), source })
     }

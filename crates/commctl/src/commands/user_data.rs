@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
 use self::mime::Part;
-use super::{Context, enroll, host, passhash};
-use crate::cli::{count, name};
+use super::{enroll, host, passhash};
+use crate::args::{count, name};
 use crate::config;
+use crate::context::Context;
 use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
 use crate::output;

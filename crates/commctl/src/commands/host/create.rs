@@ -11,9 +11,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::address::resolve;
-use crate::cli::{duration, name};
+use crate::args::{duration, name};
 use crate::client::Client;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::progress::{Progress, Step};
 use crate::text::printable;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::address;
-use crate::cli::{duration, name};
+use crate::args::{duration, name};
 use crate::client::Client;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::text::printable;
 

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::address;
 use super::create::{host_key, private_key};
-use crate::cli::name;
-use crate::commands::Context;
+use crate::args::name;
+use crate::context::Context;
 use crate::error::Error;
 
 pub(super) const EXAMPLES: &str = "\

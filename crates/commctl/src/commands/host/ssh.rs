@@ -16,8 +16,8 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::address;
-use crate::cli::name;
-use crate::commands::Context;
+use crate::args::name;
+use crate::context::Context;
 use crate::error::Error;
 use crate::random;
 

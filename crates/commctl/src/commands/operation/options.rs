@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use crate::cli::{count, duration, name};
+use crate::args::{count, duration, name};
 
 /// What all of them take.
 #[derive(Debug, Args)]

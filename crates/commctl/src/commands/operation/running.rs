@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{DEPLOY, Kind, RESTART, UPGRADE, outcome};
-use crate::cli::{duration, name};
+use crate::args::{duration, name};
 use crate::client::Client;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::live;
 use crate::wait::Wait;

@@ -1,0 +1,90 @@
+//! The surroundings of a command: its configuration, its connection, and how its data is printed.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::config::{self, LoginSource};
+use crate::error::Error;
+use crate::output::{self, Format};
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The configuration file that was named.
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) format: Option<Format>,
+    /// What has been read of the configuration, for messages.
+    origin: OnceCell<Origin>,
+}
+
+#[derive(Debug)]
+struct Origin {
+    file: PathBuf,
+    login: LoginSource,
+}
+
+impl Context {
+    pub(crate) fn new(config: Option<PathBuf>, format: Option<Format>) -> Self {
+        Self { config, format, origin: OnceCell::new() }
+    }
+
+    /// Reads the configuration and prepares the connection.
+    pub(crate) fn client(&self) -> Result<Client, Error> {
+        let config = config::load(self.config.clone())?;
+        self.origin
+            .get_or_init(|| Origin { file: config.file.clone(), login: config.login_source() });
+        Client::new(config)
+    }
+
+    /// Says what to look at, where the message alone does not.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let Some(Origin { file, login }) = self.origin.get() else { return error };
+        match error.help(file, login) {
+            Some(help) => error.advise(help),
+            None => error,
+        }
+    }
+
+    /// Prints data; `item` says what a plain list is a list of.
+    pub(crate) fn print(&self, value: &Value, item: &str) -> Result<(), Error> {
+        output::print(self.format, value, item)
+    }
+
+    /// Fetches and prints.
+    pub(crate) async fn show(&self, path: &[&str], item: &str) -> Result<(), Error> {
+        self.print(&self.client()?.get(path).await?, item)
+    }
+
+    /// Deletes one after the other, going on after a refusal.
+    pub(crate) async fn delete(&self, kind: &str, names: &[String]) -> Result<(), Error> {
+        let client = self.client()?;
+        delete_each(names, async |name| client.delete(&[kind, name]).await.map(drop)).await
+    }
+}
+
+/// Deletes one after the other, going on after a refusal.
+pub(crate) async fn delete_each(
+    names: &[String],
+    delete: impl AsyncFn(&str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut refused = 0;
+    for name in names {
+        match delete(name).await {
+            Ok(()) => eprintln!("deleted {name}"),
+            // Every further name would only wait for the same time-outs.
+            Err(error @ Error::Unreachable { .. }) => return Err(error),
+            Err(error) if names.len() == 1 => return Err(error),
+            Err(error) => {
+                eprintln!("error: {name}: {}", error.report());
+                refused += 1;
+            }
+        }
+    }
+    match refused {
+        0 => Ok(()),
+        _ => Err(Error::Failed(format!("{refused} of {} were not deleted", names.len()))),
+    }
+}
