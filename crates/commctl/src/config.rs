@@ -13,7 +13,8 @@ use self::ask::{Asker, Wanted};
 pub(crate) use self::edit::{ConfigFile, NewLogin};
 use self::file::Members;
 use self::kubeconfig::KubeconfigError;
-use crate::login::{Identity, Login, Password, Pem};
+use crate::login::{Login, Password};
+use crate::pem::{Identity, Pem};
 
 /// Where the configuration is when nothing else is said, below the home directory.
 const DEFAULT_FILE: &str = ".commissaire.json";

@@ -2,10 +2,11 @@
 
 mod connection;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{ConfigError, LoginSource};
+use crate::files::{ReadError, WriteError};
 use crate::plugin::PluginError;
 use crate::text::printable;
 
@@ -17,12 +18,12 @@ pub(crate) enum Error {
     Usage(String),
 
     /// A file named on the command line, or standard input, cannot be read.
-    #[error("cannot read {}", .path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
 
     /// A file or directory named on the command line cannot be written.
-    #[error("cannot write to {}", .path.display())]
-    WriteFile { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    WriteFile(#[from] WriteError),
 
     /// A program that commctl needs cannot be run.
     #[error("cannot run {program}")]
@@ -83,13 +84,13 @@ impl Error {
     /// The process's exit status, as `--help` documents it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Usage(_) | Self::Read { .. } | Self::Config(_) | Self::Setup { .. } => 2,
+            Self::Usage(_) | Self::Read(_) | Self::Config(_) | Self::Setup { .. } => 2,
             Self::Unreachable { .. } | Self::Connect { .. } => 3,
             Self::Interrupted(_) => 130,
             Self::WithAdvice { error, .. } => return error.exit_code(),
             Self::Plugin(_)
             | Self::Write(_)
-            | Self::WriteFile { .. }
+            | Self::WriteFile(_)
             | Self::Start { .. }
             | Self::Refused { .. }
             | Self::NotJson { .. }

@@ -8,7 +8,7 @@
 //! * `commands`: one file per resource: its arguments, then what they do
 //! * `args` and `context`: arguments that several commands take, and what each command gets
 //! * `config`: `~/.commissaire.json`, a kubeconfig it names, and asking for what is missing
-//! * `login` and `plugin`: who the operator is, also by credential plugins
+//! * `login`, `pem` and `plugin`: who the operator is, also by certificates and credential plugins
 //! * `trust`: whether a server is the one that is meant, before the first log-in
 //! * `client`: requests, falling over to another endpoint, refusals
 //! * `wait` and `progress`: `--wait`
@@ -16,7 +16,7 @@
 //! * `output`: YAML, JSON and tables on standard output
 //! * `usage`: tips in messages about a wrong command line
 //! * `error`: what can go wrong, and the exit status of each
-//! * `text`, `endpoint`, `random`: small functions that the others share
+//! * `text`, `endpoint`, `files`, `random`: small things that the others share
 //!
 //! Data goes to standard output, everything else to standard error.
 
@@ -28,9 +28,11 @@ mod config;
 mod context;
 mod endpoint;
 mod error;
+mod files;
 mod live;
 mod login;
 mod output;
+mod pem;
 mod plugin;
 mod progress;
 mod random;

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
-use crate::error::Error;
 use crate::plugin::Plugin;
 
 /// What a request carries to say who asks.
@@ -25,38 +24,4 @@ pub(crate) enum Login {
 pub(crate) struct Password {
     pub(crate) username: String,
     pub(crate) password: SecretString,
-}
-
-/// A client certificate and its key.
-#[derive(Debug, Clone)]
-pub(crate) struct Identity {
-    pub(crate) certificate: Pem,
-    pub(crate) key: Pem,
-}
-
-/// Something in PEM, or the file that holds it.
-#[derive(Debug, Clone)]
-pub(crate) enum Pem {
-    File(PathBuf),
-    Text(SecretString),
-}
-
-impl Identity {
-    /// Both, one after the other.
-    pub(crate) fn read(&self) -> Result<SecretString, Error> {
-        let (certificate, key) = (self.certificate.read()?, self.key.read()?);
-        Ok([certificate.expose_secret(), "\n", key.expose_secret()].concat().into())
-    }
-}
-
-impl Pem {
-    pub(crate) fn read(&self) -> Result<SecretString, Error> {
-        match self {
-            Self::Text(text) => Ok(text.clone()),
-            Self::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => Ok(text.into()),
-                Err(source) => Err(Error::Read { path: path.clone(), source }),
-            },
-        }
-    }
 }

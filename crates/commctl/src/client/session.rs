@@ -8,7 +8,8 @@ use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::login::{self, Login, Pem};
+use crate::login::{Login, Password};
+use crate::pem::{self, Pem};
 use crate::plugin::{Credential, Plugin};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ struct Settings {
     /// Whether no endpoint speaks TLS.
     is_plain: bool,
     certificate_authority: Option<Pem>,
-    identity: Option<login::Identity>,
+    identity: Option<pem::Identity>,
 }
 
 /// What is replaced when the log-in is renewed.
@@ -67,7 +68,7 @@ impl Session {
         let request = self.current.borrow().http.request(method, url);
         Ok(match &self.login {
             Login::Certificate => request,
-            Login::Password(login::Password { username, password }) => {
+            Login::Password(Password { username, password }) => {
                 request.basic_auth(username, Some(password.expose_secret()))
             }
             Login::Token(token) => request.bearer_auth(token.expose_secret()),

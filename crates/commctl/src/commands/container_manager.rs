@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{One, Several, name};
 use crate::context::Context;
 use crate::error::Error;
+use crate::files::ReadError;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -79,7 +80,7 @@ impl Create {
     async fn run(&self, context: &Context) -> Result<(), Error> {
         let stdin = || {
             std::io::read_to_string(std::io::stdin())
-                .map_err(|source| Error::Read { path: "standard input".into(), source })
+                .map_err(|source| ReadError { path: "standard input".into(), source }.into())
         };
         let options = merged(&self.options, stdin)?;
         let body = json!({"type": self.kind.as_str(), "options": options});

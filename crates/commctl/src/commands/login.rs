@@ -17,7 +17,8 @@ use crate::config::{self, ConfigFile, NewLogin};
 use crate::context::Context;
 use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
-use crate::login::{Password, Pem};
+use crate::login::Password;
+use crate::pem::Pem;
 use crate::text::printable;
 use crate::trust::{Chain, Fingerprint, NoAuthority};
 

@@ -1,12 +1,13 @@
 //! `commctl passhash`
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::error::Error;
+use crate::files::{ReadError, read_text};
 use crate::output;
 
 /// bcrypt ignores everything behind this many bytes.
@@ -62,12 +63,11 @@ fn hash(password: &SecretString, rounds: u32) -> Result<String, Error> {
 /// The secret in a file, without the newline at its end.
 pub(super) fn from_file(path: &Path) -> Result<SecretString, Error> {
     let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
+        let text = std::io::read_to_string(std::io::stdin());
+        text.map_err(|source| ReadError { path: path.to_owned(), source })?
     } else {
-        std::fs::read_to_string(path)
+        read_text(path)?
     };
-    let text = text.map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     Ok(password.strip_suffix('\r').unwrap_or(password).into())
 }

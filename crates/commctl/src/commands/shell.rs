@@ -7,6 +7,7 @@ use clap::Args;
 use clap_complete::Shell;
 
 use crate::error::Error;
+use crate::files::WriteError;
 
 #[derive(Debug, Args)]
 pub(crate) struct Completion {
@@ -36,6 +37,6 @@ impl Man {
             std::fs::create_dir_all(&self.directory)?;
             clap_mangen::generate_to(commctl, &self.directory)
         };
-        write().map_err(|source| Error::WriteFile { path: self.directory.clone(), source })
+        write().map_err(|source| WriteError { path: self.directory.clone(), source }.into())
     }
 }

@@ -18,6 +18,7 @@ use crate::config;
 use crate::context::Context;
 use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
+use crate::files::{WriteError, directory_of, read_text};
 use crate::output;
 use crate::text::printable;
 
@@ -130,7 +131,7 @@ impl UserData {
             );
         }
         match outfile {
-            Some(outfile) => outfile.write(&text),
+            Some(outfile) => Ok(outfile.write(&text)?),
             None => output::write(&text),
         }
     }
@@ -234,19 +235,18 @@ enum Outfile {
 }
 
 impl Outfile {
-    fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::WriteFile { path: path.to_owned(), source };
+    fn open(path: &Path) -> Result<Self, WriteError> {
+        let failed = |source| WriteError { path: path.to_owned(), source };
         if path.exists() && !path.is_file() {
             let file = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
             return Ok(Self::Special(file, path.to_owned()));
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         // Of mode 0600: it holds a secret.
-        let file = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+        let file = NamedTempFile::new_in(directory_of(path)).map_err(failed)?;
         Ok(Self::Regular(file, path.to_owned()))
     }
 
-    fn write(self, text: &str) -> Result<(), Error> {
+    fn write(self, text: &str) -> Result<(), WriteError> {
         let (written, path) = match self {
             Self::Special(mut file, path) => (file.write_all(text.as_bytes()), path),
             Self::Regular(mut file, path) => {
@@ -254,7 +254,7 @@ impl Outfile {
                 (written.and_then(|()| Ok(file.persist(&path).map(drop)?)), path)
             }
         };
-        written.map_err(|source| Error::WriteFile { path, source })
+        written.map_err(|source| WriteError { path, source })
     }
 }
 
@@ -268,10 +268,6 @@ fn read(path: &Path) -> Result<String, Error> {
         "{} is no cloud-config: the first line of one is #cloud-config",
         path.display()
     )))
-}
-
-fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 /// The certificates that are configured, and nothing else that their file may hold.

@@ -12,8 +12,9 @@ use tempfile::NamedTempFile;
 use super::file::{self, Members};
 use super::{Config, ConfigError, beside, default_file, endpoint, identity};
 use crate::endpoint::shown;
-use crate::error::Error;
-use crate::login::{Identity, Login, Password, Pem};
+use crate::files::{WriteError, directory_of};
+use crate::login::{Login, Password};
+use crate::pem::{Identity, Pem};
 
 /// The file, which may not be there yet.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl ConfigFile {
     }
 
     /// Writes the log-in; all other fields stay. The files that were written.
-    pub(crate) fn save(mut self, login: &NewLogin) -> Result<Vec<PathBuf>, Error> {
+    pub(crate) fn save(mut self, login: &NewLogin) -> Result<Vec<PathBuf>, WriteError> {
         let mut written = Vec::new();
         match &login.authority {
             None => self.remove("certificate_authority"),
@@ -133,9 +134,8 @@ impl ConfigFile {
 }
 
 /// Writes a file that only its owner can read: whole, or not at all.
-fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+fn write_private(path: &Path, text: &str) -> Result<(), WriteError> {
+    let folder = directory_of(path);
     let write = || {
         let mut file = NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
@@ -144,5 +144,5 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
         // The new name survives a power failure, too.
         File::open(folder)?.sync_all()
     };
-    write().map_err(|source| Error::WriteFile { path: path.to_owned(), source })
+    write().map_err(|source| WriteError { path: path.to_owned(), source })
 }

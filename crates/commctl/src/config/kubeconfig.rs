@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use self::file::{Cluster, Exec, Interactive, Kubeconfig, User};
 use super::beside;
-use crate::login::{Identity, Login, Password, Pem};
+use crate::login::{Login, Password};
+use crate::pem::{Identity, Pem};
 use crate::plugin::{self, Plugin};
 
 /// What a kubeconfig says about who the operator is.

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::login::{Identity, Pem};
+use crate::pem::{Identity, Pem};
 
 pub(super) const KIND: &str = "ExecCredential";
 

@@ -15,6 +15,7 @@ use crate::args::{duration, name};
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
+use crate::files::{ReadError, read_text};
 use crate::progress::{Progress, Step};
 use crate::text::printable;
 use crate::wait::Wait;
@@ -205,7 +206,7 @@ pub(super) fn private_key(path: &Path) -> Result<SecretString, Error> {
         std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut key))
     };
     let key = SecretString::from(key);
-    read.map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    read.map_err(|source| ReadError { path: path.to_owned(), source })?;
     let text = key.expose_secret();
     if text.trim().is_empty() {
         return Err(Error::Usage(format!("{} is empty", path.display())));
@@ -221,13 +222,7 @@ pub(super) fn private_key(path: &Path) -> Result<SecretString, Error> {
 
 /// The host key itself, or the name of a file that holds it.
 pub(super) fn host_key(given: &str) -> Result<String, Error> {
-    let key = if is_public_key(given) {
-        given.to_owned()
-    } else {
-        let path = PathBuf::from(given);
-        let read = std::fs::read_to_string(&path);
-        read.map_err(|source| Error::Read { path, source })?
-    };
+    let key = if is_public_key(given) { given.to_owned() } else { read_text(Path::new(given))? };
     let key = key.trim();
     if key.contains("PRIVATE KEY") {
         return Err(Error::Usage("--host-key is for the host's public key".to_owned()));

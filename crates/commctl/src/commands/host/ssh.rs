@@ -19,6 +19,7 @@ use super::address;
 use crate::args::name;
 use crate::context::Context;
 use crate::error::Error;
+use crate::files::WriteError;
 use crate::random;
 
 pub(super) const EXAMPLES: &str = "\
@@ -161,22 +162,22 @@ const PINNED: &str = "pinned-by-commissaire";
 struct Private(PathBuf);
 
 impl Private {
-    fn create() -> Result<Self, Error> {
+    fn create() -> Result<Self, WriteError> {
         let memory = Path::new(IN_MEMORY);
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let path = base.join(format!("commctl-{}", random::id()));
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => Ok(Self(path)),
-            Err(source) => Err(Error::WriteFile { path, source }),
+            Err(source) => Err(WriteError { path, source }),
         }
     }
 
-    fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, Error> {
+    fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, WriteError> {
         let path = self.0.join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         match file.and_then(|mut file| file.write_all(content)) {
             Ok(()) => Ok(path),
-            Err(source) => Err(Error::WriteFile { path, source }),
+            Err(source) => Err(WriteError { path, source }),
         }
     }
 }
