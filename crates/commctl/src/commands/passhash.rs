@@ -79,15 +79,17 @@ fn ask() -> Result<SecretString, Error> {
                 .to_owned(),
         ));
     }
-    let prompt = |text| {
-        rpassword::prompt_password(text)
-            .map_err(|error| Error::Failed(format!("cannot ask for the password: {error}")))
-    };
     let password = prompt("Password: ")?;
     if password != prompt("Again: ")? {
         return Err(Error::Usage("the two passwords differ".to_owned()));
     }
     Ok(password.into())
+}
+
+/// Asks for a password on the terminal, which does not show it.
+pub(super) fn prompt(text: &str) -> Result<String, Error> {
+    rpassword::prompt_password(text)
+        .map_err(|error| Error::Failed(format!("cannot ask for the password: {error}")))
 }
 
 #[cfg(test)]

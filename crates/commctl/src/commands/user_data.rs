@@ -174,9 +174,7 @@ impl UserData {
                         .to_owned(),
                 ));
             }
-            None => rpassword::prompt_password(format!("Password of {user}: "))
-                .map_err(|error| Error::Failed(format!("cannot ask for the password: {error}")))?
-                .into(),
+            None => passhash::prompt(&format!("Password of {user}: "))?.into(),
         };
         if password.expose_secret().is_empty() {
             return Err(Error::Usage("the password is empty".to_owned()));
