@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use service_core::Result;
-use service_core::model::{HostProgress, Step};
+use service_core::model::{HostProgress, Step, WaitReason};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -20,10 +20,7 @@ use crate::host_error::HostError;
 use crate::journal::{Journal, Preconditions};
 use crate::members;
 use crate::schedule::{Availability, Member, over_budget};
-use crate::wait_reason::{Wait, WaitReason};
-
-/// Why a host waits while only other hosts of its operation use the budget up.
-const OTHERS_UNDER_WAY: &str = "other hosts of the operation are under way";
+use crate::waiting::{Ongoing, Waiting};
 
 /// How old a saved intent may be at the decision: a pause or a freeze after it does not reject it any more.
 const INTENT: Duration = Duration::from_secs(1);
@@ -45,7 +42,7 @@ pub enum Decision {
     /// It may; the moment of the decision, which is as old as the state of the hosts that it is based on.
     Go(Instant),
     /// Not yet.
-    Wait(WaitReason),
+    Wait(Waiting),
     /// Not any more: the operation is aborted; by whom.
     Abort(String),
 }
@@ -98,7 +95,7 @@ impl<'a> Budget<'a> {
     ///
     /// # Errors
     /// When the lease is lost, or the storage service fails.
-    pub(crate) async fn wait_reason(&self, index: usize) -> Result<Option<WaitReason>> {
+    pub(crate) async fn wait_reason(&self, index: usize) -> Result<Option<Waiting>> {
         let holding = self.holding(index);
         let holding: Vec<_> = holding.iter().map(String::as_str).collect();
         let (context, kind) = (self.journal.context, self.journal.operation.kind);
@@ -106,7 +103,7 @@ impl<'a> Budget<'a> {
         if let Some(paused) = self.done_hosts.pause_for_reboots(&members).await? {
             return Ok(Some(paused));
         }
-        Ok(self.over_budget(index, &holding, &members).map(WaitReason::Budget))
+        Ok(self.over_budget(index, &holding, &members).map(Waiting::for_budget))
     }
 
     /// The members that answer at all, each with its round trip: the first round of connections, which may be made
@@ -133,7 +130,7 @@ impl<'a> Budget<'a> {
         let _exclusive = self.deciding.lock().await;
         let preconditions = match gate(self.journal, Purpose::TakeDown).await? {
             Gate::Open(preconditions) => preconditions,
-            Gate::Closed(reason) => return Ok(Decision::Wait(WaitReason::Gate(reason))),
+            Gate::Closed(waiting) => return Ok(Decision::Wait(waiting)),
             Gate::Aborted(by) => return Ok(Decision::Abort(by)),
         };
         let (context, kind) = (self.journal.context, self.journal.operation.kind);
@@ -143,11 +140,11 @@ impl<'a> Budget<'a> {
         members::mark_silent(&mut members, &holding, |address| answering.contains_key(address));
         if let Some(reason) = self.over_budget(index, &holding, &members) {
             self.done_hosts.suspect(&members);
-            return Ok(Decision::Wait(WaitReason::Budget(reason)));
+            return Ok(Decision::Wait(Waiting::for_budget(reason)));
         }
         if self.done_hosts.has_rebooted(&members) {
             // The operation is paused for that while the host waits.
-            return Ok(Decision::Wait(WaitReason::Budget(String::new())));
+            return Ok(Decision::Wait(Waiting::for_budget(String::new())));
         }
         let asked = members
             .iter()
@@ -158,20 +155,20 @@ impl<'a> Budget<'a> {
         // The write comes before the connections: the go-ahead is valid for a moment from their end.
         let asked_at = Instant::now();
         if !self.save_intent(index, &preconditions).await? {
-            let reason = "an operator has just said something else".to_owned();
-            return Ok(Decision::Wait(WaitReason::Gate(reason)));
+            let message = "an operator has just paused, aborted or frozen it";
+            return Ok(Decision::Wait(Waiting::new(WaitReason::HostGate, message)));
         }
         let still_answering = context.ports.still_answering(asked).await;
         let decided = Instant::now();
         members::mark_silent(&mut members, &holding, |address| still_answering.contains(address));
         if let Some(reason) = self.over_budget(index, &holding, &members) {
             self.done_hosts.suspect(&members);
-            return Ok(Decision::Wait(WaitReason::Budget(reason)));
+            return Ok(Decision::Wait(Waiting::for_budget(reason)));
         }
         // What operators have said since then is not known.
         if decided.duration_since(asked_at) > INTENT {
-            let reason = format!("the store took more than {} s to save it", INTENT.as_secs());
-            return Ok(Decision::Wait(WaitReason::GoAhead(reason)));
+            let message = format!("the store took more than {} s to save it", INTENT.as_secs());
+            return Ok(Decision::Wait(Waiting::new(WaitReason::GoAheadMissed, message)));
         }
         self.journal.held.check()?;
         self.waiting().remove(&index);
@@ -183,6 +180,7 @@ impl<'a> Budget<'a> {
         let now = self.journal.context.deps.clock.stamp();
         let change = |host: &mut HostProgress| {
             host.waiting_for = None;
+            host.wait = None;
             if host.step == Step::Reboot {
                 host.rebooted_at = Some(now.clone());
             }
@@ -198,27 +196,28 @@ impl<'a> Budget<'a> {
     pub(crate) async fn wait_for_turn(
         &self,
         index: usize,
-        rejected: WaitReason,
+        rejected: Waiting,
     ) -> Result<(), HostError> {
         let journal = self.journal;
         let limit = journal.context.config.room_timeout();
         let mut next = Some(rejected);
         let mut wait = None;
-        while let Some(reason) = next {
-            if reason.message().is_empty() {
-                journal.wait_for(index, OTHERS_UNDER_WAY, false).await?;
+        while let Some(waiting) = next {
+            if waiting.reason == WaitReason::OthersUnderWay {
+                journal.wait_for(index, &waiting, false).await?;
             } else {
-                let current = Wait::after(wait.as_ref(), reason);
-                journal.wait_for(index, current.reason.message(), current.is_new).await?;
+                let current = Ongoing::after(wait.as_ref(), waiting);
+                journal.wait_for(index, &current.waiting, current.is_new).await?;
                 if let Some(message) = current.budget_exceeds(limit) {
-                    journal.retry(|| control::pause(journal, message)).await?;
+                    let code = WaitReason::BudgetTimeout;
+                    journal.retry(|| control::pause(journal, code, message)).await?;
                 }
                 wait = Some(current);
             }
             tokio::time::sleep(CHECK_AGAIN).await;
             next = match journal.retry(|| gate(journal, Purpose::TakeDown)).await? {
                 Gate::Aborted(by) => return Err(HostError::Skipped(by)),
-                Gate::Closed(reason) => Some(WaitReason::Gate(reason)),
+                Gate::Closed(waiting) => Some(waiting),
                 Gate::Open(_) => journal.retry(|| self.wait_reason(index)).await?,
             };
         }

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use service_core::Result;
-use service_core::model::{Alarm, Freeze, HostProgress, OperationControl, Wanted};
+use service_core::model::{Alarm, Freeze, HostProgress, OperationControl, WaitReason, Wanted};
 use service_core::storage::Transaction;
 
 use crate::host_error::HostError;
 use crate::journal::{Journal, LogLine, Preconditions};
+use crate::waiting::Waiting;
 
 /// The pause between checks whether a wait is over.
 pub(crate) const CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -18,8 +19,8 @@ pub(crate) const CHECK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) enum Gate {
     /// It may, in writes with these preconditions.
     Open(Preconditions),
-    /// It has to wait; the reason.
-    Closed(String),
+    /// It has to wait.
+    Closed(Waiting),
     /// It is aborted; by whom.
     Aborted(String),
 }
@@ -51,29 +52,34 @@ pub(crate) async fn gate(journal: &Journal<'_>, purpose: Purpose) -> Result<Gate
     if takes_down && let Some(freeze) = context.storage.find::<Freeze>(Freeze::ALL).await? {
         let Freeze { by, reason, .. } = freeze.record;
         let detail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        return Ok(Gate::Closed(format!("all rolls are frozen by {by}{detail}")));
+        let message = format!("all rolls are frozen by {by}{detail}");
+        return Ok(Gate::Closed(Waiting::new(WaitReason::Frozen, message)));
     }
     if takes_down && let Some(alarm) = context.alarm(&journal.operation.cluster).await? {
         let Alarm { since, reason, .. } = alarm;
-        return Ok(Gate::Closed(format!("an alarm has lasted since {since}: {reason}")));
+        let message = format!("an alarm has lasted since {since}: {reason}");
+        return Ok(Gate::Closed(Waiting::new(WaitReason::Alarm, message)));
     }
     let revision = control.map(|control| control.revision);
     Ok(Gate::Open(Preconditions::new(id, revision, takes_down)))
 }
 
-fn paused(control: &OperationControl) -> String {
+fn paused(control: &OperationControl) -> Waiting {
+    let reason = WaitReason::from_word(&control.code).unwrap_or(WaitReason::Paused);
     if control.reason.is_empty() {
-        return format!("paused by {}", control.by);
+        return Waiting::new(reason, format!("paused by {}", control.by));
     }
-    format!("paused: {}; resume it when that is seen to, or abort it", control.reason)
+    let message =
+        format!("paused: {}; resume it when that is seen to, or abort it", control.reason);
+    Waiting::new(reason, message)
 }
 
-/// Pauses the operation for the given reason, until an operator resumes it; false if an operator has paused or aborted
-/// it before, which stays as it is.
+/// Pauses the operation, until an operator resumes it; false if an operator has paused or aborted it before, which stays
+/// as it is.
 ///
 /// # Errors
 /// When the lease is lost, or the storage service fails.
-pub(crate) async fn pause(journal: &Journal<'_>, reason: &str) -> Result<bool> {
+pub(crate) async fn pause(journal: &Journal<'_>, code: WaitReason, reason: &str) -> Result<bool> {
     let context = journal.context;
     let control = OperationControl {
         id: journal.operation.id.clone(),
@@ -81,6 +87,7 @@ pub(crate) async fn pause(journal: &Journal<'_>, reason: &str) -> Result<bool> {
         by: "clusterexec".to_owned(),
         at: context.deps.clock.stamp(),
         reason: reason.to_owned(),
+        code: code.word().to_owned(),
     };
     let before = context.storage.find::<OperationControl>(&control.id).await?;
     if before.as_ref().is_some_and(|before| before.record.wanted != Wanted::Run) {
@@ -111,8 +118,8 @@ pub(crate) async fn enter(
                     return Ok(());
                 }
             }
-            Gate::Closed(reason) => {
-                journal.wait_for(index, &reason, !has_waited).await?;
+            Gate::Closed(waiting) => {
+                journal.wait_for(index, &waiting, !has_waited).await?;
                 has_waited = true;
                 tokio::time::sleep(CHECK_AGAIN).await;
             }

@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use host_access::AccessError;
-use service_core::model::{Host, HostProgress, HostState, OperationStatus, Outcome, Step};
+use service_core::model::{
+    FailureReason, Host, HostProgress, HostState, OperationStatus, Outcome, Step, WaitReason,
+};
 use service_core::{Result, abridged};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -16,16 +18,16 @@ use crate::journal::{Journal, LogLine};
 use crate::log_in::{log_in, target_of};
 use crate::members::SILENT;
 use crate::schedule::{Availability, Member};
-use crate::wait_reason::WaitReason;
+use crate::waiting::Waiting;
 
 /// Limit of concurrent log-ins at the end.
 const CONCURRENT: usize = 32;
 
 /// Prefix of the reason of an operation that has lost a host which was done.
-const LOST_AFTER: &str = "lost-after";
+const LOST_AFTER: &str = FailureReason::LostAfter.word();
 
 /// Prefix of the reason of a pause for a reboot that the operation did not cause.
-const UNEXPECTED_REBOOT: &str = "unexpected-reboot";
+const UNEXPECTED_REBOOT: &str = WaitReason::UnexpectedReboot.word();
 
 /// The done hosts of an operation.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl<'a> DoneHosts<'a> {
     }
 
     /// Pauses the operation when a done host has rebooted by itself. Returns the reason to wait then.
-    pub(crate) async fn pause_for_reboots(&self, members: &[Member]) -> Result<Option<WaitReason>> {
+    pub(crate) async fn pause_for_reboots(&self, members: &[Member]) -> Result<Option<Waiting>> {
         self.suspect(members);
         let confirmed = match self.seen_by_watcher(members) {
             Some(index) => self.confirmed(index).await?,
@@ -94,7 +96,7 @@ impl<'a> DoneHosts<'a> {
             Some(rebooted) => Some(rebooted),
             None => match self.rebooted_suspect(members).await? {
                 Ok(rebooted) => rebooted,
-                Err(unclear) => return Ok(Some(WaitReason::Budget(unclear))),
+                Err(unclear) => return Ok(Some(Waiting::for_budget(unclear))),
             },
         };
         let Some(Rebooted { index, boot_id }) = rebooted else { return Ok(None) };
@@ -109,9 +111,9 @@ impl<'a> DoneHosts<'a> {
              place of {})",
             boot_id_after.unwrap_or_default()
         );
-        control::pause(self.journal, &reason).await?;
+        control::pause(self.journal, WaitReason::UnexpectedReboot, &reason).await?;
         self.save_boot(index, &boot_id, &reason).await?;
-        Ok(Some(WaitReason::Gate(reason)))
+        Ok(Some(Waiting::new(WaitReason::UnexpectedReboot, reason)))
     }
 
     /// The reboot of a done host by the current records: `members` may have been read before it was done.

@@ -1,7 +1,7 @@
 //! The records of operations that have ended: how many are kept.
 
 use service_core::model::{
-    Event, HostProgress, Lease, Operation, OperationControl, OperationStatus,
+    Event, HostProgress, Lease, Operation, OperationControl, OperationStatus, OperationWait,
 };
 use service_core::storage::Transaction;
 use service_core::{Result, StorageClient};
@@ -75,6 +75,9 @@ async fn remove(storage: &StorageClient, operation: &Operation) -> Result<()> {
         storage.transact(&part).await?;
         events = first - 1;
     }
-    let head = Transaction::default().delete::<OperationControl>(id).delete::<Operation>(id);
+    let head = Transaction::default()
+        .delete::<OperationControl>(id)
+        .delete::<OperationWait>(id)
+        .delete::<Operation>(id);
     storage.transact(&head).await.map(drop)
 }

@@ -3,19 +3,13 @@
 use host_access::{AccessError, FactsError, PlaybookError};
 use service_core::Error;
 use service_core::error::chain;
-use service_core::model::{HostProgress, Step};
-
-/// The code of a host that did not answer in time after its reboot.
-pub(crate) const NOT_BACK: &str = "not-back";
-
-/// The code of a host that answered after the reboot command, but still ran the boot from before.
-pub(crate) const NOT_RESTARTED: &str = "not-restarted";
+use service_core::model::{FailureReason, HostProgress, Step};
 
 /// The failure of a host, as its records and the log of the operation show it.
 #[derive(Debug)]
 pub(crate) struct HostFailure {
-    /// One stable word for scripts, such as `not-back`.
-    pub(crate) code: &'static str,
+    /// The reason.
+    pub(crate) code: FailureReason,
     /// A sentence for the operator: what failed, and what to do next.
     pub(crate) message: String,
     /// The host key that the host showed instead of the pinned one, if that is the failure; else empty.
@@ -23,7 +17,7 @@ pub(crate) struct HostFailure {
 }
 
 impl HostFailure {
-    pub(crate) fn new(code: &'static str, message: String) -> Self {
+    pub(crate) fn new(code: FailureReason, message: String) -> Self {
         Self { code, message, seen_key: String::new() }
     }
 
@@ -33,7 +27,7 @@ impl HostFailure {
             "deleted: {address} is not registered any more, so nothing further is done to it; look at it \
              yourself, since a step may have been under way"
         );
-        Self::new("deleted", message)
+        Self::new(FailureReason::Deleted, message)
     }
 }
 
@@ -81,5 +75,11 @@ impl From<Error> for HostError {
 
 /// Whether a host has failed for a reason that ends when the host comes back.
 pub(crate) fn may_come_back(host: &HostProgress) -> bool {
-    host.step == Step::Failed && [NOT_BACK, NOT_RESTARTED].contains(&host.reason.as_str())
+    host.step == Step::Failed && ends_with_return(&host.reason)
+}
+
+/// Whether this is the word of a reason that ends when the host comes back.
+pub(crate) fn ends_with_return(reason: &str) -> bool {
+    let reason = FailureReason::from_word(reason);
+    matches!(reason, Some(FailureReason::NotBack | FailureReason::NotRestarted))
 }

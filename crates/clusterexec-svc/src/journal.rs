@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use service_core::lease::Held;
 use service_core::model::{
-    Event, Failure, Host, HostProgress, HostState, Lease, Operation, Outcome, Step,
+    Event, Failure, Host, HostProgress, HostState, Lease, Operation, OperationWait, Outcome, Step,
+    Wait, WaitReason,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Result, warn_unless_outage};
@@ -22,6 +23,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::context::Context;
 use crate::history;
 use crate::host_error::{HostError, HostFailure};
+use crate::waiting::Waiting;
 use deadlines::Deadlines;
 use lines::{OPERATION, event, shows_as};
 pub(crate) use lines::{accepted, save_record};
@@ -55,6 +57,8 @@ struct State {
     hosts: Vec<HostProgress>,
     /// The number of events.
     events: u64,
+    /// What the rollout waits for.
+    wait: Option<Wait>,
 }
 
 /// A change of the records of a host.
@@ -80,7 +84,7 @@ impl<'a> Journal<'a> {
             context,
             held,
             deadlines: Deadlines::new(soak, context.config.verify_timeout()),
-            state: Mutex::new(State { hosts: operation.untouched(), events: 1 }),
+            state: Mutex::new(State { hosts: operation.untouched(), events: 1, wait: None }),
             writing: AsyncMutex::default(),
             operation,
         }
@@ -107,9 +111,11 @@ impl<'a> Journal<'a> {
             }
         }
         let events = history::count_events(storage, &operation.id).await?;
+        let wait = storage.find::<OperationWait>(&operation.id).await?;
+        let wait = wait.map(|found| found.record.wait);
         let journal = Self::new(context, held, operation);
         journal.deadlines.bridge(&hosts, context.deps.clock.wall());
-        *journal.state() = State { hosts, events };
+        *journal.state() = State { hosts, events, wait };
         Ok(journal)
     }
 
@@ -225,10 +231,10 @@ impl<'a> Journal<'a> {
             host.step = Step::Failed;
             host.finished_at = Some(now.clone());
             host.failure = Some(failure.clone());
-            (*code).clone_into(&mut host.reason);
+            code.word().clone_into(&mut host.reason);
         };
         let status = |host: &mut Host, state: &mut HostState| {
-            state.fail(host, code, message.clone(), seen_key);
+            state.fail(host, code.word(), message.clone(), seen_key);
         };
         let lines = [LogLine(before.step, Outcome::Failed, message)];
         self.save_with_host(index, change, &lines, status).await
@@ -286,14 +292,84 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub(crate) async fn wait_for(&self, index: usize, reason: &str, is_new: bool) -> Result<()> {
-        let part = self.part(index);
-        let event = [LogLine(part.step, Outcome::Waiting, reason)];
+    pub(crate) async fn wait_for(
+        &self,
+        index: usize,
+        waiting: &Waiting,
+        is_new: bool,
+    ) -> Result<()> {
+        let (part, message) = (self.part(index), waiting.message.as_str());
+        let event = [LogLine(part.step, Outcome::Waiting, message)];
         let lines = if is_new { &event[..] } else { &[] };
-        if lines.is_empty() && part.waiting_for.as_deref() == Some(reason) {
+        if lines.is_empty() && part.waiting_for.as_deref() == Some(message) {
             return Ok(());
         }
-        self.save(index, |host| host.waiting_for = Some(reason.to_owned()), lines).await
+        let wait = self.wait(part.wait.as_ref(), waiting.host_reason(), message);
+        let change = |host: &mut HostProgress| {
+            host.waiting_for = Some(message.to_owned());
+            host.wait = Some(wait.clone());
+        };
+        self.save(index, change, lines).await
+    }
+
+    /// A wait, which goes on if `before` has the same reason.
+    pub(crate) fn wait(&self, before: Option<&Wait>, reason: WaitReason, detail: &str) -> Wait {
+        let before = before.filter(|before| before.reason == reason.word());
+        let since = before.map(|before| before.since.clone());
+        Wait {
+            reason: reason.word().to_owned(),
+            detail: detail.to_owned(),
+            since: since.unwrap_or_else(|| self.context.deps.clock.stamp()),
+        }
+    }
+
+    /// Records what the rollout waits for, with an event if `is_new`. The start of a host ends it.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn note_wait(&self, waiting: &Waiting, is_new: bool) -> Result<()> {
+        let _exclusive = self.writing.lock().await;
+        let before = self.state().wait.clone();
+        let mut wait = self.wait(before.as_ref(), waiting.reason, &waiting.message);
+        if waiting.reason == WaitReason::Soak {
+            // The seconds that are left change all the time.
+            wait.detail.clear();
+        }
+        if !is_new && before.as_ref() == Some(&wait) {
+            return Ok(());
+        }
+        let id = self.operation.id.clone();
+        let record = OperationWait { id, wait: wait.clone() };
+        let event = is_new.then(|| self.operation_event(Outcome::Waiting, &waiting.message));
+        self.retry(|| async {
+            let mut transaction = Transaction::default().save(&record)?;
+            if let Some(event) = &event {
+                transaction = transaction.save(event)?;
+            }
+            self.held.transact(transaction).await
+        })
+        .await?;
+        let mut state = self.state();
+        state.wait = Some(wait);
+        if let Some(event) = event {
+            state.events = event.seq;
+        }
+        Ok(())
+    }
+
+    /// Removes the record of what the rollout waits for, if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn end_wait(&self) -> Result<()> {
+        let _exclusive = self.writing.lock().await;
+        if self.state().wait.is_none() {
+            return Ok(());
+        }
+        let ended = Transaction::default().delete::<OperationWait>(&self.operation.id);
+        self.retry(|| self.held.transact(ended.clone())).await?;
+        self.state().wait = None;
+        Ok(())
     }
 
     /// Whether a write was accepted; a conflict is an error only when the lease is lost.
@@ -339,10 +415,12 @@ impl<'a> Journal<'a> {
             let state = self.state();
             (state.hosts[index].clone(), state.events)
         };
+        let ends_wait = matches!(along, Along::Start(_)) && self.state().wait.is_some();
         let mut after = before.clone();
         change(&mut after);
         if after.step != before.step {
             after.waiting_for = None;
+            after.wait = None;
         }
         let now = self.context.deps.clock.stamp();
         let events = lines.iter().zip(last + 1..).map(|(LogLine(step, outcome, detail), seq)| {
@@ -352,7 +430,10 @@ impl<'a> Journal<'a> {
         let events: Vec<_> = events.collect();
         let written = self
             .retry(|| async {
-                let transaction = self.part_saved(index, &before, &after, &events)?;
+                let mut transaction = self.part_saved(index, &before, &after, &events)?;
+                if ends_wait {
+                    transaction = transaction.delete::<OperationWait>(&self.operation.id);
+                }
                 self.held.transact(self.completed(transaction, &after.address, along).await?).await
             })
             .await;
@@ -369,6 +450,9 @@ impl<'a> Journal<'a> {
         let mut state = self.state();
         state.hosts[index] = after;
         state.events = last + events.len() as u64;
+        if ends_wait {
+            state.wait = None;
+        }
         Ok(())
     }
 

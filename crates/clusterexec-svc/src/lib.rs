@@ -5,7 +5,7 @@
 //!
 //! Dependencies point downwards only, from the last of these modules to the first:
 //!
-//! - [`config`], `host_error`, [`wait_reason`], `unfinished`, `web`, `history`: leaves
+//! - [`config`], `host_error`, [`waiting`], `unfinished`, `web`, `history`: leaves
 //! - [`ports`], [`context`]: what all operations of the process share
 //! - `schedule`: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
 //! - [`journal`]: the only writer of an operation's records
@@ -36,7 +36,7 @@ pub mod rollout;
 mod schedule;
 pub mod service;
 mod unfinished;
-pub mod wait_reason;
+pub mod waiting;
 mod web;
 mod webhook;
 

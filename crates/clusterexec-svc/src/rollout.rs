@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{Cluster, Operation, OperationStatus, Outcome, Step};
+use service_core::model::{Cluster, Operation, OperationStatus, Step, WaitReason};
 use service_core::{Error, Result, warn_unless_outage};
 use tokio::sync::{Notify, mpsc};
 
@@ -17,7 +17,7 @@ use crate::control::{self, CHECK_AGAIN, Gate, Purpose, gate};
 use crate::host_run;
 use crate::journal::{Journal, Preconditions};
 use crate::schedule::{Next, next};
-use crate::wait_reason::{Wait, WaitReason};
+use crate::waiting::{Ongoing, Waiting};
 
 /// The reason of a skipped host that is no longer a member of the cluster.
 const REMOVED: &str = "removed from the cluster";
@@ -28,7 +28,7 @@ pub enum Action {
     /// Start the host at this index, under these preconditions.
     Start(usize, Preconditions),
     /// Wait for a host under way; with a reason also until that is over.
-    Wait(Option<WaitReason>),
+    Wait(Option<Waiting>),
     /// End the operation; with a reason if pending hosts are skipped for it.
     End(OperationStatus, String),
 }
@@ -102,10 +102,12 @@ async fn roll_out(journal: &Journal<'_>) -> Result<()> {
                         start.send((index, false)).ok();
                     }
                 }
-                Action::Wait(reason) => {
-                    wait = match reason {
-                        Some(reason) => Some(note_wait(journal, wait.as_ref(), reason).await?),
-                        None => None,
+                Action::Wait(waiting) => {
+                    wait = if let Some(waiting) = waiting {
+                        Some(note_wait(journal, wait.as_ref(), waiting).await?)
+                    } else {
+                        journal.end_wait().await?;
+                        None
                     };
                     // Without a reason only the end of a host changes anything.
                     let check_again = async {
@@ -158,21 +160,21 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
         Gate::Open(preconditions) => {
             preconditions.with_cluster(&operation.cluster, cluster_revision)
         }
-        Gate::Closed(reason) => return Ok(Action::Wait(Some(WaitReason::Gate(reason)))),
+        Gate::Closed(waiting) => return Ok(Action::Wait(Some(waiting))),
         Gate::Aborted(_) if steps.iter().any(|step| step.is_under_way()) => {
             return Ok(Action::Wait(None));
         }
         Gate::Aborted(by) => return Ok(Action::End(OperationStatus::Failed, by)),
     };
     if let Some(left) = journal.deadlines.soak_left() {
-        let reason = format!("{} s until the next host", left.as_secs().max(1));
-        return Ok(Action::Wait(Some(WaitReason::Soak(reason))));
+        let message = format!("{} s until the next host", left.as_secs().max(1));
+        return Ok(Action::Wait(Some(Waiting::new(WaitReason::Soak, message))));
     }
     Ok(match budget.wait_reason(index).await? {
         None => Action::Start(index, preconditions),
         // Only hosts under way use the budget up: the end of the next one makes a place.
-        Some(WaitReason::Budget(reason)) if reason.is_empty() => Action::Wait(None),
-        Some(reason) => Action::Wait(Some(reason)),
+        Some(waiting) if waiting.reason == WaitReason::OthersUnderWay => Action::Wait(None),
+        Some(waiting) => Action::Wait(Some(waiting)),
     })
 }
 
@@ -192,20 +194,19 @@ async fn skip_removed(journal: &Journal<'_>) -> Result<Option<u64>> {
     Ok(revision)
 }
 
-/// Logs a wait once. One for the disruption budget that lasts too long, while no host is under way, pauses the operation.
+/// Records a wait, with one event. One for the disruption budget that lasts too long, while no host is under way, pauses the operation.
 async fn note_wait(
     journal: &Journal<'_>,
-    before: Option<&Wait>,
-    reason: WaitReason,
-) -> Result<Wait> {
-    let wait = Wait::after(before, reason);
-    if wait.is_new {
-        journal.log_operation(Outcome::Waiting, wait.reason.message()).await?;
-    }
+    before: Option<&Ongoing>,
+    waiting: Waiting,
+) -> Result<Ongoing> {
+    let wait = Ongoing::after(before, waiting);
+    journal.note_wait(&wait.waiting, wait.is_new).await?;
     let limit = journal.context.config.room_timeout();
     let is_idle = !journal.steps().iter().any(|step| step.is_under_way());
     if is_idle && let Some(reason) = wait.budget_exceeds(limit) {
-        journal.retry(|| control::pause(journal, reason)).await?;
+        let code = WaitReason::BudgetTimeout;
+        journal.retry(|| control::pause(journal, code, reason)).await?;
     }
     Ok(wait)
 }

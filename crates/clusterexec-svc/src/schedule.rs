@@ -3,11 +3,18 @@
 use std::collections::HashSet;
 
 use service_core::abridged;
-use service_core::model::{Host, HostState, Operation, OperationStatus, Order, Status, Step};
+use service_core::model::{
+    FailureReason, Host, HostState, Operation, OperationStatus, Order, Status, Step,
+};
 
 /// Codes of failures after which a host is still reachable: it is unhealthy, and a restart of it takes nothing away.
-const REACHABLE: [&str; 5] =
-    ["unknown-os", "no-facts", "bootstrap-impossible", "playbook-failed", "no-python"];
+const REACHABLE: [FailureReason; 5] = [
+    FailureReason::UnknownOs,
+    FailureReason::NoFacts,
+    FailureReason::BootstrapImpossible,
+    FailureReason::PlaybookFailed,
+    FailureReason::NoPython,
+];
 
 /// The next action of an operation.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,13 +101,13 @@ pub(crate) enum Availability {
 pub(crate) fn availability(host: Option<&Host>, state: Option<&HostState>) -> Availability {
     match host.map(|host| host.status) {
         Some(Status::Active | Status::Disassociated) => Availability::Healthy,
-        Some(Status::Failed)
-            if state.is_some_and(|state| REACHABLE.contains(&state.reason.as_str())) =>
-        {
-            Availability::Unhealthy
-        }
+        Some(Status::Failed) if state.is_some_and(is_reachable) => Availability::Unhealthy,
         _ => Availability::Unavailable,
     }
+}
+
+fn is_reachable(state: &HostState) -> bool {
+    FailureReason::from_word(&state.reason).is_some_and(|reason| REACHABLE.contains(&reason))
 }
 
 /// A member of a cluster.

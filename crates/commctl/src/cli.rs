@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    cluster, container_manager, enroll, freeze, host, login, network, operations, passhash, shell,
-    user_data,
+    cluster, container_manager, enroll, explain, freeze, host, login, network, operations,
+    passhash, shell, user_data,
 };
 use crate::context::Context;
 use crate::error::Error;
@@ -104,6 +104,9 @@ enum Command {
     /// Show and steer operations, running and past
     #[command(subcommand)]
     Operation(operations::Command),
+    /// Show why a host, a cluster, an operation or the installation is in its state, and what to do
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Explain),
     /// Let no operation start a further host, whichever cluster it is of
     #[command(subcommand)]
     Freeze(freeze::Command),
@@ -134,6 +137,7 @@ impl Command {
             Self::Network(command) => command.run(context).await,
             Self::ContainerManager(command) => command.run(context).await,
             Self::Operation(command) => command.run(context).await,
+            Self::Explain(command) => command.run(context).await,
             Self::Freeze(command) => command.run(context).await,
             Self::Enroll(command) => command.run(context).await,
             Self::UserData(command) => command.run(context).await,

@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod container_manager;
 pub(crate) mod enroll;
+pub(crate) mod explain;
 pub(crate) mod freeze;
 pub(crate) mod host;
 pub(crate) mod login;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use service_core::model::HostState;
+use service_core::model::FailureReason;
 
 use crate::target::TargetError;
 
@@ -153,22 +153,22 @@ pub enum AccessError {
 }
 
 impl AccessError {
-    /// One stable word for records and events.
-    pub fn reason(&self) -> &'static str {
+    /// The reason, for records and events.
+    pub fn reason(&self) -> FailureReason {
         match self {
-            Self::Unreachable { .. } => "unreachable",
-            Self::KeyChanged { .. } => "host-key-changed",
+            Self::Unreachable { .. } => FailureReason::Unreachable,
+            Self::KeyChanged { .. } => FailureReason::HostKeyChanged,
             // A log-in is held back because others were refused.
-            Self::AuthRefused { .. } | Self::HeldBack { .. } => HostState::AUTH_REFUSED,
-            Self::Throttled { .. } => "throttled",
-            Self::NoSudo { .. } => "no-sudo",
-            Self::Timeout { .. } => "timeout",
-            Self::TooMuchOutput { .. } => "too-much-output",
-            Self::BadKey { .. } => "bad-key",
-            Self::Disconnected { .. } => "disconnected",
-            Self::Remote { .. } => "unexpected-answer",
-            Self::InvalidTarget(_) => "invalid-target",
-            Self::Io { .. } => "controller-error",
+            Self::AuthRefused { .. } | Self::HeldBack { .. } => FailureReason::AuthRefused,
+            Self::Throttled { .. } => FailureReason::Throttled,
+            Self::NoSudo { .. } => FailureReason::NoSudo,
+            Self::Timeout { .. } => FailureReason::Timeout,
+            Self::TooMuchOutput { .. } => FailureReason::TooMuchOutput,
+            Self::BadKey { .. } => FailureReason::BadKey,
+            Self::Disconnected { .. } => FailureReason::Disconnected,
+            Self::Remote { .. } => FailureReason::UnexpectedAnswer,
+            Self::InvalidTarget(_) => FailureReason::InvalidTarget,
+            Self::Io { .. } => FailureReason::ControllerError,
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use service_core::model::FailureReason;
+
 use crate::error::AccessError;
 use crate::os::{Os, OsRelease, OsReleaseError};
 use crate::session::{SshSession, is_boot_id};
@@ -63,12 +65,12 @@ pub enum FactsError {
 }
 
 impl FactsError {
-    /// One stable word for records and events.
-    pub fn reason(&self) -> &'static str {
+    /// The reason, for records and events.
+    pub fn reason(&self) -> FailureReason {
         match self {
             Self::Access(error) => error.reason(),
-            Self::Os { .. } => "unknown-os",
-            Self::Missing { .. } => "no-facts",
+            Self::Os { .. } => FailureReason::UnknownOs,
+            Self::Missing { .. } => FailureReason::NoFacts,
         }
     }
 

@@ -4,6 +4,7 @@ pub mod clusters;
 pub mod container_managers;
 pub mod docs;
 pub mod enrollments;
+pub mod explain;
 pub mod freeze;
 pub mod health;
 pub mod hosts;

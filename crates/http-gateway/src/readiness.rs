@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use service_core::bus::{Context, topology};
-use service_core::model::{Alarm, ContainerManagerConfig, Network, WriteProbe};
+use service_core::model::{Alarm, ContainerManagerConfig, Network, WaitReason, WriteProbe};
 use service_core::presence::{self, Presence};
 use service_core::warn_unless_outage;
 use service_core::{Bus, Clock, Error, StorageClient};
@@ -39,8 +39,14 @@ const PING_WINDOW: Duration = Duration::from_millis(500);
 const EXPECTED: [&str; 3] =
     [topology::CLUSTEREXEC.name, topology::INVESTIGATOR.name, topology::WATCHER.name];
 
-/// The parts that the API cannot serve without.
-const PARTS: [&str; 5] = ["broker", "storage", "store", "store_write", "audit_log"];
+/// The parts that the API cannot serve without, each with the reason when it has failed.
+const PARTS: [(&str, WaitReason); 5] = [
+    ("broker", WaitReason::BrokerAway),
+    ("storage", WaitReason::StorageAway),
+    ("store", WaitReason::StoreAway),
+    ("store_write", WaitReason::StoreReadOnly),
+    ("audit_log", WaitReason::AuditLogFailed),
+];
 
 /// The cache; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +137,7 @@ impl Readiness {
 
 impl Ground<'_> {
     async fn check(&self, write: &mut Option<(Instant, bool)>) -> Checks {
-        let parts = Map::from_iter(PARTS.map(|part| (part.to_owned(), json!("unknown"))));
+        let parts = Map::from_iter(PARTS.map(|(part, _)| (part.to_owned(), json!("unknown"))));
         let mut checks = Checks { parts, failure: None };
         let audit = timeout(CHECK_TIMEOUT, self.audit.is_writable()).await.unwrap_or(false);
         checks.note("audit_log", audit, "the audit log cannot be written, so changes are refused");
@@ -228,7 +234,20 @@ impl Ground<'_> {
     }
 }
 
+impl Services {
+    /// Whether no replica of an expected service answered.
+    pub fn lacks(&self, name: &str) -> bool {
+        self.missing.iter().any(|missing| missing == name)
+    }
+}
+
 impl Checks {
+    /// The reasons of the parts that have failed.
+    pub fn failed(&self) -> Vec<WaitReason> {
+        let failed = PARTS.into_iter().filter(|(part, _)| self.parts[*part] == json!("failed"));
+        failed.map(|(_, reason)| reason).collect()
+    }
+
     fn note(&mut self, part: &str, works: bool, failure: &'static str) -> bool {
         self.parts.insert(part.to_owned(), json!(if works { "ok" } else { "failed" }));
         if !works {

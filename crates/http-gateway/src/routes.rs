@@ -16,8 +16,8 @@ use utoipa::OpenApi;
 use crate::endpoint::{Declared, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
-    clusters, container_managers, docs, enrollments, freeze, health, hosts, members, networks,
-    operations, secrets,
+    clusters, container_managers, docs, enrollments, explain, freeze, health, hosts, members,
+    networks, operations, secrets,
 };
 use crate::openapi::Document;
 use crate::params::{Address, BODY_MAX, Name, no_route};
@@ -46,6 +46,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
     let endpoints = clusters::endpoints()
         .merge(members::endpoints())
         .merge(operations::endpoints())
+        .merge(explain::endpoints())
         .merge(freeze::endpoints())
         .merge(container_managers::endpoints())
         .merge(hosts::endpoints())

@@ -20,7 +20,7 @@ use crate::custodia::Custodia;
 use crate::error::ApiError;
 use crate::openapi::Document;
 use crate::ports::Ports;
-use crate::readiness::Readiness;
+use crate::readiness::{Ground, Readiness};
 use crate::request::RequestContext;
 use crate::watching::Watching;
 use crate::{Config, StartError};
@@ -109,6 +109,13 @@ impl AppState {
             document,
             retrying,
         })))
+    }
+}
+
+impl Shared {
+    /// What the checks of `/readyz` use, for this request.
+    pub fn ground<'a>(&'a self, api: &'a Api) -> Ground<'a> {
+        Ground { bus: &api.bus, context: &api.context.bus, audit: &self.audit, clock: &api.clock }
     }
 }
 

@@ -14,7 +14,7 @@ use host_access::{
 use service_core::Error;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
+use service_core::model::{Cluster, FailureReason, Host, HostCreds, HostState, Network, Status};
 use service_core::storage::{Revised, Transaction};
 use service_core::warn_unless_outage;
 
@@ -57,13 +57,13 @@ impl From<Error> for Obstacle {
 }
 
 impl Obstacle {
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> FailureReason {
         match self {
             Self::Access(error) => error.reason(),
             Self::Facts(error) => error.reason(),
-            Self::Bootstrap(_) => "bootstrap-impossible",
+            Self::Bootstrap(_) => FailureReason::BootstrapImpossible,
             Self::Playbook(error) => error.reason(),
-            Self::Internal(_) => "internal",
+            Self::Internal(_) => FailureReason::Internal,
         }
     }
 
@@ -259,13 +259,13 @@ async fn conclude(
         match &result {
             Ok(detail) => {
                 host.record.status = Status::Disassociated;
-                state.reason = String::new();
+                state.clear_failure();
                 state.detail.clone_from(detail);
                 state.seen_host_key = String::new();
             }
             Err(obstacle) => state.fail(
                 &mut host.record,
-                obstacle.reason(),
+                obstacle.reason().word(),
                 chain(obstacle),
                 obstacle.seen_key(),
             ),
@@ -283,7 +283,7 @@ async fn conclude(
         Err(obstacle) => {
             tracing::warn!(
                 host.address = address,
-                reason = obstacle.reason(),
+                reason = obstacle.reason().word(),
                 error = chain(&obstacle),
                 "the host failed"
             );

@@ -57,7 +57,7 @@ async fn try_login(deps: &Deps, connect: Duration, call: Call) -> Result<Value> 
             Err(Error::unavailable("the investigator cannot start a log-in").with_source(error))
         }
         Err(refusal) => {
-            let reason = refusal.reason();
+            let reason = refusal.reason().word();
             tracing::info!(host.address = creds.address, reason, "credentials tried, and refused");
             Err(Error::conflict(refusal.to_string()).with_data(json!({"reason": reason})))
         }

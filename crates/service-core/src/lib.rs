@@ -12,6 +12,7 @@
 //! - [`etcd`][]: the way to etcd
 //! - [`networks`][]: sets of addresses
 //! - [`alarms`][]: which alarm concerns a cluster
+//! - [`explain`][]: the state of an object and the reason for it, in sentences
 //! - [`outage`][]: what is logged when something is unavailable
 //! - [`presence`][]: which services are running
 //! - [`telemetry`][]: logs
@@ -34,6 +35,7 @@ pub mod config;
 pub mod error;
 pub mod etcd;
 pub mod expiring;
+pub mod explain;
 pub mod files;
 pub mod host_keys;
 pub mod jsonrpc;

@@ -14,6 +14,7 @@ pub mod ident;
 mod lease;
 mod network;
 mod operation;
+mod reason;
 mod refused_log_ins;
 mod server_keys;
 mod watcher_record;
@@ -37,9 +38,10 @@ pub use lease::Lease;
 pub use network::{Network, NetworkType};
 pub use operation::{
     ADDRESS, Event, Freeze, HostProgress, HostResult, Limit, Operation, OperationControl,
-    OperationKind, Options, Order, Outcome, PackageChange, PackageChanges, RebootWhen,
-    ResumeAfterAlarm, Step, Tree, TreeChange, Wanted,
+    OperationKind, OperationWait, Options, Order, Outcome, PackageChange, PackageChanges,
+    RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted,
 };
+pub use reason::{FailureReason, Subject, WaitReason, Words};
 pub use refused_log_ins::RefusedLogIns;
 pub use server_keys::ServerKeys;
 pub use watcher_record::WatcherRecord;

@@ -124,13 +124,13 @@ async fn log_in_fails_as_the_host_is_told_to() {
     for (log_in, reason) in [(LogIn::Refused, "auth-refused"), (LogIn::Throttled, "throttled")] {
         hosts.edit(ADDRESS, |machine| machine.log_in = log_in);
         let error = hosts.connect(&target(&[]), TIMEOUT).await.unwrap_err();
-        assert_eq!(error.reason(), reason);
+        assert_eq!(error.reason().word(), reason);
     }
     hosts.edit(ADDRESS, |machine| machine.log_in = LogIn::Silent);
     for _ in 0..2 {
         let begun = Instant::now();
         let error = hosts.connect(&target(&[]), TIMEOUT).await.unwrap_err();
-        assert_eq!((error.reason(), begun.elapsed()), ("unreachable", TIMEOUT));
+        assert_eq!((error.reason().word(), begun.elapsed()), ("unreachable", TIMEOUT));
         hosts.power_off(ADDRESS);
     }
 }

@@ -6,7 +6,7 @@ use service_core::model::{
     Alarm, CheckReport, CheckRoster, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade,
     ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
     Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
-    Operation, OperationControl, RefusedLogIns, ServerKeys, WriteProbe,
+    Operation, OperationControl, OperationWait, RefusedLogIns, ServerKeys, WriteProbe,
 };
 use service_core::{Error, Result};
 
@@ -34,7 +34,7 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 25] = [
+static KINDS: [Kind; 26] = [
     Kind::of::<Alarm>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
@@ -54,6 +54,7 @@ static KINDS: [Kind; 25] = [
     Kind::of::<Network>(),
     Kind::of::<Operation>(),
     Kind::of::<OperationControl>(),
+    Kind::of::<OperationWait>(),
     Kind::of::<HostProgress>(),
     Kind::of::<Event>(),
     Kind::of::<Freeze>(),

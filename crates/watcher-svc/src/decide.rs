@@ -2,14 +2,14 @@
 
 use host_access::AccessError;
 use service_core::error::chain;
-use service_core::model::{Failing, Host, HostState, Status};
+use service_core::model::{Failing, FailureReason, Host, HostState, Status};
 
 /// A key that is not the pinned one is certain the first time.
-const KEY_CHANGED: &str = "host-key-changed";
+const KEY_CHANGED: &str = FailureReason::HostKeyChanged.word();
 
 /// Failures for which a host is not checked until the operator has given other credentials: without those
 /// no log-in can succeed.
-const UNUSABLE: [&str; 2] = ["bad-key", "invalid-target"];
+const UNUSABLE: [&str; 2] = [FailureReason::BadKey.word(), FailureReason::InvalidTarget.word()];
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Finding {
             AccessError::KeyChanged { .. } => KEY_CHANGED,
             AccessError::AuthRefused { .. }
             | AccessError::BadKey { .. }
-            | AccessError::InvalidTarget(_) => error.reason(),
+            | AccessError::InvalidTarget(_) => error.reason().word(),
             // It does not do what a host does that is well; whether it is the network or the host that
             // hangs cannot be told from here.
             _ => HostState::UNREACHABLE,
@@ -149,8 +149,7 @@ fn is_enough(failure: &Failure, state: &mut HostState, limit: u32, outlook: Outl
 }
 
 fn restore(host: &mut Host, state: &mut HostState) -> Change {
-    state.reason.clear();
-    state.detail.clear();
+    state.clear_failure();
     if state.previous_status.is_ready() {
         host.status = state.previous_status;
         Change::Restored

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use host_access::{AccessError, Session};
 use service_core::error::chain;
+use service_core::model::FailureReason;
 use tokio::time::Instant;
 
 use super::host::HostRun;
-use crate::host_error::{HostError, HostFailure, NOT_BACK, NOT_RESTARTED};
+use crate::host_error::{HostError, HostFailure};
 use crate::log_in::{listens, log_in_once};
 
 /// How long a host may keep its connection after the reboot command, before it is looked at with a new log-in.
@@ -71,7 +72,8 @@ pub(super) async fn wait_until_up(
         }
         if Instant::now() >= deadline {
             let address = run.address();
-            let code = if has_answered { NOT_RESTARTED } else { NOT_BACK };
+            let code =
+                if has_answered { FailureReason::NotRestarted } else { FailureReason::NotBack };
             let message = format!(
                 "{address} was not back {} s after its reboot: {last}; look at its console, then \
                  have it looked at again with `commctl host investigate {address}`",

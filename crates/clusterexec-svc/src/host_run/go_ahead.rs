@@ -9,6 +9,7 @@ use std::time::Duration;
 use host_access::{Playbook, PlaybookError, Session, Summary};
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
+use service_core::model::{FailureReason, WaitReason};
 use service_core::random;
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use super::host::HostRun;
 use super::playbook::run_playbook;
 use crate::budget::Decision;
 use crate::host_error::{HostError, HostFailure};
-use crate::wait_reason::WaitReason;
+use crate::waiting::Waiting;
 
 /// The variable that names the go-ahead, and the key of the report of a playbook that did not get it.
 const GO_AHEAD: &str = "commissaire_go_ahead";
@@ -29,7 +30,7 @@ pub(super) enum Played {
     /// It ended.
     Ended(Result<Summary, PlaybookError>),
     /// Its command did not run; what to wait for before the next attempt.
-    NotYet(WaitReason),
+    NotYet(Waiting),
 }
 
 /// The go-aheads of one host that arrived too late, in succession.
@@ -41,8 +42,8 @@ impl Late {
     ///
     /// # Errors
     /// The host has failed when too many go-aheads arrived too late.
-    pub(super) fn count(&mut self, reason: &WaitReason, address: &str) -> Result<(), HostFailure> {
-        self.0 = if matches!(reason, WaitReason::GoAhead(_)) { self.0 + 1 } else { 0 };
+    pub(super) fn count(&mut self, waiting: &Waiting, address: &str) -> Result<(), HostFailure> {
+        self.0 = if waiting.reason == WaitReason::GoAheadMissed { self.0 + 1 } else { 0 };
         if self.0 < LATE {
             return Ok(());
         }
@@ -50,7 +51,7 @@ impl Late {
             "the go-ahead for {address} arrived too late {LATE} times, and its command did not run: see whether \
              the connection or this machine is overloaded, then start again"
         );
-        Err(HostFailure::new("go-ahead-late", message))
+        Err(HostFailure::new(FailureReason::GoAheadLate, message))
     }
 }
 
@@ -58,7 +59,7 @@ impl Late {
 enum Answer {
     /// The go-ahead, or none because the host was lost: the end of the playbook shows which.
     Given,
-    Rejected(WaitReason),
+    Rejected(Waiting),
     Aborted(String),
 }
 
@@ -93,7 +94,7 @@ pub(super) async fn play_with_go_ahead(
         Answer::Rejected(reason) => Ok(Played::NotYet(reason)),
         Answer::Given => {
             let detail = format!("{} did not get its go-ahead in time: {why}", session.address());
-            Ok(Played::NotYet(WaitReason::GoAhead(detail)))
+            Ok(Played::NotYet(Waiting::new(WaitReason::GoAheadMissed, detail)))
         }
     }
 }
@@ -136,15 +137,15 @@ mod tests {
 
     #[test]
     fn host_fails_when_its_go_ahead_is_late_for_the_tenth_time_in_succession() {
-        let late = || WaitReason::GoAhead(String::new());
+        let late = || Waiting::new(WaitReason::GoAheadMissed, "");
         let mut count = Late::default();
         for _ in 1..LATE {
             count.count(&late(), "10.0.0.1").unwrap();
         }
-        count.count(&WaitReason::Budget(String::new()), "10.0.0.1").unwrap();
+        count.count(&Waiting::new(WaitReason::Budget, ""), "10.0.0.1").unwrap();
         for _ in 1..LATE {
             count.count(&late(), "10.0.0.1").unwrap();
         }
-        assert_eq!(count.count(&late(), "10.0.0.1").unwrap_err().code, "go-ahead-late");
+        assert_eq!(count.count(&late(), "10.0.0.1").unwrap_err().code, FailureReason::GoAheadLate);
     }
 }

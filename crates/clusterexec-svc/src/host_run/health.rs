@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use host_access::Session;
 use service_core::error::chain;
-use service_core::model::{ADDRESS, Outcome, Step};
+use service_core::model::{ADDRESS, FailureReason, HostProgress, Outcome, Step, WaitReason};
 use tokio::time::Instant;
 
 use super::host::HostRun;
@@ -57,10 +57,12 @@ pub(super) async fn healthy(
                  looked at again with `commctl host investigate {address}`",
                 allowed.as_secs()
             );
-            return Err(HostFailure::new("unhealthy", message).into());
+            return Err(HostFailure::new(FailureReason::Unhealthy, message).into());
         }
         if !is_logged {
-            run.log(&[LogLine(Step::Verify, Outcome::Waiting, &problem)]).await?;
+            let wait = run.wait(WaitReason::HealthCheck, &problem);
+            let change = |host: &mut HostProgress| host.wait = Some(wait.clone());
+            run.save(change, &[LogLine(Step::Verify, Outcome::Waiting, &problem)]).await?;
             is_logged = true;
         }
         tokio::time::sleep(CHECK_AGAIN).await;

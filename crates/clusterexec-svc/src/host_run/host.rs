@@ -2,7 +2,7 @@
 
 use host_access::{Session, Target};
 use service_core::Result;
-use service_core::model::HostProgress;
+use service_core::model::{HostProgress, Wait, WaitReason};
 
 use crate::budget::Budget;
 use crate::context::Context;
@@ -40,6 +40,11 @@ impl<'a> HostRun<'a> {
 
     pub(super) fn part(&self) -> HostProgress {
         self.journal.part(self.index)
+    }
+
+    /// A wait of the host, which goes on if it has waited for the same reason before.
+    pub(super) fn wait(&self, reason: WaitReason, detail: &str) -> Wait {
+        self.journal.wait(self.part().wait.as_ref(), reason, detail)
     }
 
     /// Whether the host has to settle. Without a settle time, this only compares failed units, if they count.

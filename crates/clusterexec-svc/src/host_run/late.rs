@@ -10,7 +10,7 @@ use super::host::HostRun;
 use super::settle::has_settled;
 use super::verify::check_booted;
 use crate::budget::Budget;
-use crate::host_error::{HostError, NOT_BACK, NOT_RESTARTED};
+use crate::host_error::{HostError, ends_with_return};
 use crate::journal::{Journal, LogLine};
 use crate::log_in::{listens, log_in_once, target_of};
 
@@ -77,7 +77,7 @@ pub(crate) async fn done_late(
         host.reason.clear();
     };
     let status = |host: &mut Host, state: &mut HostState| {
-        if [NOT_BACK, NOT_RESTARTED].contains(&state.reason.as_str()) {
+        if ends_with_return(&state.reason) {
             state.recover(host);
         }
         state.saw_boot(&now, boot_id);

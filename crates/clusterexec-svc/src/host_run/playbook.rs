@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use host_access::{Playbook, PlaybookError, Session, Summary, TaskEvent, TaskOutcome};
 use serde_json::{Map, Value};
-use service_core::model::Outcome;
+use service_core::model::{HostProgress, Outcome, WaitReason};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::host::HostRun;
 use super::report::sentence;
@@ -14,6 +15,9 @@ use crate::journal::LogLine;
 
 /// Limit of such events in one run: a host may report something else each time.
 const WAITS: usize = 20;
+
+/// How long a wait is taken to go on without another report: a task that waits reports every few seconds.
+const REPORTED: Duration = Duration::from_secs(30);
 
 /// Runs `playbook` on the host.
 ///
@@ -41,17 +45,24 @@ pub(super) async fn run_playbook(
     Ok(summary)
 }
 
-/// Adds an event for each thing that a host waits for, until the playbook has ended.
+/// Records what a host waits for, each with an event, until the playbook has ended.
 async fn log_waits(run: &HostRun<'_>, mut waits: mpsc::Receiver<String>) -> Result<(), HostError> {
     let (mut last, mut logged) = (String::new(), 0);
-    while let Some(message) = waits.recv().await {
-        let message = sentence(&message);
+    loop {
+        let limit = if last.is_empty() { Duration::MAX } else { REPORTED };
+        let Ok(reported) = timeout(limit, waits.recv()).await else {
+            last.clear();
+            run.save(|host| host.wait = None, &[]).await?;
+            continue;
+        };
+        let Some(message) = reported.as_deref().map(sentence) else { return Ok(()) };
         if message == last || logged == WAITS {
             continue;
         }
+        let wait = run.wait(WaitReason::PackageLock, &message);
+        let change = |host: &mut HostProgress| host.wait = Some(wait.clone());
         let lines = [LogLine(run.part().step, Outcome::Waiting, &message)];
-        run.log(&lines).await?;
+        run.save(change, &lines).await?;
         (last, logged) = (message, logged + 1);
     }
-    Ok(())
 }

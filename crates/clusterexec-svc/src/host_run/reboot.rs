@@ -5,14 +5,14 @@ use std::time::Duration;
 use host_access::{Playbook, PlaybookError, Session};
 use serde_json::{Map, json};
 use service_core::error::chain;
-use service_core::model::{HostProgress, Outcome, Step};
+use service_core::model::{FailureReason, HostProgress, Outcome, Step};
 
 use super::boot::{shutdown, wait_until_up};
 use super::go_ahead::{Late, Played, play_with_go_ahead};
 use super::host::HostRun;
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::LogLine;
-use crate::wait_reason::WaitReason;
+use crate::waiting::Waiting;
 
 /// How often a host is asked to reboot if the connection is lost each time.
 const ATTEMPTS: usize = 3;
@@ -58,7 +58,7 @@ pub(super) async fn reboot(run: &mut HostRun<'_>) -> Result<(), HostError> {
     }
     let message =
         format!("{} was lost {ATTEMPTS} times while it was asked to reboot", run.address());
-    Err(HostFailure::new("disconnected", message).into())
+    Err(HostFailure::new(FailureReason::Disconnected, message).into())
 }
 
 /// Saves that the host is restarting: from now on it has to be proven back.
@@ -80,7 +80,7 @@ enum Asked {
     /// The connection was lost: the host may reboot or not.
     Lost,
     /// The host does not reboot, since the go-ahead was not given.
-    NotYet(WaitReason),
+    NotYet(Waiting),
 }
 
 /// Asks for the reboot, which happens only in the boot with the id `before`, and only with a go-ahead.
@@ -107,7 +107,10 @@ async fn restart_command(run: &HostRun<'_>) -> Result<&'static str, HostError> {
     let host = run.journal.record_of(run.index).await?;
     let os = host.os.parse::<host_access::Os>().map_err(|error| {
         let address = &host.address;
-        HostFailure::new("unknown-os", format!("{error}; nothing was done to {address}"))
+        HostFailure::new(
+            FailureReason::UnknownOs,
+            format!("{error}; nothing was done to {address}"),
+        )
     })?;
     Ok(os.commands("", false).restart)
 }

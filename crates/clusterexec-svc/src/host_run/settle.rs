@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use host_access::{AccessError, Session, SystemState};
 use service_core::error::chain;
-use service_core::model::{HostProgress, Outcome, Step};
+use service_core::model::{FailureReason, HostProgress, Outcome, Step};
 use tokio::time::Instant;
 
 use super::boot::wait_until_up;
@@ -13,9 +13,6 @@ use super::done::save_done;
 use super::host::HostRun;
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::LogLine;
-
-/// The code of a host that did not settle in time.
-const NOT_SETTLED: &str = "not-settled";
 
 /// The pause between reads of the state of the system.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
@@ -110,7 +107,7 @@ fn unknown(address: &str, error: &AccessError) -> HostFailure {
          it looked at again with `commctl host investigate {address}`",
         chain(error)
     );
-    HostFailure::new(NOT_SETTLED, message)
+    HostFailure::new(FailureReason::NotSettled, message)
 }
 
 fn unsteady(run: &HostRun<'_>) -> HostFailure {
@@ -119,7 +116,7 @@ fn unsteady(run: &HostRun<'_>) -> HostFailure {
         "{address} keeps rebooting by itself: it did not stay up for {settle} s in time; look at its \
          console, then have it looked at again with `commctl host investigate {address}`"
     );
-    HostFailure::new(NOT_SETTLED, message)
+    HostFailure::new(FailureReason::NotSettled, message)
 }
 
 fn still_starting(address: &str, state: &str) -> HostFailure {
@@ -127,7 +124,7 @@ fn still_starting(address: &str, state: &str) -> HostFailure {
         "the system of {address} did not complete its start in time: systemd says {state}; see \
          `systemctl list-jobs` on it, then have it looked at again with `commctl host investigate {address}`"
     );
-    HostFailure::new(NOT_SETTLED, message)
+    HostFailure::new(FailureReason::NotSettled, message)
 }
 
 /// The units that have failed since the operation began with the host; with `strict_units` they fail the host.
@@ -143,5 +140,5 @@ fn newly_failed(run: &HostRun<'_>, failed: Vec<String>) -> Result<Vec<String>, H
         "units of {address} have failed that had not failed before: {units}; see `systemctl --failed` on \
          it, then have it looked at again with `commctl host investigate {address}`"
     );
-    Err(HostFailure::new("units-failed", message))
+    Err(HostFailure::new(FailureReason::UnitsFailed, message))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::Session;
-use service_core::model::{HostProgress, OperationKind, Outcome, Step};
+use service_core::model::{FailureReason, HostProgress, OperationKind, Outcome, Step};
 
 use super::boot::wait_until_up;
 use super::done::save_done;
@@ -56,7 +56,7 @@ pub(super) async fn check_booted(
             let (address, version) = (session.address(), &operation.version);
             let message =
                 format!("{address} was restarted, but {version} is not what it has booted");
-            return Err(HostFailure::new("not-booted", message).into());
+            return Err(HostFailure::new(FailureReason::NotBooted, message).into());
         }
     }
     let change = |host: &mut HostProgress| {

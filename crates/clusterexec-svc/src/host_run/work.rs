@@ -7,7 +7,7 @@
 use host_access::{Facts, Playbook, PlaybookError};
 use serde_json::{Map, Value, json};
 use service_core::error::chain;
-use service_core::model::{Operation, OperationKind, Step};
+use service_core::model::{FailureReason, Operation, OperationKind, Step};
 
 use crate::host_error::HostFailure;
 
@@ -42,7 +42,7 @@ impl Work {
             let message = format!(
                 "{address} is no OSTree host: a version can be deployed on those only, and nothing was done to it"
             );
-            return Err(HostFailure::new("not-ostree", message));
+            return Err(HostFailure::new(FailureReason::NotOstree, message));
         }
         Ok(Self::deployment(operation))
     }

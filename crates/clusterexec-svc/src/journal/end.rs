@@ -2,7 +2,7 @@
 
 use service_core::Result;
 use service_core::model::{
-    HostProgress, Operation, OperationControl, OperationStatus, Outcome, Step,
+    HostProgress, Operation, OperationControl, OperationStatus, OperationWait, Outcome, Step,
 };
 use service_core::storage::Transaction;
 
@@ -44,6 +44,9 @@ impl Journal<'_> {
         self.retry(|| async {
             let last = Transaction::default().save(&ended)?.save(&event)?;
             let mut last = save_record(last, &ended, &hosts)?.delete::<OperationControl>(&ended.id);
+            if self.state().wait.is_some() {
+                last = last.delete::<OperationWait>(&ended.id);
+            }
             if self.context.config.webhook_url.is_some() {
                 last = last.save(&Unfinished::Webhook(&ended.id).lease())?;
             }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use host_access::{Deps, LogInLedger};
 use serde_json::{Value, json};
 use service_core::model::{
-    Cluster, ClusterRestart, Event, Freeze, Host, HostCreds, HostProgress, HostState, Lease,
-    Network, Operation, OperationControl, OperationKind, OperationStatus, Options, Status, Step,
-    Wanted,
+    Cluster, ClusterRestart, Event, FailureReason, Freeze, Host, HostCreds, HostProgress,
+    HostState, Lease, Network, Operation, OperationControl, OperationKind, OperationStatus,
+    Options, Status, Step, Wanted,
 };
 use service_core::storage::Transaction;
 use service_core::{Bus, Clock, Lifecycle, StorageClient, bus, lease};
@@ -25,7 +25,7 @@ use super::*;
 use crate::Config;
 use crate::accept::{OperationRequest, begin, plan};
 use crate::budget::Decision;
-use crate::host_error::{HostFailure, NOT_BACK, may_come_back};
+use crate::host_error::{HostFailure, may_come_back};
 use crate::host_run::{Returned, done_late};
 use crate::unfinished::Unfinished;
 
@@ -112,7 +112,8 @@ async fn nothing_starts_once_a_freeze_or_a_pause_is_acknowledged() {
     // … and is not any more when it is to be used.
     assert!(!journal.start(index, &pass).await.unwrap());
     assert_eq!(journal.steps(), [Step::Pending]);
-    let Action::Wait(Some(WaitReason::Gate(why))) = next_action(&journal, &budget).await.unwrap()
+    let Action::Wait(Some(Waiting { message: why, .. })) =
+        next_action(&journal, &budget).await.unwrap()
     else {
         panic!("it waits")
     };

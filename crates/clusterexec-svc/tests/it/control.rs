@@ -171,7 +171,7 @@ async fn host_that_waits_shows_the_present_reason() {
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     let log = fleet.logged("o1", 0, Step::Reboot).await;
     let waits = log.iter().filter(|(outcome, _)| *outcome == Outcome::Waiting);
-    assert_eq!(waits.count(), 2, "an event for each kind of wait: {log:?}");
+    assert_eq!(waits.count(), 3, "an event for each reason: {log:?}");
 }
 
 #[tokio::test(start_paused = true)]

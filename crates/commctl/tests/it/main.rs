@@ -9,6 +9,7 @@ mod config;
 mod container_manager;
 mod endpoints;
 mod enroll;
+mod explain;
 mod help;
 mod host;
 mod host_names;

@@ -84,7 +84,7 @@ mod tests {
 
     fn reason(log: &str) -> &'static str {
         let subject = Subject { address: "10.0.0.1", port: 22, user: "root", host_keys: &[] };
-        classify(subject, log).reason()
+        classify(subject, log).reason().word()
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use service_core::model::FailureReason;
+
 use super::{CoreVersion, Playbook};
 use crate::error::AccessError;
 
@@ -124,21 +126,21 @@ pub enum PlaybookError {
 }
 
 impl PlaybookError {
-    /// One stable word for records and events.
-    pub fn reason(&self) -> &'static str {
+    /// The reason, for records and events.
+    pub fn reason(&self) -> FailureReason {
         match self {
-            Self::AnsibleMissing { .. } => "ansible-missing",
-            Self::AnsibleTooOld { .. } => "ansible-too-old",
-            Self::PythonTooOld { .. } => "python-too-old",
-            Self::NoPython => "no-python",
-            Self::BadVariable { .. } => "bad-variable",
-            Self::Failed { .. } => "playbook-failed",
-            Self::Unreachable { .. } => "unreachable",
-            Self::Timeout { .. } => "timeout",
-            Self::Broken { .. } => "playbook-broken",
-            Self::TooMuchOutput { .. } => "too-much-output",
-            Self::OutOfMemory { .. } => "out-of-memory",
-            Self::Io { .. } => "controller-error",
+            Self::AnsibleMissing { .. } => FailureReason::AnsibleMissing,
+            Self::AnsibleTooOld { .. } => FailureReason::AnsibleTooOld,
+            Self::PythonTooOld { .. } => FailureReason::PythonTooOld,
+            Self::NoPython => FailureReason::NoPython,
+            Self::BadVariable { .. } => FailureReason::BadVariable,
+            Self::Failed { .. } => FailureReason::PlaybookFailed,
+            Self::Unreachable { .. } => FailureReason::Unreachable,
+            Self::Timeout { .. } => FailureReason::Timeout,
+            Self::Broken { .. } => FailureReason::PlaybookBroken,
+            Self::TooMuchOutput { .. } => FailureReason::TooMuchOutput,
+            Self::OutOfMemory { .. } => FailureReason::OutOfMemory,
+            Self::Io { .. } => FailureReason::ControllerError,
             Self::Access(error) => error.reason(),
         }
     }

@@ -215,7 +215,7 @@ async fn a_user_without_sudo_is_told_so() {
     let (_base, run_dir) = run_dir();
     let session = connect(&run_dir, &target(&testbed, "plain")).await;
     let error = session.run_privileged("id -u", RUN).await.unwrap_err();
-    assert_eq!(error.reason(), "no-sudo", "{error}");
+    assert_eq!(error.reason().word(), "no-sudo", "{error}");
     let session = connect(&run_dir, &target(&testbed, "ops")).await;
     assert_eq!(session.run_privileged("id -u", RUN).await.unwrap().stdout, "0\n");
 }

@@ -41,7 +41,7 @@ async fn a_changed_key_is_refused_with_both_fingerprints() {
         let target = sshd.pinned_target();
         sshd.change_host_key(kind);
         let error = refusal(&target).await;
-        assert_eq!((error.reason(), error.heals()), ("host-key-changed", false));
+        assert_eq!((error.reason().word(), error.heals()), ("host-key-changed", false));
         let text = error.to_string();
         for part in [
             fingerprint(&target.host_keys[0]).unwrap(),
@@ -66,7 +66,7 @@ async fn a_refused_key_is_no_reason_to_hurry() {
     let (sshd, other) = (Sshd::start(), Sshd::start());
     let target = Target { private_key: other.target().private_key, ..sshd.target() };
     let error = refusal(&target).await;
-    assert_eq!((error.reason(), error.heals()), ("auth-refused", false));
+    assert_eq!((error.reason().word(), error.heals()), ("auth-refused", false));
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_key_that_is_none_is_said_to_be_unusable() {
         "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
     ] {
         let error = refusal(&Target { private_key: text.into(), ..sshd.target() }).await;
-        assert_eq!(error.reason(), "bad-key", "{error}");
+        assert_eq!(error.reason().word(), "bad-key", "{error}");
     }
 }
 
@@ -87,7 +87,7 @@ async fn nobody_listens() {
     let target = sshd.target();
     sshd.stop();
     let error = refusal(&target).await;
-    assert_eq!((error.reason(), error.heals()), ("unreachable", true));
+    assert_eq!((error.reason().word(), error.heals()), ("unreachable", true));
     assert!(error.to_string().contains("Connection refused"), "{error}");
 }
 
@@ -95,7 +95,7 @@ async fn nobody_listens() {
 async fn a_name_that_does_not_exist() {
     let sshd = Sshd::start();
     let error = refusal(&Target { address: "nowhere.invalid".into(), ..sshd.target() }).await;
-    assert_eq!(error.reason(), "unreachable", "{error}");
+    assert_eq!(error.reason().word(), "unreachable", "{error}");
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_listener_that_never_speaks_costs_the_timeout_and_no_more() {
     let start = Instant::now();
     let timeout = Duration::from_millis(1500);
     let error = SshSession::connect(&run_dir, &target, timeout).await.unwrap_err();
-    assert_eq!(error.reason(), "unreachable", "{error}");
+    assert_eq!(error.reason().word(), "unreachable", "{error}");
     assert!(start.elapsed() < timeout * 10);
     assert_eq!(key_files(run_dir.path()), Vec::<std::path::PathBuf>::new());
 }
@@ -117,7 +117,7 @@ async fn a_listener_that_hangs_up_is_taken_for_a_busy_one() {
     let target = Target { port: listener.local_addr().unwrap().port(), ..Sshd::start().target() };
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let error = refusal(&target).await;
-    assert_eq!((error.reason(), error.heals()), ("throttled", true), "{error}");
+    assert_eq!((error.reason().word(), error.heals()), ("throttled", true), "{error}");
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_host_at_its_limit_of_log_ins_is_taken_for_a_busy_one() {
     let sshds = Sshds::start(1, "MaxStartups 3:100:3");
     let _full = sshds.occupy(3);
     let error = refusal(&hostile::target(&sshds)).await;
-    assert_eq!((error.reason(), error.heals()), ("throttled", true), "{error}");
+    assert_eq!((error.reason().word(), error.heals()), ("throttled", true), "{error}");
 }
 
 #[tokio::test]
@@ -137,15 +137,15 @@ async fn a_host_that_penalises_our_address_is_taken_for_a_busy_one() {
     let sshds = Sshds::start(1, "PerSourcePenalties authfail:20s min:5s max:60s");
     let wrong = Target { user: "stranger".to_owned(), ..hostile::target(&sshds) };
     let mut error = refusal(&wrong).await;
-    assert_eq!(error.reason(), "auth-refused", "{error}");
+    assert_eq!(error.reason().word(), "auth-refused", "{error}");
     // It counts a failure when the connection has ended, which may be after the next one has begun.
     for _ in 0..10 {
         error = refusal(&wrong).await;
-        if error.reason() != "auth-refused" {
+        if error.reason().word() != "auth-refused" {
             break;
         }
     }
-    assert_eq!((error.reason(), error.heals()), ("throttled", true), "{error}");
+    assert_eq!((error.reason().word(), error.heals()), ("throttled", true), "{error}");
     assert!(sshds.log().contains("penalty"), "{}", sshds.log());
 }
 

@@ -118,7 +118,7 @@ async fn a_playbook_that_is_not_there_is_named() {
     let directory = tempfile::TempDir::new().unwrap();
     let ran = run(Some(directory.path()), Playbook::Deploy, json!({}), DEADLINE).await;
     let error = ran.result.unwrap_err();
-    assert_eq!(error.reason(), "playbook-broken");
+    assert_eq!(error.reason().word(), "playbook-broken");
     assert!(error.to_string().contains("deploy.yaml"), "{error}");
 }
 
@@ -157,7 +157,7 @@ async fn deploying_needs_an_ostree_host() {
 async fn a_host_whose_python_does_not_fit_is_refused_before_it_is_touched() {
     let ansible = Ansible::new(None);
     assert!(ansible.version().await.is_ok(), "ansible-core is needed for these tests");
-    assert_eq!(ansible.check(None).await.unwrap_err().reason(), "no-python");
+    assert_eq!(ansible.check(None).await.unwrap_err().reason().word(), "no-python");
     assert!(ansible.check(Some((3, 9))).await.is_ok());
 }
 

@@ -46,7 +46,7 @@ async fn a_deadline_ends_the_command_on_the_host_too() {
     let fifo = base.path().join("fifo");
     let script = format!("mkfifo {0}; exec 3<>{0}; sleep 600", fifo.display());
     let error = session.run(&script, Duration::from_secs(1)).await.unwrap_err();
-    assert_eq!((error.reason(), error.heals()), ("timeout", true));
+    assert_eq!((error.reason().word(), error.heals()), ("timeout", true));
     // Opening a pipe for writing fails once nobody has it open for reading any more.
     let gone = format!("until ! timeout 0.1 sh -c 'echo >{0}'; do sleep 0.1; done", fifo.display());
     assert_eq!(session.run(&gone, RUN).await.unwrap().status, 0);

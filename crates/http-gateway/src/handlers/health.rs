@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use crate::api::Api;
 use crate::endpoint::{Endpoint, Endpoints, has_flag};
 use crate::error::ApiError;
-use crate::readiness::{Checks, Ground};
+use crate::readiness::Checks;
 use crate::state::AppState;
 
 /// Timeout of all checks together, and of the wait for those of another request.
@@ -110,8 +110,7 @@ async fn ready(
             "`verbose` needs the role reader: log in, on the address of the API",
         ));
     }
-    let ground =
-        Ground { bus: &api.bus, context: &api.context.bus, audit: &state.audit, clock: &api.clock };
+    let ground = state.ground(&api);
     let ready = async {
         let Checks { parts, failure } = state.readiness.checks(&ground).await;
         if let Some(failure) = failure {

@@ -4,6 +4,7 @@ pub mod continuation;
 pub mod control;
 pub mod events;
 pub mod history;
+pub mod known;
 mod options;
 pub mod start;
 

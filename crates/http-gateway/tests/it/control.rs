@@ -8,7 +8,7 @@ use crate::support::{Gateway, PASSWORD, V0, basic};
 const ADDRESS: &str = "10.0.0.1";
 
 async fn running() -> Gateway {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_executor(Ok(json!({}))).await;
     gateway.cluster("c1", &[ADDRESS]).await;
     gateway.operation("o1", json!({"hosts": [ADDRESS]})).await;
     gateway

@@ -9,7 +9,7 @@ const STARTED: &str = "2026-11-26T05:00:00.000000";
 
 #[tokio::test]
 async fn the_operations_of_a_cluster_are_listed_the_newest_first() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_executor(Ok(json!({}))).await;
     gateway.get("/cluster/c1/operations").await.refused(404, "there is no cluster c1");
     gateway.cluster("c1", &[]).await;
     gateway.get("/cluster/c1/operations").await.is(200, &json!([]));
@@ -55,7 +55,7 @@ fn same_members(shown: &Value, expected: &Value) {
 
 #[tokio::test]
 async fn an_operation_is_shown_host_by_host() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_executor(Ok(json!({}))).await;
     gateway.get("/operation/o1").await.refused(404, "there is no operation o1");
     let hosts = ["10.0.0.3", "10.0.0.1", "10.0.0.2", "10.0.0.4"];
     let head = json!({"hosts": hosts, "left_out": ["10.0.0.9"], "sick": 1,
@@ -80,6 +80,11 @@ async fn an_operation_is_shown_host_by_host() {
         host("10.0.0.4", &json!({})),
         host("10.0.0.9", &left_out),
     ];
+    let explanation = shown["explanation"].take();
+    assert_eq!(
+        explanation["sentence"],
+        "the restart o1 of the cluster c1 works on its hosts: 1 of 4 are done; under way: 10.0.0.2 (verify)"
+    );
     let hosts = shown["hosts"].take();
     assert_eq!(hosts.as_array().unwrap().len(), expected.len());
     for (shown, expected) in hosts.as_array().unwrap().iter().zip(&expected) {
@@ -89,7 +94,7 @@ async fn an_operation_is_shown_host_by_host() {
         shown,
         json!({"id": "o1", "cluster": "c1", "kind": "restart", "status": "in_process",
             "state": "running", "reason": "", "started_by": "admin", "request_id": "r",
-            "started_at": STARTED, "finished_at": null, "sick": 1, "hosts": null,
+            "started_at": STARTED, "finished_at": null, "sick": 1, "hosts": null, "explanation": null,
             "options": {"max_unavailable": "30%", "soak": 5},
             "counts": {"total": 5, "done": 1, "skipped": 1, "failed": 1, "under_way": 1, "pending": 1}})
     );
@@ -97,7 +102,7 @@ async fn an_operation_is_shown_host_by_host() {
 
 #[tokio::test]
 async fn what_an_operation_was_told_is_shown_while_it_is_in_process() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_executor(Ok(json!({}))).await;
     let state = async || gateway.get("/operation/o1").await.json()["state"].clone();
     gateway.operation("o1", json!({"hosts": ["10.0.0.1"]})).await;
     assert_eq!(state().await, "running");
@@ -106,7 +111,7 @@ async fn what_an_operation_was_told_is_shown_while_it_is_in_process() {
         wanted: Wanted::Pause,
         by: "admin".into(),
         at: STARTED.into(),
-        reason: String::new(),
+        ..OperationControl::default()
     };
     gateway.storage.save(&control).await.unwrap();
     let shown = gateway.get("/operation/o1").await.json();
@@ -131,7 +136,7 @@ async fn what_an_operation_was_told_is_shown_while_it_is_in_process() {
 
 #[tokio::test]
 async fn an_operation_is_frozen_by_operators_and_by_alarms() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with_executor(Ok(json!({}))).await;
     let state = async || gateway.get("/operation/o1").await.json()["state"].clone();
     gateway.operation("o1", json!({})).await;
     for (scope, expected) in

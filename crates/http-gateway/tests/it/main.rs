@@ -14,6 +14,7 @@ mod contract;
 mod control;
 mod enrollments;
 mod events;
+mod explain;
 mod failures;
 mod freeze;
 mod health;

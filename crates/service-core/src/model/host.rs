@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Enrolled, Model, ident};
+use super::{Enrolled, FailureReason, Model, ident};
 use crate::clock;
 
 /// Where a host is in its life.
@@ -236,6 +236,9 @@ pub struct HostState {
     /// The same as a sentence for an operator; for a healthy host what was, or was not, set up.
     #[serde(default)]
     pub detail: String,
+    /// When it failed for this reason; empty when it has not failed, and in records of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failed_at: String,
     /// The key that it showed instead of the pinned one, when that is why it failed.
     #[serde(default)]
     pub seen_host_key: String,
@@ -274,28 +277,27 @@ impl HostState {
 
     /// The reason of a host that is set up, but that its container manager refuses: that does not heal
     /// by itself.
-    pub const MANAGER_REFUSES: &str = "container-manager-refuses";
+    pub const MANAGER_REFUSES: &str = FailureReason::ManagerRefuses.word();
 
     /// The reason of a host that is set up, but whose container manager does not answer: it is asked
     /// again.
-    pub const MANAGER_UNAVAILABLE: &str = "container-manager-unavailable";
+    pub const MANAGER_UNAVAILABLE: &str = FailureReason::ManagerUnavailable.word();
 
     /// Forgets why its container manager did not have it; false when that was not so.
     pub fn registered(&mut self) -> bool {
         let was_kept_out =
             [Self::MANAGER_REFUSES, Self::MANAGER_UNAVAILABLE].contains(&self.reason.as_str());
         if was_kept_out {
-            self.reason.clear();
-            self.detail.clear();
+            self.clear_failure();
         }
         was_kept_out
     }
 
     /// The reason of a host that cannot be reached: it heals by itself.
-    pub const UNREACHABLE: &str = "unreachable";
+    pub const UNREACHABLE: &str = FailureReason::Unreachable.word();
 
     /// The reason of a host that refuses our log-ins: it heals by itself, too.
-    pub const AUTH_REFUSED: &str = "auth-refused";
+    pub const AUTH_REFUSED: &str = FailureReason::AuthRefused.word();
 
     /// Whether a failure for this reason ends by itself, at the next check that succeeds.
     pub fn heals(reason: &str) -> bool {
@@ -307,6 +309,10 @@ impl HostState {
         if host.status != Status::Failed {
             self.previous_status = host.status;
         }
+        if host.status != Status::Failed || self.reason != reason {
+            // Every caller notes its time as the last check before.
+            host.last_check.clone_into(&mut self.failed_at);
+        }
         host.status = Status::Failed;
         reason.clone_into(&mut self.reason);
         self.detail = detail;
@@ -315,10 +321,16 @@ impl HostState {
 
     /// Ends a failure: the host has the status from before it, or is investigated where it was never set up.
     pub fn recover(&mut self, host: &mut Host) {
-        self.reason.clear();
-        self.detail.clear();
+        self.clear_failure();
         let known = Some(self.previous_status).filter(|status| status.is_ready());
         host.status = known.unwrap_or(Status::Investigating);
+    }
+
+    /// Forgets why the host failed.
+    pub fn clear_failure(&mut self) {
+        self.reason.clear();
+        self.detail.clear();
+        self.failed_at.clear();
     }
 
     /// Notes the boot id that was just seen at `time`, and a reboot when it is another one. So the host

@@ -5,6 +5,7 @@ mod control;
 mod options;
 mod progress;
 mod result;
+mod wait;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,6 +16,7 @@ pub use control::{Freeze, OperationControl, Wanted};
 pub use options::{ADDRESS, Limit, Options, Order, RebootWhen, ResumeAfterAlarm};
 pub use progress::{Event, HostProgress, Outcome, Step};
 pub use result::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
+pub use wait::{OperationWait, Wait};
 
 /// What is done to the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -11,7 +11,7 @@ use host_access::{AccessError, Ansible, RunDir, Share, Ssh};
 use serde_json::json;
 use service_core::Lifecycle;
 use service_core::bus::{Context, topology};
-use service_core::model::{Host, HostCreds, Status};
+use service_core::model::{FailureReason, Host, HostCreds, Status};
 use simulated_hosts::LogIn;
 use testbed::sshd::Sshds;
 use tokio::time::{Instant, sleep};
@@ -193,7 +193,7 @@ async fn all_services_together_do_not_get_the_server_banned() {
             let log_in = deps.hosts.connect(&target, Duration::from_secs(30));
             match deps.ledger.log_in(address, share, log_in).await.unwrap_err() {
                 AccessError::HeldBack { .. } => held_back += 1,
-                error => assert_eq!(error.reason(), "auth-refused", "{error}"),
+                error => assert_eq!(error.reason(), FailureReason::AuthRefused, "{error}"),
             }
         }
     }

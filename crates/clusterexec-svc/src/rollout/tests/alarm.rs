@@ -62,7 +62,7 @@ async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_it
         assert_eq!(plan["alarm"]["since"] == SINCE, waits, "{scope}: {plan}");
         match next_action(&journal, &budget).await.unwrap() {
             Action::Start(..) => assert!(!waits, "{scope}"),
-            Action::Wait(Some(WaitReason::Gate(why))) => {
+            Action::Wait(Some(Waiting { message: why, .. })) => {
                 assert!(waits && why.contains(SINCE) && why.contains("4 of 10"), "{scope}: {why}");
             }
             _ => panic!("{scope}"),
@@ -71,7 +71,10 @@ async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_it
     }
     let index = at_reboot(&journal, &budget).await;
     raise(&fixture, "cluster.c1").await;
-    assert!(matches!(decided(&budget, index).await, Decision::Wait(WaitReason::Gate(_))));
+    assert!(matches!(
+        decided(&budget, index).await,
+        Decision::Wait(Waiting { reason: WaitReason::Alarm, .. })
+    ));
     fixture.storage.delete::<Alarm>("cluster.c1").await.unwrap();
     assert!(matches!(decided(&budget, index).await, Decision::Go(_)));
 }

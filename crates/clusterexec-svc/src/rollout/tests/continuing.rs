@@ -3,7 +3,7 @@
 use super::*;
 
 /// Ends an operation of three hosts: the first done, the second failed for this reason, the third untouched.
-async fn failed_operation(fixture: &Fixture, word: &'static str) {
+async fn failed_operation(fixture: &Fixture, reason: FailureReason) {
     let (held, operation) = accepted(fixture, "o1", json!({"soak": 5})).await;
     let journal = Journal::new(&fixture.context, &held, operation);
     let budget = Budget::new(&journal);
@@ -12,7 +12,7 @@ async fn failed_operation(fixture: &Fixture, word: &'static str) {
         journal.save(index, change, &[]).await.unwrap();
     }
     journal.save(0, |host| host.step = Step::Done, &[]).await.unwrap();
-    journal.fail(1, &HostFailure::new(word, "no answer".to_owned())).await.unwrap();
+    journal.fail(1, &HostFailure::new(reason, "no answer".to_owned())).await.unwrap();
     let Action::End(status, reason) = next_action(&journal, &budget).await.unwrap() else {
         panic!("the end")
     };
@@ -31,7 +31,7 @@ async fn continued(
 #[tokio::test(start_paused = true)]
 async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     let fixture = fixture(4).await;
-    failed_operation(&fixture, "unhealthy").await;
+    failed_operation(&fixture, FailureReason::Unhealthy).await;
     let hosts = |request: &OperationRequest| request.options.hosts.clone().unwrap();
     let request = continued(&fixture, "o1", true).await.unwrap();
     assert_eq!(hosts(&request), [address(1), address(2), address(3)]);
@@ -67,7 +67,7 @@ async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_continued_where_nothing_is_left() {
     let fixture = fixture(2).await;
-    failed_operation(&fixture, "unhealthy").await;
+    failed_operation(&fixture, FailureReason::Unhealthy).await;
     let refused = continued(&fixture, "o1", false).await.unwrap_err();
     assert!(refused.contains("no host left") && refused.contains("retry_failed"), "{refused}");
     set_members(&fixture, vec![address(0)]).await;
@@ -78,7 +78,7 @@ async fn nothing_is_continued_where_nothing_is_left() {
 #[tokio::test(start_paused = true)]
 async fn an_ended_operation_has_only_failed_hosts_in_process_and_the_untouched_are_skipped() {
     let fixture = fixture(3).await;
-    failed_operation(&fixture, "unhealthy").await;
+    failed_operation(&fixture, FailureReason::Unhealthy).await;
     let record = fixture.storage.get::<ClusterRestart>("c1").await.unwrap().record;
     assert_eq!((record.in_process, record.done), (vec![address(1)], vec![address(0)]));
     let operation = fixture.storage.get::<Operation>("o1").await.unwrap().record;
@@ -94,7 +94,7 @@ async fn late(journal: &Journal<'_>) -> Returned {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_returns_late_is_done_and_the_operation_stays_failed() {
     let fixture = fixture(2).await;
-    failed_operation(&fixture, NOT_BACK).await;
+    failed_operation(&fixture, FailureReason::NotBack).await;
     // The lease that marks it was written with the end.
     assert!(fixture.storage.find::<Lease>("late.o1").await.unwrap().is_some());
     let held = fixture.context.leases.try_acquire("late.o1").await.unwrap().expect("it is due");

@@ -33,10 +33,13 @@ async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
     let looks =
         [budget.done_hosts.pause_for_reboots(&now), budget.done_hosts.pause_for_reboots(&now)];
     let seen = futures_util::future::try_join_all(looks).await.unwrap();
-    let [Some(WaitReason::Gate(why)), None] = &seen[..] else { panic!("reported once: {seen:?}") };
+    let [Some(Waiting { reason: WaitReason::UnexpectedReboot, message: why }), None] = &seen[..]
+    else {
+        panic!("reported once: {seen:?}")
+    };
     assert!(matches!(
         next_action(&journal, &budget).await.unwrap(),
-        Action::Wait(Some(WaitReason::Gate(_)))
+        Action::Wait(Some(Waiting { reason: WaitReason::UnexpectedReboot, .. }))
     ));
     assert!(why.starts_with("unexpected-reboot: ") && why.contains(&address(first)), "{why}");
     let control = fixture.storage.get::<OperationControl>("o1").await.unwrap().record;

@@ -1,6 +1,7 @@
 //! Continuing operations that ended before all of their hosts were done.
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use crate::api::Api;
 use crate::endpoint::OPERATION_PATH;
 use crate::error::ApiError;
 use crate::params::{Name, Params, SpelledBody, present};
+use crate::state::AppState;
 
 /// How an operation is to be continued.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,6 +49,7 @@ pub struct Continuation {
 )]
 pub(super) async fn proceed(
     api: Api,
+    State(state): State<AppState>,
     Params(Name(id)): Params<Name>,
     SpelledBody(body): SpelledBody<Continuation>,
 ) -> Result<Response, ApiError> {
@@ -65,7 +68,7 @@ pub(super) async fn proceed(
         }
         error
     })?;
-    let summary = summary(&api, operation(started)?).await?;
+    let summary = summary(&api, &state, operation(started)?).await?;
     Ok((StatusCode::CREATED, location(&new), Json(summary)).into_response())
 }
 

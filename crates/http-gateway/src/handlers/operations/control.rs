@@ -1,6 +1,7 @@
-//! What operators tell an operation that is in process: to pause, to go on, to end.
+//! Operators pause, resume and abort operations in process.
 
 use axum::Json;
+use axum::extract::State;
 use service_core::model::{Operation, OperationControl, OperationStatus, Wanted};
 use service_core::storage::{Revised, Transaction};
 
@@ -8,6 +9,7 @@ use super::history::{OperationSummary, found, summary};
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::params::{Name, Params};
+use crate::state::AppState;
 
 /// Lets an operation start no further host until it is resumed; those under way end their turns.
 #[utoipa::path(
@@ -19,8 +21,12 @@ use crate::params::{Name, Params};
         (status = 409, description = "it has ended, or is being aborted"),
     ),
 )]
-pub(super) async fn pause(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
-    tell(&api, id, Wanted::Pause).await
+pub(super) async fn pause(
+    api: Api,
+    state: State<AppState>,
+    id: Params<Name>,
+) -> Result<Json<OperationSummary>, ApiError> {
+    control(&api, state, id, Wanted::Pause).await
 }
 
 /// Lets an operation go on that was paused.
@@ -33,8 +39,12 @@ pub(super) async fn pause(api: Api, id: Params<Name>) -> Result<Json<OperationSu
         (status = 409, description = "it has ended, or is being aborted"),
     ),
 )]
-pub(super) async fn resume(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
-    tell(&api, id, Wanted::Run).await
+pub(super) async fn resume(
+    api: Api,
+    state: State<AppState>,
+    id: Params<Name>,
+) -> Result<Json<OperationSummary>, ApiError> {
+    control(&api, state, id, Wanted::Run).await
 }
 
 /// Ends an operation: it starts no further host, and those under way end their turns.
@@ -47,30 +57,34 @@ pub(super) async fn resume(api: Api, id: Params<Name>) -> Result<Json<OperationS
         (status = 409, description = "it has ended"),
     ),
 )]
-pub(super) async fn abort(api: Api, id: Params<Name>) -> Result<Json<OperationSummary>, ApiError> {
-    tell(&api, id, Wanted::Abort).await
+pub(super) async fn abort(
+    api: Api,
+    state: State<AppState>,
+    id: Params<Name>,
+) -> Result<Json<OperationSummary>, ApiError> {
+    control(&api, state, id, Wanted::Abort).await
 }
 
-async fn tell(
+async fn control(
     api: &Api,
+    State(state): State<AppState>,
     Params(Name(id)): Params<Name>,
     wanted: Wanted,
 ) -> Result<Json<OperationSummary>, ApiError> {
     let plan = || async {
         let operation = found(api, &id).await?;
-        let told = api.storage.find::<OperationControl>(&id).await?;
-        let before = told.as_ref().map(|told| told.record.wanted).unwrap_or_default();
-        may_be_told(&operation.record, before, wanted)?;
+        let known = api.storage.find::<OperationControl>(&id).await?;
+        let before = known.as_ref().map(|known| known.record.wanted).unwrap_or_default();
+        check(&operation.record, before, wanted)?;
         let transaction = if before == wanted {
             Transaction::default()
         } else {
             let (by, at) = (api.context.bus.principal.clone(), api.clock.stamp());
-            let control =
-                OperationControl { id: id.clone(), wanted, by, at, reason: String::new() };
-            // It must not end meanwhile: nothing is told to what has ended.
+            let control = OperationControl { id: id.clone(), wanted, by, at, ..Default::default() };
+            // It must not end in the meantime: an operation that has ended has no such record.
             let unchanged =
                 Transaction::default().check::<Operation>(&id, Some(operation.revision));
-            match told {
+            match known {
                 Some(Revised { revision, .. }) => {
                     unchanged.update(&Revised { record: control, revision })?
                 }
@@ -80,10 +94,10 @@ async fn tell(
         Ok((transaction, operation.record))
     };
     let operation = api.commit(plan).await?;
-    Ok(Json(summary(api, operation).await?))
+    Ok(Json(summary(api, &state, operation).await?))
 }
 
-fn may_be_told(operation: &Operation, before: Wanted, wanted: Wanted) -> Result<(), ApiError> {
+fn check(operation: &Operation, before: Wanted, wanted: Wanted) -> Result<(), ApiError> {
     let Operation { id, kind, cluster, status, .. } = operation;
     let ended = match status {
         OperationStatus::InProcess => None,

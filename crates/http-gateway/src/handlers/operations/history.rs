@@ -1,51 +1,26 @@
 //! Operations, running and past: in short, and host by host.
 
 use axum::Json;
+use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
-use service_core::alarms;
+use service_core::explain::{Explanation, OperationState};
 use service_core::model::{
-    Freeze, HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options,
-    Step, Wanted,
+    HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options, Step,
+    Wanted,
 };
 use service_core::storage::Revised;
 use utoipa::ToSchema;
 
+use super::known::Known;
 use crate::api::Api;
 use crate::cluster_records;
 use crate::error::ApiError;
 use crate::params::{Name, Params};
-
-/// Hosts that are read at a time.
-const BATCH: usize = 512;
-
-/// What the reason of an operation begins with that was ended by an abort.
-const ABORTED: &str = "aborted by";
+use crate::state::AppState;
 
 /// Why a host was left out.
 const LEFT_OUT: &str = "unreachable at the start";
-
-/// How an operation is getting on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// It goes on.
-    Running,
-    /// It starts no further host, and some are still under way.
-    Pausing,
-    /// It starts no further host, and none is under way.
-    Paused,
-    /// It starts no further host, and ends when none is under way any more.
-    Aborting,
-    /// It starts no further host until the freeze is over.
-    Frozen,
-    /// Every host had its turn.
-    Finished,
-    /// It stopped at a failure.
-    Failed,
-    /// It stopped because somebody said so.
-    Aborted,
-}
 
 /// An operation in short.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,7 +31,7 @@ pub struct OperationSummary {
     #[serde(skip_serializing_if = "String::is_empty")]
     version: String,
     status: OperationStatus,
-    state: State,
+    state: OperationState,
     /// Why it ended before every host had its turn; empty otherwise.
     reason: String,
     started_by: String,
@@ -77,7 +52,7 @@ pub struct OperationView {
     /// What was asked for, with the configured defaults.
     options: Options,
     status: OperationStatus,
-    state: State,
+    state: OperationState,
     /// Why it ended before every host had its turn; empty otherwise.
     reason: String,
     started_by: String,
@@ -95,6 +70,8 @@ pub struct OperationView {
     /// What it was told, where that is something else than to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     control: Option<Control>,
+    /// Why it is in its state.
+    explanation: Explanation,
     counts: HostCounts,
     /// So many hosts, the first ones, were sick but reachable at the start.
     sick: usize,
@@ -152,6 +129,7 @@ impl HostCounts {
 )]
 pub(super) async fn list(
     api: Api,
+    State(state): State<AppState>,
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<Vec<OperationSummary>>, ApiError> {
     cluster_records::found(&api, &name).await?;
@@ -160,7 +138,7 @@ pub(super) async fn list(
     operations.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));
     let mut summaries = Vec::with_capacity(operations.len());
     for operation in operations {
-        summaries.push(summary(&api, operation).await?);
+        summaries.push(summary(&api, &state, operation).await?);
     }
     Ok(Json(summaries))
 }
@@ -176,13 +154,13 @@ pub(super) async fn list(
 )]
 pub(super) async fn get(
     api: Api,
+    State(state): State<AppState>,
     Params(Name(id)): Params<Name>,
 ) -> Result<Json<OperationView>, ApiError> {
     let operation = found(&api, &id).await?.record;
-    let control = control(&api, &operation).await?;
-    let mut hosts = hosts(&api, &operation).await?;
-    let is_busy = hosts.iter().any(HostProgress::is_worked_on);
-    let state = state_now(&api, &operation, control.as_ref(), || async { Ok(is_busy) }).await?;
+    let known = Known::read(&api, &state, operation).await?;
+    let (state, explanation) = known.explain();
+    let Known { operation, mut hosts, control, .. } = known;
     hosts.extend(operation.left_out.iter().map(|address| HostProgress {
         step: Step::Skipped,
         skipped: Some(LEFT_OUT.to_owned()),
@@ -207,6 +185,7 @@ pub(super) async fn get(
         continues,
         continued_by,
         control: control.and_then(Control::of),
+        explanation,
         counts: HostCounts::of(&hosts),
         sick,
         hosts: hosts.iter().map(without_id).collect::<Result<_, _>>()?,
@@ -232,14 +211,16 @@ pub async fn found(api: &Api, id: &str) -> Result<Revised<Operation>, ApiError> 
 /// An operation in short, as it is now.
 ///
 /// # Errors
-/// When the storage service cannot say.
-pub async fn summary(api: &Api, operation: Operation) -> Result<OperationSummary, ApiError> {
-    let control = control(api, &operation).await?;
-    let is_busy =
-        || async { Ok(hosts(api, &operation).await?.iter().any(HostProgress::is_worked_on)) };
-    let state = state_now(api, &operation, control.as_ref(), is_busy).await?;
-    let Operation { id, kind, version, status, reason, .. } = operation;
-    let Operation { started_by, started_at, finished_at, .. } = operation;
+/// When the storage service fails.
+pub async fn summary(
+    api: &Api,
+    state: &AppState,
+    operation: Operation,
+) -> Result<OperationSummary, ApiError> {
+    let known = Known::in_short(api, state, operation).await?;
+    let (state, _) = known.explain();
+    let Operation { id, kind, version, status, reason, .. } = known.operation;
+    let Operation { started_by, started_at, finished_at, .. } = known.operation;
     Ok(OperationSummary {
         id,
         kind,
@@ -250,52 +231,6 @@ pub async fn summary(api: &Api, operation: Operation) -> Result<OperationSummary
         started_by,
         started_at,
         finished_at,
-    })
-}
-
-/// What an operation in process was told last; nothing of one that has ended.
-async fn control(api: &Api, operation: &Operation) -> Result<Option<OperationControl>, ApiError> {
-    if operation.status != OperationStatus::InProcess {
-        return Ok(None);
-    }
-    let told = api.storage.find::<OperationControl>(&operation.id).await?;
-    Ok(told.map(|told| told.record))
-}
-
-/// Where the hosts are, in their turns.
-async fn hosts(api: &Api, operation: &Operation) -> Result<Vec<HostProgress>, ApiError> {
-    let mut hosts = operation.untouched();
-    for part in hosts.chunks_mut(BATCH) {
-        let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
-        let found = api.storage.get_many::<HostProgress>(&ids).await?;
-        for (host, found) in part.iter_mut().zip(found) {
-            if let Some(found) = found {
-                *host = found.record;
-            }
-        }
-    }
-    Ok(hosts)
-}
-
-/// Asks only for what the answer depends on.
-async fn state_now<Fut: Future<Output = Result<bool, ApiError>>>(
-    api: &Api,
-    operation: &Operation,
-    control: Option<&OperationControl>,
-    is_busy: impl FnOnce() -> Fut,
-) -> Result<State, ApiError> {
-    Ok(match (operation.status, control.map(|control| control.wanted).unwrap_or_default()) {
-        (OperationStatus::Finished, _) => State::Finished,
-        (OperationStatus::Failed, _) if operation.reason.starts_with(ABORTED) => State::Aborted,
-        (OperationStatus::Failed, _) => State::Failed,
-        (OperationStatus::InProcess, Wanted::Abort) => State::Aborting,
-        (OperationStatus::InProcess, Wanted::Pause) if is_busy().await? => State::Pausing,
-        (OperationStatus::InProcess, Wanted::Pause) => State::Paused,
-        (OperationStatus::InProcess, Wanted::Run) => {
-            let is_frozen = api.storage.find::<Freeze>(Freeze::ALL).await?.is_some()
-                || alarms::concerning(&api.storage, &operation.cluster).await?.is_some();
-            if is_frozen { State::Frozen } else { State::Running }
-        }
     })
 }
 

@@ -18,6 +18,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use service_core::bus::{Call, Context, topology};
 use service_core::model::{Network, NetworkType};
+use service_core::presence::{self, Presence};
 use service_core::{Bus, Clock, Error, Files, Lifecycle, StorageClient};
 use storage_svc::store::Store;
 use testbed::etcd::Etcd;
@@ -25,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use self::ground::Ground;
-use super::Custodia;
+use super::{Custodia, in_time};
 
 pub(crate) use self::ground::Form;
 
@@ -147,7 +148,10 @@ impl Setup {
                 silent(&bus, topology::CLUSTEREXEC, &life).await;
                 Calls::default()
             }
-            Executor::Answers(answer) => recorder(&bus, topology::CLUSTEREXEC, &life, answer).await,
+            Executor::Answers(answer) => {
+                until_present(&bus, topology::CLUSTEREXEC, &life).await;
+                recorder(&bus, topology::CLUSTEREXEC, &life, answer).await
+            }
             Executor::Real => {
                 executor(&bus, folder.path(), &life).await;
                 Calls::default()
@@ -264,6 +268,15 @@ async fn recorder(
     };
     bus.serve(queue, 1, life, handler).await.unwrap();
     calls
+}
+
+/// Answers pings as a service does that consumes from this queue, from now on.
+async fn until_present(bus: &Bus, queue: topology::Queue, life: &Lifecycle) {
+    presence::answer_pings(bus, queue.name, life);
+    let (context, window) = (Context::default(), Duration::from_millis(50));
+    let has_answered = |found: &[Presence]| found.iter().any(|found| found.service == queue.name);
+    let ping = async || presence::ping(bus, &context, window, has_answered).await.unwrap();
+    in_time(async { while !has_answered(&ping().await) {} }).await;
 }
 
 impl Gateway {

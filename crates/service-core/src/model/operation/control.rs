@@ -35,6 +35,9 @@ pub struct OperationControl {
     /// Why, where it was not an operator.
     #[serde(default)]
     pub reason: String,
+    /// The same in one word, of a [`WaitReason`](super::super::WaitReason).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
 }
 
 impl Model for OperationControl {

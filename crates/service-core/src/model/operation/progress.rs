@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Failure, Model, ident};
-use super::HostResult;
+use super::{HostResult, Wait};
 
 /// Where a host is in an operation. It is saved before its effect: a step that is written down may
 /// have happened, one that is not has not.
@@ -81,6 +81,9 @@ pub struct HostProgress {
     /// Why its next command is delayed, such as a pause; absent when nothing delays it. Until then nothing is done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// What it waits for at the moment, including waits of a command that is under way; absent when it waits for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
     /// Its boot id before.
     #[serde(default)]
     #[schema(required)]

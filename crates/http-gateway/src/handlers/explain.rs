@@ -1,0 +1,187 @@
+//! Explanations: why an object, or the installation, is in its state.
+
+use axum::Json;
+use axum::extract::State;
+use service_core::alarms;
+use service_core::bus::topology;
+use service_core::explain::{
+    self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED,
+};
+use service_core::model::{
+    Freeze, Host, HostProgress, HostState, Operation, OperationStatus, Status,
+};
+use service_core::storage::Revised;
+use utoipa_axum::routes;
+
+use crate::api::Api;
+use crate::cluster_records::{self, cluster_of};
+use crate::endpoint::{Endpoint, Endpoints};
+use crate::error::ApiError;
+use crate::handlers::operations::history;
+use crate::handlers::operations::known::{self, Known};
+use crate::params::{Address, Name, Params};
+use crate::readiness::Checks;
+use crate::state::AppState;
+
+/// The endpoints of explanations.
+pub fn endpoints() -> Endpoints<AppState> {
+    Endpoints::new("explanations")
+        .add(routes!(installation), Endpoint::READER)
+        .add(routes!(host), Endpoint::READER)
+        .add(routes!(cluster), Endpoint::READER)
+        .add(routes!(operation), Endpoint::READER)
+}
+
+/// Why the installation is in its state: failed parts, missing services, alarms, the freeze, and operations in process.
+#[utoipa::path(
+    get,
+    path = "/api/v0/explain",
+    responses((status = 200, body = Explanation)),
+)]
+async fn installation(
+    api: Api,
+    State(state): State<AppState>,
+) -> Result<Json<Explanation>, ApiError> {
+    let ground = state.ground(&api);
+    let checks = state.readiness.checks(&ground).await;
+    let failed = checks.failed();
+    let services = state.readiness.services(&ground, false).await;
+    let (freeze, alarms, operations) = records(&api, &state, &checks).await?;
+    Ok(Json(explain::installation(&InstallationFacts {
+        failed: &failed,
+        missing: &services.missing,
+        has_user: state.auth.has_users(),
+        freeze: freeze.as_ref(),
+        alarms: &alarms,
+        operations: &operations,
+    })))
+}
+
+type Records = (Option<Freeze>, Vec<service_core::model::Alarm>, Vec<Explanation>);
+
+/// The freeze, the alarms, and explanations of the first operations in process; none while they cannot be read.
+async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records, ApiError> {
+    if checks.failure.is_some() {
+        return Ok((None, Vec::new(), Vec::new()));
+    }
+    let freeze = api.storage.find::<Freeze>(Freeze::ALL).await?.map(|freeze| freeze.record);
+    let alarms = state.readiness.alarms(&state.ground(api)).await.unwrap_or_default();
+    let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
+    let in_process = all.filter(|operation| operation.status == OperationStatus::InProcess);
+    let mut operations = Vec::new();
+    for operation in in_process.take(RELATED) {
+        operations.push(Known::read(api, state, operation).await?.explain().1);
+    }
+    Ok((freeze, alarms, operations))
+}
+
+/// Why a host is in its state.
+#[utoipa::path(
+    get,
+    path = "/api/v0/explain/host/{address}",
+    responses(
+        (status = 200, body = Explanation),
+        (status = 404, description = "there is no such host"),
+    ),
+)]
+async fn host(
+    api: Api,
+    State(state): State<AppState>,
+    Params(Address(address)): Params<Address>,
+) -> Result<Json<Explanation>, ApiError> {
+    let missing = || ApiError::not_found(format!("there is no host {address}"));
+    let host = api.storage.find::<Host>(&address).await?.ok_or_else(missing)?.record;
+    let known = api.storage.find::<HostState>(&address).await?.map(|found| found.record);
+    let cluster = cluster_of(&api, &address).await?.map(|cluster| cluster.record.name);
+    let (mut part, mut alarm) = (None, None);
+    if let Some(cluster) = &cluster {
+        part = part_of(&api, cluster, &address).await?;
+        alarm = alarms::concerning(&api.storage, cluster).await?;
+    }
+    let services = state.readiness.services(&state.ground(&api), false).await;
+    Ok(Json(explain::host(&HostFacts {
+        host: &host,
+        state: known.as_ref(),
+        part: part.as_ref().map(|(operation, part)| (operation, part)),
+        alarm: alarm.as_ref(),
+        has_investigator: !services.lacks(topology::INVESTIGATOR.name),
+        has_watcher: !services.lacks(topology::WATCHER.name),
+    })))
+}
+
+/// The part of a host in the operation of its cluster that is in process.
+async fn part_of(
+    api: &Api,
+    cluster: &str,
+    address: &str,
+) -> Result<Option<(Operation, HostProgress)>, ApiError> {
+    let operation = known::in_process(api, cluster).await?;
+    let operation = operation.filter(|o| o.hosts.iter().any(|host| host == address));
+    let Some(operation) = operation else { return Ok(None) };
+    let id = HostProgress::id_of(&operation.id, address);
+    let part = api.storage.find::<HostProgress>(&id).await?;
+    let part = part.map_or_else(
+        || HostProgress::pending(&operation.id, address),
+        |Revised { record, .. }| record,
+    );
+    Ok(Some((operation, part)))
+}
+
+/// Why a cluster is in its state. While an operation is in process on it, the sentence is the operation's.
+#[utoipa::path(
+    get,
+    path = "/api/v0/explain/cluster/{name}",
+    responses(
+        (status = 200, body = Explanation),
+        (status = 404, description = "there is no such cluster"),
+    ),
+)]
+async fn cluster(
+    api: Api,
+    State(state): State<AppState>,
+    Params(Name(name)): Params<Name>,
+) -> Result<Json<Explanation>, ApiError> {
+    let cluster = cluster_records::found(&api, &name).await?.record;
+    let operation = match known::in_process(&api, &name).await? {
+        Some(operation) => Some(Known::read(&api, &state, operation).await?.explain().1),
+        None => None,
+    };
+    let alarm = alarms::concerning(&api.storage, &name).await?;
+    let hosts = api.storage.get_many::<Host>(&cluster.hostset).await?;
+    let failed = hosts.into_iter().flatten().map(|host| host.record);
+    let failed: Vec<_> = failed.filter(|host| host.status == Status::Failed).collect();
+    let first: Vec<_> = failed.iter().take(RELATED).map(|host| host.address.clone()).collect();
+    let states = api.storage.get_many::<HostState>(&first).await?;
+    let explained = failed.iter().zip(states).map(|(host, state)| {
+        let state = state.as_ref().map(|state| &state.record);
+        let (part, alarm) = (None, None);
+        let (has_investigator, has_watcher) = (true, true);
+        explain::host(&HostFacts { host, state, part, alarm, has_investigator, has_watcher })
+    });
+    let explained: Vec<_> = explained.collect();
+    Ok(Json(explain::cluster(&ClusterFacts {
+        cluster: &cluster,
+        failed: failed.len(),
+        explained: &explained,
+        operation: operation.as_ref(),
+        alarm: alarm.as_ref(),
+    })))
+}
+
+/// Why an operation is in its state.
+#[utoipa::path(
+    get,
+    path = "/api/v0/explain/operation/{id}",
+    responses(
+        (status = 200, body = Explanation),
+        (status = 404, description = "there is no such operation"),
+    ),
+)]
+async fn operation(
+    api: Api,
+    State(state): State<AppState>,
+    Params(Name(id)): Params<Name>,
+) -> Result<Json<Explanation>, ApiError> {
+    let operation = history::found(&api, &id).await?.record;
+    Ok(Json(Known::read(&api, &state, operation).await?.explain().1))
+}

@@ -1,0 +1,129 @@
+//! What is known about an operation: all records that its state depends on.
+
+use service_core::alarms;
+use service_core::bus::topology;
+use service_core::explain::{self, Explanation, OperationFacts, OperationState};
+use service_core::model::{
+    Alarm, Freeze, HostProgress, Lease, Operation, OperationControl, OperationStatus,
+    OperationWait, Wait,
+};
+
+use crate::api::Api;
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// Hosts that are read in one request.
+const BATCH: usize = 512;
+
+/// An operation, and the records that its state depends on. Those that matter only until its end are not read after it.
+#[derive(Debug)]
+pub struct Known {
+    pub(super) operation: Operation,
+    pub(super) hosts: Vec<HostProgress>,
+    pub(super) control: Option<OperationControl>,
+    wait: Option<Wait>,
+    freeze: Option<Freeze>,
+    alarm: Option<Alarm>,
+    has_executor: bool,
+}
+
+impl Known {
+    /// Reads all records.
+    ///
+    /// # Errors
+    /// When the storage service fails.
+    pub async fn read(api: &Api, state: &AppState, operation: Operation) -> Result<Self, ApiError> {
+        let hosts = hosts(api, &operation).await?;
+        Self::with_hosts(api, state, operation, hosts).await
+    }
+
+    /// Reads all records, but those of hosts only if the operation is in process: its state does not depend on them
+    /// later.
+    ///
+    /// # Errors
+    /// When the storage service fails.
+    pub(super) async fn in_short(
+        api: &Api,
+        state: &AppState,
+        operation: Operation,
+    ) -> Result<Self, ApiError> {
+        if operation.status == OperationStatus::InProcess {
+            return Self::read(api, state, operation).await;
+        }
+        Self::with_hosts(api, state, operation, Vec::new()).await
+    }
+
+    async fn with_hosts(
+        api: &Api,
+        state: &AppState,
+        operation: Operation,
+        hosts: Vec<HostProgress>,
+    ) -> Result<Self, ApiError> {
+        let mut known = Self {
+            operation,
+            hosts,
+            control: None,
+            wait: None,
+            freeze: None,
+            alarm: None,
+            has_executor: true,
+        };
+        if known.operation.status != OperationStatus::InProcess {
+            return Ok(known);
+        }
+        let (storage, Operation { id, cluster, .. }) = (&api.storage, &known.operation);
+        let (control, wait, freeze, alarm) = tokio::try_join!(
+            storage.find::<OperationControl>(id),
+            storage.find::<OperationWait>(id),
+            storage.find::<Freeze>(Freeze::ALL),
+            alarms::concerning(storage, cluster),
+        )?;
+        known.control = control.map(|control| control.record);
+        known.wait = wait.map(|wait| wait.record.wait);
+        known.freeze = freeze.map(|freeze| freeze.record);
+        known.alarm = alarm;
+        let services = state.readiness.services(&state.ground(api), false).await;
+        known.has_executor = !services.lacks(topology::CLUSTEREXEC.name);
+        Ok(known)
+    }
+
+    /// Its state, and the reason for it.
+    pub fn explain(&self) -> (OperationState, Explanation) {
+        explain::operation(&OperationFacts {
+            operation: &self.operation,
+            hosts: &self.hosts,
+            control: self.control.as_ref(),
+            wait: self.wait.as_ref(),
+            freeze: self.freeze.as_ref(),
+            alarm: self.alarm.as_ref(),
+            has_executor: self.has_executor,
+        })
+    }
+}
+
+/// The operation of a cluster that is in process, if there is one.
+///
+/// # Errors
+/// When the storage service fails.
+pub async fn in_process(api: &Api, cluster: &str) -> Result<Option<Operation>, ApiError> {
+    let lease = api.storage.find::<Lease>(&format!("{}{cluster}", Lease::OPERATION)).await?;
+    let Some(lease) = lease else { return Ok(None) };
+    let operation = api.storage.find::<Operation>(&lease.record.operation).await?;
+    let operation = operation.map(|operation| operation.record);
+    Ok(operation.filter(|operation| operation.status == OperationStatus::InProcess))
+}
+
+/// The parts of the hosts, in the order of their turns.
+async fn hosts(api: &Api, operation: &Operation) -> Result<Vec<HostProgress>, ApiError> {
+    let mut hosts = operation.untouched();
+    for part in hosts.chunks_mut(BATCH) {
+        let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
+        let found = api.storage.get_many::<HostProgress>(&ids).await?;
+        for (host, found) in part.iter_mut().zip(found) {
+            if let Some(found) = found {
+                *host = found.record;
+            }
+        }
+    }
+    Ok(hosts)
+}
