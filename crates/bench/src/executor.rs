@@ -62,7 +62,7 @@ async fn accept(context: &Context, cluster: &str, options: Options) -> Result<(H
     };
     let mut plan = plan(context, &request).await?;
     if let Some(refused) = plan.refused.take() {
-        return Err(refused);
+        return Err(refused.error);
     }
     let now = context.deps.clock.stamp();
     let operation = plan.operation("measured", &request, &bus::Context::service("bench"), now);

@@ -1,10 +1,10 @@
 //! Acceptance of an operation: its plan, the reasons against it, and the transaction that begins it.
 
-use serde_json::{Value, json};
 use service_core::lease::Held;
+use service_core::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
 use service_core::model::{
-    AlarmView, Cluster, Lease, Operation, OperationKind, OperationStatus, Options, RebootWhen,
-    ident,
+    AlarmView, Cluster, FailureReason, Lease, Operation, OperationKind, OperationStatus, Options,
+    RebootWhen, ident,
 };
 use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Result, abridged, bus};
@@ -42,10 +42,25 @@ pub struct Plan {
     unavailable: Vec<(String, String)>,
     budget: usize,
     /// Why the operation would be rejected, if so.
-    pub refused: Option<Error>,
+    pub refused: Option<Rejection>,
     /// The operation would wait until this alarm ends.
     alarm: Option<AlarmView>,
     skip_unreachable: bool,
+}
+
+/// Why an operation is rejected.
+#[derive(Debug)]
+pub struct Rejection {
+    /// The reason.
+    pub reason: FailureReason,
+    /// The error that answers the request.
+    pub error: Error,
+}
+
+impl Rejection {
+    fn new(reason: FailureReason, message: impl Into<String>) -> Self {
+        Self { reason, error: Error::conflict(message) }
+    }
 }
 
 impl OperationRequest {
@@ -56,7 +71,7 @@ impl OperationRequest {
     pub(crate) fn complete(mut self, defaults: &Options) -> Result<Self> {
         self.options.validate().map_err(Error::invalid)?;
         let (kind, given) = (self.kind, &self.options);
-        if kind == OperationKind::Deploy {
+        if kind.facts().takes_version {
             ident::version(&self.version).map_err(Error::invalid)?;
         } else {
             self.version.clear();
@@ -122,42 +137,39 @@ impl Plan {
     }
 
     /// The answer to a dry run.
-    pub(crate) fn to_json(&self, request: &OperationRequest) -> Value {
-        let hosts: Vec<_> = self
-            .members
-            .iter()
-            .map(|member| {
-                let left_out = self.is_left_out(member);
-                let action = if left_out { "skip".to_owned() } else { request.kind.to_string() };
-                let reason = match (member.availability, &request.options) {
-                    (Availability::Unhealthy, _) => "it is sick, but can be reached: it goes first",
-                    (_, Options { if_needed: Some(true), .. }) if !left_out => {
-                        "only if it says that it needs it"
-                    }
-                    (_, Options { reboot: Some(RebootWhen::Always), .. }) if !left_out => {
-                        "restarted afterwards"
-                    }
-                    _ => member.reason.as_str(),
-                };
-                json!({"address": member.address, "action": action, "reason": reason})
-            })
-            .collect();
-        let unavailable = self.unavailable.iter();
-        let unavailable =
-            unavailable.map(|(address, why)| json!({"address": address, "reason": why}));
-        let mut plan = json!({
-            "cluster": request.cluster,
-            "kind": request.kind,
-            "would_start": self.refused.is_none(),
-            "refused": self.refused.as_ref().map(ToString::to_string),
-            "max_unavailable": self.budget,
-            "unavailable": unavailable.collect::<Vec<_>>(),
-            "hosts": hosts,
+    pub(crate) fn answer(&self, request: &OperationRequest) -> OperationPlan {
+        let hosts = self.members.iter().map(|member| self.planned(member, request));
+        let unavailable = self.unavailable.iter().map(|(address, reason)| UnavailableHost {
+            address: address.clone(),
+            reason: reason.clone(),
         });
-        if let Some(alarm) = &self.alarm {
-            plan["alarm"] = json!(alarm);
+        OperationPlan {
+            cluster: request.cluster.clone(),
+            kind: request.kind,
+            would_start: self.refused.is_none(),
+            refused: self.refused.as_ref().map(|refused| refused.error.to_string()),
+            reason: self.refused.as_ref().map(|refused| refused.reason.word().to_owned()),
+            max_unavailable: u64::try_from(self.budget).unwrap_or(u64::MAX),
+            unavailable: unavailable.collect(),
+            hosts: hosts.collect(),
+            alarm: self.alarm.clone(),
         }
-        plan
+    }
+
+    fn planned(&self, member: &Member, request: &OperationRequest) -> PlannedHost {
+        let left_out = self.is_left_out(member);
+        let action = if left_out { PlannedAction::Skip } else { PlannedAction::Work(request.kind) };
+        let reason = match (member.availability, &request.options) {
+            (Availability::Unhealthy, _) => "it is sick, but can be reached: it goes first",
+            (_, Options { if_needed: Some(true), .. }) if !left_out => {
+                "only if it says that it needs it"
+            }
+            (_, Options { reboot: Some(RebootWhen::Always), .. }) if !left_out => {
+                "restarted afterwards"
+            }
+            _ => member.reason.as_str(),
+        };
+        PlannedHost { address: member.address.clone(), action, reason: reason.to_owned() }
     }
 }
 
@@ -202,14 +214,14 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
         None => cluster
             .record
             .refusal()
-            .map(Error::conflict)
+            .map(|message| Rejection::new(FailureReason::ClusterIsChanging, message))
             .or_else(|| refusal(&plan, options, hostset.len())),
     };
     Ok(plan)
 }
 
 /// A conflict that names the operation that is in process.
-async fn already_in_process(context: &Context, cluster: &str) -> Result<Error> {
+async fn already_in_process(context: &Context, cluster: &str) -> Result<Rejection> {
     let all = context.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
     let running = all.into_iter().find(|operation| {
         operation.cluster == cluster && operation.status == OperationStatus::InProcess
@@ -218,9 +230,10 @@ async fn already_in_process(context: &Context, cluster: &str) -> Result<Error> {
         let Operation { kind, id, started_at, started_by, .. } = operation;
         format!("the {kind} {id}, started at {started_at} by {started_by},")
     });
-    Ok(Error::conflict(format!(
+    let message = format!(
         "{what} of the cluster {cluster} is in process already: wait for its end, or abort it"
-    )))
+    );
+    Ok(Rejection::new(FailureReason::InProcess, message))
 }
 
 /// Begins an operation: its lease, its records, and the link from the one that it continues, in one transaction.
@@ -249,25 +262,28 @@ pub async fn begin(
 }
 
 /// Why the operation is rejected, if so.
-fn refusal(plan: &Plan, options: &Options, total: usize) -> Option<Error> {
+fn refusal(plan: &Plan, options: &Options, total: usize) -> Option<Rejection> {
     let own = plan.members.iter().find(|member| member.is_self);
     if let Some(Member { address, .. }) = own.filter(|_| options.include_self != Some(true)) {
-        return Some(Error::conflict(format!(
+        let message = format!(
             "{address} is the machine that this is run from: with include_self it is done as the last \
              one; or name the other hosts, or take it out of the cluster"
-        )));
+        );
+        return Some(Rejection::new(FailureReason::ControllerIsMember, message));
     }
     let unavailable = &plan.unavailable;
     if unavailable.len() >= plan.budget.min(total) && !unavailable.is_empty() {
-        return Some(Error::conflict(format!(
+        let message = format!(
             "{} of {total} hosts cannot be used already ({}), and at most {} may be unavailable at a \
              time: bring them back, or take them out of the cluster, or raise max_unavailable (with \
              skip_unreachable they are left out, but count all the same)",
             unavailable.len(),
             abridged(unavailable.iter().map(|(address, why)| format!("{address}: {why}")), "; "),
             plan.budget
-        )));
+        );
+        return Some(Rejection::new(FailureReason::BudgetUsedUp, message));
     }
     let all_left_out = !plan.members.is_empty() && plan.members.iter().all(|m| plan.is_left_out(m));
-    all_left_out.then(|| Error::conflict("none of the hosts can be reached"))
+    let message = "none of the hosts can be reached";
+    all_left_out.then(|| Rejection::new(FailureReason::NoneReachable, message))
 }

@@ -20,7 +20,7 @@ mod verify;
 mod work;
 
 use service_core::Result;
-use service_core::model::{OperationKind, Outcome, Step};
+use service_core::model::{Outcome, Step};
 
 use crate::budget::Budget;
 use crate::host_error::{HostError, HostFailure};
@@ -81,9 +81,9 @@ async fn steps(
     let target = target_of(journal, index).await?;
     let mut run = HostRun::new(journal, budget, index, target);
     loop {
-        let is_restart = journal.operation.kind == OperationKind::Restart;
+        let applies = journal.operation.kind.facts().applies;
         match journal.part(index).step {
-            Step::Probe if is_restart => probe::probe(&mut run).await?,
+            Step::Probe if !applies => probe::probe(&mut run).await?,
             // Boxed, as the future is large.
             Step::Probe | Step::Apply => Box::pin(apply::apply(&mut run)).await?,
             Step::Reboot => reboot::reboot(&mut run).await?,

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host_access::Deps;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use service_core::bus::{self, Call, topology};
 use service_core::claims::{Claim, Claims};
 use service_core::lease::Held;
-use service_core::model::{Lease, Operation, OperationKind, OperationStatus, Options, ident, work};
+use service_core::messages::{ContinueOperation, StartOperation};
+use service_core::model::{Lease, Operation, OperationKind, OperationStatus, ident};
 use service_core::storage::Transaction;
-use service_core::{Error, Kind, Lifecycle, Result, presence, random, warn_unless_outage};
+use service_core::{Error, Kind, Lifecycle, Result, by_kind, presence, random, warn_unless_outage};
 
 use crate::accept::{OperationRequest, begin, plan};
 use crate::config::Config;
@@ -40,39 +41,6 @@ pub(crate) struct ClusterExec {
     pub(crate) context: Context,
     /// Clusters whose operation this process carries out, and leases of other work that it does.
     busy: Claims,
-}
-
-/// The parameters of a request.
-#[derive(Deserialize)]
-struct Params {
-    cluster_name: String,
-    /// The version to deploy.
-    #[serde(default)]
-    version: String,
-    /// Makes the request idempotent: an operation with this id is not started twice.
-    #[serde(default)]
-    operation_id: Option<String>,
-    #[serde(default)]
-    options: Options,
-    /// Only plan the operation.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// The parameters of a request to continue an operation that has ended.
-#[derive(Deserialize)]
-struct Continue {
-    /// The operation that has ended.
-    id: String,
-    /// Retry the hosts that have failed.
-    #[serde(default)]
-    retry_failed: bool,
-    /// The id of the new operation; makes the request idempotent.
-    #[serde(default)]
-    operation_id: Option<String>,
-    /// Only plan the operation.
-    #[serde(default)]
-    dry_run: bool,
 }
 
 /// Serves the methods of `jobs.clusterexec`, and carries operations out, until the daemon stops. `own_boot_id` is the
@@ -112,31 +80,25 @@ impl ClusterExec {
     }
 
     async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
-        const NAMES: [&str; 5] = ["cluster_name", "version", "operation_id", "options", "dry_run"];
-        const NO_VERSION: [&str; 4] = ["cluster_name", "operation_id", "options", "dry_run"];
-        let (kind, order): (_, &[&str]) = match call.method.as_str() {
-            "restart" => (OperationKind::Restart, &NO_VERSION),
-            "upgrade" => (OperationKind::Upgrade, &NO_VERSION),
-            "deploy" => (OperationKind::Deploy, &NAMES),
-            "continue" => return self.continue_operation(call).await,
-            other => {
-                let message = format!("the cluster executor has no method {other:?}");
-                return Err(Error::new(Kind::MethodNotFound, message));
-            }
-        };
-        let Params { cluster_name: cluster, version, operation_id, options, dry_run } =
-            call.params.parse(order)?;
+        if call.method == "continue" {
+            return self.continue_operation(call).await;
+        }
+        let kind = OperationKind::from_word(&call.method).ok_or_else(|| {
+            let message = format!("the cluster executor has no method {:?}", call.method);
+            Error::new(Kind::MethodNotFound, message)
+        })?;
+        let StartOperation { cluster_name: cluster, version, operation_id, options, dry_run } =
+            call.params.parse(StartOperation::order(kind))?;
         let request = OperationRequest { cluster, kind, version, options, continues: None };
         let request = request.complete(&self.context.config.defaults)?;
         if dry_run {
-            return Ok(plan(&self.context, &request).await?.to_json(&request));
+            return as_json(&plan(&self.context, &request).await?.answer(&request));
         }
         documented(&self.accept(&request, operation_id, &call.context).await?)
     }
 
     async fn continue_operation(self: &Arc<Self>, call: Call) -> Result<Value> {
-        const NAMES: [&str; 4] = ["id", "retry_failed", "operation_id", "dry_run"];
-        let params: Continue = call.params.parse(&NAMES)?;
+        let params: ContinueOperation = call.params.parse(ContinueOperation::ORDER)?;
         let storage = &self.context.storage;
         let request = continuation::request(storage, &params.id, params.retry_failed).await;
         // Read last: if the same request was accepted in the meantime, that is why this one is rejected.
@@ -147,7 +109,7 @@ impl ClusterExec {
         }
         let request = request?;
         if params.dry_run {
-            return Ok(plan(&self.context, &request).await?.to_json(&request));
+            return as_json(&plan(&self.context, &request).await?.answer(&request));
         }
         let accepted = self.accept(&request, params.operation_id, &call.context).await?;
         as_json(&accepted)
@@ -171,7 +133,7 @@ impl ClusterExec {
             }
             let mut plan = planned?;
             if let Some(refused) = plan.refused.take() {
-                return Err(refused);
+                return Err(refused.error);
             }
             // Held from before the write until the rollout has begun, so that the scan does not adopt the operation.
             let Some(claim) = self.busy.claim(cluster) else {
@@ -346,11 +308,7 @@ fn continued_before(operation: Operation, id: &str) -> Result<Value> {
 /// The documented record of an operation that has just been accepted.
 fn documented(operation: &Operation) -> Result<Value> {
     let hosts = operation.untouched();
-    match operation.kind {
-        OperationKind::Restart => as_json(&operation.record::<work::Restart>(&hosts)),
-        OperationKind::Upgrade => as_json(&operation.record::<work::Upgrade>(&hosts)),
-        OperationKind::Deploy => as_json(&operation.record::<work::Deploy>(&hosts)),
-    }
+    by_kind!(operation.kind, W => as_json(&operation.record::<W>(&hosts)))
 }
 
 fn as_json(record: &impl Serialize) -> Result<Value> {

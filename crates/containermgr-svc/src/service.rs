@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::Value;
 use service_core::bus::{Call, Context, topology};
 use service_core::jsonrpc::Params;
+use service_core::messages::{Node, Nodes};
 use service_core::model::ident;
 use service_core::{Bus, Error, Files, Kind, Lifecycle, Result, StorageClient, presence};
 
@@ -14,18 +14,6 @@ use crate::managers::{Manager, Managers};
 
 /// Requests that are worked on at a time: each waits for a container manager.
 const PREFETCH: usize = 64;
-
-#[derive(Deserialize)]
-struct Node {
-    container_manager_name: String,
-    address: String,
-}
-
-#[derive(Deserialize)]
-struct Nodes {
-    container_manager_name: String,
-    addresses: Vec<String>,
-}
 
 /// Serves the methods of `container` until the daemon stops. `files` holds the certificates and keys that configurations
 /// name.
@@ -63,8 +51,7 @@ async fn answer(managers: &Managers, call: Call) -> Result<Value> {
             manager.remove_node(&address).await.map(|()| Value::Null)
         }
         "remove_all_nodes" => {
-            let Nodes { container_manager_name, addresses } =
-                call.params.parse(&["container_manager_name", "addresses"])?;
+            let Nodes { container_manager_name, addresses } = call.params.parse(Nodes::ORDER)?;
             let addresses: Vec<_> =
                 addresses.iter().map(|address| canonical(address)).collect::<Result<_>>()?;
             let manager = managers.get(&container_manager_name).await?;
@@ -86,8 +73,7 @@ async fn answer(managers: &Managers, call: Call) -> Result<Value> {
 }
 
 async fn node(managers: &Managers, params: Params) -> Result<(Manager, String)> {
-    let Node { container_manager_name, address } =
-        params.parse(&["container_manager_name", "address"])?;
+    let Node { container_manager_name, address } = params.parse(Node::ORDER)?;
     let address = canonical(&address)?;
     Ok((managers.get(&container_manager_name).await?, address))
 }

@@ -1,8 +1,7 @@
 //! The records of clusters and of their members, as handlers and changes read and write them.
 
-use service_core::model::{
-    Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade, Host, Lease, Status,
-};
+use service_core::by_kind;
+use service_core::model::{Cluster, ClusterRecord, Host, Lease, OperationKind, Status};
 use service_core::storage::{Revised, Transaction};
 
 use crate::api::Api;
@@ -10,12 +9,11 @@ use crate::error::ApiError;
 
 /// The last transaction of a deletion, with the cluster's own records.
 pub fn delete_records(transaction: Transaction, name: &str, revision: u64) -> Transaction {
-    transaction
-        .check::<Cluster>(name, Some(revision))
-        .delete::<Cluster>(name)
-        .delete::<ClusterRestart>(name)
-        .delete::<ClusterUpgrade>(name)
-        .delete::<ClusterDeploy>(name)
+    let cluster = transaction.check::<Cluster>(name, Some(revision)).delete::<Cluster>(name);
+    OperationKind::ALL.iter().fold(
+        cluster,
+        |transaction, kind| by_kind!(*kind, W => transaction.delete::<ClusterRecord<W>>(name)),
+    )
 }
 
 /// Refuses what may not happen while a change of the cluster is in progress.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use service_core::abridged;
 use service_core::bus::topology;
 use service_core::error::chain;
+use service_core::messages::{Node, Nodes};
 use service_core::model::{Cluster, ContainerManagerConfig, Host, HostState, Status};
 use service_core::storage::{Revised, Transaction};
 
@@ -31,11 +32,11 @@ impl Registered {
         address: &str,
     ) -> Result<(), ApiError> {
         let manager = &cluster.container_manager;
-        let params = json!({"container_manager_name": manager, "address": address});
+        let node = node(manager, address);
         // Noted first: without an answer it may have been carried out.
         let entry = (manager.clone(), address.to_owned());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-        api.request(topology::CONTAINER_REGISTER_NODE, &params).await.map(drop)
+        api.request(topology::CONTAINER_REGISTER_NODE, &node).await.map(drop)
     }
 
     /// Takes those back that are not members of a cluster with that container manager.
@@ -44,8 +45,8 @@ impl Registered {
         registered.sort_unstable();
         registered.dedup();
         for (manager, address) in nodes_of_no_member(api, registered).await {
-            let params = json!({"container_manager_name": manager, "address": address});
-            if let Err(error) = api.request(topology::CONTAINER_REMOVE_NODE, &params).await {
+            let node = node(&manager, &address);
+            if let Err(error) = api.request(topology::CONTAINER_REMOVE_NODE, &node).await {
                 tracing::warn!(
                     host.address = address,
                     container_manager.name = manager,
@@ -121,15 +122,12 @@ pub async fn remove(api: &Api, cluster: &Cluster, addresses: &[String]) -> Resul
     if addresses.is_empty() || !is_configured(api, manager).await? {
         return Ok(());
     }
-    let named = ("container_manager_name", manager);
     let removed = match addresses {
-        [address] => {
-            let params = json!({named.0: named.1, "address": address});
-            api.request(topology::CONTAINER_REMOVE_NODE, &params).await
-        }
+        [address] => api.request(topology::CONTAINER_REMOVE_NODE, &node(manager, address)).await,
         addresses => {
-            let params = json!({named.0: named.1, "addresses": addresses});
-            api.request(topology::CONTAINER_REMOVE_ALL_NODES, &params).await
+            let (container_manager_name, addresses) = (manager.clone(), addresses.to_vec());
+            let nodes = Nodes { container_manager_name, addresses };
+            api.request(topology::CONTAINER_REMOVE_ALL_NODES, &nodes).await
         }
     };
     removed.map(drop)
@@ -152,12 +150,16 @@ pub async fn status(api: &Api, address: &str) -> Result<Value, ApiError> {
     let Some(cluster) = cluster.filter(|cluster| !cluster.container_manager.is_empty()) else {
         return Ok(json!({}));
     };
-    let params = json!({"container_manager_name": cluster.container_manager, "address": address});
-    match api.bus.request(topology::CONTAINER_GET_NODE_STATUS, &params, &api.context.bus).await {
+    let node = node(&cluster.container_manager, address);
+    match api.bus.request(topology::CONTAINER_GET_NODE_STATUS, &node, &api.context.bus).await {
         Ok(node) => Ok(node),
         Err(error) => {
             tracing::debug!(host.address = address, error = chain(&error), "no node status");
             Ok(json!({}))
         }
     }
+}
+
+fn node(manager: &str, address: &str) -> Node {
+    Node { container_manager_name: manager.to_owned(), address: address.to_owned() }
 }

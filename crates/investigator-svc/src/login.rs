@@ -6,6 +6,7 @@ use host_access::credentials::target;
 use host_access::{AccessError, Deps, Share};
 use serde_json::{Value, json};
 use service_core::bus::{Call, topology};
+use service_core::messages::LogInTried;
 use service_core::model::{HostCreds, Model as _};
 use service_core::{Error, Kind, Lifecycle, Result};
 
@@ -51,7 +52,9 @@ async fn try_login(deps: &Deps, connect: Duration, call: Call) -> Result<Value> 
     match trial.await.unwrap_or_else(late) {
         Ok(host_keys) => {
             tracing::info!(host.address = creds.address, "credentials tried, and let in");
-            Ok(json!({"ssh_host_key": host_keys.join("\n")}))
+            let tried = LogInTried { ssh_host_key: host_keys.join("\n") };
+            serde_json::to_value(tried)
+                .map_err(|e| Error::internal("cannot write the answer as JSON").with_source(e))
         }
         Err(error @ AccessError::Io { .. }) => {
             Err(Error::unavailable("the investigator cannot start a log-in").with_source(error))

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use service_core::bus::{self, topology};
 use service_core::error::chain;
 use service_core::lease::Held;
+use service_core::messages::Node;
 use service_core::model::{Cluster, Host, HostState, Lease, Status};
 use service_core::storage::{Revised, Transaction};
 use service_core::warn_unless_outage;
@@ -163,7 +163,8 @@ async fn managed_cluster(
 }
 
 async fn ask(context: &Context, key: &str, manager: &str, address: &str) -> Result<(), Error> {
-    let params = json!({"container_manager_name": manager, "address": address});
+    let (container_manager_name, address) = (manager.to_owned(), address.to_owned());
+    let node = Node { container_manager_name, address };
     let bus = context.deps.bus.with_timeout(PATIENCE);
-    bus.request(key, &params, &bus::Context::service("investigator")).await.map(drop)
+    bus.request(key, &node, &bus::Context::service("investigator")).await.map(drop)
 }

@@ -7,8 +7,7 @@ use utoipa::ToSchema;
 use crate::abridged;
 use crate::model::{
     Alarm, Cluster, ClusterChange, FailureReason, Freeze, Host, HostProgress, HostState, Operation,
-    OperationControl, OperationKind, OperationStatus, Status, Step, Subject, Wait, WaitReason,
-    Wanted, Words,
+    OperationControl, OperationStatus, Status, Step, Subject, Wait, WaitReason, Wanted, Words,
 };
 
 /// The most related explanations that one has.
@@ -268,11 +267,7 @@ fn ended_early(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
 /// An operation as sentences name it.
 fn name_of(operation: &Operation) -> String {
     let Operation { id, cluster, kind, .. } = operation;
-    let noun = match kind {
-        OperationKind::Restart => "restart",
-        OperationKind::Upgrade => "upgrade",
-        OperationKind::Deploy => "deployment",
-    };
+    let noun = kind.facts().noun;
     format!("the {noun} {id} of the cluster {cluster}")
 }
 
@@ -449,8 +444,9 @@ pub fn cluster(facts: &ClusterFacts<'_>) -> Explanation {
     if members == 0 {
         return waits("empty", WaitReason::Empty, "");
     }
+    let members = if members == 1 { "1 member".to_owned() } else { format!("{members} members") };
     let sentence =
-        format!("{name} has {members} members, none of them failed, and no operation in process");
+        format!("{name} has {members}, none of them failed, and no operation in process");
     Explanation::well(Subject::Cluster, id, "ok", sentence)
 }
 

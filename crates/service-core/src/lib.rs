@@ -3,6 +3,7 @@
 //! - [`bus`][]: requests, notifications and jobs between the services
 //! - [`jsonrpc`][]: the messages on the bus
 //! - [`error`][]: one error type, and the one table error ↔ JSON-RPC code ↔ HTTP status
+//! - [`messages`][]: the messages on the bus that are no records
 //! - [`model`][]: the records, their keys and their validation
 //! - [`storage`][]: the typed client of the storage service
 //! - [`lease`][]: who may work on a record
@@ -41,6 +42,7 @@ pub mod host_keys;
 pub mod jsonrpc;
 pub mod lease;
 pub mod lifecycle;
+pub mod messages;
 pub mod model;
 pub mod networks;
 pub mod outage;

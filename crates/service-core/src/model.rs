@@ -6,6 +6,7 @@
 mod alarm;
 mod check_report;
 mod cluster;
+mod cluster_record;
 mod container_manager;
 mod enrollment;
 mod host;
@@ -18,7 +19,6 @@ mod reason;
 mod refused_log_ins;
 mod server_keys;
 mod watcher_record;
-pub mod work;
 mod write_probe;
 
 use serde::Serialize;
@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};
 pub use cluster::{Cluster, ClusterChange, Failure, OperationStatus};
+pub use cluster_record::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade};
 pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     ContainerManagerType, KubernetesOptions, MASK, Secrets,
@@ -37,15 +38,14 @@ pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use lease::Lease;
 pub use network::{Network, NetworkType};
 pub use operation::{
-    ADDRESS, Event, Freeze, HostProgress, HostResult, Limit, Operation, OperationControl,
-    OperationKind, OperationWait, Options, Order, Outcome, PackageChange, PackageChanges,
-    RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted,
+    ADDRESS, Event, Freeze, HostProgress, HostResult, KindFacts, Limit, Operation,
+    OperationControl, OperationKind, OperationWait, Options, Order, Outcome, PackageChange,
+    PackageChanges, RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted, Work, work,
 };
 pub use reason::{FailureReason, Subject, WaitReason, Words};
 pub use refused_log_ins::RefusedLogIns;
 pub use server_keys::ServerKeys;
 pub use watcher_record::WatcherRecord;
-pub use work::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work};
 pub use write_probe::WriteProbe;
 
 /// A record that the storage service keeps.

@@ -264,7 +264,7 @@ impl Handlers {
         (0..self.stores.len()).filter_map(|index| {
             let here =
                 |kind: &&Kind| kind.secret && self.assignments.keepers(kind).contains(&index);
-            let kinds: Vec<_> = Kind::all().iter().filter(here).collect();
+            let kinds: Vec<_> = Kind::all().filter(here).collect();
             (!kinds.is_empty()).then_some((index, kinds))
         })
     }

@@ -3,12 +3,12 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use service_core::model::{
-    Alarm, CheckReport, CheckRoster, Cluster, ClusterDeploy, ClusterRestart, ClusterUpgrade,
-    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
-    Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
-    Operation, OperationControl, OperationWait, RefusedLogIns, ServerKeys, WriteProbe,
+    Alarm, CheckReport, CheckRoster, Cluster, ClusterRecord, ContainerManagerConfig,
+    ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event, Freeze, Host, HostCreds,
+    HostProgress, HostState, IdempotentRequest, Lease, Model, Network, Operation, OperationControl,
+    OperationKind, OperationWait, RefusedLogIns, ServerKeys, WriteProbe,
 };
-use service_core::{Error, Result};
+use service_core::{Error, Result, each_kind};
 
 /// What identifies a record, and the record with defaults filled in; or what is wrong with it.
 type Checked<T> = Result<(String, T), String>;
@@ -34,14 +34,16 @@ pub struct Kind {
     key: fn(&str) -> String,
 }
 
-static KINDS: [Kind; 26] = [
+/// The documented records of operations.
+static CLUSTER_RECORDS: [Kind; OperationKind::ALL.len()] =
+    each_kind!(W => Kind::of::<ClusterRecord<W>>());
+
+/// All others.
+static KINDS: [Kind; 23] = [
     Kind::of::<Alarm>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
     Kind::of::<Cluster>(),
-    Kind::of::<ClusterDeploy>(),
-    Kind::of::<ClusterRestart>(),
-    Kind::of::<ClusterUpgrade>(),
     Kind::of::<ContainerManagerConfig>(),
     Kind::of::<ContainerManagerNodes>(),
     Kind::of::<ContainerManagerSecret>(),
@@ -81,8 +83,8 @@ impl Kind {
     }
 
     /// All of them.
-    pub fn all() -> &'static [Self] {
-        &KINDS
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        KINDS.iter().chain(&CLUSTER_RECORDS)
     }
 
     /// The type of that name.
@@ -90,7 +92,7 @@ impl Kind {
     /// # Errors
     /// When nobody knows it.
     pub fn named(name: &str) -> Result<&'static Self> {
-        KINDS.iter().find(|kind| kind.type_name == name).ok_or_else(|| unknown(name))
+        Self::all().find(|kind| kind.type_name == name).ok_or_else(|| unknown(name))
     }
 
     /// The type whose list has that name.
@@ -100,8 +102,7 @@ impl Kind {
     pub fn listed_as(name: &str) -> Result<&'static Self> {
         // Records that share a prefix with others cannot be listed by it.
         let listable = |kind: &&Self| (kind.key)("").as_str() == kind.prefix;
-        KINDS
-            .iter()
+        Self::all()
             .filter(listable)
             .find(|kind| kind.list_type == name)
             .ok_or_else(|| unknown(name))

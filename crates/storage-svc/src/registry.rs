@@ -124,7 +124,7 @@ fn matched(handler: &Handler) -> Result<Vec<&'static str>, RegistryError> {
         let fits =
             |kind: &&Kind| pattern.matches(kind.type_name) || pattern.matches(kind.list_type);
         let before = models.len();
-        models.extend(Kind::all().iter().filter(fits).map(|kind| kind.type_name));
+        models.extend(Kind::all().filter(fits).map(|kind| kind.type_name));
         if models.len() == before {
             let (handler, pattern) = named();
             return Err(RegistryError::NoMatch { handler, pattern });
@@ -136,7 +136,7 @@ fn matched(handler: &Handler) -> Result<Vec<&'static str>, RegistryError> {
 }
 
 fn names() -> Vec<&'static str> {
-    Kind::all().iter().map(|kind| kind.type_name).collect()
+    Kind::all().map(|kind| kind.type_name).collect()
 }
 
 #[cfg(test)]

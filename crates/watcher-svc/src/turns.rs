@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use service_core::model::{
-    Cluster, ClusterRecord, HostProgress, Lease, OperationStatus, Work, ident, work,
+    Cluster, ClusterRecord, HostProgress, Lease, OperationStatus, Work, ident,
 };
 use service_core::storage::Transaction;
-use service_core::{Result, StorageClient};
+use service_core::{Result, StorageClient, each_kind};
 
 /// Hosts whose parts are read at a time.
 const AT_A_TIME: usize = 1000;
@@ -24,11 +24,7 @@ pub(crate) async fn under_way(
         if ident::name(cluster).is_err() || ident::name(&lease.operation).is_err() {
             continue;
         }
-        let hosts = [
-            in_process::<work::Restart>(storage, cluster).await?,
-            in_process::<work::Upgrade>(storage, cluster).await?,
-            in_process::<work::Deploy>(storage, cluster).await?,
-        ];
+        let hosts = each_kind!(W => in_process::<W>(storage, cluster).await?);
         let id = |host: &String| HostProgress::id_of(&lease.operation, host);
         parts.extend(hosts.iter().flatten().map(id));
     }

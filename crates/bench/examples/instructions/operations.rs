@@ -234,7 +234,7 @@ impl Fleet {
         let options = json!({"settle": 0});
         let params = json!({"cluster_name": "c1", "operation_id": "o1", "options": options});
         let context = Context::service("bench");
-        self.bus.request(topology::RESTART, &params, &context).await?;
+        self.bus.request("jobs.clusterexec.restart", &params, &context).await?;
         loop {
             let notification = changes.next().await.context("a notification was lost")?;
             let record = &notification.params["model"];

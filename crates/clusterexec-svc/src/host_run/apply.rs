@@ -118,7 +118,7 @@ async fn log_in_again(run: &HostRun<'_>) -> Result<Box<dyn Session>, AccessError
 
 fn lost(run: &HostRun<'_>, error: AccessError) -> HostFailure {
     let operation = &run.journal.operation;
-    let (address, unit, noun) = (run.address(), work::unit(operation), work::noun(operation.kind));
+    let (address, unit, noun) = (run.address(), work::unit(operation), operation.kind.facts().noun);
     let message = format!(
         "{address} was lost in the middle of it: {}; it may go on there: look at its console, and at \
          `journalctl --unit {unit}` on it, before the {noun} is started again",

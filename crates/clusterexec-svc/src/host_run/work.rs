@@ -80,7 +80,7 @@ pub(super) fn unit(operation: &Operation) -> String {
 
 /// The failure of a playbook, with what to do next.
 pub(super) fn failure(operation: &Operation, address: &str, error: &PlaybookError) -> HostFailure {
-    let (unit, noun) = (unit(operation), noun(operation.kind));
+    let (unit, noun) = (unit(operation), operation.kind.facts().noun);
     let next = match error {
         PlaybookError::Failed { .. } => {
             format!("; once the cause is gone, start the {noun} again")
@@ -93,12 +93,4 @@ pub(super) fn failure(operation: &Operation, address: &str, error: &PlaybookErro
     };
     let message = format!("the {noun} of {address} failed: {}{next}", chain(error));
     HostFailure::new(error.reason(), message)
-}
-
-pub(super) fn noun(kind: OperationKind) -> &'static str {
-    match kind {
-        OperationKind::Restart => "restart",
-        OperationKind::Upgrade => "upgrade",
-        OperationKind::Deploy => "deployment",
-    }
 }

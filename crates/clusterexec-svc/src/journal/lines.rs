@@ -1,8 +1,8 @@
 //! The event log of an operation and its documented record. Pure.
 
-use service_core::model::{Event, HostProgress, Operation, OperationKind, Outcome, Step, work};
+use service_core::model::{Event, HostProgress, Operation, Outcome, Step};
 use service_core::storage::Transaction;
-use service_core::{Result, abridged};
+use service_core::{Result, abridged, by_kind};
 
 /// The step of events that concern the operation as a whole.
 pub(super) const OPERATION: &str = "operation";
@@ -13,11 +13,7 @@ pub(crate) fn save_record(
     operation: &Operation,
     hosts: &[HostProgress],
 ) -> Result<Transaction> {
-    match operation.kind {
-        OperationKind::Restart => transaction.save(&operation.record::<work::Restart>(hosts)),
-        OperationKind::Upgrade => transaction.save(&operation.record::<work::Upgrade>(hosts)),
-        OperationKind::Deploy => transaction.save(&operation.record::<work::Deploy>(hosts)),
-    }
+    by_kind!(operation.kind, W => transaction.save(&operation.record::<W>(hosts)))
 }
 
 /// The first event of an operation.

@@ -82,14 +82,17 @@ async fn of_any_kind(client: &Client, object: &str) -> Result<Value, Error> {
     Ok(found.ok_or_else(missing)?.1)
 }
 
-/// An explanation and the related ones, for people.
+/// An explanation and the related ones, for people. A cluster has the sentence of its operation, which is not repeated.
 fn as_text(explanation: &Value) -> String {
-    let mut page = one_as_text(explanation);
-    for related in explanation["related"].as_array().into_iter().flatten() {
-        page.push('\n');
-        page.push_str(&one_as_text(related));
-    }
-    page
+    let is_repeated = |other: &&Value| other["sentence"] == explanation["sentence"];
+    let (repeated, others): (Vec<_>, Vec<_>) = related(explanation).partition(is_repeated);
+    let others = repeated.into_iter().flat_map(related).chain(others);
+    let pages: Vec<_> = std::iter::once(explanation).chain(others).map(one_as_text).collect();
+    pages.join("\n")
+}
+
+fn related(explanation: &Value) -> impl Iterator<Item = &Value> {
+    explanation["related"].as_array().into_iter().flatten()
 }
 
 fn one_as_text(explanation: &Value) -> String {
@@ -120,6 +123,9 @@ mod tests {
             "sentence": "the restart 7f waits", "state": "waiting", "since": "t1", "reason": "soak",
             "remedy": "none", "ends": "the soak time has passed", "related": [host],
         });
+        let cluster = json!({"sentence": "the restart 7f waits", "state": "waiting", "related": [explanation]});
+        let page = "the restart 7f waits\n  state:     waiting\n\nthe host h reboots\\u{7}\n  state:     active\n";
+        assert_eq!(as_text(&cluster), page);
         assert_eq!(
             as_text(&explanation),
             "the restart 7f waits\n  state:     waiting\n  since:     t1\n  reason:    soak\n  remedy:    \

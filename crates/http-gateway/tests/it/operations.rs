@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use service_core::bus::topology;
 use service_core::model::{ClusterDeploy, ClusterUpgrade, Lease, Operation};
 
 use crate::support::{Executor, Gateway, Setup};
@@ -25,9 +24,9 @@ async fn an_upgrade_and_a_deployment_are_asked_of_the_executor() {
     for (_, params) in &mut asked {
         assert!(params.as_object_mut().unwrap().remove("operation_id").unwrap().is_string());
     }
-    let upgrade = (topology::UPGRADE.to_owned(), json!({"cluster_name": "c1"}));
+    let upgrade = ("jobs.clusterexec.upgrade".to_owned(), json!({"cluster_name": "c1"}));
     let deploy = json!({"cluster_name": "c1", "version": "7.2.6"});
-    assert_eq!(asked, [upgrade, (topology::DEPLOY.to_owned(), deploy)]);
+    assert_eq!(asked, [upgrade, ("jobs.clusterexec.deploy".to_owned(), deploy)]);
 }
 
 #[tokio::test]

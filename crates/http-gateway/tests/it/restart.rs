@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use service_core::Error;
-use service_core::bus::topology;
 use service_core::model::{ClusterRestart, Failure, OperationStatus};
 
 use crate::support::{Executor, Gateway, Setup, in_time};
@@ -27,7 +26,10 @@ async fn a_restart_is_started_and_its_record_returned() {
     assert_eq!(calls.len(), 2);
     for (call, answer) in calls.iter().zip(&answers) {
         answer.is(201, &initial());
-        assert_eq!((call.key.as_str(), call.method.as_str()), (topology::RESTART, "restart"));
+        assert_eq!(
+            (call.key.as_str(), call.method.as_str()),
+            ("jobs.clusterexec.restart", "restart")
+        );
         let id = answer.header("location").strip_prefix("/api/v0/operation/").unwrap();
         assert_eq!(call.params.0, json!({"cluster_name": "c1", "operation_id": id}));
     }

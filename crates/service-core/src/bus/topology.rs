@@ -79,12 +79,6 @@ pub const INVESTIGATE: &str = "jobs.investigate";
 pub const WATCH: &str = "jobs.watcher";
 /// `hosts.try_login`
 pub const HOSTS_TRY_LOGIN: &str = "hosts.try_login";
-/// `jobs.clusterexec.restart`
-pub const RESTART: &str = "jobs.clusterexec.restart";
-/// `jobs.clusterexec.upgrade`
-pub const UPGRADE: &str = "jobs.clusterexec.upgrade";
-/// `jobs.clusterexec.deploy`
-pub const DEPLOY: &str = "jobs.clusterexec.deploy";
 /// `jobs.clusterexec.continue`
 pub const CONTINUE: &str = "jobs.clusterexec.continue";
 /// `container.register_node`

@@ -2,6 +2,7 @@
 //! own: a step costs the same however many hosts there are.
 
 mod control;
+mod kind;
 mod options;
 mod progress;
 mod result;
@@ -10,35 +11,14 @@ mod wait;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ClusterRecord, Failure, Model, OperationStatus, Work, ident};
+use super::{ClusterRecord, Failure, Model, OperationStatus, ident};
 
 pub use control::{Freeze, OperationControl, Wanted};
+pub use kind::{KindFacts, OperationKind, Work, work};
 pub use options::{ADDRESS, Limit, Options, Order, RebootWhen, ResumeAfterAlarm};
 pub use progress::{Event, HostProgress, Outcome, Step};
 pub use result::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
 pub use wait::{OperationWait, Wait};
-
-/// What is done to the hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OperationKind {
-    /// Reboot them.
-    Restart,
-    /// Bring them up to date.
-    Upgrade,
-    /// Have them boot a version of their tree.
-    Deploy,
-}
-
-impl std::fmt::Display for OperationKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Restart => "restart",
-            Self::Upgrade => "upgrade",
-            Self::Deploy => "deploy",
-        })
-    }
-}
 
 /// A rolling operation over a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -151,7 +131,7 @@ impl Model for Operation {
     fn validate(&self) -> Result<(), String> {
         ident::name(&self.id)?;
         ident::name(&self.cluster)?;
-        if self.kind == OperationKind::Deploy {
+        if self.kind.facts().takes_version {
             ident::version(&self.version)?;
         }
         self.options.validate()?;
@@ -163,8 +143,8 @@ impl Model for Operation {
 mod tests {
     use serde_json::json;
 
+    use super::work::Restart;
     use super::*;
-    use crate::model::work::Restart;
 
     #[test]
     fn the_documented_record_follows_from_the_hosts() {

@@ -68,7 +68,7 @@ async fn a_service_that_is_silent_is_unavailable_and_a_slow_answer_beside_others
         sleep(SECOND / 2).await;
         // Answers of another service do not count.
         let _other = serve(&bus, CLUSTEREXEC, Duration::ZERO, Err(Error::conflict("no"))).await;
-        ask(&quick, topology::RESTART).await.unwrap_err();
+        ask(&quick, "jobs.clusterexec.restart").await.unwrap_err();
     });
     assert_eq!(slow.unwrap_err().kind(), Kind::Timeout);
     let silence = " WARN the storage service is unavailable: no answer to storage.get within 1 s; trying again";
@@ -96,7 +96,7 @@ async fn the_part_that_an_error_names_is_unavailable_and_not_the_service_that_an
     let (log, bus) = (Log::capture(), Bus::memory());
     let unavailable = Error::unavailable("the store \"etcd\" does not answer").of_part("store");
     let _life = serve(&bus, CLUSTEREXEC, Duration::ZERO, Err(unavailable)).await;
-    let error = ask(&bus, topology::RESTART).await.unwrap_err();
+    let error = ask(&bus, "jobs.clusterexec.restart").await.unwrap_err();
     assert!(error.is_outage());
     let outage = " WARN the storage service is unavailable: the store \"etcd\" does not answer; trying again";
     assert_eq!(log.from_warn()[1..], [outage]);
@@ -105,7 +105,7 @@ async fn the_part_that_an_error_names_is_unavailable_and_not_the_service_that_an
     let bus = Bus::memory();
     let unavailable = Error::unavailable("the container manager k1 cannot answer now");
     let _life = serve(&bus, CLUSTEREXEC, Duration::ZERO, Err(unavailable)).await;
-    let error = ask(&bus, topology::RESTART).await.unwrap_err();
+    let error = ask(&bus, "jobs.clusterexec.restart").await.unwrap_err();
     assert!(!error.is_outage());
     let lines = log.from_warn();
     assert!(lines.len() == 3 && lines[2].contains("request failed"), "{lines:?}");

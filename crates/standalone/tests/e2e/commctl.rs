@@ -281,6 +281,7 @@ async fn operations() {
     session.run("cluster upgrade start c1");
     session.server.event("waiting").await;
     session.run("operation list c1");
+    session.run("explain c1");
     session.run("cluster upgrade pause c1");
     session.run("cluster restart pause c1");
     session.run("cluster restart resume c1");
@@ -290,11 +291,17 @@ async fn operations() {
     session.run(&format!("operation abort {id}"));
     session.server.ended("restart").await;
     session.run(&format!("operation get {id}"));
+    session.run(&format!("explain {id}"));
+    session.run(&format!("explain {address}"));
+    session.run("-o json explain c1");
+    session.run("explain nowhere");
     session.run(&format!("operation events {id}"));
     session.run(&format!("-o json operation events --after 2 {id}"));
     session.run(&format!("operation resume {id}"));
+    session.run("explain");
     session.run("freeze off");
     session.run("freeze status");
+    session.run("explain");
     session.run("operation get nowhere");
     session.run(&format!("operation continue --dry-run {id}"));
     session.run("operation continue nowhere");

@@ -58,7 +58,7 @@ async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_it
     ] {
         raise(&fixture, scope).await;
         let plan = plan(&fixture.context, &request(json!({}))).await.unwrap();
-        let plan = plan.to_json(&request(json!({})));
+        let plan = serde_json::to_value(plan.answer(&request(json!({})))).unwrap();
         assert_eq!(plan["alarm"]["since"] == SINCE, waits, "{scope}: {plan}");
         match next_action(&journal, &budget).await.unwrap() {
             Action::Start(..) => assert!(!waits, "{scope}"),

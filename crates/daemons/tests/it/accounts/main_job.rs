@@ -102,7 +102,7 @@ pub(super) async fn runs(installation: &Installation, life: &Lifecycle) {
     let created = Transaction::default().create(&cluster).unwrap();
     storage.transact(&created).await.unwrap();
     let params = json!({"cluster_name": "c1", "options": {"settle": 0}});
-    bus.request(topology::RESTART, &params, &context).await.unwrap();
+    bus.request("jobs.clusterexec.restart", &params, &context).await.unwrap();
     until("the cluster is restarted", async || {
         let restart = storage.get::<ClusterRestart>("c1").await.unwrap().record;
         (restart.status == OperationStatus::Finished).then_some(())

@@ -4,7 +4,9 @@ use axum::Json;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
+use service_core::Error;
 use service_core::bus::topology;
+use service_core::messages::LogInTried;
 use service_core::model::{Host, HostCreds, Model as _, Status};
 use service_core::storage::Transaction;
 use utoipa::ToSchema;
@@ -66,10 +68,12 @@ pub(super) async fn rotate(
             }
             _ => error,
         })?;
-        if creds.record.ssh_host_key.is_empty()
-            && let Some(seen) = seen["ssh_host_key"].as_str()
-        {
-            seen.clone_into(&mut creds.record.ssh_host_key);
+        if creds.record.ssh_host_key.is_empty() {
+            let tried: LogInTried = serde_json::from_value(seen).map_err(|e| {
+                let message = "the investigator answered with something else than host keys";
+                Error::internal(message).with_source(e)
+            })?;
+            creds.record.ssh_host_key = tried.ssh_host_key;
         }
         transaction = transaction.update(&creds)?;
         if host.record.status == Status::Failed {

@@ -5,14 +5,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use service_core::Error;
 use service_core::bus::topology;
+use service_core::messages::{ContinueOperation, OperationPlan};
 use service_core::model::Operation;
 use utoipa::ToSchema;
 
 use super::history::{OperationSummary, summary};
-use super::start::{Plan, location, plan};
+use super::start::{location, plan};
 use crate::api::Api;
 use crate::endpoint::OPERATION_PATH;
 use crate::error::ApiError;
@@ -36,7 +37,7 @@ pub struct Continuation {
     path = "/api/v0/operation/{id}/continue",
     request_body = Continuation,
     responses(
-        (status = 200, body = Plan, description = "what would happen (`dry_run`)"),
+        (status = 200, body = OperationPlan, description = "what would happen (`dry_run`)"),
         (
             status = 201,
             body = OperationSummary,
@@ -53,14 +54,15 @@ pub(super) async fn proceed(
     Params(Name(id)): Params<Name>,
     SpelledBody(body): SpelledBody<Continuation>,
 ) -> Result<Response, ApiError> {
-    let mut params = json!({"id": id, "retry_failed": body.retry_failed.unwrap_or_default()});
+    let retry_failed = body.retry_failed.unwrap_or_default();
+    let mut request = ContinueOperation { id, retry_failed, ..Default::default() };
     if body.dry_run == Some(true) {
-        params["dry_run"] = true.into();
-        return Ok(Json(plan(api.request(topology::CONTINUE, &params).await?)?).into_response());
+        request.dry_run = true;
+        return Ok(Json(plan(api.request(topology::CONTINUE, &request).await?)?).into_response());
     }
     let new = api.operation_id();
-    params["operation_id"] = new.as_str().into();
-    let started = api.request(topology::CONTINUE, &params).await.map_err(|error| {
+    request.operation_id = Some(new.clone());
+    let started = api.request(topology::CONTINUE, &request).await.map_err(|error| {
         if error.status() == StatusCode::GATEWAY_TIMEOUT {
             return error.with_detail(format!(
                 "no answer in time; it may be continued: look with GET {OPERATION_PATH}{new}"

@@ -190,7 +190,7 @@ fn quorum() -> FieldTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::topology::{CLUSTEREXEC, INVESTIGATOR, RESTART};
+    use crate::bus::topology::{CLUSTEREXEC, INVESTIGATOR};
 
     #[test]
     fn installations_on_one_broker_keep_apart() {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_queue_of_a_request_is_known_by_its_key() {
-        assert_eq!(of_requests(EXCHANGE, RESTART), name(EXCHANGE, &CLUSTEREXEC));
+        assert_eq!(of_requests(EXCHANGE, "jobs.clusterexec.restart"), name(EXCHANGE, &CLUSTEREXEC));
         assert_eq!(of_requests("lab", "simple.add"), "lab.requests.simple");
         assert!(is_of_known_service("lab", "lab.requests.clusterexec"));
         assert!(!is_of_known_service("lab", "lab.requests.simple"));

@@ -1,7 +1,6 @@
-//! The documented records of the operations over a cluster: one shape for each kind of work.
+//! The documented records of the operations over a cluster: one shape for each kind of operation.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use serde::ser::SerializeMap as _;
@@ -9,43 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Failure, Model, OperationStatus, ident};
-
-/// What tells the records of one kind of work from those of another.
-pub trait Work: Debug + Clone + Default + PartialEq + Send + Sync + 'static {
-    /// The record's name on the bus.
-    const TYPE: &'static str;
-    /// The name of a list of them.
-    const LIST_TYPE: &'static str;
-    /// What its key ends with.
-    const SUFFIX: &'static str;
-    /// The member that lists the hosts that are done.
-    const DONE: &'static str;
-}
-
-macro_rules! work {
-    ($(#[$doc:meta] $name:ident: $record:literal, $word:literal, $done:literal;)+) => {
-        $(#[$doc]
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct $name;
-
-        impl Work for $name {
-            const TYPE: &'static str = $record;
-            const LIST_TYPE: &'static str = concat!($record, "s");
-            const SUFFIX: &'static str = concat!("/", $word);
-            const DONE: &'static str = $done;
-        })+
-    };
-}
-
-work! {
-    /// Rebooting the hosts.
-    Restart: "ClusterRestart", "restart", "restarted";
-    /// Bringing the hosts up to date.
-    Upgrade: "ClusterUpgrade", "upgrade", "upgraded";
-    /// Having the hosts boot a version of their tree.
-    Deploy: "ClusterDeploy", "deploy", "deployed";
-}
+use super::{Failure, Model, OperationStatus, Work, ident, work};
 
 /// A rolling operation, as REST shows it: the newest one of its kind on a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -80,11 +43,11 @@ pub struct ClusterRecord<W: Work> {
 }
 
 /// A rolling restart.
-pub type ClusterRestart = ClusterRecord<Restart>;
+pub type ClusterRestart = ClusterRecord<work::Restart>;
 /// A rolling upgrade.
-pub type ClusterUpgrade = ClusterRecord<Upgrade>;
+pub type ClusterUpgrade = ClusterRecord<work::Upgrade>;
 /// A rolling deployment.
-pub type ClusterDeploy = ClusterRecord<Deploy>;
+pub type ClusterDeploy = ClusterRecord<work::Deploy>;
 
 impl<W: Work> Serialize for ClusterRecord<W> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -97,7 +60,7 @@ impl<W: Work> Serialize for ClusterRecord<W> {
         map.serialize_entry("started_at", &self.started_at)?;
         map.serialize_entry("finished_at", &self.finished_at)?;
         map.serialize_entry("in_process", &self.in_process)?;
-        map.serialize_entry(W::DONE, &self.done)?;
+        map.serialize_entry(W::KIND.facts().done, &self.done)?;
         if !self.failures.is_empty() {
             map.serialize_entry("failures", &self.failures)?;
         }
@@ -107,37 +70,37 @@ impl<W: Work> Serialize for ClusterRecord<W> {
 
 impl<W: Work> PartialSchema for ClusterRecord<W> {
     fn schema() -> RefOr<Schema> {
-        let hosts = Vec::<String>::schema;
+        let (hosts, kind) = (Vec::<String>::schema, W::KIND.facts());
         let record = ObjectBuilder::new()
             .property("name", String::schema())
             .property("status", OperationStatus::schema())
             .property("started_at", String::schema())
             .property("finished_at", Option::<String>::schema())
             .property("in_process", hosts())
-            .property(W::DONE, hosts())
+            .property(kind.done, hosts())
             .property("failures", Vec::<Failure>::schema());
-        let record = if W::DONE == Deploy::DONE {
+        let record = if kind.takes_version {
             record.property("version", String::schema()).required("version")
         } else {
             record
         };
-        let always = ["name", "status", "started_at", "finished_at", "in_process", W::DONE];
+        let always = ["name", "status", "started_at", "finished_at", "in_process", kind.done];
         always.into_iter().fold(record, ObjectBuilder::required).into()
     }
 }
 
 impl<W: Work> ToSchema for ClusterRecord<W> {
     fn name() -> Cow<'static, str> {
-        W::TYPE.into()
+        W::KIND.facts().record.into()
     }
 }
 
 impl<W: Work> Model for ClusterRecord<W> {
-    const TYPE: &'static str = W::TYPE;
-    const LIST_TYPE: &'static str = W::LIST_TYPE;
+    const TYPE: &'static str = W::KIND.facts().record;
+    const LIST_TYPE: &'static str = W::KIND.facts().records;
     const ID: &'static str = "name";
     const PREFIX: &'static str = "/commissaire/cluster/";
-    const SUFFIX: &'static str = W::SUFFIX;
+    const SUFFIX: &'static str = W::KIND.facts().suffix;
 
     fn id(&self) -> &str {
         &self.name
