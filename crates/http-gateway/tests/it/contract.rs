@@ -109,7 +109,7 @@ fn everything() -> Setup {
         managers: Managers::Real,
         executor: Executor::Answers(Ok(record)),
         public_key: Some("ssh-ed25519 AAAA commissaire\n"),
-        trials: Some(Ok(json!({}))),
+        trials: Some(Ok(json!({"ssh_host_key": ""}))),
         ..Setup::default()
     }
 }

@@ -35,7 +35,7 @@ async fn finds_nothing_that_the_document_does_not_say() {
             "there is no such cluster",
         ))),
         public_key: Some("ssh-ed25519 AAAA commissaire"),
-        trials: Some(Ok(json!({}))),
+        trials: Some(Ok(json!({"ssh_host_key": ""}))),
         trusted_proxies: vec!["127.0.0.1".to_owned()],
         ..Setup::default()
     };
