@@ -67,6 +67,12 @@ pub(crate) enum Error {
     #[error("{endpoint} answers with something that is not JSON; is it a Commissaire server?")]
     NotJson { endpoint: String },
 
+    /// Something answered that does not seem to be a Commissaire server, with a status that denies what was asked for.
+    #[error(
+        "{endpoint} answers {status} without the error document of a Commissaire server; is it the address of one?"
+    )]
+    NotCommissaire { endpoint: String, status: String },
+
     /// As the error within, with what to do about it.
     #[error("{error}")]
     WithAdvice { error: Box<Error>, advice: String },
@@ -94,6 +100,7 @@ impl Error {
             | Self::Start { .. }
             | Self::Refused { .. }
             | Self::NotJson { .. }
+            | Self::NotCommissaire { .. }
             | Self::Failed(_) => 1,
         })
     }
@@ -147,7 +154,9 @@ impl Error {
                 Some(format!("{who} was refused by {endpoint}: {doubt}, or no permission"))
             }
             Self::Plugin(_) => Some(format!("this was {who}")),
-            Self::NotJson { endpoint } => path_advice(endpoint, configuration),
+            Self::NotJson { endpoint } | Self::NotCommissaire { endpoint, .. } => {
+                path_advice(endpoint, configuration)
+            }
             Self::Refused { status: 404, detail, endpoint, .. }
                 if detail.as_deref().is_none_or(|detail| detail == NO_ROUTE) =>
             {

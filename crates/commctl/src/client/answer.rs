@@ -31,6 +31,12 @@ fn interpret(status: StatusCode, body: &[u8], endpoint: &str) -> Result<Value, E
         let text = problem.get(name).and_then(Value::as_str)?;
         (!text.is_empty()).then(|| text.to_owned())
     };
+    // A proxy in front of a server answers with other statuses.
+    let denies = matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+    if denies && member("title").is_none() {
+        let (endpoint, status) = (endpoint.to_owned(), status.to_string());
+        return Err(Error::NotCommissaire { endpoint, status });
+    }
     let title = member("title").or_else(|| status.canonical_reason().map(str::to_owned));
     Err(Error::Refused {
         status: status.as_u16(),
@@ -63,5 +69,11 @@ mod tests {
         assert_eq!(of(403, "Forbidden").unwrap_err(), "the server answers 403 Forbidden");
         assert_eq!(of(409, "[1]").unwrap_err(), "the server answers 409 Conflict");
         assert_eq!(of(302, "").unwrap_err(), "the server answers 302 Found");
+        for (status, body) in
+            [(404, "404 page not found"), (404, "{\"kind\": \"Status\"}"), (405, "")]
+        {
+            let error = of(status, body).unwrap_err();
+            assert!(error.ends_with("is it the address of one?"), "{error}");
+        }
     }
 }

@@ -60,6 +60,11 @@ pub(crate) trait Operation: Args {
     fn body(&self) -> Value {
         json!({})
     }
+
+    /// The argument that may have been swapped with the name of the cluster.
+    fn swapped(&self) -> Option<&str> {
+        None
+    }
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +154,10 @@ impl Operation for Deploy {
     fn body(&self) -> Value {
         json!({"version": self.version})
     }
+
+    fn swapped(&self) -> Option<&str> {
+        Some(&self.version)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -172,7 +181,15 @@ pub(crate) struct Start {
 impl<S: Operation> Command<S> {
     pub(crate) async fn run(&self, kind: &Kind, context: &Context) -> Result<(), Error> {
         match self {
-            Self::Start(operation) => operation.start().run(kind, operation.body(), context).await,
+            Self::Start(operation) => {
+                let (start, body) = (operation.start(), operation.body());
+                match start.run(kind, body, context).await {
+                    Err(error @ Error::Refused { status: 404, .. }) => {
+                        Err(start.unless_swapped(kind, operation.swapped(), context, error).await)
+                    }
+                    ended => ended,
+                }
+            }
             Self::Status(status) => status.run(kind, context).await,
             Self::Pause(One { name }) => steer(kind, name, "pause", context).await,
             Self::Resume(One { name }) => steer(kind, name, "resume", context).await,
@@ -182,6 +199,26 @@ impl<S: Operation> Command<S> {
 }
 
 impl Start {
+    /// The error about a cluster that does not exist; with advice if the other argument is the name of one.
+    async fn unless_swapped(
+        &self,
+        kind: &Kind,
+        other: Option<&str>,
+        context: &Context,
+        error: Error,
+    ) -> Error {
+        let Some(other) = other else { return error };
+        let found = async { context.client()?.find(&["cluster", other]).await }.await;
+        if !matches!(found, Ok(Some(_))) {
+            return error;
+        }
+        let (kind, name) = (kind.name, &self.name);
+        error.advise(format!(
+            "there is a cluster {other}, and the name of the cluster comes first: commctl cluster {kind} start \
+             {other} {name}"
+        ))
+    }
+
     async fn run(&self, kind: &Kind, mut body: Value, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         let path = ["cluster", self.name.as_str(), kind.name];

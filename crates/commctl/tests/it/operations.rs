@@ -52,6 +52,23 @@ async fn what_makes_no_sense_is_not_sent() {
 }
 
 #[tokio::test]
+async fn swapped_arguments_of_a_deployment_are_noticed() {
+    let fleet = Fleet::new().await;
+    let missing = |name: &str| json!({"title": "Not Found", "status": 404, "detail": format!("there is no cluster {name}")});
+    fleet.answers("PUT", "cluster/7.2/deploy", 404, missing("7.2")).await;
+    fleet.answers("PUT", "cluster/c9/deploy", 404, missing("c9")).await;
+    fleet.answers("GET", "cluster/web", 200, json!({"name": "web"})).await;
+    fleet.answers("GET", "cluster/7.2", 404, missing("7.2")).await;
+    let run = fleet.run("cluster deploy start 7.2 web").await;
+    let expected = "error: there is no cluster 7.2 (404 Not Found)\nthere is a cluster web, and the name of the cluster comes \
+                    first: commctl cluster deploy start web 7.2\n";
+    assert_eq!((run.status, run.stderr.as_str()), (1, expected));
+    let run = fleet.run("cluster deploy start c9 7.2").await;
+    let expected = "error: there is no cluster c9 (404 Not Found)\n";
+    assert_eq!((run.status, run.stderr.as_str()), (1, expected));
+}
+
+#[tokio::test]
 async fn a_dry_run_prints_the_plan_and_says_whether_it_would_start() {
     let fleet = Fleet::new().await;
     let plan = |would: bool, refused: Value| json!({"cluster": "c1", "would_start": would, "refused": refused, "hosts": []});

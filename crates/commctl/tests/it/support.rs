@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
-use wiremock::matchers::{method, path};
+use wiremock::matchers::{any, method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 /// What takes longer hangs.
@@ -130,6 +130,9 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) async fn new() -> Self {
         let server = MockServer::start().await;
+        // A server of ours has an error document for everything that does not exist.
+        let missing = ResponseTemplate::new(404).set_body_json(problem(404, "there is nothing"));
+        Mock::given(any()).respond_with(missing).with_priority(u8::MAX).mount(&server).await;
         let home = Home::with(&config(&[&server.uri()]));
         Self { server, home }
     }
