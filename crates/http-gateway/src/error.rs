@@ -156,7 +156,10 @@ impl From<Error> for ApiError {
                 if error.part().is_some() {
                     return Self::unavailable(format!("{error}: try again shortly"));
                 }
-                Self::unavailable("a part of the service does not answer: try again shortly")
+                Self::unavailable(
+                    "a service or a store that this request needs does not answer; `commctl explain` names it: \
+                     try again shortly",
+                )
             }
             Kind::Timeout => {
                 warn_unless_outage!(error, "a service took too long");

@@ -11,6 +11,7 @@ use axum::response::IntoResponse as _;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use service_core::json;
 use service_core::model::ident;
 use utoipa::openapi::schema::{KnownFormat, OneOfBuilder, SchemaFormat, Type};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
@@ -142,8 +143,8 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
 fn parse<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, String> {
     serde_path_to_error::deserialize(Value::Object(object)).map_err(|e| {
         match e.path().to_string().as_str() {
-            "." => e.inner().to_string(),
-            path => format!("{path}: {}", e.inner()),
+            "." => json::message(e.inner()),
+            path => format!("{path}: {}", json::message(e.inner())),
         }
     })
 }
@@ -241,7 +242,7 @@ mod tests {
         for (body, says) in [
             (r#"{"network": null}"#, "network: invalid type: null, expected a string"),
             (r#"{"network": 7}"#, "network: invalid type: integer `7`, expected a string"),
-            (r#"{"hosts": ["a", {}]}"#, "hosts[1]: invalid type: map, expected a string"),
+            (r#"{"hosts": ["a", {}]}"#, "hosts[1]: invalid type: an object, expected a string"),
             ("[]", "the body is not a JSON object"),
             ("null", "the body is not a JSON object"),
         ] {

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::json;
+
 pub use etcd::{Loaded, load, load_from};
 
 /// The file that a key is read from: the one that systemd hands over (`LoadCredential=NAME`) where there is one, else
@@ -109,7 +111,7 @@ pub fn parse<T: DeserializeOwned>(
     let value = underscored(Value::Object(members));
     serde_path_to_error::deserialize(value).map_err(|error| {
         let at = error.path().to_string();
-        let problem = error.inner().to_string();
+        let problem = json::message(error.inner());
         let message = with_suggestion(&problem);
         // An unknown field is named by the message already.
         let at = if problem.starts_with("unknown field") {

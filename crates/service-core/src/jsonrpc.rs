@@ -6,6 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
+use crate::json;
 
 /// The `"jsonrpc": "2.0"` member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -66,7 +67,8 @@ impl Params {
             }
             other => other,
         };
-        serde_json::from_value(object).map_err(|e| Error::invalid(format!("bad parameters: {e}")))
+        serde_json::from_value(object)
+            .map_err(|e| Error::invalid(format!("bad parameters: {}", json::message(&e))))
     }
 }
 

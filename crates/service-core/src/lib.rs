@@ -2,6 +2,7 @@
 //!
 //! - [`bus`][]: requests, notifications and jobs between the services
 //! - [`jsonrpc`][]: the messages on the bus
+//! - [`json`][]: messages about JSON, without the names of Rust's types
 //! - [`error`][]: one error type, and the one table error ↔ JSON-RPC code ↔ HTTP status
 //! - [`messages`][]: the messages on the bus that are no records
 //! - [`model`][]: the records, their keys and their validation
@@ -39,6 +40,7 @@ pub mod expiring;
 pub mod explain;
 pub mod files;
 pub mod host_keys;
+pub mod json;
 pub mod jsonrpc;
 pub mod lease;
 pub mod lifecycle;

@@ -1,6 +1,7 @@
 //! The options of operations, as bodies hold them.
 
 use serde_json::{Map, Value};
+use service_core::json;
 use service_core::model::{Options, ident};
 
 use crate::params::spelling;
@@ -33,11 +34,8 @@ pub(super) fn options(members: Map<String, Value>) -> Result<Options, String> {
             return Err(format!("{} Nothing was started.", spelling::question(&name, meant)));
         }
     }
-    let mut options: Options =
-        serde_path_to_error::deserialize(Value::Object(given)).map_err(|e| {
-            let (path, inner) = (e.path().to_string(), e.inner());
-            format!("{path}: {inner}")
-        })?;
+    let mut options: Options = serde_path_to_error::deserialize(Value::Object(given))
+        .map_err(|e| format!("{}: {}", e.path(), json::message(e.inner())))?;
     for host in options.hosts.iter_mut().flatten() {
         // What is no address stays, and is refused as it was given.
         *host = ident::canonical_address(host).unwrap_or_else(|| host.clone());
