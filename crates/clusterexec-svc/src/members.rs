@@ -80,7 +80,10 @@ fn member(
 ) -> Member {
     let availability = availability(host, state);
     let reason = match (availability, host) {
-        (Availability::Unavailable, None) => "it is not registered any more".to_owned(),
+        (Availability::Unavailable, None) => {
+            "it is not registered any more: register it again, or take it out of the cluster"
+                .to_owned()
+        }
         (Availability::Unavailable, Some(host)) => {
             let why = state.map(|state| state.reason.as_str()).filter(|reason| !reason.is_empty());
             let why = why.map(|reason| format!(", {reason}")).unwrap_or_default();

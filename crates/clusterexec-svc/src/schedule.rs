@@ -8,12 +8,14 @@ use service_core::model::{
 };
 
 /// Codes of failures after which a host is still reachable: it is unhealthy, and a restart of it takes nothing away.
-const REACHABLE: [FailureReason; 5] = [
+const REACHABLE: [FailureReason; 7] = [
     FailureReason::UnknownOs,
     FailureReason::NoFacts,
     FailureReason::BootstrapImpossible,
     FailureReason::PlaybookFailed,
     FailureReason::NoPython,
+    FailureReason::NoSudo,
+    FailureReason::DiskFull,
 ];
 
 /// The next action of an operation.

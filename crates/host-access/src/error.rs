@@ -95,6 +95,19 @@ pub enum AccessError {
         /// What `sudo` or the shell said.
         detail: String,
     },
+    /// The shell of the user runs no commands, as `/bin/false` and `nologin` do.
+    #[error(
+        "the shell of {user} on {address} runs no commands ({detail}): give the user a shell, as with \
+         `usermod --shell /bin/sh {user}`, or register the host with another user"
+    )]
+    NoShell {
+        /// The host's address.
+        address: String,
+        /// The user that was logged in.
+        user: String,
+        /// The message of the shell.
+        detail: String,
+    },
     /// A step on the host did not end within its deadline.
     #[error("{what} on {address} did not end within {after:?}")]
     Timeout {
@@ -162,6 +175,7 @@ impl AccessError {
             Self::AuthRefused { .. } | Self::HeldBack { .. } => FailureReason::AuthRefused,
             Self::Throttled { .. } => FailureReason::Throttled,
             Self::NoSudo { .. } => FailureReason::NoSudo,
+            Self::NoShell { .. } => FailureReason::NoShell,
             Self::Timeout { .. } => FailureReason::Timeout,
             Self::TooMuchOutput { .. } => FailureReason::TooMuchOutput,
             Self::BadKey { .. } => FailureReason::BadKey,

@@ -86,6 +86,9 @@ impl FactsError {
 /// When it cannot be asked, or its distribution is not known.
 pub async fn gather(session: &SshSession, deadline: Duration) -> Result<Facts, FactsError> {
     let output = session.run(SCRIPT, deadline).await.map_err(FactsError::Access)?;
+    if let Some(problem) = session.shell_problem(&output) {
+        return Err(FactsError::Access(problem));
+    }
     let address = || session.address().to_owned();
     parse(&output.stdout).map_err(|problem| match problem {
         Problem::Os(problem) => FactsError::Os { address: address(), problem },

@@ -160,6 +160,13 @@ impl SshSession {
         }
     }
 
+    /// Why a command that always prints something printed nothing, if its shell is the cause.
+    pub(crate) fn shell_problem(&self, output: &Output) -> Option<AccessError> {
+        let detail = shell_problem(output)?;
+        let (address, user) = (self.address.clone(), self.user.clone());
+        Some(AccessError::NoShell { address, user, detail })
+    }
+
     /// Ends the connection and removes its files. Dropping does the same, without waiting.
     pub async fn close(self) {
         let Self { master, directory, .. } = self;
@@ -258,13 +265,12 @@ pub async fn boot_id(session: &SshSession) -> Result<String, AccessError> {
     let output = session.run(probe::COMMAND, BOOT_ID_DEADLINE).await?;
     let id = output.stdout.trim();
     if output.status == 0 && is_boot_id(id) {
-        Ok(id.to_owned())
-    } else {
-        Err(AccessError::Remote {
-            address: session.address.clone(),
-            detail: "it does not tell its boot id".to_owned(),
-        })
+        return Ok(id.to_owned());
     }
+    Err(session.shell_problem(&output).unwrap_or_else(|| AccessError::Remote {
+        address: session.address.clone(),
+        detail: "it does not tell its boot id".to_owned(),
+    }))
 }
 
 /// A UUID as the kernel writes it.
@@ -282,6 +288,20 @@ fn sudo_problem(output: &Output) -> Option<String> {
     }
 }
 
+/// Why a shell ran no command, if so. `nologin` prints a sentence to standard output and ends with 1, `false` prints nothing.
+fn shell_problem(output: &Output) -> Option<String> {
+    const NOT_AVAILABLE: &str = "account is currently not available";
+    let said = output.stdout.trim();
+    let is_shell = output.status != 0 && (said.is_empty() || said.contains(NOT_AVAILABLE));
+    is_shell.then(|| match said {
+        "" if output.stderr.trim().is_empty() => {
+            format!("it ended with status {} and printed nothing", output.status)
+        }
+        "" => crate::error::detail(&output.stderr),
+        said => crate::error::detail(said),
+    })
+}
+
 /// No standard streams: nothing `ssh` or a host says reaches this process's own.
 fn silent(command: &mut tokio::process::Command) -> &mut tokio::process::Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
@@ -290,6 +310,21 @@ fn silent(command: &mut tokio::process::Command) -> &mut tokio::process::Command
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shell_that_runs_no_commands_is_recognized() {
+        let problem = |status, stdout: &str, stderr: &str| {
+            let (stdout, stderr) = (stdout.to_owned(), stderr.to_owned());
+            shell_problem(&Output { status, stdout, stderr })
+        };
+        let silent = "it ended with status 1 and printed nothing";
+        assert_eq!(problem(1, "", "").as_deref(), Some(silent));
+        let nologin = "This account is currently not available.";
+        assert_eq!(problem(1, &format!("{nologin}\n"), "").as_deref(), Some(nologin));
+        assert_eq!(problem(127, "", "sh: not found\n").as_deref(), Some("sh: not found"));
+        assert_eq!(problem(0, "", ""), None);
+        assert_eq!(problem(1, "cpus: 2\n", "df: x"), None);
+    }
 
     #[test]
     fn a_missing_sudo_is_told_from_a_failed_command() {

@@ -87,6 +87,7 @@ async fn check_command(
             *session = Some(connected);
             let text = format!("{} {}", output.stdout.trim(), output.stderr.trim());
             let text: String = text.trim().chars().take(OUTPUT).collect();
+            let text = if text.is_empty() { "it printed nothing" } else { &text };
             let status = output.status;
             (status != 0).then(|| format!("the health command exits with {status}: {text}"))
         }

@@ -82,7 +82,9 @@ pub(super) fn unit(operation: &Operation) -> String {
 pub(super) fn failure(operation: &Operation, address: &str, error: &PlaybookError) -> HostFailure {
     let (unit, noun) = (unit(operation), operation.kind.facts().noun);
     let next = match error {
-        PlaybookError::Failed { .. } => {
+        PlaybookError::Failed { .. }
+        | PlaybookError::NoSudo { .. }
+        | PlaybookError::DiskFull { .. } => {
             format!("; once the cause is gone, start the {noun} again")
         }
         PlaybookError::Timeout { .. } => format!(

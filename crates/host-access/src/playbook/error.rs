@@ -70,6 +70,30 @@ pub enum PlaybookError {
         /// What the task said.
         message: String,
     },
+    /// A task could not become root.
+    #[error(
+        "{playbook} cannot become root without a password ({message}): add a rule such as `USER ALL=(ALL) NOPASSWD: \
+         ALL` for the registered user to the sudoers of the host"
+    )]
+    NoSudo {
+        /// The playbook.
+        playbook: Playbook,
+        /// What the task said.
+        message: String,
+    },
+    /// A file system of the host is full.
+    #[error(
+        "{playbook} failed at {task:?}, because a file system of the host is full ({message}): find it with `df -h` on \
+         the host, and free space on it"
+    )]
+    DiskFull {
+        /// The playbook.
+        playbook: Playbook,
+        /// The task's name.
+        task: String,
+        /// What the task said.
+        message: String,
+    },
     /// The host was lost while the playbook ran.
     #[error("{playbook} lost the host: {message}")]
     Unreachable {
@@ -135,6 +159,8 @@ impl PlaybookError {
             Self::NoPython => FailureReason::NoPython,
             Self::BadVariable { .. } => FailureReason::BadVariable,
             Self::Failed { .. } => FailureReason::PlaybookFailed,
+            Self::NoSudo { .. } => FailureReason::NoSudo,
+            Self::DiskFull { .. } => FailureReason::DiskFull,
             Self::Unreachable { .. } => FailureReason::Unreachable,
             Self::Timeout { .. } => FailureReason::Timeout,
             Self::Broken { .. } => FailureReason::PlaybookBroken,

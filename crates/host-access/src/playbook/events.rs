@@ -165,12 +165,7 @@ impl Watched {
     pub(super) fn conclude(self, playbook: Playbook) -> Result<Summary, PlaybookError> {
         match (self.status, self.failed, self.summary) {
             (Some(0), _, Some(summary)) => Ok(summary),
-            (_, Some(event), _) if event.outcome == TaskOutcome::Unreachable => {
-                Err(PlaybookError::Unreachable { playbook, message: event.message })
-            }
-            (_, Some(event), _) => {
-                Err(PlaybookError::Failed { playbook, task: event.task, message: event.message })
-            }
+            (_, Some(event), _) => Err(failure(playbook, event)),
             _ => {
                 let detail = crate::error::detail(&self.stray);
                 Err(PlaybookError::Broken { playbook, detail })
@@ -179,8 +174,38 @@ impl Watched {
     }
 }
 
+/// Messages of a full file system, of programs and of Ansible.
+const DISK_FULL: [&str; 3] =
+    ["No space left on device", "don't have enough free space", "Not enough free disk space"];
+
+/// Messages of Ansible when `sudo` asks for a password.
+const NO_SUDO: [&str; 4] = [
+    "Missing sudo password",
+    "Incorrect sudo password",
+    "sudo: a password is required",
+    "waiting for privilege escalation prompt",
+];
+
+/// The error for a task that failed for good. Also for a host that Ansible calls unreachable: so it does when it cannot
+/// create its directory on a full disk.
+fn failure(playbook: Playbook, event: TaskEvent) -> PlaybookError {
+    let TaskEvent { task, outcome, message, .. } = event;
+    let says = |known: &[&str]| known.iter().any(|words| message.contains(words));
+    if says(&DISK_FULL) {
+        PlaybookError::DiskFull { playbook, task, message }
+    } else if says(&NO_SUDO) {
+        PlaybookError::NoSudo { playbook, message }
+    } else if outcome == TaskOutcome::Unreachable {
+        PlaybookError::Unreachable { playbook, message }
+    } else {
+        PlaybookError::Failed { playbook, task, message }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use service_core::model::FailureReason;
+
     use super::*;
 
     fn watched(status: i32, lines: &[&str]) -> (Watched, usize) {
@@ -207,6 +232,44 @@ mod tests {
         let (watched, _) = watched(2, &[FAILED, STATS]);
         let error = watched.conclude(Playbook::Bootstrap).unwrap_err();
         assert_eq!(error.to_string(), "bootstrap.yaml failed at \"Install\": no space");
+    }
+
+    #[test]
+    fn failure_with_a_known_cause_has_its_reason_and_its_remedy() {
+        let failed = |outcome: &str, message: &str| {
+            let event = serde_json::json!({
+                "event": "task", "task": "Install", "host": "h", "outcome": outcome, "message": message,
+            });
+            let (watched, _) = watched(2, &[&event.to_string(), STATS]);
+            watched.conclude(Playbook::Restart).unwrap_err()
+        };
+        for (outcome, message, reason, remedy) in [
+            ("failed", "Missing sudo password", FailureReason::NoSudo, "NOPASSWD: ALL"),
+            (
+                "failed",
+                "Timeout (12s) waiting for privilege escalation prompt:",
+                FailureReason::NoSudo,
+                "NOPASSWD: ALL",
+            ),
+            (
+                "unreachable",
+                "Failed to create temporary directory. mkdir: cannot create directory: No space left on device",
+                FailureReason::DiskFull,
+                "`df -h`",
+            ),
+            (
+                "failed",
+                "E: You don't have enough free space in /var/cache/apt/archives/.",
+                FailureReason::DiskFull,
+                "`df -h`",
+            ),
+        ] {
+            let error = failed(outcome, message);
+            assert_eq!(error.reason(), reason, "{error}");
+            let sentence = error.to_string();
+            assert!(sentence.contains(message) && sentence.contains(remedy), "{sentence}");
+        }
+        assert_eq!(failed("unreachable", "gone").reason(), FailureReason::Unreachable);
     }
 
     #[test]

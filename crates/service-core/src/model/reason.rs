@@ -104,6 +104,14 @@ reasons! {
             "does not let the registered user become root without a password",
             "install sudo on it, and add a NOPASSWD rule for that user",
             "an investigation or an operation after the rule was added";
+        NoShell "no-shell":
+            "has given the registered user a shell that runs no commands",
+            "give the user a shell with `usermod --shell /bin/sh`, or register the host again with another user",
+            "an investigation with a user whose shell runs commands";
+        DiskFull "disk-full":
+            "has no space left on one of its file systems",
+            "find the full file system with `df -h` on the host and free space on it",
+            "another investigation or operation finds enough space";
         Timeout "timeout":
             "did not complete a step before its deadline",
             "look at its load, its disks and its network",
@@ -560,6 +568,6 @@ mod tests {
             std::fs::write(PAGE, page()).unwrap();
         }
         let kept = std::fs::read_to_string(PAGE).unwrap_or_default();
-        assert_eq!(kept, page(), "write it again with COMMISSAIRE_TEST_UPDATE=1");
+        assert!(kept == page(), "docs/failures.md is out of date: COMMISSAIRE_TEST_UPDATE=1 writes it again");
     }
 }
