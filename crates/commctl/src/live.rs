@@ -1,4 +1,4 @@
-//! An operation as it happens: its events, host by host, until it has ended, whoever restarts meanwhile.
+//! An operation as it happens: its events, host by host, until it has ended, through restarts of the server.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -43,7 +43,7 @@ impl<'a> Tail<'a> {
                 Ok(true) => return Ok(()),
                 // Told to stop, perhaps: there may be another server.
                 Ok(false) => self.client.move_on(),
-                Err(error) if error.is_outage() => self.note_outage(error, &note),
+                Err(error) if error.is_outage() => self.note_outage(error, &note).await,
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(AGAIN).await;
@@ -70,10 +70,23 @@ impl<'a> Tail<'a> {
         Ok(false)
     }
 
-    fn note_outage(&self, error: Error, note: &impl Fn(&str)) {
-        let report = error.report();
-        if self.outage.replace(Some(error)).is_none() {
-            note(&format!("{report}; still trying"));
+    /// Notes an outage once, with the reason for it if the server is there and knows it.
+    async fn note_outage(&self, error: Error, note: &impl Fn(&str)) {
+        let (report, is_there) = (error.report(), matches!(error, Error::Refused { .. }));
+        if self.outage.replace(Some(error)).is_some() {
+            return;
+        }
+        let explanation = if is_there {
+            self.client.poll(&["explain"]).await.unwrap_or_default()
+        } else {
+            Value::Null
+        };
+        match text(&explanation, "reason") {
+            "" => note(&format!("{report}; still trying")),
+            _ => note(&printable(&format!(
+                "{report}: {}; still trying",
+                text(&explanation, "sentence")
+            ))),
         }
     }
 }
@@ -102,7 +115,7 @@ pub(crate) async fn watch(
         tail.follow(event, note).await?;
         loop {
             match client.poll(&["operation", id]).await {
-                Err(error) if error.is_outage() => tail.note_outage(error, &note),
+                Err(error) if error.is_outage() => tail.note_outage(error, &note).await,
                 other => return other,
             }
             tokio::time::sleep(AGAIN).await;

@@ -334,6 +334,11 @@ fn outcome(kind: &Kind, cluster: &str, record: &Value) -> Result<(), Error> {
         Some(status) => printable(status),
         None => "has no status".to_owned(),
     };
+    // An operation that was aborted has the status failed, too.
+    let sentence = live::text(&record["explanation"], "sentence");
+    if !sentence.is_empty() {
+        return Err(Error::Failed(printable(sentence)));
+    }
     let ended = format!("the {} of {cluster} {status}", kind.name);
     Err(Error::Failed(match live::text(record, "reason") {
         "" => ended,
@@ -369,5 +374,9 @@ mod tests {
         let error = outcome(&RESTART, "c1", &json!({"status": "failed"})).unwrap_err();
         assert_eq!(error.report(), "the restart of c1 failed");
         assert!(outcome(&RESTART, "c1", &json!({})).is_err());
+        let sentence =
+            "the restart 7f of the cluster c1 was aborted by an operator: aborted by ann";
+        let aborted = json!({"status": "failed", "explanation": {"sentence": sentence}});
+        assert_eq!(outcome(&RESTART, "c1", &aborted).unwrap_err().report(), sentence);
     }
 }

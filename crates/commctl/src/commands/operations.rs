@@ -133,7 +133,13 @@ impl Continue {
         context.print(&operation, "operation")?;
         match text(&operation, "status") {
             "finished" => Ok(()),
-            status => Err(Error::Failed(printable(&format!("the {kind} {id} {status}")))),
+            status => {
+                let ended = match text(&operation["explanation"], "sentence") {
+                    "" => format!("the {kind} {id} {status}"),
+                    sentence => sentence.to_owned(),
+                };
+                Err(Error::Failed(printable(&ended)))
+            }
         }
     }
 }

@@ -162,6 +162,24 @@ async fn an_outage_is_told_once_and_a_refusal_ends_it() {
 }
 
 #[tokio::test]
+async fn outage_that_the_server_can_explain_is_noted_with_its_reason() {
+    let fleet = Fleet::new().await;
+    starts(&fleet).await;
+    let events = format!("operation/{ID}/events");
+    fleet.answers_once("GET", &events, 503, json!({"title": "Service Unavailable"})).await;
+    let sentence = "the installation cannot work: no storage service answers";
+    let explanation = json!({"reason": "storage-away", "sentence": sentence});
+    fleet.answers("GET", "explain", 200, explanation).await;
+    fleet.refuses("GET", &events, 404, "there is no such operation").await;
+    fleet.run("cluster restart start --wait c1").await.failed(
+        1,
+        "the server answers 503 Service Unavailable: the installation cannot work: no storage service \
+         answers; still trying\n\
+         error: there is no such operation (404 Not Found)\n",
+    );
+}
+
+#[tokio::test]
 async fn events_are_printed_as_data() {
     let fleet = Fleet::new().await;
     let mock = Mock::given(method("GET"))

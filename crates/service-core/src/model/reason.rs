@@ -568,6 +568,9 @@ mod tests {
             std::fs::write(PAGE, page()).unwrap();
         }
         let kept = std::fs::read_to_string(PAGE).unwrap_or_default();
-        assert!(kept == page(), "docs/failures.md is out of date: COMMISSAIRE_TEST_UPDATE=1 writes it again");
+        assert!(
+            kept == page(),
+            "docs/failures.md is out of date: COMMISSAIRE_TEST_UPDATE=1 writes it again"
+        );
     }
 }
