@@ -5,7 +5,7 @@ use std::sync::Arc;
 use host_access::Deps;
 use service_core::lease::Leases;
 use service_core::model::{Alarm, Cluster};
-use service_core::{Lifecycle, Result, StorageClient, alarms, bus, random};
+use service_core::{Lifecycle, Result, StorageClient, bus, queries, random};
 
 use crate::config::Config;
 use crate::ports::Ports;
@@ -49,6 +49,6 @@ impl Context {
 
     /// The alarm that concerns a cluster, if there is one.
     pub(crate) async fn alarm(&self, cluster: &str) -> Result<Option<Alarm>> {
-        alarms::concerning(&self.storage, cluster).await
+        queries::alarm(&self.storage, cluster).await
     }
 }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use service_core::Result;
 use service_core::model::{Alarm, Freeze, HostProgress, OperationControl, WaitReason, Wanted};
 use service_core::storage::Transaction;
+use service_core::{Result, queries};
 
 use crate::host_error::HostError;
 use crate::journal::{Journal, LogLine, Preconditions};
@@ -49,8 +49,8 @@ pub(crate) async fn gate(journal: &Journal<'_>, purpose: Purpose) -> Result<Gate
         }
     }
     let takes_down = purpose == Purpose::TakeDown;
-    if takes_down && let Some(freeze) = context.storage.find::<Freeze>(Freeze::ALL).await? {
-        let Freeze { by, reason, .. } = freeze.record;
+    if takes_down && let Some(freeze) = queries::freeze(&context.storage).await? {
+        let Freeze { by, reason, .. } = freeze;
         let detail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let message = format!("all rolls are frozen by {by}{detail}");
         return Ok(Gate::Closed(Waiting::new(WaitReason::Frozen, message)));

@@ -513,7 +513,7 @@ impl<'a> Journal<'a> {
             }
             Along::Host(change) => (transaction, change),
             Along::LateHost(change) => {
-                let lock = format!("{}{}", Lease::OPERATION, self.operation.cluster);
+                let lock = Lease::of_operation(&self.operation.cluster);
                 (transaction.check::<Lease>(&lock, None), change)
             }
         };

@@ -81,8 +81,7 @@ fn member(
     let availability = availability(host, state);
     let reason = match (availability, host) {
         (Availability::Unavailable, None) => {
-            "it is not registered any more: register it again, or take it out of the cluster"
-                .to_owned()
+            "not registered, take it out of the cluster".to_owned()
         }
         (Availability::Unavailable, Some(host)) => {
             let why = state.map(|state| state.reason.as_str()).filter(|reason| !reason.is_empty());

@@ -34,7 +34,7 @@ impl<'a> Unfinished<'a> {
     /// The name of the lease.
     pub(crate) fn lease_name(self) -> String {
         match self {
-            Self::Operation(cluster) => format!("{}{cluster}", Lease::OPERATION),
+            Self::Operation(cluster) => Lease::of_operation(cluster),
             Self::Webhook(id) => format!("{WEBHOOK}{id}"),
             Self::LateHosts(id) => format!("{LATE_HOSTS}{id}"),
         }

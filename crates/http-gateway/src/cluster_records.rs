@@ -1,8 +1,8 @@
 //! The records of clusters and of their members, as handlers and changes read and write them.
 
-use service_core::by_kind;
 use service_core::model::{Cluster, ClusterRecord, Host, Lease, OperationKind, Status};
 use service_core::storage::{Revised, Transaction};
+use service_core::{by_kind, queries};
 
 use crate::api::Api;
 use crate::error::ApiError;
@@ -29,13 +29,12 @@ pub fn unchanging(cluster: &Cluster) -> Result<(), ApiError> {
 /// # Errors
 /// 409 when there is one.
 pub async fn not_under_operation(api: &Api, cluster: &str) -> Result<Transaction, ApiError> {
-    let lock = format!("operation.{cluster}");
-    if api.storage.find::<Lease>(&lock).await?.is_some() {
+    if queries::operation_lease(&api.storage, cluster).await?.is_some() {
         return Err(ApiError::conflict(format!(
             "an operation is in process on the cluster {cluster}: wait until it has ended"
         )));
     }
-    Ok(Transaction::default().check::<Lease>(&lock, None))
+    Ok(Transaction::default().check::<Lease>(&Lease::of_operation(cluster), None))
 }
 
 /// Adds to a transaction what becomes of a host that leaves its cluster: `active` turns into
@@ -67,13 +66,4 @@ pub async fn found(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> 
 /// The answer for a cluster that does not exist.
 pub fn missing(name: &str) -> ApiError {
     ApiError::not_found(format!("there is no cluster {name}"))
-}
-
-/// The cluster that a host is a member of.
-///
-/// # Errors
-/// When the storage service cannot say.
-pub async fn cluster_of(api: &Api, address: &str) -> Result<Option<Revised<Cluster>>, ApiError> {
-    let clusters = api.storage.list::<Cluster>().await?;
-    Ok(clusters.into_iter().find(|cluster| cluster.record.has(address)))
 }

@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use service_core::abridged;
 use service_core::bus::topology;
 use service_core::error::chain;
 use service_core::messages::{Node, Nodes};
 use service_core::model::{Cluster, ContainerManagerConfig, Host, HostState, Status};
 use service_core::storage::{Revised, Transaction};
+use service_core::{abridged, queries};
 
 use crate::api::Api;
-use crate::cluster_records::cluster_of;
 use crate::error::ApiError;
 
 /// Hosts that a request has registered with a container manager; to be taken back when they do not become
@@ -146,7 +145,7 @@ async fn is_configured(api: &Api, manager: &str) -> Result<bool, ApiError> {
 /// # Errors
 /// When the storage service cannot say which container manager it is.
 pub async fn status(api: &Api, address: &str) -> Result<Value, ApiError> {
-    let cluster = cluster_of(api, address).await?.map(|cluster| cluster.record);
+    let cluster = queries::cluster_of(&api.storage, address).await?.map(|cluster| cluster.record);
     let Some(cluster) = cluster.filter(|cluster| !cluster.container_manager.is_empty()) else {
         return Ok(json!({}));
     };

@@ -14,9 +14,9 @@ use host_access::{
 use service_core::Error;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{Cluster, FailureReason, Host, HostCreds, HostState, Network, Status};
+use service_core::model::{FailureReason, Host, HostCreds, HostState, Network, Status};
 use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
+use service_core::{queries, warn_unless_outage};
 
 use crate::context::Context;
 use crate::enrollment;
@@ -206,8 +206,7 @@ async fn save_facts(
 /// The network of the host's cluster, or the default one.
 async fn network_of(context: &Context, address: &str) -> Result<Network, Error> {
     let storage = &context.storage;
-    let clusters = storage.list::<Cluster>().await?;
-    let cluster = clusters.into_iter().find(|cluster| cluster.record.has(address));
+    let cluster = queries::cluster_of(storage, address).await?;
     let name = cluster.map_or_else(|| Network::DEFAULT.to_owned(), |c| c.record.network);
     Ok(storage.get::<Network>(&name).await?.record)
 }

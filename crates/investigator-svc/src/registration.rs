@@ -9,10 +9,10 @@ use service_core::bus::{self, topology};
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::messages::Node;
-use service_core::model::{Cluster, Host, HostState, Lease, Status};
+use service_core::model::{Cluster, Host, HostState, Status};
 use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
 use service_core::{Error, Kind};
+use service_core::{queries, warn_unless_outage};
 
 use crate::context::Context;
 use crate::investigation::state_of;
@@ -76,7 +76,7 @@ async fn register(
             return Ok(Duration::ZERO);
         }
         // An operation has its hosts for itself.
-        if storage.find::<Lease>(&format!("operation.{}", cluster.record.name)).await?.is_some() {
+        if queries::operation_lease(storage, &cluster.record.name).await?.is_some() {
             return Ok(PAUSE);
         }
         held.check()?;

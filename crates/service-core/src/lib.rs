@@ -13,7 +13,7 @@
 //! - [`config`][]: configuration, from files or etcd
 //! - [`etcd`][]: the way to etcd
 //! - [`networks`][]: sets of addresses
-//! - [`alarms`][]: which alarm concerns a cluster
+//! - [`queries`][]: questions about clusters and operations that several services ask
 //! - [`explain`][]: the state of an object and the reason for it, in sentences
 //! - [`outage`][]: what is logged when something is unavailable
 //! - [`presence`][]: which services are running
@@ -29,7 +29,6 @@
 //! configuration and a [`lifecycle::Lifecycle`]; it knows the other services by their routing keys only.
 
 pub mod abridged;
-pub mod alarms;
 pub mod bus;
 pub mod claims;
 pub mod clock;
@@ -49,6 +48,7 @@ pub mod model;
 pub mod networks;
 pub mod outage;
 pub mod presence;
+pub mod queries;
 pub mod random;
 pub mod storage;
 pub mod telemetry;

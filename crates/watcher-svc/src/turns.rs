@@ -3,11 +3,9 @@
 
 use std::collections::HashSet;
 
-use service_core::model::{
-    Cluster, ClusterRecord, HostProgress, Lease, OperationStatus, Work, ident,
-};
+use service_core::model::{ClusterRecord, HostProgress, Lease, OperationStatus, Work, ident};
 use service_core::storage::Transaction;
-use service_core::{Result, StorageClient, each_kind};
+use service_core::{Result, StorageClient, each_kind, queries};
 
 /// Hosts whose parts are read at a time.
 const AT_A_TIME: usize = 1000;
@@ -50,11 +48,10 @@ pub(crate) async fn unless_under_way(
     address: &str,
     transaction: Transaction,
 ) -> Result<Option<Transaction>> {
-    let clusters = storage.list::<Cluster>().await?;
-    let Some(cluster) = clusters.into_iter().find(|cluster| cluster.record.has(address)) else {
+    let Some(cluster) = queries::cluster_of(storage, address).await? else {
         return Ok(Some(transaction));
     };
-    let lock = format!("{}{}", Lease::OPERATION, cluster.record.name);
+    let lock = Lease::of_operation(&cluster.record.name);
     let Some(lease) = storage.find::<Lease>(&lock).await? else {
         return Ok(Some(transaction.check::<Lease>(&lock, None)));
     };

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use service_core::alarms;
 use service_core::model::{
     AlarmView, Cluster, ClusterChange, ContainerManagerConfig, Host, Network, Status,
 };
+use service_core::queries;
 use service_core::storage::{Found, Revised, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -98,7 +98,7 @@ struct HostHealth {
 async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<ClusterView>, ApiError> {
     let cluster = found(&api, &name).await?.record;
     let hosts = api.storage.get_many_as::<Host, HostHealth>(&cluster.hostset);
-    let (hosts, alarm) = tokio::try_join!(hosts, alarms::concerning(&api.storage, &name))?;
+    let (hosts, alarm) = tokio::try_join!(hosts, queries::alarm(&api.storage, &name))?;
     let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
     let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());
     let alarm = alarm.map(AlarmView::from);

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use service_core::alarms;
 use service_core::bus::topology;
 use service_core::explain::{
     self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED,
@@ -10,11 +9,12 @@ use service_core::explain::{
 use service_core::model::{
     Freeze, Host, HostProgress, HostState, Operation, OperationStatus, Status,
 };
+use service_core::queries;
 use service_core::storage::Revised;
 use utoipa_axum::routes;
 
 use crate::api::Api;
-use crate::cluster_records::{self, cluster_of};
+use crate::cluster_records;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::handlers::operations::history;
@@ -64,7 +64,7 @@ async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records
     if checks.failure.is_some() {
         return Ok((None, Vec::new(), Vec::new()));
     }
-    let freeze = api.storage.find::<Freeze>(Freeze::ALL).await?.map(|freeze| freeze.record);
+    let freeze = queries::freeze(&api.storage).await?;
     let alarms = state.readiness.alarms(&state.ground(api)).await.unwrap_or_default();
     let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
     let in_process = all.filter(|operation| operation.status == OperationStatus::InProcess);
@@ -92,11 +92,12 @@ async fn host(
     let missing = || ApiError::not_found(format!("there is no host {address}"));
     let host = api.storage.find::<Host>(&address).await?.ok_or_else(missing)?.record;
     let known = api.storage.find::<HostState>(&address).await?.map(|found| found.record);
-    let cluster = cluster_of(&api, &address).await?.map(|cluster| cluster.record.name);
+    let cluster =
+        queries::cluster_of(&api.storage, &address).await?.map(|cluster| cluster.record.name);
     let (mut part, mut alarm) = (None, None);
     if let Some(cluster) = &cluster {
         part = part_of(&api, cluster, &address).await?;
-        alarm = alarms::concerning(&api.storage, cluster).await?;
+        alarm = queries::alarm(&api.storage, cluster).await?;
     }
     let services = state.readiness.services(&state.ground(&api), false).await;
     Ok(Json(explain::host(&HostFacts {
@@ -146,7 +147,7 @@ async fn cluster(
         Some(operation) => Some(Known::read(&api, &state, operation).await?.explain().1),
         None => None,
     };
-    let alarm = alarms::concerning(&api.storage, &name).await?;
+    let alarm = queries::alarm(&api.storage, &name).await?;
     let hosts = api.storage.get_many::<Host>(&cluster.hostset).await?;
     let failed = hosts.into_iter().flatten().map(|host| host.record);
     let failed: Vec<_> = failed.filter(|host| host.status == Status::Failed).collect();

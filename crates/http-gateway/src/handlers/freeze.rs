@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_core::model::{Freeze, Model as _};
+use service_core::queries;
 use service_core::storage::Transaction;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -51,8 +52,7 @@ pub fn endpoints() -> Endpoints<AppState> {
 /// Whether work is frozen.
 #[utoipa::path(get, path = "/api/v0/freeze", responses((status = 200, body = FreezeView)))]
 async fn get(api: Api) -> Result<Json<FreezeView>, ApiError> {
-    let freeze = api.storage.find::<Freeze>(Freeze::ALL).await?;
-    Ok(Json(freeze.map(|freeze| freeze.record.into()).unwrap_or_default()))
+    Ok(Json(queries::freeze(&api.storage).await?.map(FreezeView::from).unwrap_or_default()))
 }
 
 /// Freezes work: no roll starts a further host until the freeze is deleted. Again changes nothing.
@@ -74,8 +74,8 @@ async fn put(
     };
     freeze.validate().map_err(ApiError::bad_request)?;
     let plan = || async {
-        Ok(match api.storage.find::<Freeze>(Freeze::ALL).await? {
-            Some(there) => (Transaction::default(), there.record),
+        Ok(match queries::freeze(&api.storage).await? {
+            Some(there) => (Transaction::default(), there),
             None => (Transaction::default().create(&freeze)?, freeze.clone()),
         })
     };

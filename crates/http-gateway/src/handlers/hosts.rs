@@ -18,14 +18,14 @@ use serde_json::{Value, json};
 use service_core::bus::topology;
 use service_core::model::{Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use service_core::storage::{Revised, Transaction};
-use service_core::{host_keys, warn_unless_outage};
+use service_core::{host_keys, queries, warn_unless_outage};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 pub(super) use create::{Registrant, joined};
 
 use crate::api::Api;
-use crate::cluster_records::{cluster_of, not_under_operation};
+use crate::cluster_records::not_under_operation;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes;
@@ -111,7 +111,7 @@ async fn delete(
         let host = api.storage.find_damaged::<Host>(&address).await?;
         let host = host.ok_or_else(|| missing(&address))?;
         let mut transaction = Transaction::default();
-        if let Some(mut cluster) = cluster_of(&api, &address).await? {
+        if let Some(mut cluster) = queries::cluster_of(&api.storage, &address).await? {
             cluster.record.remove(&address);
             transaction =
                 not_under_operation(&api, &cluster.record.name).await?.update(&cluster)?;
@@ -358,7 +358,7 @@ async fn is_servers_own(api: &Api, path: &Path, public_key: &str) -> Result<(), 
 /// A transaction that hands a host to the investigator; not while an operation works on its cluster.
 async fn look_again(api: &Api, host: &mut Revised<Host>) -> Result<Transaction, ApiError> {
     let mut transaction = Transaction::default();
-    if let Some(cluster) = cluster_of(api, &host.record.address).await? {
+    if let Some(cluster) = queries::cluster_of(&api.storage, &host.record.address).await? {
         transaction = not_under_operation(api, &cluster.record.name).await?;
     }
     host.record.status = Status::Investigating;

@@ -25,6 +25,11 @@ pub struct Lease {
 impl Lease {
     /// What the name of a cluster's operation lease begins with; the cluster's name follows.
     pub const OPERATION: &str = "operation.";
+    /// The name of the lease of the operation on a cluster.
+    pub fn of_operation(cluster: &str) -> String {
+        format!("{}{cluster}", Self::OPERATION)
+    }
+
     /// Prefix of the lease of the job that changes a cluster; the cluster's name follows.
     pub const CLUSTER_CHANGE: &str = "change.";
     /// What the name of a watcher's lease begins with; those that are alive divide the hosts.

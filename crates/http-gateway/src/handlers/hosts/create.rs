@@ -8,13 +8,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret as _, SecretString};
 use service_core::host_keys;
 use service_core::model::{Cluster, Host, HostCreds, HostState, Model as _, Status, ident};
+use service_core::queries;
 use service_core::storage::{Revised, Transaction};
 
 use super::new_host::{NewHost, infer};
 use super::ticket::Ticket;
 use super::{creds_of, look_again, wake_investigator};
 use crate::api::Api;
-use crate::cluster_records::cluster_of;
 use crate::error::ApiError;
 use crate::params::{Address, Params, SpelledBody, same_address};
 use crate::state::AppState;
@@ -188,7 +188,8 @@ async fn plan_repetition(
         return Err(ApiError::conflict(format!("the host {address} exists with another key")));
     }
     if let Some(wanted) = &new.cluster {
-        let current = cluster_of(api, address).await?.map(|cluster| cluster.record.name);
+        let current =
+            queries::cluster_of(&api.storage, address).await?.map(|cluster| cluster.record.name);
         if current.as_ref() != Some(wanted) {
             let current = current.map_or("in no cluster".to_owned(), |name| format!("in {name}"));
             return Err(ApiError::conflict(format!("the host {address} exists, {current}")));

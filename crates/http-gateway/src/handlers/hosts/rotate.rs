@@ -4,17 +4,17 @@ use axum::Json;
 use axum::http::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
-use service_core::Error;
 use service_core::bus::topology;
 use service_core::messages::LogInTried;
 use service_core::model::{Host, HostCreds, Model as _, Status};
 use service_core::storage::Transaction;
+use service_core::{Error, queries};
 use utoipa::ToSchema;
 
 use super::create::{check_key, host_keys};
 use super::{creds_of, found, wake_investigator};
 use crate::api::Api;
-use crate::cluster_records::{cluster_of, not_under_operation};
+use crate::cluster_records::not_under_operation;
 use crate::error::ApiError;
 use crate::params::{Address, Params, SpelledBody, present, same_address};
 
@@ -55,7 +55,7 @@ pub(super) async fn rotate(
     let plan = || async {
         let mut host = found(&api, &address).await?;
         let mut transaction = Transaction::default();
-        if let Some(cluster) = cluster_of(&api, &address).await? {
+        if let Some(cluster) = queries::cluster_of(&api.storage, &address).await? {
             transaction = not_under_operation(&api, &cluster.record.name).await?;
         }
         let mut creds = creds_of(&api, &address).await?;

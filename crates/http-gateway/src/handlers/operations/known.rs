@@ -1,12 +1,11 @@
 //! What is known about an operation: all records that its state depends on.
 
-use service_core::alarms;
 use service_core::bus::topology;
 use service_core::explain::{self, Explanation, OperationFacts, OperationState};
 use service_core::model::{
-    Alarm, Freeze, HostProgress, Lease, Operation, OperationControl, OperationStatus,
-    OperationWait, Wait,
+    Alarm, Freeze, HostProgress, Operation, OperationControl, OperationStatus, OperationWait, Wait,
 };
+use service_core::queries;
 
 use crate::api::Api;
 use crate::error::ApiError;
@@ -75,12 +74,12 @@ impl Known {
         let (control, wait, freeze, alarm) = tokio::try_join!(
             storage.find::<OperationControl>(id),
             storage.find::<OperationWait>(id),
-            storage.find::<Freeze>(Freeze::ALL),
-            alarms::concerning(storage, cluster),
+            queries::freeze(storage),
+            queries::alarm(storage, cluster),
         )?;
         known.control = control.map(|control| control.record);
         known.wait = wait.map(|wait| wait.record.wait);
-        known.freeze = freeze.map(|freeze| freeze.record);
+        known.freeze = freeze;
         known.alarm = alarm;
         let services = state.readiness.services(&state.ground(api), false).await;
         known.has_executor = !services.lacks(topology::CLUSTEREXEC.name);
@@ -106,8 +105,9 @@ impl Known {
 /// # Errors
 /// When the storage service fails.
 pub async fn in_process(api: &Api, cluster: &str) -> Result<Option<Operation>, ApiError> {
-    let lease = api.storage.find::<Lease>(&format!("{}{cluster}", Lease::OPERATION)).await?;
-    let Some(lease) = lease else { return Ok(None) };
+    let Some(lease) = queries::operation_lease(&api.storage, cluster).await? else {
+        return Ok(None);
+    };
     let operation = api.storage.find::<Operation>(&lease.record.operation).await?;
     let operation = operation.map(|operation| operation.record);
     Ok(operation.filter(|operation| operation.status == OperationStatus::InProcess))
