@@ -15,6 +15,7 @@ pub mod ident;
 mod lease;
 mod network;
 mod operation;
+mod pending_webhook;
 mod reason;
 mod refused_log_ins;
 mod server_keys;
@@ -42,6 +43,7 @@ pub use operation::{
     OperationControl, OperationKind, OperationWait, Options, Order, Outcome, PackageChange,
     PackageChanges, RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted, Work, work,
 };
+pub use pending_webhook::{PendingWebhook, WebhookEvent, WebhookSubject};
 pub use reason::{FailureReason, Subject, WaitReason, Words};
 pub use refused_log_ins::RefusedLogIns;
 pub use server_keys::ServerKeys;

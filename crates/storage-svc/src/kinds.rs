@@ -6,7 +6,7 @@ use service_core::model::{
     Alarm, CheckReport, CheckRoster, Cluster, ClusterRecord, ContainerManagerConfig,
     ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event, Freeze, Host, HostCreds,
     HostProgress, HostState, IdempotentRequest, Lease, Model, Network, Operation, OperationControl,
-    OperationKind, OperationWait, RefusedLogIns, ServerKeys, WriteProbe,
+    OperationKind, OperationWait, PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe,
 };
 use service_core::{Error, Result, each_kind};
 
@@ -39,7 +39,7 @@ static CLUSTER_RECORDS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<ClusterRecord<W>>());
 
 /// All others.
-static KINDS: [Kind; 23] = [
+static KINDS: [Kind; 24] = [
     Kind::of::<Alarm>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
@@ -57,6 +57,7 @@ static KINDS: [Kind; 23] = [
     Kind::of::<Operation>(),
     Kind::of::<OperationControl>(),
     Kind::of::<OperationWait>(),
+    Kind::of::<PendingWebhook>(),
     Kind::of::<HostProgress>(),
     Kind::of::<Event>(),
     Kind::of::<Freeze>(),
@@ -206,6 +207,7 @@ mod tests {
             ("OperationControl", "1-2", "/commissaire/operation_control/1-2"),
             ("OperationHost", "1-2.10.0.0.1", "/commissaire/operation_hosts/1-2.10.0.0.1"),
             ("OperationEvent", "1-2.0000000001", "/commissaire/operation_events/1-2.0000000001"),
+            ("PendingWebhook", "1-2.paused", "/commissaire/pending_webhooks/1-2.paused"),
             ("Freeze", "all", "/commissaire/freeze/all"),
             ("RefusedLogIns", "10.0.0.1", "/commissaire/refused_log_ins/10.0.0.1"),
             ("ServerKeys", "all", "/commissaire/server_keys/all"),
