@@ -9,6 +9,7 @@ use clusterexec_svc::context::Context;
 use clusterexec_svc::journal::{Journal, LogLine};
 use clusterexec_svc::ports::FRESH;
 use clusterexec_svc::rollout::{Action, next_action};
+use clusterexec_svc::web::Web;
 use host_access::{Deps, Playbook, Session};
 use serde_json::{Map, Value, json};
 use service_core::lease::Held;
@@ -34,7 +35,7 @@ pub(crate) async fn steps(
     hosts: usize,
     lifecycle: &Lifecycle,
 ) -> Result<(Duration, Vec<Duration>)> {
-    let context = Context::new(deps, config, OWN_BOOT_ID.to_owned(), lifecycle);
+    let context = Context::new(deps, config, Web::network()?, OWN_BOOT_ID.to_owned(), lifecycle)?;
     let begun = Instant::now();
     let (held, operation) = accept(&context, cluster, Options::default()).await?;
     let accepted = begun.elapsed();
@@ -120,7 +121,8 @@ pub(crate) async fn window(
     rounds: usize,
     lifecycle: &Lifecycle,
 ) -> Result<Windows> {
-    let context = Context::new(deps, Config::default(), OWN_BOOT_ID.to_owned(), lifecycle);
+    let (config, web, own) = (Config::default(), Web::network()?, OWN_BOOT_ID.to_owned());
+    let context = Context::new(deps, config, web, own, lifecycle)?;
     let options = Options {
         max_unavailable: Some(Limit::Count(2)),
         hosts: Some(vec![session.address().to_owned()]),

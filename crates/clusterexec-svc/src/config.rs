@@ -28,9 +28,13 @@ pub struct Config {
     /// What operations are asked for where a request says nothing.
     #[serde(deserialize_with = "sensible")]
     pub defaults: Options,
-    /// Told by `POST` how an operation has ended.
+    /// The URL to which events of operations and alarms are posted.
     #[serde(deserialize_with = "web_address")]
     pub webhook_url: Option<Url>,
+    /// The file with the secret that signs them.
+    pub webhook_secret_file: Option<PathBuf>,
+    /// Seconds that a rollout waits for the disruption budget, a freeze or an alarm before the event `waiting`.
+    pub webhook_waiting_after: u64,
     /// Playbooks that replace the bundled ones.
     pub playbook_path: Option<PathBuf>,
     /// The memory that each process of `ansible-playbook` may use, in MiB.
@@ -49,6 +53,8 @@ impl Default for Config {
             keep_operations: 20,
             defaults: Options::default(),
             webhook_url: None,
+            webhook_secret_file: None,
+            webhook_waiting_after: 5 * 60,
             playbook_path: None,
             playbook_memory: host_access::playbook::MEMORY,
         }
@@ -79,6 +85,11 @@ impl Config {
     /// How long an alarm may last before the operations that it concerns are paused.
     pub fn alarm_pause_after(&self) -> Duration {
         Duration::from_secs(self.alarm_pause_after)
+    }
+
+    /// How long a rollout waits before that is reported to the webhook.
+    pub fn webhook_waiting_after(&self) -> Duration {
+        Duration::from_secs(self.webhook_waiting_after)
     }
 }
 

@@ -6,9 +6,12 @@ use host_access::Deps;
 use service_core::lease::Leases;
 use service_core::model::{Alarm, Cluster};
 use service_core::{Lifecycle, Result, StorageClient, bus, queries, random};
+use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::ports::Ports;
+use crate::web::Web;
+use crate::webhook::Webhook;
 
 /// The connections and settings of an executor.
 #[derive(Debug)]
@@ -23,22 +26,38 @@ pub struct Context {
     pub(crate) ports: Ports,
     /// The boot id of the machine that the executor runs on.
     pub(crate) own_boot_id: String,
+    pub(crate) web: Web,
+    pub(crate) webhook: Option<Webhook>,
+    /// Signals that pending webhooks were written.
+    pub(crate) pending_webhooks: Notify,
 }
 
 impl Context {
     /// The context of a process on the machine with the boot id `own_boot_id`.
-    pub fn new(deps: Deps, config: Config, own_boot_id: String, lifecycle: &Lifecycle) -> Self {
+    ///
+    /// # Errors
+    /// When the secret of the webhook cannot be read.
+    pub fn new(
+        deps: Deps,
+        config: Config,
+        web: Web,
+        own_boot_id: String,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self> {
         let storage = StorageClient::new(deps.bus.clone(), bus::Context::service("clusterexec"));
         let owner = format!("clusterexec:{}", random::uuid());
-        Self {
+        Ok(Self {
             leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
             ports: Ports::new(Arc::clone(&deps.hosts)),
             own_boot_id,
+            web,
+            webhook: Webhook::new(&config)?,
+            pending_webhooks: Notify::new(),
             lifecycle: lifecycle.clone(),
             config,
             storage,
             deps,
-        }
+        })
     }
 
     /// The addresses of the current members of a cluster; none if the cluster does not exist.

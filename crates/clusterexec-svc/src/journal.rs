@@ -7,6 +7,7 @@ mod deadlines;
 mod end;
 mod lines;
 mod preconditions;
+mod webhooks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use service_core::model::{
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Result, warn_unless_outage};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::context::Context;
 use crate::history;
@@ -28,6 +29,7 @@ use deadlines::Deadlines;
 use lines::{OPERATION, event, shows_as};
 pub(crate) use lines::{accepted, save_record};
 pub use preconditions::Preconditions;
+use webhooks::save_all;
 
 /// Hosts whose records are read in one request.
 const HOSTS_PER_REQUEST: usize = 1000;
@@ -46,6 +48,8 @@ pub struct Journal<'a> {
     pub(crate) held: &'a Held,
     pub(crate) operation: Operation,
     pub(crate) deadlines: Deadlines,
+    /// Signals that a host under way begins to wait, or waits for something else.
+    pub(crate) host_waits: Notify,
     /// As in the store: changed after a write only.
     state: Mutex<State>,
     /// Held during a write: writes follow one another, as the numbers of their events do.
@@ -58,7 +62,7 @@ struct State {
     /// The number of events.
     events: u64,
     /// What the rollout waits for.
-    wait: Option<Wait>,
+    wait: Option<OperationWait>,
 }
 
 /// A change of the records of a host.
@@ -84,6 +88,7 @@ impl<'a> Journal<'a> {
             context,
             held,
             deadlines: Deadlines::new(soak, context.config.verify_timeout()),
+            host_waits: Notify::new(),
             state: Mutex::new(State { hosts: operation.untouched(), events: 1, wait: None }),
             writing: AsyncMutex::default(),
             operation,
@@ -112,7 +117,7 @@ impl<'a> Journal<'a> {
         }
         let events = history::count_events(storage, &operation.id).await?;
         let wait = storage.find::<OperationWait>(&operation.id).await?;
-        let wait = wait.map(|found| found.record.wait);
+        let wait = wait.map(|found| found.record);
         let journal = Self::new(context, held, operation);
         journal.deadlines.bridge(&hosts, context.deps.clock.wall());
         *journal.state() = State { hosts, events, wait };
@@ -126,6 +131,15 @@ impl<'a> Journal<'a> {
     /// The part of the host at `index`.
     pub(crate) fn part(&self, index: usize) -> HostProgress {
         self.state().hosts[index].clone()
+    }
+
+    /// The wait of the first host under way, if all hosts under way wait.
+    pub(crate) fn common_wait(&self) -> Option<Wait> {
+        let state = self.state();
+        if state.hosts.iter().any(HostProgress::is_worked_on) {
+            return None;
+        }
+        state.hosts.iter().find(|host| host.step.is_under_way()).and_then(|host| host.wait.clone())
     }
 
     /// The step of each host.
@@ -309,7 +323,9 @@ impl<'a> Journal<'a> {
             host.waiting_for = Some(message.to_owned());
             host.wait = Some(wait.clone());
         };
-        self.save(index, change, lines).await
+        self.save(index, change, lines).await?;
+        self.host_waits.notify_one();
+        Ok(())
     }
 
     /// A wait, which goes on if `before` has the same reason.
@@ -323,34 +339,45 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Records what the rollout waits for, with an event if `is_new`. The start of a host ends it.
+    /// Records what the rollout waits for, with an event if `is_new`; the webhook is called about a pause, and about a wait
+    /// that `is_overdue`. The start of a host ends it.
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub(crate) async fn note_wait(&self, waiting: &Waiting, is_new: bool) -> Result<()> {
+    pub(crate) async fn note_wait(
+        &self,
+        waiting: &Waiting,
+        is_new: bool,
+        is_overdue: bool,
+    ) -> Result<()> {
         let _exclusive = self.writing.lock().await;
         let before = self.state().wait.clone();
-        let mut wait = self.wait(before.as_ref(), waiting.reason, &waiting.message);
+        let before = before.as_ref();
+        let last = before.map(|before| &before.wait);
+        let mut wait = self.wait(last, waiting.reason, &waiting.message);
         if waiting.reason == WaitReason::Soak {
             // The seconds that are left change all the time.
             wait.detail.clear();
         }
-        if !is_new && before.as_ref() == Some(&wait) {
+        let reported = self.is_reported(before, &wait, is_overdue);
+        let record = OperationWait { id: self.operation.id.clone(), wait, reported };
+        if !is_new && before == Some(&record) {
             return Ok(());
         }
-        let id = self.operation.id.clone();
-        let record = OperationWait { id, wait: wait.clone() };
+        let hosts = self.state().hosts.clone();
+        let webhooks = self.wait_webhooks(before, Some(&record), &hosts).await?;
         let event = is_new.then(|| self.operation_event(Outcome::Waiting, &waiting.message));
         self.retry(|| async {
-            let mut transaction = Transaction::default().save(&record)?;
+            let mut transaction = save_all(Transaction::default().save(&record)?, &webhooks)?;
             if let Some(event) = &event {
                 transaction = transaction.save(event)?;
             }
             self.held.transact(transaction).await
         })
         .await?;
+        self.announce(&webhooks);
         let mut state = self.state();
-        state.wait = Some(wait);
+        state.wait = Some(record);
         if let Some(event) = event {
             state.events = event.seq;
         }
@@ -363,11 +390,18 @@ impl<'a> Journal<'a> {
     /// As [`Self::save`].
     pub(crate) async fn end_wait(&self) -> Result<()> {
         let _exclusive = self.writing.lock().await;
-        if self.state().wait.is_none() {
+        let (before, hosts) = {
+            let state = self.state();
+            (state.wait.clone(), state.hosts.clone())
+        };
+        if before.is_none() {
             return Ok(());
         }
+        let webhooks = self.wait_webhooks(before.as_ref(), None, &hosts).await?;
         let ended = Transaction::default().delete::<OperationWait>(&self.operation.id);
+        let ended = save_all(ended, &webhooks)?;
         self.retry(|| self.held.transact(ended.clone())).await?;
+        self.announce(&webhooks);
         self.state().wait = None;
         Ok(())
     }
@@ -415,7 +449,7 @@ impl<'a> Journal<'a> {
             let state = self.state();
             (state.hosts[index].clone(), state.events)
         };
-        let ends_wait = matches!(along, Along::Start(_)) && self.state().wait.is_some();
+        let ended_wait = self.state().wait.clone().filter(|_| matches!(along, Along::Start(_)));
         let mut after = before.clone();
         change(&mut after);
         if after.step != before.step {
@@ -428,11 +462,18 @@ impl<'a> Journal<'a> {
             event(&self.operation, seq, &now, &after.address, &step, *outcome, detail)
         });
         let events: Vec<_> = events.collect();
+        let webhooks = if ended_wait.is_some() {
+            let hosts = self.hosts_with(index, &after);
+            self.wait_webhooks(ended_wait.as_ref(), None, &hosts).await?
+        } else {
+            Vec::new()
+        };
         let written = self
             .retry(|| async {
                 let mut transaction = self.part_saved(index, &before, &after, &events)?;
-                if ends_wait {
+                if ended_wait.is_some() {
                     transaction = transaction.delete::<OperationWait>(&self.operation.id);
+                    transaction = save_all(transaction, &webhooks)?;
                 }
                 self.held.transact(self.completed(transaction, &after.address, along).await?).await
             })
@@ -446,11 +487,12 @@ impl<'a> Journal<'a> {
             let id = &self.operation.id;
             tracing::info!(operation.id = id, host.address = host, step, ?outcome, detail, "step");
         }
+        self.announce(&webhooks);
         self.deadlines.update(index, &before, &after);
         let mut state = self.state();
         state.hosts[index] = after;
         state.events = last + events.len() as u64;
-        if ends_wait {
+        if ended_wait.is_some() {
             state.wait = None;
         }
         Ok(())
@@ -492,11 +534,17 @@ impl<'a> Journal<'a> {
             transaction = transaction.save(event)?;
         }
         if shows_as(before.step) != shows_as(after.step) {
-            let mut hosts = self.state().hosts.clone();
-            hosts[index] = after.clone();
+            let hosts = self.hosts_with(index, after);
             transaction = save_record(transaction, &self.operation, &hosts)?;
         }
         Ok(transaction)
+    }
+
+    /// The parts of all hosts, with another one at `index`.
+    fn hosts_with(&self, index: usize, part: &HostProgress) -> Vec<HostProgress> {
+        let mut hosts = self.state().hosts.clone();
+        part.clone_into(&mut hosts[index]);
+        hosts
     }
 
     /// Adds the checks and changes that go along.

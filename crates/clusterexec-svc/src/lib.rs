@@ -5,15 +5,15 @@
 //!
 //! Dependencies point downwards only, from the last of these modules to the first:
 //!
-//! - [`config`], `host_error`, [`waiting`], `unfinished`, `web`, `history`: leaves
-//! - [`ports`], [`context`]: what all operations of the process share
+//! - [`config`], `host_error`, [`waiting`], `unfinished`, [`web`], `history`: leaves
+//! - [`ports`], `webhook`, [`context`]: what all operations of the process share
 //! - `schedule`: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
 //! - [`journal`]: the only writer of an operation's records
 //! - `control`, `alarm`: pause, abort, freeze and alarms
 //! - `log_in`, `done_hosts`, [`budget`]: connections to hosts, and the go-ahead for a command
 //! - `host_run`: one host, one function per step
 //! - [`rollout`]: the loop over the hosts; `late_hosts`: hosts that come back after its end
-//! - [`accept`], `continuation`, `webhook`: before the beginning and after the end
+//! - [`accept`], `continuation`: before the beginning; `delivery`: pending webhooks
 //! - [`service`]: serves requests, and takes over operations whose executor is gone
 
 pub mod accept;
@@ -23,6 +23,7 @@ pub mod config;
 pub mod context;
 mod continuation;
 mod control;
+mod delivery;
 mod done_hosts;
 mod history;
 mod host_error;
@@ -37,8 +38,8 @@ mod schedule;
 pub mod service;
 mod unfinished;
 pub mod waiting;
-mod web;
+pub mod web;
 mod webhook;
 
 pub use config::Config;
-pub use service::run;
+pub use service::{run, serve};

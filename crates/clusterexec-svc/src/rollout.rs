@@ -41,7 +41,9 @@ pub(crate) async fn run(context: &Context, held: &Held, operation: Operation, is
         let journal = if is_new {
             Journal::new(context, held, operation)
         } else {
-            Journal::load(context, held, operation).await?
+            let journal = Journal::load(context, held, operation).await?;
+            journal.note_take_over().await?;
+            journal
         };
         roll_out(&journal).await
     };
@@ -109,7 +111,7 @@ async fn roll_out(journal: &Journal<'_>) -> Result<()> {
                         journal.end_wait().await?;
                         None
                     };
-                    // Without a reason only the end of a host changes anything.
+                    // Without a reason only a host changes anything.
                     let check_again = async {
                         match wait {
                             Some(_) => tokio::time::sleep(CHECK_AGAIN).await,
@@ -118,6 +120,7 @@ async fn roll_out(journal: &Journal<'_>) -> Result<()> {
                     };
                     tokio::select! {
                         () = one_ended.notified() => {}
+                        () = journal.host_waits.notified() => {}
                         () = check_again => {}
                     }
                 }
@@ -144,7 +147,7 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
     let (operation, steps) = (&journal.operation, journal.steps());
     let index = match next(operation, &steps, journal.context.config.parallel) {
         Next::Turn(index) => index,
-        Next::Wait => return Ok(Action::Wait(None)),
+        Next::Wait => return Ok(Action::Wait(wait_of_hosts(journal).await?)),
         Next::End(status) => {
             // Hosts may have been left because of an abort.
             let is_left = |step: &Step| matches!(step, Step::Skipped | Step::Pending);
@@ -178,6 +181,16 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
     })
 }
 
+/// The cause for which all hosts under way wait, if there is a common one: the rollout waits for the same.
+async fn wait_of_hosts(journal: &Journal<'_>) -> Result<Option<Waiting>> {
+    let Some(wait) = journal.common_wait() else { return Ok(None) };
+    if let Gate::Closed(waiting) = gate(journal, Purpose::TakeDown).await? {
+        return Ok(Some(waiting));
+    }
+    let is_budget = wait.reason == WaitReason::HostBudget.word();
+    Ok(is_budget.then(|| Waiting::new(WaitReason::Budget, wait.detail)))
+}
+
 /// Skips pending hosts that are no longer members of the cluster. Returns the revision of the cluster that this is based
 /// on: the transaction that starts a host checks it.
 async fn skip_removed(journal: &Journal<'_>) -> Result<Option<u64>> {
@@ -200,9 +213,11 @@ async fn note_wait(
     before: Option<&Ongoing>,
     waiting: Waiting,
 ) -> Result<Ongoing> {
+    let config = &journal.context.config;
     let wait = Ongoing::after(before, waiting);
-    journal.note_wait(&wait.waiting, wait.is_new).await?;
-    let limit = journal.context.config.room_timeout();
+    let is_overdue = wait.exceeds(config.webhook_waiting_after());
+    journal.note_wait(&wait.waiting, wait.is_new, is_overdue).await?;
+    let limit = config.room_timeout();
     let is_idle = !journal.steps().iter().any(|step| step.is_under_way());
     if is_idle && let Some(reason) = wait.budget_exceeds(limit) {
         let code = WaitReason::BudgetTimeout;

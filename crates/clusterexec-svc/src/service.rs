@@ -1,5 +1,6 @@
 //! Serves the methods of `jobs.clusterexec`, and takes over operations whose executor is gone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use service_core::bus::{self, Call, topology};
 use service_core::claims::{Claim, Claims};
 use service_core::lease::Held;
 use service_core::messages::{ContinueOperation, StartOperation};
-use service_core::model::{Lease, Operation, OperationKind, OperationStatus, ident};
+use service_core::model::{
+    Lease, Operation, OperationKind, OperationStatus, PendingWebhook, ident,
+};
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Lifecycle, Result, by_kind, presence, random, warn_unless_outage};
 
@@ -18,7 +21,8 @@ use crate::accept::{OperationRequest, begin, plan};
 use crate::config::Config;
 use crate::context::Context;
 use crate::unfinished::Unfinished;
-use crate::{continuation, history, late_hosts, rollout, webhook};
+use crate::web::Web;
+use crate::{continuation, delivery, history, late_hosts, rollout};
 
 /// How often operations without an executor are looked for.
 const SCAN: Duration = Duration::from_secs(30);
@@ -47,38 +51,35 @@ pub(crate) struct ClusterExec {
 /// boot id of the machine that the executor runs on.
 ///
 /// # Errors
-/// When the bus is unavailable.
+/// When the bus is unavailable, or the secret of the webhook cannot be read.
 pub async fn run(
     deps: Deps,
     config: Config,
     own_boot_id: String,
     lifecycle: &Lifecycle,
 ) -> Result<()> {
-    let service = Arc::new(ClusterExec::new(deps, config, own_boot_id, lifecycle));
-    let (bus, serving) = (service.context.deps.bus.clone(), Arc::clone(&service));
+    serve(Context::new(deps, config, Web::network()?, own_boot_id, lifecycle)?).await
+}
+
+/// The same with a context of the caller's.
+///
+/// # Errors
+/// When the bus is unavailable.
+pub async fn serve(context: Context) -> Result<()> {
+    let (bus, lifecycle) = (context.deps.bus.clone(), context.lifecycle.clone());
+    let service = Arc::new(ClusterExec { context, busy: Claims::default() });
+    let serving = Arc::clone(&service);
     let handler = move |call| {
         let service = Arc::clone(&serving);
         async move { service.call(call).await }
     };
-    bus.serve(topology::CLUSTEREXEC, PREFETCH, lifecycle, handler).await?;
-    presence::answer_pings(&bus, topology::CLUSTEREXEC.name, lifecycle);
+    bus.serve(topology::CLUSTEREXEC, PREFETCH, &lifecycle, handler).await?;
+    presence::answer_pings(&bus, topology::CLUSTEREXEC.name, &lifecycle);
     lifecycle.spawn_critical("clusterexec", service.look_for_orphans());
     Ok(())
 }
 
 impl ClusterExec {
-    pub(crate) fn new(
-        deps: Deps,
-        config: Config,
-        own_boot_id: String,
-        lifecycle: &Lifecycle,
-    ) -> Self {
-        Self {
-            context: Context::new(deps, config, own_boot_id, lifecycle),
-            busy: Claims::default(),
-        }
-    }
-
     async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
         if call.method == "continue" {
             return self.continue_operation(call).await;
@@ -160,67 +161,20 @@ impl ClusterExec {
     fn carry_out(self: &Arc<Self>, claim: Claim, held: Held, operation: Operation, is_new: bool) {
         let service = Arc::clone(self);
         self.context.lifecycle.spawn("operation", async move {
-            let (id, cluster) = (operation.id.clone(), operation.cluster.clone());
+            let cluster = operation.cluster.clone();
             rollout::run(&service.context, &held, operation, is_new).await;
             drop(held);
             drop(claim);
-            service.clean_up(&id, &cluster).await;
+            service.prune(&cluster).await;
         });
     }
 
-    /// Does what follows the end of an operation, if it has ended.
-    async fn clean_up(self: &Arc<Self>, id: &str, cluster: &str) {
+    /// Removes old operations of a cluster.
+    async fn prune(&self, cluster: &str) {
         let Context { config, storage, .. } = &self.context;
         if let Err(error) = history::prune(storage, cluster, config.keep_operations).await {
             warn_unless_outage!(error, "old operations are not removed yet");
         }
-        match self.take(&Unfinished::Webhook(id).lease_name()).await {
-            Ok(Some((claim, held))) => self.deliver(claim, held, id).await,
-            Ok(None) => {}
-            Err(error) => {
-                warn_unless_outage!(error, "the webhook is not called; it is tried again later");
-            }
-        }
-    }
-
-    /// Acquires a lease that exists without a holder.
-    async fn take(&self, name: &str) -> Result<Option<(Claim, Held)>> {
-        if self.context.storage.find::<Lease>(name).await?.is_none() {
-            return Ok(None);
-        }
-        let Some(claim) = self.busy.claim(name) else { return Ok(None) };
-        Ok(self.context.leases.try_acquire(name).await?.map(|held| (claim, held)))
-    }
-
-    /// Calls the webhook about the end of an operation.
-    async fn deliver(&self, claim: Claim, held: Held, id: &str) {
-        let delivered = match &self.context.config.webhook_url {
-            Some(url) => webhook::deliver(&self.context.storage, url, id).await,
-            None => Ok(true),
-        };
-        match delivered {
-            Ok(true) => {}
-            Ok(false) => tracing::error!(
-                operation.id = id,
-                "the webhook was not called: all attempts have failed"
-            ),
-            Err(error) => {
-                warn_unless_outage!(
-                    error,
-                    operation.id = id,
-                    "the webhook is not called; it is tried again later"
-                );
-                return;
-            }
-        }
-        if let Err(error) = held.release(Transaction::default()).await {
-            warn_unless_outage!(
-                error,
-                operation.id = id,
-                "the webhook may be called a second time"
-            );
-        }
-        drop(claim);
     }
 
     async fn look_for_orphans(self: Arc<Self>) {
@@ -237,17 +191,21 @@ impl ClusterExec {
             };
             tokio::select! {
                 () = &mut stopping => return,
+                () = self.context.pending_webhooks.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Takes over operations whose executor is gone, and what follows their ends; false while another replica holds
+    /// Takes over operations whose executor is gone, and does what is pending beside them; false while another replica holds
     /// one that must not wait.
     async fn adopt_orphans(self: &Arc<Self>) -> Result<bool> {
         let mut none_held = true;
-        for lease in self.context.storage.list::<Lease>().await? {
-            let name = &lease.record.name;
+        let storage = &self.context.storage;
+        let pending = storage.list::<PendingWebhook>().await?.into_iter();
+        let pending = pending.map(|found| Unfinished::Webhook(&found.record.id).lease_name());
+        let leases = storage.list::<Lease>().await?.into_iter().map(|found| found.record.name);
+        for name in &leases.chain(pending).collect::<BTreeSet<_>>() {
             let Some(work) = Unfinished::of(name) else { continue };
             let claimed = if let Unfinished::Operation(cluster) = work { cluster } else { name };
             let Some(claim) = self.busy.claim(claimed) else { continue };
@@ -262,7 +220,8 @@ impl ClusterExec {
                 Unfinished::Webhook(id) => {
                     let id = id.to_owned();
                     self.context.lifecycle.spawn("webhook", async move {
-                        service.deliver(claim, held, &id).await;
+                        delivery::run(&service.context, &held, &id).await;
+                        drop(claim);
                     });
                 }
                 Unfinished::LateHosts(id) => {

@@ -1,11 +1,12 @@
 //! Unfinished work, each with a lease in the store: the replica that acquires the lease does it. A leaf.
 //!
-//! The lease of an operation is acquired when the operation is accepted. The other two are written without a holder,
-//! in the transaction that ends the operation, so that a crash in between loses neither.
+//! The lease of an operation is acquired when the operation is accepted. The one for late hosts is written without a
+//! holder, in the transaction that ends the operation, so that a crash in between does not lose it. A webhook is a record
+//! of its own, and its lease is created when a replica acquires it.
 
 use service_core::model::Lease;
 
-/// The prefix of the name of a lease for a webhook; the id of the operation follows.
+/// The prefix of the name of a lease for a pending webhook; the id of the record follows.
 const WEBHOOK: &str = "webhook.";
 
 /// The prefix of the name of a lease for late hosts; the id of the operation follows.
@@ -16,7 +17,7 @@ const LATE_HOSTS: &str = "late.";
 pub(crate) enum Unfinished<'a> {
     /// The operation of this cluster.
     Operation(&'a str),
-    /// The webhook call about the end of this operation.
+    /// The delivery of this pending webhook.
     Webhook(&'a str),
     /// Failed hosts of this operation that may come back.
     LateHosts(&'a str),

@@ -59,9 +59,14 @@ impl Ongoing {
         }
     }
 
+    /// Whether it has lasted longer than `limit`.
+    pub(crate) fn exceeds(&self, limit: Duration) -> bool {
+        self.since.elapsed() > limit
+    }
+
     /// The message of a wait for unavailable hosts that has lasted longer than `limit`.
     pub(crate) fn budget_exceeds(&self, limit: Duration) -> Option<&str> {
-        let is_exceeded = self.waiting.reason == WaitReason::Budget && self.since.elapsed() > limit;
+        let is_exceeded = self.waiting.reason == WaitReason::Budget && self.exceeds(limit);
         is_exceeded.then_some(self.waiting.message.as_str())
     }
 }

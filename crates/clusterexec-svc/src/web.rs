@@ -1,39 +1,118 @@
-//! Requests to URLs of the operator's.
+//! HTTP requests to hosts and to the webhook. A leaf.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
+use service_core::{Error, Result};
 use url::Url;
 
-/// The status of the answer to a `GET`.
-///
-/// # Errors
-/// When there is no answer within `timeout`.
-pub(crate) async fn get(url: &str, timeout: Duration) -> reqwest::Result<StatusCode> {
-    Ok(client(timeout)?.get(url).send().await?.status())
+/// Where HTTP requests are sent; clones share the client.
+#[derive(Debug, Clone)]
+pub enum Web {
+    /// Over the network.
+    Network(Client),
+    /// To a server in memory, for tests in paused time, in which nothing may block.
+    Memory(MemoryServer),
 }
 
-/// Sends a JSON document by `POST`.
-///
-/// # Errors
-/// A message without the URL, which may hold a secret, if the answer is not a success or does not come within
-/// `timeout`.
-pub(crate) async fn post(
-    url: &Url,
-    body: &serde_json::Value,
-    timeout: Duration,
-) -> Result<(), String> {
-    let message = |error: reqwest::Error| error.without_url().to_string();
-    let request = client(timeout).map_err(message)?.post(url.clone()).json(body);
-    let status = request.send().await.map_err(message)?.status();
-    if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
+impl Web {
+    /// A client that follows no redirects, and ignores the proxies that the environment names: hosts and webhooks are in
+    /// the operator's own network, and the URL of a webhook may hold a secret. It keeps no connection open, as hosts are
+    /// rebooted between two requests.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn network() -> Result<Self> {
+        let client =
+            Client::builder().redirect(Policy::none()).no_proxy().pool_max_idle_per_host(0);
+        let client = client.build();
+        client
+            .map(Self::Network)
+            .map_err(|e| Error::internal("cannot set up HTTP requests").with_source(e))
+    }
+
+    /// The status of the response to a `GET`.
+    ///
+    /// # Errors
+    /// When there is no response within `timeout`.
+    pub(crate) async fn get(&self, url: &str, timeout: Duration) -> reqwest::Result<StatusCode> {
+        match self {
+            Self::Network(client) => Ok(client.get(url).timeout(timeout).send().await?.status()),
+            Self::Memory(server) => Ok(server.lock().status),
+        }
+    }
+
+    /// Sends a JSON document by `POST`.
+    ///
+    /// # Errors
+    /// A message without the URL, which may hold a secret, if the response is not a success or does not arrive within
+    /// `timeout`.
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: String,
+        timeout: Duration,
+    ) -> Result<(), String> {
+        let status = match self {
+            Self::Network(client) => {
+                let request = client.post(url.clone()).timeout(timeout).headers(headers);
+                let request = request.header(CONTENT_TYPE, "application/json").body(body);
+                let sent = request.send().await;
+                sent.map_err(|error| error.without_url().to_string())?.status()
+            }
+            Self::Memory(server) => server.receive(headers, body),
+        };
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(format!("the receiver responds with {status}"))
+        }
+    }
 }
 
-/// A client that follows no redirects, and ignores the proxies that the environment names: hosts and webhooks are in the
-/// operator's own network, and the URL of a webhook may hold a secret.
-fn client(timeout: Duration) -> reqwest::Result<Client> {
-    Client::builder().timeout(timeout).redirect(Policy::none()).no_proxy().build()
+/// A server in memory; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryServer(Arc<Mutex<Served>>);
+
+/// A `POST` that a [`MemoryServer`] has received.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// The headers of the request.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: String,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    status: StatusCode,
+    posts: Vec<Post>,
+}
+
+impl MemoryServer {
+    fn lock(&self) -> MutexGuard<'_, Served> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Responds with `status` from now on; with 200 before.
+    pub fn set_status(&self, status: StatusCode) {
+        self.lock().status = status;
+    }
+
+    /// The requests since the last call, rejected ones included.
+    pub fn take(&self) -> Vec<Post> {
+        std::mem::take(&mut self.lock().posts)
+    }
+
+    fn receive(&self, headers: HeaderMap, body: String) -> StatusCode {
+        let mut served = self.lock();
+        served.posts.push(Post { headers, body });
+        served.status
+    }
 }
 
 #[cfg(test)]
@@ -45,8 +124,6 @@ mod tests {
     use std::io::{ErrorKind, Read as _, Write as _};
     use std::net::TcpListener;
     use std::process::Command;
-
-    use serde_json::json;
 
     use super::*;
 
@@ -78,8 +155,10 @@ mod tests {
     #[tokio::main(flavor = "current_thread")]
     async fn ask(url: &str) {
         let timeout = Duration::from_secs(30);
-        assert_eq!(get(url, timeout).await.unwrap(), StatusCode::NO_CONTENT);
-        post(&url.parse().unwrap(), &json!({}), timeout).await.unwrap();
+        let web = Web::network().unwrap();
+        assert_eq!(web.get(url, timeout).await.unwrap(), StatusCode::NO_CONTENT);
+        let (url, body) = (url.parse().unwrap(), "{}".to_owned());
+        web.post(&url, HeaderMap::new(), body, timeout).await.unwrap();
     }
 
     fn answer(mut stream: std::net::TcpStream) {

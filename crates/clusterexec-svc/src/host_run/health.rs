@@ -11,7 +11,7 @@ use super::host::HostRun;
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::LogLine;
 use crate::log_in::log_in;
-use crate::web;
+use crate::web::Web;
 
 /// Default of the time in which a host has to become healthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_mins(5);
@@ -47,7 +47,7 @@ pub(super) async fn healthy(
             problem = check_command(run, &mut session, command).await;
         }
         if let (None, Some(url)) = (&problem, url) {
-            problem = check_url(url, run.address()).await;
+            problem = check_url(&run.journal.context.web, url, run.address()).await;
         }
         let Some(problem) = problem else { return Ok(session) };
         if Instant::now() >= deadline {
@@ -96,10 +96,10 @@ async fn check_command(
 }
 
 /// Why the URL does not pass, if so.
-async fn check_url(url: &str, address: &str) -> Option<String> {
+async fn check_url(web: &Web, url: &str, address: &str) -> Option<String> {
     let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let url = url.replace(ADDRESS, &host);
-    match web::get(&url, CHECK_TIMEOUT).await {
+    match web.get(&url, CHECK_TIMEOUT).await {
         Ok(status) if status.is_success() => None,
         Ok(status) => Some(format!("{url} answers {status}")),
         Err(error) => Some(chain(&error)),
@@ -115,6 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn url_passes_when_it_answers_with_success() {
+        let web = Web::network().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{ADDRESS}:{}/up", listener.local_addr().unwrap().port());
         let answers = async {
@@ -128,12 +129,12 @@ mod tests {
             }
         };
         let checks = async {
-            assert_eq!(check_url(&url, "127.0.0.1").await, None);
-            let problem = check_url(&url, "127.0.0.1").await.unwrap();
+            assert_eq!(check_url(&web, &url, "127.0.0.1").await, None);
+            let problem = check_url(&web, &url, "127.0.0.1").await.unwrap();
             assert!(problem.ends_with("/up answers 503 Service Unavailable"), "{problem}");
         };
         tokio::join!(answers, checks);
         drop(listener);
-        assert!(check_url(&url, "127.0.0.1").await.is_some(), "no server");
+        assert!(check_url(&web, &url, "127.0.0.1").await.is_some(), "no server");
     }
 }

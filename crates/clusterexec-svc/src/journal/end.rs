@@ -8,6 +8,7 @@ use service_core::storage::Transaction;
 
 use super::Journal;
 use super::lines::{event, save_record};
+use super::webhooks::save_all;
 use crate::host_error::may_come_back;
 use crate::unfinished::Unfinished;
 
@@ -41,21 +42,22 @@ impl Journal<'_> {
             detail = format!("{detail}: {reason}");
         }
         let event = self.operation_event(outcome, &detail);
+        let webhooks = self.end_webhooks(&ended, &hosts).await?;
         self.retry(|| async {
             let last = Transaction::default().save(&ended)?.save(&event)?;
             let mut last = save_record(last, &ended, &hosts)?.delete::<OperationControl>(&ended.id);
             if self.state().wait.is_some() {
                 last = last.delete::<OperationWait>(&ended.id);
             }
-            if self.context.config.webhook_url.is_some() {
-                last = last.save(&Unfinished::Webhook(&ended.id).lease())?;
-            }
+            last = save_all(last, &webhooks)?;
             if hosts.iter().any(may_come_back) {
                 last = last.save(&Unfinished::LateHosts(&ended.id).lease())?;
             }
             self.held.release(last).await
         })
-        .await
+        .await?;
+        self.announce(&webhooks);
+        Ok(())
     }
 
     /// Skips the pending hosts, each with an event.

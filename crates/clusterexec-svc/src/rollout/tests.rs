@@ -28,6 +28,7 @@ use crate::budget::Decision;
 use crate::host_error::{HostFailure, may_come_back};
 use crate::host_run::{Returned, done_late};
 use crate::unfinished::Unfinished;
+use crate::web::{MemoryServer, Web};
 
 /// A cluster `c1` of hosts that are up.
 struct Fixture {
@@ -72,7 +73,8 @@ async fn fixture_at(count: usize, start: jiff::Timestamp) -> Fixture {
         own_key: "key".into(),
         lease_ttl: lease::TTL,
     };
-    let context = Context::new(deps, Config::default(), "the machine".to_owned(), &life);
+    let (web, own) = (Web::Memory(MemoryServer::default()), "the machine".to_owned());
+    let context = Context::new(deps, Config::default(), web, own, &life).unwrap();
     Fixture { context, storage, _folder: folder }
 }
 

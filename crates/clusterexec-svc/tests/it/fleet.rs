@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clusterexec_svc::Config;
+use clusterexec_svc::context::Context as ExecutorContext;
+use clusterexec_svc::web::{MemoryServer, Web};
 use host_access::{Deps, LogInLedger};
 use serde_json::{Value, json};
 use service_core::bus::{Call, Context, topology};
@@ -37,9 +39,11 @@ pub(crate) struct Fleet {
     pub(crate) hosts: SimulatedHosts,
     pub(crate) storage: StorageClient,
     pub(crate) clock: Clock,
+    /// The receiver of webhook calls.
+    pub(crate) receiver: MemoryServer,
+    pub(crate) bus: Bus,
     /// The number of log-ins of executors.
     log_ins: Arc<AtomicUsize>,
-    bus: Bus,
     life: Lifecycle,
     _folder: tempfile::TempDir,
 }
@@ -76,7 +80,8 @@ impl Fleet {
         let hosts = SimulatedHosts::default().observed(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
         });
-        let fleet = Self { hosts, storage, clock, log_ins, bus, life, _folder: folder };
+        let receiver = MemoryServer::default();
+        let fleet = Self { hosts, storage, clock, receiver, bus, log_ins, life, _folder: folder };
         for number in 0..count {
             fleet.register(number).await;
         }
@@ -140,16 +145,23 @@ impl Fleet {
             own_key: "key".into(),
             lease_ttl: lease::TTL,
         };
-        clusterexec_svc::run(deps, config, own_boot_id, &life).await.unwrap();
+        let web = Web::Memory(self.receiver.clone());
+        let context = ExecutorContext::new(deps, config, web, own_boot_id, &life).unwrap();
+        clusterexec_svc::serve(context).await.unwrap();
         Executor { bus, life, hosts, is_cut }
     }
 
     /// An executor that is killed at its request number `number` to storage: before that is carried out, or after it and
     /// before the answer.
-    pub(crate) async fn executor_killed_at(&self, number: usize, is_carried_out: bool) -> Executor {
+    pub(crate) async fn executor_killed_at(
+        &self,
+        config: Config,
+        number: usize,
+        is_carried_out: bool,
+    ) -> Executor {
         let kill = Kill { number, is_carried_out, hosts: self.hosts.handle() };
         let own = OWN_BOOT_ID.to_owned();
-        self.executor_on(Config::default(), kill.hosts.clone(), own, Some(kill)).await
+        self.executor_on(config, kill.hosts.clone(), own, Some(kill)).await
     }
 
     /// A bus that passes on requests to the storage service, until it is cut.

@@ -16,3 +16,4 @@ mod settle;
 mod take_over;
 mod upgrade;
 mod wall_clock;
+mod webhook;

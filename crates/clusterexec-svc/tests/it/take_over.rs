@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clusterexec_svc::Config;
 use serde_json::{Value, json};
 use service_core::lease;
 use service_core::model::{OperationStatus, Outcome, Step, Wanted};
@@ -37,7 +38,8 @@ async fn executor_killed_at_any_request_to_storage_is_replaced_by_another() {
         let mut number = 0;
         loop {
             let fleet = Fleet::start(1).await;
-            let first = fleet.executor_killed_at(number, is_carried_out).await;
+            let config = Config::default();
+            let first = fleet.executor_killed_at(config, number, is_carried_out).await;
             let options = json!({"settle": 0});
             // Its answer is lost where it is killed before.
             let accepted = first.start("restart", options.clone()).await.is_ok();

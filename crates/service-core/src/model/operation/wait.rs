@@ -26,6 +26,9 @@ pub struct OperationWait {
     /// The wait.
     #[serde(flatten)]
     pub wait: Wait,
+    /// Whether the webhook was called about it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reported: bool,
 }
 
 impl Model for OperationWait {

@@ -1,0 +1,108 @@
+//! Delivers pending webhooks. The replica that acquires the lease of a record delivers it, and then deletes both in one
+//! transaction. A crash in between leads to a second delivery with the same id.
+
+use host_access::backoff::Backoff;
+use serde_json::{Value, json};
+use service_core::lease::Held;
+use service_core::model::{Failure, HostProgress, Operation, PendingWebhook, WebhookSubject};
+use service_core::storage::{Revised, Transaction};
+use service_core::{Result, StorageClient, warn_unless_outage};
+
+use crate::context::Context;
+use crate::webhook::{Delivery, Webhook};
+
+/// Attempts before a record is dropped.
+const ATTEMPTS: usize = 5;
+
+/// Delivers the record with this id, and each later one that replaces it in the meantime.
+pub(crate) async fn run(context: &Context, held: &Held, id: &str) {
+    let ended = tokio::select! {
+        ended = deliver_all(context, held, id) => ended,
+        () = held.lost() => return,
+        () = context.lifecycle.stopping() => held.hand_over().await,
+    };
+    if let Err(error) = ended {
+        warn_unless_outage!(
+            error,
+            webhook.id = id,
+            "the delivery to the webhook is not recorded; it is repeated later"
+        );
+    }
+}
+
+async fn deliver_all(context: &Context, held: &Held, id: &str) -> Result<()> {
+    while let Some(pending) = context.storage.find::<PendingWebhook>(id).await? {
+        if let Some(webhook) = &context.webhook {
+            deliver(context, webhook, &pending).await?;
+        }
+        let last = Transaction::default()
+            .check::<PendingWebhook>(id, Some(pending.revision))
+            .delete::<PendingWebhook>(id);
+        match held.release(last).await {
+            // A later event has replaced it.
+            Err(error) if error.is_conflict() && held.check().is_ok() => {}
+            ended => return ended,
+        }
+    }
+    held.release(Transaction::default()).await
+}
+
+/// Posts a record until the receiver accepts it, [`ATTEMPTS`] times at most.
+async fn deliver(
+    context: &Context,
+    webhook: &Webhook,
+    pending: &Revised<PendingWebhook>,
+) -> Result<()> {
+    let Revised { record, revision } = pending;
+    let Some(body) = body(&context.storage, record).await? else { return Ok(()) };
+    let (id, body) = (format!("{}.{revision}", record.id), body.to_string());
+    let delivery = Delivery { id: &id, event: record.event, body: &body };
+    let mut pauses = Backoff::default();
+    for attempt in 1..=ATTEMPTS {
+        let now = context.deps.clock.wall();
+        let Err(problem) = webhook.post(&context.web, &delivery, now).await else { return Ok(()) };
+        tracing::warn!(webhook.delivery = id, attempt, problem, "delivery to the webhook failed");
+        if attempt < ATTEMPTS {
+            tokio::time::sleep(pauses.next_pause()).await;
+        }
+    }
+    tracing::error!(
+        webhook.delivery = id,
+        "the event is dropped: all {ATTEMPTS} deliveries to the webhook have failed"
+    );
+    Ok(())
+}
+
+/// The body; `None` if the operation is no longer kept.
+async fn body(storage: &StorageClient, pending: &PendingWebhook) -> Result<Option<Value>> {
+    let mut body = match &pending.about {
+        WebhookSubject::Alarm(alarm) => json!({"alarm": alarm}),
+        WebhookSubject::Operation { id, explanation } => {
+            let Some(operation) = storage.find::<Operation>(id).await? else { return Ok(None) };
+            let operation = operation.record;
+            let failures = failures(storage, &operation).await?;
+            json!({
+                "operation": {
+                    "id": operation.id, "cluster": operation.cluster, "kind": operation.kind,
+                    "version": operation.version, "status": operation.status,
+                    "reason": operation.reason, "started_by": operation.started_by,
+                    "started_at": operation.started_at, "finished_at": operation.finished_at,
+                    "failures": failures,
+                },
+                "state": explanation["state"],
+                "explanation": explanation,
+            })
+        }
+    };
+    body["event"] = json!(pending.event);
+    if let Some(resolved) = pending.resolved {
+        body["resolved"] = json!(resolved);
+    }
+    Ok(Some(body))
+}
+
+async fn failures(storage: &StorageClient, operation: &Operation) -> Result<Vec<Failure>> {
+    let hosts = operation.untouched().into_iter().map(|host| host.id).collect::<Vec<_>>();
+    let hosts = storage.get_many::<HostProgress>(&hosts).await?;
+    Ok(hosts.into_iter().flatten().filter_map(|host| host.record.failure).collect())
+}
