@@ -11,7 +11,7 @@ use service_core::claims::Claims;
 use service_core::error::chain;
 use service_core::lease::TTL_MIN;
 use service_core::model::{
-    Alarm, Cluster, Host, HostProgress, HostState, Lease, Model as _, WatcherRecord,
+    Alarm, Cluster, Host, HostProgress, HostState, Lease, Model as _, PendingWebhook, WatcherRecord,
 };
 use service_core::storage::{Revised, Transaction};
 use service_core::warn_unless_outage;
@@ -208,7 +208,8 @@ impl Watcher {
         Ok(())
     }
 
-    /// Raises and ends alarms; nothing where another watcher has just done so.
+    /// Raises and ends alarms, each with the pending webhook that reports it; nothing where another watcher has just done
+    /// so.
     async fn write_alarms(
         &self,
         membership: &Membership,
@@ -217,11 +218,18 @@ impl Watcher {
     ) -> Result<()> {
         for change in changes {
             let transaction = match &change {
-                Change::Raise(alarm) => Transaction::default().create(alarm)?,
+                Change::Raise(alarm) => {
+                    let webhook = PendingWebhook::alarm(alarm.clone(), false);
+                    Transaction::default().create(alarm)?.save(&webhook)?
+                }
                 Change::End(scope) => {
                     let before = raised.iter().find(|alarm| alarm.record.id() == scope);
-                    let revision = before.map(|alarm| alarm.revision);
-                    Transaction::default().check::<Alarm>(scope, revision).delete::<Alarm>(scope)
+                    let Some(Revised { record, revision }) = before else { continue };
+                    let webhook = PendingWebhook::alarm(record.clone(), true);
+                    Transaction::default()
+                        .check::<Alarm>(scope, Some(*revision))
+                        .delete::<Alarm>(scope)
+                        .save(&webhook)?
                 }
             };
             match membership.transact(transaction).await {

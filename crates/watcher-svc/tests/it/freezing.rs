@@ -1,12 +1,17 @@
 //! Many hosts gone at once: the fault is probably ours.
 
-use service_core::model::{Alarm, Status};
+use service_core::model::{Alarm, PendingWebhook, Status};
 use watcher_svc::Config;
 
 use crate::fixture::{Fixture, addresses, eventually};
 
 fn alarms(fixture: &Fixture) -> usize {
     fixture.log().matches("alarm raised").count()
+}
+
+async fn webhooks(fixture: &Fixture) -> Vec<PendingWebhook> {
+    let pending = fixture.storage.list::<PendingWebhook>().await.unwrap();
+    pending.into_iter().map(|pending| pending.record).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,6 +41,7 @@ async fn half_of_the_hosts_gone_at_once_fails_none_and_raises_one_alarm() {
     let alarm = fixture.storage.get::<Alarm>(Alarm::FLEET).await.unwrap().record;
     // The second host to be missed makes a third of them.
     assert!(alarm.share > 0.3 && alarm.reason.contains("of 6 hosts of the fleet"), "{alarm:?}");
+    assert_eq!(webhooks(&fixture).await, [PendingWebhook::alarm(alarm.clone(), false)]);
 
     for address in &gone[1..] {
         fixture.hosts.power_on(address);
@@ -51,6 +57,8 @@ async fn half_of_the_hosts_gone_at_once_fails_none_and_raises_one_alarm() {
     assert!(fixture.storage.list::<Alarm>().await.unwrap().is_empty());
     assert_eq!(alarms(&fixture), 1, "{}", fixture.log());
     assert_eq!(fixture.log().matches("alarm ended").count(), 1, "{}", fixture.log());
+    // Without an executor that delivers it, the end replaces the beginning.
+    assert_eq!(webhooks(&fixture).await, [PendingWebhook::alarm(alarm, true)]);
 }
 
 #[tokio::test(start_paused = true)]
