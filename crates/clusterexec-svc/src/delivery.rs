@@ -1,18 +1,15 @@
 //! Delivers pending webhooks. The replica that acquires the lease of a record delivers it, and then deletes both in one
 //! transaction. A crash in between leads to a second delivery with the same id.
 
-use host_access::backoff::Backoff;
 use serde_json::{Value, json};
 use service_core::lease::Held;
 use service_core::model::{Failure, HostProgress, Operation, PendingWebhook, WebhookSubject};
+use service_core::retry::Schedule;
 use service_core::storage::{Revised, Transaction};
 use service_core::{Result, StorageClient, warn_unless_outage};
 
 use crate::context::Context;
 use crate::webhook::{Delivery, Webhook};
-
-/// Attempts before a record is dropped.
-const ATTEMPTS: usize = 5;
 
 /// Delivers the record with this id, and each later one that replaces it in the meantime.
 pub(crate) async fn run(context: &Context, held: &Held, id: &str) {
@@ -47,7 +44,7 @@ async fn deliver_all(context: &Context, held: &Held, id: &str) -> Result<()> {
     held.release(Transaction::default()).await
 }
 
-/// Posts a record until the receiver accepts it, [`ATTEMPTS`] times at most.
+/// Posts a record until the receiver accepts it, as often as [`Schedule::WEBHOOK`] says.
 async fn deliver(
     context: &Context,
     webhook: &Webhook,
@@ -57,19 +54,19 @@ async fn deliver(
     let Some(body) = body(&context.storage, record).await? else { return Ok(()) };
     let (id, body) = (format!("{}.{revision}", record.id), body.to_string());
     let delivery = Delivery { id: &id, event: record.event, body: &body };
-    let mut pauses = Backoff::default();
-    for attempt in 1..=ATTEMPTS {
+    let mut pauses = Schedule::WEBHOOK.pauses();
+    for attempt in 1.. {
         let now = context.deps.clock.wall();
         let Err(problem) = webhook.post(&context.web, &delivery, now).await else { return Ok(()) };
         tracing::warn!(webhook.delivery = id, attempt, problem, "delivery to the webhook failed");
-        if attempt < ATTEMPTS {
-            tokio::time::sleep(pauses.next_pause()).await;
+        if !pauses.sleep().await {
+            tracing::error!(
+                webhook.delivery = id,
+                "the event is dropped: all {attempt} deliveries to the webhook have failed"
+            );
+            break;
         }
     }
-    tracing::error!(
-        webhook.delivery = id,
-        "the event is dropped: all {ATTEMPTS} deliveries to the webhook have failed"
-    );
     Ok(())
 }
 

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use host_access::backoff::Backoff;
 use host_access::credentials::target;
 use host_access::{AccessError, Session, Share, Target};
 use service_core::model::HostCreds;
+use service_core::retry::Schedule;
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::Journal;
-
-/// The pauses before a log-in to a host that is expected to be up is retried.
-const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
 /// The timeout of a log-in to a host that boots or shuts down, which may stop answering at any moment.
 const WHILE_BOOTING: Duration = Duration::from_secs(5);
@@ -36,8 +33,8 @@ pub(crate) async fn log_in(
     target: &Target,
 ) -> Result<Box<dyn Session>, AccessError> {
     let deadline = Instant::now() + context.config.verify_timeout();
-    let mut pauses = RETRIES.into_iter();
-    let mut throttled = Backoff::default();
+    let mut pauses = Schedule::HOST_UP.pauses();
+    let mut throttled = Schedule::THROTTLED_HOST.pauses();
     loop {
         let log_in = context.deps.hosts.connect(target, context.config.connect_timeout());
         let error = match context.deps.ledger.log_in(&target.address, Share::Work, log_in).await {
@@ -45,9 +42,7 @@ pub(crate) async fn log_in(
             Err(error) => error,
         };
         let pause = match &error {
-            AccessError::Throttled { .. } => {
-                Some(throttled.next_pause()).filter(|_| Instant::now() < deadline)
-            }
+            AccessError::Throttled { .. } => throttled.next().filter(|_| Instant::now() < deadline),
             error => pauses.next().filter(|_| error.heals()),
         };
         match pause {

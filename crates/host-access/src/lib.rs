@@ -13,7 +13,6 @@
 //! - [`session`]: one authenticated connection to one host, its key pinned; scripts with a
 //!   deadline and a limit on their output
 //! - [`target`]: where and as whom to log in, validated
-//! - [`backoff`]: pauses for a host that turns connections away
 //! - [`credentials`]: from stored credentials to a target (pure)
 //! - [`ledger`]: the refused log-ins of each host, and how many are allowed
 //! - [`deps`]: what a service that works on hosts is given
@@ -26,7 +25,6 @@
 //! - [`playbook`]: running a bundled playbook, its outcome as events
 //! - [`bootstrap`]: the variables of the bootstrap playbook (pure)
 
-pub mod backoff;
 pub mod bootstrap;
 pub mod credentials;
 pub mod deps;

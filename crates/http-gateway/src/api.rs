@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use service_core::retry::Schedule;
 use service_core::storage::Transaction;
 use service_core::{Bus, Clock, StorageClient, random};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::error::ApiError;
 use crate::request::RequestContext;
@@ -16,12 +17,6 @@ use crate::request::RequestContext;
 /// How often a plan is made anew when others change its records meanwhile: those of other gateways, and
 /// those who try for the first time. Each round at least one of those who compete gets through.
 const COMMIT_ATTEMPTS: usize = 256;
-
-/// How often a plan is made again that read records of which another request deleted one in between.
-const STALE_ATTEMPTS: u32 = 8;
-
-/// The first pause before that; each further one is twice as long, with jitter (50–100 %).
-const STALE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a request waits for its turn to try again before it tries without: the one whose turn it is
 /// may wait for a store that hangs.
@@ -55,14 +50,14 @@ impl Api {
         Plan: Future<Output = Result<(Transaction, T), ApiError>> + Send,
     {
         let mut turn = None;
-        let mut stale = 0;
+        let mut stale = Schedule::STALE_RECORDS.pauses();
         for _ in 0..COMMIT_ATTEMPTS {
             let (transaction, answer) = match plan().await {
-                Err(error) if error.is_stale() && stale < STALE_ATTEMPTS => {
-                    let pause = STALE_PAUSE * 2_u32.pow(stale);
-                    sleep(random::jitter(pause)).await;
-                    stale += 1;
-                    continue;
+                Err(error) if error.is_stale() => {
+                    if stale.sleep().await {
+                        continue;
+                    }
+                    return Err(error);
                 }
                 planned => planned?,
             };

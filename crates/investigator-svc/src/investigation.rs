@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use host_access::backoff::Backoff;
 use host_access::credentials::{pin, target};
 use host_access::{
     AccessError, BootstrapError, BootstrapOptions, Facts, FactsError, NetworkSetup, Playbook,
@@ -15,15 +14,13 @@ use service_core::Error;
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::model::{FailureReason, Host, HostCreds, HostState, Network, Status};
+use service_core::retry::Schedule;
 use service_core::storage::{Revised, Transaction};
 use service_core::{queries, warn_unless_outage};
 
 use crate::context::Context;
 use crate::enrollment;
 use crate::plan::{Plan, decide};
-
-/// The pauses before another try at what may heal by itself; then the host is `failed`.
-const RETRIES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
 /// The pause before an investigation that was cut off is begun again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -122,8 +119,8 @@ async fn attempts(context: &Context, address: &str, held: &Held) -> Result<(), E
     if !host.record.status.is_under_investigation() {
         return held.release(Transaction::default()).await;
     }
-    let mut pauses = RETRIES.into_iter();
-    let mut throttled = Backoff::default();
+    let mut pauses = Schedule::INVESTIGATION.pauses();
+    let mut throttled = Schedule::THROTTLED_HOST.pauses();
     loop {
         let obstacle = match attempt(context, address, held).await {
             Ok(detail) => return conclude(context, address, held, Ok(detail)).await,
@@ -132,7 +129,7 @@ async fn attempts(context: &Context, address: &str, held: &Held) -> Result<(), E
         };
         let pause = match &obstacle {
             // Not a failure of the host: it only wants to be asked less often.
-            Obstacle::Access(AccessError::Throttled { .. }) => Some(throttled.next_pause()),
+            Obstacle::Access(AccessError::Throttled { .. }) => throttled.next(),
             obstacle => pauses.next().filter(|_| obstacle.heals()),
         };
         let Some(pause) = pause else {

@@ -21,6 +21,7 @@
 //! - [`clock`][]: the time, and how it is written
 //! - [`expiring`][]: a map of limited size whose entries expire
 //! - [`files`][]: files that are read while a service runs
+//! - [`retry`][]: when something is tried again
 //! - [`random`][]: random choices, identifiers and secrets
 //! - [`host_keys`][]: SSH host keys as text
 //! - [`mod@abridged`][]: lists in sentences
@@ -50,6 +51,7 @@ pub mod outage;
 pub mod presence;
 pub mod queries;
 pub mod random;
+pub mod retry;
 pub mod storage;
 pub mod telemetry;
 

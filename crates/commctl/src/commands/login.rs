@@ -3,12 +3,9 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use reqwest::Url;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::client::Client;
@@ -18,7 +15,7 @@ use crate::context::Context;
 use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
 use crate::login::Password;
-use crate::pem::Pem;
+use crate::pem::{self, Pem};
 use crate::text::printable;
 use crate::trust::{Chain, Fingerprint, NoAuthority};
 
@@ -156,7 +153,7 @@ impl Server<'_> {
         let authority = self.chain.own_authority().map_err(|reason| self.untrusted(&reason))?;
         let fingerprint = Fingerprint::of(authority);
         if fingerprint == *expected {
-            return Ok(pem(authority));
+            return Ok(Pem::Text(pem::to_pem(authority).into()));
         }
         Err(Error::Failed(format!(
             "the authority of {} has the fingerprint {fingerprint}, not {expected}: it is another \
@@ -213,7 +210,7 @@ impl Server<'_> {
         let typed = prompt("first eight characters of the fingerprint")
             .map_err(|error| cannot_ask(&error))?;
         if Fingerprint::of(authority).is_typed(&typed) {
-            return Ok(pem(authority));
+            return Ok(Pem::Text(pem::to_pem(authority).into()));
         }
         Err(Error::Failed(format!(
             "the authority of {endpoint} has another fingerprint than the one that was typed: is it \
@@ -234,22 +231,9 @@ impl Server<'_> {
 
 fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = Pem::File(path.to_owned()).read()?;
-    let all = CertificateDer::pem_slice_iter(text.expose_secret().as_bytes());
-    all.collect::<Result<Vec<_>, _>>().map_err(|error| {
+    pem::certificates(text.expose_secret()).map_err(|error| {
         Error::Usage(format!("{} holds no certificates in PEM: {error}", path.display()))
     })
-}
-
-fn pem(authority: &CertificateDer<'_>) -> Pem {
-    let text = BASE64.encode(authority);
-    let (mut lines, mut rest) = (String::new(), text.as_str());
-    while !rest.is_empty() {
-        let (line, others) = rest.split_at(rest.len().min(64));
-        lines += line;
-        lines.push('\n');
-        rest = others;
-    }
-    Pem::Text(format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n").into())
 }
 
 /// What the command line gives, else the answer on a terminal, else the default.

@@ -20,6 +20,7 @@ use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
 use crate::files::{WriteError, directory_of, read_text};
 use crate::output;
+use crate::pem;
 use crate::text::printable;
 
 /// What registers the host. Python, since that is what cloud-init is written in.
@@ -276,19 +277,12 @@ fn authority(context: &Context, endpoint: &Url) -> Result<Option<String>, Error>
     let Some(path) = config::certificate_authority(context.config.clone())? else {
         return Ok(None);
     };
-    let pem = certificates(&read_text(&path)?);
-    if pem.is_empty() {
+    let certificates = pem::certificates(&read_text(&path)?)
+        .map_err(|error| Error::Usage(format!("{} is not in PEM: {error}", path.display())))?;
+    if certificates.is_empty() {
         return Err(Error::Usage(format!("{} holds no certificate", path.display())));
     }
-    Ok(Some(pem))
-}
-
-/// The certificates in a PEM file, which may hold a private key, too.
-fn certificates(pem: &str) -> String {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    let found = pem.split(BEGIN).skip(1).filter_map(|rest| rest.split_once(END));
-    found.flat_map(|(data, _)| [BEGIN, data, END, "\n"]).collect()
+    Ok(Some(certificates.iter().map(pem::to_pem).collect()))
 }
 
 /// A user's name, as the server takes it.

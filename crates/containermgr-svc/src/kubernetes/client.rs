@@ -10,31 +10,26 @@ use reqwest::{Certificate, ClientBuilder, Identity, Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use service_core::model::{Authority, KubernetesOptions, MASK};
-use service_core::{Error, Files, Kind, Result, random};
+use service_core::retry::{Pauses, Schedule};
+use service_core::{Error, Files, Kind, Result};
 use tokio::time::Instant;
 
 use super::answer::{Answer, classify};
 
-/// How often something is tried that may be repeated.
-const ATTEMPTS: u32 = 4;
-
-/// The longest first pause before something is tried again; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
 /// The largest answer, in bytes: a page of nodes that hold many images takes some.
 const BODY_MAX: usize = 64 * 1024 * 1024;
 
-/// Pauses between tries, each a random part of one that doubles (full jitter).
+/// Retries of a request, until a deadline.
 #[derive(Debug)]
 pub(super) struct Retries {
-    taken: u32,
+    pauses: Pauses,
     until: Instant,
 }
 
 impl Retries {
     /// No pause lasts beyond `until`.
     pub(super) fn until(until: Instant) -> Self {
-        Self { taken: 0, until }
+        Self { pauses: Schedule::KUBERNETES.pauses(), until }
     }
 
     /// Waits before the next try, `after` at least.
@@ -42,10 +37,9 @@ impl Retries {
     /// # Errors
     /// `error`, when there is to be no next try.
     pub(super) async fn pause(&mut self, after: Option<Duration>, error: Error) -> Result<()> {
-        self.taken += 1;
-        let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.taken - 1);
-        let pause = after.unwrap_or_default() + longest.mul_f64(random::fraction());
-        if self.taken >= ATTEMPTS || Instant::now() + pause >= self.until {
+        let Some(pause) = self.pauses.next() else { return Err(error) };
+        let pause = after.unwrap_or_default() + pause;
+        if Instant::now() + pause >= self.until {
             return Err(error);
         }
         tracing::debug!(error = service_core::error::chain(&error), ?pause, "trying again");

@@ -60,7 +60,6 @@
 
 mod abandoned;
 mod address;
-mod backoff;
 mod confidential;
 mod connection;
 mod consumer;

@@ -13,7 +13,6 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Consumer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::backoff::Backoff;
 use super::connection::is_refusal;
 use super::link::{Link, now_ms};
 use super::message::{self, Received, Unreadable};
@@ -25,6 +24,7 @@ use crate::bus::{Call, Fitness, Handler, unserved};
 use crate::error::{Error, Kind, Result, chain};
 use crate::jsonrpc::Answer;
 use crate::lifecycle::Lifecycle;
+use crate::retry::Schedule;
 
 /// What a consumer of a queue needs, whichever connection it is on.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl Server {
     /// Begins to consume as soon as there is a connection. At the first time a refusal is the end; later
     /// it is logged, and tried again.
     async fn begin(&self, first: bool) -> Result<Session> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Schedule::BROKER.pauses();
         let begun = async {
             loop {
                 let link = self.amqp.wait_for_link().await?;
@@ -107,7 +107,7 @@ impl Server {
                     }
                     Err(error) => self.failed(&error),
                 }
-                backoff.pause().await;
+                backoff.sleep().await;
             }
         };
         tokio::select! {

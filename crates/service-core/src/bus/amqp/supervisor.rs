@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::address::Address;
-use super::backoff::Backoff;
 use super::connection::{self, Cause, Failure, UNREACHABLE};
 use super::link::{Answers, Link};
 use super::pending::Outcome;
 use super::{ConnectError, Target, abandoned, confidential};
+use crate::retry::Schedule;
 use crate::{Outage, lifecycle};
 
 type Connected = (Arc<Link>, Answers);
@@ -29,7 +29,7 @@ pub(super) async fn first_link(
     target: &Target,
     outage: &Outage,
 ) -> Result<Connected, ConnectError> {
-    let (mut backoff, mut attempts, mut status) = (Backoff::default(), 0.., String::new());
+    let (mut backoff, mut attempts, mut status) = (Schedule::BROKER.pauses(), 0.., String::new());
     loop {
         let node = target.node(attempts.next());
         match connect(target, node).await {
@@ -47,7 +47,7 @@ pub(super) async fn first_link(
                 }
             }
         }
-        backoff.pause().await;
+        backoff.sleep().await;
     }
 }
 
@@ -124,10 +124,10 @@ async fn deliver(answers: &mut Answers, link: &Link) -> Option<lapin::Error> {
 
 /// The next connection: also waits for a broker that refuses it, for whatever it refuses now it has accepted before.
 async fn next_link(target: &Target, outage: &Outage) -> Connected {
-    let (mut backoff, mut attempts) = (Backoff::default(), 0..);
+    let (mut backoff, mut attempts) = (Schedule::BROKER.pauses(), 0..);
     loop {
         let node = target.node(attempts.next());
-        backoff.pause().await;
+        backoff.sleep().await;
         match connect(target, node).await {
             Ok(connected) => return connected,
             Err(failure) => outage.failed(failure.kind(), &target.why(node, &failure)),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
@@ -168,13 +170,13 @@ fn authority(options: &Map<String, Value>) -> Result<Option<Authority>, String> 
 
 /// PEM as it is, or in base64 as a kubeconfig has it.
 fn pem(data: &str) -> Option<String> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    if data.contains(BEGIN) {
+    let is_pem = |text: &str| CertificateDer::from_pem_slice(text.as_bytes()).is_ok();
+    if is_pem(data) {
         return Some(data.to_owned());
     }
     let compact: String = data.split_ascii_whitespace().collect();
     let decoded = String::from_utf8(BASE64.decode(compact).ok()?).ok()?;
-    decoded.contains(BEGIN).then_some(decoded)
+    is_pem(&decoded).then_some(decoded)
 }
 
 #[cfg(test)]
