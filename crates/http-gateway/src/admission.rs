@@ -56,7 +56,7 @@ where
         };
         if let Some(context) = parts.extensions.get_mut::<RequestContext>() {
             if let Some(principal) = &principal {
-                context.bus.principal.clone_from(&principal.name);
+                context.bus.principal.clone_from(&principal.id);
             }
             context.caller = Some(Caller { source, principal, reloads });
         }
@@ -80,12 +80,12 @@ async fn authorize(
         Ok(principal) => principal,
         Err(refusal) => return (refusal.claimed, Some(refusal.error)),
     };
-    let Principal { name, role, .. } = &principal;
+    let Principal { id, role, .. } = &principal;
     let query = parts.uri.query();
     let refusal = match endpoint.role(query) {
         _ if endpoint.admits(*role, query) => None,
         Some(needed) if *role != Role::Enroll => {
-            Some(format!("this needs the role {needed}, and {name} has the role {role}"))
+            Some(format!("this needs the role {needed}, and {id} has the role {role}"))
         }
         _ => Some("the role enroll may register hosts, and nothing else".to_owned()),
     };

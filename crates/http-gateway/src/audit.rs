@@ -95,7 +95,7 @@ where
         let target = Target::of(route, request.uri().path());
         Entry {
             time: clock.stamp(),
-            principal: principal.map(|principal| principal.name.clone()),
+            principal: principal.map(|principal| principal.id.clone()),
             role: principal.map(|principal| principal.role),
             source: caller.source,
             request_id: context.map(|context| context.bus.request_id.clone()).unwrap_or_default(),

@@ -16,6 +16,8 @@ pub struct Peer {
 pub struct ClientCertificate {
     /// The common name of its subject.
     pub common_name: Option<String>,
+    /// The common name of its issuer; empty if that has none.
+    pub issuer: String,
 }
 
 impl From<SocketAddr> for Peer {

@@ -30,26 +30,60 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Who was accepted.
+/// How a principal was authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authenticator {
+    /// By a password.
+    Password,
+    /// By a client certificate of the authority with this common name.
+    Certificate {
+        /// The issuer of the certificate.
+        issuer: String,
+    },
+    /// By a token of an enrollment.
+    Enrollment,
+}
+
+/// The user or host that a request was accepted from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Their name, for the log and the records.
+    /// How it was authenticated.
+    pub authenticator: Authenticator,
+    /// The name of the user, the common name of the certificate, or the id of the enrollment.
     pub name: String,
-    /// What they may do.
+    /// The role.
     pub role: Role,
-    /// The enrollment whose token they have shown.
-    pub enrollment: Option<String>,
+    /// Its name in logs, records and limits: unique among all authenticators and issuers.
+    pub id: String,
 }
 
 impl Principal {
-    /// Somebody who was not accepted by a token.
-    pub fn new(name: impl Into<String>, role: Role) -> Self {
-        Self { name: name.into(), role, enrollment: None }
+    /// A user with a password. Such a name has no colon, so it is no other principal's id.
+    pub fn user(name: &str, role: Role) -> Self {
+        let (authenticator, id) = (Authenticator::Password, name.to_owned());
+        Self { authenticator, name: name.to_owned(), role, id }
     }
 
-    /// Whoever shows a token of this enrollment.
+    /// The owner of a client certificate.
+    pub fn certificate(issuer: &str, name: &str, role: Role) -> Self {
+        let authenticator = Authenticator::Certificate { issuer: issuer.to_owned() };
+        Self {
+            authenticator,
+            name: name.to_owned(),
+            role,
+            id: format!("certificate:{issuer}/{name}"),
+        }
+    }
+
+    /// A host with a token of the enrollment with this id.
     pub fn enrolling(id: &str) -> Self {
-        Self { name: format!("enroll:{id}"), role: Role::Enroll, enrollment: Some(id.to_owned()) }
+        let (authenticator, role) = (Authenticator::Enrollment, Role::Enroll);
+        Self { authenticator, name: id.to_owned(), role, id: format!("enroll:{id}") }
+    }
+
+    /// The id of the enrollment whose token it has shown.
+    pub fn enrollment(&self) -> Option<&str> {
+        (self.authenticator == Authenticator::Enrollment).then_some(self.name.as_str())
     }
 }
 
@@ -67,6 +101,20 @@ pub struct Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn principals_of_different_authenticators_and_issuers_have_different_ids() {
+        let principals = [
+            Principal::user("ann", Role::Admin),
+            Principal::certificate("Example CA", "ann", Role::Admin),
+            Principal::certificate("Other CA", "ann", Role::Admin),
+            Principal::enrolling("ann"),
+        ];
+        let ids = principals.map(|principal| principal.id);
+        let expected =
+            ["ann", "certificate:Example CA/ann", "certificate:Other CA/ann", "enroll:ann"];
+        assert_eq!(ids, expected);
+    }
 
     #[test]
     fn roles_are_written_as_they_are_read() {

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::X509Name;
 
 use crate::peer::ClientCertificate;
 
@@ -131,15 +132,23 @@ impl Tls {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let stream = TlsAcceptor::from(config).accept(tcp).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = shown.map(|der| ClientCertificate { common_name: common_name(der) });
+        let certificate = shown.map(|der| client_certificate(der));
         Ok((stream, certificate))
     }
 }
 
-/// The one common name of a certificate's subject; of several, none is it.
-fn common_name(der: &[u8]) -> Option<String> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let mut names = certificate.subject().iter_common_name();
+fn client_certificate(der: &[u8]) -> ClientCertificate {
+    let certificate = X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate);
+    let certificate = certificate.as_ref();
+    ClientCertificate {
+        common_name: certificate.and_then(|certificate| common_name(certificate.subject())),
+        issuer: certificate.and_then(|c| common_name(c.issuer())).unwrap_or_default(),
+    }
+}
+
+/// The common name of a subject or an issuer; `None` if it has several.
+fn common_name(name: &X509Name<'_>) -> Option<String> {
+    let mut names = name.iter_common_name();
     let name = names.next()?.as_str().ok()?.to_owned();
     names.next().is_none().then_some(name)
 }

@@ -41,12 +41,12 @@ impl ClientCert {
     }
 
     pub(super) fn accept(&self, certificate: Option<&ClientCertificate>) -> Option<Principal> {
-        let ClientCertificate { common_name, .. } = certificate?;
+        let ClientCertificate { common_name, issuer } = certificate?;
         if self.cn.is_some() && self.cn != *common_name {
             return None;
         }
         let name = common_name.as_deref().unwrap_or("certificate without a name");
-        Some(Principal::new(name, self.role()?))
+        Some(Principal::certificate(issuer, name, self.role()?))
     }
 }
 
@@ -57,19 +57,26 @@ mod tests {
     use super::*;
 
     fn accepted(options: &Value, name: Option<&str>) -> Option<Principal> {
-        let certificate = ClientCertificate { common_name: name.map(str::to_owned) };
+        let common_name = name.map(str::to_owned);
+        let certificate = ClientCertificate { common_name, issuer: "CA".to_owned() };
         ClientCert::new(options.as_object().unwrap()).unwrap().accept(Some(&certificate))
     }
 
     #[test]
     fn a_certificate_is_accepted_for_its_name() {
         let web = json!({"cn": "web", "role": "reader"});
-        assert_eq!(accepted(&web, Some("web")), Some(Principal::new("web", Role::Reader)));
+        assert_eq!(
+            accepted(&web, Some("web")),
+            Some(Principal::certificate("CA", "web", Role::Reader))
+        );
         for other in [Some("Web"), Some("web2"), Some(""), None] {
             assert_eq!(accepted(&web, other), None);
         }
         let any = json!({"role": "operator"});
-        assert_eq!(accepted(&any, Some("x")), Some(Principal::new("x", Role::Operator)));
+        assert_eq!(
+            accepted(&any, Some("x")),
+            Some(Principal::certificate("CA", "x", Role::Operator))
+        );
         assert_eq!(accepted(&any, None).unwrap().role, Role::Operator);
         assert_eq!(ClientCert::default().accept(None), None);
     }
@@ -80,7 +87,7 @@ mod tests {
         for name in [Some("x"), Some(""), None] {
             assert_eq!(accepted(&json!({}), name), None);
         }
-        let certificate = ClientCertificate { common_name: None };
+        let certificate = ClientCertificate { common_name: None, issuer: String::new() };
         for (options, explained) in [
             (json!({}), true),
             (json!({"cn": "x"}), false),

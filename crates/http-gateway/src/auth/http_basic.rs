@@ -132,7 +132,7 @@ impl HttpBasic {
             Overloaded
         })?;
         let Some(role) = known.filter(|_| matches).map(|user| user.role) else { return Ok(None) };
-        let principal = Principal::new(user, role);
+        let principal = Principal::user(&user, role);
         self.verified.insert(remembered, principal.clone());
         Ok(Some(principal))
     }
@@ -205,7 +205,7 @@ mod tests {
         for plugin in [plugin().await, in_memory] {
             let headers = basic("admin:se:cret");
             assert_eq!(plugin.remembered(&headers), None);
-            let admin = Some(Principal::new("admin", Role::Admin));
+            let admin = Some(Principal::user("admin", Role::Admin));
             assert_eq!(accepted(&plugin, &headers).await, admin);
             assert_eq!(plugin.remembered(&headers), admin);
             assert_eq!(plugin.remembered(&basic("admin:other")), None);

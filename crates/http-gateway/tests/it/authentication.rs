@@ -237,8 +237,10 @@ async fn asked(
     authorization: &str,
     (method, path): (&str, &str),
 ) -> (u16, String) {
-    let certificate =
-        certificate.map(|name| ClientCertificate { common_name: Some(name.to_owned()) });
+    let certificate = certificate.map(|name| ClientCertificate {
+        common_name: Some(name.to_owned()),
+        issuer: "CA".to_owned(),
+    });
     let peer = Peer { address: "10.0.0.7:4711".parse().unwrap(), certificate };
     let request = Request::builder().method(method).uri(format!("{V0}{path}"));
     let request = request.extension(ConnectInfo(peer)).header("host", "a");

@@ -6,6 +6,7 @@ use service_core::storage::Revised;
 use super::new_host::{NewHost, infer};
 use crate::api::Api;
 use crate::error::ApiError;
+use crate::principal::Principal;
 use crate::state::AppState;
 
 /// A token that was accepted, and the cluster that its host asks for.
@@ -25,7 +26,7 @@ impl Ticket {
         new: &mut NewHost,
     ) -> Result<Option<Self>, ApiError> {
         let principal = api.context.principal();
-        let Some(id) = principal.and_then(|principal| principal.enrollment.clone()) else {
+        let Some(id) = principal.and_then(Principal::enrollment) else {
             return Ok(None);
         };
         if infer(api, state).ok().as_deref() != Some(address) {
@@ -38,7 +39,7 @@ impl Ticket {
                 "with an enrollment token ssh_host_key is needed: the lines of /etc/ssh/ssh_host_*_key.pub",
             ));
         }
-        Ok(Some(Self { id, cluster: new.cluster.take() }))
+        Ok(Some(Self { id: id.to_owned(), cluster: new.cluster.take() }))
     }
 
     /// The enrollment as it is now.

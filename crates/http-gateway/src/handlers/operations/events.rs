@@ -98,7 +98,7 @@ pub(super) async fn stream(
     found(&api, &id).await?;
     // There is no principal if the path authenticates by itself.
     let principal = api.context.principal();
-    let watcher = state.watching.enter(principal.map_or("", |principal| &principal.name))?;
+    let watcher = state.watching.enter(principal.map_or("", |principal| &principal.id))?;
     let outdated = api.context.caller.as_ref().map(|caller| state.auth.outdated(caller).boxed());
     let format = Format::accepted(&headers);
     let reader = Reader {
