@@ -83,8 +83,7 @@ pub enum PlaybookError {
     },
     /// A file system of the host is full.
     #[error(
-        "{playbook} failed at {task:?}, because a file system of the host is full ({message}): find it with `df -h` on \
-         the host, and free space on it"
+        "{playbook} failed at {task:?}: a file system of the host is full, so free space on it: {message}"
     )]
     DiskFull {
         /// The playbook.

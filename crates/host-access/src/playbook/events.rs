@@ -175,8 +175,13 @@ impl Watched {
 }
 
 /// Messages of a full file system, of programs and of Ansible.
-const DISK_FULL: [&str; 3] =
-    ["No space left on device", "don't have enough free space", "Not enough free disk space"];
+const DISK_FULL: [&str; 4] = [
+    "No space left on device",
+    "don't have enough free space",
+    "Not enough free disk space",
+    // of our own units
+    "has no room",
+];
 
 /// Messages of Ansible when `sudo` asks for a password.
 const NO_SUDO: [&str; 4] = [
@@ -255,13 +260,13 @@ mod tests {
                 "unreachable",
                 "Failed to create temporary directory. mkdir: cannot create directory: No space left on device",
                 FailureReason::DiskFull,
-                "`df -h`",
+                "free space",
             ),
             (
                 "failed",
                 "E: You don't have enough free space in /var/cache/apt/archives/.",
                 FailureReason::DiskFull,
-                "`df -h`",
+                "free space",
             ),
         ] {
             let error = failed(outcome, message);

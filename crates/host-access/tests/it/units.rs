@@ -102,6 +102,12 @@ fn message(result: Result<Summary, PlaybookError>) -> String {
     message
 }
 
+/// The message of a failure that was recognized as one of a full disk.
+fn message_of_full_disk(result: Result<Summary, PlaybookError>) -> String {
+    let Err(PlaybookError::DiskFull { message, .. }) = result else { panic!("{result:?}") };
+    message
+}
+
 /// Cuts a playbook off once its command runs, and asks twice again, both at once.
 async fn is_attached_to(host: &Reached) {
     let folder = host.run("mktemp -d").await;
@@ -279,7 +285,7 @@ async fn a_full_disk_is_named_and_nothing_is_run() {
     host.run(&format!("mount -t tmpfs -o size=64k tmpfs {path}")).await;
     let ran = tempfile::tempdir().unwrap();
     let command = format!("touch {}/ran", ran.path().display());
-    let said = message(host.upgrade("commissaire-1-apply", &command).await);
+    let said = message_of_full_disk(host.upgrade("commissaire-1-apply", &command).await);
     for part in ["No space left on device", "Nothing was run", &format!("df -h {path}")] {
         assert!(said.contains(part), "{part:?} in {said}");
     }
@@ -287,7 +293,7 @@ async fn a_full_disk_is_named_and_nothing_is_run() {
     // What fills it up itself is told so, whatever it has printed.
     host.run(&format!("mount -o remount,size=4m {path}")).await;
     let fills = "head -c 8000000 /dev/zero >big; exit 3";
-    let said = message(host.upgrade("commissaire-2-apply", fills).await);
+    let said = message_of_full_disk(host.upgrade("commissaire-2-apply", fills).await);
     assert!(said.starts_with("exit status 3") && said.contains("has no room"), "{said}");
     host.run(&format!("umount -l {path}")).await;
 }
