@@ -204,6 +204,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -215,6 +217,95 @@ mod tests {
         let proceed = ContinueOperation { id: "7f".into(), ..ContinueOperation::default() };
         let expected = json!({"id": "7f", "retry_failed": false});
         assert_eq!(serde_json::to_value(proceed).unwrap(), expected);
+    }
+
+    /// The words in backquotes of the row of docs/bus.md about a method: its parameters, then its answer.
+    fn documented(method: &str) -> [Vec<String>; 2] {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bus.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{method}`"))).unwrap();
+        let cells: Vec<_> = row.split('|').skip(2).collect();
+        [cells[0], cells[1]].map(|cell| {
+            let words = cell.split('`').skip(1).step_by(2);
+            words
+                .flat_map(|word| word.split([':', ',', '{', '}', '"', ' ']))
+                .map(str::to_owned)
+                .collect()
+        })
+    }
+
+    /// The fields of a message are those of `order`, and the documentation names them in that order.
+    fn is_documented(method: &str, message: &impl Serialize, order: &[&str]) {
+        let message = serde_json::to_value(message).unwrap();
+        let fields: BTreeSet<_> = message.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, order.iter().copied().collect(), "{method}");
+        let [parameters, _] = documented(method);
+        let places = order.iter().map(|field| parameters.iter().position(|word| word == field));
+        let places: Option<Vec<_>> = places.collect();
+        assert!(places.is_some_and(|places| places.is_sorted()), "{method}: {parameters:?}");
+    }
+
+    #[test]
+    fn messages_are_those_of_the_documentation() {
+        let options = Options { soak: Some(1), ..Options::default() };
+        let (name, id) = ("web".to_owned(), Some("7f".to_owned()));
+        let deploy = StartOperation {
+            cluster_name: name.clone(),
+            version: "7.2".into(),
+            operation_id: id.clone(),
+            options,
+            dry_run: true,
+        };
+        let order = StartOperation::order(OperationKind::Deploy);
+        is_documented("jobs.clusterexec.restart", &deploy, order);
+        let restart = StartOperation { version: String::new(), ..deploy };
+        let order = StartOperation::order(OperationKind::Restart);
+        is_documented("jobs.clusterexec.restart", &restart, order);
+        let proceed = ContinueOperation {
+            id: "7e".into(),
+            retry_failed: true,
+            operation_id: id,
+            dry_run: true,
+        };
+        is_documented("jobs.clusterexec.continue", &proceed, ContinueOperation::ORDER);
+        let node = Node { container_manager_name: name.clone(), address: "10.0.0.1".into() };
+        is_documented("container.*", &node, Node::ORDER);
+        let nodes = Nodes { container_manager_name: name, addresses: Vec::new() };
+        is_documented("container.*", &nodes, Nodes::ORDER);
+        let [_, answer] = documented("hosts.try_login");
+        let tried = serde_json::to_value(LogInTried { ssh_host_key: String::new() }).unwrap();
+        assert!(
+            tried.as_object().unwrap().keys().all(|field| answer.contains(field)),
+            "{answer:?}"
+        );
+    }
+
+    #[test]
+    fn plan_has_the_fields_of_the_documentation() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bus.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, plan) = page.split_once("The plan:").unwrap();
+        let (plan, _) = plan.split_once("\n\n").unwrap();
+        let alarm = AlarmView { since: String::new(), share: 0.5, reason: String::new() };
+        let (address, reason) = ("10.0.0.1".to_owned(), String::new());
+        let whole = OperationPlan {
+            cluster: String::new(),
+            kind: OperationKind::Restart,
+            would_start: false,
+            refused: Some(String::new()),
+            reason: Some(String::new()),
+            max_unavailable: 1,
+            unavailable: vec![UnavailableHost { address: address.clone(), reason: reason.clone() }],
+            hosts: vec![PlannedHost { address, action: PlannedAction::Skip, reason }],
+            alarm: Some(alarm),
+        };
+        let whole = serde_json::to_value(whole).unwrap();
+        let objects = [&whole, &whole["unavailable"][0], &whole["hosts"][0], &whole["alarm"]];
+        for field in objects.iter().flat_map(|object| object.as_object().unwrap().keys()) {
+            let is_named =
+                plan.contains(&format!("\"{field}\"")) || plan.contains(&format!("`{field}`"));
+            assert!(is_named, "{field} in {plan}");
+        }
     }
 
     #[test]
