@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service_core::clock;
-use service_core::model::{Alarm, Outcome, ResumeAfterAlarm, WaitReason};
+use service_core::model::{Alarm, ResumeAfterAlarm, WaitReason};
 use service_core::{Error, Result};
 use tokio::time::Instant;
 
@@ -69,7 +69,7 @@ async fn pause_for(journal: &Journal<'_>, alarm: &Alarm, limit: Duration) -> Res
         alarm.reason
     );
     if journal.retry(|| pause(journal, WaitReason::AlarmTimeout, &reason)).await? {
-        journal.log_operation(Outcome::Waiting, &format!("paused: {reason}")).await?;
+        journal.log_wait(WaitReason::AlarmTimeout, &format!("paused: {reason}")).await?;
     }
     Ok(())
 }

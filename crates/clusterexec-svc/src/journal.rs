@@ -16,6 +16,7 @@ use std::time::Duration;
 use service_core::lease::Held;
 use service_core::model::{
     Event, Failure, Host, HostProgress, HostState, Lease, Operation, OperationWait, Outcome, Step,
+    WaitReason,
 };
 use service_core::storage::Transaction;
 use service_core::{Error, Kind, Result, warn_unless_outage};
@@ -25,7 +26,7 @@ use crate::context::Context;
 use crate::history;
 use crate::host_error::{HostError, HostFailure};
 use deadlines::Deadlines;
-use lines::{OPERATION, event, shows_as};
+use lines::{OPERATION, event, reason, shows_as};
 pub(crate) use lines::{accepted, save_record};
 pub use preconditions::Preconditions;
 use webhooks::save_all;
@@ -199,13 +200,16 @@ impl<'a> Journal<'a> {
         self.save(index, |_| {}, lines).await
     }
 
-    /// Adds an event of the operation as a whole.
+    /// Adds an event of the operation as a whole: it waits.
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub(crate) async fn log_operation(&self, outcome: Outcome, detail: &str) -> Result<()> {
+    pub(crate) async fn log_wait(&self, reason: WaitReason, detail: &str) -> Result<()> {
         let _exclusive = self.writing.lock().await;
-        let event = self.operation_event(outcome, detail);
+        let event = Event {
+            reason: reason.word().to_owned(),
+            ..self.operation_event(Outcome::Waiting, detail)
+        };
         self.retry(|| async { self.held.transact(Transaction::default().save(&event)?).await })
             .await?;
         self.state().events = event.seq;
@@ -344,7 +348,8 @@ impl<'a> Journal<'a> {
         let now = self.context.deps.clock.stamp();
         let events = lines.iter().zip(last + 1..).map(|(LogLine(step, outcome, detail), seq)| {
             let step = step.to_string();
-            event(&self.operation, seq, &now, &after.address, &step, *outcome, detail)
+            let event = event(&self.operation, seq, &now, &after.address, &step, *outcome, detail);
+            Event { reason: reason(*outcome, &after), ..event }
         });
         let events: Vec<_> = events.collect();
         let webhooks = if ended_wait.is_some() {

@@ -241,17 +241,31 @@ fn in_process(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
     waits(OperationState::Running, WaitReason::UnderWay, &detail, &operation.started_at)
 }
 
+/// Why an operation has failed; `reason` is that of its record.
+pub fn end_reason(reason: &str) -> FailureReason {
+    if reason.starts_with(ABORTED) {
+        FailureReason::Aborted
+    } else if reason.starts_with(FailureReason::LostAfter.word()) {
+        FailureReason::LostAfter
+    } else {
+        FailureReason::HostsFailed
+    }
+}
+
 fn ended_early(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
     let OperationFacts { operation, hosts, .. } = facts;
     let reason = operation.reason.as_str();
-    if reason.starts_with(ABORTED) {
-        let (state, words) = (OperationState::Aborted, FailureReason::Aborted.words());
-        return because(operation, state, words, reason);
-    }
     let state = OperationState::Failed;
-    let lost = format!("{}: ", FailureReason::LostAfter);
-    if let Some(lost) = reason.strip_prefix(&lost) {
-        return because(operation, state, FailureReason::LostAfter.words(), lost);
+    match end_reason(reason) {
+        FailureReason::Aborted => {
+            let (state, words) = (OperationState::Aborted, FailureReason::Aborted.words());
+            return because(operation, state, words, reason);
+        }
+        FailureReason::LostAfter => {
+            let lost = reason.split_once(": ").map_or("", |(_, lost)| lost);
+            return because(operation, state, FailureReason::LostAfter.words(), lost);
+        }
+        _ => {}
     }
     let failed = hosts.iter().filter(|host| host.step == Step::Failed);
     let failed = failed.map(|host| {

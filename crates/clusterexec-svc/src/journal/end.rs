@@ -1,6 +1,7 @@
 //! The end of an operation.
 
 use service_core::Result;
+use service_core::explain::end_reason;
 use service_core::model::{
     HostProgress, Operation, OperationControl, OperationStatus, OperationWait, Outcome, Step,
 };
@@ -41,7 +42,10 @@ impl Journal<'_> {
         if !reason.is_empty() {
             detail = format!("{detail}: {reason}");
         }
-        let event = self.operation_event(outcome, &detail);
+        let mut event = self.operation_event(outcome, &detail);
+        if outcome == Outcome::Failed {
+            end_reason(reason).word().clone_into(&mut event.reason);
+        }
         let webhooks = self.end_webhooks(&ended, &hosts).await?;
         self.retry(|| async {
             let last = Transaction::default().save(&ended)?.save(&event)?;

@@ -48,7 +48,17 @@ pub(super) fn event(
         host: host.to_owned(),
         step: step.to_owned(),
         outcome,
+        reason: String::new(),
         detail: detail.to_owned(),
+    }
+}
+
+/// The word of an event of a host: why its step failed or waits.
+pub(super) fn reason(outcome: Outcome, part: &HostProgress) -> String {
+    match (outcome, &part.wait) {
+        (Outcome::Failed, _) if part.step == Step::Failed => part.reason.clone(),
+        (Outcome::Waiting, Some(wait)) => wait.reason.clone(),
+        _ => String::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an operation and its hosts wait for, as records.
 
 use service_core::Result;
-use service_core::model::{HostProgress, OperationWait, Outcome, Wait, WaitReason};
+use service_core::model::{Event, HostProgress, OperationWait, Outcome, Wait, WaitReason};
 use service_core::storage::Transaction;
 
 use super::webhooks::save_all;
@@ -83,7 +83,10 @@ impl Journal<'_> {
         }
         let hosts = self.state().hosts.clone();
         let webhooks = self.wait_webhooks(before, Some(&record), &hosts).await?;
-        let event = is_new.then(|| self.operation_event(Outcome::Waiting, &waiting.message));
+        let event = is_new.then(|| Event {
+            reason: waiting.reason.word().to_owned(),
+            ..self.operation_event(Outcome::Waiting, &waiting.message)
+        });
         self.retry(|| async {
             let mut transaction = save_all(Transaction::default().save(&record)?, &webhooks)?;
             if let Some(event) = &event {

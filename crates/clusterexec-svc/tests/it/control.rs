@@ -172,6 +172,10 @@ async fn host_that_waits_shows_the_present_reason() {
     let log = fleet.logged("o1", 0, Step::Reboot).await;
     let waits = log.iter().filter(|(outcome, _)| *outcome == Outcome::Waiting);
     assert_eq!(waits.count(), 3, "an event for each reason: {log:?}");
+    let reasons = fleet.reasons("o1", Outcome::Waiting).await;
+    for reason in ["gate", "host-budget", "frozen", "budget"] {
+        assert!(reasons.iter().any(|word| word == reason), "{reason} in {reasons:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

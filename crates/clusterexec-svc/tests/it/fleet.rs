@@ -273,6 +273,13 @@ impl Fleet {
         all.map(|event| event.record).filter(|event| event.id.starts_with(&prefix)).collect()
     }
 
+    /// The words of the events of an operation with this outcome, in their order.
+    pub(crate) async fn reasons(&self, id: &str, outcome: Outcome) -> Vec<String> {
+        let events = self.events(id).await.into_iter();
+        let events = events.filter(|event| event.outcome == outcome && !event.reason.is_empty());
+        events.map(|event| event.reason).collect()
+    }
+
     /// What the log says about one step of a host.
     pub(crate) async fn logged(
         &self,

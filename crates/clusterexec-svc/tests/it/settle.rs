@@ -94,6 +94,7 @@ async fn host_that_keeps_rebooting_fails_at_the_limit() {
     assert!(begun.elapsed() >= Duration::from_secs(330), "{:?}", begun.elapsed());
     assert_eq!(part.boot_id_after, None);
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+    assert_eq!(fleet.reasons("o1", Outcome::Failed).await, ["not-settled", "hosts-failed"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -189,6 +189,9 @@ pub struct Event {
     pub step: String,
     /// How it went.
     pub outcome: Outcome,
+    /// Why it failed or waits, in one stable word; empty otherwise, and in records of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// More about it, for a person.
     #[serde(default)]
     #[schema(required)]
