@@ -16,7 +16,7 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service_core::bus::topology;
-use service_core::model::{Host, HostCreds, HostState, Lease, ServerKeys, Status};
+use service_core::model::{FailureReason, Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use service_core::storage::{Revised, Transaction};
 use service_core::{host_keys, queries, warn_unless_outage};
 use utoipa::ToSchema;
@@ -172,9 +172,14 @@ async fn status(
 ) -> Result<Json<HostStatus>, ApiError> {
     let Host { status, last_check, .. } = found(&api, &address).await?.record;
     let state = api.storage.find::<HostState>(&address).await?;
-    let HostState { reason, detail, .. } = state.map(|state| state.record).unwrap_or_default();
-    let reason = (status == Status::Failed).then_some(reason);
-    let host = HostSummary { last_check, status, reason, detail };
+    let HostState { reason, detail, failed_at, .. } =
+        state.map(|state| state.record).unwrap_or_default();
+    let has_failed = status == Status::Failed;
+    let known = FailureReason::from_word(&reason).filter(|_| has_failed);
+    let remedy = known.map(|reason| reason.words().remedy);
+    let since = Some(failed_at).filter(|since| has_failed && !since.is_empty());
+    let reason = has_failed.then_some(reason);
+    let host = HostSummary { last_check, status, since, reason, detail, remedy };
     let container_manager = nodes::status(&api, &address).await?;
     Ok(Json(HostStatus { kind: "host_only", host, container_manager }))
 }
@@ -241,12 +246,18 @@ pub struct HostStatus {
 pub struct HostSummary {
     last_check: String,
     status: Status,
+    /// When it failed for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
     /// In one stable word, why it is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// The same as a sentence; for a healthy host what was, or was not, set up.
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
+    /// What to do about the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
 }
 
 /// The server's own public key.

@@ -60,14 +60,15 @@ async fn the_status_is_the_hosts_own_and_no_envelope() {
 async fn a_failed_host_says_why() {
     let gateway = Gateway::start().await;
     gateway.host("10.0.0.1", Status::Failed).await;
-    let state =
-        json!({"address": "10.0.0.1", "reason": "unreachable", "detail": "no route to host"});
+    let state = json!({"address": "10.0.0.1", "reason": "unreachable", "detail": "no route to host",
+               "failed_at": "2026-11-26T05:00:00.000000"});
     gateway.host_state(state).await;
     gateway.get("/host/10.0.0.1/status").await.is(
         200,
         &json!({"type": "host_only", "container_manager": {},
                 "host": {"last_check": "", "status": "failed", "reason": "unreachable",
-                         "detail": "no route to host"}}),
+                         "since": "2026-11-26T05:00:00.000000", "detail": "no route to host",
+                         "remedy": "check its power, its network and its sshd"}}),
     );
 }
 

@@ -37,7 +37,7 @@ rows! {
         r#"{"type": "host_only", "host": {"last_check": "", "status": "active"}, "container_manager": {}}"#),
     d33_the_status_of_a_failed_host_has_its_reason: ok(200, "failed h$ unreachable",
         "GET /host/h$/status", "",
-        r#"{"type": "host_only", "host": {"last_check": "", "status": "failed", "reason": "unreachable", "detail": "see there"}, "container_manager": {}}"#),
+        r#"{"type": "host_only", "host": {"last_check": "", "status": "failed", "reason": "unreachable", "detail": "see there", "remedy": "check its power, its network and its sshd"}, "container_manager": {}}"#),
     d33_the_status_with_a_last_check: ok(200, "facts h$", "GET /host/h$/status", "",
         r#"{"type": "host_only", "host": {"last_check": "2026-11-21T23:40:21.397282", "status": "active"}, "container_manager": {}}"#),
     the_status_of_a_missing_host: no(404, "", "GET /host/h$/status", "", "there is no host h$"),
