@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use service_core::model::{
-    ClusterRestart, Host, HostCreds, HostProgress, HostState, OperationStatus, Outcome, Status,
-    Step,
+    Cluster, ClusterChange, ClusterRestart, Host, HostCreds, HostProgress, HostState,
+    OperationStatus, Outcome, Status, Step,
 };
 use service_core::storage::Transaction;
 use simulated_hosts::LogIn;
@@ -406,4 +406,41 @@ async fn second_operation_on_a_cluster_is_rejected_until_the_first_has_ended() {
     executor.ask("restart", other).await.unwrap();
     fleet.ended("o2").await;
     fleet.assert_commands(&[0, 0], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dry_run_names_the_reason_of_a_rejection_in_one_word() {
+    let fleet = Fleet::start(3).await;
+    let executor = fleet.executor().await;
+    let boot_id = OWN_BOOT_ID.to_owned();
+    let own = HostState { address: address(0), boot_id, ..HostState::default() };
+    fleet.storage.save(&own).await.unwrap();
+    let plan = async |options: Value| {
+        let params = json!({"cluster_name": "c1", "options": options, "dry_run": true});
+        let plan = executor.ask("restart", params).await.unwrap();
+        let is_refused = !plan["refused"].is_null();
+        assert_eq!(
+            (plan["would_start"] == true, plan["reason"].is_string()),
+            (!is_refused, is_refused)
+        );
+        plan["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(plan(json!({"include_self": true})).await, "");
+    assert_eq!(plan(json!({})).await, "controller-is-member");
+    fleet.hosts.power_off(&address(1));
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(plan(json!({"include_self": true})).await, "budget-used-up");
+    let only = json!({"include_self": true, "max_unavailable": 2, "skip_unreachable": true,
+                      "hosts": [address(1)]});
+    assert_eq!(plan(only).await, "none-reachable");
+    fleet.hosts.power_on(&address(1));
+    sleep(Duration::from_mins(1)).await;
+    let mut cluster = fleet.find::<Cluster>("c1").await.unwrap();
+    cluster.change = Some(ClusterChange::Deleting);
+    fleet.storage.save(&cluster).await.unwrap();
+    assert_eq!(plan(json!({"include_self": true})).await, "cluster-is-changing");
+    cluster.change = None;
+    fleet.storage.save(&cluster).await.unwrap();
+    executor.restart(json!({"include_self": true})).await;
+    assert_eq!(plan(json!({"include_self": true})).await, "in-process");
 }
