@@ -76,6 +76,7 @@ impl<'a> Tail<'a> {
         if self.outage.replace(Some(error)).is_some() {
             return;
         }
+        // Best effort: the outage itself is noted in any case.
         let explanation = if is_there {
             self.client.poll(&["explain"]).await.unwrap_or_default()
         } else {

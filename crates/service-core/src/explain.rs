@@ -132,7 +132,7 @@ impl OperationState {
     }
 }
 
-/// What is known about an operation.
+/// The records that explain an operation.
 #[derive(Debug, Clone, Copy)]
 pub struct OperationFacts<'a> {
     /// Its record.
@@ -332,12 +332,12 @@ fn failed(address: &str, state: &str, reason: &str, detail: &str) -> Explanation
     Explanation { sentence, reason: reason.to_owned(), ..explanation }
 }
 
-/// What is known about a host.
+/// The records that explain a host.
 #[derive(Debug, Clone, Copy)]
 pub struct HostFacts<'a> {
     /// Its record.
     pub host: &'a Host,
-    /// What is known beyond that.
+    /// Its state beyond the documented record.
     pub state: Option<&'a HostState>,
     /// Its part in an operation in process.
     pub part: Option<(&'a Operation, &'a HostProgress)>,
@@ -400,7 +400,7 @@ pub fn host(facts: &HostFacts<'_>) -> Explanation {
     Explanation::well(Subject::Host, address, &status, sentence)
 }
 
-/// What is known about a cluster.
+/// The records that explain a cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterFacts<'a> {
     /// Its record.
@@ -464,7 +464,7 @@ pub fn cluster(facts: &ClusterFacts<'_>) -> Explanation {
     Explanation::well(Subject::Cluster, id, "ok", sentence)
 }
 
-/// What is known about the installation.
+/// The state of everything that explains the installation.
 #[derive(Debug, Clone, Copy)]
 pub struct InstallationFacts<'a> {
     /// Parts that the API cannot work without, and that have failed.

@@ -3,11 +3,11 @@
 use serde_json::Value;
 use service_core::explain::{self, OperationFacts};
 use service_core::model::{
-    Freeze, HostProgress, Operation, OperationControl, OperationStatus, OperationWait,
-    PendingWebhook, Wait, WaitReason, WebhookEvent,
+    HostProgress, Operation, OperationControl, OperationStatus, OperationWait, PendingWebhook,
+    Wait, WaitReason, WebhookEvent,
 };
 use service_core::storage::Transaction;
-use service_core::{Error, Result};
+use service_core::{Error, Result, queries};
 
 use super::Journal;
 
@@ -134,14 +134,14 @@ impl Journal<'_> {
     ) -> Result<Value> {
         let (context, id) = (self.context, &operation.id);
         let control = self.retry(|| context.storage.find::<OperationControl>(id)).await?;
-        let freeze = self.retry(|| context.storage.find::<Freeze>(Freeze::ALL)).await?;
+        let freeze = self.retry(|| queries::freeze(&context.storage)).await?;
         let alarm = self.retry(|| context.alarm(&operation.cluster)).await?;
         let facts = OperationFacts {
             operation,
             hosts,
             control: control.as_ref().map(|control| &control.record),
             wait,
-            freeze: freeze.as_ref().map(|freeze| &freeze.record),
+            freeze: freeze.as_ref(),
             alarm: alarm.as_ref(),
             has_executor: true,
         };

@@ -17,6 +17,7 @@ use crate::api::Api;
 use crate::cluster_records;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
+use crate::handlers::hosts;
 use crate::handlers::operations::history;
 use crate::handlers::operations::known::{self, Known};
 use crate::params::{Address, Name, Params};
@@ -89,8 +90,7 @@ async fn host(
     State(state): State<AppState>,
     Params(Address(address)): Params<Address>,
 ) -> Result<Json<Explanation>, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no host {address}"));
-    let host = api.storage.find::<Host>(&address).await?.ok_or_else(missing)?.record;
+    let host = hosts::found(&api, &address).await?.record;
     let known = api.storage.find::<HostState>(&address).await?.map(|found| found.record);
     let cluster =
         queries::cluster_of(&api.storage, &address).await?.map(|cluster| cluster.record.name);
@@ -148,8 +148,8 @@ async fn cluster(
         None => None,
     };
     let alarm = queries::alarm(&api.storage, &name).await?;
-    let hosts = api.storage.get_many::<Host>(&cluster.hostset).await?;
-    let failed = hosts.into_iter().flatten().map(|host| host.record);
+    let members = api.storage.get_many::<Host>(&cluster.hostset).await?;
+    let failed = members.into_iter().flatten().map(|host| host.record);
     let failed: Vec<_> = failed.filter(|host| host.status == Status::Failed).collect();
     let first: Vec<_> = failed.iter().take(RELATED).map(|host| host.address.clone()).collect();
     let states = api.storage.get_many::<HostState>(&first).await?;

@@ -376,7 +376,11 @@ async fn look_again(api: &Api, host: &mut Revised<Host>) -> Result<Transaction, 
     Ok(transaction.update(host)?)
 }
 
-async fn found(api: &Api, address: &str) -> Result<Revised<Host>, ApiError> {
+/// The host with this address.
+///
+/// # Errors
+/// 404 when there is none.
+pub(super) async fn found(api: &Api, address: &str) -> Result<Revised<Host>, ApiError> {
     api.storage.find::<Host>(address).await?.ok_or_else(|| missing(address))
 }
 

@@ -1,4 +1,4 @@
-//! What is known about an operation: all records that its state depends on.
+//! An operation with all records that its state depends on.
 
 use service_core::bus::topology;
 use service_core::explain::{self, Explanation, OperationFacts, OperationState};

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What is declared about a kind of operation.
+/// The declaration of a kind of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KindFacts {
     /// Its word: in JSON, in paths, and as a method on the bus.
@@ -47,7 +47,7 @@ macro_rules! kinds {
             takes_version: $takes_version:literal,
         }
     )+) => {
-        /// What is done to the hosts.
+        /// The kind of an operation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum OperationKind {
@@ -58,7 +58,7 @@ macro_rules! kinds {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// What is declared about it.
+            /// Its declaration.
             pub const fn facts(self) -> KindFacts {
                 match self {
                     $(Self::$kind => KindFacts {
