@@ -3,15 +3,15 @@
 use service_core::lease::Held;
 use service_core::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
 use service_core::model::{
-    AlarmView, Cluster, FailureReason, Lease, Operation, OperationKind, OperationStatus, Options,
-    RebootWhen, ident,
+    AlarmView, ClusterHead, FailureReason, Lease, Operation, OperationKind, OperationStatus,
+    Options, RebootWhen, ident,
 };
 use service_core::storage::{Revised, Transaction};
 use service_core::{Error, Result, abridged, bus};
 use tokio::time::Instant;
 
 use crate::context::Context;
-use crate::journal::{accepted, save_record};
+use crate::journal::{accepted, save_newest};
 use crate::members;
 use crate::schedule::{Availability, Member, order};
 use crate::unfinished::Unfinished;
@@ -181,17 +181,18 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
     let (storage, name) = (&context.storage, request.cluster.as_str());
     let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
     ident::name(name).map_err(unknown)?;
-    let cluster = storage.find::<Cluster>(name).await?;
+    let cluster = storage.find::<ClusterHead>(name).await?;
     let cluster = cluster.ok_or_else(|| unknown(String::new()))?;
-    let (hostset, options) = (&cluster.record.hostset, &request.options);
-    let mut members = members::probed(context, hostset, &[], request.kind).await?;
+    // After the cluster: a member that leaves now raises its revision.
+    let (hostset, options) = (context.members_of(name).await?, &request.options);
+    let mut members = members::probed(context, &hostset, &[], request.kind).await?;
     let unavailable = members
         .iter()
         .filter(|member| member.availability == Availability::Unavailable)
         .map(|member| (member.address.clone(), member.reason.clone()))
         .collect();
     if let Some(only) = &options.hosts {
-        if let Some(stranger) = only.iter().find(|address| !cluster.record.has(address)) {
+        if let Some(stranger) = only.iter().find(|address| !hostset.contains(*address)) {
             return Err(Error::invalid(format!(
                 "hosts: {stranger} is no member of the cluster {name}"
             )));
@@ -200,7 +201,7 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
     }
     order(&mut members, options.order.unwrap_or_default());
     let mut plan = Plan {
-        unchanged: Transaction::default().check::<Cluster>(name, Some(cluster.revision)),
+        unchanged: Transaction::default().check::<ClusterHead>(name, Some(cluster.revision)),
         members,
         unavailable,
         budget: options.budget(hostset.len()),
@@ -255,7 +256,7 @@ pub async fn begin(
         transaction = transaction.update(&Revised { record, revision: *revision })?;
     }
     let transaction = transaction.create(&accepted(operation, plan.budget))?;
-    let transaction = save_record(transaction, operation, &operation.untouched())?;
+    let transaction = save_newest(transaction, operation)?;
     let since = Instant::now();
     let revision = context.storage.transact(&transaction).await?;
     Ok(context.leases.adopt(lease, revision, since))

@@ -1,10 +1,11 @@
 //! The records of operations that have ended: how many are kept.
 
 use service_core::model::{
-    Event, HostProgress, Lease, Operation, OperationControl, OperationStatus, OperationWait,
+    ClusterRecord, Event, HostProgress, Lease, NewestOperation, Operation, OperationControl,
+    OperationStatus, OperationWait, Work,
 };
 use service_core::storage::Transaction;
-use service_core::{Result, StorageClient};
+use service_core::{Result, StorageClient, by_kind};
 
 use crate::unfinished::Unfinished;
 
@@ -54,11 +55,30 @@ pub(crate) async fn prune(storage: &StorageClient, cluster: &str, keep: usize) -
     Ok(())
 }
 
+/// Keeps the documented record of an operation that is the newest of its kind and is about to be removed.
+async fn keep_record<W: Work>(storage: &StorageClient, operation: &Operation) -> Result<()> {
+    let cluster = &operation.cluster;
+    let newest = storage.find::<NewestOperation<W>>(cluster).await?;
+    let Some(newest) = newest.filter(|newest| newest.record.operation == operation.id) else {
+        return Ok(());
+    };
+    let record = storage.get::<ClusterRecord<W>>(cluster).await?.record;
+    let kept = Transaction::default()
+        .check::<NewestOperation<W>>(cluster, Some(newest.revision))
+        .save(&record)?;
+    match storage.transact(&kept).await {
+        // A newer operation has begun.
+        Err(error) if error.is_conflict() => Ok(()),
+        kept => kept.map(drop),
+    }
+}
+
 async fn remove(storage: &StorageClient, operation: &Operation) -> Result<()> {
     let id = &operation.id;
     // First what writes to it after its end.
     let late = Transaction::default().delete::<Lease>(&Unfinished::LateHosts(id).lease_name());
     storage.transact(&late).await?;
+    by_kind!(operation.kind, W => keep_record::<W>(storage, operation).await?);
     for part in operation.hosts.chunks(AT_A_TIME) {
         let hosts = part.iter().fold(Transaction::default(), |transaction, address| {
             transaction.delete::<HostProgress>(&HostProgress::id_of(id, address))

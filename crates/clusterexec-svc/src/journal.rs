@@ -26,8 +26,8 @@ use crate::context::Context;
 use crate::history;
 use crate::host_error::{HostError, HostFailure};
 use deadlines::Deadlines;
-use lines::{OPERATION, event, reason, shows_as};
-pub(crate) use lines::{accepted, save_record};
+use lines::{OPERATION, event, reason};
+pub(crate) use lines::{accepted, save_newest};
 pub use preconditions::Preconditions;
 use webhooks::save_all;
 
@@ -360,7 +360,7 @@ impl<'a> Journal<'a> {
         };
         let written = self
             .retry(|| async {
-                let mut transaction = self.part_saved(index, &before, &after, &events)?;
+                let mut transaction = part_saved(&before, &after, &events)?;
                 if ended_wait.is_some() {
                     transaction = transaction.delete::<OperationWait>(&self.operation.id);
                     transaction = save_all(transaction, &webhooks)?;
@@ -408,28 +408,6 @@ impl<'a> Journal<'a> {
         Ok(before != after && found.is_some_and(|found| found.record == *after))
     }
 
-    /// A transaction of a host's part, its events, and the documented record if that changes.
-    fn part_saved(
-        &self,
-        index: usize,
-        before: &HostProgress,
-        after: &HostProgress,
-        events: &[Event],
-    ) -> Result<Transaction> {
-        let mut transaction = Transaction::default();
-        if before != after {
-            transaction = transaction.save(after)?;
-        }
-        for event in events {
-            transaction = transaction.save(event)?;
-        }
-        if shows_as(before.step) != shows_as(after.step) {
-            let hosts = self.hosts_with(index, after);
-            transaction = save_record(transaction, &self.operation, &hosts)?;
-        }
-        Ok(transaction)
-    }
-
     /// The parts of all hosts, with another one at `index`.
     fn hosts_with(&self, index: usize, part: &HostProgress) -> Vec<HostProgress> {
         let mut hosts = self.state().hosts.clone();
@@ -464,4 +442,17 @@ impl<'a> Journal<'a> {
         change(&mut host.record, &mut state);
         transaction.update(&host)?.save(&state)
     }
+}
+
+/// A transaction of a host's part and its events.
+fn part_saved(
+    before: &HostProgress,
+    after: &HostProgress,
+    events: &[Event],
+) -> Result<Transaction> {
+    let mut transaction = Transaction::default();
+    if before != after {
+        transaction = transaction.save(after)?;
+    }
+    events.iter().try_fold(transaction, Transaction::save)
 }

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{Cluster, Operation, OperationStatus, Step, WaitReason};
+use service_core::model::{ClusterHead, Operation, OperationStatus, Step, WaitReason};
 use service_core::{Error, Result, warn_unless_outage};
 use tokio::sync::{Notify, mpsc};
 
@@ -195,16 +195,17 @@ async fn wait_of_hosts(journal: &Journal<'_>) -> Result<Option<Waiting>> {
 /// on: the transaction that starts a host checks it.
 async fn skip_removed(journal: &Journal<'_>) -> Result<Option<u64>> {
     let operation = &journal.operation;
-    let cluster = journal.context.storage.find::<Cluster>(&operation.cluster).await?;
-    let revision = cluster.as_ref().map(|cluster| cluster.revision);
-    let members = cluster.map(|cluster| cluster.record.hostset).unwrap_or_default();
+    let context = journal.context;
+    let cluster = context.storage.find::<ClusterHead>(&operation.cluster).await?;
+    // After the cluster: a member that leaves now raises its revision.
+    let members = context.members_of(&operation.cluster).await?;
     let members: HashSet<&str> = members.iter().map(String::as_str).collect();
     for (index, step) in journal.steps().into_iter().enumerate() {
         if step == Step::Pending && !members.contains(operation.hosts[index].as_str()) {
             journal.skip(index, REMOVED).await?;
         }
     }
-    Ok(revision)
+    Ok(cluster.map(|cluster| cluster.revision))
 }
 
 /// Records a wait, with one event. One for the disruption budget that lasts too long, while no host is under way, pauses the operation.

@@ -18,7 +18,7 @@ use service_core::bus::Context;
 use service_core::claims::{Claim, Claims};
 use service_core::error::chain;
 use service_core::lease::{Held, Leases, TTL};
-use service_core::model::{Cluster, Lease};
+use service_core::model::{ClusterHead, Lease};
 use service_core::storage::Transaction;
 use service_core::warn_unless_outage;
 use service_core::{Bus, Clock, Lifecycle, Result, StorageClient, random};
@@ -125,7 +125,7 @@ impl Changes {
     }
 
     async fn is_marked(&self, cluster: &str) -> Result<bool> {
-        let found = self.0.storage.find::<Cluster>(cluster).await?;
+        let found = self.0.storage.find::<ClusterHead>(cluster).await?;
         Ok(found.is_some_and(|cluster| cluster.record.change.is_some()))
     }
 
@@ -246,7 +246,7 @@ impl Changes {
 
     /// Starts the jobs that can be started; false when another gateway holds the lease of one.
     async fn scan(&self) -> Result<bool> {
-        let clusters = self.0.storage.list::<Cluster>().await?.into_iter();
+        let clusters = self.0.storage.list::<ClusterHead>().await?.into_iter();
         let marked = clusters.map(|cluster| cluster.record).filter(|c| c.change.is_some());
         let marked: HashSet<_> = marked.map(|cluster| cluster.name).collect();
         let mut all_started = true;

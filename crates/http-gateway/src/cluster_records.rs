@@ -1,6 +1,8 @@
 //! The records of clusters and of their members, as handlers and changes read and write them.
 
-use service_core::model::{Cluster, ClusterRecord, Host, Lease, OperationKind, Status};
+use service_core::model::{
+    Cluster, ClusterHead, ClusterMember, ClusterRecord, Host, Lease, OperationKind, Status,
+};
 use service_core::storage::{Revised, Transaction};
 use service_core::{by_kind, queries};
 
@@ -9,7 +11,8 @@ use crate::error::ApiError;
 
 /// The last transaction of a deletion, with the cluster's own records.
 pub fn delete_records(transaction: Transaction, name: &str, revision: u64) -> Transaction {
-    let cluster = transaction.check::<Cluster>(name, Some(revision)).delete::<Cluster>(name);
+    let cluster =
+        transaction.check::<ClusterHead>(name, Some(revision)).delete::<ClusterHead>(name);
     OperationKind::ALL.iter().fold(
         cluster,
         |transaction, kind| by_kind!(*kind, W => transaction.delete::<ClusterRecord<W>>(name)),
@@ -20,7 +23,7 @@ pub fn delete_records(transaction: Transaction, name: &str, revision: u64) -> Tr
 ///
 /// # Errors
 /// 409 with the change.
-pub fn unchanging(cluster: &Cluster) -> Result<(), ApiError> {
+pub fn unchanging(cluster: &ClusterHead) -> Result<(), ApiError> {
     cluster.refusal().map_or(Ok(()), |refusal| Err(ApiError::conflict(refusal)))
 }
 
@@ -37,30 +40,44 @@ pub async fn not_under_operation(api: &Api, cluster: &str) -> Result<Transaction
     Ok(Transaction::default().check::<Lease>(&Lease::of_operation(cluster), None))
 }
 
-/// Adds to a transaction what becomes of a host that leaves its cluster: `active` turns into
-/// `disassociated`, other statuses stay.
+/// Adds to a transaction that hosts leave their cluster: `active` turns into `disassociated`, other statuses stay.
 ///
 /// # Errors
-/// When the record cannot be written as JSON.
-pub fn leave(
+/// When the storage service fails, or a record cannot be written as JSON.
+pub async fn leave(
+    api: &Api,
     transaction: Transaction,
-    host: Option<Revised<Host>>,
+    cluster: &mut Revised<ClusterHead>,
+    addresses: &[String],
 ) -> Result<Transaction, ApiError> {
-    match host {
-        Some(mut host) if host.record.status == Status::Active => {
-            host.record.status = Status::Disassociated;
-            Ok(transaction.update(&host)?)
+    let members = api.storage.get_many::<ClusterMember>(addresses).await?.into_iter().flatten();
+    let members: Vec<_> =
+        members.filter(|member| member.record.cluster == cluster.record.name).collect();
+    let mut transaction = queries::leave(transaction, cluster, &members)?;
+    for host in api.storage.get_many::<Host>(addresses).await?.into_iter().flatten() {
+        if host.record.status == Status::Active {
+            let record = Host { status: Status::Disassociated, ..host.record };
+            transaction = transaction.update(&Revised { record, ..host })?;
         }
-        _ => Ok(transaction),
     }
+    Ok(transaction)
 }
 
-/// The cluster of that name.
+/// The cluster of that name, without its members.
 ///
 /// # Errors
 /// 404 when there is none.
-pub async fn found(api: &Api, name: &str) -> Result<Revised<Cluster>, ApiError> {
-    api.storage.find::<Cluster>(name).await?.ok_or_else(|| missing(name))
+pub async fn head(api: &Api, name: &str) -> Result<Revised<ClusterHead>, ApiError> {
+    api.storage.find::<ClusterHead>(name).await?.ok_or_else(|| missing(name))
+}
+
+/// The cluster of that name, with its members.
+///
+/// # Errors
+/// 404 when there is none.
+pub async fn found(api: &Api, name: &str) -> Result<Cluster, ApiError> {
+    let found = api.storage.find::<Cluster>(name).await?;
+    Ok(found.ok_or_else(|| missing(name))?.record)
 }
 
 /// The answer for a cluster that does not exist.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use service_core::bus::topology;
 use service_core::error::chain;
 use service_core::messages::{Node, Nodes};
-use service_core::model::{Cluster, ContainerManagerConfig, Host, HostState, Status};
+use service_core::model::{Cluster, ClusterHead, ContainerManagerConfig, Host, HostState, Status};
 use service_core::storage::{Revised, Transaction};
 use service_core::{abridged, queries};
 
@@ -27,7 +27,7 @@ impl Registered {
     pub async fn register(
         &self,
         api: &Api,
-        cluster: &Cluster,
+        cluster: &ClusterHead,
         address: &str,
     ) -> Result<(), ApiError> {
         let manager = &cluster.container_manager;
@@ -87,13 +87,15 @@ async fn nodes_of_no_member(api: &Api, nodes: Vec<(String, String)>) -> Vec<(Str
 /// 502 when the container manager refuses one; 503 or 504 when a service does not answer.
 pub async fn join(
     api: &Api,
-    cluster: &Cluster,
+    cluster: &mut Revised<ClusterHead>,
     hosts: Vec<Revised<Host>>,
     registered: &Registered,
 ) -> Result<Transaction, ApiError> {
     let mut transaction = Transaction::default();
+    let addresses: Vec<_> = hosts.iter().map(|host| host.record.address.clone()).collect();
     for mut host in hosts {
         let address = host.record.address.clone();
+        let cluster = &cluster.record;
         if cluster.container_manager.is_empty() {
             host.record.status = Status::Disassociated;
         } else {
@@ -107,7 +109,11 @@ pub async fn join(
         }
         transaction = transaction.update(&host)?;
     }
-    Ok(transaction)
+    if addresses.is_empty() {
+        return Ok(transaction);
+    }
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    Ok(queries::join(transaction, cluster, &addresses)?)
 }
 
 /// Removes members that leave a cluster from its container manager, if it has one. To be done before they
@@ -115,7 +121,11 @@ pub async fn join(
 ///
 /// # Errors
 /// 502 with the manager's words when it refuses; 503 or 504 when it does not answer.
-pub async fn remove(api: &Api, cluster: &Cluster, addresses: &[String]) -> Result<(), ApiError> {
+pub async fn remove(
+    api: &Api,
+    cluster: &ClusterHead,
+    addresses: &[String],
+) -> Result<(), ApiError> {
     let manager = &cluster.container_manager;
     // A container manager that is configured no more has no nodes.
     if addresses.is_empty() || !is_configured(api, manager).await? {
@@ -145,7 +155,8 @@ async fn is_configured(api: &Api, manager: &str) -> Result<bool, ApiError> {
 /// # Errors
 /// When the storage service cannot say which container manager it is.
 pub async fn status(api: &Api, address: &str) -> Result<Value, ApiError> {
-    let cluster = queries::cluster_of(&api.storage, address).await?.map(|cluster| cluster.record);
+    let found = queries::cluster_of(&api.storage, address).await?;
+    let cluster = found.map(|found| found.cluster.record);
     let Some(cluster) = cluster.filter(|cluster| !cluster.container_manager.is_empty()) else {
         return Ok(json!({}));
     };

@@ -7,9 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use service_core::error::chain;
 use service_core::lease::Held;
-use service_core::model::{Cluster, Enrolled, Host, HostCreds, HostState, Lease};
+use service_core::model::{
+    ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease,
+};
 use service_core::storage::{Revised, Transaction};
-use service_core::{Error, StorageClient};
+use service_core::{Error, StorageClient, queries};
 use tokio::time::Instant;
 
 use crate::context::{Context, LEASE};
@@ -26,11 +28,11 @@ pub(crate) async fn prove(
         let Some((cluster, transaction)) = proof(state)? else { return Ok(()) };
         let found = match cluster.as_str() {
             "" => None,
-            name => storage.find::<Cluster>(name).await?,
+            name => storage.find::<ClusterHead>(name).await?,
         };
         let found = found.filter(|cluster| !cluster.record.is_deleting());
         let joined = found.is_some();
-        let transaction = join(transaction, found, address)?;
+        let transaction = join(storage, transaction, found, address).await?;
         match held.transact(transaction).await {
             Ok(_) if joined || cluster.is_empty() => {
                 tracing::info!(
@@ -65,14 +67,18 @@ fn proof(mut state: Revised<HostState>) -> Result<Option<(String, Transaction)>,
     Ok(Some((cluster, Transaction::default().update(&state)?)))
 }
 
-fn join(
+async fn join(
+    storage: &StorageClient,
     transaction: Transaction,
-    cluster: Option<Revised<Cluster>>,
+    cluster: Option<Revised<ClusterHead>>,
     address: &str,
 ) -> Result<Transaction, Error> {
     let Some(mut cluster) = cluster else { return Ok(transaction) };
-    cluster.record.add(address);
-    transaction.update(&cluster)
+    // A host of this address that was a member before, and whose other records are gone.
+    if storage.find::<ClusterMember>(address).await?.is_some() {
+        return Ok(transaction);
+    }
+    queries::join(transaction, &mut cluster, &[address])
 }
 
 /// Until when hosts must have proven themselves: the times of their registrations, and the deadlines by the monotonic

@@ -204,7 +204,8 @@ async fn save_facts(
 async fn network_of(context: &Context, address: &str) -> Result<Network, Error> {
     let storage = &context.storage;
     let cluster = queries::cluster_of(storage, address).await?;
-    let name = cluster.map_or_else(|| Network::DEFAULT.to_owned(), |c| c.record.network);
+    let name =
+        cluster.map_or_else(|| Network::DEFAULT.to_owned(), |found| found.cluster.record.network);
     Ok(storage.get::<Network>(&name).await?.record)
 }
 

@@ -9,10 +9,11 @@ use service_core::bus::{self, topology};
 use service_core::error::chain;
 use service_core::lease::Held;
 use service_core::messages::Node;
-use service_core::model::{Cluster, Host, HostState, Status};
+use service_core::model::{ClusterHead, ClusterMember, Host, HostState, Status};
+use service_core::queries::{self, Membership};
 use service_core::storage::{Revised, Transaction};
+use service_core::warn_unless_outage;
 use service_core::{Error, Kind};
-use service_core::{queries, warn_unless_outage};
 
 use crate::context::Context;
 use crate::investigation::state_of;
@@ -69,9 +70,10 @@ async fn register(
     loop {
         let Some(host) = storage.find::<Host>(address).await? else { return Ok(Duration::ZERO) };
         let state = state_of(context, address).await?;
-        let Some(cluster) = managed_cluster(context, address).await? else {
+        let Some(membership) = managed_cluster(context, address).await? else {
             return Ok(Duration::ZERO);
         };
+        let cluster = &membership.cluster;
         if !is_waiting(&host.record, Some(&state)) {
             return Ok(Duration::ZERO);
         }
@@ -85,7 +87,7 @@ async fn register(
         if answer.is_ok() {
             *with = Some(manager.clone());
         }
-        let (transaction, pause) = outcome(host, state, &cluster, &answer)?;
+        let (transaction, pause) = outcome(host, state, &membership, &answer)?;
         match held.release(transaction).await {
             Ok(()) => {
                 *with = None;
@@ -103,11 +105,13 @@ async fn register(
 fn outcome(
     mut host: Revised<Host>,
     mut state: HostState,
-    cluster: &Revised<Cluster>,
+    membership: &Membership,
     answer: &Result<(), Error>,
 ) -> Result<(Transaction, Duration), Error> {
-    let still_member =
-        Transaction::default().check::<Cluster>(&cluster.record.name, Some(cluster.revision));
+    let Membership { cluster, member } = membership;
+    let still_member = Transaction::default()
+        .check::<ClusterHead>(&cluster.record.name, Some(cluster.revision))
+        .check::<ClusterMember>(&member.record.address, Some(member.revision));
     match answer {
         Ok(()) => {
             host.record.status = Status::Active;
@@ -146,20 +150,18 @@ fn report(address: &str, manager: &str, answer: &Result<(), Error>) {
 /// Takes a host out of a container manager again, unless it is a member of a cluster there.
 async fn undo(context: &Context, address: &str, manager: &str) -> Result<(), Error> {
     let cluster = managed_cluster(context, address).await?;
-    if cluster.is_some_and(|cluster| cluster.record.container_manager == manager) {
+    if cluster.is_some_and(|found| found.cluster.record.container_manager == manager) {
         return Ok(());
     }
     ask(context, topology::CONTAINER_REMOVE_NODE, manager, address).await
 }
 
 /// The cluster of a host, if it has a container manager and no change in progress removes the host.
-async fn managed_cluster(
-    context: &Context,
-    address: &str,
-) -> Result<Option<Revised<Cluster>>, Error> {
-    let clusters = context.storage.list::<Cluster>().await?;
-    let cluster = clusters.into_iter().find(|cluster| cluster.record.keeps(address));
-    Ok(cluster.filter(|cluster| !cluster.record.container_manager.is_empty()))
+async fn managed_cluster(context: &Context, address: &str) -> Result<Option<Membership>, Error> {
+    let found = queries::cluster_of(&context.storage, address).await?;
+    Ok(found.filter(|Membership { cluster: Revised { record, .. }, .. }| {
+        record.keeps(address) && !record.container_manager.is_empty()
+    }))
 }
 
 async fn ask(context: &Context, key: &str, manager: &str, address: &str) -> Result<(), Error> {

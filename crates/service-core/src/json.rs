@@ -31,6 +31,13 @@ pub fn message(error: &impl ToString) -> String {
     format!("{before}expected {}", renamed(expected))
 }
 
+/// The message of an error of serde about a text that nobody sees: without the place in it.
+pub fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&place).unwrap_or(&message).to_owned()
+}
+
 /// A phrase whose first words are a type of serde, with that type's name in JSON. The name of a struct is dropped.
 fn renamed(phrase: &str) -> String {
     for (name, json) in TYPES {

@@ -2,8 +2,8 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
 use crate::json;
@@ -32,10 +32,16 @@ pub struct Request {
     pub params: Params,
 }
 
-/// The parameters of a request.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// The parameters of a request: JSON text, which only who takes them looks into.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Params(pub Value);
+pub struct Params(Box<RawValue>);
+
+impl Default for Params {
+    fn default() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+}
 
 impl Params {
     /// Parameters from anything that serialises to an object or an array.
@@ -43,9 +49,19 @@ impl Params {
     /// # Errors
     /// [`Kind::Internal`] when it cannot be written as JSON.
     pub fn of(params: &impl Serialize) -> Result<Self> {
-        serde_json::to_value(params)
+        to_raw_value(params)
             .map(Self)
             .map_err(|e| Error::internal("cannot write the parameters as JSON").with_source(e))
+    }
+
+    /// Their text.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+
+    /// Their value.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(self.text()).unwrap_or_default()
     }
 
     /// Reads them as `T`; `order` names the members that a positional array stands for.
@@ -53,23 +69,30 @@ impl Params {
     /// # Errors
     /// [`Kind::InvalidParams`] when they do not fit.
     pub fn parse<T: DeserializeOwned>(self, order: &[&str]) -> Result<T> {
-        let object = match self.0 {
-            Value::Null => Value::Object(Map::new()),
-            Value::Array(values) if values.len() > order.len() => {
-                return Err(Error::invalid(format!(
-                    "{} parameters given, at most {} taken",
-                    values.len(),
-                    order.len()
-                )));
+        let text = self.text();
+        let read = match text.as_bytes().first() {
+            Some(b'n') => serde_json::from_str("{}"),
+            Some(b'[') => {
+                let values: Vec<Value> = serde_json::from_str(text).map_err(unfit)?;
+                if values.len() > order.len() {
+                    return Err(Error::invalid(format!(
+                        "{} parameters given, at most {} taken",
+                        values.len(),
+                        order.len()
+                    )));
+                }
+                let named = order.iter().map(ToString::to_string).zip(values);
+                serde_json::from_value(Value::Object(named.collect()))
             }
-            Value::Array(values) => {
-                order.iter().map(ToString::to_string).zip(values).collect::<Map<_, _>>().into()
-            }
-            other => other,
+            _ => serde_json::from_str(text),
         };
-        serde_json::from_value(object)
-            .map_err(|e| Error::invalid(format!("bad parameters: {}", json::message(&e))))
+        read.map_err(unfit)
     }
+}
+
+fn unfit(error: serde_json::Error) -> Error {
+    let message = json::message(&json::without_place(&error));
+    Error::invalid(format!("bad parameters: {message}"))
 }
 
 /// What a request comes to: a value, or the text of one that nobody on the way has to look into.
@@ -193,19 +216,23 @@ mod tests {
         b: Option<u8>,
     }
 
+    fn params(value: &Value) -> Params {
+        Params::of(value).unwrap()
+    }
+
     #[test]
     fn params_come_by_name_or_by_position() {
         let order = &["a", "b"];
         let both = Two { a: 1, b: Some(2) };
-        assert_eq!(Params(json!({"b": 2, "a": 1})).parse::<Two>(order).unwrap(), both);
-        assert_eq!(Params(json!([1, 2])).parse::<Two>(order).unwrap(), both);
-        assert_eq!(Params(json!([1])).parse::<Two>(order).unwrap(), Two { a: 1, b: None });
+        assert_eq!(params(&json!({"b": 2, "a": 1})).parse::<Two>(order).unwrap(), both);
+        assert_eq!(params(&json!([1, 2])).parse::<Two>(order).unwrap(), both);
+        assert_eq!(params(&json!([1])).parse::<Two>(order).unwrap(), Two { a: 1, b: None });
     }
 
     #[test]
     fn params_that_do_not_fit_are_refused() {
         for bad in [json!(null), json!([]), json!([1, 2, 3]), json!({"a": "x"}), json!(7)] {
-            let error = Params(bad).parse::<Two>(&["a", "b"]).unwrap_err();
+            let error = params(&bad).parse::<Two>(&["a", "b"]).unwrap_err();
             assert_eq!(error.kind(), Kind::InvalidParams);
         }
     }

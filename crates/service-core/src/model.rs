@@ -27,8 +27,10 @@ use serde::de::DeserializeOwned;
 
 pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};
-pub use cluster::{Cluster, ClusterChange, Failure, OperationStatus};
-pub use cluster_record::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade};
+pub use cluster::{Cluster, ClusterChange, ClusterHead, ClusterMember, Failure, OperationStatus};
+pub use cluster_record::{
+    ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, NewestOperation,
+};
 pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     ContainerManagerType, KubernetesOptions, MASK, Secrets,
@@ -62,6 +64,9 @@ pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     const PREFIX: &'static str;
     /// See [`Self::PREFIX`].
     const SUFFIX: &'static str = "";
+    /// The type of the documented record that it is a part of: it is kept in the same store, and the same accounts may
+    /// read and write it.
+    const PART_OF: &'static str = Self::TYPE;
     /// Members that notifications leave out.
     const HIDDEN: &'static [&'static str] = &[];
     /// Encrypted before it reaches the store, and never part of a notification.

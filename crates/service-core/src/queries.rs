@@ -1,19 +1,70 @@
-//! Questions that several services ask of the records of clusters and operations.
+//! Questions that several services ask of the records of clusters and operations, and changes of members.
 
-use crate::model::{Alarm, Cluster, Freeze, Lease};
-use crate::storage::Revised;
+use crate::model::{Alarm, ClusterHead, ClusterMember, Freeze, Lease};
+use crate::storage::{Revised, Transaction};
 use crate::{Result, StorageClient};
+
+/// The membership of a host.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// The cluster, without its members.
+    pub cluster: Revised<ClusterHead>,
+    /// The host's own record of it.
+    pub member: Revised<ClusterMember>,
+}
 
 /// The cluster that a host is a member of.
 ///
 /// # Errors
 /// When the storage service fails.
-pub async fn cluster_of(
-    storage: &StorageClient,
-    address: &str,
-) -> Result<Option<Revised<Cluster>>> {
-    let clusters = storage.list::<Cluster>().await?;
-    Ok(clusters.into_iter().find(|cluster| cluster.record.has(address)))
+pub async fn cluster_of(storage: &StorageClient, address: &str) -> Result<Option<Membership>> {
+    let Some(member) = storage.find::<ClusterMember>(address).await? else { return Ok(None) };
+    let cluster = storage.find::<ClusterHead>(&member.record.cluster).await?;
+    Ok(cluster.map(|cluster| Membership { cluster, member }))
+}
+
+/// Adds to a transaction that a host joins a cluster. It is rejected if the cluster has been changed since it was read,
+/// or the host is a member of one by now; other hosts may join at the same time.
+///
+/// # Errors
+/// When a record cannot be written as JSON.
+pub fn join(
+    transaction: Transaction,
+    cluster: &mut Revised<ClusterHead>,
+    addresses: &[&str],
+) -> Result<Transaction> {
+    let name = cluster.record.name.clone();
+    let adapted = addresses.iter().filter(|address| cluster.record.follow_join(address)).count();
+    let mut transaction = if adapted > 0 {
+        transaction.update(cluster)?
+    } else {
+        transaction.check::<ClusterHead>(&name, Some(cluster.revision))
+    };
+    for address in addresses {
+        let (address, cluster) = ((*address).to_owned(), name.clone());
+        transaction = transaction.create(&ClusterMember { address, cluster })?;
+    }
+    Ok(transaction)
+}
+
+/// Adds to a transaction that hosts leave their cluster, which raises the revision of the cluster. It is rejected if one
+/// of these records has been changed since it was read.
+///
+/// # Errors
+/// When a record cannot be written as JSON.
+pub fn leave<'a>(
+    transaction: Transaction,
+    cluster: &mut Revised<ClusterHead>,
+    members: impl IntoIterator<Item = &'a Revised<ClusterMember>>,
+) -> Result<Transaction> {
+    let mut transaction = transaction;
+    for Revised { record: ClusterMember { address, .. }, revision } in members {
+        cluster.record.follow_leave(address);
+        transaction = transaction
+            .check::<ClusterMember>(address, Some(*revision))
+            .delete::<ClusterMember>(address);
+    }
+    transaction.update(cluster)
 }
 
 /// The lease of the operation that is in process on a cluster.
@@ -44,9 +95,9 @@ pub async fn alarm(storage: &StorageClient, cluster: &str) -> Result<Option<Alar
     if alarms.is_empty() {
         return Ok(None);
     }
-    let found = storage.find::<Cluster>(cluster).await?;
+    let found = storage.find::<ClusterHead>(cluster).await?;
     let cluster = found.map_or_else(
-        || Cluster { name: cluster.to_owned(), ..Cluster::default() },
+        || ClusterHead { name: cluster.to_owned(), ..ClusterHead::default() },
         |found| found.record,
     );
     let alarms: Vec<_> = alarms.into_iter().map(|alarm| alarm.record).collect();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::bus::topology as keys;
 use crate::bus::{Bus, Context};
@@ -43,12 +43,12 @@ pub struct Check {
 }
 
 /// A record to save.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Save {
     /// The record's type.
     pub model_type_name: String,
-    /// The record.
-    pub model_json_data: Value,
+    /// Its text, which is not looked into before it is in the storage service.
+    pub model_json_data: Box<RawValue>,
 }
 
 /// A record to delete.
@@ -250,7 +250,8 @@ impl StorageClient {
     /// # Errors
     /// When it is not valid, or the store does not answer.
     pub async fn save<T: Model>(&self, record: &T) -> Result<T> {
-        let params = json!({"model_type_name": T::TYPE, "model_json_data": to_json(record)?});
+        let params =
+            Save { model_type_name: T::TYPE.to_owned(), model_json_data: to_json(record)? };
         let bus = self.bus(T::CONFIDENTIAL);
         read(bus.ask(keys::STORAGE_SAVE, &params, &self.context).await?)
     }
@@ -303,8 +304,8 @@ impl StorageClient {
     }
 }
 
-fn to_json(record: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(record)
+fn to_json(record: &impl Serialize) -> Result<Box<RawValue>> {
+    to_raw_value(record)
         .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
 }
 

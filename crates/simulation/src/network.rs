@@ -11,7 +11,7 @@ use serde_json::Value;
 use service_core::bus::topology::{Queue, matches, service_of};
 use service_core::bus::transport::{Pending, Transport};
 use service_core::bus::{Call, Fitness, Handler, Notification, unserved};
-use service_core::jsonrpc::{Answer, Params};
+use service_core::jsonrpc::Answer;
 use service_core::{Error, Kind, Lifecycle, Result};
 use simulated_hosts::SimulatedHosts;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -219,7 +219,7 @@ impl State {
                 return false;
             }
             let notification =
-                || Notification::new(call.key.clone(), call.params.0.clone(), answers.cloned());
+                || Notification::new(call.key.clone(), call.params.value(), answers.cloned());
             !matches(&subscriber.pattern, &call.key)
                 || subscriber.sender.try_send(notification()).is_ok()
         });
@@ -368,7 +368,6 @@ impl Link {
         if fate.fault == Some(Fault::RequestLost) {
             return std::future::pending().await;
         }
-        let call = decoded(&call)?;
         if fate.fault == Some(Fault::Repeated)
             && let Some(consumer) = self.network.state().consumer(&call.key)
         {
@@ -433,14 +432,6 @@ impl Link {
     }
 }
 
-/// The call as its consumer reads it from the bytes on the wire.
-fn decoded(call: &Call) -> Result<Call> {
-    let unreadable = |error| Error::internal("a message is not JSON").with_source(error);
-    let bytes = serde_json::to_vec(&call.params.0).map_err(unreadable)?;
-    let params = Params(serde_json::from_slice(&bytes).map_err(unreadable)?);
-    Ok(Call { params, ..call.clone() })
-}
-
 impl Transport for Link {
     fn request(&self, call: Call, deadline: Instant) -> Pending<Answer> {
         let link = self.clone();
@@ -462,7 +453,7 @@ impl Transport for Link {
             let fate = link.network.fate(&link.process, step);
             let fate = Fate { fault: fault.or(fate.fault), ..fate };
             let truth = link.network.0.truth.clone();
-            let (key, params, since) = (call.key.clone(), call.params.0.clone(), truth.commits());
+            let (key, params, since) = (call.key.clone(), call.params.value(), truth.commits());
             truth.trace().detail(&link.process, &key);
             truth.learn_owner(&link.process, &params);
             let answer = link.carry_out(call, deadline, fate).await;
@@ -485,7 +476,6 @@ impl Transport for Link {
             let (step, _) = link.step();
             sleep(link.network.fate(&link.process, step).before).await;
             link.unless_cut().await;
-            let call = decoded(&call)?;
             let mut state = link.network.state();
             state.publish(&call, None);
             state.deliver_job(call);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service_core::model::{
-    Alarm, Cluster, Event, Freeze, HostProgress, Lease, Model, Operation, OperationControl,
+    Alarm, ClusterMember, Event, Freeze, HostProgress, Lease, Model, Operation, OperationControl,
     OperationStatus, Step, Wanted,
 };
 use simulated_hosts::Effect;
@@ -37,7 +37,8 @@ struct State {
     parts: BTreeMap<String, HostProgress>,
     events: BTreeMap<String, Event>,
     controls: BTreeMap<String, OperationControl>,
-    clusters: BTreeMap<String, Cluster>,
+    /// The cluster of each member.
+    members: BTreeMap<String, String>,
     leases: BTreeMap<String, Lease>,
     /// Since when an operation, or all of them (the empty name), must start nothing.
     stopped: BTreeMap<String, Instant>,
@@ -310,15 +311,11 @@ impl State {
             if let Some(lease) = parsed::<Lease>(value) {
                 self.leases.insert(name.to_owned(), lease);
             }
-        } else if let Some(name) = key.strip_prefix(Cluster::PREFIX)
-            && let Some(cluster) = parsed::<Cluster>(value)
+        } else if let Some(address) = key.strip_prefix(ClusterMember::PREFIX)
+            && let Some(ClusterMember { cluster, .. }) = parsed::<ClusterMember>(value)
         {
-            let is_changed =
-                self.clusters.get(name).is_none_or(|before| before.hostset != cluster.hostset);
-            if is_changed {
-                self.members_changed.insert(name.to_owned(), Instant::now());
-            }
-            self.clusters.insert(name.to_owned(), cluster);
+            self.members_changed.insert(cluster.clone(), Instant::now());
+            self.members.insert(address.to_owned(), cluster);
         }
     }
 
@@ -338,9 +335,10 @@ impl State {
             self.events.remove(id);
         } else if let Some(name) = key.strip_prefix(Lease::PREFIX) {
             self.leases.remove(name);
-        } else if let Some(name) = key.strip_prefix(Cluster::PREFIX) {
-            self.members_changed.insert(name.to_owned(), Instant::now());
-            self.clusters.remove(name);
+        } else if let Some(address) = key.strip_prefix(ClusterMember::PREFIX)
+            && let Some(cluster) = self.members.remove(address)
+        {
+            self.members_changed.insert(cluster, Instant::now());
         }
     }
 
@@ -367,14 +365,13 @@ impl State {
     /// Invariant 4: no operation is paused because of a host that is no member of its cluster.
     fn check_reason(&self, control: &OperationControl, found: &mut Vec<String>) {
         let Some(operation) = self.operations.get(&control.id) else { return };
-        let members = self.clusters.get(&operation.cluster).map(|cluster| &cluster.hostset);
         let is_settled = self
             .members_changed
             .get(&operation.cluster)
             .is_none_or(|changed| changed.elapsed() > MEMBERS_KNOWN);
         let is_named =
             |host: &&String| control.reason.split([' ', ',']).any(|word| word == host.as_str());
-        let is_member = |host: &&String| members.is_some_and(|members| members.contains(host));
+        let is_member = |host: &&String| self.members.get(*host) == Some(&operation.cluster);
         let other = operation.hosts.iter().find(|host| is_named(host) && !is_member(host));
         if let Some(other) = other.filter(|_| is_settled && control.wanted == Wanted::Pause) {
             let id = &operation.id;
@@ -417,17 +414,17 @@ impl State {
         };
         let (id, cluster) = (operation.id.clone(), operation.cluster.clone());
         let now = Instant::now();
-        let members = self.clusters.get(&cluster).map(|c| c.hostset.as_slice()).unwrap_or_default();
+        let of_cluster = |host: &String| self.members.get(host) == Some(&cluster);
+        let members = self.members.values().filter(|of| **of == cluster).count();
         let has_just_changed = self
             .members_changed
             .get(&cluster)
             .is_some_and(|changed| now.duration_since(*changed) < DECISION);
-        let others = unavailable.iter().filter(|other| members.contains(other)).count();
-        let budget = operation.options.budget(members.len());
+        let others = unavailable.iter().filter(|other| of_cluster(other)).count();
+        let budget = operation.options.budget(members);
         if others + 1 > budget && !has_just_changed {
             found.push(format!(
-                "1: {address} is taken down while {others} of {} members are unavailable, and {budget} may be",
-                members.len()
+                "1: {address} is taken down while {others} of {members} members are unavailable, and {budget} may be"
             ));
         }
         for name in [id.as_str(), ""] {

@@ -68,7 +68,7 @@ impl<'a> Permit<'a> {
             Right::Write => ("write", rights.map(|rights| &rights.write)),
             Right::Delete => ("delete", rights.map(|rights| &rights.delete)),
         };
-        let is_listed = |listed: &String| listed == ALL || listed == kind.type_name;
+        let is_listed = |listed: &String| listed == ALL || listed == kind.part_of;
         if types.is_some_and(|types| types.iter().any(is_listed)) {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl<'a> Permit<'a> {
             "{} may not {name} {}, nothing was read or changed: `accounts` of the storage service does not list that \
              type for it",
             shown(self.account),
-            kind.type_name
+            kind.part_of
         )))
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use service_core::error::chain;
 use service_core::etcd::Options as EtcdOptions;
@@ -41,8 +43,8 @@ pub struct Part<'a> {
     pub kind: &'static Kind,
     /// Its key in the store.
     pub key: &'a str,
-    /// The record, if it is to be saved.
-    pub record: Option<&'a Value>,
+    /// The text of the record, if it is to be saved.
+    pub record: Option<&'a RawValue>,
 }
 
 /// See the module.
@@ -178,7 +180,7 @@ impl Handlers {
         let Some(record) = record else {
             return Ok(holder.or(keepers.first().copied()).unwrap_or_default());
         };
-        let wanted = self.source(keepers, record["source"].as_str().unwrap_or_default())?;
+        let wanted = self.source(keepers, &source_of(record))?;
         match holder {
             Some(holder) if holder != wanted => {
                 let (holder, wanted) =
@@ -326,6 +328,17 @@ impl Handlers {
         };
         self.configured.iter().enumerate().map(show).collect()
     }
+}
+
+/// The member of a host that says where it is kept; empty in other records.
+fn source_of(record: &RawValue) -> String {
+    #[derive(Default, Deserialize)]
+    struct Sourced {
+        #[serde(default)]
+        source: String,
+    }
+
+    serde_json::from_str::<Sourced>(record.get()).unwrap_or_default().source
 }
 
 /// Whether a store answers a read; its outage begins or ends with that.

@@ -1,17 +1,20 @@
 //! The record types that the service knows: a table made from the models.
 
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use service_core::json;
 use service_core::model::{
-    Alarm, CheckReport, CheckRoster, Cluster, ClusterRecord, ContainerManagerConfig,
-    ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event, Freeze, Host, HostCreds,
-    HostProgress, HostState, IdempotentRequest, Lease, Model, Network, Operation, OperationControl,
-    OperationKind, OperationWait, PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe,
+    Alarm, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember, ClusterRecord,
+    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
+    Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
+    NewestOperation, Operation, OperationControl, OperationKind, OperationWait, PendingWebhook,
+    RefusedLogIns, ServerKeys, WriteProbe,
 };
 use service_core::{Error, Result, each_kind};
 
-/// What identifies a record, and the record with defaults filled in; or what is wrong with it.
-type Checked<T> = Result<(String, T), String>;
+/// What identifies a record, or its key, and its text with defaults filled in; or what is wrong with it.
+pub(crate) type Checked = Result<(String, Box<RawValue>), String>;
 
 /// A record type.
 #[derive(Debug)]
@@ -24,12 +27,13 @@ pub struct Kind {
     pub id: &'static str,
     /// What its keys begin with.
     pub prefix: &'static str,
+    /// The documented record that it is a part of, or itself.
+    pub part_of: &'static str,
     /// Members that notifications leave out.
     pub hidden: &'static [&'static str],
     /// Sealed before it reaches the store.
     pub secret: bool,
-    check: fn(Value) -> Checked<Value>,
-    read: fn(&str) -> Checked<Box<RawValue>>,
+    check: fn(&str) -> Checked,
     check_id: fn(&str) -> Result<(), String>,
     key: fn(&str) -> String,
 }
@@ -38,12 +42,18 @@ pub struct Kind {
 static CLUSTER_RECORDS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<ClusterRecord<W>>());
 
+/// What is kept under their keys.
+static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
+    each_kind!(W => Kind::of::<NewestOperation<W>>());
+
 /// All others.
-static KINDS: [Kind; 24] = [
+static KINDS: [Kind; 26] = [
     Kind::of::<Alarm>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
     Kind::of::<Cluster>(),
+    Kind::of::<ClusterHead>(),
+    Kind::of::<ClusterMember>(),
     Kind::of::<ContainerManagerConfig>(),
     Kind::of::<ContainerManagerNodes>(),
     Kind::of::<ContainerManagerSecret>(),
@@ -74,10 +84,10 @@ impl Kind {
             list_type: T::LIST_TYPE,
             id: T::ID,
             prefix: T::PREFIX,
+            part_of: T::PART_OF,
             hidden: T::HIDDEN,
             secret: T::SECRET,
             check: check::<T>,
-            read: read::<T>,
             check_id: T::validate_id,
             key: T::key,
         }
@@ -85,7 +95,12 @@ impl Kind {
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        KINDS.iter().chain(&CLUSTER_RECORDS)
+        KINDS.iter().chain(&CLUSTER_RECORDS).chain(&NEWEST_OPERATIONS)
+    }
+
+    /// Whether its records are parts of documented ones.
+    pub fn is_part(&self) -> bool {
+        self.part_of != self.type_name
     }
 
     /// The type of that name.
@@ -109,21 +124,12 @@ impl Kind {
             .ok_or_else(|| unknown(name))
     }
 
-    /// Checks a record; returns its key and the record with defaults filled in.
-    ///
-    /// # Errors
-    /// A sentence that names the member and what is wrong with it.
-    pub fn check(&self, record: Value) -> Result<(String, Value), String> {
-        let (id, record) = (self.check)(record)?;
-        Ok(((self.key)(&id), record))
-    }
-
     /// Checks the text of a record; returns its key and its text with defaults filled in.
     ///
     /// # Errors
-    /// As [`Self::check`].
-    pub fn read(&self, text: &str) -> Result<(String, Box<RawValue>), String> {
-        let (id, record) = (self.read)(text)?;
+    /// A sentence that names the member and what is wrong with it.
+    pub fn check(&self, text: &str) -> Checked {
+        let (id, record) = (self.check)(text)?;
         Ok(((self.key)(&id), record))
     }
 
@@ -149,16 +155,17 @@ impl Kind {
     }
 }
 
-fn check<T: Model>(record: Value) -> Checked<Value> {
-    let record: T = valid(serde_json::from_value(record))?;
-    let value = serde_json::to_value(&record).map_err(|e| e.to_string())?;
-    Ok((record.id().to_owned(), value))
+fn check<T: Model>(text: &str) -> Checked {
+    let record: T = parse(text)?;
+    Ok((record.id().to_owned(), written(&record)?))
 }
 
-fn read<T: Model>(text: &str) -> Checked<Box<RawValue>> {
-    let record: T = parse(text)?;
-    let text = to_raw_value(&record).map_err(|e| e.to_string())?;
-    Ok((record.id().to_owned(), text))
+/// The text of a record.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(crate) fn written(record: &impl Serialize) -> Result<Box<RawValue>, String> {
+    to_raw_value(record).map_err(|e| e.to_string())
 }
 
 /// Reads the text of a record and checks it.
@@ -166,11 +173,7 @@ fn read<T: Model>(text: &str) -> Checked<Box<RawValue>> {
 /// # Errors
 /// A sentence that names the field and what is wrong with it.
 pub(crate) fn parse<T: Model>(text: &str) -> Result<T, String> {
-    valid(serde_json::from_str(text))
-}
-
-fn valid<T: Model>(record: serde_json::Result<T>) -> Result<T, String> {
-    let record = record.map_err(|e| e.to_string())?;
+    let record: T = serde_json::from_str(text).map_err(|e| json::without_place(&e))?;
     T::validate_id(record.id())?;
     record.validate()?;
     Ok(record)
@@ -195,6 +198,9 @@ mod tests {
             ("CheckReport", "w1", "/commissaire/check_reports/w1"),
             ("CheckRoster", "w1.2", "/commissaire/check_rosters/w1.2"),
             ("Cluster", "c1", "/commissaire/clusters/c1"),
+            ("ClusterHead", "c1", "/commissaire/clusters/c1"),
+            ("ClusterMember", "10.0.0.1", "/commissaire/cluster_members/10.0.0.1"),
+            ("NewestClusterRestart", "c1", "/commissaire/cluster/c1/restart"),
             ("ClusterDeploy", "c1", "/commissaire/cluster/c1/deploy"),
             ("ClusterRestart", "c1", "/commissaire/cluster/c1/restart"),
             ("ClusterUpgrade", "c1", "/commissaire/cluster/c1/upgrade"),

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::value::{RawValue, to_raw_value};
 use service_core::error::chain;
 use service_core::model::{CheckReport, CheckRoster, Host, Model as _};
 use service_core::warn_unless_outage;
@@ -18,7 +17,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use crate::handlers::Handlers;
-use crate::kinds::{Kind, parse};
+use crate::kinds::{Checked, Kind, parse, written};
 use crate::store::Entry;
 
 /// For how long what was read is used.
@@ -115,7 +114,7 @@ impl LastChecks {
 ///
 /// # Errors
 /// A sentence that names the field and what is wrong with it.
-pub(crate) fn read_host(text: &str, times: &Times) -> Result<(String, Box<RawValue>), String> {
+pub(crate) fn read_host(text: &str, times: &Times) -> Checked {
     let mut host: Host = parse(text)?;
     if let Some(time) = times.get(&host.address)
         && !host.last_check.is_empty()
@@ -124,8 +123,7 @@ pub(crate) fn read_host(text: &str, times: &Times) -> Result<(String, Box<RawVal
     {
         host.last_check.clone_from(time);
     }
-    let text = to_raw_value(&host).map_err(|e| e.to_string())?;
-    Ok((Host::key(&host.address), text))
+    Ok((Host::key(&host.address), written(&host)?))
 }
 
 /// Reads what has changed; false when nothing has.

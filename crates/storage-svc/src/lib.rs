@@ -10,13 +10,15 @@
 //! - [`kinds`][]: the record types it knows
 //! - [`keyring`][]: the sealing key in use
 //! - `last_checks`: when hosts were last checked, from the reports of the watchers
+//! - `members`: the members of clusters
 //! - [`migrate`][]: taking over the data of the original
+//! - `newest`: the documented records of operations
 //! - `quota`: warnings before etcd is full
 //! - [`rekey`][]: changing the sealing key
 //! - [`store`][]: where records are kept, and the interface every store fulfils
 //! - [`secrets`][]: sealing of credentials before they reach a store
 //! - [`vault`][]: where secrets are
-//! - `split`: sealing of what is secret in an otherwise plain record
+//! - `split`: records that are kept in parts
 
 pub mod accounts;
 mod availability;
@@ -26,7 +28,9 @@ pub mod handlers;
 pub mod keyring;
 pub mod kinds;
 mod last_checks;
+mod members;
 pub mod migrate;
+mod newest;
 mod quota;
 pub mod registry;
 pub mod rekey;

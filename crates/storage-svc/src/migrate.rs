@@ -130,7 +130,7 @@ pub async fn run(config: &Config, mut dump: impl Read) -> Result<Report, Migrate
                 missing.push((store, planned));
             }
             Some(entry) if is_equal(&vault, &planned, &entry).await.map_err(compare)? => {
-                *report.present.entry(planned.kind.type_name).or_default() += 1;
+                *report.present.entry(planned.type_name()).or_default() += 1;
             }
             Some(_) => others.push(planned.key),
         }
@@ -139,7 +139,7 @@ pub async fn run(config: &Config, mut dump: impl Read) -> Result<Report, Migrate
         return Err(MigrateError::Present(others));
     }
     for (_, planned) in &missing {
-        *report.taken.entry(planned.kind.type_name).or_default() += 1;
+        *report.taken.entry(planned.type_name()).or_default() += 1;
     }
     write(&handlers, &vault, missing).await?;
     handlers.close().await;
@@ -161,15 +161,14 @@ async fn is_equal(vault: &Vault, planned: &Planned, entry: &Entry) -> service_co
     let Planned { kind, key, record } = planned;
     let there = if kind.secret {
         match vault.open(key, &entry.value).await {
-            Ok(opened) => serde_json::from_str(&opened).ok(),
+            Ok(opened) => kind.check(&opened).ok(),
             Err(error) if error.kind() == service_core::Kind::Internal => None,
             Err(error) => return Err(error),
         }
     } else {
-        serde_json::from_str(&entry.value).ok()
+        kind.check(&entry.value).ok()
     };
-    let there = there.and_then(|there| kind.check(there).ok());
-    Ok(there.is_some_and(|(_, there)| there == *record))
+    Ok(there.is_some_and(|(_, there)| there.get() == record.get()))
 }
 
 /// Writes in the given order, records of one store together.
@@ -183,7 +182,7 @@ async fn write(
         // Begun again it is written again: nothing has to be put back.
         let mut before = Before::default();
         for (_, Planned { kind, key, record }) in batch {
-            let mut stored = record.to_string();
+            let mut stored = record.get().to_owned();
             if kind.secret {
                 let kept = vault.keep(key, &stored, &mut before).await;
                 stored = kept.map_err(MigrateError::Keep)?;

@@ -101,7 +101,7 @@ impl Assignments {
     /// The handlers that keep `kind`, as indexes into the configured list: the first is the default,
     /// the others are sources of hosts.
     pub fn keepers(&self, kind: &Kind) -> &[usize] {
-        self.0.get(kind.type_name).map_or(&[], Vec::as_slice)
+        self.0.get(kind.part_of).map_or(&[], Vec::as_slice)
     }
 
     /// The models that a handler keeps, sorted.
@@ -123,8 +123,9 @@ fn matched(handler: &Handler) -> Result<Vec<&'static str>, RegistryError> {
         // The original's lists are models of their own: `Hosts` means `Host`.
         let fits =
             |kind: &&Kind| pattern.matches(kind.type_name) || pattern.matches(kind.list_type);
+        let documented = Kind::all().filter(|kind| !kind.is_part());
         let before = models.len();
-        models.extend(Kind::all().filter(fits).map(|kind| kind.type_name));
+        models.extend(documented.filter(fits).map(|kind| kind.type_name));
         if models.len() == before {
             let (handler, pattern) = named();
             return Err(RegistryError::NoMatch { handler, pattern });
@@ -135,8 +136,9 @@ fn matched(handler: &Handler) -> Result<Vec<&'static str>, RegistryError> {
     Ok(models)
 }
 
+/// The models that are assigned: parts of a record are kept with it.
 fn names() -> Vec<&'static str> {
-    Kind::all().map(|kind| kind.type_name).collect()
+    Kind::all().filter(|kind| !kind.is_part()).map(|kind| kind.type_name).collect()
 }
 
 #[cfg(test)]

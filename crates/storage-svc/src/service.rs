@@ -1,5 +1,6 @@
 //! The methods of the storage service.
 
+mod announce;
 mod change;
 mod commit;
 mod params;
@@ -12,18 +13,21 @@ use serde_json::{Value, json};
 use service_core::bus::{Call, Context};
 use service_core::error::chain;
 use service_core::jsonrpc::Answer;
-use service_core::model::{Host, Model as _};
+use service_core::model::{Cluster, Host, Model as _};
 use service_core::storage::{Check, Damaged, Delete, Revised, Save, Transaction};
 use service_core::{Bus, Error, Kind as ErrorKind, Result};
+use tokio::sync::OnceCell;
 
 use crate::accounts::{Accounts, Permit, Right};
 use crate::handlers::Handlers;
 use crate::kinds::Kind;
 use crate::last_checks::{LastChecks, Times, read_host};
+use crate::members::{self, KnownMembers, Members};
+use crate::newest;
 use crate::store::Entry;
 use crate::vault::Vault;
-use change::{Change, Condition, Deletion};
-use params::{Get, List, Missing, Records, object, records};
+use change::{Change, Condition, Deletion, Prepared};
+use params::{Get, List, Missing, Named, Records, record, records, texts};
 
 /// A record as it leaves: its text, which is not looked into again on its way to whoever asks.
 #[derive(Serialize)]
@@ -40,13 +44,34 @@ pub struct StorageService {
     vault: Vault,
     bus: Bus,
     last_checks: LastChecks,
+    members: KnownMembers,
+    /// Set once the records of earlier versions are converted.
+    converted: OnceCell<()>,
     accounts: Option<Accounts>,
+}
+
+/// What records are shown with beside their own text.
+enum Beside {
+    /// Nothing.
+    Nothing,
+    /// Hosts: when they were last checked.
+    Times(Arc<Times>),
+    /// Clusters: their members.
+    Members(Arc<Members>),
 }
 
 impl StorageService {
     /// A service over `handlers`; changes are announced on `bus`.
     pub fn new(handlers: Arc<Handlers>, vault: Vault, bus: Bus) -> Self {
-        Self { handlers, vault, bus, last_checks: LastChecks::default(), accounts: None }
+        Self {
+            handlers,
+            vault,
+            bus,
+            last_checks: LastChecks::default(),
+            members: KnownMembers::default(),
+            converted: OnceCell::new(),
+            accounts: None,
+        }
     }
 
     /// The same service, which carries out only what an account may do, if there is a table of that.
@@ -68,11 +93,12 @@ impl StorageService {
         const RECORDS: &[&str] = &["model_type_name", "model_json_data"];
         let Call { method, params, context, account, .. } = call;
         let permit = Permit::new(self.accounts.as_ref(), account.as_deref())?;
+        self.converted.get_or_try_init(|| Box::pin(members::convert(&self.handlers))).await?;
         // Writes are boxed: reads, which are far more frequent, need not have room for them.
         match method.as_str() {
             "save" => {
                 let params = params.parse(RECORDS)?;
-                Box::pin(self.save(params, permit, &context)).await.map(Into::into)
+                Box::pin(self.save(params, permit, &context)).await
             }
             "get" => self.get(params.parse(RECORDS)?, permit).await,
             "delete" => {
@@ -93,23 +119,24 @@ impl StorageService {
         }
     }
 
-    async fn save(&self, params: Records, permit: Permit<'_>, context: &Context) -> Result<Value> {
+    async fn save(&self, params: Records, permit: Permit<'_>, context: &Context) -> Result<Answer> {
         let kind = Kind::named(&params.model_type_name)?;
         permit.check(Right::Write, kind)?;
-        let (records, is_list) = records(params.model_json_data)?;
+        let (records, is_list) = texts(params.model_json_data)?;
         let mut change = Change::saving(records.into_iter().map(|record| (kind, record)))?;
         if params.revision.is_some() {
             let [only] = change.saves.as_slice() else {
                 return Err(Error::invalid("`revision` goes with a single record"));
             };
             change.checks =
-                vec![Condition { kind, key: only.key.clone(), revision: params.revision }];
+                vec![Condition { kind, key: only.parts.key.clone(), revision: params.revision }];
         }
         let stale =
             |_| Error::conflict(format!("the {} has changed since it was read", kind.type_name));
         self.commit(&change, stale, context).await?;
-        let mut saved = change.saves.into_iter().map(|prepared| prepared.record);
-        Ok(if is_list { saved.collect() } else { saved.next().unwrap_or_default() })
+        let saved = change.saves.into_iter().map(Prepared::into_record);
+        let mut saved = saved.collect::<Result<Vec<_>>>()?;
+        if is_list { Answer::text_of(&saved) } else { Answer::text_of(&saved.pop()) }
     }
 
     async fn get(&self, mut params: Get, permit: Permit<'_>) -> Result<Answer> {
@@ -120,15 +147,13 @@ impl StorageService {
         let keys = wanted.keys(kind)?;
         let times = self.times(kind).await;
         let entries = self.handlers.get(kind, keys).await?;
+        let beside = self.beside(kind, times).await?;
         // Who tolerates gaps in a list also gets the neighbours of a damaged record.
         let tolerant = params.missing == Missing::Null;
         let mut found = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
             let read = match entry {
-                Some(entry) => {
-                    let times = times.as_deref();
-                    self.read(kind, &entry, times, params.revisions).await.map(Some)
-                }
+                Some(entry) => self.read(kind, &entry, &beside, params.revisions).await.map(Some),
                 None if tolerant => Ok(None),
                 None => Err(lookup_failed(kind, &wanted.at(kind, index))),
             };
@@ -143,12 +168,7 @@ impl StorageService {
         if is_list { Answer::text_of(&found) } else { Answer::text_of(&found.pop()) }
     }
 
-    async fn delete(
-        &self,
-        params: Records,
-        permit: Permit<'_>,
-        context: &Context,
-    ) -> Result<Value> {
+    async fn delete(&self, params: Named, permit: Permit<'_>, context: &Context) -> Result<Value> {
         let kind = Kind::named(&params.model_type_name)?;
         permit.check(Right::Delete, kind)?;
         let (wanted, _) = records(params.model_json_data)?;
@@ -157,9 +177,11 @@ impl StorageService {
         // Deleting what is not there is an error, and then nothing is deleted: so each must be there
         // at the moment of the commit, at whatever revision it has.
         let entries = self.handlers.get(kind, keys.clone()).await?;
+        let beside = self.beside(kind, None).await?;
         let mut change = Change::default();
         for ((entry, wanted), key) in entries.into_iter().zip(&wanted).zip(keys) {
-            let revision = Some(entry.ok_or_else(|| lookup_failed(kind, wanted))?.revision);
+            let entry = entry.ok_or_else(|| lookup_failed(kind, wanted))?;
+            let revision = Some(beside.revision(kind, &entry));
             change.checks.push(Condition { kind, key: key.clone(), revision });
             change.deletes.push(Deletion { kind, key, id: id(kind, wanted) });
         }
@@ -174,9 +196,10 @@ impl StorageService {
         let revisions = params.revisions;
         let times = self.times(kind).await;
         let entries = self.handlers.list(kind).await?;
+        let beside = self.beside(kind, times).await?;
         let mut read = Vec::with_capacity(entries.len());
         for entry in entries.iter() {
-            match self.read(kind, entry, times.as_deref(), revisions).await {
+            match self.read(kind, entry, &beside, revisions).await {
                 Ok(record) => read.push(record),
                 // A damaged record must not hide its neighbours.
                 Err(error) if is_damage(&error) => {
@@ -200,7 +223,7 @@ impl StorageService {
             )));
         }
         let saves = saves.into_iter().map(|Save { model_type_name, model_json_data }| {
-            Ok((Kind::named(&model_type_name)?, object(model_json_data)?))
+            Ok((Kind::named(&model_type_name)?, record(model_json_data)?))
         });
         let mut change = Change::saving(saves.collect::<Result<Vec<_>>>()?)?;
         for Check { model_type_name, key, revision } in &checks {
@@ -232,22 +255,52 @@ impl StorageService {
         Some(self.last_checks.times(&self.handlers).await)
     }
 
-    /// A record on its way out of the store: opened, and then as any other.
+    /// What records of a kind are shown with; the members of clusters are read after their heads.
+    async fn beside(&self, kind: &Kind, times: Option<Arc<Times>>) -> Result<Beside> {
+        Ok(match times {
+            Some(times) => Beside::Times(times),
+            None if kind.type_name == Cluster::TYPE => {
+                Beside::Members(self.members.read(&self.handlers).await?)
+            }
+            None => Beside::Nothing,
+        })
+    }
+
+    /// A record on its way out of the store: opened, or composed, and then as any other.
     async fn read(
         &self,
         kind: &Kind,
         entry: &Entry,
-        times: Option<&Times>,
+        beside: &Beside,
         revisions: bool,
     ) -> Result<Found> {
-        if !kind.secret {
-            return found(kind, entry, &entry.value, times, revisions);
+        if kind.secret {
+            let opened = match Box::pin(self.vault.open(&entry.key, &entry.value)).await {
+                Err(error) if is_damage(&error) => Err(damaged(entry).error(error)),
+                other => other,
+            };
+            return found(kind, entry, &opened?, beside, revisions);
         }
-        let opened = match Box::pin(self.vault.open(&entry.key, &entry.value)).await {
-            Err(error) if is_damage(&error) => Err(damaged(entry).error(error)),
-            other => other,
-        };
-        found(kind, entry, &opened?, times, revisions)
+        if let Some(operation) = newest::kind_of(kind)
+            && let Some(composed) =
+                Box::pin(newest::compose(&self.handlers, operation, &entry.value)).await?
+        {
+            return found(kind, entry, composed.get(), beside, revisions);
+        }
+        found(kind, entry, &entry.value, beside, revisions)
+    }
+}
+
+impl Beside {
+    /// The revision of a record.
+    fn revision(&self, kind: &Kind, entry: &Entry) -> u64 {
+        match self {
+            Self::Nothing | Self::Times(_) => entry.revision,
+            Self::Members(members) => {
+                let name = entry.key.strip_prefix(kind.prefix).unwrap_or_default();
+                members.revision(name, entry.revision)
+            }
+        }
     }
 }
 
@@ -268,18 +321,21 @@ fn found(
     kind: &Kind,
     entry: &Entry,
     text: &str,
-    times: Option<&Times>,
+    beside: &Beside,
     revisions: bool,
 ) -> Result<Found> {
-    let Entry { key, revision, .. } = entry;
     let damage = |why| damaged(entry).error(std::io::Error::other(why));
-    let read = times.map_or_else(|| kind.read(text), |times| read_host(text, times));
+    let read = match beside {
+        Beside::Nothing => kind.check(text),
+        Beside::Times(times) => read_host(text, times),
+        Beside::Members(members) => members.read_cluster(text),
+    };
     let (own_key, record) = read.map_err(damage)?;
-    if own_key != *key {
+    if own_key != entry.key {
         return Err(damage(format!("it belongs at {own_key}")));
     }
     Ok(if revisions {
-        Found::Revised(Revised { record, revision: *revision })
+        Found::Revised(Revised { record, revision: beside.revision(kind, entry) })
     } else {
         Found::Plain(record)
     })

@@ -1,14 +1,15 @@
-//! What is secret in a record that is not secret as a whole: sealed under a key of its own, in the same
-//! commit. Whoever saves a container manager with its token in the options has that sealed, never kept
-//! or announced in the clear.
+//! Records that are kept in parts: what is secret in an otherwise plain one goes into a record of its own, sealed, and so
+//! do the members of a cluster. The parts are written in the same commit. Whoever saves a container manager with its
+//! token in the options has that sealed, never kept or announced in the clear.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
+use service_core::json;
 use service_core::model::{
-    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Model as _, Secrets,
+    Cluster, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Model as _,
+    Secrets,
 };
-use service_core::{Error, Result};
 
-use crate::kinds::Kind;
+use crate::kinds::{Kind, parse, written};
 
 const SECRET: &Kind = &Kind::of::<ContainerManagerSecret>();
 const NODES: &Kind = &Kind::of::<ContainerManagerNodes>();
@@ -19,35 +20,57 @@ pub(crate) enum Beside {
     /// Nothing.
     Nothing,
     /// This record of a secret kind is put under this key.
-    Put(&'static Kind, String, Value),
+    Put(&'static Kind, String, Box<RawValue>),
     /// The record of this kind under this key is removed.
     Delete(&'static Kind, String),
+    /// These become the members of the cluster with this name.
+    Members(String, Vec<String>),
 }
 
-/// Takes out of a record what is sealed apart.
-pub(crate) fn split(kind: &Kind, record: Value) -> Result<(Value, Beside)> {
-    if kind.type_name != ContainerManagerConfig::TYPE {
-        return Ok((record, Beside::Nothing));
+/// A record in the parts that are kept.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// Its key.
+    pub(crate) key: String,
+    /// Its own text, with defaults filled in.
+    pub(crate) record: Box<RawValue>,
+    /// The rest.
+    pub(crate) beside: Beside,
+}
+
+/// Checks the text of a record, and takes out of it what is kept apart.
+///
+/// # Errors
+/// A sentence that names the member and what is wrong with it.
+pub(crate) fn split(kind: &Kind, text: &str) -> Result<Parts, String> {
+    match kind.type_name {
+        ContainerManagerConfig::TYPE => without_secrets(kind, text),
+        Cluster::TYPE => without_members(text),
+        _ => kind.check(text).map(|(key, record)| Parts { key, record, beside: Beside::Nothing }),
     }
-    let invalid = |why| Error::invalid(format!("not a valid {}: {why}", kind.type_name));
+}
+
+fn without_secrets(kind: &Kind, text: &str) -> Result<Parts, String> {
     let config: ContainerManagerConfig =
-        serde_json::from_value(record).map_err(|e| invalid(e.to_string()))?;
-    let key = ContainerManagerSecret::key(&config.name);
-    let (plain, secrets) = config.split().map_err(invalid)?;
+        serde_json::from_str(text).map_err(|e| json::without_place(&e))?;
+    let secret = ContainerManagerSecret::key(&config.name);
+    let (plain, secrets) = config.split()?;
     let beside = match secrets {
-        Secrets::None => Beside::Delete(SECRET, key),
+        Secrets::None => Beside::Delete(SECRET, secret),
         Secrets::Unchanged => Beside::Nothing,
-        Secrets::Given(given) => Beside::Put(SECRET, key, json_of(&given)?),
+        Secrets::Given(given) => Beside::Put(SECRET, secret, written(&given)?),
     };
-    Ok((json_of(&plain)?, beside))
+    let (key, record) = kind.check(written(&plain)?.get())?;
+    Ok(Parts { key, record, beside })
 }
 
-fn json_of(record: &impl serde::Serialize) -> Result<Value> {
-    serde_json::to_value(record)
-        .map_err(|e| Error::internal("cannot write the record as JSON").with_source(e))
+fn without_members(text: &str) -> Result<Parts, String> {
+    let (head, members) = parse::<Cluster>(text)?.into_parts();
+    let (key, record) = (Cluster::key(&head.name), written(&head)?);
+    Ok(Parts { key, record, beside: Beside::Members(head.name, members) })
 }
 
-/// What goes when a record is deleted.
+/// What goes when a record is deleted. The members of a cluster are found by whoever deletes it.
 pub(crate) fn belongings(kind: &Kind, id: &str) -> Vec<(&'static Kind, String)> {
     if kind.type_name != ContainerManagerConfig::TYPE {
         return Vec::new();

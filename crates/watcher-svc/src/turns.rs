@@ -51,7 +51,7 @@ pub(crate) async fn unless_under_way(
     let Some(cluster) = queries::cluster_of(storage, address).await? else {
         return Ok(Some(transaction));
     };
-    let lock = Lease::of_operation(&cluster.record.name);
+    let lock = Lease::of_operation(&cluster.cluster.record.name);
     let Some(lease) = storage.find::<Lease>(&lock).await? else {
         return Ok(Some(transaction.check::<Lease>(&lock, None)));
     };

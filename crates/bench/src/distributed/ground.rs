@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::Context as _;
 use etcd_client::{Client, Txn, TxnOp};
 use service_core::Clock;
-use service_core::model::{Cluster, Host, Model, Network, Status};
+use service_core::model::{ClusterHead, ClusterMember, Host, Model, Network, Status};
 use testbed::etcd::Etcd;
 use testbed::rabbitmq::RabbitMq;
 
@@ -48,12 +48,16 @@ impl Ground {
             client.txn(Txn::new().and_then(puts)).await.context("cannot write hosts")?;
         }
         let (name, network) = (CLUSTER.to_owned(), Network::DEFAULT.to_owned());
-        let mut cluster = Cluster { name, network, ..Cluster::default() };
+        let cluster = ClusterHead { name, network, ..ClusterHead::default() };
+        let mut puts = vec![put(&cluster)?];
         for number in 0..MEMBERS {
-            cluster.add(&address(number));
+            let (address, cluster) = (address(number), CLUSTER.to_owned());
+            puts.push(put(&ClusterMember { address, cluster })?);
         }
-        let txn = Txn::new().and_then(vec![put(&cluster)?]);
-        client.txn(txn).await.context("cannot write the cluster")?;
+        for puts in puts.chunks(AT_A_TIME) {
+            let txn = Txn::new().and_then(puts.to_vec());
+            client.txn(txn).await.context("cannot write the cluster")?;
+        }
         Ok(ground)
     }
 }

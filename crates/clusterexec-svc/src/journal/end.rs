@@ -8,7 +8,7 @@ use service_core::model::{
 use service_core::storage::Transaction;
 
 use super::Journal;
-use super::lines::{event, save_record};
+use super::lines::{event, save_newest};
 use super::webhooks::save_all;
 use crate::host_error::may_come_back;
 use crate::unfinished::Unfinished;
@@ -49,7 +49,8 @@ impl Journal<'_> {
         let webhooks = self.end_webhooks(&ended, &hosts).await?;
         self.retry(|| async {
             let last = Transaction::default().save(&ended)?.save(&event)?;
-            let mut last = save_record(last, &ended, &hosts)?.delete::<OperationControl>(&ended.id);
+            // Also says so of an operation that an earlier version has begun.
+            let mut last = save_newest(last, &ended)?.delete::<OperationControl>(&ended.id);
             if self.state().wait.is_some() {
                 last = last.delete::<OperationWait>(&ended.id);
             }

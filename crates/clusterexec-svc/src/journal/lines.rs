@@ -1,19 +1,16 @@
-//! The event log of an operation and its documented record. Pure.
+//! The event log of an operation, and which operation is the newest. Pure.
 
-use service_core::model::{Event, HostProgress, Operation, Outcome, Step};
+use service_core::model::{Event, HostProgress, NewestOperation, Operation, Outcome, Step};
 use service_core::storage::Transaction;
 use service_core::{Result, abridged, by_kind};
 
 /// The step of events that concern the operation as a whole.
 pub(super) const OPERATION: &str = "operation";
 
-/// Adds the documented record of an operation to a transaction.
-pub(crate) fn save_record(
-    transaction: Transaction,
-    operation: &Operation,
-    hosts: &[HostProgress],
-) -> Result<Transaction> {
-    by_kind!(operation.kind, W => transaction.save(&operation.record::<W>(hosts)))
+/// Adds to a transaction that an operation is the newest of its kind: the documented record is composed from its records.
+pub(crate) fn save_newest(transaction: Transaction, operation: &Operation) -> Result<Transaction> {
+    let Operation { cluster, id, .. } = operation;
+    by_kind!(operation.kind, W => transaction.save(&NewestOperation::<W>::new(cluster, id)))
 }
 
 /// The first event of an operation.
@@ -59,14 +56,5 @@ pub(super) fn reason(outcome: Outcome, part: &HostProgress) -> String {
         (Outcome::Failed, _) if part.step == Step::Failed => part.reason.clone(),
         (Outcome::Waiting, Some(wait)) => wait.reason.clone(),
         _ => String::new(),
-    }
-}
-
-/// Whether the documented record lists a host as done (`true`) or in process (`false`), if at all.
-pub(super) fn shows_as(step: Step) -> Option<bool> {
-    match step {
-        Step::Pending | Step::Skipped => None,
-        Step::Done => Some(true),
-        _ => Some(false),
     }
 }

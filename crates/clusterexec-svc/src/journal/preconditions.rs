@@ -1,6 +1,6 @@
 //! What must not have changed when a write is accepted.
 
-use service_core::model::{Cluster, Freeze, OperationControl};
+use service_core::model::{ClusterHead, Freeze, OperationControl};
 use service_core::storage::Transaction;
 
 /// The revisions that a decision is based on. A transaction that checks them is rejected once an operator has paused,
@@ -12,7 +12,7 @@ pub struct Preconditions {
     control_revision: Option<u64>,
     /// Whether a freeze also rejects the transaction.
     no_freeze: bool,
-    /// The cluster, and the revision that its members were read from.
+    /// The cluster, and the revision that it had when its members were read.
     cluster: Option<(String, Option<u64>)>,
 }
 
@@ -22,7 +22,7 @@ impl Preconditions {
         Self { operation: operation.to_owned(), control_revision, no_freeze, cluster: None }
     }
 
-    /// Adds the revision of the cluster, which a change of its members increases.
+    /// Adds the revision of the cluster, which a member that leaves increases.
     pub(crate) fn with_cluster(self, name: &str, revision: Option<u64>) -> Self {
         Self { cluster: Some((name.to_owned(), revision)), ..self }
     }
@@ -32,7 +32,7 @@ impl Preconditions {
         let mut checked =
             transaction.check::<OperationControl>(&self.operation, self.control_revision);
         if let Some((name, revision)) = &self.cluster {
-            checked = checked.check::<Cluster>(name, *revision);
+            checked = checked.check::<ClusterHead>(name, *revision);
         }
         if self.no_freeze { checked.check::<Freeze>(Freeze::ALL, None) } else { checked }
     }

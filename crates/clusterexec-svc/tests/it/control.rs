@@ -159,6 +159,11 @@ async fn host_that_waits_shows_the_present_reason() {
         fleet.until(part, waits).await;
     };
     waits_for("frozen by ann").await;
+    let is_logged = async || {
+        let reasons = fleet.reasons("o1", Outcome::Waiting).await;
+        reasons.contains(&"frozen".to_owned()).then_some(())
+    };
+    fleet.until("an event of the rollout", is_logged).await;
     fleet.say("o1", Wanted::Pause).await;
     waits_for("paused by ann").await;
     fleet.storage.delete::<Freeze>(Freeze::ALL).await.unwrap();

@@ -11,8 +11,8 @@ use host_access::{Deps, LogInLedger};
 use serde_json::{Value, json};
 use service_core::bus::{Call, Context, topology};
 use service_core::model::{
-    Cluster, Event, Host, HostCreds, HostProgress, HostState, Model, Network, Operation,
-    OperationControl, Outcome, Status, Step, Wanted,
+    Cluster, ClusterMember, Event, Host, HostCreds, HostProgress, HostState, Model, Network,
+    Operation, OperationControl, Outcome, Status, Step, Wanted,
 };
 use service_core::storage::Transaction;
 use service_core::{Bus, Clock, Error, Lifecycle, StorageClient, lease};
@@ -20,6 +20,9 @@ use simulated_hosts::SimulatedHosts;
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 use tokio::time::{Instant, sleep};
+
+/// Members that join in one transaction.
+const AT_A_TIME: usize = 100;
 
 /// How long tests wait for what should happen, in paused time.
 const HANG: Duration = Duration::from_hours(4);
@@ -109,8 +112,20 @@ impl Fleet {
     /// Gives the cluster these members, as an operator does.
     pub(crate) async fn set_members(&self, hostset: Vec<String>) {
         let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
-        let cluster = Cluster { name, network, hostset, ..Cluster::default() };
+        let (first, others) = hostset.split_at(hostset.len().min(AT_A_TIME));
+        let cluster = Cluster { name, network, hostset: first.to_vec(), ..Cluster::default() };
         self.storage.save(&cluster).await.unwrap();
+        for part in others.chunks(AT_A_TIME) {
+            let member = |address: &String| {
+                let (address, cluster) = (address.clone(), "c1".to_owned());
+                ClusterMember { address, cluster }
+            };
+            let join = part
+                .iter()
+                .map(member)
+                .try_fold(Transaction::default(), |all, member| all.create(&member));
+            self.storage.transact(&join.unwrap()).await.unwrap();
+        }
     }
 
     pub(crate) async fn executor(&self) -> Executor {
@@ -177,7 +192,7 @@ impl Fleet {
                 if let Some(kill) = &kill {
                     if kill.is_carried_out {
                         // What came of it is lost with the one who asked.
-                        drop(hub.ask(&call.key, &call.params.0, &call.context).await);
+                        drop(hub.ask(&call.key, &call.params.value(), &call.context).await);
                     }
                     cut.store(true, Ordering::SeqCst);
                     kill.hosts.sever();
@@ -185,7 +200,7 @@ impl Fleet {
                 if cut.load(Ordering::SeqCst) {
                     return std::future::pending().await;
                 }
-                hub.ask(&call.key, &call.params.0, &call.context).await
+                hub.ask(&call.key, &call.params.value(), &call.context).await
             }
         };
         bus.serve(topology::STORAGE, usize::from(u16::MAX), &self.life, forward).await.unwrap();

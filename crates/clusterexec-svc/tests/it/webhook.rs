@@ -205,7 +205,7 @@ async fn pause_of_a_host_under_way_is_reported_and_so_is_its_end() {
 #[tokio::test(start_paused = true)]
 async fn wait_of_five_minutes_is_reported_before_the_pause_that_it_leads_to() {
     let (fleet, _executor) = restarting(2, json!({})).await;
-    fleet.at("o1", 0, Step::Done).await;
+    fleet.at("o1", 0, Step::Verify).await;
     fleet.storage.save(&alarm(&fleet)).await.unwrap();
     let waiting = next(&fleet).await.body;
     assert_eq!(waiting["explanation"], explained(&fleet).await);

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use axum::http::StatusCode;
 use service_core::Error;
 use service_core::lease::Held;
-use service_core::model::{Cluster, ClusterChange, Host};
+use service_core::model::{ClusterChange, ClusterHead, ClusterMember, Host};
 use service_core::storage::{Revised, Transaction};
 
 use super::CHUNK;
 use crate::api::Api;
-use crate::cluster_records::{delete_records, leave};
+use crate::cluster_records::{delete_records, found, leave};
 use crate::error::ApiError;
 use crate::nodes::{self, Registered, join};
 
@@ -57,23 +57,25 @@ pub(super) async fn next(
     held: &Held,
     registered: &Registered,
 ) -> Result<Progress, Failure> {
-    let Some(cluster) = api.storage.find::<Cluster>(name).await? else {
+    let Some(cluster) = api.storage.find::<ClusterHead>(name).await? else {
         return Ok(Progress::Ended);
     };
-    match cluster.record.change.clone() {
-        None => Ok(Progress::Ended),
-        Some(ClusterChange::Deleting) => match cluster.record.hostset.as_slice() {
+    let Some(change) = cluster.record.change.clone() else { return Ok(Progress::Ended) };
+    // After the cluster: a member that leaves now raises its revision.
+    let members = found(api, name).await?.hostset;
+    match change {
+        ClusterChange::Deleting => match members.as_slice() {
             [] => delete(&cluster, held).await,
             members => {
                 let leaving = first(members.iter());
                 drop_members(api, cluster, &leaving, held).await
             }
         },
-        Some(ClusterChange::Changing { hostset }) => {
-            let current: HashSet<_> = cluster.record.hostset.iter().collect();
+        ClusterChange::Changing { hostset } => {
+            let current: HashSet<_> = members.iter().collect();
             let wanted: HashSet<_> = hostset.iter().collect();
             let joining = first(hostset.iter().filter(|address| !current.contains(address)));
-            let leaving = cluster.record.hostset.iter().filter(|a| !wanted.contains(a));
+            let leaving = members.iter().filter(|address| !wanted.contains(address));
             let leaving = first(leaving);
             if !joining.is_empty() {
                 add_members(api, cluster, &joining, held, registered).await
@@ -94,18 +96,13 @@ fn first<'a>(addresses: impl Iterator<Item = &'a String>) -> Vec<String> {
 /// was registered again in the meantime, leaves the list all the same.
 async fn drop_members(
     api: &Api,
-    mut cluster: Revised<Cluster>,
+    mut cluster: Revised<ClusterHead>,
     leaving: &[String],
     held: &Held,
 ) -> Result<Progress, Failure> {
     held.check()?;
     nodes::remove(api, &cluster.record, leaving).await?;
-    let gone: HashSet<_> = leaving.iter().collect();
-    cluster.record.hostset.retain(|member| !gone.contains(member));
-    let mut transaction = Transaction::default().update(&cluster)?;
-    for host in api.storage.get_many::<Host>(leaving).await? {
-        transaction = leave(transaction, host)?;
-    }
+    let transaction = leave(api, Transaction::default(), &mut cluster, leaving).await?;
     held.transact(transaction).await?;
     Ok(Progress::Continue)
 }
@@ -114,25 +111,19 @@ async fn drop_members(
 /// not set up yet, or members of another cluster by now.
 async fn add_members(
     api: &Api,
-    mut cluster: Revised<Cluster>,
+    mut cluster: Revised<ClusterHead>,
     joining: &[String],
     held: &Held,
     registered: &Registered,
 ) -> Result<Progress, Failure> {
-    let others = api.storage.list::<Cluster>().await?.into_iter().map(|other| other.record);
-    let taken: HashSet<_> = others
-        .filter(|other| other.name != cluster.record.name)
-        .flat_map(|other| other.hostset)
-        .collect();
+    let members = api.storage.get_many::<ClusterMember>(joining).await?;
+    let hosts = api.storage.get_many::<Host>(joining).await?;
     let mut fit = Vec::new();
-    for (host, address) in api.storage.get_many::<Host>(joining).await?.into_iter().zip(joining) {
+    for ((host, member), address) in hosts.into_iter().zip(members).zip(joining) {
         match host {
-            Some(host) if host.record.status.is_ready() && !taken.contains(address) => {
-                cluster.record.add(address);
-                fit.push(host);
-            }
+            Some(host) if host.record.status.is_ready() && member.is_none() => fit.push(host),
             _ => {
-                cluster.record.remove(address);
+                cluster.record.follow_leave(address);
                 tracing::warn!(
                     host.address = address,
                     cluster.name = cluster.record.name,
@@ -142,13 +133,15 @@ async fn add_members(
         }
     }
     held.check()?;
-    let transaction = join(api, &cluster.record, fit, registered).await?;
-    held.transact(transaction.update(&cluster)?).await?;
+    let is_complete = fit.len() == joining.len();
+    let transaction = join(api, &mut cluster, fit, registered).await?;
+    let transaction = if is_complete { transaction } else { transaction.update(&cluster)? };
+    held.transact(transaction).await?;
     Ok(Progress::Continue)
 }
 
 /// The last step of a deletion: the cluster's own records, and the lease.
-async fn delete(cluster: &Revised<Cluster>, held: &Held) -> Result<Progress, Failure> {
+async fn delete(cluster: &Revised<ClusterHead>, held: &Held) -> Result<Progress, Failure> {
     let name = &cluster.record.name;
     let last = delete_records(Transaction::default(), name, cluster.revision);
     held.release(last).await?;
@@ -156,7 +149,7 @@ async fn delete(cluster: &Revised<Cluster>, held: &Held) -> Result<Progress, Fai
 }
 
 /// The last step of a change of members: the mark, and the lease.
-async fn unmark(mut cluster: Revised<Cluster>, held: &Held) -> Result<Progress, Failure> {
+async fn unmark(mut cluster: Revised<ClusterHead>, held: &Held) -> Result<Progress, Failure> {
     cluster.record.change = None;
     held.release(Transaction::default().update(&cluster)?).await?;
     Ok(Progress::Ended)
@@ -172,7 +165,7 @@ pub(super) async fn refused(
     api: &Api,
 ) -> Result<ApiError, ApiError> {
     loop {
-        let Some(cluster) = api.storage.find::<Cluster>(name).await? else { return Ok(error) };
+        let Some(cluster) = api.storage.find::<ClusterHead>(name).await? else { return Ok(error) };
         let detail = error.detail().to_owned();
         match cluster.record.change {
             Some(ClusterChange::Changing { .. }) => {}

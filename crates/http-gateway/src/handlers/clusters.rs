@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_core::model::{
-    AlarmView, Cluster, ClusterChange, ContainerManagerConfig, Host, Network, Status,
+    AlarmView, Cluster, ClusterChange, ClusterHead, ContainerManagerConfig, Host, Network, Status,
 };
 use service_core::queries;
 use service_core::storage::{Found, Revised, Transaction};
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::Api;
-use crate::cluster_records::{delete_records, found, missing, not_under_operation, unchanging};
+use crate::cluster_records::{found, missing, not_under_operation, unchanging};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Name, Params, SpelledBody, same};
@@ -76,7 +76,7 @@ pub fn endpoints() -> Endpoints<AppState> {
     responses((status = 200, body = [String])),
 )]
 async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
-    let clusters = api.storage.list::<Cluster>().await?;
+    let clusters = api.storage.list::<ClusterHead>().await?;
     Ok(Json(clusters.into_iter().map(|cluster| cluster.record.name).collect()))
 }
 
@@ -96,13 +96,14 @@ struct HostHealth {
     ),
 )]
 async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<ClusterView>, ApiError> {
-    let cluster = found(&api, &name).await?.record;
+    let cluster = found(&api, &name).await?;
     let hosts = api.storage.get_many_as::<Host, HostHealth>(&cluster.hostset);
     let (hosts, alarm) = tokio::try_join!(hosts, queries::alarm(&api.storage, &name))?;
     let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
     let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());
     let alarm = alarm.map(AlarmView::from);
-    let status = if cluster.is_deleting() { "deleting" } else { status };
+    let is_deleting = cluster.change == Some(ClusterChange::Deleting);
+    let status = if is_deleting { "deleting" } else { status };
     let Cluster { name, network, hostset, container_manager, .. } = cluster;
     Ok(Json(ClusterView { name, status, network, hostset, container_manager, hosts, alarm }))
 }
@@ -124,7 +125,7 @@ async fn create(
 ) -> Result<(StatusCode, Json<CreatedCluster>), ApiError> {
     same("name", new.name.as_deref(), &name)?;
     let cluster = api.commit(|| plan_creation(&api, &name, &new)).await?;
-    let Cluster { name, network, container_manager, .. } = cluster;
+    let ClusterHead { name, network, container_manager, .. } = cluster;
     let status = String::new();
     Ok((StatusCode::CREATED, Json(CreatedCluster { name, status, network, container_manager })))
 }
@@ -133,16 +134,16 @@ async fn plan_creation(
     api: &Api,
     name: &str,
     new: &NewCluster,
-) -> Result<(Transaction, Cluster), ApiError> {
+) -> Result<(Transaction, ClusterHead), ApiError> {
     let network = network(api, &new.network).await?;
     let manager = container_manager(api, &new.container_manager).await?;
-    let cluster = Cluster {
+    let cluster = ClusterHead {
         name: name.to_owned(),
         network: network.record.name.clone(),
         container_manager: new.container_manager.clone(),
-        ..Cluster::default()
+        ..ClusterHead::default()
     };
-    let existing = api.storage.find::<Cluster>(name).await?;
+    let existing = api.storage.find::<ClusterHead>(name).await?;
     if let Some(deleting) = existing.as_ref().filter(|existing| existing.record.is_deleting()) {
         unchanging(&deleting.record)?;
     }
@@ -194,8 +195,8 @@ async fn container_manager(
 }
 
 /// Removes a cluster; its hosts stay, in none. It is marked first, and has the status `deleting` until a
-/// job has removed its nodes and its members. Of a damaged record the members are unknown: then their
-/// statuses, and their nodes at a container manager, stay as they are.
+/// job has removed its nodes and its members. Of a damaged record the container manager is unknown: then the nodes
+/// there stay as they are.
 #[utoipa::path(
     delete,
     path = "/api/v0/cluster/{name}",
@@ -213,12 +214,13 @@ async fn delete(
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
-        let mut cluster = match api.storage.find_damaged::<Cluster>(&name).await? {
+        let mut cluster = match api.storage.find_damaged::<ClusterHead>(&name).await? {
             None => return Err(missing(&name)),
             Some(Found::Whole(cluster)) => cluster,
             Some(damaged) => {
-                let transaction = not_under_operation(&api, &name).await?;
-                return Ok((delete_records(transaction, &name, damaged.revision()), ()));
+                let network = Network::DEFAULT.to_owned();
+                let record = ClusterHead { name: name.clone(), network, ..ClusterHead::default() };
+                Revised { record, revision: damaged.revision() }
             }
         };
         if cluster.record.is_deleting() {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_core::abridged;
 use service_core::model::{
-    Cluster, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
+    ClusterHead, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
     Model as _, Secrets,
 };
 use service_core::storage::{Found, Revised, Transaction};
@@ -158,7 +158,7 @@ async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 
         if matches!(manager, Found::Damaged(_)) {
             return Ok((deletion, ()));
         }
-        let clusters = api.storage.list::<Cluster>().await?;
+        let clusters = api.storage.list::<ClusterHead>().await?;
         let users: Vec<_> = clusters
             .into_iter()
             .map(|cluster| cluster.record)

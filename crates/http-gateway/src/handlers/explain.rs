@@ -93,7 +93,7 @@ async fn host(
     let host = hosts::found(&api, &address).await?.record;
     let known = api.storage.find::<HostState>(&address).await?.map(|found| found.record);
     let cluster =
-        queries::cluster_of(&api.storage, &address).await?.map(|cluster| cluster.record.name);
+        queries::cluster_of(&api.storage, &address).await?.map(|found| found.cluster.record.name);
     let (mut part, mut alarm) = (None, None);
     if let Some(cluster) = &cluster {
         part = part_of(&api, cluster, &address).await?;
@@ -142,7 +142,7 @@ async fn cluster(
     State(state): State<AppState>,
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<Explanation>, ApiError> {
-    let cluster = cluster_records::found(&api, &name).await?.record;
+    let cluster = cluster_records::found(&api, &name).await?;
     let operation = match known::in_process(&api, &name).await? {
         Some(operation) => Some(Known::read(&api, &state, operation).await?.explain().1),
         None => None,

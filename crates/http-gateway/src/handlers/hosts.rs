@@ -111,10 +111,10 @@ async fn delete(
         let host = api.storage.find_damaged::<Host>(&address).await?;
         let host = host.ok_or_else(|| missing(&address))?;
         let mut transaction = Transaction::default();
-        if let Some(mut cluster) = queries::cluster_of(&api.storage, &address).await? {
-            cluster.record.remove(&address);
-            transaction =
-                not_under_operation(&api, &cluster.record.name).await?.update(&cluster)?;
+        if let Some(found) = queries::cluster_of(&api.storage, &address).await? {
+            let queries::Membership { mut cluster, member } = found;
+            transaction = not_under_operation(&api, &cluster.record.name).await?;
+            transaction = queries::leave(transaction, &mut cluster, [&member])?;
             nodes::remove(&api, &cluster.record, std::slice::from_ref(&address)).await?;
         }
         let transaction = transaction
@@ -369,8 +369,8 @@ async fn is_servers_own(api: &Api, path: &Path, public_key: &str) -> Result<(), 
 /// A transaction that hands a host to the investigator; not while an operation works on its cluster.
 async fn look_again(api: &Api, host: &mut Revised<Host>) -> Result<Transaction, ApiError> {
     let mut transaction = Transaction::default();
-    if let Some(cluster) = queries::cluster_of(&api.storage, &host.record.address).await? {
-        transaction = not_under_operation(api, &cluster.record.name).await?;
+    if let Some(found) = queries::cluster_of(&api.storage, &host.record.address).await? {
+        transaction = not_under_operation(api, &found.cluster.record.name).await?;
     }
     host.record.status = Status::Investigating;
     Ok(transaction.update(host)?)

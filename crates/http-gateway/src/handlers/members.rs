@@ -1,21 +1,21 @@
 //! The members of a cluster.
 //!
-//! Joining writes the host's record as well as the cluster's: so two clusters cannot take the same
-//! host at the same moment, and a host cannot be deleted while it joins.
+//! Joining writes the host's record as well: so a host cannot be deleted while it joins. The membership is a record
+//! under the host's address: two clusters cannot take the same host at the same moment.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use service_core::model::{Cluster, ClusterChange, Host, ident};
+use service_core::model::{Cluster, ClusterChange, ClusterMember, Host, ident};
 use service_core::storage::{Revised, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::Api;
 use crate::changes::CHUNK;
-use crate::cluster_records::{found, leave, unchanging};
+use crate::cluster_records::{found, head, leave, unchanging};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes::{self, Registered, join};
@@ -60,7 +60,7 @@ pub fn endpoints() -> Endpoints<AppState> {
     ),
 )]
 async fn list(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Vec<String>>, ApiError> {
-    Ok(Json(found(&api, &name).await?.record.hostset))
+    Ok(Json(found(&api, &name).await?.hostset))
 }
 
 /// Replaces the members, if they are still those that the caller saw. A change of more than 50 hosts is
@@ -89,13 +89,14 @@ async fn replace(
     let new = canonical(replacement.new);
     let registered = Registered::default();
     let plan = || async {
-        let mut cluster = found(&api, &name).await?;
+        let mut cluster = head(&api, &name).await?;
         let wanted = ClusterChange::Changing { hostset: new.iter().cloned().collect() };
         if cluster.record.change.as_ref() == Some(&wanted) {
             return Ok((Transaction::default(), cluster.record));
         }
         unchanging(&cluster.record)?;
-        let current: BTreeSet<_> = cluster.record.hostset.iter().cloned().collect();
+        // After the cluster: a member that leaves now raises its revision.
+        let current: BTreeSet<_> = found(&api, &name).await?.hostset.into_iter().collect();
         if old != current {
             return Err(ApiError::conflict(
                 "`old` is not what the members are now: read them and decide again",
@@ -107,15 +108,12 @@ async fn replace(
             cluster.record.change = Some(wanted);
             return Ok((Transaction::default().update(&cluster)?, cluster.record));
         }
-        let mut transaction = join(&api, &cluster.record, joining, &registered).await?;
+        let mut transaction = join(&api, &mut cluster, joining, &registered).await?;
         let dropped: Vec<_> = old.difference(&new).cloned().collect();
-        nodes::remove(&api, &cluster.record, &dropped).await?;
-        for host in api.storage.get_many::<Host>(&dropped).await? {
-            transaction = leave(transaction, host)?;
+        if !dropped.is_empty() {
+            nodes::remove(&api, &cluster.record, &dropped).await?;
+            transaction = leave(&api, transaction, &mut cluster, &dropped).await?;
         }
-        cluster.record.hostset = new.iter().cloned().collect();
-        let unchanged = new == old;
-        let transaction = if unchanged { transaction } else { transaction.update(&cluster)? };
         Ok((transaction, cluster.record))
     };
     let replaced = api.commit(plan).await;
@@ -124,10 +122,10 @@ async fn replace(
     }
     let replaced = replaced?;
     if replaced.change.is_none() {
-        return Ok(Json(replaced));
+        return Ok(Json(Cluster::new(replaced, new.into_iter().collect())));
     }
     state.changes.finish(&name).await?;
-    found(&api, &name).await.map(|cluster| Json(cluster.record))
+    found(&api, &name).await.map(Json)
 }
 
 /// Whether a host is a member: its address, in a list.
@@ -143,7 +141,8 @@ async fn get(
     api: Api,
     Params((Name(name), Address(host))): Params<(Name, Address)>,
 ) -> Result<Json<[String; 1]>, ApiError> {
-    if found(&api, &name).await?.record.has(&host) {
+    head(&api, &name).await?;
+    if is_member(&api, &name, &host).await? {
         Ok(Json([host]))
     } else {
         Err(ApiError::not_found(format!("{host} is no member of the cluster {name}")))
@@ -172,15 +171,14 @@ async fn add(
     same_address("host", membership.host.as_deref(), &host)?;
     let registered = Registered::default();
     let plan = || async {
-        let mut cluster = found(&api, &name).await?;
+        let mut cluster = head(&api, &name).await?;
         unchanging(&cluster.record)?;
-        if !cluster.record.add(&host) {
+        if is_member(&api, &name, &host).await? {
             return Ok((Transaction::default(), ()));
         }
         let joining = std::slice::from_ref(&host);
         let joining = fit_to_join(&api, &name, joining, "GET, HEAD, DELETE").await?;
-        let transaction = join(&api, &cluster.record, joining, &registered).await?;
-        Ok((transaction.update(&cluster)?, ()))
+        Ok((join(&api, &mut cluster, joining, &registered).await?, ()))
     };
     let added = api.commit(plan).await;
     if added.is_err() {
@@ -205,17 +203,22 @@ async fn remove(
     Params((Name(name), Address(host))): Params<(Name, Address)>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
-        let mut cluster = found(&api, &name).await?;
+        let mut cluster = head(&api, &name).await?;
         unchanging(&cluster.record)?;
-        if !cluster.record.remove(&host) {
+        if !is_member(&api, &name, &host).await? {
             return Ok((Transaction::default(), ()));
         }
-        nodes::remove(&api, &cluster.record, std::slice::from_ref(&host)).await?;
-        let leaving = api.storage.find::<Host>(&host).await?;
-        Ok((leave(Transaction::default().update(&cluster)?, leaving)?, ()))
+        let leaving = std::slice::from_ref(&host);
+        nodes::remove(&api, &cluster.record, leaving).await?;
+        Ok((leave(&api, Transaction::default(), &mut cluster, leaving).await?, ()))
     };
     api.commit(plan).await?;
     Ok(Json([]))
+}
+
+async fn is_member(api: &Api, cluster: &str, address: &str) -> Result<bool, ApiError> {
+    let member = api.storage.find::<ClusterMember>(address).await?;
+    Ok(member.is_some_and(|member| member.record.cluster == cluster))
 }
 
 /// The hosts of these addresses, if all may become members. `allow` lists the methods that work on the path
@@ -234,29 +237,24 @@ async fn fit_to_join(
         return Err(missing(invalid));
     }
     let hosts = api.storage.get_many::<Host>(addresses).await?;
-    let clusters = api.storage.list::<Cluster>().await?.into_iter().map(|other| other.record);
-    let taken: HashMap<_, _> = clusters
-        .filter(|other| other.name != cluster)
-        .flat_map(|Cluster { name, hostset, .. }| {
-            hostset.into_iter().map(move |a| (a, name.clone()))
-        })
-        .collect();
-    let fit = |(host, address): (Option<Revised<Host>>, &String)| {
+    let members = api.storage.get_many::<ClusterMember>(addresses).await?;
+    type Found = (Option<Revised<Host>>, Option<Revised<ClusterMember>>);
+    let fit = |((host, member), address): (Found, &String)| {
         let host = host.ok_or_else(|| missing(address))?;
         let status = host.record.status;
         if !status.is_ready() {
             let detail = format!("the host {address} is not ready, but {status}: see its status");
             return Err(ApiError::not_allowed(detail, allow));
         }
-        match taken.get(address) {
+        match member.filter(|member| member.record.cluster != cluster) {
             None => Ok(host),
-            Some(other) => {
+            Some(Revised { record: ClusterMember { cluster: other, .. }, .. }) => {
                 let detail = format!("the host {address} is a member of {other}");
                 Err(ApiError::conflict(detail))
             }
         }
     };
-    hosts.into_iter().zip(addresses).map(fit).collect()
+    hosts.into_iter().zip(members).zip(addresses).map(fit).collect()
 }
 
 /// Addresses in their canonical form, duplicates folded; what is no address stays as it is, and will

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use service_core::abridged;
-use service_core::model::{Cluster, Model as _, Network, NetworkType};
+use service_core::model::{ClusterHead, Model as _, Network, NetworkType};
 use service_core::storage::{Found, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -114,7 +114,7 @@ async fn delete(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<[(); 
         if name == Network::DEFAULT {
             return Err(ApiError::conflict("the default network stays"));
         }
-        let clusters = api.storage.list::<Cluster>().await?;
+        let clusters = api.storage.list::<ClusterHead>().await?;
         let users: Vec<_> = clusters
             .into_iter()
             .map(|c| c.record)

@@ -315,7 +315,7 @@ async fn unsteady(gateway: &Gateway, life: &Lifecycle) {
     let asked = Arc::new(AtomicUsize::new(0));
     let answer = move |call: Call| {
         let asked = asked.fetch_add(1, Ordering::SeqCst);
-        let params = call.params.0;
+        let params = call.params.value();
         async move {
             if (2..6).contains(&asked) {
                 return Err(Error::unavailable("the store does not answer"));

@@ -89,7 +89,7 @@ async fn storage(bus: &Bus, life: &Lifecycle, written: Result<Value>) -> Arc<Ato
         std::future::ready(match call.method.as_str() {
             "save" => {
                 counter.fetch_add(1, Ordering::SeqCst);
-                written.clone().map(|_| call.params.0["model_json_data"].clone())
+                written.clone().map(|_| call.params.value()["model_json_data"].clone())
             }
             "get" => Ok(json!({"record": network, "revision": 1})),
             _ => Ok(json!([])),

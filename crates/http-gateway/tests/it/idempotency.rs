@@ -133,7 +133,8 @@ async fn a_refusal_is_not_kept() {
         restart(&gateway, "k").await.refused(409, "in process already");
         assert_eq!(gateway.restarts().len(), asked);
     }
-    let ids = gateway.restarts().into_iter().map(|call| call.params.0["operation_id"].clone());
+    let ids =
+        gateway.restarts().into_iter().map(|call| call.params.value()["operation_id"].clone());
     let ids: Vec<_> = ids.collect();
     assert!(ids[0].is_string() && ids[0] == ids[1], "one operation at most: {ids:?}");
 }

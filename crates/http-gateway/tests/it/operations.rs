@@ -20,7 +20,7 @@ async fn an_upgrade_and_a_deployment_are_asked_of_the_executor() {
     let body = json!({"name": "c1", "version": "7.2.6", "type": "x"});
     gateway.put("/cluster/c1/deploy", body).await.is(201, &json!({"name": "c1"}));
     let mut asked: Vec<_> =
-        gateway.restarts().into_iter().map(|call| (call.key, call.params.0)).collect();
+        gateway.restarts().into_iter().map(|call| (call.key, call.params.value())).collect();
     for (_, params) in &mut asked {
         assert!(params.as_object_mut().unwrap().remove("operation_id").unwrap().is_string());
     }

@@ -41,7 +41,7 @@ async fn options_are_passed_on_to_the_executor() {
         answer.is(201, &json!({"name": "c1"}));
         let id = answer.header("location").rsplit('/').next().unwrap();
         params["operation_id"] = json!(id);
-        assert_eq!(gateway.restarts().last().unwrap().params.0, params, "{kind}");
+        assert_eq!(gateway.restarts().last().unwrap().params.value(), params, "{kind}");
     }
 }
 
@@ -96,8 +96,8 @@ async fn a_dry_run_answers_the_plan_and_writes_nothing() {
         assert_eq!(answer.header("location"), "");
     }
     let asked = gateway.restarts();
-    assert_eq!(asked[0].params.0, json!({"cluster_name": "c1", "dry_run": true}));
-    assert_eq!(asked[1].params.0["options"], json!({"soak": 5}));
+    assert_eq!(asked[0].params.value(), json!({"cluster_name": "c1", "dry_run": true}));
+    assert_eq!(asked[1].params.value()["options"], json!({"soak": 5}));
     // Not even the key of a client that always sends one; and it is asked anew each time.
     for _ in 0..2 {
         let user = (gateway.address, USER, "key-1");

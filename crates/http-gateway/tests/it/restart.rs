@@ -31,7 +31,7 @@ async fn a_restart_is_started_and_its_record_returned() {
             ("jobs.clusterexec.restart", "restart")
         );
         let id = answer.header("location").strip_prefix("/api/v0/operation/").unwrap();
-        assert_eq!(call.params.0, json!({"cluster_name": "c1", "operation_id": id}));
+        assert_eq!(call.params.value(), json!({"cluster_name": "c1", "operation_id": id}));
     }
     assert_ne!(answers[0].header("location"), answers[1].header("location"));
 }

@@ -1,7 +1,7 @@
 use serde_json::json;
 use service_core::bus::Context;
 use service_core::lease::{Leases, TTL};
-use service_core::model::Network;
+use service_core::model::{Cluster, Network};
 use service_core::{Bus, Lifecycle};
 
 use super::*;

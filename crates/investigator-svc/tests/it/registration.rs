@@ -209,7 +209,11 @@ async fn a_host_that_leaves_meanwhile_is_taken_out_again() {
             record.lock().unwrap().push(call.method.clone());
             let first = !std::mem::replace(&mut *left.lock().unwrap(), true);
             if first {
-                let leave = |cluster: &mut Cluster| Ok(cluster.remove("10.0.0.1"));
+                let leave = |cluster: &mut Cluster| {
+                    let before = cluster.hostset.len();
+                    cluster.hostset.retain(|member| member != "10.0.0.1");
+                    Ok(cluster.hostset.len() < before)
+                };
                 storage.update::<Cluster>("c1", leave).await?;
             }
             Ok(Value::Null)

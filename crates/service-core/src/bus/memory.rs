@@ -176,9 +176,9 @@ impl State {
     /// Hands a notification to all subscribers.
     fn publish(&mut self, call: &Call, reply: Option<&Reply>) {
         self.subscribers.retain(|(pattern, sender)| {
-            let (key, params) = (&call.key, &call.params.0);
+            let (key, params) = (&call.key, &call.params);
             let notification =
-                || Notification { key: key.clone(), params: params.clone(), reply: reply.cloned() };
+                || Notification { key: key.clone(), params: params.value(), reply: reply.cloned() };
             // A full or closed channel ends the subscription: its reader lists again.
             !matches(pattern, key) || sender.try_send(notification()).is_ok()
         });

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Cluster, Model, ident};
+use super::{ClusterHead, Model, ident};
 
 /// An alarm of a scope, for as long as it lasts: statuses of its hosts do not change, and its operations wait.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -50,7 +50,7 @@ impl Alarm {
     }
 
     /// The alarm that concerns a cluster: its own, its container manager's, or the fleet's.
-    pub fn concerning<'a>(alarms: &'a [Self], cluster: &Cluster) -> Option<&'a Self> {
+    pub fn concerning<'a>(alarms: &'a [Self], cluster: &ClusterHead) -> Option<&'a Self> {
         let scopes = [
             Self::cluster(&cluster.name),
             Self::manager(&cluster.container_manager),
@@ -108,8 +108,11 @@ mod tests {
     #[test]
     fn the_narrowest_alarm_that_concerns_a_cluster_is_found() {
         let mut alarms = vec![alarm("cluster.b"), alarm("manager.b")];
-        let managed =
-            Cluster { name: "a".into(), container_manager: "m".into(), ..Cluster::default() };
+        let managed = ClusterHead {
+            name: "a".into(),
+            container_manager: "m".into(),
+            ..ClusterHead::default()
+        };
         assert_eq!(Alarm::concerning(&alarms, &managed), None);
         for scope in ["fleet", "manager.m", "cluster.a"] {
             alarms.push(alarm(scope));

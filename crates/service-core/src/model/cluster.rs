@@ -1,4 +1,7 @@
 //! Clusters, and how an operation over one may end.
+//!
+//! The documented record, [`Cluster`], is composed from a [`ClusterHead`] and the [`ClusterMember`]s when it is read: its
+//! revision is the highest of theirs. A save of it replaces the members.
 
 use std::collections::HashSet;
 
@@ -34,6 +37,35 @@ pub struct Cluster {
     pub change: Option<ClusterChange>,
 }
 
+/// A cluster without its members: what is kept under its key. A host that joins leaves it as it is; one that leaves
+/// raises its revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterHead {
+    /// Its name.
+    pub name: String,
+    /// See [`Cluster::status`].
+    #[serde(default)]
+    pub status: String,
+    /// Its network.
+    #[serde(default = "default_network")]
+    pub network: String,
+    /// Its container manager; empty for none.
+    #[serde(default)]
+    pub container_manager: String,
+    /// See [`Cluster::change`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ClusterChange>,
+}
+
+/// The membership of a host: in one cluster at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterMember {
+    /// The host's address.
+    pub address: String,
+    /// The name of its cluster.
+    pub cluster: String,
+}
+
 /// A change of a cluster that takes several transactions. The mark excludes every other change, and
 /// lets any gateway continue after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,23 +92,16 @@ fn default_network() -> String {
 }
 
 impl Cluster {
-    /// Adds a member; false when it is one already. A change of the members in progress keeps it.
-    pub fn add(&mut self, address: &str) -> bool {
-        if let Some(ClusterChange::Changing { hostset }) = &mut self.change {
-            insert(hostset, address);
-        }
-        insert(&mut self.hostset, address)
+    /// A cluster, from what is kept of it.
+    pub fn new(head: ClusterHead, hostset: Vec<String>) -> Self {
+        let ClusterHead { name, status, network, container_manager, change } = head;
+        Self { name, status, network, hostset, container_manager, change }
     }
 
-    /// Removes a member; false when it was not one. A change of the members in progress does not add it
-    /// again.
-    pub fn remove(&mut self, address: &str) -> bool {
-        if let Some(ClusterChange::Changing { hostset }) = &mut self.change {
-            hostset.retain(|member| member != address);
-        }
-        let before = self.hostset.len();
-        self.hostset.retain(|member| member != address);
-        self.hostset.len() < before
+    /// What is kept of it, and its members.
+    pub fn into_parts(self) -> (ClusterHead, Vec<String>) {
+        let Self { name, status, network, hostset, container_manager, change } = self;
+        (ClusterHead { name, status, network, container_manager, change }, hostset)
     }
 
     /// Whether it has this member.
@@ -84,31 +109,51 @@ impl Cluster {
         self.hostset.iter().any(|member| member == address)
     }
 
-    /// Whether it has this member, and no change in progress removes it.
+    /// The members that no change in progress removes.
+    pub fn into_staying(self) -> Vec<String> {
+        let (head, mut members) = self.into_parts();
+        match head.change {
+            None => {}
+            Some(ClusterChange::Deleting) => members.clear(),
+            Some(ClusterChange::Changing { hostset }) => {
+                let wanted: HashSet<_> = hostset.into_iter().collect();
+                members.retain(|member| wanted.contains(member));
+            }
+        }
+        members
+    }
+}
+
+impl ClusterHead {
+    /// Whether no change in progress removes this member.
     pub fn keeps(&self, address: &str) -> bool {
-        let stays = match &self.change {
+        match &self.change {
             None => true,
             Some(ClusterChange::Deleting) => false,
             Some(ClusterChange::Changing { hostset }) => hostset.iter().any(|a| a == address),
-        };
-        stays && self.has(address)
-    }
-
-    /// The members that no change in progress removes.
-    pub fn into_staying(self) -> Vec<String> {
-        match self.change {
-            None => self.hostset,
-            Some(ClusterChange::Deleting) => Vec::new(),
-            Some(ClusterChange::Changing { hostset }) => {
-                let wanted: HashSet<_> = hostset.into_iter().collect();
-                self.hostset.into_iter().filter(|member| wanted.contains(member)).collect()
-            }
         }
     }
 
     /// Whether it is being deleted.
     pub fn is_deleting(&self) -> bool {
         self.change == Some(ClusterChange::Deleting)
+    }
+
+    /// Lets a change of the members in progress keep a host that joins; false when there is nothing to adapt.
+    pub fn follow_join(&mut self, address: &str) -> bool {
+        let Some(ClusterChange::Changing { hostset }) = &mut self.change else { return false };
+        let Err(place) = hostset.binary_search_by(|member| member.as_str().cmp(address)) else {
+            return false;
+        };
+        hostset.insert(place, address.to_owned());
+        true
+    }
+
+    /// Lets a change of the members in progress not add a host that leaves.
+    pub fn follow_leave(&mut self, address: &str) {
+        if let Some(ClusterChange::Changing { hostset }) = &mut self.change {
+            hostset.retain(|member| member != address);
+        }
     }
 
     /// Why nothing else may change it, if a change is in progress.
@@ -127,17 +172,6 @@ impl Cluster {
     }
 }
 
-/// Inserts an address into a sorted list; false when it is there already.
-fn insert(hostset: &mut Vec<String>, address: &str) -> bool {
-    match hostset.binary_search_by(|member| member.as_str().cmp(address)) {
-        Ok(_) => false,
-        Err(place) => {
-            hostset.insert(place, address.to_owned());
-            true
-        }
-    }
-}
-
 impl Model for Cluster {
     const TYPE: &'static str = "Cluster";
     const LIST_TYPE: &'static str = "Clusters";
@@ -150,18 +184,55 @@ impl Model for Cluster {
     }
 
     fn validate(&self) -> Result<(), String> {
+        self.hostset.iter().try_for_each(|member| ident::address(member))?;
+        self.clone().into_parts().0.validate()
+    }
+}
+
+impl Model for ClusterHead {
+    const TYPE: &'static str = "ClusterHead";
+    const LIST_TYPE: &'static str = "ClusterHeads";
+    const ID: &'static str = Cluster::ID;
+    const PREFIX: &'static str = Cluster::PREFIX;
+    const PART_OF: &'static str = Cluster::TYPE;
+    const HIDDEN: &'static [&'static str] = Cluster::HIDDEN;
+
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn validate(&self) -> Result<(), String> {
         ident::name(&self.name)?;
         ident::name(&self.network).map_err(|e| format!("network: {e}"))?;
         if !self.container_manager.is_empty() {
             ident::name(&self.container_manager).map_err(|e| format!("container_manager: {e}"))?;
         }
-        self.hostset.iter().try_for_each(|member| ident::address(member))?;
         match &self.change {
             Some(ClusterChange::Changing { hostset }) => {
                 hostset.iter().try_for_each(|member| ident::address(member))
             }
             Some(ClusterChange::Deleting) | None => Ok(()),
         }
+    }
+}
+
+impl Model for ClusterMember {
+    const TYPE: &'static str = "ClusterMember";
+    const LIST_TYPE: &'static str = "ClusterMembers";
+    const ID: &'static str = "address";
+    const PREFIX: &'static str = "/commissaire/cluster_members/";
+    const PART_OF: &'static str = Cluster::TYPE;
+
+    fn id(&self) -> &str {
+        &self.address
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        ident::name(&self.cluster).map_err(|e| format!("cluster: {e}"))
+    }
+
+    fn validate_id(id: &str) -> Result<(), String> {
+        ident::address(id)
     }
 }
 
@@ -196,46 +267,41 @@ mod tests {
     #[test]
     fn members_are_accepted_in_any_order_and_read_sorted() {
         let text = r#"{"name": "c", "hostset": ["10.0.0.2", "10.0.0.1", "10.0.0.2"]}"#;
-        let mut cluster: Cluster = serde_json::from_str(text).unwrap();
+        let cluster: Cluster = serde_json::from_str(text).unwrap();
         assert_eq!(cluster.validate(), Ok(()));
         assert_eq!(cluster.hostset, ["10.0.0.1", "10.0.0.2"]);
-        assert!(!cluster.add("10.0.0.2"));
-    }
-
-    #[test]
-    fn members_stay_sorted_and_single() {
-        let mut cluster = Cluster { name: "c".into(), network: "n".into(), ..Cluster::default() };
-        assert!(cluster.add("b") && cluster.add("a") && !cluster.add("b"));
-        assert_eq!(cluster.hostset, ["a", "b"]);
-        assert!(cluster.validate().is_ok() && cluster.has("a"));
-        assert!(cluster.remove("a") && !cluster.remove("a"));
+        let (head, members) = cluster.clone().into_parts();
+        assert_eq!(Cluster::new(head, members), cluster);
     }
 
     #[test]
     fn a_change_in_progress_follows_hosts_that_join_and_are_deleted() {
-        let mut cluster = Cluster { name: "c".into(), network: "n".into(), ..Cluster::default() };
-        assert_eq!((cluster.refusal(), cluster.is_deleting()), (None, false));
-        cluster.hostset = vec!["b".into(), "c".into()];
-        cluster.change = Some(ClusterChange::Changing { hostset: vec!["a".into(), "b".into()] });
-        assert!(cluster.keeps("b") && !cluster.keeps("c") && !cluster.keeps("a"));
-        assert!(cluster.add("d") && cluster.keeps("d"));
-        assert_eq!(cluster.clone().into_staying(), ["b", "d"]);
-        assert!(!cluster.remove("a") && cluster.remove("b"));
+        let mut head = ClusterHead { name: "c".into(), ..ClusterHead::default() };
+        let members = ["b", "c"].map(str::to_owned).to_vec();
+        assert_eq!((head.refusal(), head.is_deleting()), (None, false));
+        assert!(!head.follow_join("d"));
+        head.change = Some(ClusterChange::Changing { hostset: vec!["a".into(), "b".into()] });
+        assert!(head.keeps("b") && !head.keeps("c"));
+        assert!(head.follow_join("d") && !head.follow_join("d") && head.keeps("d"));
+        assert_eq!(Cluster::new(head.clone(), members.clone()).into_staying(), ["b"]);
+        head.follow_leave("a");
+        head.follow_leave("b");
         let wanted = ClusterChange::Changing { hostset: vec!["d".into()] };
-        assert_eq!(cluster.change, Some(wanted));
-        assert!(cluster.refusal().unwrap().contains("are being changed"));
-        cluster.change = Some(ClusterChange::Deleting);
-        assert!(cluster.has("c") && !cluster.keeps("c") && cluster.is_deleting());
-        assert!(cluster.refusal().unwrap().contains("is being deleted"));
+        assert_eq!(head.change, Some(wanted));
+        assert!(head.refusal().unwrap().contains("are being changed"));
+        head.change = Some(ClusterChange::Deleting);
+        assert!(!head.keeps("c") && head.is_deleting());
+        assert!(head.refusal().unwrap().contains("is being deleted"));
+        assert!(Cluster::new(head, members).into_staying().is_empty());
     }
 
     #[test]
     fn only_a_cluster_that_is_being_changed_has_the_mark_in_its_record() {
-        let mut cluster = Cluster { name: "c".into(), network: "n".into(), ..Cluster::default() };
-        assert!(serde_json::to_value(&cluster).unwrap().get("change").is_none());
-        cluster.change = Some(ClusterChange::Deleting);
-        let written = serde_json::to_value(&cluster).unwrap();
+        let mut head = ClusterHead { name: "c".into(), ..ClusterHead::default() };
+        assert!(serde_json::to_value(&head).unwrap().get("change").is_none());
+        head.change = Some(ClusterChange::Deleting);
+        let written = serde_json::to_value(&head).unwrap();
         assert_eq!(written["change"], serde_json::json!({"kind": "deleting"}));
-        assert_eq!(serde_json::from_value::<Cluster>(written).unwrap(), cluster);
+        assert_eq!(serde_json::from_value::<ClusterHead>(written).unwrap(), head);
     }
 }

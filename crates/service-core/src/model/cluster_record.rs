@@ -10,7 +10,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{Failure, Model, OperationStatus, Work, ident, work};
 
-/// A rolling operation, as REST shows it: the newest one of its kind on a cluster.
+/// A rolling operation, as REST shows it: the newest one of its kind on a cluster. It is composed from the records of the
+/// operation and its hosts when it is read; of operations of the original, and of those whose records were removed, it
+/// is what is kept.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(bound = "")]
 pub struct ClusterRecord<W: Work> {
@@ -48,6 +50,20 @@ pub type ClusterRestart = ClusterRecord<work::Restart>;
 pub type ClusterUpgrade = ClusterRecord<work::Upgrade>;
 /// A rolling deployment.
 pub type ClusterDeploy = ClusterRecord<work::Deploy>;
+
+/// Which operation is the newest one of its kind on a cluster: what is kept under the key of the documented record.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct NewestOperation<W: Work> {
+    /// The cluster.
+    pub name: String,
+    /// The operation; empty where the documented record itself is kept.
+    #[serde(default)]
+    pub operation: String,
+    /// What it is about.
+    #[serde(skip)]
+    pub work: PhantomData<W>,
+}
 
 impl<W: Work> Serialize for ClusterRecord<W> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -108,6 +124,30 @@ impl<W: Work> Model for ClusterRecord<W> {
 
     fn validate(&self) -> Result<(), String> {
         ident::name(&self.name)
+    }
+}
+
+impl<W: Work> NewestOperation<W> {
+    /// The operation with this id is the newest on that cluster.
+    pub fn new(cluster: &str, operation: &str) -> Self {
+        Self { name: cluster.to_owned(), operation: operation.to_owned(), work: PhantomData }
+    }
+}
+
+impl<W: Work> Model for NewestOperation<W> {
+    const TYPE: &'static str = W::KIND.facts().newest;
+    const LIST_TYPE: &'static str = W::KIND.facts().newest;
+    const ID: &'static str = "name";
+    const PREFIX: &'static str = ClusterRecord::<W>::PREFIX;
+    const SUFFIX: &'static str = ClusterRecord::<W>::SUFFIX;
+    const PART_OF: &'static str = ClusterRecord::<W>::TYPE;
+
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.operation.is_empty() { Ok(()) } else { ident::name(&self.operation) }
     }
 }
 

@@ -47,7 +47,7 @@ impl Echo {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.begun.notify_one();
         match call.method.as_str() {
-            "params" => Ok(call.params.0),
+            "params" => Ok(call.params.value()),
             "who" => Ok(json!([
                 call.context.request_id,
                 call.context.principal,
@@ -316,7 +316,7 @@ async fn a_job_waits_for_its_consumer_and_reaches_one(bus: Bus) {
     for _ in 0..2 {
         let sender = sender.clone();
         let handler = move |call: Call| {
-            sender.send(call.params.0["address"].as_u64().unwrap()).unwrap();
+            sender.send(call.params.value()["address"].as_u64().unwrap()).unwrap();
             async { Ok(Value::Null) }
         };
         bus.serve(INVESTIGATOR, 4, &life, handler).await.unwrap();

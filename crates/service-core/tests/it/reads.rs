@@ -27,7 +27,7 @@ struct Storage {
 impl Storage {
     async fn answer(&self, call: Call) -> Result<Value> {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        let wanted = call.params.0;
+        let wanted = call.params.value();
         let cpus = self.cpus.load(Ordering::SeqCst);
         if self.silent_once.swap(false, Ordering::SeqCst) {
             self.held.lock().unwrap().push(wanted);

@@ -70,9 +70,10 @@ impl Account {
     async fn serve(self: &Arc<Self>, service: &Bus, life: &Lifecycle) {
         let account = Arc::clone(self);
         let handler = move |call: Call| {
-            let asked: Asked = serde_json::from_value(call.params.0.clone()).unwrap();
+            let params = call.params.value();
+            let asked: Asked = serde_json::from_value(params.clone()).unwrap();
             account.carried_out.lock().unwrap().entry(asked).or_default().push(now());
-            async { Ok(call.params.0) }
+            async { Ok(params) }
         };
         service.serve(ECHO, 64, life, handler).await.unwrap();
     }
@@ -109,7 +110,7 @@ impl Traffic {
         account.serve(&service, &life).await;
         let got = Arc::clone(&account);
         let worker = move |call: Call| {
-            got.worked_on.lock().unwrap().insert(call.params.0["address"].as_u64().unwrap());
+            got.worked_on.lock().unwrap().insert(call.params.value()["address"].as_u64().unwrap());
             async { Ok(Value::Null) }
         };
         service.serve(INVESTIGATOR, 4, &life, worker).await.unwrap();

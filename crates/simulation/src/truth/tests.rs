@@ -59,7 +59,10 @@ fn effect(address: &str, unavailable: &[&str], process: &str) -> Effect {
 /// An operation on two hosts, the first of which is at its reboot.
 fn under_way() -> Truth {
     let truth = truth();
-    put(&truth, 1, Cluster::key(CLUSTER), &json!({"name": CLUSTER, "hostset": ["h1", "h2"]}));
+    for address in ["h1", "h2"] {
+        let member = json!({"address": address, "cluster": CLUSTER});
+        put(&truth, 1, ClusterMember::key(address), &member);
+    }
     lease(&truth, "me");
     operation(&truth, "o1", "in_process");
     part(&truth, "h1", "reboot");

@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use service_core::clock;
 use service_core::model::{
-    Cluster, ContainerManagerConfig, Host, HostCreds, Model as _, Network, ident,
+    Cluster, ClusterHead, ClusterMember, ContainerManagerConfig, Host, HostCreds, Model as _,
+    Network, ident,
 };
 
 use super::LeftOut;
 use crate::kinds::Kind;
-use crate::split::{Beside, split};
+use crate::kinds::written;
+use crate::split::{Beside, Parts, split};
 
 /// A record to take over.
 pub(super) struct Planned {
     pub(super) kind: &'static Kind,
     pub(super) key: String,
-    pub(super) record: Value,
+    pub(super) record: Box<RawValue>,
 }
 
 /// See the module.
@@ -28,6 +31,8 @@ pub(super) struct Plan {
     /// Hosts without credentials: their keys in the dump, and where their credentials belong.
     pub(super) bare: Vec<(String, String)>,
     pub(super) left_out: Vec<LeftOut>,
+    /// The cluster of each member.
+    members: BTreeMap<String, String>,
 }
 
 /// The kinds that are taken over; they lie where they lay.
@@ -39,6 +44,15 @@ const KINDS: [&Kind; 4] = [
 ];
 
 const CREDS: &Kind = &Kind::of::<HostCreds>();
+const HEAD: &Kind = &Kind::of::<ClusterHead>();
+const MEMBER: &Kind = &Kind::of::<ClusterMember>();
+
+impl Planned {
+    /// The documented type that it is counted as.
+    pub(super) fn type_name(&self) -> &'static str {
+        if self.kind.type_name == HEAD.type_name { Cluster::TYPE } else { self.kind.type_name }
+    }
+}
 
 impl Plan {
     /// What becomes of the original's keys.
@@ -57,15 +71,14 @@ impl Plan {
                 plan.leave_out(key, if is_history { HISTORY } else { UNKNOWN }.to_owned());
             }
         }
-        plan.one_cluster_each();
         plan
     }
 
     /// Adds the credentials of a bare host, found elsewhere.
     pub(super) fn add_creds(&mut self, old_key: &str, found: Option<&str>) {
         let creds = found.ok_or_else(|| NO_CREDS.to_owned()).and_then(|text| {
-            let creds = serde_json::from_str(text);
-            CREDS.check(creds.map_err(|_| "its credentials are no JSON".to_owned())?)
+            let is_json = serde_json::from_str::<&RawValue>(text).is_ok();
+            if is_json { CREDS.check(text) } else { Err("its credentials are no JSON".to_owned()) }
         });
         match creds {
             Ok((key, record)) => self.records.insert(0, Planned { kind: CREDS, key, record }),
@@ -94,46 +107,49 @@ impl Plan {
             }
             _ => None,
         };
-        let (record, beside) =
-            split(kind, Value::Object(members)).map_err(|error| error.to_string())?;
-        let (key, record) = kind.check(record)?;
+        let text = Value::Object(members).to_string();
+        let Parts { key, record, beside } = split(kind, &text)?;
         if self.records.iter().any(|planned| planned.key == key) {
             return Err(format!("another record of the dump becomes {key} too"));
         }
         match creds {
             Some(Some(creds)) => {
-                let (key, record) = CREDS.check(creds).map_err(|e| format!("credentials: {e}"))?;
+                let checked = CREDS.check(&creds.to_string());
+                let (key, record) = checked.map_err(|e| format!("credentials: {e}"))?;
                 self.records.push(Planned { kind: CREDS, key, record });
             }
             Some(None) => {
-                let creds = CREDS.key_of(&record).map_err(|error| error.to_string())?;
-                self.bare.push((old_key.to_owned(), creds));
+                let address = key.strip_prefix(kind.prefix).unwrap_or_default();
+                self.bare.push((old_key.to_owned(), HostCreds::key(address)));
             }
             None => {}
         }
-        if let Beside::Put(kind, key, record) = beside {
-            self.records.push(Planned { kind, key, record });
+        match beside {
+            Beside::Members(cluster, hosts) => {
+                self.records.push(Planned { kind: HEAD, key: key.clone(), record });
+                return self.add_members(&key, &cluster, hosts);
+            }
+            Beside::Put(kind, key, record) => self.records.push(Planned { kind, key, record }),
+            Beside::Nothing | Beside::Delete(..) => {}
         }
         self.records.push(Planned { kind, key, record });
         Ok(())
     }
 
     /// A host is in one cluster at most: the first one keeps it.
-    fn one_cluster_each(&mut self) {
-        let mut members = BTreeMap::new();
-        for planned in self.records.iter_mut().filter(|p| p.kind.type_name == Cluster::TYPE) {
-            let name = planned.record["name"].to_string();
-            let Some(hosts) = planned.record["hostset"].as_array_mut() else { continue };
-            hosts.retain(|host| {
-                let first = members.entry(host.to_string()).or_insert_with(|| name.clone());
-                let is_first = *first == name;
-                if !is_first {
-                    let why = format!("its member {host} is left out: it is in {first} already");
-                    self.left_out.push(LeftOut { key: planned.key.clone(), why });
-                }
-                is_first
-            });
+    fn add_members(&mut self, of: &str, cluster: &str, hosts: Vec<String>) -> Result<(), String> {
+        for address in hosts {
+            if let Some(first) = self.members.get(&address) {
+                let why = format!("its member {address:?} is left out: it is in {first:?} already");
+                self.leave_out(of, why);
+                continue;
+            }
+            let key = ClusterMember::key(&address);
+            self.members.insert(address.clone(), cluster.to_owned());
+            let member = ClusterMember { address, cluster: cluster.to_owned() };
+            self.records.push(Planned { kind: MEMBER, key, record: written(&member)? });
         }
+        Ok(())
     }
 }
 
@@ -202,11 +218,17 @@ mod tests {
         Plan::of(&keys)
     }
 
-    /// The only record that a record of the original becomes.
-    fn only(key: &str, value: Value) -> Value {
-        let mut plan = plan(&[(key, value)]);
-        assert_eq!((plan.records.len(), &plan.left_out), (1, &vec![]));
-        plan.records.remove(0).record
+    /// The records that a record of the original becomes.
+    fn all(key: &str, value: Value) -> Vec<Value> {
+        let plan = plan(&[(key, value)]);
+        assert_eq!(plan.left_out, []);
+        plan.records.iter().map(Planned::value).collect()
+    }
+
+    impl Planned {
+        fn value(&self) -> Value {
+            serde_json::from_str(self.record.get()).unwrap()
+        }
     }
 
     #[test]
@@ -219,7 +241,7 @@ mod tests {
         let [creds, record] = plan.records.as_slice() else { panic!("two records") };
         assert_eq!(creds.key, "/commissaire/secrets/hosts/10.0.0.1");
         assert_eq!(
-            (&creds.record["ssh_priv_key"], &creds.record["remote_user"]),
+            (&creds.value()["ssh_priv_key"], &creds.value()["remote_user"]),
             (&json!("a2V5"), &json!("ops"))
         );
         let mut expected = host;
@@ -228,8 +250,8 @@ mod tests {
             .unwrap()
             .retain(|name, _| !["ssh_priv_key", "remote_user"].contains(&name.as_str()));
         assert_eq!(
-            (record.key.as_str(), &record.record),
-            ("/commissaire/hosts/10.0.0.1", &expected)
+            (record.key.as_str(), record.value()),
+            ("/commissaire/hosts/10.0.0.1", expected)
         );
     }
 
@@ -241,25 +263,24 @@ mod tests {
                 &key,
                 json!({"address": address, "last_check": stamp, "ssh_priv_key": ""}),
             )]);
-            plan.records[1].record.clone()
+            plan.records[1].value()
         };
         assert_eq!(host("Web1.Example.com", "")["address"], "web1.example.com");
         let whole = host("a", "2016-11-28T22:10:11");
         assert_eq!(whole["last_check"], "2016-11-28T22:10:11.000000");
         assert_eq!(host("a", "never")["last_check"], "");
 
-        let cluster = only(
+        let cluster = all(
             "clusters/c",
             json!({"name": "c", "status": "ok", "type": "kubernetes",
             "network": null, "container_manager": "", "hostset": ["b", "A", "b"]}),
         );
-        assert_eq!(
-            cluster,
-            json!({"name": "c", "status": "ok", "network": "default",
-                                   "container_manager": "", "hostset": ["a", "b"]})
-        );
-        let network = only("networks/n", json!({"name": "n", "type": "flannel_etcd"}));
-        assert_eq!(network, json!({"name": "n", "type": "flannel_etcd", "options": {}}));
+        let head =
+            json!({"name": "c", "status": "ok", "network": "default", "container_manager": ""});
+        let member = |address: &str| json!({"address": address, "cluster": "c"});
+        assert_eq!(cluster, [head, member("a"), member("b")]);
+        let network = all("networks/n", json!({"name": "n", "type": "flannel_etcd"}));
+        assert_eq!(network, [json!({"name": "n", "type": "flannel_etcd", "options": {}})]);
     }
 
     #[test]
@@ -270,7 +291,7 @@ mod tests {
             json!({"name": "k", "type": "openshift", "options": options}),
         )]);
         let [secret, config] = plan.records.as_slice() else { panic!("two records") };
-        assert!(secret.kind.secret && secret.record["options"]["token"] == "canary");
+        assert!(secret.kind.secret && secret.value()["options"]["token"] == "canary");
         assert!(!config.record.to_string().contains("canary"));
     }
 
@@ -280,8 +301,10 @@ mod tests {
             ("clusters/a", json!({"name": "a", "hostset": ["h1", "h2"]})),
             ("clusters/b", json!({"name": "b", "hostset": ["h2", "h3"]})),
         ]);
-        let hostsets: Vec<_> = plan.records.iter().map(|p| p.record["hostset"].clone()).collect();
-        assert_eq!(hostsets, [json!(["h1", "h2"]), json!(["h3"])]);
+        let members =
+            plan.records.iter().filter(|planned| planned.kind.type_name == "ClusterMember");
+        let members: Vec<_> = members.map(|member| member.value()["cluster"].clone()).collect();
+        assert_eq!(members, ["a", "a", "b"]);
         assert_eq!(plan.left_out[0].key, "/commissaire/clusters/b");
         assert!(plan.left_out[0].why.contains("\"h2\"") && plan.left_out[0].why.contains("\"a\""));
     }

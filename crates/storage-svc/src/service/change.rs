@@ -1,11 +1,12 @@
 //! What a request changes: everything that goes into one commit.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
+use service_core::model::{Cluster, Model as _};
 use service_core::{Error, Result};
 
 use crate::handlers::Part;
-use crate::kinds::Kind;
-use crate::split::{Beside, belongings, split};
+use crate::kinds::{Kind, written};
+use crate::split::{Beside, Parts, belongings, split};
 
 /// A condition on a record.
 pub(super) struct Condition {
@@ -18,10 +19,7 @@ pub(super) struct Condition {
 /// A record on its way into the store, checked.
 pub(super) struct Prepared {
     pub(super) kind: &'static Kind,
-    pub(super) key: String,
-    pub(super) record: Value,
-    /// What is sealed apart of it.
-    pub(super) beside: Beside,
+    pub(super) parts: Parts,
 }
 
 /// A record on its way out of the store.
@@ -40,15 +38,15 @@ pub(super) struct Change {
 }
 
 impl Prepared {
-    /// Checks a record, and takes out of it what is sealed apart.
+    /// The record as it is read from now on.
     ///
     /// # Errors
-    /// When it is not valid.
-    pub(super) fn new(kind: &'static Kind, record: Value) -> Result<Self> {
-        let wrong = |why| Error::invalid(format!("not a valid {}: {why}", kind.type_name));
-        let (record, beside) = split(kind, record)?;
-        let (key, record) = kind.check(record).map_err(wrong)?;
-        Ok(Self { kind, key, record, beside })
+    /// When it cannot be written as JSON.
+    pub(super) fn into_record(self) -> Result<Box<RawValue>> {
+        let Parts { record, beside, .. } = self.parts;
+        let Beside::Members(_, hostset) = beside else { return Ok(record) };
+        let head = serde_json::from_str(record.get()).map_err(|e| e.to_string());
+        head.and_then(|head| written(&Cluster::new(head, hostset))).map_err(Error::internal)
     }
 }
 
@@ -58,18 +56,33 @@ impl Change {
     /// # Errors
     /// When one is not valid.
     pub(super) fn saving(
-        records: impl IntoIterator<Item = (&'static Kind, Value)>,
+        records: impl IntoIterator<Item = (&'static Kind, Box<RawValue>)>,
     ) -> Result<Self> {
-        let saves = records.into_iter().map(|(kind, record)| Prepared::new(kind, record));
+        let prepared = |(kind, text): (&'static Kind, Box<RawValue>)| {
+            let wrong = |why| Error::invalid(format!("not a valid {}: {why}", kind.type_name));
+            Ok(Prepared { kind, parts: split(kind, text.get()).map_err(wrong)? })
+        };
+        let saves = records.into_iter().map(prepared);
         Ok(Self { saves: saves.collect::<Result<_>>()?, ..Self::default() })
     }
 
+    /// Whether the documented record of a cluster, which is kept in parts, is among what it names.
+    pub(super) fn names_clusters(&self) -> bool {
+        let checked = self.checks.iter().map(|check| check.kind);
+        let saved = self.saves.iter().map(|save| save.kind);
+        let deleted = self.deletes.iter().map(|deletion| deletion.kind);
+        checked.chain(saved).chain(deleted).any(is_cluster)
+    }
+
     /// What is written: the records themselves first, in their order.
-    pub(super) fn puts(&self) -> impl Iterator<Item = (&'static Kind, &str, &Value)> {
-        let own = self.saves.iter().map(|save| (save.kind, save.key.as_str(), &save.record));
-        own.chain(self.saves.iter().filter_map(|save| match &save.beside {
-            Beside::Put(kind, key, record) => Some((*kind, key.as_str(), record)),
-            Beside::Nothing | Beside::Delete(..) => None,
+    pub(super) fn puts(&self) -> impl Iterator<Item = (&'static Kind, &str, &RawValue)> {
+        let own = self.saves.iter().map(|save| {
+            let Parts { key, record, .. } = &save.parts;
+            (save.kind, key.as_str(), &**record)
+        });
+        own.chain(self.saves.iter().filter_map(|save| match &save.parts.beside {
+            Beside::Put(kind, key, record) => Some((*kind, key.as_str(), &**record)),
+            Beside::Nothing | Beside::Delete(..) | Beside::Members(..) => None,
         }))
     }
 
@@ -77,9 +90,9 @@ impl Change {
     pub(super) fn removals(&self) -> Vec<(&'static Kind, String)> {
         let mut all: Vec<_> = self.deletes.iter().map(|d| (d.kind, d.key.clone())).collect();
         all.extend(self.deletes.iter().flat_map(|d| belongings(d.kind, &d.id)));
-        all.extend(self.saves.iter().filter_map(|save| match &save.beside {
+        all.extend(self.saves.iter().filter_map(|save| match &save.parts.beside {
             Beside::Delete(kind, key) => Some((*kind, key.clone())),
-            Beside::Nothing | Beside::Put(..) => None,
+            Beside::Nothing | Beside::Put(..) | Beside::Members(..) => None,
         }));
         all
     }
@@ -91,4 +104,9 @@ impl Change {
         let removals = removals.iter().map(|(kind, key)| Part { kind, key, record: None });
         checks.chain(puts).chain(removals).collect()
     }
+}
+
+/// Whether that is the documented record of a cluster.
+pub(super) fn is_cluster(kind: &Kind) -> bool {
+    kind.type_name == Cluster::TYPE
 }

@@ -1,18 +1,26 @@
 //! The parameters of the methods.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use service_core::{Error, Result};
 
 use crate::kinds::Kind;
 
-/// The parameters of `save` and `delete`.
+/// The parameters of `save`.
 #[derive(Deserialize)]
 pub(super) struct Records {
     pub(super) model_type_name: String,
-    pub(super) model_json_data: Value,
+    pub(super) model_json_data: Box<RawValue>,
     #[serde(default)]
     pub(super) revision: Option<u64>,
+}
+
+/// The parameters of `delete`.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    pub(super) model_type_name: String,
+    pub(super) model_json_data: Value,
 }
 
 /// The parameters of `get`.
@@ -99,8 +107,7 @@ pub(super) struct List {
 /// When it is neither.
 pub(super) fn records(data: Value) -> Result<(Vec<Value>, bool)> {
     let parsed = match data {
-        Value::String(text) => serde_json::from_str(&text)
-            .map_err(|e| Error::invalid(format!("model_json_data is not JSON: {e}")))?,
+        Value::String(text) => serde_json::from_str(&text).map_err(not_json)?,
         other => other,
     };
     match parsed {
@@ -114,12 +121,46 @@ pub(super) fn records(data: Value) -> Result<(Vec<Value>, bool)> {
 /// # Errors
 /// When it is neither.
 pub(super) fn object(data: Value) -> Result<Value> {
-    let wrong = || Error::invalid("model_json_data is a record, or a list of records");
     match data {
         Value::Object(_) => Ok(data),
         Value::String(text) => {
-            serde_json::from_str::<Map<_, _>>(&text).map(Value::Object).map_err(|_| wrong())
+            serde_json::from_str::<Map<_, _>>(&text).map(Value::Object).map_err(|_| no_record())
         }
-        _ => Err(wrong()),
+        _ => Err(no_record()),
     }
+}
+
+/// As [`records`], of what is to be saved: the texts of the records, which are parsed only once.
+///
+/// # Errors
+/// As [`records`].
+pub(super) fn texts(data: Box<RawValue>) -> Result<(Vec<Box<RawValue>>, bool)> {
+    let data = match serde_json::from_str::<String>(data.get()) {
+        Ok(text) => RawValue::from_string(text).map_err(not_json)?,
+        Err(_) => data,
+    };
+    match serde_json::from_str::<Vec<Box<RawValue>>>(data.get()) {
+        Ok(items) => Ok((items.into_iter().map(record).collect::<Result<_>>()?, true)),
+        Err(_) => Ok((vec![record(data)?], false)),
+    }
+}
+
+/// The text of a record: an object, or a JSON text of one.
+///
+/// # Errors
+/// When it is neither.
+pub(super) fn record(data: Box<RawValue>) -> Result<Box<RawValue>> {
+    let data = match serde_json::from_str::<String>(data.get()) {
+        Ok(text) => RawValue::from_string(text).map_err(|_| no_record())?,
+        Err(_) => data,
+    };
+    if data.get().starts_with('{') { Ok(data) } else { Err(no_record()) }
+}
+
+fn no_record() -> Error {
+    Error::invalid("model_json_data is a record, or a list of records")
+}
+
+fn not_json(error: serde_json::Error) -> Error {
+    Error::invalid(format!("model_json_data is not JSON: {error}"))
 }

@@ -48,7 +48,7 @@ impl Faults {
                 if faults.is_down.load(Ordering::SeqCst) {
                     return lost();
                 }
-                let answer = hub.ask(&call.key, &call.params.0, &call.context).await;
+                let answer = hub.ask(&call.key, &call.params.value(), &call.context).await;
                 let is_transaction = call.key == topology::STORAGE_TRANSACT;
                 if is_transaction && faults.loses_answer.swap(false, Ordering::SeqCst) {
                     return lost();

@@ -26,6 +26,7 @@ async fn the_originals_records_are_taken_over_and_the_second_time_are_there() {
     let report = take_over(&fixture, DUMP).await.unwrap();
     let taken = [
         ("Cluster", 1),
+        ("ClusterMember", 2),
         ("ContainerManagerConfig", 1),
         ("ContainerManagerSecret", 1),
         ("Host", 2),

@@ -344,7 +344,11 @@ async fn updates_by_many_lose_nothing() {
         let storage = fixture.storage.clone();
         async move {
             let address = format!("10.0.1.{n}");
-            storage.update::<Cluster>("c1", |cluster| Ok(cluster.add(&address))).await.unwrap();
+            let join = |cluster: &mut Cluster| {
+                cluster.hostset.push(address.clone());
+                Ok(true)
+            };
+            storage.update("c1", join).await.unwrap();
         }
     };
     futures_util::future::join_all((0..20).map(join)).await;

@@ -127,7 +127,7 @@ impl Fixture {
                 if cut.load(Ordering::SeqCst) {
                     return std::future::pending().await;
                 }
-                hub.ask(&call.key, &call.params.0, &call.context).await
+                hub.ask(&call.key, &call.params.value(), &call.context).await
             }
         };
         bus.serve(topology::STORAGE, usize::from(u16::MAX), &self.life, forward).await.unwrap();

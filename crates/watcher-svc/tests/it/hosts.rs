@@ -88,7 +88,7 @@ async fn a_host_that_was_never_set_up_is_investigated_when_it_is_there() {
     watcher.bus.serve(topology::INVESTIGATOR, 1, &watcher.life, handler).await.unwrap();
     fixture.until(FIRST, Status::Investigating).await;
     let call = eventually("the investigator is woken", async || {
-        calls.lock().unwrap().first().map(|call| call.params.0.clone())
+        calls.lock().unwrap().first().map(|call| call.params.value())
     })
     .await;
     assert_eq!(call, json!({"address": FIRST, "cluster_data": {}}));

@@ -7,7 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret as _, SecretString};
 use service_core::host_keys;
-use service_core::model::{Cluster, Host, HostCreds, HostState, Model as _, Status, ident};
+use service_core::model::{
+    ClusterHead, ClusterMember, Host, HostCreds, HostState, Model as _, Status, ident,
+};
 use service_core::queries;
 use service_core::storage::{Revised, Transaction};
 
@@ -139,8 +141,15 @@ async fn plan_creation(
     let (mut transaction, host) = creation(address, new, creds, &state_of(address, new))?;
     if let Some(name) = &new.cluster {
         let mut cluster = joined(api, name, registrant).await?;
-        cluster.record.add(address);
-        transaction = transaction.update(&cluster)?;
+        // A host of this address may have been a member before, and its own records are gone.
+        match api.storage.find::<ClusterMember>(address).await?.map(|found| found.record.cluster) {
+            None => transaction = queries::join(transaction, &mut cluster, &[address])?,
+            Some(other) if other == *name => {}
+            Some(other) => {
+                let detail = format!("the host {address} is a member of {other}");
+                return Err(ApiError::conflict(detail));
+            }
+        }
     }
     Ok((transaction, host))
 }
@@ -188,8 +197,9 @@ async fn plan_repetition(
         return Err(ApiError::conflict(format!("the host {address} exists with another key")));
     }
     if let Some(wanted) = &new.cluster {
-        let current =
-            queries::cluster_of(&api.storage, address).await?.map(|cluster| cluster.record.name);
+        let current = queries::cluster_of(&api.storage, address)
+            .await?
+            .map(|found| found.cluster.record.name);
         if current.as_ref() != Some(wanted) {
             let current = current.map_or("in no cluster".to_owned(), |name| format!("in {name}"));
             return Err(ApiError::conflict(format!("the host {address} exists, {current}")));
@@ -218,10 +228,10 @@ pub(in crate::handlers) async fn joined(
     api: &Api,
     name: &str,
     registrant: Registrant,
-) -> Result<Revised<Cluster>, ApiError> {
+) -> Result<Revised<ClusterHead>, ApiError> {
     let unknown = || ApiError::conflict(format!("there is no cluster {name:?}: create it first"));
     ident::name(name).map_err(|_| unknown())?;
-    let cluster = api.storage.find::<Cluster>(name).await?.ok_or_else(unknown)?;
+    let cluster = api.storage.find::<ClusterHead>(name).await?.ok_or_else(unknown)?;
     match (cluster.record.refusal(), registrant) {
         (None, _) => Ok(cluster),
         (Some(refusal), Registrant::Client) => Err(ApiError::conflict(refusal)),

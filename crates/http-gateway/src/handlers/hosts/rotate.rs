@@ -55,8 +55,8 @@ pub(super) async fn rotate(
     let plan = || async {
         let mut host = found(&api, &address).await?;
         let mut transaction = Transaction::default();
-        if let Some(cluster) = queries::cluster_of(&api.storage, &address).await? {
-            transaction = not_under_operation(&api, &cluster.record.name).await?;
+        if let Some(found) = queries::cluster_of(&api.storage, &address).await? {
+            transaction = not_under_operation(&api, &found.cluster.record.name).await?;
         }
         let mut creds = creds_of(&api, &address).await?;
         new.apply(&mut creds.record)?;

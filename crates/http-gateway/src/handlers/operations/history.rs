@@ -132,7 +132,7 @@ pub(super) async fn list(
     State(state): State<AppState>,
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<Vec<OperationSummary>>, ApiError> {
-    cluster_records::found(&api, &name).await?;
+    cluster_records::head(&api, &name).await?;
     let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
     let mut operations: Vec<_> = all.filter(|operation| operation.cluster == name).collect();
     operations.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));

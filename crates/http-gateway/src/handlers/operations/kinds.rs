@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::start::{NewDeployment, NewOperation, start};
 use crate::api::Api;
-use crate::cluster_records::found;
+use crate::cluster_records::head;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{Body, Name, Params};
@@ -93,7 +93,7 @@ kinds! {
 type Newest<W> = Result<Json<ClusterRecord<W>>, ApiError>;
 
 async fn newest<W: Work>(api: Api, Params(Name(name)): Params<Name>) -> Newest<W> {
-    found(&api, &name).await?;
+    head(&api, &name).await?;
     let newest = api.storage.find::<ClusterRecord<W>>(&name).await?;
     let done = W::KIND.facts().done;
     let never = || ApiError::not_found(format!("the cluster {name} has never been {done}"));

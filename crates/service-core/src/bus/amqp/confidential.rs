@@ -74,6 +74,6 @@ impl Link {
             return Err(Error::new(Kind::Timeout, error));
         };
         let no_params = |e| Error::invalid("the parameters are not JSON").with_source(e);
-        message::answer(&fetched?)?.parse().map(Params).map_err(no_params)
+        message::answer(&fetched?)?.parse().map_err(no_params)
     }
 }

@@ -193,7 +193,7 @@ pub(super) fn receive(
     let headers = properties.headers().as_ref();
     let (id, params) = if bare {
         let unreadable = |error| Unreadable { id: None, error: unreadable(body, &error) };
-        (None, Params(serde_json::from_slice(body).map_err(unreadable)?))
+        (None, serde_json::from_slice(body).map_err(unreadable)?)
     } else {
         request(key, body)?
     };

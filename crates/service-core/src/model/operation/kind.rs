@@ -19,6 +19,8 @@ pub struct KindFacts {
     pub record: &'static str,
     /// The name of a list of those.
     pub records: &'static str,
+    /// The name of the record that says which operation is the newest.
+    pub newest: &'static str,
     /// The end of the key of that record.
     pub suffix: &'static str,
     /// The field of that record that lists the hosts that are done.
@@ -67,6 +69,7 @@ macro_rules! kinds {
                         routing_key: concat!("jobs.clusterexec.", $word),
                         record: $record,
                         records: concat!($record, "s"),
+                        newest: concat!("Newest", $record),
                         suffix: concat!("/", $word),
                         done: $done,
                         applies: $applies,

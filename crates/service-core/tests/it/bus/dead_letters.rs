@@ -45,7 +45,7 @@ impl Investigator {
         let handler = move |call: Call| {
             let able = is_able.load(Ordering::SeqCst);
             if able {
-                sender.send(call.params.0).unwrap();
+                sender.send(call.params.value()).unwrap();
             }
             async move { if able { Ok(Value::Null) } else { Err(Error::invalid("I can't")) } }
         };

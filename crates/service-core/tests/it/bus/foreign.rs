@@ -152,7 +152,7 @@ async fn serve(bus: &Bus, life: &Lifecycle) -> Arc<AtomicUsize> {
             match call.method.as_str() {
                 "two" => call.params.parse(&["a", "b"]).map(|Two { a, b }| json!([a, b])),
                 "who" => Ok(json!(call.context.principal)),
-                _ => Ok(call.params.0),
+                _ => Ok(call.params.value()),
             }
         }
     };
@@ -283,7 +283,7 @@ async fn watcher_jobs_are_bare_records() {
     let (bus, life) = (connected(&options).await, Lifecycle::new());
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let handler = move |call: Call| {
-        sender.send(call.params.0).unwrap();
+        sender.send(call.params.value()).unwrap();
         async { Ok(Value::Null) }
     };
     bus.serve(WATCHER, 4, &life, handler).await.unwrap();

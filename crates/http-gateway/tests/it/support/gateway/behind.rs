@@ -123,12 +123,12 @@ impl Gateway {
     /// What the container manager service was asked so far: methods and parameters.
     pub(crate) fn registrations(&self) -> Vec<(String, Value)> {
         let calls = self.registrations.lock().unwrap();
-        calls.iter().map(|call| (call.method.clone(), call.params.0.clone())).collect()
+        calls.iter().map(|call| (call.method.clone(), call.params.value())).collect()
     }
 
     /// The credentials that were tried so far.
     pub(crate) fn trials(&self) -> Vec<Value> {
-        self.trials.lock().unwrap().iter().map(|call| call.params.0.clone()).collect()
+        self.trials.lock().unwrap().iter().map(|call| call.params.value()).collect()
     }
 
     /// What the executor was asked so far.
@@ -145,7 +145,7 @@ impl Gateway {
         while addresses.last().is_none_or(|address| address != "last") {
             tokio::task::yield_now().await;
             let calls = std::mem::take(&mut *self.investigations.lock().unwrap());
-            let address = |call: &Call| call.params.0["address"].as_str().unwrap().to_owned();
+            let address = |call: &Call| call.params.value()["address"].as_str().unwrap().to_owned();
             addresses.extend(calls.iter().map(address));
         }
         addresses.pop();

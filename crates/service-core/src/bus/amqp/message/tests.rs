@@ -28,7 +28,7 @@ fn what_is_sent_is_what_is_received() {
     let received = receive(KEY, &properties(&context, Some(1 << 41)), &body, false).unwrap();
     assert_eq!((received.id.as_deref(), received.deadline), (Some("7"), Some(1 << 41)));
     assert_eq!((received.call.key.as_str(), received.call.method.as_str()), (KEY, "get"));
-    assert_eq!(received.call.params.0, json!({"a": "ä"}));
+    assert_eq!(received.call.params.value(), json!({"a": "ä"}));
     assert_eq!(received.call.context, context);
 }
 
@@ -37,7 +37,7 @@ fn a_bare_record_is_all_parameters() {
     let received =
         receive("jobs.watcher", &BasicProperties::default(), br#"{"address": "h"}"#, true).unwrap();
     assert_eq!(received.call.method, "watcher");
-    assert_eq!(received.call.params.0, json!({"address": "h"}));
+    assert_eq!(received.call.params.value(), json!({"address": "h"}));
     let properties = BasicProperties::default();
     let unreadable = receive("jobs.watcher", &properties, b"{", true).unwrap_err();
     assert_eq!(unreadable.error.kind(), Kind::Parse);
