@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use bus::{Bus, Context, amqp};
 use etcd_client::{Client, EventType, WatchOptions, WatchStream};
 use host_access::{Deps, LogInLedger};
+use model::{Host, HostCreds, Status};
+use runtime::{Clock, Lifecycle};
 use secrecy::SecretString;
 use serde_json::json;
-use service_core::bus::{Context, amqp};
-use service_core::model::{Host, HostCreds, Status};
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
 use simulated_hosts::SimulatedHosts;
+use storage_client::{StorageClient, Transaction, lease};
 use testbed::etcd::Etcd;
 use testbed::rabbitmq::RabbitMq;
 use tokio::time::Instant;
@@ -185,7 +185,7 @@ async fn connect(broker: &RabbitMq, name: &str, life: &Lifecycle) -> anyhow::Res
     Bus::amqp(&options, life).await.context("cannot connect to the broker")
 }
 
-async fn register(storage: &StorageClient, hosts: &SimulatedHosts) -> service_core::Result<()> {
+async fn register(storage: &StorageClient, hosts: &SimulatedHosts) -> bus::Result<()> {
     let numbers: Vec<_> = (0..HOSTS).collect();
     for part in numbers.chunks(AT_A_TIME) {
         let mut transaction = Transaction::default();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bus::{Error, Result};
 use clusterexec_svc::Config;
 use clusterexec_svc::accept::{OperationRequest, begin, plan};
 use clusterexec_svc::budget::{Budget, Decision};
@@ -11,12 +12,12 @@ use clusterexec_svc::ports::FRESH;
 use clusterexec_svc::rollout::{Action, next_action};
 use clusterexec_svc::web::Web;
 use host_access::{Deps, Playbook, Session};
-use serde_json::{Map, Value, json};
-use service_core::lease::Held;
-use service_core::model::{
+use model::{
     Host, HostProgress, HostState, Limit, Operation, OperationKind, Options, Outcome, Step,
 };
-use service_core::{Error, Lifecycle, Result, bus, random};
+use runtime::{Lifecycle, random};
+use serde_json::{Map, Value, json};
+use storage_client::lease::Held;
 use tokio::time::Instant;
 
 /// The boot id of the controller's own machine; no host has it.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bus::{Bus, Context};
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
+use model::{Cluster, Host, HostCreds, HostState, Network, Status};
+use runtime::{Clock, Lifecycle};
 use secrecy::SecretString;
-use service_core::bus::Context;
-use service_core::model::{Cluster, Host, HostCreds, HostState, Network, Status};
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
+use storage_client::{StorageClient, Transaction, lease};
 use tokio::net::TcpSocket;
 
 use crate::Setup;
@@ -93,7 +93,7 @@ async fn with(setup: &Setup, port: u16, size: usize) -> anyhow::Result<(Duration
     Ok((accepted, Samples::from_iter(steps).median()))
 }
 
-async fn fill(storage: &StorageClient, port: u16, size: usize) -> service_core::Result<()> {
+async fn fill(storage: &StorageClient, port: u16, size: usize) -> bus::Result<()> {
     let mut hostset: Vec<_> = (0..size).map(address).collect();
     hostset.sort_unstable();
     for part in hostset.chunks(AT_A_TIME) {

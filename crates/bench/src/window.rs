@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bus::{Bus, Context};
 use host_access::{Ansible, Deps, Hosts, LogInLedger, RunDir, Session, Ssh, Target};
+use model::{Cluster, Host, HostCreds, Network, Status};
+use runtime::{Clock, Lifecycle};
 use secrecy::SecretString;
-use service_core::bus::Context;
-use service_core::model::{Cluster, Host, HostCreds, Network, Status};
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
+use storage_client::{StorageClient, Transaction, lease};
 use testbed::Testbed;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 

@@ -1,13 +1,14 @@
 //! Acceptance of an operation: its plan, the reasons against it, and the transaction that begins it.
 
-use service_core::lease::Held;
-use service_core::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
-use service_core::model::{
+use bus;
+use bus::{Error, Result};
+use model::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
+use model::{
     AlarmView, ClusterHead, FailureReason, Lease, Operation, OperationKind, OperationStatus,
-    Options, RebootWhen, ident,
+    Options, RebootWhen, abridged, ident,
 };
-use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Result, abridged, bus};
+use storage_client::lease::Held;
+use storage_client::{Revised, Transaction};
 use tokio::time::Instant;
 
 use crate::context::Context;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use service_core::clock;
-use service_core::model::{Alarm, ResumeAfterAlarm, WaitReason};
-use service_core::{Error, Result};
+use bus::{Error, Result};
+use model::{Alarm, ResumeAfterAlarm, WaitReason, stamp};
 use tokio::time::Instant;
 
 use crate::control::pause;
@@ -57,7 +56,7 @@ pub(crate) async fn pause_in_alarms(journal: &Journal<'_>) -> Error {
 
 fn time_left(journal: &Journal<'_>, alarm: &Alarm, limit: Duration) -> Duration {
     let wall = journal.context.deps.clock.wall();
-    clock::parse(&alarm.since).map_or(limit, |since| clock::left(wall, since, limit))
+    stamp::parse(&alarm.since).map_or(limit, |since| stamp::left(wall, since, limit))
 }
 
 async fn pause_for(journal: &Journal<'_>, alarm: &Alarm, limit: Duration) -> Result<()> {

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use service_core::Result;
-use service_core::model::{HostProgress, Step, WaitReason};
+use bus::Result;
+use model::{HostProgress, Step, WaitReason};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 

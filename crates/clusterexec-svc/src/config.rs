@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::Options;
 use serde::{Deserialize, Deserializer, de};
-use service_core::model::Options;
 use url::Url;
 
 /// See the module.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bus::Result;
 use host_access::Deps;
-use service_core::lease::Leases;
-use service_core::model::{Alarm, Cluster};
-use service_core::{Lifecycle, Result, StorageClient, bus, queries, random};
+use model::{Alarm, Cluster};
+use runtime::{Lifecycle, random};
+use storage_client::lease::Leases;
+use storage_client::{StorageClient, queries};
 use tokio::sync::Notify;
 
 use crate::config::Config;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use service_core::model::{
-    Cluster, HostProgress, Operation, OperationStatus, Options, Step, ident,
-};
-use service_core::storage::Revised;
-use service_core::{Error, Result, StorageClient};
+use bus::{Error, Result};
+use model::{Cluster, HostProgress, Operation, OperationStatus, Options, Step, ident};
+use storage_client::{Revised, StorageClient};
 
 use crate::accept::OperationRequest;
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use service_core::model::{Alarm, Freeze, HostProgress, OperationControl, WaitReason, Wanted};
-use service_core::storage::Transaction;
-use service_core::{Result, queries};
+use bus::Result;
+use model::{Alarm, Freeze, HostProgress, OperationControl, WaitReason, Wanted};
+use storage_client::{Transaction, queries};
 
 use crate::host_error::HostError;
 use crate::journal::{Journal, LogLine, Preconditions};

@@ -1,12 +1,12 @@
 //! Delivers pending webhooks. The replica that acquires the lease of a record delivers it, and then deletes both in one
 //! transaction. A crash in between leads to a second delivery with the same id.
 
+use bus::{Result, warn_unless_outage};
+use model::{Failure, HostProgress, Operation, PendingWebhook, WebhookSubject};
+use runtime::retry::Schedule;
 use serde_json::{Value, json};
-use service_core::lease::Held;
-use service_core::model::{Failure, HostProgress, Operation, PendingWebhook, WebhookSubject};
-use service_core::retry::Schedule;
-use service_core::storage::{Revised, Transaction};
-use service_core::{Result, StorageClient, warn_unless_outage};
+use storage_client::lease::Held;
+use storage_client::{Revised, StorageClient, Transaction};
 
 use crate::context::Context;
 use crate::webhook::{Delivery, Webhook};

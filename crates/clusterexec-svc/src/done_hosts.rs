@@ -4,12 +4,13 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bus::Result;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use host_access::AccessError;
-use service_core::model::{
+use model::{
     FailureReason, Host, HostProgress, HostState, OperationStatus, Outcome, Step, WaitReason,
+    abridged,
 };
-use service_core::{Result, abridged};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::control;

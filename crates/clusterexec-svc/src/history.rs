@@ -1,11 +1,11 @@
 //! The records of operations that have ended: how many are kept.
 
-use service_core::model::{
+use bus::Result;
+use model::{
     ClusterRecord, Event, HostProgress, Lease, NewestOperation, Operation, OperationControl,
-    OperationStatus, OperationWait, Work,
+    OperationStatus, OperationWait, Work, by_kind,
 };
-use service_core::storage::Transaction;
-use service_core::{Result, StorageClient, by_kind};
+use storage_client::{StorageClient, Transaction};
 
 use crate::unfinished::Unfinished;
 

@@ -1,9 +1,9 @@
 //! Why the work on a host ends before the host is done. A leaf: it knows errors only.
 
+use bus::Error;
+use bus::error::chain;
 use host_access::{AccessError, FactsError, PlaybookError};
-use service_core::Error;
-use service_core::error::chain;
-use service_core::model::{FailureReason, HostProgress, Step};
+use model::{FailureReason, HostProgress, Step};
 
 /// The failure of a host, as its records and the log of the operation show it.
 #[derive(Debug)]

@@ -19,8 +19,8 @@ mod settle;
 mod verify;
 mod work;
 
-use service_core::Result;
-use service_core::model::{Outcome, Step};
+use bus::Result;
+use model::{Outcome, Step};
 
 use crate::budget::Budget;
 use crate::host_error::{HostError, HostFailure};

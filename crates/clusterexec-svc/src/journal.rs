@@ -13,13 +13,13 @@ mod webhooks;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use service_core::lease::Held;
-use service_core::model::{
+use bus::{Error, Kind, Result, warn_unless_outage};
+use model::{
     Event, Failure, Host, HostProgress, HostState, Lease, Operation, OperationWait, Outcome, Step,
     WaitReason,
 };
-use service_core::storage::Transaction;
-use service_core::{Error, Kind, Result, warn_unless_outage};
+use storage_client::Transaction;
+use storage_client::lease::Held;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::context::Context;

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use bus::{Result, warn_unless_outage};
 use futures_util::{StreamExt as _, stream};
-use service_core::lease::Held;
-use service_core::model::Operation;
-use service_core::storage::Transaction;
-use service_core::{Result, clock, warn_unless_outage};
+use model::{Operation, stamp};
+use storage_client::Transaction;
+use storage_client::lease::Held;
 use tokio::time::Instant;
 
 use crate::context::Context;
@@ -74,8 +74,8 @@ async fn unless_superseded(context: &Context, id: &str) -> Result<Option<Operati
 
 /// The rest of [`WINDOW`]; the time stamp of the operation's end matters after a take-over only.
 fn window_left(context: &Context, operation: &Operation) -> Duration {
-    let ended = operation.finished_at.as_deref().and_then(clock::parse);
-    ended.map_or(WINDOW, |ended| clock::left(context.deps.clock.wall(), ended, WINDOW))
+    let ended = operation.finished_at.as_deref().and_then(stamp::parse);
+    ended.map_or(WINDOW, |ended| stamp::left(context.deps.clock.wall(), ended, WINDOW))
 }
 
 /// Checks each host that may come back once. Returns the pause until the next check; `None` if no such host is left.

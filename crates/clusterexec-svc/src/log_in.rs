@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use host_access::credentials::target;
 use host_access::{AccessError, Session, Share, Target};
-use service_core::model::HostCreds;
-use service_core::retry::Schedule;
+use model::HostCreds;
+use runtime::retry::Schedule;
 use tokio::time::Instant;
 
 use crate::context::Context;

@@ -1,7 +1,7 @@
 //! The members of a cluster: their records, and whether their SSH ports answer.
 
-use service_core::Result;
-use service_core::model::{Host, HostState, OperationKind};
+use bus::Result;
+use model::{Host, HostState, OperationKind};
 
 use crate::context::Context;
 use crate::schedule::{Availability, Member, availability};

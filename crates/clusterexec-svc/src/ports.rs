@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bus::Result;
 use futures_util::{StreamExt as _, stream};
 use host_access::Hosts;
-use service_core::model::HostCreds;
-use service_core::{Result, StorageClient};
+use model::HostCreds;
+use storage_client::StorageClient;
 use tokio::time::Instant;
 
 /// For how long a port that was open counts as open: an sshd penalises clients that connect often without a log-in.

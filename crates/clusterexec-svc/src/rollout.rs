@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
+use bus::error::chain;
+use bus::{Error, Result, warn_unless_outage};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use service_core::error::chain;
-use service_core::lease::Held;
-use service_core::model::{ClusterHead, Operation, OperationStatus, Step, WaitReason};
-use service_core::{Error, Result, warn_unless_outage};
+use model::{ClusterHead, Operation, OperationStatus, Step, WaitReason};
+use storage_client::lease::Held;
 use tokio::sync::{Notify, mpsc};
 
 use crate::alarm::pause_in_alarms;

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use service_core::abridged;
-use service_core::model::{
-    FailureReason, Host, HostState, Operation, OperationStatus, Order, Status, Step,
+use model::{
+    FailureReason, Host, HostState, Operation, OperationStatus, Order, Status, Step, abridged,
 };
 
 /// Codes of failures after which a host is still reachable: it is unhealthy, and a restart of it takes nothing away.

@@ -4,18 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::{Call, Error, Kind, Result, presence, topology, warn_unless_outage};
 use host_access::Deps;
+use model::messages::{ContinueOperation, StartOperation};
+use model::{Lease, Operation, OperationKind, OperationStatus, PendingWebhook, by_kind, ident};
+use runtime::claims::{Claim, Claims};
+use runtime::{Lifecycle, random};
 use serde::Serialize;
 use serde_json::Value;
-use service_core::bus::{self, Call, topology};
-use service_core::claims::{Claim, Claims};
-use service_core::lease::Held;
-use service_core::messages::{ContinueOperation, StartOperation};
-use service_core::model::{
-    Lease, Operation, OperationKind, OperationStatus, PendingWebhook, ident,
-};
-use service_core::storage::Transaction;
-use service_core::{Error, Kind, Lifecycle, Result, by_kind, presence, random, warn_unless_outage};
+use storage_client::Transaction;
+use storage_client::lease::Held;
 
 use crate::accept::{OperationRequest, begin, plan};
 use crate::config::Config;

@@ -4,7 +4,7 @@
 //! holder, in the transaction that ends the operation, so that a crash in between does not lose it. A webhook is a record
 //! of its own, and its lease is created when a replica acquires it.
 
-use service_core::model::Lease;
+use model::Lease;
 
 /// The prefix of the name of a lease for a pending webhook; the id of the record follows.
 const WEBHOOK: &str = "webhook.";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service_core::model::WaitReason;
+use model::WaitReason;
 use tokio::time::Instant;
 
 /// Message of a host that waits while only other hosts of its operation use the budget up.

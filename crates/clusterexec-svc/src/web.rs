@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bus::{Error, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
-use service_core::{Error, Result};
 use url::Url;
 
 /// Where HTTP requests are sent; clones share the client.

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use bus::{Error, Result};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
+use model::WebhookEvent;
 use reqwest::header::{HeaderMap, HeaderValue, InvalidHeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
-use service_core::model::WebhookEvent;
-use service_core::{Error, Result};
 use sha2::Sha256;
 use url::Url;
 

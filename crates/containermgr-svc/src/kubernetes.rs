@@ -13,11 +13,12 @@ mod recorded;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::{Error, Kind, Result};
 use futures_util::{StreamExt as _, stream};
+use model::{KubernetesOptions, abridged};
 use reqwest::Method;
+use runtime::Files;
 use serde_json::Value;
-use service_core::model::KubernetesOptions;
-use service_core::{Error, Files, Kind, Result, abridged};
 use tokio::time::Instant;
 
 use crate::config::Config;

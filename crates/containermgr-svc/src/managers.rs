@@ -8,15 +8,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
-use service_core::error::chain;
-use service_core::model::{
+use bus::error::chain;
+use bus::{Bus, Error, Kind, Result, warn_unless_outage};
+use model::{
     ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, KubernetesOptions,
     Model as _, ident,
 };
-use service_core::storage::Revised;
-use service_core::warn_unless_outage;
-use service_core::{Bus, Error, Files, Kind, Result, StorageClient, random};
+use runtime::{Files, random};
+use serde_json::Value;
+use storage_client::{Revised, StorageClient};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::config::Config;
@@ -113,7 +113,7 @@ impl Managers {
 
     /// Follows them until notifications were lost, or the storage service does not answer.
     async fn follow_while_told(&self, bus: &Bus) -> Result<()> {
-        let pattern = service_core::bus::topology::changed(ContainerManagerConfig::TYPE, "*");
+        let pattern = bus::topology::changed(ContainerManagerConfig::TYPE, "*");
         let mut changes = bus.subscribe(&pattern).await?;
         self.read_all().await?;
         while let Some(change) = changes.next().await {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use bus::jsonrpc::Params;
+use bus::{Bus, Call, Context, Error, Kind, Result, presence, topology};
+use model::ident;
+use model::messages::{Node, Nodes};
+use runtime::{Files, Lifecycle};
 use serde_json::Value;
-use service_core::bus::{Call, Context, topology};
-use service_core::jsonrpc::Params;
-use service_core::messages::{Node, Nodes};
-use service_core::model::ident;
-use service_core::{Bus, Error, Files, Kind, Lifecycle, Result, StorageClient, presence};
+use storage_client::StorageClient;
 
 use crate::config::Config;
 use crate::managers::{Manager, Managers};

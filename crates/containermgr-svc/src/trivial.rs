@@ -1,10 +1,10 @@
 //! The container manager of clusters that nobody manages, and of tests: it remembers its nodes, in
 //! storage, so that replicas agree.
 
+use bus::{Error, Kind, Result};
+use model::ContainerManagerNodes;
 use serde_json::{Value, json};
-use service_core::model::ContainerManagerNodes;
-use service_core::storage::Transaction;
-use service_core::{Error, Kind, Result, StorageClient};
+use storage_client::{StorageClient, Transaction};
 
 /// How often a change is tried again when others get in between.
 const ATTEMPTS: usize = 32;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, FromArgMatches as _, Subcommand};
 use http_gateway::auth::PluginConfig;
-use service_core::telemetry::LogFormat;
+use runtime::telemetry::LogFormat;
 
 use crate::{Daemon, users};
 

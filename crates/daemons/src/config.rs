@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use bus::{REQUEST_TIMEOUT, amqp, topology};
+use runtime::config;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use service_core::bus::{REQUEST_TIMEOUT, amqp, topology};
-use service_core::{config, lease};
+use storage_client::lease;
 
 use crate::Daemon;
 use crate::args::CommonArgs;
@@ -130,7 +131,7 @@ impl Common {
         let default = PathBuf::from(format!("/etc/commissaire/{}.conf", daemon.config()));
         let named = args.config_file.is_some();
         let path = args.config_file.clone().unwrap_or(default);
-        let loaded = config::load(daemon.config(), &path, named).await?;
+        let loaded = etcd_access::config::load(daemon.config(), &path, named).await?;
         Self::split(&loaded.origin, loaded.members)
     }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use bus::dead_letters::DeadLetters;
+use bus::topology::{INVESTIGATOR, JOBS, Queue, WATCHER};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use service_core::bus::dead_letters::DeadLetters;
-use service_core::bus::topology::{INVESTIGATOR, JOBS, Queue, WATCHER};
 
 use crate::Daemon;
 use crate::args::CommonArgs;

@@ -18,8 +18,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use service_core::telemetry::{self, Level};
-use service_core::{Bus, Lifecycle};
+use bus::Bus;
+use runtime::Lifecycle;
+use runtime::telemetry::{self, Level};
 
 use args::{Invocation, ServerCommand};
 use config::Common;
@@ -235,7 +236,7 @@ mod tests {
         let conf = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf"));
         for daemon in Daemon::ALL {
             let path = conf.join(format!("{}.conf", daemon.config()));
-            let members = service_core::config::read(&path, true).unwrap();
+            let members = runtime::config::read(&path, true).unwrap();
             let (common, members) = Common::split(&path, members).unwrap();
             let (common_args, ssh) = (args::CommonArgs::default(), args::SshArgs::default());
             let invocation = Invocation { common: common_args, server: None, storage: None, ssh };

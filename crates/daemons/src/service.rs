@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use bus::{Bus, Context as BusContext};
 use host_access::server_keys::confirmed_key;
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use http_gateway::auth::PluginConfig;
+use runtime::config::parse;
+use runtime::lifecycle::GRACE;
+use runtime::{Clock, Files, Lifecycle};
 use serde_json::{Map, Value};
-use service_core::bus::Context as BusContext;
-use service_core::config::parse;
-use service_core::lifecycle::GRACE;
-use service_core::{Bus, Clock, Files, Lifecycle, StorageClient};
+use storage_client::StorageClient;
 use tokio::net::TcpListener;
 
 use crate::Daemon;

@@ -3,12 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use model::HostCreds;
 use secrecy::{ExposeSecret as _, SecretString};
-use service_core::model::HostCreds;
 
 use crate::error::AccessError;
 use crate::target::Target;
-use service_core::host_keys::fingerprint;
+use model::host_keys::fingerprint;
 
 /// The target that `creds` describe; a host without a key of its own is reached with `own_key`, the
 /// server's.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::Bus;
+use runtime::Clock;
 use secrecy::SecretString;
-use service_core::{Bus, Clock};
 
 use crate::hosts::Hosts;
 use crate::ledger::LogInLedger;

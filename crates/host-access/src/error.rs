@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use service_core::model::FailureReason;
+use model::FailureReason;
 
 use crate::target::TargetError;
 

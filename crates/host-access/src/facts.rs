@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use service_core::model::FailureReason;
+use model::FailureReason;
 
 use crate::error::AccessError;
 use crate::os::{Os, OsRelease, OsReleaseError};

@@ -12,11 +12,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use service_core::bus::Context;
-use service_core::model::RefusedLogIns;
-use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
-use service_core::{Bus, Clock, Error, Lifecycle, Result, StorageClient};
+use bus::{Bus, Context, Error, Result, warn_unless_outage};
+use model::RefusedLogIns;
+use runtime::{Clock, Lifecycle};
+use storage_client::{Revised, StorageClient, Transaction};
 
 use crate::error::AccessError;
 

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use model::host_keys::fingerprint;
 use secrecy::SecretString;
-use service_core::host_keys::fingerprint;
 
 /// The private key's name in the data directory.
 pub const PRIVATE: &str = "id_ed25519";
@@ -48,7 +48,7 @@ pub struct OwnKey {
 
 /// Where the private key is: systemd's `LoadCredential=id_ed25519` comes before the data directory.
 pub fn private_path(data_dir: &Path) -> PathBuf {
-    service_core::config::key_file(PRIVATE, &data_dir.join(PRIVATE))
+    runtime::config::key_file(PRIVATE, &data_dir.join(PRIVATE))
 }
 
 /// Reads the key at [`private_path`]; `None` where the file is missing. The fingerprint is computed from the private key

@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bus::{Error, Kind, warn_unless_outage};
+use model::{Host, HostCreds, ServerKeys};
+use runtime::lifecycle;
 use secrecy::{ExposeSecret as _, SecretString};
-use service_core::model::{Host, HostCreds, ServerKeys};
-use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
-use service_core::{Error, Kind, StorageClient, lifecycle};
+use storage_client::{Revised, StorageClient, Transaction};
 
 use crate::own_key::{self, OwnKey, OwnKeyError};
 

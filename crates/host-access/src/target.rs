@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use service_core::host_keys::{HostKeyError, parse_host_keys};
+use model::host_keys::{HostKeyError, parse_host_keys};
 
 /// One host as `ssh` is to reach it.
 #[derive(Debug, Clone)]

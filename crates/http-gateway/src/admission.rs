@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use service_core::StorageClient;
+use storage_client::StorageClient;
 
 use crate::auth::Shown;
 use crate::browser;

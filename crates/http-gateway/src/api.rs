@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::Bus;
+use runtime::retry::Schedule;
+use runtime::{Clock, random};
 use serde::Serialize;
 use serde_json::Value;
-use service_core::retry::Schedule;
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, StorageClient, random};
+use storage_client::{StorageClient, Transaction};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 

@@ -19,7 +19,7 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use service_core::Clock;
+use runtime::Clock;
 
 use crate::endpoint::{Endpoint, OPERATION_PATH, Target};
 use crate::error::ApiError;

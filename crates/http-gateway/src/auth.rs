@@ -17,7 +17,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
 use axum::http::HeaderMap;
-use service_core::{Clock, Files, Lifecycle, StorageClient};
+use runtime::{Clock, Files, Lifecycle};
+use storage_client::StorageClient;
 
 use crate::error::ApiError;
 use crate::peer::ClientCertificate;

@@ -14,14 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use service_core::bus::Context;
-use service_core::claims::{Claim, Claims};
-use service_core::error::chain;
-use service_core::lease::{Held, Leases, TTL};
-use service_core::model::{ClusterHead, Lease};
-use service_core::storage::Transaction;
-use service_core::warn_unless_outage;
-use service_core::{Bus, Clock, Lifecycle, Result, StorageClient, random};
+use bus::error::chain;
+use bus::{Bus, Context, Result, warn_unless_outage};
+use model::{ClusterHead, Lease};
+use runtime::claims::{Claim, Claims};
+use runtime::{Clock, Lifecycle, random};
+use storage_client::lease::{Held, Leases, TTL};
+use storage_client::{StorageClient, Transaction};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{sleep, timeout};
 

@@ -1,10 +1,9 @@
 //! The records of clusters and of their members, as handlers and changes read and write them.
 
-use service_core::model::{
-    Cluster, ClusterHead, ClusterMember, ClusterRecord, Host, Lease, OperationKind, Status,
+use model::{
+    Cluster, ClusterHead, ClusterMember, ClusterRecord, Host, Lease, OperationKind, Status, by_kind,
 };
-use service_core::storage::{Revised, Transaction};
-use service_core::{by_kind, queries};
+use storage_client::{Revised, Transaction, queries};
 
 use crate::api::Api;
 use crate::error::ApiError;

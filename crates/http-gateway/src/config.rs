@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use model::Networks;
 use serde::Deserialize;
-use service_core::Networks;
 
 use crate::auth::PluginConfig;
 use crate::browser::Origin;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use bus::error::chain;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
-use service_core::Outage;
-use service_core::error::chain;
+use runtime::Outage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bus::error::{Error, Kind, chain};
+use bus::warn_unless_outage;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use service_core::error::{Error, Kind, chain};
-use service_core::storage::Damaged;
-use service_core::warn_unless_outage;
+use storage_client::Damaged;
 use utoipa::ToSchema;
 
 /// Seconds after which a client may try again when something does not answer.

@@ -17,15 +17,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bus::error::chain;
+use bus::{Bus, Context, warn_unless_outage};
 use jiff::SignedDuration;
+use model::{IdempotentRequest, KeptAnswer, stamp};
+use runtime::{Clock, Lifecycle, random};
 use serde_json::{Map, Value};
-use service_core::bus::Context;
-use service_core::error::chain;
-use service_core::model::{IdempotentRequest, KeptAnswer};
-use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, clock, random};
 use sha2::{Digest as _, Sha256};
+use storage_client::{Revised, StorageClient, Transaction};
 
 use crate::error::ApiError;
 use crate::params::{BODY_MAX, unreadable};
@@ -115,7 +114,7 @@ async fn claim(
     id: String,
     request: String,
 ) -> Result<Revised<IdempotentRequest>, ApiError> {
-    let (now, expires) = (time.stamp(), clock::format(time.wall() + KEPT));
+    let (now, expires) = (time.stamp(), stamp::format(time.wall() + KEPT));
     let operation_id = random::uuid().to_string();
     let record = IdempotentRequest { id, request, operation_id, expires_at: expires, answer: None };
     for _ in 0..ATTEMPTS {
@@ -171,7 +170,7 @@ async fn keep(
 async fn write(
     storage: &StorageClient,
     claim: &Revised<IdempotentRequest>,
-) -> service_core::Result<Option<KeptAnswer>> {
+) -> bus::Result<Option<KeptAnswer>> {
     match storage.transact(&Transaction::default().update(claim)?).await {
         Ok(_) => Ok(None),
         Err(error) if error.is_conflict() => {
@@ -204,7 +203,7 @@ pub(crate) async fn sweep(bus: Bus, clock: Clock, lifecycle: Lifecycle) {
     }
 }
 
-async fn sweep_once(storage: &StorageClient, clock: &Clock) -> service_core::Result<()> {
+async fn sweep_once(storage: &StorageClient, clock: &Clock) -> bus::Result<()> {
     let now = clock.stamp();
     let all = storage.list::<IdempotentRequest>().await?.into_iter();
     for old in all.filter(|claim| claim.record.expires_at <= now).take(SWEPT) {

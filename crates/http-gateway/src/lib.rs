@@ -63,11 +63,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use service_core::bus::Context;
-use service_core::error::chain;
-use service_core::model::{Network, NetworkType};
-use service_core::storage::Transaction;
-use service_core::{Bus, Lifecycle, StorageClient, presence};
+use bus::error::chain;
+use bus::{Bus, Context, presence};
+use model::{Network, NetworkType};
+use runtime::Lifecycle;
+use storage_client::{StorageClient, Transaction};
 use tokio::net::TcpListener;
 
 pub use config::Config;
@@ -218,10 +218,7 @@ pub fn keep_default_network(bus: Bus, lifecycle: &Lifecycle) {
 ///
 /// # Errors
 /// When the storage service does not answer.
-pub async fn make_default_network(
-    storage: &StorageClient,
-    kind: NetworkType,
-) -> service_core::Result<()> {
+pub async fn make_default_network(storage: &StorageClient, kind: NetworkType) -> bus::Result<()> {
     if storage.find::<Network>(Network::DEFAULT).await?.is_some() {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use metrics::{Gauge, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use service_core::{Clock, Lifecycle};
+use runtime::{Clock, Lifecycle};
 use tokio::time::{Instant, timeout};
 use utoipa_axum::routes;
 

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+use bus::error::chain;
+use bus::topology;
+use model::messages::{Node, Nodes};
+use model::{Cluster, ClusterHead, ContainerManagerConfig, Host, HostState, Status, abridged};
 use serde_json::{Value, json};
-use service_core::bus::topology;
-use service_core::error::chain;
-use service_core::messages::{Node, Nodes};
-use service_core::model::{Cluster, ClusterHead, ContainerManagerConfig, Host, HostState, Status};
-use service_core::storage::{Revised, Transaction};
-use service_core::{abridged, queries};
+use storage_client::{Revised, Transaction, queries};
 
 use crate::api::Api;
 use crate::error::ApiError;

@@ -1,6 +1,7 @@
 //! What a gateway depends on.
 
-use service_core::{Bus, Clock, Files};
+use bus::Bus;
+use runtime::{Clock, Files};
 
 use crate::audit::Audit;
 use crate::auth::passwords::Passwords;

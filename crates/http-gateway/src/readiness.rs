@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::presence::{self, Presence};
+use bus::{Bus, Context, Error, topology, warn_unless_outage};
+use model::{Alarm, ContainerManagerConfig, Network, WaitReason, WriteProbe};
+use runtime::Clock;
 use serde_json::{Map, Value, json};
-use service_core::bus::{Context, topology};
-use service_core::model::{Alarm, ContainerManagerConfig, Network, WaitReason, WriteProbe};
-use service_core::presence::{self, Presence};
-use service_core::warn_unless_outage;
-use service_core::{Bus, Clock, Error, StorageClient};
+use storage_client::StorageClient;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 

@@ -2,8 +2,8 @@
 
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Uri};
-use service_core::bus::Context;
-use service_core::random;
+use bus::Context;
+use runtime::random;
 
 use crate::error::ApiError;
 use crate::principal::{Caller, Principal};

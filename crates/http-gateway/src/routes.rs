@@ -143,8 +143,7 @@ async fn method_not_allowed(State(_): State<AppState>) -> Response {
 }
 
 fn panicked() -> Response {
-    let mut response =
-        ApiError::from(service_core::Error::internal("a handler panicked")).into_response();
+    let mut response = ApiError::from(bus::Error::internal("a handler panicked")).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

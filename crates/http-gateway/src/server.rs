@@ -19,14 +19,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request};
+use bus::error::chain;
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use model::Networks;
+use runtime::Lifecycle;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use service_core::error::chain;
-use service_core::{Lifecycle, Networks};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};

@@ -6,9 +6,10 @@ use std::sync::{Arc, LazyLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use service_core::bus::Context;
-use service_core::storage::Reads;
-use service_core::{Bus, Clock, Files, Lifecycle, Networks, StorageClient};
+use bus::{Bus, Context};
+use model::Networks;
+use runtime::{Clock, Files, Lifecycle};
+use storage_client::{Reads, StorageClient};
 use tokio::sync::Mutex;
 
 use crate::api::Api;

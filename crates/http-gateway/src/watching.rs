@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bus::error::chain;
+use bus::{Bus, Error, topology};
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
-use service_core::bus::topology;
-use service_core::error::chain;
-use service_core::expiring::Expiring;
-use service_core::model::{Event, Model as _};
-use service_core::storage::Revised;
-use service_core::{Bus, Error, Lifecycle, StorageClient};
+use model::{Event, Model as _};
+use runtime::Lifecycle;
+use runtime::expiring::Expiring;
+use storage_client::{Revised, StorageClient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 
 use crate::error::ApiError;
@@ -54,7 +54,7 @@ type StreamsPerUser = Arc<Mutex<HashMap<String, usize>>>;
 type Readings = Arc<Expiring<String, Reading>>;
 
 /// All who ask for it while it lasts have the same result.
-type Reading = Shared<oneshot::Receiver<service_core::Result<Arc<[Event]>>>>;
+type Reading = Shared<oneshot::Receiver<bus::Result<Arc<[Event]>>>>;
 
 impl Watching {
     /// Admits as many watchers at a time as `limits` allow.
@@ -156,11 +156,7 @@ impl Watcher {
     ///
     /// # Errors
     /// When the storage service cannot say.
-    pub async fn read(
-        &self,
-        storage: &StorageClient,
-        ids: &[String],
-    ) -> service_core::Result<Arc<[Event]>> {
+    pub async fn read(&self, storage: &StorageClient, ids: &[String]) -> bus::Result<Arc<[Event]>> {
         let Some(first) = ids.first() else { return Ok(Arc::from([])) };
         let begin = || {
             let (storage, ids) = (storage.clone(), ids.to_vec());
@@ -233,8 +229,8 @@ async fn listen(bus: &Bus, news: &broadcast::Sender<Arc<str>>) {
 
 #[cfg(test)]
 mod tests {
+    use bus::Context;
     use serde_json::json;
-    use service_core::bus::Context;
     use storage_svc::Handler;
     use storage_svc::store::Memory;
 

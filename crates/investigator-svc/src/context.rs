@@ -1,7 +1,8 @@
 //! What the work on every host shares.
 
 use host_access::Deps;
-use service_core::{Lifecycle, StorageClient, bus};
+use runtime::Lifecycle;
+use storage_client::StorageClient;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;

@@ -4,14 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use bus::Error;
+use bus::error::chain;
 use jiff::Timestamp;
-use service_core::error::chain;
-use service_core::lease::Held;
-use service_core::model::{
-    ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease,
-};
-use service_core::storage::{Revised, Transaction};
-use service_core::{Error, StorageClient, queries};
+use model::{ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease};
+use storage_client::lease::Held;
+use storage_client::{Revised, StorageClient, Transaction, queries};
 use tokio::time::Instant;
 
 use crate::context::{Context, LEASE};

@@ -5,18 +5,17 @@
 
 use std::time::Duration;
 
+use bus::error::chain;
+use bus::{Error, warn_unless_outage};
 use host_access::credentials::{pin, target};
 use host_access::{
     AccessError, BootstrapError, BootstrapOptions, Facts, FactsError, NetworkSetup, Playbook,
     PlaybookError, Session, Share, TaskOutcome, bootstrap_vars,
 };
-use service_core::Error;
-use service_core::error::chain;
-use service_core::lease::Held;
-use service_core::model::{FailureReason, Host, HostCreds, HostState, Network, Status};
-use service_core::retry::Schedule;
-use service_core::storage::{Revised, Transaction};
-use service_core::{queries, warn_unless_outage};
+use model::{FailureReason, Host, HostCreds, HostState, Network, Status};
+use runtime::retry::Schedule;
+use storage_client::lease::Held;
+use storage_client::{Revised, Transaction, queries};
 
 use crate::context::Context;
 use crate::enrollment;

@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::{Call, Result, presence, topology, warn_unless_outage};
 use host_access::Deps;
+use model::{Cluster, Host, HostState, Lease};
+use runtime::claims::{Claim, Claims};
+use runtime::{Lifecycle, random};
 use serde_json::Value;
-use service_core::bus::{Call, topology};
-use service_core::claims::{Claim, Claims};
-use service_core::lease::{Held, Leases};
-use service_core::model::{Cluster, Host, HostState, Lease};
-use service_core::storage::Transaction;
-use service_core::warn_unless_outage;
-use service_core::{Lifecycle, Result, presence, random};
+use storage_client::Transaction;
+use storage_client::lease::{Held, Leases};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;

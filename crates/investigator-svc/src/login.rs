@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use bus::{Call, Error, Kind, Result, topology};
 use host_access::credentials::target;
 use host_access::{AccessError, Deps, Share};
+use model::messages::LogInTried;
+use model::{HostCreds, Model as _};
+use runtime::Lifecycle;
 use serde_json::{Value, json};
-use service_core::bus::{Call, topology};
-use service_core::messages::LogInTried;
-use service_core::model::{HostCreds, Model as _};
-use service_core::{Error, Kind, Lifecycle, Result};
 
 /// Log-ins that are tried at a time.
 const PREFETCH: usize = 16;

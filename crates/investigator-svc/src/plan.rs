@@ -1,7 +1,7 @@
 //! What is to be done to a host. Pure.
 
 use host_access::{Facts, NetworkSetup, Os};
-use service_core::model::{Bootstrap, Network, NetworkType};
+use model::{Bootstrap, Network, NetworkType};
 
 use crate::config::Config;
 

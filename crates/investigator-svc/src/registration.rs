@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
-use service_core::bus::{self, topology};
-use service_core::error::chain;
-use service_core::lease::Held;
-use service_core::messages::Node;
-use service_core::model::{ClusterHead, ClusterMember, Host, HostState, Status};
-use service_core::queries::{self, Membership};
-use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
-use service_core::{Error, Kind};
+use bus;
+use bus::error::chain;
+use bus::{Error, Kind, topology, warn_unless_outage};
+use model::messages::Node;
+use model::{ClusterHead, ClusterMember, Host, HostState, Status};
+use storage_client::lease::Held;
+use storage_client::queries::Membership;
+use storage_client::{Revised, Transaction, queries};
 
 use crate::context::Context;
 use crate::investigation::state_of;

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use host_access::{AccessError, Facts, Os, Target};
+use model::host_keys::fingerprint;
 use serde_json::{Map, Value};
-use service_core::host_keys::fingerprint;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http_gateway::Service;
 use http_gateway::peer::Peer;
+use model::OperationKind;
 use serde_json::{Value, json};
-use service_core::model::OperationKind;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 

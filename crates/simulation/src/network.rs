@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bus::jsonrpc::Answer;
+use bus::topology::{Queue, matches, service_of};
+use bus::transport::{Pending, Transport};
+use bus::{Call, Error, Fitness, Handler, Kind, Notification, Result, unserved};
+use runtime::Lifecycle;
 use serde_json::Value;
-use service_core::bus::topology::{Queue, matches, service_of};
-use service_core::bus::transport::{Pending, Transport};
-use service_core::bus::{Call, Fitness, Handler, Notification, unserved};
-use service_core::jsonrpc::Answer;
-use service_core::{Error, Kind, Lifecycle, Result};
 use simulated_hosts::SimulatedHosts;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -104,7 +104,7 @@ impl Network {
             faults: MessageFaults::default(),
             broker_down_until: None,
             store_down_until: None,
-            queues: service_core::bus::topology::JOBS.map(QueueState::new).into(),
+            queues: bus::topology::JOBS.map(QueueState::new).into(),
             subscribers: Vec::new(),
             next_consumer: 0,
         };

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bus::Bus;
 use host_access::{Deps, LogInLedger};
 use http_gateway::audit::Audit;
 use http_gateway::auth::passwords::Passwords;
 use http_gateway::{Config, Ports};
+use runtime::files::{Files, MemoryFiles};
+use runtime::{Clock, Lifecycle};
 use serde_json::{Value, json};
-use service_core::files::{Files, MemoryFiles};
-use service_core::{Bus, Clock, Lifecycle, lease};
 use simulated_hosts::SimulatedHosts;
+use storage_client::lease;
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 use tokio::time::Instant;

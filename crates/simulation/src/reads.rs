@@ -1,7 +1,7 @@
 //! What a request read from the store, by its parameters and its answer. Pure.
 
+use bus::{Error, Kind as ErrorKind};
 use serde_json::Value;
-use service_core::{Error, Kind as ErrorKind};
 use storage_svc::kinds::Kind;
 
 /// Records that were read at one moment: each key with its revision, `None` for a record that does not exist.

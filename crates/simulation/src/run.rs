@@ -8,17 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bus::{Bus, Context};
 use jiff::SignedDuration;
+use model::{Cluster, Host, HostCreds, Network as NetworkRecord, NetworkType, Status};
+use runtime::{Clock, random};
 use serde_json::{Map, Value, json};
-use service_core::bus::Context;
-use service_core::model::{
-    Cluster, Host, HostCreds, Network as NetworkRecord, NetworkType, Status,
-};
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, StorageClient, random};
 use simulated_hosts::{Apply, LogIn, SimulatedHosts};
+use storage_client::{StorageClient, Transaction};
 use storage_svc::store::Memory;
-use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -86,11 +83,11 @@ pub(crate) fn run(
 }
 
 /// A runtime whose choices come from the seed, where that is possible: with `--cfg tokio_unstable`.
-fn runtime(seed: u64) -> std::io::Result<runtime::Runtime> {
-    let mut builder = runtime::Builder::new_current_thread();
+fn runtime(seed: u64) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true);
     #[cfg(tokio_unstable)]
-    builder.rng_seed(runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
     #[cfg(not(tokio_unstable))]
     let _ = seed;
     builder.build()

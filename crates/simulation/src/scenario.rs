@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use model::OperationKind;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use service_core::model::OperationKind;
 
 use crate::fate::{Fault, MessageFaults, Point};
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context as _;
-use service_core::model::OperationKind;
+use model::OperationKind;
 use storage_svc::secrets::Sealer;
 
 use crate::fate::{Fault, Point};

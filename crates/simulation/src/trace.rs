@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use service_core::model::{Event, HostProgress, Model, Operation, OperationControl};
+use model::{Event, HostProgress, Model, Operation, OperationControl};
 use tokio::time::Instant;
 
 /// The story so far; clones share it.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use service_core::model::{
+use model::{
     Alarm, ClusterMember, Event, Freeze, HostProgress, Lease, Model, Operation, OperationControl,
     OperationStatus, Step, Wanted,
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use simulated_hosts::Effect;
 use storage_svc::store::Commit;
 use tokio::time::Instant;

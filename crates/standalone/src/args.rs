@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use daemons::args::{AuthenticationArgs, SshArgs};
-use service_core::telemetry::LogFormat;
+use runtime::telemetry::LogFormat;
 
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
 /// needs no message broker and no etcd.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use http_gateway::auth::PluginConfig;
+use runtime::config;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use service_core::{config, lease};
+use storage_client::lease;
 
 use crate::args::Args;
 use crate::data_dir;

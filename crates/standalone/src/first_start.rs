@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use http_gateway::auth::passwords;
+use runtime::random;
 use serde_json::json;
-use service_core::random;
 
 use crate::data_dir::{DataDir, write_private};
 use storage_svc::Store;

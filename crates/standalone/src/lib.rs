@@ -20,14 +20,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bus::{Bus, Context};
 use daemons::Daemon;
 use host_access::server_keys::confirmed_key;
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use http_gateway::auth::PluginConfig;
-use service_core::bus::Context;
-use service_core::lifecycle::GRACE;
-use service_core::model::NetworkType;
-use service_core::{Bus, Clock, Files, Lifecycle, StorageClient};
+use model::NetworkType;
+use runtime::lifecycle::GRACE;
+use runtime::{Clock, Files, Lifecycle};
+use storage_client::StorageClient;
 use storage_svc::Store;
 use tokio::net::TcpListener;
 

@@ -19,11 +19,11 @@ fn main() -> ExitCode {
         return daemon.main();
     }
     let args = Args::parse();
-    service_core::telemetry::init(args.debug, args.log_format);
+    runtime::telemetry::init(args.debug, args.log_format);
     match standalone::start(&args) {
         Ok(code) => code,
         Err(error) => {
-            service_core::telemetry::failed(&error);
+            runtime::telemetry::failed(&error);
             ExitCode::FAILURE
         }
     }

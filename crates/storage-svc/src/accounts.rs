@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bus::{Error, Result};
 use serde::{Deserialize, Deserializer, de};
-use service_core::{Error, Result};
 
 use crate::kinds::Kind;
 
@@ -126,7 +126,7 @@ mod tests {
         assert!(may("watcher", Right::Read, "Host") && !may("watcher", Right::Read, "HostCreds"));
         let permit = Permit::new(Some(&table), Some("watcher")).unwrap();
         let error = permit.check(Right::Write, kind("HostCreds")).unwrap_err();
-        assert_eq!(error.kind(), service_core::Kind::Denied);
+        assert_eq!(error.kind(), bus::Kind::Denied);
         let message = error.to_string();
         assert!(
             message.starts_with("the account \"watcher\" may not write HostCreds"),

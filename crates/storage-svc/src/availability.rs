@@ -4,12 +4,12 @@
 //! healthy ones. It leaves the request queue instead, goes on probing the store, and consumes again when
 //! that answers. A leader election of etcd, or a restart on the same machine, takes a second or two, in
 //! which requests are retried: that is no reason to leave. With several stores configured it stays as long
-//! as one of them answers. What the probes find is an [`Outage`](service_core::Outage) of the store in the log.
+//! as one of them answers. What the probes find is an [`Outage`](runtime::Outage) of the store in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use service_core::Lifecycle;
+use runtime::Lifecycle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 

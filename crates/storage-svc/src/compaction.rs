@@ -12,10 +12,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use service_core::Lifecycle;
-use service_core::error::chain;
-use service_core::lease::{Held, Leases};
-use service_core::warn_unless_outage;
+use bus::error::chain;
+use bus::warn_unless_outage;
+use runtime::Lifecycle;
+use storage_client::lease::{Held, Leases};
 use tokio::time::Instant;
 
 use crate::store::StoreError;

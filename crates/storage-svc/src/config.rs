@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use model::MASK;
+use runtime::config::{self, ConfigError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use service_core::config::ConfigError;
-use service_core::model::MASK;
-use service_core::{config, etcd};
 
 use crate::accounts::Accounts;
 use crate::store::Memory;
@@ -66,7 +65,7 @@ pub struct Handler {
 #[derive(Debug, Clone)]
 pub enum Backend {
     /// etcd.
-    Etcd(etcd::Options),
+    Etcd(etcd_access::Options),
     /// One SQLite file.
     Sqlite(SqliteOptions),
     /// The memory of this process; no configuration names it.
@@ -130,7 +129,7 @@ impl Config {
     /// The handlers in use: the configured ones, or else etcd for everything. What they do not say about
     /// etcd is taken from the environment (`ETCD_MACHINES` and so on).
     pub fn handlers(&self) -> Vec<Handler> {
-        let default = || vec![Handler::etcd(etcd::Options::default())];
+        let default = || vec![Handler::etcd(etcd_access::Options::default())];
         let mut handlers = self.storage_handlers.clone().unwrap_or_else(default);
         for handler in &mut handlers {
             let mut option = "`path`";
@@ -152,7 +151,7 @@ impl Config {
 
     /// The key file in use: the one that systemd hands over (`LoadCredential=secret.key`) comes first.
     pub fn key_file(&self) -> PathBuf {
-        service_core::config::key_file(SECRET_KEY, &self.secret_key_file)
+        runtime::config::key_file(SECRET_KEY, &self.secret_key_file)
     }
 }
 
@@ -163,7 +162,7 @@ pub fn secret_key_in(data_dir: &Path) -> PathBuf {
 
 impl Handler {
     /// An etcd for all models.
-    pub fn etcd(options: etcd::Options) -> Self {
+    pub fn etcd(options: etcd_access::Options) -> Self {
         Self::of_everything(Backend::Etcd(options))
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::error::chain;
+use bus::{Error, Kind as ErrorKind, Result};
+use etcd_access::Options as EtcdOptions;
 use futures_util::future::join_all;
+use runtime::Outage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use service_core::error::chain;
-use service_core::etcd::Options as EtcdOptions;
-use service_core::{Error, Kind as ErrorKind, Outage, Result};
 
 use crate::config::{Backend, Handler};
 use crate::keyring::{MARK, UnlockError};

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use service_core::error::chain;
-use service_core::lifecycle::Reloads;
-use service_core::{Error, Lifecycle};
+use bus::Error;
+use bus::error::chain;
+use runtime::Lifecycle;
+use runtime::lifecycle::Reloads;
 
 use crate::handlers::Handlers;
 use crate::secrets::{KeyError, Sealer};
@@ -179,7 +180,7 @@ mod tests {
         let config = Config::sqlite(folder.path().join("store.db"), path.clone());
         let handlers = Arc::new(Handlers::open(config.handlers()).await.unwrap());
         let (keyring, life) = (Arc::new(Keyring::default()), Lifecycle::new());
-        assert_eq!(keyring.sealer().unwrap_err().kind(), service_core::Kind::Unavailable);
+        assert_eq!(keyring.sealer().unwrap_err().kind(), bus::Kind::Unavailable);
         keyring.put(unlock(&handlers, &path).await.unwrap());
         let keep = keep(Arc::clone(&keyring), handlers, path.clone(), life.clone(), life.reloads());
         life.spawn("keep", keep);

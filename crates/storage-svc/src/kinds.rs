@@ -1,17 +1,16 @@
 //! The record types that the service knows: a table made from the models.
 
-use serde::Serialize;
-use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
-use service_core::json;
-use service_core::model::{
+use bus::{Error, Result};
+use model::{
     Alarm, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember, ClusterRecord,
     ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
     Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
     NewestOperation, Operation, OperationControl, OperationKind, OperationWait, PendingWebhook,
-    RefusedLogIns, ServerKeys, WriteProbe,
+    RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
 };
-use service_core::{Error, Result, each_kind};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// What identifies a record, or its key, and its text with defaults filled in; or what is wrong with it.
 pub(crate) type Checked = Result<(String, Box<RawValue>), String>;

@@ -9,10 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use service_core::error::chain;
-use service_core::model::{CheckReport, CheckRoster, Host, Model as _};
-use service_core::warn_unless_outage;
-use service_core::{Error, Kind as ErrorKind, Result, clock};
+use bus::error::chain;
+use bus::{Error, Kind as ErrorKind, Result, warn_unless_outage};
+use model::{CheckReport, CheckRoster, Host, Model as _, stamp};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -181,7 +180,7 @@ async fn read_report(
         parse(&entry.value).map_err(damaged)?
     };
     let checks = report.checks(&roster).map_err(damaged)?;
-    let times = checks.map(|(host, time)| (host.to_owned(), clock::format(time))).collect();
+    let times = checks.map(|(host, time)| (host.to_owned(), stamp::format(time))).collect();
     Ok(Some(Known { revision: entry.revision, roster, times }))
 }
 

@@ -44,11 +44,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use service_core::bus::{Context, Fitness, topology};
-use service_core::error::chain;
-use service_core::lease::Leases;
-use service_core::model::{CheckReport, Model as _};
-use service_core::{Bus, Lifecycle, StorageClient, presence, random};
+use bus::error::chain;
+use bus::{Bus, Context, Fitness, presence, topology};
+use model::{CheckReport, Model as _};
+use runtime::{Lifecycle, random};
+use storage_client::StorageClient;
+use storage_client::lease::Leases;
 use tokio::sync::watch;
 
 pub use config::{Compaction, Config, Handler};
@@ -88,7 +89,7 @@ pub enum StartError {
     Custodia(#[source] secrets::CustodiaError),
     /// The bus cannot be reached.
     #[error("cannot serve the bus")]
-    Bus(#[source] service_core::Error),
+    Bus(#[source] bus::Error),
 }
 
 /// Opens the stores and serves them on the bus until the daemon is told to stop.

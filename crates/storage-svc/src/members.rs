@@ -5,11 +5,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bus::error::chain;
+use bus::{Error, Result};
+use model::{Cluster, ClusterHead, ClusterMember, Model as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use service_core::error::chain;
-use service_core::model::{Cluster, ClusterHead, ClusterMember, Model as _};
-use service_core::{Error, Result};
 
 use crate::handlers::{Handlers, Part};
 use crate::kinds::{Checked, Kind, parse, written};

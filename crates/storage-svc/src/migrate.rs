@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
-use service_core::Error;
+use bus::Error;
 
 use crate::config::Config;
 use crate::handlers::{Handlers, OpenError, Part};
@@ -157,12 +157,12 @@ async fn open_vault(config: &Config, handlers: &Handlers) -> Result<Vault, Migra
 }
 
 /// Whether the record that is there says the same; a damaged one does not.
-async fn is_equal(vault: &Vault, planned: &Planned, entry: &Entry) -> service_core::Result<bool> {
+async fn is_equal(vault: &Vault, planned: &Planned, entry: &Entry) -> bus::Result<bool> {
     let Planned { kind, key, record } = planned;
     let there = if kind.secret {
         match vault.open(key, &entry.value).await {
             Ok(opened) => kind.check(&opened).ok(),
-            Err(error) if error.kind() == service_core::Kind::Internal => None,
+            Err(error) if error.kind() == bus::Kind::Internal => None,
             Err(error) => return Err(error),
         }
     } else {

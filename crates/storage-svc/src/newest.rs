@@ -1,11 +1,12 @@
 //! The documented records of operations: composed from the records of the newest operation and of its hosts when they are
 //! read. A step of an operation changes the record of one host.
 
-use serde_json::value::RawValue;
-use service_core::model::{
+use bus::{Error, Result};
+use model::{
     ClusterRecord, HostProgress, Model as _, NewestOperation, Operation, OperationKind, Work,
+    by_kind,
 };
-use service_core::{Error, Result, by_kind};
+use serde_json::value::RawValue;
 
 use crate::handlers::Handlers;
 use crate::kinds::{Kind, parse, written};

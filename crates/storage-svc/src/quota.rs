@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use service_core::Lifecycle;
-use service_core::etcd::MemberStatus;
+use etcd_access::MemberStatus;
+use runtime::Lifecycle;
 use tokio::time::Instant;
 
 use crate::store::etcd::Etcd;

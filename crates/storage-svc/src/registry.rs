@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use etcd_access::OptionsError;
 use glob::Pattern;
-use service_core::etcd::OptionsError;
-use service_core::model::{Host, Model as _};
+use model::{Host, Model as _};
 
 use crate::config::{Backend, Handler};
 use crate::kinds::Kind;
@@ -199,12 +199,10 @@ mod tests {
             let error = Assignments::of(&handlers(given)).unwrap_err().to_string();
             assert!(says.iter().all(|text| error.contains(text)), "{error}");
         }
-        let half = service_core::etcd::Options {
-            certificate_path: Some("/x.pem".into()),
-            ..Default::default()
-        };
+        let half =
+            etcd_access::Options { certificate_path: Some("/x.pem".into()), ..Default::default() };
         let error = Assignments::of(&[Handler::etcd(half)]).unwrap_err();
-        let error = service_core::error::chain(&error);
+        let error = bus::error::chain(&error);
         assert!(error.contains("\"etcd\"") && error.contains("`certificate_key_path`"), "{error}");
     }
 }

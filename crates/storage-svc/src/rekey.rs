@@ -3,7 +3,7 @@
 //! Cut off anywhere it can be begun again: until the last record is sealed anew the key file holds the
 //! old keys as well.
 
-use service_core::Error;
+use bus::Error;
 
 use crate::Config;
 use crate::handlers::{Handlers, OpenError};

@@ -14,8 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use runtime::random;
 use serde::{Deserialize, Serialize};
-use service_core::random;
 use zeroize::Zeroizing;
 
 pub use custodia::{Custodia, CustodiaError};
@@ -114,8 +114,8 @@ impl Sealer {
     ///
     /// # Errors
     /// When the record is absurdly large.
-    pub fn seal(&self, key: &str, plain: &str) -> Result<String, service_core::Error> {
-        let failed = || service_core::Error::internal(format!("cannot seal {key}"));
+    pub fn seal(&self, key: &str, plain: &str) -> Result<String, bus::Error> {
+        let failed = || bus::Error::internal(format!("cannot seal {key}"));
         let (key_id, cipher) = self.keys.first().ok_or_else(failed)?;
         let nonce = random::secret::<NONCE_LENGTH>();
         let payload = Payload { msg: plain.as_bytes(), aad: key.as_bytes() };

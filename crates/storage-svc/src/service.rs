@@ -7,15 +7,14 @@ mod params;
 
 use std::sync::Arc;
 
+use bus::error::chain;
+use bus::jsonrpc::Answer;
+use bus::{Bus, Call, Context, Error, Kind as ErrorKind, Result};
+use model::{Cluster, Host, Model as _};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use service_core::bus::{Call, Context};
-use service_core::error::chain;
-use service_core::jsonrpc::Answer;
-use service_core::model::{Cluster, Host, Model as _};
-use service_core::storage::{Check, Damaged, Delete, Revised, Save, Transaction};
-use service_core::{Bus, Error, Kind as ErrorKind, Result};
+use storage_client::{Check, Damaged, Delete, Revised, Save, Transaction};
 use tokio::sync::OnceCell;
 
 use crate::accounts::{Accounts, Permit, Right};

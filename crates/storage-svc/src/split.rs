@@ -2,12 +2,11 @@
 //! do the members of a cluster. The parts are written in the same commit. Whoever saves a container manager with its
 //! token in the options has that sealed, never kept or announced in the clear.
 
-use serde_json::value::RawValue;
-use service_core::json;
-use service_core::model::{
+use model::{
     Cluster, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Model as _,
-    Secrets,
+    Secrets, json,
 };
+use serde_json::value::RawValue;
 
 use crate::kinds::{Kind, parse, written};
 

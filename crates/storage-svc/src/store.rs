@@ -15,7 +15,7 @@ mod sqlite;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use service_core::etcd::{Cause, Error as EtcdError, Options};
+use etcd_access::{Cause, Error as EtcdError, Options};
 
 pub use memory::Memory;
 

@@ -7,9 +7,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bus::error::chain;
+use bus::{Error, Result};
 use serde_json::json;
-use service_core::error::chain;
-use service_core::{Error, Result};
 use zeroize::Zeroizing;
 
 use crate::keyring::Keyring;
@@ -81,7 +81,7 @@ impl Vault {
     /// Opens what the store holds at `key`.
     ///
     /// # Errors
-    /// [`service_core::Kind::Internal`] when it is damaged, naming the key; others when it may be opened
+    /// [`bus::Kind::Internal`] when it is damaged, naming the key; others when it may be opened
     /// later.
     pub async fn open(&self, key: &str, stored: &str) -> Result<Zeroizing<String>> {
         let damaged = || Error::internal(format!("the record {key} in the store is damaged"));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use service_core::model::Alarm;
+use model::Alarm;
 use tokio::time::Instant;
 
 use crate::config::Config;

@@ -5,14 +5,12 @@
 
 use std::time::Duration;
 
+use bus::{Error, Result, topology, warn_unless_outage};
 use host_access::credentials::{pin, target};
 use host_access::{AccessError, Deps, Share};
+use model::{Host, HostCreds, HostState};
 use serde_json::json;
-use service_core::bus::{self, topology};
-use service_core::model::{Host, HostCreds, HostState};
-use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
-use service_core::{Error, Result};
+use storage_client::{Revised, Transaction};
 
 use crate::context::Context;
 use crate::decide::{Change, Finding, decide, is_left_alone};

@@ -3,8 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use host_access::Deps;
-use service_core::model::Host;
-use service_core::{Lifecycle, StorageClient};
+use model::Host;
+use runtime::Lifecycle;
+use storage_client::StorageClient;
 
 use crate::config::Config;
 use crate::roster::Roster;

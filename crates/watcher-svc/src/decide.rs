@@ -1,8 +1,8 @@
 //! What a check makes of a host. Pure: from its records to its records.
 
+use bus::error::chain;
 use host_access::AccessError;
-use service_core::error::chain;
-use service_core::model::{Failing, FailureReason, Host, HostState, Status};
+use model::{Failing, FailureReason, Host, HostState, Status};
 
 /// A key that is not the pinned one is certain the first time.
 const KEY_CHANGED: &str = FailureReason::HostKeyChanged.word();

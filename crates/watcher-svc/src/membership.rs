@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use service_core::lease::{Held, Leases};
-use service_core::model::Lease;
-use service_core::storage::{Revised, Transaction};
-use service_core::{Error, Lifecycle, Result, StorageClient, random};
+use bus::{Error, Result};
+use model::Lease;
+use runtime::{Lifecycle, random};
+use storage_client::lease::{Held, Leases};
+use storage_client::{Revised, StorageClient, Transaction};
 
 use crate::turns;
 

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bus::Result;
 use jiff::Timestamp;
-use service_core::Result;
-use service_core::model::{CheckReport, CheckRoster, Lease, Model as _};
-use service_core::storage::{Revised, Transaction};
-use service_core::{Clock, StorageClient};
+use model::{CheckReport, CheckRoster, Lease, Model as _};
+use runtime::Clock;
+use storage_client::{Revised, StorageClient, Transaction};
 
 use crate::schedule::Micros;
 

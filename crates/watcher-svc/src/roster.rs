@@ -4,9 +4,8 @@ mod outlook;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use service_core::clock;
-use service_core::model::{CheckReport, Cluster, Failing, Host, HostState, Status};
-use service_core::storage::Revised;
+use model::{CheckReport, Cluster, Failing, Host, HostState, Status, stamp};
+use storage_client::Revised;
 
 use crate::config::Config;
 use crate::decide::{Finding, is_left_alone, is_refused, is_retried_soon};
@@ -374,12 +373,12 @@ impl Roster {
 
 /// A moment of the wall clock as records have it.
 pub(crate) fn stamp(time: Micros) -> String {
-    jiff::Timestamp::from_microsecond(time).map(clock::format).unwrap_or_default()
+    jiff::Timestamp::from_microsecond(time).map(stamp::format).unwrap_or_default()
 }
 
 /// The moment of a record's `last_check`.
 pub fn moment(stamp: &str) -> Option<Micros> {
-    clock::parse(stamp).map(jiff::Timestamp::as_microsecond)
+    stamp::parse(stamp).map(jiff::Timestamp::as_microsecond)
 }
 
 #[cfg(test)]

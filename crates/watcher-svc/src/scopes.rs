@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use service_core::model::{Alarm, Cluster};
+use model::{Alarm, Cluster};
 
 /// A cluster or a container manager with fewer hosts has no alarm of its own.
 const HOSTS_MIN: usize = 10;

@@ -3,19 +3,20 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use bus::error::chain;
+use bus::{
+    Bus, Call, Error, Notification, Result, Subscription, presence, topology, warn_unless_outage,
+};
 use host_access::Deps;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use service_core::bus::{self, Bus, Call, Notification, Subscription, topology};
-use service_core::claims::Claims;
-use service_core::error::chain;
-use service_core::lease::TTL_MIN;
-use service_core::model::{
+use model::{
     Alarm, Cluster, Host, HostProgress, HostState, Lease, Model as _, PendingWebhook, WatcherRecord,
 };
-use service_core::storage::{Revised, Transaction};
-use service_core::warn_unless_outage;
-use service_core::{Error, Lifecycle, Result, StorageClient, presence};
+use runtime::Lifecycle;
+use runtime::claims::Claims;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use storage_client::lease::TTL_MIN;
+use storage_client::{Revised, StorageClient, Transaction};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 

@@ -4,7 +4,7 @@
 //! The wall clock is read once for it, when the watcher starts, so that all watchers agree on a host's place in the
 //! interval.
 
-use service_core::Clock;
+use runtime::Clock;
 use tokio::time::Instant;
 
 use crate::schedule::{Micros, micros};

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use service_core::model::{ClusterRecord, HostProgress, Lease, OperationStatus, Work, ident};
-use service_core::storage::Transaction;
-use service_core::{Result, StorageClient, each_kind, queries};
+use bus::Result;
+use model::{ClusterRecord, HostProgress, Lease, OperationStatus, Work, each_kind, ident};
+use storage_client::{StorageClient, Transaction, queries};
 
 /// Hosts whose parts are read at a time.
 const AT_A_TIME: usize = 1000;

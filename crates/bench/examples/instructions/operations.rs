@@ -12,19 +12,17 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bus::{Bus, Context, topology};
 use clap::ValueEnum;
 use host_access::{Deps, LogInLedger};
 use http_gateway::peer::Peer;
 use http_gateway::{Ports, Service};
 use hyper::StatusCode;
+use model::{Cluster, Host, HostCreds, Model as _, Network, Operation as Record, Status};
+use runtime::{Clock, Lifecycle};
 use serde_json::json;
-use service_core::bus::{Context, topology};
-use service_core::model::{
-    Cluster, Host, HostCreds, Model as _, Network, Operation as Record, Status,
-};
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
 use simulated_hosts::SimulatedHosts;
+use storage_client::{StorageClient, Transaction, lease};
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 use tempfile::TempDir;

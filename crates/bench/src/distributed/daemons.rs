@@ -54,7 +54,7 @@ impl Daemons {
     pub async fn start(setup: &Setup, ground: &Ground) -> anyhow::Result<Self> {
         let folder = setup.folder.path().join("distributed");
         std::fs::create_dir_all(folder.join("bin")).context("cannot make a folder")?;
-        let password = service_core::random::uuid().to_string();
+        let password = runtime::random::uuid().to_string();
         let hash = bcrypt::hash(&password, bcrypt::DEFAULT_COST).context("cannot hash")?;
         write(&folder.join("users.json"), &json!({"admin": {"hash": hash}}))?;
         let mut processes = Vec::new();

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::Context as _;
 use etcd_client::{Client, Txn, TxnOp};
-use service_core::Clock;
-use service_core::model::{ClusterHead, ClusterMember, Host, Model, Network, Status};
+use model::{ClusterHead, ClusterMember, Host, Model, Network, Status};
+use runtime::Clock;
 use testbed::etcd::Etcd;
 use testbed::rabbitmq::RabbitMq;
 

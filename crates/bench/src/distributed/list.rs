@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use service_core::model::Host;
+use model::Host;
 
 use super::daemons::Daemons;
 use super::ground::{Ground, HOSTS};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use etcd_client::{Client, GetOptions, KeyValue, KvClient};
-use service_core::model::{Host, Model as _};
+use model::{Host, Model as _};
 
 use super::ground::{Ground, HOSTS, address};
 

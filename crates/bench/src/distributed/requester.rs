@@ -77,7 +77,7 @@ impl Requester {
     /// # Errors
     /// When that does not happen.
     pub async fn request(&self, body: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let id = service_core::random::uuid().to_string();
+        let id = runtime::random::uuid().to_string();
         let (sender, receiver) = oneshot::channel();
         lock(&self.pending).insert(id.clone(), sender);
         let properties = BasicProperties::default()

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use bus::error::chain;
 use host_access::{AccessError, PlaybookError, Session, Summary};
-use service_core::error::chain;
-use service_core::model::{HostProgress, Outcome, RebootWhen, Step};
+use model::{HostProgress, Outcome, RebootWhen, Step};
 use tokio::time::Instant;
 
 use super::go_ahead::{Late, Played, play_with_go_ahead};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use bus::error::chain;
 use host_access::{AccessError, Session};
-use service_core::error::chain;
-use service_core::model::FailureReason;
+use model::FailureReason;
 use tokio::time::Instant;
 
 use super::host::HostRun;

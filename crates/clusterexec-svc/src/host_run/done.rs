@@ -1,6 +1,6 @@
 //! The end of the work on a host that has come through.
 
-use service_core::model::{Host, HostProgress, HostState, Outcome, Step};
+use model::{Host, HostProgress, HostState, Outcome, Step};
 
 use super::host::HostRun;
 use crate::host_error::HostError;

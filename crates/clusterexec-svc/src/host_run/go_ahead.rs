@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
+use bus::error::chain;
 use host_access::{Playbook, PlaybookError, Session, Summary};
+use model::{FailureReason, WaitReason};
+use runtime::random;
 use serde_json::{Map, Value, json};
-use service_core::error::chain;
-use service_core::model::{FailureReason, WaitReason};
-use service_core::random;
 use uuid::Uuid;
 
 use super::host::HostRun;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use bus::error::chain;
 use host_access::Session;
-use service_core::error::chain;
-use service_core::model::{ADDRESS, FailureReason, HostProgress, Outcome, Step, WaitReason};
+use model::{ADDRESS, FailureReason, HostProgress, Outcome, Step, WaitReason};
 use tokio::time::Instant;
 
 use super::host::HostRun;

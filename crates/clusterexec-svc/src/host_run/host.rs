@@ -1,8 +1,8 @@
 //! The state of the work on one host.
 
+use bus::Result;
 use host_access::{Session, Target};
-use service_core::Result;
-use service_core::model::{HostProgress, Wait, WaitReason};
+use model::{HostProgress, Wait, WaitReason};
 
 use crate::budget::Budget;
 use crate::context::Context;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::AccessError;
-use service_core::model::{Host, HostProgress, HostState, Outcome, Step};
+use model::{Host, HostProgress, HostState, Outcome, Step};
 
 use super::health::healthy;
 use super::host::HostRun;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use host_access::{Playbook, PlaybookError, Session, Summary, TaskEvent, TaskOutcome};
+use model::{HostProgress, Outcome, WaitReason};
 use serde_json::{Map, Value};
-use service_core::model::{HostProgress, Outcome, WaitReason};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

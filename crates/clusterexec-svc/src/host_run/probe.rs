@@ -1,6 +1,6 @@
 //! The step `probe`: the boot id before the reboot.
 
-use service_core::model::{HostProgress, Outcome, Step};
+use model::{HostProgress, Outcome, Step};
 
 use super::host::HostRun;
 use super::settle::save_failed_units;

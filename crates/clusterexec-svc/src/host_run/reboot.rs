@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use bus::error::chain;
 use host_access::{Playbook, PlaybookError, Session};
+use model::{FailureReason, HostProgress, Outcome, Step};
 use serde_json::{Map, json};
-use service_core::error::chain;
-use service_core::model::{FailureReason, HostProgress, Outcome, Step};
 
 use super::boot::{shutdown, wait_until_up};
 use super::go_ahead::{Late, Played, play_with_go_ahead};

@@ -2,8 +2,8 @@
 //!
 //! The report comes from the host, which is not trusted: it is cut to the size of a record.
 
+use model::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
 use serde_json::{Map, Value};
-use service_core::model::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
 
 /// The most packages that a result lists: it is part of a record that is saved with every step of the host.
 const PACKAGES: usize = 200;

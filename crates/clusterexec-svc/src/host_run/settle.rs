@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use bus::error::chain;
 use host_access::{AccessError, Session, SystemState};
-use service_core::error::chain;
-use service_core::model::{FailureReason, HostProgress, Outcome, Step};
+use model::{FailureReason, HostProgress, Outcome, Step};
 use tokio::time::Instant;
 
 use super::boot::wait_until_up;

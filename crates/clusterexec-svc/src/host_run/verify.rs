@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::Session;
-use service_core::model::{FailureReason, HostProgress, OperationKind, Outcome, Step};
+use model::{FailureReason, HostProgress, OperationKind, Outcome, Step};
 
 use super::boot::wait_until_up;
 use super::done::save_done;

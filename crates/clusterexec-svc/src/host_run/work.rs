@@ -4,10 +4,10 @@
 //! host as a systemd unit with a name of the operation and the step. The unit continues when the connection is lost or
 //! this process ends; the next run of the playbook waits for it and gets its result.
 
+use bus::error::chain;
 use host_access::{Facts, Playbook, PlaybookError};
+use model::{FailureReason, Operation, OperationKind, Step};
 use serde_json::{Map, Value, json};
-use service_core::error::chain;
-use service_core::model::{FailureReason, Operation, OperationKind, Step};
 
 use crate::host_error::HostFailure;
 

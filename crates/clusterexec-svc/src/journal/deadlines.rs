@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use service_core::clock::{self, left};
-use service_core::model::{HostProgress, Step};
+use model::stamp::{self, left};
+use model::{HostProgress, Step};
 use tokio::time::Instant;
 
 /// The deadlines of an operation.
@@ -43,7 +43,7 @@ impl Deadlines {
     /// Derives the deadlines from the time stamps of records that another process has written.
     pub(super) fn bridge(&self, hosts: &[HostProgress], now: Timestamp) {
         let end =
-            |stamp: &str, allowed| Some(Instant::now() + left(now, clock::parse(stamp)?, allowed));
+            |stamp: &str, allowed| Some(Instant::now() + left(now, stamp::parse(stamp)?, allowed));
         let mut ends = self.ends();
         let done = hosts.iter().filter(|host| host.step == Step::Done);
         let done = done.filter_map(|host| end(host.finished_at.as_deref()?, self.soak));

@@ -1,11 +1,11 @@
 //! The end of an operation.
 
-use service_core::Result;
-use service_core::explain::end_reason;
-use service_core::model::{
+use bus::Result;
+use model::explain::end_reason;
+use model::{
     HostProgress, Operation, OperationControl, OperationStatus, OperationWait, Outcome, Step,
 };
-use service_core::storage::Transaction;
+use storage_client::Transaction;
 
 use super::Journal;
 use super::lines::{event, save_newest};

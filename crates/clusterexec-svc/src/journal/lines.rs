@@ -1,8 +1,8 @@
 //! The event log of an operation, and which operation is the newest. Pure.
 
-use service_core::model::{Event, HostProgress, NewestOperation, Operation, Outcome, Step};
-use service_core::storage::Transaction;
-use service_core::{Result, abridged, by_kind};
+use bus::Result;
+use model::{Event, HostProgress, NewestOperation, Operation, Outcome, Step, abridged, by_kind};
+use storage_client::Transaction;
 
 /// The step of events that concern the operation as a whole.
 pub(super) const OPERATION: &str = "operation";

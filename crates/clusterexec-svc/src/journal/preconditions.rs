@@ -1,7 +1,7 @@
 //! What must not have changed when a write is accepted.
 
-use service_core::model::{ClusterHead, Freeze, OperationControl};
-use service_core::storage::Transaction;
+use model::{ClusterHead, Freeze, OperationControl};
+use storage_client::Transaction;
 
 /// The revisions that a decision is based on. A transaction that checks them is rejected once an operator has paused,
 /// aborted or frozen the operation in the meantime.

@@ -1,8 +1,8 @@
 //! What an operation and its hosts wait for, as records.
 
-use service_core::Result;
-use service_core::model::{Event, HostProgress, OperationWait, Outcome, Wait, WaitReason};
-use service_core::storage::Transaction;
+use bus::Result;
+use model::{Event, HostProgress, OperationWait, Outcome, Wait, WaitReason};
+use storage_client::Transaction;
 
 use super::webhooks::save_all;
 use super::{Journal, LogLine};

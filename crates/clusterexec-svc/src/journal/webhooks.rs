@@ -1,13 +1,13 @@
 //! Events for the webhook: each is written in the transaction of the change that it reports.
 
-use serde_json::Value;
-use service_core::explain::{self, OperationFacts};
-use service_core::model::{
+use bus::{Error, Result};
+use model::explain::{self, OperationFacts};
+use model::{
     HostProgress, Operation, OperationControl, OperationStatus, OperationWait, PendingWebhook,
     Wait, WaitReason, WebhookEvent,
 };
-use service_core::storage::Transaction;
-use service_core::{Error, Result, queries};
+use serde_json::Value;
+use storage_client::{Transaction, queries};
 
 use super::Journal;
 

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::Bus;
 use host_access::{Deps, LogInLedger};
-use serde_json::{Value, json};
-use service_core::model::{
+use model::{
     Cluster, ClusterRestart, Event, FailureReason, Freeze, Host, HostCreds, HostProgress,
     HostState, Lease, Network, Operation, OperationControl, OperationKind, OperationStatus,
     Options, Status, Step, Wanted,
 };
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, bus, lease};
+use runtime::{Clock, Lifecycle};
+use serde_json::{Value, json};
 use simulated_hosts::SimulatedHosts;
+use storage_client::{StorageClient, Transaction, lease};
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clusterexec_svc::Config;
+use model::{OperationStatus, Step};
 use serde_json::json;
-use service_core::model::{OperationStatus, Step};
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, address};

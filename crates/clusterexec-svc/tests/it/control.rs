@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use model::{Alarm, ClusterRestart, Freeze, OperationStatus, Outcome, Step, Wanted};
 use serde_json::json;
-use service_core::model::{Alarm, ClusterRestart, Freeze, OperationStatus, Outcome, Step, Wanted};
 use tokio::time::sleep;
 
 use crate::fleet::{Fleet, address};
@@ -191,7 +191,7 @@ async fn alarm_of_ten_minutes_pauses_the_operation() {
     fleet.at("o1", 0, Step::Done).await;
     raise(&fleet).await;
     sleep(Duration::from_mins(9)).await;
-    assert!(fleet.find::<service_core::model::OperationControl>("o1").await.is_none());
+    assert!(fleet.find::<model::OperationControl>("o1").await.is_none());
     let reason = fleet.paused("o1").await;
     assert!(reason.contains("the fleet") && reason.contains("600 s"), "{reason}");
     let logged = async || {

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bus::{Bus, Call, Context, Error, topology};
 use clusterexec_svc::Config;
 use clusterexec_svc::context::Context as ExecutorContext;
 use clusterexec_svc::web::{MemoryServer, Web};
 use host_access::{Deps, LogInLedger};
-use serde_json::{Value, json};
-use service_core::bus::{Call, Context, topology};
-use service_core::model::{
+use model::{
     Cluster, ClusterMember, Event, Host, HostCreds, HostProgress, HostState, Model, Network,
     Operation, OperationControl, Outcome, Status, Step, Wanted,
 };
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Error, Lifecycle, StorageClient, lease};
+use runtime::{Clock, Lifecycle};
+use serde_json::{Value, json};
 use simulated_hosts::SimulatedHosts;
+use storage_client::{StorageClient, Transaction, lease};
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 use tokio::time::{Instant, sleep};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use model::{OperationStatus, Outcome, Step};
 use serde_json::json;
-use service_core::model::{OperationStatus, Outcome, Step};
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, address};

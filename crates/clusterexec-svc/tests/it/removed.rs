@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use model::{Cluster, Host, Lease, OperationStatus, Outcome, Step};
 use serde_json::json;
-use service_core::model::{Cluster, Host, Lease, OperationStatus, Outcome, Step};
 use tokio::time::sleep;
 
 use crate::fleet::{Fleet, address};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use service_core::model::{
+use model::{
     Cluster, ClusterChange, ClusterRestart, Host, HostCreds, HostProgress, HostState,
     OperationStatus, Outcome, Status, Step,
 };
-use service_core::storage::Transaction;
+use serde_json::{Value, json};
 use simulated_hosts::LogIn;
+use storage_client::Transaction;
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, OWN_BOOT_ID, address};
@@ -283,7 +283,7 @@ async fn done_host_that_reboots_again_is_not_joined_by_the_next() {
     let reason = fleet.paused("o1").await;
     assert!(reason.starts_with("unexpected-reboot: ") && reason.contains(&address(0)), "{reason}");
     fleet.assert_commands(&[0], 1);
-    fleet.say("o1", service_core::model::Wanted::Run).await;
+    fleet.say("o1", model::Wanted::Run).await;
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     fleet.assert_commands(&[0, 1], 1);
 }

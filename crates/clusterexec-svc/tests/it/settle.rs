@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clusterexec_svc::Config;
+use model::{HostState, OperationStatus, Outcome, Status, Step, Wanted};
 use serde_json::json;
-use service_core::model::{HostState, OperationStatus, Outcome, Status, Step, Wanted};
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, address};

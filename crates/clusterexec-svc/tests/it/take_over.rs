@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clusterexec_svc::Config;
+use model::{OperationStatus, Outcome, Step, Wanted};
 use serde_json::{Value, json};
-use service_core::lease;
-use service_core::model::{OperationStatus, Outcome, Step, Wanted};
 use simulated_hosts::LogIn;
+use storage_client::lease;
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Executor, Fleet, address};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clusterexec_svc::Config;
+use model::{OperationStatus, Outcome, Step, Wanted};
 use serde_json::{Map, Value, json};
-use service_core::model::{OperationStatus, Outcome, Step, Wanted};
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, address};

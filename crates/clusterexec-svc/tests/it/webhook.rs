@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use bus::topology;
 use clusterexec_svc::Config;
-use reqwest::StatusCode;
-use serde_json::{Value, json};
-use service_core::bus::topology;
-use service_core::explain::{self, OperationFacts};
-use service_core::model::{
+use model::explain::{self, OperationFacts};
+use model::{
     Alarm, Failure, Freeze, HostProgress, Lease, Operation, OperationControl, OperationWait,
     PendingWebhook, Step, Wanted,
 };
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use testbed::log::Log;
 use tokio::time::{sleep, timeout};
@@ -413,7 +413,7 @@ async fn delivery_is_signed_with_the_secret() {
     let posts = async || Some(fleet.receiver.take()).filter(|posts| !posts.is_empty());
     let post = fleet.until("a request to the webhook", posts).await.remove(0);
     let timestamp = post.headers["X-Commissaire-Timestamp"].to_str().unwrap();
-    let ended = service_core::clock::parse(&ended).unwrap().as_second();
+    let ended = model::stamp::parse(&ended).unwrap().as_second();
     assert!((ended..ended + 30).contains(&timestamp.parse().unwrap()), "{timestamp}");
     let expected = format!("sha256={}", hmac(b"s3cret", &format!("{timestamp}.{}", post.body)));
     assert_eq!(post.headers["X-Commissaire-Signature"], expected.as_str());

@@ -4,14 +4,15 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use bus::{Error, Kind, Result};
+use model::{Authority, KubernetesOptions, MASK};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, ClientBuilder, Identity, Method, Url};
+use runtime::Files;
+use runtime::retry::{Pauses, Schedule};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use service_core::model::{Authority, KubernetesOptions, MASK};
-use service_core::retry::{Pauses, Schedule};
-use service_core::{Error, Files, Kind, Result};
 use tokio::time::Instant;
 
 use super::answer::{Answer, classify};
@@ -42,7 +43,7 @@ impl Retries {
         if Instant::now() + pause >= self.until {
             return Err(error);
         }
-        tracing::debug!(error = service_core::error::chain(&error), ?pause, "trying again");
+        tracing::debug!(error = bus::error::chain(&error), ?pause, "trying again");
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -138,9 +139,9 @@ impl Client {
             );
             builder = builder.tls_danger_accept_invalid_certs(true);
         }
-        let http = builder.build().map_err(|e| {
-            format!("its client cannot be made: {}", service_core::error::chain(&e))
-        })?;
+        let http = builder
+            .build()
+            .map_err(|e| format!("its client cannot be made: {}", bus::error::chain(&e)))?;
         let (server_url, token) = (options.server_url.clone(), options.token.clone());
         Ok(Self { name: name.to_owned(), server_url, http, token })
     }

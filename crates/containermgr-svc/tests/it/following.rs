@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use model::ContainerManagerConfig;
 use serde_json::json;
-use service_core::model::ContainerManagerConfig;
 
 use crate::support::{Api, Fixture};
 
@@ -36,7 +36,7 @@ async fn what_was_stored_before_the_start_is_known() {
     // And after a restart of the service.
     life.shutdown(Duration::from_secs(5)).await;
     let error = fixture.call("node_registered", "10.0.0.1").await.unwrap_err();
-    assert_eq!(error.kind(), service_core::Kind::Unavailable);
+    assert_eq!(error.kind(), bus::Kind::Unavailable);
     fixture.start_service().await;
     fixture.call("node_registered", "10.0.0.1").await.unwrap();
 }

@@ -3,10 +3,11 @@
 mod api;
 mod pki;
 
+use bus::{Bus, Context, Error};
+use runtime::Lifecycle;
+use runtime::files::{Files, MemoryFiles};
 use serde_json::{Value, json};
-use service_core::bus::Context;
-use service_core::files::{Files, MemoryFiles};
-use service_core::{Bus, Error, Lifecycle, StorageClient};
+use storage_client::StorageClient;
 
 pub(crate) use api::{Api, Fault, TOKEN};
 pub(crate) use pki::Pki;
@@ -75,7 +76,7 @@ impl Fixture {
     /// Such a call that fails with -20001, and its message.
     pub(crate) async fn refused(&self, method: &str, address: &str) -> String {
         let error = self.call(method, address).await.unwrap_err();
-        assert_eq!(error.kind(), service_core::Kind::ContainerManager, "{error}");
+        assert_eq!(error.kind(), bus::Kind::ContainerManager, "{error}");
         assert!(!error.to_string().contains(TOKEN), "{error}");
         error.to_string()
     }
@@ -83,7 +84,7 @@ impl Fixture {
     /// Such a call that fails with -20003, and its message.
     pub(crate) async fn unavailable(&self, method: &str, address: &str) -> String {
         let error = self.call(method, address).await.unwrap_err();
-        assert_eq!(error.kind(), service_core::Kind::Unavailable, "{error}");
+        assert_eq!(error.kind(), bus::Kind::Unavailable, "{error}");
         error.to_string()
     }
 }

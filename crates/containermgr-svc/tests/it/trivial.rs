@@ -1,8 +1,8 @@
 //! The container manager that only remembers.
 
+use bus::Kind;
+use model::ContainerManagerNodes;
 use serde_json::{Value, json};
-use service_core::Kind;
-use service_core::model::ContainerManagerNodes;
 
 use crate::support::Fixture;
 

@@ -8,12 +8,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bus::{Bus, amqp};
 use daemons::Daemon;
 use daemons::args::{CommonArgs, Invocation, SshArgs};
 use daemons::config::Common;
 use daemons::service::Service;
-use service_core::bus::amqp;
-use service_core::{Bus, Lifecycle, random};
+use runtime::{Lifecycle, random};
 use tempfile::TempDir;
 use testbed::rabbitmq::RabbitMq;
 
@@ -61,7 +61,7 @@ impl Installation {
     /// The bus of a daemon, with the accounts of its sample that may send to it; and its service.
     async fn daemon(&self, daemon: Daemon) -> (Bus, Service) {
         let path = Path::new(CONF).join(format!("{}.conf", daemon.config()));
-        let members = service_core::config::read(&path, true).unwrap();
+        let members = runtime::config::read(&path, true).unwrap();
         let (common, members) = Common::split(&path, members).unwrap();
         let (common_args, ssh) = (CommonArgs::default(), SshArgs::default());
         let invocation = Invocation { common: common_args, server: None, storage: None, ssh };

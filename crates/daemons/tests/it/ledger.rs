@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use host_access::ledger::{LIMIT, WINDOW};
 use host_access::{AccessError, LogInLedger, Share};
-use service_core::Clock;
-use service_core::model::RefusedLogIns;
+use model::RefusedLogIns;
+use runtime::Clock;
 
 use crate::Store;
 

@@ -7,8 +7,9 @@ mod ledger;
 mod run_dir;
 mod server_keys;
 
-use service_core::bus::Context;
-use service_core::{Bus, Lifecycle, StorageClient};
+use bus::{Bus, Context};
+use runtime::Lifecycle;
+use storage_client::StorageClient;
 use tempfile::TempDir;
 
 /// A storage service and what it keeps.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use daemons::config::Common;
 use daemons::service::Service;
 use host_access::own_key::{self, PRIVATE, PUBLIC};
-use service_core::Lifecycle;
-use service_core::model::{Host, HostCreds, ServerKeys, Status};
+use model::{Host, HostCreds, ServerKeys, Status};
+use runtime::Lifecycle;
 
 use crate::Store;
 

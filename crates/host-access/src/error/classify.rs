@@ -1,7 +1,7 @@
 //! From what `ssh` logged to what is wrong. Pure; OpenSSH has no other interface for it.
 
 use super::AccessError;
-use service_core::host_keys::fingerprint;
+use model::host_keys::fingerprint;
 
 /// What was being connected to, for the error's text.
 #[derive(Debug, Clone, Copy)]

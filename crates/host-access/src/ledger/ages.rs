@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use service_core::clock;
+use model::stamp;
 use tokio::time::Instant;
 
 use super::WINDOW;
@@ -123,7 +123,7 @@ impl Ages {
 
 /// The age of a stamp, from 0 for one in the future to [`WINDOW`].
 fn age_at(stamp: &str, now: Timestamp) -> Duration {
-    let age = clock::parse(stamp).map(|then| now.duration_since(then));
+    let age = stamp::parse(stamp).map(|then| now.duration_since(then));
     let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
     age.min(WINDOW)
 }
@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_neither_forgets_refusals_nor_keeps_them() {
         let now = at("2026-11-21T12:00:00Z");
-        let stored = [clock::format(now)];
+        let stored = [stamp::format(now)];
         for jump in [SignedDuration::from_hours(6), SignedDuration::from_hours(-5)] {
             let mut ages = Ages::default();
             ages.merge(HOST, &stored, now);
@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stamp_of_the_future_counts_as_one_of_now() {
         let mut ages = Ages::default();
-        let stored = [clock::format(at("2030-01-01T00:00:00Z"))];
+        let stored = [stamp::format(at("2030-01-01T00:00:00Z"))];
         ages.merge(HOST, &stored, at("2026-11-21T12:00:00Z"));
         assert_eq!(ages.known(HOST), [Duration::ZERO]);
         tokio::time::advance(WINDOW).await;
@@ -197,10 +197,10 @@ mod tests {
     async fn what_was_not_saved_counts_all_the_same() {
         let mut ages = Ages::default();
         let now = at("2026-11-21T12:00:00Z");
-        ages.note(HOST, &clock::format(now));
+        ages.note(HOST, &stamp::format(now));
         ages.merge(HOST, &[], now);
         assert!(ages.has_unsaved(HOST));
-        ages.saved(HOST, &[clock::format(now)]);
+        ages.saved(HOST, &[stamp::format(now)]);
         ages.merge(HOST, &[], now);
         assert_eq!(ages.known(HOST), NONE, "another service removed it from the record");
     }

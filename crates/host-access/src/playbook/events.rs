@@ -209,7 +209,7 @@ fn failure(playbook: Playbook, event: TaskEvent) -> PlaybookError {
 
 #[cfg(test)]
 mod tests {
-    use service_core::model::FailureReason;
+    use model::FailureReason;
 
     use super::*;
 

@@ -14,7 +14,7 @@ use crate::error::{AccessError, Subject, classify};
 use crate::local::{self, Group};
 use crate::run_dir::SOCKET;
 use crate::target::Target;
-use service_core::host_keys::fingerprint;
+use model::host_keys::fingerprint;
 
 /// What `ssh` logs here is chosen in part by the host, so only so much is read.
 const LOG_LIMIT: u64 = 16 * 1024;

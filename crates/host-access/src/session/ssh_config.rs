@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::host_keys::parse_host_keys;
 use secrecy::ExposeSecret as _;
-use service_core::host_keys::parse_host_keys;
 
 use crate::error::AccessError;
 use crate::run_dir::SOCKET;

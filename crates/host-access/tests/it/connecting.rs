@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use host_access::{AccessError, SshSession, Target, boot_id};
-use service_core::host_keys::fingerprint;
+use model::host_keys::fingerprint;
 use testbed::sshd::{Sshds, knows};
 use tokio::time::Instant;
 

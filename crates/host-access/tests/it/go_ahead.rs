@@ -86,13 +86,13 @@ async fn until_exists(path: &Path) {
 async fn a_restart_happens_only_with_a_go_ahead() {
     let fixture = Fixture::new().await;
     let mark = fixture.base.path().join("restarted");
-    let name = service_core::random::uuid();
+    let name = runtime::random::uuid();
     let refuse = async { SshGoAhead::open(&fixture.session, name).await?.refuse().await };
     let (summary, refused) = tokio::join!(fixture.restart(name, &mark), refuse);
     refused.unwrap();
     assert_eq!((reason(&summary), summary.changed), (Some("refused"), 0));
 
-    let name = service_core::random::uuid();
+    let name = runtime::random::uuid();
     let give = async {
         let mut channel = SshGoAhead::open(&fixture.session, name).await?;
         assert!(!mark.exists(), "neither then nor now");
@@ -109,7 +109,7 @@ async fn a_restart_happens_only_with_a_go_ahead() {
 async fn a_go_ahead_that_arrives_late_is_rejected_by_the_host() {
     let fixture = Fixture::new().await;
     let mark = fixture.base.path().join("restarted");
-    let name = service_core::random::uuid();
+    let name = runtime::random::uuid();
     let give = async {
         let mut channel = SshGoAhead::open(&fixture.session, name).await?;
         let uptime = channel.uptime().await?;
@@ -128,14 +128,14 @@ async fn a_go_ahead_that_arrives_late_is_rejected_by_the_host() {
 async fn a_unit_starts_only_with_a_go_ahead_and_needs_none_once_it_has() {
     let fixture = Fixture::new().await;
     let mark = fixture.base.path().join("upgraded");
-    let name = service_core::random::uuid();
+    let name = runtime::random::uuid();
     let refuse = async { SshGoAhead::open(&fixture.session, name).await?.refuse().await };
     let (summary, refused) = tokio::join!(fixture.upgrade(name, &mark), refuse);
     refused.unwrap();
     assert_eq!(reason(&summary), Some("refused"));
     assert!(!mark.exists());
 
-    let name = service_core::random::uuid();
+    let name = runtime::random::uuid();
     let give = async {
         let mut channel = SshGoAhead::open(&fixture.session, name).await?;
         let uptime = channel.uptime().await?;
@@ -147,7 +147,7 @@ async fn a_unit_starts_only_with_a_go_ahead_and_needs_none_once_it_has() {
     assert_eq!(reason(&summary), None);
     assert_eq!(fs::read_to_string(&mark).unwrap(), "x\n");
     // Its result is taken without another go-ahead.
-    let summary = fixture.upgrade(service_core::random::uuid(), &mark).await;
+    let summary = fixture.upgrade(runtime::random::uuid(), &mark).await;
     assert_eq!(reason(&summary), None);
     assert_eq!(fs::read_to_string(&mark).unwrap(), "x\n");
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use service_core::Lifecycle;
+use runtime::Lifecycle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bus::error::chain;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use runtime::expiring::Expiring;
+use runtime::{Files, random};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use service_core::error::chain;
-use service_core::expiring::Expiring;
-use service_core::{Files, random};
 use sha2::Sha256;
 
 use super::check_queue::{CheckQueue, Overloaded};
@@ -164,8 +164,8 @@ mod tests {
 
     use axum::http::HeaderValue;
     use proptest::prelude::*;
+    use runtime::Lifecycle;
     use serde_json::json;
-    use service_core::Lifecycle;
 
     use super::super::passwords::RANDOM_HASH;
     use super::*;

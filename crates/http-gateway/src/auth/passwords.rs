@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::thread;
 
+use bus::error::chain;
 use rustix::process::setpriority_process;
 use secrecy::{ExposeSecret as _, SecretString};
-use service_core::error::chain;
 use tokio::sync::oneshot;
 
 use super::check_queue::Permit;

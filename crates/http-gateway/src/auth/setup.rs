@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use service_core::Files;
+use runtime::Files;
 
 use super::Plugin;
 use super::client_cert::ClientCert;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use service_core::expiring::Expiring;
+use runtime::expiring::Expiring;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 

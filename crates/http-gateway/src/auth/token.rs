@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use model::{Enrollment, ident};
+use runtime::{Clock, random};
 use secrecy::{ExposeSecret as _, SecretString};
-use service_core::model::{Enrollment, ident};
-use service_core::{Clock, StorageClient, random};
 use sha2::{Digest as _, Sha256};
+use storage_client::StorageClient;
 use subtle::ConstantTimeEq as _;
 
 use super::Refusal;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use axum::http::StatusCode;
-use service_core::Error;
-use service_core::lease::Held;
-use service_core::model::{ClusterChange, ClusterHead, ClusterMember, Host};
-use service_core::storage::{Revised, Transaction};
+use bus::Error;
+use model::{ClusterChange, ClusterHead, ClusterMember, Host};
+use storage_client::lease::Held;
+use storage_client::{Revised, Transaction};
 
 use super::CHUNK;
 use crate::api::Api;

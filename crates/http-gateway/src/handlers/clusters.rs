@@ -3,12 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
-use service_core::model::{
+use model::{
     AlarmView, Cluster, ClusterChange, ClusterHead, ContainerManagerConfig, Host, Network, Status,
 };
-use service_core::queries;
-use service_core::storage::{Found, Revised, Transaction};
+use serde::{Deserialize, Serialize};
+use storage_client::{Found, Revised, Transaction, queries};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -170,7 +169,7 @@ async fn plan_creation(
 
 /// The network of that name; an unknown one falls back to the default.
 async fn network(api: &Api, name: &str) -> Result<Revised<Network>, ApiError> {
-    if service_core::model::ident::name(name).is_ok()
+    if model::ident::name(name).is_ok()
         && let Some(network) = api.storage.find::<Network>(name).await?
     {
         return Ok(network);
@@ -189,7 +188,7 @@ async fn container_manager(
         return Ok(None);
     }
     let unknown = || ApiError::conflict(format!("there is no container manager {name:?}"));
-    service_core::model::ident::name(name).map_err(|_| unknown())?;
+    model::ident::name(name).map_err(|_| unknown())?;
     let found = api.storage.find::<ContainerManagerConfig>(name).await?;
     found.ok_or_else(unknown).map(Some)
 }

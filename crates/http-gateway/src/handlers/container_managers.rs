@@ -4,14 +4,13 @@ use std::fmt;
 
 use axum::Json;
 use axum::http::StatusCode;
+use model::{
+    ClusterHead, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
+    Model as _, Secrets, abridged,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use service_core::abridged;
-use service_core::model::{
-    ClusterHead, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
-    Model as _, Secrets,
-};
-use service_core::storage::{Found, Revised, Transaction};
+use storage_client::{Found, Revised, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 

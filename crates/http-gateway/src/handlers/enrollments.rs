@@ -4,12 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
+use model::{Enrollment, Networks, stamp};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use service_core::model::Enrollment;
-use service_core::storage::Transaction;
-use service_core::{Networks, clock};
+use storage_client::Transaction;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -89,7 +88,7 @@ pub fn endpoints() -> Endpoints<AppState> {
 )]
 async fn list(api: Api) -> Result<Json<Vec<EnrollmentView>>, ApiError> {
     let enrollments = api.storage.list::<Enrollment>().await?;
-    let view = |found: service_core::storage::Revised<_>| EnrollmentView::of(found.record, None);
+    let view = |found: storage_client::Revised<_>| EnrollmentView::of(found.record, None);
     Ok(Json(enrollments.into_iter().map(view).collect()))
 }
 
@@ -123,12 +122,12 @@ async fn create(
         id,
         token_hash: hash,
         cluster: new.cluster.unwrap_or_default(),
-        expires: clock::format(expires),
+        expires: stamp::format(expires),
         uses: new.uses,
         from: new.from,
         hosts: Vec::new(),
         created_by: api.context.bus.principal.clone(),
-        created_at: clock::format(now),
+        created_at: stamp::format(now),
     };
     if !enrollment.cluster.is_empty() {
         joined(&api, &enrollment.cluster, Registrant::Client).await?;
@@ -166,7 +165,7 @@ fn end(given: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
         Some(Value::Number(seconds)) => after(std::time::Duration::from_secs(seconds.as_u64()?))?,
         Some(Value::String(text)) => match humantime::parse_duration(text) {
             Ok(duration) => after(duration)?,
-            Err(_) => clock::parse(text).or_else(|| text.parse().ok())?,
+            Err(_) => stamp::parse(text).or_else(|| text.parse().ok())?,
         },
         Some(_) => return None,
     };
@@ -181,7 +180,7 @@ mod tests {
     use super::*;
 
     fn ends(given: &Value) -> Option<String> {
-        end(Some(given), "2026-11-21T00:00:00Z".parse().unwrap()).map(clock::format)
+        end(Some(given), "2026-11-21T00:00:00Z".parse().unwrap()).map(stamp::format)
     }
 
     #[test]

@@ -2,15 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use service_core::bus::topology;
-use service_core::explain::{
-    self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED,
-};
-use service_core::model::{
-    Freeze, Host, HostProgress, HostState, Operation, OperationStatus, Status,
-};
-use service_core::queries;
-use service_core::storage::Revised;
+use bus::topology;
+use model::explain::{self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED};
+use model::{Freeze, Host, HostProgress, HostState, Operation, OperationStatus, Status};
+use storage_client::{Revised, queries};
 use utoipa_axum::routes;
 
 use crate::api::Api;
@@ -58,7 +53,7 @@ async fn installation(
     })))
 }
 
-type Records = (Option<Freeze>, Vec<service_core::model::Alarm>, Vec<Explanation>);
+type Records = (Option<Freeze>, Vec<model::Alarm>, Vec<Explanation>);
 
 /// The freeze, the alarms, and explanations of the first operations in process; none while they cannot be read.
 async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records, ApiError> {

@@ -2,10 +2,9 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use model::{Freeze, Model as _};
 use serde::{Deserialize, Serialize};
-use service_core::model::{Freeze, Model as _};
-use service_core::queries;
-use service_core::storage::Transaction;
+use storage_client::{Transaction, queries};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use bus::presence::Presence;
+use model::{Alarm, stamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use service_core::clock;
-use service_core::model::Alarm;
-use service_core::presence::Presence;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -135,7 +134,7 @@ async fn ready(
 impl Replica {
     fn new(presence: Presence, now: i64) -> Self {
         let Presence { service, replica, version, started_at } = presence;
-        let age = clock::parse(&started_at).map(|started| (now - started.as_second()).max(0));
+        let age = stamp::parse(&started_at).map(|started| (now - started.as_second()).max(0));
         Self { service, id: replica, version, started_at, age }
     }
 }

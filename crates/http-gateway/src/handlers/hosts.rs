@@ -12,13 +12,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use bus::{topology, warn_unless_outage};
+use model::{FailureReason, Host, HostCreds, HostState, Lease, ServerKeys, Status, host_keys};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use service_core::bus::topology;
-use service_core::model::{FailureReason, Host, HostCreds, HostState, Lease, ServerKeys, Status};
-use service_core::storage::{Revised, Transaction};
-use service_core::{host_keys, queries, warn_unless_outage};
+use storage_client::{Revised, Transaction, queries};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 

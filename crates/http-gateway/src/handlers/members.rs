@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
+use model::{Cluster, ClusterChange, ClusterMember, Host, ident};
 use serde::Deserialize;
-use service_core::model::{Cluster, ClusterChange, ClusterMember, Host, ident};
-use service_core::storage::{Revised, Transaction};
+use storage_client::{Revised, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 

@@ -2,11 +2,10 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use model::{ClusterHead, Model as _, Network, NetworkType, abridged};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use service_core::abridged;
-use service_core::model::{ClusterHead, Model as _, Network, NetworkType};
-use service_core::storage::{Found, Transaction};
+use storage_client::{Found, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 

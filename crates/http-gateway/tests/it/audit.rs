@@ -45,7 +45,7 @@ async fn every_change_and_every_reading_of_credentials_is_a_line() {
     let first = &lines[0];
     assert_eq!((&first["request_id"], &first["role"]), (&json!("abc-1"), &json!("admin")));
     assert_eq!(first["source"], "127.0.0.1");
-    assert!(service_core::clock::is_stamp(first["time"].as_str().unwrap()));
+    assert!(model::stamp::is_stamp(first["time"].as_str().unwrap()));
     let text = json!(lines).to_string();
     assert!(!text.contains("Y2FuYXJ5") && !text.contains("canary"), "{text}");
 }

@@ -323,7 +323,7 @@ async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
     ] {
         let config = config(json!([{"name": name, "url": "https://example.com"}]));
         let error = gateway.service_with(&config).await.unwrap_err();
-        let error = service_core::error::chain(&error);
+        let error = bus::error::chain(&error);
         assert!(error.contains(says), "{error}");
     }
 }

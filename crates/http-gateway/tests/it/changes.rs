@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use service_core::bus::{Call, topology};
-use service_core::model::{
+use bus::{Call, Error, Kind, topology};
+use model::{
     Cluster, ClusterChange, ContainerManagerNodes, Host, HostCreds, Lease, Network, Status,
 };
-use service_core::storage::Transaction;
-use service_core::{Error, Kind, Lifecycle};
+use runtime::Lifecycle;
+use serde_json::{Value, json};
+use storage_client::Transaction;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 

@@ -1,7 +1,7 @@
 //! Clusters.
 
+use model::{Alarm, Cluster, ClusterRestart, Host, Status};
 use serde_json::{Value, json};
-use service_core::model::{Alarm, Cluster, ClusterRestart, Host, Status};
 
 use crate::support::Gateway;
 

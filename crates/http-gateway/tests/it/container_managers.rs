@@ -1,7 +1,7 @@
 //! Container managers.
 
+use model::{ContainerManagerConfig, ContainerManagerSecret};
 use serde_json::{Value, json};
-use service_core::model::{ContainerManagerConfig, ContainerManagerSecret};
 
 use crate::support::Gateway;
 

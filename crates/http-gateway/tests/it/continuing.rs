@@ -1,8 +1,8 @@
 //! Continuing operations that ended before all of their hosts were done.
 
 use futures_util::future::join_all;
+use model::{HostCreds, Operation, OperationStatus, Status};
 use serde_json::{Value, json};
-use service_core::model::{HostCreds, Operation, OperationStatus, Status};
 use tokio::net::TcpListener;
 
 use crate::support::{Answer, Executor, Gateway, PASSWORD, Setup, USER, V0, basic};

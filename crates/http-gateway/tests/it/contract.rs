@@ -48,9 +48,9 @@ mod operations;
 mod outages;
 mod secrets;
 
+use bus::{Error, Kind};
+use model::{Cluster, Host, Network, Status};
 use serde_json::{Value, json};
-use service_core::model::{Cluster, Host, Network, Status};
-use service_core::{Error, Kind};
 
 use crate::support::{
     Answer, Custodia, Executor, Gateway, Managers, PASSWORD, Setup, Storage, USER, V0, basic,
@@ -294,8 +294,7 @@ async fn prepare(gateway: &Gateway, step: &str) {
         ["restarted", cluster] => {
             let record = json!({"name": cluster, "status": "finished", "started_at": "a",
                                 "finished_at": "b", "restarted": ["h1"]});
-            let record: service_core::model::ClusterRestart =
-                serde_json::from_value(record).unwrap();
+            let record: model::ClusterRestart = serde_json::from_value(record).unwrap();
             gateway.storage.save(&record).await.unwrap();
         }
         [method, path, ref body @ ..] => {

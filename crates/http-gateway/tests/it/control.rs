@@ -1,7 +1,7 @@
 //! Pausing, resuming and aborting operations.
 
+use model::{Freeze, OperationControl, Wanted};
 use serde_json::{Value, json};
-use service_core::model::{Freeze, OperationControl, Wanted};
 
 use crate::support::{Gateway, PASSWORD, V0, basic};
 
@@ -31,7 +31,7 @@ async fn an_operation_pauses_goes_on_and_is_aborted() {
     gateway.post("/operation/o1/pause").await.is(200, &summary("paused"));
     let first = told(&gateway).await;
     assert_eq!((first.wanted, first.by.as_str()), (Wanted::Pause, "admin"));
-    assert!(service_core::clock::is_stamp(&first.at));
+    assert!(model::stamp::is_stamp(&first.at));
     gateway.progress("o1", ADDRESS, json!({"step": "reboot"})).await;
     // Again: as it was.
     gateway.post("/operation/o1/pause").await.is(200, &summary("pausing"));

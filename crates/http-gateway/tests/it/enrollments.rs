@@ -1,7 +1,7 @@
 //! Tokens with which hosts register themselves.
 
+use model::{Cluster, Enrollment, HostState, Status};
 use serde_json::{Value, json};
-use service_core::model::{Cluster, Enrollment, HostState, Status};
 
 use crate::support::{Answer, Gateway, HOST_KEY, Setup, V0, basic};
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bus::{Call, Error, topology};
 use futures_util::future::join_all;
 use http_gateway::Config;
 use http_gateway::server::limits::Limits;
+use model::Event;
 use reqwest::Response;
+use runtime::Lifecycle;
 use serde_json::{Value, json};
-use service_core::bus::{Call, topology};
-use service_core::model::Event;
-use service_core::{Error, Lifecycle};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 

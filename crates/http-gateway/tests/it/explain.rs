@@ -1,7 +1,7 @@
 //! Explanations: why a host, a cluster, an operation or the installation is in its state.
 
+use model::{Lease, Status};
 use serde_json::{Value, json};
-use service_core::model::{Lease, Status};
 
 use crate::support::{Gateway, PASSWORD, Setup, Storage, V0, basic};
 

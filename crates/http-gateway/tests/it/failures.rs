@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
+use model::{Cluster, ContainerManagerConfig, Host, HostCreds, Model as _, Network, Status};
 use serde_json::json;
-use service_core::model::{
-    Cluster, ContainerManagerConfig, Host, HostCreds, Model as _, Network, Status,
-};
 
 use testbed::log::Log;
 

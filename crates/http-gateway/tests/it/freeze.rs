@@ -1,7 +1,7 @@
 //! The freeze.
 
+use model::Freeze;
 use serde_json::json;
-use service_core::model::Freeze;
 
 use crate::support::{Gateway, PASSWORD, V0, basic};
 
@@ -14,7 +14,7 @@ async fn work_is_frozen_once_and_goes_on_when_that_is_taken_back() {
     let stored = gateway.stored::<Freeze>(Freeze::ALL).await.unwrap();
     let view = json!({"frozen": true, "by": "admin", "at": stored.at, "reason": "the network"});
     made.is(201, &view);
-    assert!(service_core::clock::is_stamp(&stored.at));
+    assert!(model::stamp::is_stamp(&stored.at));
     // Whoever is first has said why.
     gateway.put("/freeze", json!({"reason": "another"})).await.is(201, &view);
     gateway.get("/freeze").await.is(200, &view);

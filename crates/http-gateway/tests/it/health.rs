@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bus::{Bus, Call, Context, Error, Result, presence, topology};
+use model::{Network, NetworkType};
+use runtime::Lifecycle;
 use serde_json::{Value, json};
-use service_core::bus::{Call, Context, topology};
-use service_core::model::{Network, NetworkType};
-use service_core::{Bus, Error, Lifecycle, Result, presence};
 
 use crate::support::{Gateway, Setup, Storage, basic, in_time};
 

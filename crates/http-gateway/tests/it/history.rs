@@ -1,7 +1,7 @@
 //! Operations, running and past, as they are shown.
 
+use model::{Alarm, Freeze, OperationControl, Wanted};
 use serde_json::{Value, json};
-use service_core::model::{Alarm, Freeze, OperationControl, Wanted};
 
 use crate::support::Gateway;
 

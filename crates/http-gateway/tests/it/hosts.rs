@@ -8,8 +8,8 @@ mod repetition;
 mod rotation;
 
 use http_gateway::Config;
+use model::{Cluster, Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use serde_json::{Value, json};
-use service_core::model::{Cluster, Host, HostCreds, HostState, Lease, ServerKeys, Status};
 use storage_svc::store::Entry;
 
 use crate::support::{Gateway, HOST_KEY, Setup};
@@ -142,7 +142,7 @@ async fn a_public_key_that_is_not_one_of_the_servers_own_is_not_shown() {
     let mut keys = ServerKeys::of(&format!("SHA256:{}", "A".repeat(43)));
     gateway.storage.save(&keys).await.unwrap();
     gateway.get("/publickey").await.refused(503, "restore id_ed25519.pub");
-    keys.fingerprints.insert(service_core::host_keys::fingerprint(HOST_KEY).unwrap());
+    keys.fingerprints.insert(model::host_keys::fingerprint(HOST_KEY).unwrap());
     gateway.storage.save(&keys).await.unwrap();
     gateway.get("/publickey").await.is(200, &json!({"public_key": HOST_KEY}));
 }

@@ -1,9 +1,9 @@
 //! `Idempotency-Key`: what is asked for twice is started once.
 
+use bus::Error;
 use futures_util::future::join_all;
+use model::{IdempotentRequest, Operation, Status};
 use serde_json::{Value, json};
-use service_core::Error;
-use service_core::model::{IdempotentRequest, Operation, Status};
 
 use crate::support::{Answer, Executor, Gateway, Setup, USER};
 
@@ -54,7 +54,7 @@ async fn a_repeated_restart_is_one_operation_and_another_key_another() {
 
 /// Waits until no operation is in process.
 async fn ended(gateway: &Gateway) {
-    while gateway.stored::<service_core::model::Lease>("operation.c1").await.is_some() {
+    while gateway.stored::<model::Lease>("operation.c1").await.is_some() {
         tokio::task::yield_now().await;
     }
 }

@@ -1,8 +1,8 @@
 //! The members of clusters.
 
 use futures_util::future::join_all;
+use model::{Cluster, Host, Status};
 use serde_json::{Value, json};
-use service_core::model::{Cluster, Host, Status};
 
 use crate::support::Gateway;
 

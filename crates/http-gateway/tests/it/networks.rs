@@ -1,8 +1,8 @@
 //! Networks.
 
+use model::Cluster;
 use serde_json::{Value, json};
-use service_core::model::Cluster;
-use service_core::storage::Transaction;
+use storage_client::Transaction;
 
 use crate::support::Gateway;
 

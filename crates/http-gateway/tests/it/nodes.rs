@@ -1,9 +1,9 @@
 //! What joining and leaving a cluster means for its container manager.
 
+use bus::{Error, Kind};
 use futures_util::future::join_all;
+use model::{Cluster, ClusterChange, ContainerManagerNodes, Host, HostState, Status};
 use serde_json::{Value, json};
-use service_core::model::{Cluster, ClusterChange, ContainerManagerNodes, Host, HostState, Status};
-use service_core::{Error, Kind};
 
 use crate::support::{Gateway, Managers, Setup};
 
@@ -96,7 +96,7 @@ async fn a_deleted_host_or_cluster_takes_its_own_nodes_along() {
     gateway.delete("/cluster/c1").await.refused(409, "an operation is in process");
     gateway.delete("/host/10.0.0.2").await.refused(409, "an operation is in process");
     assert_eq!(gateway.nodes().await.len(), 3);
-    gateway.storage.delete::<service_core::model::Lease>("operation.c1").await.unwrap();
+    gateway.storage.delete::<model::Lease>("operation.c1").await.unwrap();
     gateway.delete("/cluster/c1").await.is(200, &json!([]));
     assert_eq!(gateway.nodes().await, ["10.0.0.4"]);
     gateway.is("10.0.0.2", Status::Disassociated).await;

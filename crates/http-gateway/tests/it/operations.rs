@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use model::{ClusterDeploy, ClusterUpgrade, Lease, Operation};
 use serde_json::{Value, json};
-use service_core::model::{ClusterDeploy, ClusterUpgrade, Lease, Operation};
 
 use crate::support::{Executor, Gateway, Setup};
 

@@ -1,8 +1,8 @@
 //! The options of operations: passed on, or refused with the member's name.
 
+use bus::Error;
+use model::IdempotentRequest;
 use serde_json::{Value, json};
-use service_core::Error;
-use service_core::model::IdempotentRequest;
 
 use crate::support::{Gateway, USER};
 

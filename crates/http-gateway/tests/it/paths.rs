@@ -1,7 +1,7 @@
 //! Which paths there are, and what can stand in them.
 
+use model::{Cluster, Host, Status};
 use serde_json::{Value, json};
-use service_core::model::{Cluster, Host, Status};
 
 use crate::support::{Gateway, ROUTES};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use bus::Error;
+use model::{ClusterRestart, Failure, OperationStatus};
 use serde_json::{Value, json};
-use service_core::Error;
-use service_core::model::{ClusterRestart, Failure, OperationStatus};
 
 use crate::support::{Executor, Gateway, Setup, in_time};
 

@@ -31,9 +31,7 @@ async fn finds_nothing_that_the_document_does_not_say() {
     // Nothing dials what it invents: recorders stand for whatever reaches hosts and container managers.
     let setup = Setup {
         managers: Managers::Answers(Ok(json!({}))),
-        executor: Executor::Answers(Err(service_core::Error::not_found(
-            "there is no such cluster",
-        ))),
+        executor: Executor::Answers(Err(bus::Error::not_found("there is no such cluster"))),
         public_key: Some("ssh-ed25519 AAAA commissaire"),
         trials: Some(Ok(json!({"ssh_host_key": ""}))),
         trusted_proxies: vec!["127.0.0.1".to_owned()],

@@ -2,8 +2,8 @@
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, StatusCode};
+use runtime::Lifecycle;
 use serde_json::json;
-use service_core::Lifecycle;
 use tokio::time::Instant;
 
 use crate::support::{CUSTODIA_KEY, Custodia, Gateway, PASSWORD, Setup, V0, basic};

@@ -9,20 +9,20 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use bus::{Bus, Context};
 use host_access::{Deps, LogInLedger};
 use http_gateway::audit::Audit;
 use http_gateway::auth::passwords::Passwords;
 use http_gateway::peer::Peer;
 use http_gateway::{Config, Ports, Service};
+use model::NetworkType;
+use runtime::files::{Files, MemoryFiles};
+use runtime::{Clock, Lifecycle, random};
 use serde_json::{Value, json};
-use service_core::bus::Context;
-use service_core::files::{Files, MemoryFiles};
-use service_core::model::NetworkType;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, lease, random};
 use simulated_hosts::SimulatedHosts;
+use storage_client::{StorageClient, lease};
 use storage_svc::Handler;
 use storage_svc::store::Memory;
-use tokio::runtime;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
@@ -166,7 +166,7 @@ async fn register_and_restart() {
 fn two_gateways_register_and_restart_hosts_without_a_thread_that_blocks() {
     let threads = Arc::new(AtomicUsize::new(0));
     let started = Arc::clone(&threads);
-    let runtime = runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         // This runtime has no workers: all of its threads are for blocking calls.

@@ -1,8 +1,8 @@
+use bus::{Bus, Context};
+use model::{Cluster, Network};
+use runtime::Lifecycle;
 use serde_json::json;
-use service_core::bus::Context;
-use service_core::lease::{Leases, TTL};
-use service_core::model::{Cluster, Network};
-use service_core::{Bus, Lifecycle};
+use storage_client::lease::{Leases, TTL};
 
 use super::*;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use model::{Host, HostCreds, HostState, Lease, Status};
+use runtime::Clock;
 use serde_json::json;
-use service_core::Clock;
-use service_core::model::{Host, HostCreds, HostState, Lease, Status};
 
 use crate::registration::{Fixture, eventually};
 

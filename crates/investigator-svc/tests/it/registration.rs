@@ -3,14 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bus::{Bus, Call, Context, Error, Kind, topology};
 use host_access::{Deps, LogInLedger};
+use model::{Cluster, ContainerManagerNodes, Host, HostState, Lease, Network, Status};
+use runtime::{Clock, Files, Lifecycle};
 use serde_json::{Value, json};
-use service_core::bus::{Call, Context, topology};
-use service_core::model::{
-    Cluster, ContainerManagerNodes, Host, HostState, Lease, Network, Status,
-};
-use service_core::{Bus, Clock, Error, Files, Kind, Lifecycle, StorageClient};
 use simulated_hosts::SimulatedHosts;
+use storage_client::StorageClient;
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 
@@ -69,7 +68,7 @@ impl Fixture {
             hosts: Arc::new(self.hosts.clone()),
             own_key: "key".into(),
             ledger: LogInLedger::new(&self.bus, self.clock.clone()),
-            lease_ttl: service_core::lease::TTL,
+            lease_ttl: storage_client::lease::TTL,
         };
         let config = investigator_svc::Config::default();
         investigator_svc::run(deps, config, &self.life).await.unwrap();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use model::{Bootstrap, HostCreds, HostState, Network, Status};
 use serde_json::json;
-use service_core::model::{Bootstrap, HostCreds, HostState, Network, Status};
 use simulated_hosts::LogIn;
 
 use crate::registration::{Fixture, eventually};

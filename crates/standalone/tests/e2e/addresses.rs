@@ -107,8 +107,8 @@ async fn two_watchers_check_each_address_once_an_interval_and_one_takes_over_alo
     }
 
     server.processes.kill(Some(Daemon::Watcher), 0);
-    let killed = service_core::Clock::System.wall().as_duration().as_secs_f64();
-    let (begun, usual) = (Instant::now(), service_core::lease::TTL * 2 + interval);
+    let killed = runtime::Clock::System.wall().as_duration().as_secs_f64();
+    let (begun, usual) = (Instant::now(), storage_client::lease::TTL * 2 + interval);
     loop {
         let mut left = last_checks(&server).await;
         left.retain(|_, last| *last <= killed);

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use bus::{Bus, Context, Kind, amqp, topology};
 use daemons::Daemon;
+use model::{Host, HostCreds, HostState, Lease, Status};
+use runtime::Lifecycle;
 use serde_json::{Value, json};
-use service_core::bus::{Context, amqp, topology};
-use service_core::model::{Host, HostCreds, HostState, Lease, Status};
-use service_core::storage::Transaction;
-use service_core::{Bus, Kind, Lifecycle, StorageClient};
+use storage_client::{StorageClient, Transaction};
 
 use crate::processes::{Form, Ground};
 use crate::server::{Server, eventually};
@@ -76,7 +76,7 @@ async fn the_example_in_python_works() {
 async fn the_example_in_rust_works() {
     let folder = Path::new(env!("CARGO_BIN_EXE_commissaire")).parent().unwrap();
     let program = folder.join("examples/simple_service");
-    assert!(program.exists(), "`cargo build --examples -p service-core` first");
+    assert!(program.exists(), "`cargo build --examples -p bus` first");
     an_example_works(Command::new(program)).await;
 }
 
@@ -142,7 +142,7 @@ async fn ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once() {
             async move { bus.notify(topology::INVESTIGATE, &job, &Context::default()).await }
         });
         let sent = futures_util::future::join_all(jobs).await;
-        sent.into_iter().collect::<service_core::Result<Vec<()>>>().unwrap();
+        sent.into_iter().collect::<bus::Result<Vec<()>>>().unwrap();
     }
 
     for turn in 0.. {

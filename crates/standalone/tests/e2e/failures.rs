@@ -76,7 +76,7 @@ async fn a_changed_host_key_gets_nothing(form: Form) {
     server.cluster(&testbed).await;
     let (first, second) = first_and_second(&testbed);
     let boot_ids = [testbed.boot_id(first), testbed.boot_id(second)];
-    let fingerprint = |key: String| service_core::host_keys::fingerprint(&key).unwrap();
+    let fingerprint = |key: String| model::host_keys::fingerprint(&key).unwrap();
     let pinned = fingerprint(testbed.run(&["host-key", &testbed.hosts()[first]]));
     testbed.run(&["rekey", &testbed.hosts()[first]]);
     let seen = fingerprint(testbed.run(&["host-key", &testbed.hosts()[first]]));

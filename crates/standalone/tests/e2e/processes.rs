@@ -42,7 +42,7 @@ impl Ground {
     }
 
     pub(crate) fn on(amqp: String, etcd: Etcd) -> Self {
-        let exchange = format!("test-{}", service_core::random::uuid());
+        let exchange = format!("test-{}", runtime::random::uuid());
         Self { amqp, etcd, exchange, client: OnceCell::new() }
     }
 

@@ -88,8 +88,7 @@ impl Plan {
 }
 
 async fn no_command_arrives_while_too_many_hosts_are_unavailable() {
-    let seed =
-        number("COMMISSAIRE_TEST_SEED", u32::from_be_bytes(service_core::random::bytes()).into());
+    let seed = number("COMMISSAIRE_TEST_SEED", u32::from_be_bytes(runtime::random::bytes()).into());
     let rolls = number("COMMISSAIRE_TEST_ROLLS", 4);
     let first = number("COMMISSAIRE_TEST_FIRST_ROLL", 0);
     let lanes = number("COMMISSAIRE_TEST_LANES", 2).clamp(1, rolls.max(1));

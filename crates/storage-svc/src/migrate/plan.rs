@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::{
+    Cluster, ClusterHead, ClusterMember, ContainerManagerConfig, Host, HostCreds, Model as _,
+    Network, ident, stamp,
+};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use service_core::clock;
-use service_core::model::{
-    Cluster, ClusterHead, ClusterMember, ContainerManagerConfig, Host, HostCreds, Model as _,
-    Network, ident,
-};
 
 use super::LeftOut;
 use crate::kinds::Kind;
@@ -165,10 +164,10 @@ fn host(members: &mut Map<String, Value>) -> Option<Value> {
     let user = members.remove("remote_user").filter(|user| *user != json!(""));
     // Python leaves the fraction out when it is nothing.
     if let Some(Value::String(stamp)) = members.get_mut("last_check")
-        && !clock::is_stamp(stamp)
+        && !stamp::is_stamp(stamp)
     {
         let whole = format!("{stamp}.000000");
-        *stamp = if clock::is_stamp(&whole) { whole } else { String::new() };
+        *stamp = if stamp::is_stamp(&whole) { whole } else { String::new() };
     }
     let mut creds = json!({"address": members.get("address"), "ssh_priv_key": key?});
     if let Some(user) = user {

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::error::chain;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
-use service_core::Outage;
-use service_core::error::chain;
+use runtime::Outage;
 use zeroize::Zeroizing;
 
 /// It is a process of this machine: what takes longer does not work.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use service_core::random;
+use runtime::random;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 

@@ -2,15 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use bus::{Context, Error, Result, topology, warn_unless_outage};
+use model::{Cluster, ClusterHead, ClusterMember, Model as _, Operation, OperationKind};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
-use service_core::bus::{Context, topology};
-use service_core::model::{
-    Cluster, ClusterHead, ClusterMember, Model as _, Operation, OperationKind,
-};
-use service_core::warn_unless_outage;
-use service_core::{Error, Result};
 
 use super::StorageService;
 use super::change::{Change, Prepared};

@@ -1,8 +1,8 @@
 //! What a request changes: everything that goes into one commit.
 
+use bus::{Error, Result};
+use model::{Cluster, Model as _};
 use serde_json::value::RawValue;
-use service_core::model::{Cluster, Model as _};
-use service_core::{Error, Result};
 
 use crate::handlers::Part;
 use crate::kinds::{Kind, written};

@@ -1,11 +1,9 @@
 //! Writing: what is secret goes to the vault, the rest to the store, and then the change is announced.
 
+use bus::{Context, Error, Result};
+use model::{CheckReport, Model as _};
 use serde_json::value::RawValue;
-use service_core::bus::Context;
-use service_core::model::CheckReport;
-use service_core::model::Model as _;
-use service_core::storage::Transaction;
-use service_core::{Error, Result};
+use storage_client::Transaction;
 
 use super::StorageService;
 use super::change::{Change, is_cluster};

@@ -1,9 +1,9 @@
 //! The parameters of the methods.
 
+use bus::{Error, Result};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use service_core::{Error, Result};
 
 use crate::kinds::Kind;
 

@@ -9,9 +9,9 @@ mod upkeep;
 
 use std::sync::Arc;
 
+use etcd_access::{Cause, Client, Error, Options};
 use etcd_client::{GetOptions, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpResponse};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use service_core::etcd::{Cause, Client, Error, Options};
 
 use self::remembered::{List, Moment, Remembered};
 use super::{Commit, CommitError, Committed, Entry, StoreError};

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bus::{Bus, Context, Kind};
+use model::{Host, HostCreds};
+use runtime::Lifecycle;
 use serde_json::{Value, json};
-use service_core::bus::Context;
-use service_core::model::{Host, HostCreds};
-use service_core::{Bus, Kind, Lifecycle, StorageClient};
+use storage_client::StorageClient;
 use storage_svc::Config;
 use testbed::etcd::{ALL, Etcd};
 use testbed::log::Log;
@@ -29,7 +30,7 @@ async fn start(config: &Config) -> (StorageClient, Lifecycle) {
 }
 
 /// Waits until `storage` can do `work`; meanwhile it may only be unavailable.
-async fn eventually<T>(work: impl AsyncFn() -> service_core::Result<T>) -> T {
+async fn eventually<T>(work: impl AsyncFn() -> bus::Result<T>) -> T {
     let tried = async {
         loop {
             match work().await {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bus::{Bus, Context, Kind};
+use etcd_access::Options;
 use etcd_client::{Client, GetOptions};
+use model::Host;
+use runtime::Lifecycle;
 use serde_json::json;
-use service_core::bus::Context;
-use service_core::etcd::Options;
-use service_core::lease::Leases;
-use service_core::model::Host;
-use service_core::{Bus, Kind, Lifecycle, StorageClient};
+use storage_client::StorageClient;
+use storage_client::lease::Leases;
 use storage_svc::compaction::{self, Pace};
 use storage_svc::store::{Commit, CommitError, Store, StoreError};
 use testbed::etcd::Etcd;

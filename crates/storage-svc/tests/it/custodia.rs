@@ -7,11 +7,12 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use bus::Kind;
+use model::{Host, HostCreds};
+use runtime::Lifecycle;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use service_core::model::{Host, HostCreds};
-use service_core::storage::Transaction;
-use service_core::{Kind, Lifecycle};
+use storage_client::Transaction;
 use storage_svc::Config;
 
 use crate::service::{Fixture, host, start_with};

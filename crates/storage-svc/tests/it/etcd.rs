@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bus::error::chain;
+use etcd_access::{GIVE_UP, Options};
 use etcd_client::Client;
-use service_core::error::chain;
-use service_core::etcd::{GIVE_UP, Options};
 use storage_svc::store::{Commit, CommitError, Entry, Store, StoreError};
 use testbed::etcd::{ALL, Etcd, LEADER};
 use tokio::time::Instant;

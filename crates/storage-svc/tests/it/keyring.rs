@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use service_core::model::HostCreds;
-use service_core::{Bus, Lifecycle, StorageClient};
+use bus::Bus;
+use model::HostCreds;
+use runtime::Lifecycle;
+use storage_client::StorageClient;
 use storage_svc::Config;
 
 use crate::service::refused;
@@ -17,7 +19,7 @@ fn replica(folder: &Path, key: &str) -> Config {
 async fn running(config: &Config, work: impl AsyncFnOnce(StorageClient)) {
     let (bus, life) = (Bus::memory(), Lifecycle::new());
     storage_svc::run(&bus, config, &life).await.unwrap();
-    work(StorageClient::new(bus, service_core::bus::Context::service("test"))).await;
+    work(StorageClient::new(bus, bus::Context::service("test"))).await;
     life.shutdown(std::time::Duration::from_secs(5)).await;
 }
 

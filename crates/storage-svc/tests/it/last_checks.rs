@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::{Bus, Context, topology};
+use model::{CheckReport, CheckRoster, Host, Status};
 use serde_json::json;
-use service_core::bus::{Context, topology};
-use service_core::model::{CheckReport, CheckRoster, Host, Status};
-use service_core::storage::Transaction;
-use service_core::{Bus, StorageClient};
+use storage_client::{StorageClient, Transaction};
 use storage_svc::keyring::Keyring;
 use storage_svc::vault::Vault;
 use storage_svc::{Handlers, StorageService};
@@ -31,7 +30,7 @@ fn report(watcher: &str, number: u64, checked: &[&str]) -> (CheckRoster, CheckRe
     hosts.push("unchecked".to_owned());
     let roster = CheckRoster { id: CheckRoster::id_of(watcher, number), hosts };
     let at = "2026-11-21T23:41:30Z".parse().unwrap();
-    let late = service_core::clock::parse(LATE);
+    let late = model::stamp::parse(LATE);
     let report =
         CheckReport::new(watcher, &roster, at, |host| late.filter(|_| host != "unchecked"));
     (roster, report)
@@ -69,7 +68,7 @@ async fn the_later_one_is_shown_and_revisions_hold(storage: &StorageClient) {
     // What was read can be written with its revision, and is the record's then.
     let os = "debian".to_owned();
     let changed = Host { os, ..shown.record };
-    let update = service_core::storage::Revised { record: changed.clone(), ..shown };
+    let update = storage_client::Revised { record: changed.clone(), ..shown };
     let update = Transaction::default().update(&update).unwrap();
     storage.transact(&update).await.unwrap();
     assert!(storage.transact(&update).await.unwrap_err().is_conflict());
@@ -138,7 +137,7 @@ async fn replica(config: &storage_svc::Config) -> StorageClient {
     let bus = Bus::memory();
     let vault = Vault::new(None, Arc::new(Keyring::default())).unwrap();
     let other = Arc::new(StorageService::new(handlers, vault, bus.clone()));
-    let life = service_core::Lifecycle::new();
+    let life = runtime::Lifecycle::new();
     let serve = move |call| {
         let other = Arc::clone(&other);
         async move { other.call(call).await }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use service_core::bus::{Call, Context, topology};
-use service_core::lease::{Leases, MARGIN, TTL as USUAL_TTL};
-use service_core::model::{Cluster, Lease};
-use service_core::storage::Transaction;
-use service_core::{Bus, Error, Kind, Lifecycle, StorageClient};
+use bus::{Bus, Call, Context, Error, Kind, topology};
+use model::{Cluster, Lease};
+use runtime::Lifecycle;
+use storage_client::lease::{Leases, MARGIN, TTL as USUAL_TTL};
+use storage_client::{StorageClient, Transaction};
 use tokio::time::sleep;
 
 use storage_svc::Handler;

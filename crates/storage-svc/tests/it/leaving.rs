@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bus::{Bus, Context, Error, Kind, amqp};
+use model::Host;
+use runtime::Lifecycle;
 use serde_json::json;
-use service_core::bus::{Context, amqp};
-use service_core::model::Host;
-use service_core::{Bus, Error, Kind, Lifecycle, StorageClient};
+use storage_client::StorageClient;
 use testbed::etcd::Etcd;
 use testbed::proxy::Proxy;
 
@@ -84,7 +85,7 @@ async fn beside_a_healthy_replica_no_request_fails_once_it_has_left() {
     let (first_way, second_way) = (Proxy::start(address), Proxy::start(address));
     let at = |way: &Proxy| format!("http://{}", way.address());
     let uri = testbed::rabbitmq::shared_uri();
-    let exchange = format!("test-{}", service_core::random::uuid());
+    let exchange = format!("test-{}", runtime::random::uuid());
     let (origin, name) = ("the test".to_owned(), "test".to_owned());
     let options = amqp::Options { uri: uri.into(), origin, exchange, name };
     let first = replica(&options, &at(&first_way), None).await;

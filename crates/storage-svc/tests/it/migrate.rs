@@ -1,9 +1,9 @@
 //! Taking over the original's data. `dump.json` is what an etcd 3.4 with `--enable-v2` answered.
 
+use bus::error::chain;
+use model::{Cluster, ContainerManagerConfig, Host, HostCreds, Network, Status};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use service_core::error::chain;
-use service_core::model::{Cluster, ContainerManagerConfig, Host, HostCreds, Network, Status};
 use storage_svc::migrate::{self, MigrateError, Report};
 
 use crate::service::{Fixture, config, host, start_with};

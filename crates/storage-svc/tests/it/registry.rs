@@ -1,9 +1,9 @@
 //! Several stores: which records are where, and hosts by their source.
 
+use bus::Kind;
+use model::{Cluster, Host, Model as _, Network};
 use serde_json::{Value, json};
-use service_core::Kind;
-use service_core::model::{Cluster, Host, Model as _, Network};
-use service_core::storage::Transaction;
+use storage_client::Transaction;
 
 use crate::service::{Fixture, host, refused, start_with};
 

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use bus::{Bus, Context, Error, Kind};
+use model::{Cluster, Host, HostCreds, Model as _};
+use runtime::Lifecycle;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use service_core::bus::Context;
-use service_core::model::{Cluster, Host, HostCreds, Model as _};
-use service_core::storage::Transaction;
-use service_core::{Bus, Error, Kind, Lifecycle, StorageClient};
+use storage_client::{StorageClient, Transaction};
 
 pub(crate) struct Fixture {
     pub(crate) bus: Bus,
@@ -41,7 +41,7 @@ pub(crate) async fn start_with(folder: tempfile::TempDir, config: &storage_svc::
 pub(crate) async fn refused(config: &storage_svc::Config) -> String {
     let (bus, life) = (Bus::memory(), Lifecycle::new());
     let error = storage_svc::run(&bus, config, &life).await.unwrap_err();
-    service_core::error::chain(&error)
+    bus::error::chain(&error)
 }
 
 impl Fixture {

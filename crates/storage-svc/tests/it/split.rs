@@ -1,11 +1,9 @@
 //! Secrets in the options of a container manager.
 
+use bus::Kind;
+use model::{ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, MASK};
 use serde_json::{Value, json};
-use service_core::Kind;
-use service_core::model::{
-    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, MASK,
-};
-use service_core::storage::Transaction;
+use storage_client::Transaction;
 
 use crate::service::{Fixture, start};
 
@@ -16,7 +14,7 @@ fn kubernetes(token: &str) -> Value {
            "options": {"server_url": "https://k1", "token": token}})
 }
 
-async fn save(fixture: &Fixture, record: Value) -> Result<Value, service_core::Error> {
+async fn save(fixture: &Fixture, record: Value) -> Result<Value, bus::Error> {
     fixture.ask("save", json!([TYPE, record])).await
 }
 

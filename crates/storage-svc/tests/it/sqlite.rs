@@ -4,9 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use service_core::bus::Context;
-use service_core::model::Host;
-use service_core::{Bus, Lifecycle, StorageClient};
+use bus::{Bus, Context};
+use model::Host;
+use runtime::Lifecycle;
+use storage_client::StorageClient;
 use storage_svc::store::Store;
 
 use crate::service::{config, host};
@@ -82,7 +83,7 @@ async fn a_copy_of_a_database_in_use_is_whole_private_and_overwrites_nothing() {
     store.commit(put("/later", "x")).await.unwrap();
 
     let error = Store::copy_sqlite(&path, &copy).unwrap_err();
-    let error = service_core::error::chain(&error);
+    let error = bus::error::chain(&error);
     assert!(error.contains("copy.db") && error.contains("already exists"), "{error}");
     let copied = Store::sqlite(&copy).unwrap();
     assert_eq!(copied.list("/k/").await.unwrap().len(), 100);

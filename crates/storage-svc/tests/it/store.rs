@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use etcd_access::Options;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use service_core::etcd::Options;
 use storage_svc::store::{Commit, CommitError, Entry, Memory, Store};
 use testbed::etcd::Etcd;
 

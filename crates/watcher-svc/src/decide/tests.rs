@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use service_core::model::Failing;
+use model::Failing;
 
 use super::*;
 

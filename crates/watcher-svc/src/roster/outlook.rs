@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use service_core::model::Alarm;
+use model::Alarm;
 
 use super::{Roster, Watched};
 use crate::alarms::Share;

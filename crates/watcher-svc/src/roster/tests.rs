@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use service_core::model::Alarm;
+use model::Alarm;
 
 use super::outlook::SAMPLE;
 use super::*;

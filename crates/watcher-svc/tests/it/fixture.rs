@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bus::{Bus, Call, Context, topology};
 use host_access::{Deps, Hosts, LogInLedger};
+use model::{Host, HostCreds, HostState, Model, Status};
+use runtime::{Clock, Lifecycle};
 use serde_json::Value;
-use service_core::bus::{Call, Context, topology};
-use service_core::model::{Host, HostCreds, HostState, Model, Status};
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Lifecycle, StorageClient, lease};
 use simulated_hosts::SimulatedHosts;
+use storage_client::{StorageClient, Transaction, lease};
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! Many hosts gone at once: the fault is probably ours.
 
-use service_core::model::{Alarm, PendingWebhook, Status};
+use model::{Alarm, PendingWebhook, Status};
 use watcher_svc::Config;
 
 use crate::fixture::{Fixture, addresses, eventually};

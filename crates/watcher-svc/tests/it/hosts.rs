@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bus::{Call, topology};
+use model::host_keys::fingerprint;
+use model::{Failing, HostCreds, HostState, Status};
 use serde_json::{Value, json};
-use service_core::bus::{Call, topology};
-use service_core::host_keys::fingerprint;
-use service_core::model::{Failing, HostCreds, HostState, Status};
 use simulated_hosts::LogIn;
 use tokio::time::{Instant, sleep};
 use watcher_svc::Config;

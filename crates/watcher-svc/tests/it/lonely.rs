@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use service_core::bus::{Context, topology};
-use service_core::model::{
+use bus::{Context, topology};
+use model::{
     Cluster, ClusterRestart, Failing, Host, HostCreds, HostProgress, HostState, Lease,
     OperationStatus, Status, Step,
 };
-use service_core::storage::Transaction;
+use serde_json::json;
 use simulated_hosts::LogIn;
+use storage_client::Transaction;
 use tokio::time::{Instant, sleep};
 use watcher_svc::Config;
 
@@ -142,7 +142,7 @@ async fn who_asks_is_heard_and_nonsense_is_not() {
     let watcher = fixture.watch(config(json!({"interval": 3600}))).await;
     for nonsense in [json!({}), json!(null), json!({"address": "-x"}), json!({"address": 7})] {
         let asked = watcher.bus.request(topology::WATCH, &nonsense, &Context::default()).await;
-        assert_eq!(asked.unwrap_err().kind(), service_core::Kind::InvalidParams, "{nonsense}");
+        assert_eq!(asked.unwrap_err().kind(), bus::Kind::InvalidParams, "{nonsense}");
     }
     ask(&watcher, "10.255.255.255", "").await;
     ask(&watcher, ADDRESS, "").await;

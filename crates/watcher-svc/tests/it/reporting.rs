@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use model::{CheckReport, CheckRoster, Host, Lease, Status};
 use serde_json::json;
-use service_core::model::{CheckReport, CheckRoster, Host, Lease, Status};
-use service_core::storage::Revised;
+use storage_client::Revised;
 use tokio::time::sleep;
 use watcher_svc::Config;
 

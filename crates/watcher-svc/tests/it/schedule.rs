@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use service_core::model::Status;
+use model::Status;
 use tokio::time::{Instant, sleep};
 use watcher_svc::Config;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use service_core::lease;
-use service_core::model::{Lease, Status};
+use model::{Lease, Status};
+use storage_client::lease;
 use tokio::time::{Instant, sleep};
 use watcher_svc::Config;
 use watcher_svc::schedule::owner;

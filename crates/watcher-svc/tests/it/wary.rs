@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bus::{Context, topology};
 use host_access::{AccessError, Ansible, RunDir, Share, Ssh};
+use model::{FailureReason, Host, HostCreds, Status};
+use runtime::Lifecycle;
 use serde_json::json;
-use service_core::Lifecycle;
-use service_core::bus::{Context, topology};
-use service_core::model::{FailureReason, Host, HostCreds, Status};
 use simulated_hosts::LogIn;
 use testbed::sshd::Sshds;
 use tokio::time::{Instant, sleep};
@@ -103,7 +103,7 @@ impl Fail2ban {
     /// Gives it what an `sshd` has logged since the last time, as syslog would.
     fn tell(&mut self, sshds: &Sshds) {
         let log = sshds.log();
-        let now = service_core::Clock::System.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = runtime::Clock::System.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut lines = Vec::new();
         for line in log.lines().skip(self.told) {
             // Each connection has a process of its own, and a port.

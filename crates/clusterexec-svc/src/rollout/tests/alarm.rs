@@ -1,7 +1,7 @@
 //! What alarms do to operations.
 
 use jiff::{SignedDuration, Timestamp};
-use service_core::model::Alarm;
+use model::Alarm;
 use tokio::time::sleep;
 
 use super::*;

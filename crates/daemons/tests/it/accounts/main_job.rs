@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::{Bus, Context, topology};
 use daemons::Daemon;
 use daemons::service::Service;
 use host_access::{Deps, LogInLedger};
-use serde_json::json;
-use service_core::bus::{Context, topology};
-use service_core::model::{
+use model::{
     Cluster, ClusterRestart, Host, HostCreds, HostState, Network, NetworkType, OperationStatus,
     Status,
 };
-use service_core::storage::Transaction;
-use service_core::{Bus, Clock, Files, Lifecycle, StorageClient, lease};
+use runtime::{Clock, Files, Lifecycle};
+use serde_json::json;
 use simulated_hosts::SimulatedHosts;
+use storage_client::{StorageClient, Transaction, lease};
 use storage_svc::Handler;
 use storage_svc::store::Memory;
 
@@ -111,6 +111,6 @@ pub(super) async fn runs(installation: &Installation, life: &Lifecycle) {
     assert_eq!(hosts.commands().len(), 1);
     // All that answer a ping may do so.
     let window = Duration::from_secs(30);
-    let replicas = service_core::presence::ping(&bus, &context, window, |all| all.len() == 5);
+    let replicas = bus::presence::ping(&bus, &context, window, |all| all.len() == 5);
     assert_eq!(replicas.await.unwrap().len(), 5);
 }

@@ -12,8 +12,8 @@ use lapin::options::{
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
+use runtime::random;
 use serde_json::{Value, json};
-use service_core::random;
 
 use super::{Installation, short};
 

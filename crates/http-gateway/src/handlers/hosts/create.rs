@@ -5,13 +5,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use secrecy::{ExposeSecret as _, SecretString};
-use service_core::host_keys;
-use service_core::model::{
-    ClusterHead, ClusterMember, Host, HostCreds, HostState, Model as _, Status, ident,
+use model::{
+    ClusterHead, ClusterMember, Host, HostCreds, HostState, Model as _, Status, host_keys, ident,
 };
-use service_core::queries;
-use service_core::storage::{Revised, Transaction};
+use secrecy::{ExposeSecret as _, SecretString};
+use storage_client::{Revised, Transaction, queries};
 
 use super::new_host::{NewHost, infer};
 use super::ticket::Ticket;

@@ -1,8 +1,8 @@
 //! A host that is to be registered, as a body has it.
 
+use model::{Bootstrap, ident};
 use secrecy::SecretString;
 use serde::Deserialize;
-use service_core::model::{Bootstrap, ident};
 use utoipa::ToSchema;
 
 use crate::api::Api;

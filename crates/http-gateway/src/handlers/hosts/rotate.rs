@@ -2,13 +2,12 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use bus::{Error, topology};
+use model::messages::LogInTried;
+use model::{Host, HostCreds, Model as _, Status};
 use secrecy::SecretString;
 use serde::Deserialize;
-use service_core::bus::topology;
-use service_core::messages::LogInTried;
-use service_core::model::{Host, HostCreds, Model as _, Status};
-use service_core::storage::Transaction;
-use service_core::{Error, queries};
+use storage_client::{Transaction, queries};
 use utoipa::ToSchema;
 
 use super::create::{check_key, host_keys};

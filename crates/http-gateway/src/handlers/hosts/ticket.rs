@@ -1,7 +1,7 @@
 //! What a host must show that registers itself with the token of an enrollment.
 
-use service_core::model::{Enrolled, Enrollment, HostState};
-use service_core::storage::Revised;
+use model::{Enrolled, Enrollment, HostState};
+use storage_client::Revised;
 
 use super::new_host::{NewHost, infer};
 use crate::api::Api;

@@ -4,12 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use bus::{Error, topology};
+use model::Operation;
+use model::messages::{ContinueOperation, OperationPlan};
 use serde::Deserialize;
 use serde_json::Value;
-use service_core::Error;
-use service_core::bus::topology;
-use service_core::messages::{ContinueOperation, OperationPlan};
-use service_core::model::Operation;
 use utoipa::ToSchema;
 
 use super::history::{OperationSummary, summary};

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use service_core::model::{Operation, OperationControl, OperationStatus, Wanted};
-use service_core::storage::{Revised, Transaction};
+use model::{Operation, OperationControl, OperationStatus, Wanted};
+use storage_client::{Revised, Transaction};
 
 use super::history::{OperationSummary, found, summary};
 use crate::api::Api;

@@ -15,13 +15,13 @@ use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
+use bus::warn_unless_outage;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, stream};
+use model::{Event, Operation, OperationStatus};
 use serde::Deserialize;
 use serde_json::json;
-use service_core::StorageClient;
-use service_core::model::{Event, Operation, OperationStatus};
-use service_core::warn_unless_outage;
+use storage_client::StorageClient;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::history::{found, without_id};
@@ -233,7 +233,7 @@ impl Reader {
     }
 
     /// The next events; none when there are none yet; `None` when there will be none.
-    async fn look(&mut self) -> service_core::Result<Option<Arc<[Event]>>> {
+    async fn look(&mut self) -> bus::Result<Option<Arc<[Event]>>> {
         let events = self.read().await?;
         if !events.is_empty() {
             return Ok(Some(events));
@@ -254,7 +254,7 @@ impl Reader {
     }
 
     /// The events after the one that was sent last, up to the first that is not there.
-    async fn read(&mut self) -> service_core::Result<Arc<[Event]>> {
+    async fn read(&mut self) -> bus::Result<Arc<[Event]>> {
         let ids: Vec<_> = (1..=self.batch)
             .map(|n| Event::id_of(&self.id, u64::from(self.seen) + u64::from(n)))
             .collect();

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
-use serde_json::Value;
-use service_core::explain::{Explanation, OperationState};
-use service_core::model::{
+use model::explain::{Explanation, OperationState};
+use model::{
     HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options, Step,
     Wanted,
 };
-use service_core::storage::Revised;
+use serde::Serialize;
+use serde_json::Value;
+use storage_client::Revised;
 use utoipa::ToSchema;
 
 use super::known::Known;
@@ -238,10 +238,9 @@ pub async fn summary(
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub(super) fn without_id(part: &impl Serialize) -> service_core::Result<Value> {
-    let mut value = serde_json::to_value(part).map_err(|e| {
-        service_core::Error::internal("cannot write the record as JSON").with_source(e)
-    })?;
+pub(super) fn without_id(part: &impl Serialize) -> bus::Result<Value> {
+    let mut value = serde_json::to_value(part)
+        .map_err(|e| bus::Error::internal("cannot write the record as JSON").with_source(e))?;
     if let Some(members) = value.as_object_mut() {
         members.remove("id");
     }

@@ -2,10 +2,8 @@
 
 use axum::Json;
 use axum::response::Response;
-use service_core::messages::OperationPlan;
-use service_core::model::{
-    ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work, work,
-};
+use model::messages::OperationPlan;
+use model::{ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, Work, work};
 use utoipa_axum::routes;
 
 use super::start::{NewDeployment, NewOperation, start};

@@ -1,11 +1,11 @@
 //! An operation with all records that its state depends on.
 
-use service_core::bus::topology;
-use service_core::explain::{self, Explanation, OperationFacts, OperationState};
-use service_core::model::{
+use bus::topology;
+use model::explain::{self, Explanation, OperationFacts, OperationState};
+use model::{
     Alarm, Freeze, HostProgress, Operation, OperationControl, OperationStatus, OperationWait, Wait,
 };
-use service_core::queries;
+use storage_client::queries;
 
 use crate::api::Api;
 use crate::error::ApiError;

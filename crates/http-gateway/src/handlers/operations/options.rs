@@ -1,8 +1,7 @@
 //! The options of operations, as bodies hold them.
 
+use model::{Options, ident, json};
 use serde_json::{Map, Value};
-use service_core::json;
-use service_core::model::{Options, ident};
 
 use crate::params::spelling;
 
@@ -46,8 +45,8 @@ pub(super) fn options(members: Map<String, Value>) -> Result<Options, String> {
 
 #[cfg(test)]
 mod tests {
+    use model::{Limit, Order, RebootWhen};
     use serde_json::json;
-    use service_core::model::{Limit, Order, RebootWhen};
 
     use super::*;
 

@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use bus::Error;
+use model::messages::{OperationPlan, StartOperation};
+use model::{KindFacts, OperationKind, Options, ident};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use service_core::Error;
-use service_core::messages::{OperationPlan, StartOperation};
-use service_core::model::{KindFacts, OperationKind, Options, ident};
 use utoipa::ToSchema;
 
 use super::options::options;

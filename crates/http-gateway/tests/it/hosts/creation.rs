@@ -6,9 +6,9 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use http_gateway::Config;
 use http_gateway::peer::Peer;
+use model::{Bootstrap, Cluster, HostCreds, HostState, Status};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use service_core::model::{Bootstrap, Cluster, HostCreds, HostState, Status};
 
 use super::new_host;
 use crate::support::{Gateway, HOST_KEY, V0};
@@ -135,7 +135,7 @@ async fn what_an_earlier_host_left_behind_is_not_taken_over() {
     gateway.host("10.0.0.1", Status::Failed).await;
     let state = json!({"address": "10.0.0.1", "reason": "unreachable", "set_up": true});
     gateway.host_state(state).await;
-    gateway.storage.delete::<service_core::model::Host>("10.0.0.1").await.unwrap();
+    gateway.storage.delete::<model::Host>("10.0.0.1").await.unwrap();
     gateway.put("/host/10.0.0.1", json!({})).await.is(201, &new_host("10.0.0.1"));
     let state: HostState = gateway.stored("10.0.0.1").await.unwrap();
     assert_eq!(state, HostState { address: "10.0.0.1".to_owned(), ..HostState::default() });

@@ -1,7 +1,7 @@
 //! Accepting the changed key of a host: the way out of `host-key-changed`.
 
+use model::{Host, HostCreds, Status};
 use serde_json::json;
-use service_core::model::{Host, HostCreds, Status};
 
 use super::new_host;
 use crate::support::{Gateway, HOST_KEY};

@@ -1,8 +1,8 @@
 //! Registering a host while other requests delete it.
 
 use futures_util::future::join_all;
+use model::{Host, HostCreds, HostState};
 use serde_json::json;
-use service_core::model::{Host, HostCreds, HostState};
 
 use crate::support::Gateway;
 

@@ -1,8 +1,8 @@
 //! Registering a host that exists: first boots retry.
 
 use futures_util::future::join_all;
+use model::{Cluster, Host, HostCreds, Status};
 use serde_json::{Value, json};
-use service_core::model::{Cluster, Host, HostCreds, Status};
 
 use super::new_host;
 use crate::support::Gateway;

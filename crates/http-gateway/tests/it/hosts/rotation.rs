@@ -1,8 +1,8 @@
 //! Other credentials: tried first, and kept only when they let in.
 
+use bus::Error;
+use model::{HostCreds, Status};
 use serde_json::{Value, json};
-use service_core::Error;
-use service_core::model::{HostCreds, Status};
 
 use crate::support::{Gateway, HOST_KEY, Setup};
 

@@ -9,8 +9,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
+use runtime::Lifecycle;
 use serde_json::json;
-use service_core::Lifecycle;
 use tokio::net::UnixListener;
 
 /// The key of its only user, whose id is `app`.

@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bus::presence::{self, Presence};
+use bus::{Bus, Call, Context, Error, topology};
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
 use http_gateway::{Config, Ports, Service};
+use model::{Network, NetworkType};
 use reqwest::Client;
+use runtime::{Clock, Files, Lifecycle};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use service_core::bus::{Call, Context, topology};
-use service_core::model::{Network, NetworkType};
-use service_core::presence::{self, Presence};
-use service_core::{Bus, Clock, Error, Files, Lifecycle, StorageClient};
+use storage_client::StorageClient;
 use storage_svc::store::Store;
 use testbed::etcd::Etcd;
 use tokio::net::TcpListener;
@@ -94,7 +95,7 @@ impl Default for Setup {
             custodia: None,
             trusted_proxies: Vec::new(),
             audit_log: None,
-            timeout: service_core::bus::REQUEST_TIMEOUT,
+            timeout: bus::REQUEST_TIMEOUT,
             config: Config::default(),
         }
     }
@@ -244,7 +245,7 @@ async fn executor(bus: &Bus, folder: &Path, life: &Lifecycle) {
         hosts: Arc::new(Ssh::new(RunDir::create(folder, "x").unwrap(), Ansible::new(None))),
         own_key: SecretString::default(),
         ledger: LogInLedger::new(bus, Clock::System),
-        lease_ttl: service_core::lease::TTL,
+        lease_ttl: storage_client::lease::TTL,
     };
     let config = clusterexec_svc::Config::default();
     clusterexec_svc::run(deps, config, "no machine".to_owned(), life).await.unwrap();

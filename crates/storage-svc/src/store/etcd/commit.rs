@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use etcd_access::Error;
 use etcd_client::{
     Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
-use service_core::etcd::Error;
 
 use super::super::{Commit, CommitError, Committed, StoreError};
 use super::revision;

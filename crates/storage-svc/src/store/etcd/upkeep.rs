@@ -1,7 +1,7 @@
 //! What the upkeep of etcd needs: its revisions, whose keys it holds, compaction.
 
+use etcd_access::{Error, MemberStatus};
 use etcd_client::{GetOptions, TxnOp, TxnOpResponse};
-use service_core::etcd::{Error, MemberStatus};
 
 use super::{Etcd, StoreError, end_of, moment, reads};
 

@@ -5,8 +5,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use runtime::random;
 use rusqlite::OpenFlags;
-use service_core::random;
 
 use super::{StoreError, check, connect, opening};
 

@@ -1,11 +1,11 @@
 //! What is behind a gateway: the records, and the messages that others got.
 
-use serde_json::{Value, json};
-use service_core::bus::{Call, Context, topology};
-use service_core::model::{
+use bus::{Call, Context, topology};
+use model::{
     Alarm, Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, Model, Network,
     Operation, Status, WriteProbe,
 };
+use serde_json::{Value, json};
 use storage_svc::store::{Commit, Entry};
 
 use super::Gateway;

@@ -1,8 +1,8 @@
 //! What the services of a fixture stand on: a bus and a store.
 
+use bus::{Bus, amqp};
+use runtime::Lifecycle;
 use serde_json::json;
-use service_core::bus::amqp;
-use service_core::{Bus, Lifecycle};
 use storage_svc::config::Handler;
 use storage_svc::store::{Memory, Store};
 use testbed::etcd::Etcd;
@@ -52,12 +52,12 @@ impl Ground {
         let amqp = amqp::Options {
             uri: testbed::rabbitmq::shared_uri().into(),
             origin: "the test".to_owned(),
-            exchange: format!("test-{}", service_core::random::uuid()),
+            exchange: format!("test-{}", runtime::random::uuid()),
             name: "test".to_owned(),
         };
         let etcd = Etcd::up();
         let options = json!({"server_url": etcd.endpoints()});
-        let options: service_core::etcd::Options = serde_json::from_value(options).unwrap();
+        let options: etcd_access::Options = serde_json::from_value(options).unwrap();
         let store = Store::etcd(&options).await.unwrap();
         let bus = Bus::amqp(&amqp, life).await.unwrap();
         Self { bus, handler: Handler::etcd(options), store, etcd: Some(etcd) }
