@@ -3,13 +3,10 @@
 use std::collections::BTreeSet;
 
 use bus::{Error, Result};
-use model::{Cluster, HostProgress, Operation, OperationStatus, Options, Step, ident};
-use storage_client::{Revised, StorageClient};
+use model::{Cluster, Operation, OperationStatus, Options, Step, ident};
+use storage_client::{Revised, StorageClient, queries};
 
 use crate::accept::OperationRequest;
-
-/// Hosts whose records are read in one request.
-const HOSTS_PER_REQUEST: usize = 1000;
 
 /// The request for an operation on the hosts that `id` has left: of the same kind, with the same version and options.
 ///
@@ -60,15 +57,7 @@ async fn left(
     operation: &Operation,
     retry_failed: bool,
 ) -> Result<Vec<String>> {
-    let mut steps = operation.untouched();
-    for part in steps.chunks_mut(HOSTS_PER_REQUEST) {
-        let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
-        for (host, found) in part.iter_mut().zip(storage.get_many::<HostProgress>(&ids).await?) {
-            if let Some(found) = found {
-                *host = found.record;
-            }
-        }
-    }
+    let steps = queries::hosts_of(storage, operation).await?;
     let cluster = storage.find::<Cluster>(&operation.cluster).await?;
     let members: BTreeSet<_> = cluster.into_iter().flat_map(|c| c.record.hostset).collect();
     let is_left = |step| match step {

@@ -2,11 +2,11 @@
 //! transaction. A crash in between leads to a second delivery with the same id.
 
 use bus::{Result, warn_unless_outage};
-use model::{Failure, HostProgress, Operation, PendingWebhook, WebhookSubject};
+use model::{Failure, Operation, PendingWebhook, WebhookSubject};
 use runtime::retry::Schedule;
 use serde_json::{Value, json};
 use storage_client::lease::Held;
-use storage_client::{Revised, StorageClient, Transaction};
+use storage_client::{Revised, StorageClient, Transaction, queries};
 
 use crate::context::Context;
 use crate::webhook::{Delivery, Webhook};
@@ -99,7 +99,6 @@ async fn body(storage: &StorageClient, pending: &PendingWebhook) -> Result<Optio
 }
 
 async fn failures(storage: &StorageClient, operation: &Operation) -> Result<Vec<Failure>> {
-    let hosts = operation.untouched().into_iter().map(|host| host.id).collect::<Vec<_>>();
-    let hosts = storage.get_many::<HostProgress>(&hosts).await?;
-    Ok(hosts.into_iter().flatten().filter_map(|host| host.record.failure).collect())
+    let hosts = queries::hosts_of(storage, operation).await?;
+    Ok(hosts.into_iter().filter_map(|host| host.failure).collect())
 }

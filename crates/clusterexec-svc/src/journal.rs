@@ -18,8 +18,8 @@ use model::{
     Event, Failure, Host, HostProgress, HostState, Lease, Operation, OperationWait, Outcome, Step,
     WaitReason,
 };
-use storage_client::Transaction;
 use storage_client::lease::Held;
+use storage_client::{Transaction, queries};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::context::Context;
@@ -30,9 +30,6 @@ use lines::{OPERATION, event, reason};
 pub(crate) use lines::{accepted, save_newest};
 pub use preconditions::Preconditions;
 use webhooks::save_all;
-
-/// Hosts whose records are read in one request.
-const HOSTS_PER_REQUEST: usize = 1000;
 
 /// The pause before a request is retried while the store does not answer.
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -105,16 +102,7 @@ impl<'a> Journal<'a> {
         operation: Operation,
     ) -> Result<Self> {
         let storage = &context.storage;
-        let mut hosts = operation.untouched();
-        for part in hosts.chunks_mut(HOSTS_PER_REQUEST) {
-            let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
-            for (host, found) in part.iter_mut().zip(storage.get_many::<HostProgress>(&ids).await?)
-            {
-                if let Some(found) = found {
-                    *host = found.record;
-                }
-            }
-        }
+        let hosts = queries::hosts_of(storage, &operation).await?;
         let events = history::count_events(storage, &operation.id).await?;
         let wait = storage.find::<OperationWait>(&operation.id).await?;
         let wait = wait.map(|found| found.record);

@@ -2,7 +2,10 @@
 
 use crate::{Revised, StorageClient, Transaction};
 use bus::Result;
-use model::{Alarm, ClusterHead, ClusterMember, Freeze, Lease};
+use model::{Alarm, ClusterHead, ClusterMember, Freeze, HostProgress, Lease, Operation};
+
+/// Parts of an operation that are read in one request: with the results of upgrades they are large.
+const PARTS_PER_REQUEST: usize = 1000;
 
 /// The membership of a host.
 #[derive(Debug, Clone)]
@@ -65,6 +68,23 @@ pub fn leave<'a>(
             .delete::<ClusterMember>(address);
     }
     transaction.update(cluster)
+}
+
+/// The parts of all hosts of an operation, in the order of their turns.
+///
+/// # Errors
+/// When the storage service fails.
+pub async fn hosts_of(storage: &StorageClient, operation: &Operation) -> Result<Vec<HostProgress>> {
+    let mut hosts = operation.untouched();
+    for part in hosts.chunks_mut(PARTS_PER_REQUEST) {
+        let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
+        for (host, found) in part.iter_mut().zip(storage.get_many(&ids).await?) {
+            if let Some(Revised { record, .. }) = found {
+                *host = record;
+            }
+        }
+    }
+    Ok(hosts)
 }
 
 /// The lease of the operation that is in process on a cluster.

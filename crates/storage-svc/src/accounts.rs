@@ -122,6 +122,11 @@ mod tests {
             Permit::new(Some(&table), Some(account)).unwrap().check(right, kind(name)).is_ok()
         };
         assert!(may("http", Right::Read, "HostCreds") && may("http", Right::Write, "Host"));
+        let clusters = accounts(json!({"http": {"write": ["Cluster"]}})).unwrap();
+        let permit = Permit::new(Some(&clusters), Some("http")).unwrap();
+        for part in ["Cluster", "ClusterHead", "ClusterMember"] {
+            permit.check(Right::Write, kind(part)).unwrap();
+        }
         assert!(!may("http", Right::Write, "HostCreds") && !may("http", Right::Delete, "Host"));
         assert!(may("watcher", Right::Read, "Host") && !may("watcher", Right::Read, "HostCreds"));
         let permit = Permit::new(Some(&table), Some("watcher")).unwrap();

@@ -184,7 +184,13 @@ fn unknown(name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::any::type_name;
+    use std::sync::Mutex;
+
+    use bus::jsonrpc::Params;
+    use serde::{Deserialize, Deserializer, Serializer};
     use serde_json::json;
+    use storage_client::Transaction;
 
     use super::*;
 
@@ -221,6 +227,57 @@ mod tests {
         ] {
             assert_eq!(Kind::named(type_name).unwrap().key(id).unwrap(), key);
         }
+    }
+
+    /// The serializers and deserializers that records of this type went through.
+    static PASSES: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+    #[derive(Clone)]
+    struct Noted(String);
+
+    impl Serialize for Noted {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            PASSES.lock().unwrap().push(type_name::<S>());
+            json!({"name": self.0}).serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Noted {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            PASSES.lock().unwrap().push(type_name::<D>());
+            let read = Value::deserialize(deserializer)?;
+            Ok(Self(read["name"].as_str().unwrap_or_default().to_owned()))
+        }
+    }
+
+    impl Model for Noted {
+        const TYPE: &'static str = "Noted";
+        const LIST_TYPE: &'static str = "AllNoted";
+        const ID: &'static str = "name";
+        const PREFIX: &'static str = "/commissaire/noted/";
+
+        fn id(&self) -> &str {
+            &self.0
+        }
+
+        fn validate(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn record_on_its_way_into_the_store_is_written_twice_and_parsed_once_as_text() {
+        let sent = Transaction::default().save(&Noted("n1".into())).unwrap();
+        let params = Params::of(&sent).unwrap();
+        let Transaction { saves, .. } = params.parse(&[]).unwrap();
+        let (key, text) = Kind::of::<Noted>().check(saves[0].model_json_data.get()).unwrap();
+        assert_eq!((key.as_str(), text.get()), ("/commissaire/noted/n1", r#"{"name":"n1"}"#));
+        let passes = PASSES.lock().unwrap();
+        // By the sender, then by the storage service; never through a value in between.
+        let [sent, read, stored] = passes.as_slice() else { panic!("{passes:?}") };
+        assert!(sent.contains("serde_json::ser::Serializer"), "{sent}");
+        assert!(read.contains("serde_json::de::Deserializer"), "{read}");
+        assert!(stored.contains("serde_json::ser::Serializer"), "{stored}");
     }
 
     #[test]

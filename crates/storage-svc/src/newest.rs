@@ -15,6 +15,9 @@ use crate::store::Entry;
 const OPERATION: &Kind = &Kind::of::<Operation>();
 const PROGRESS: &Kind = &Kind::of::<HostProgress>();
 
+/// Parts that are read at a time: with the results of upgrades they are large.
+const PARTS_PER_READ: usize = 1000;
+
 /// The kind of operation that this type is the documented record of.
 pub(crate) fn kind_of(record: &Kind) -> Option<OperationKind> {
     let mut kinds = OperationKind::ALL.iter().copied();
@@ -49,10 +52,12 @@ async fn compose_as<W: Work>(handlers: &Handlers, text: &str) -> Result<Option<B
 
 async fn record<W: Work>(handlers: &Handlers, operation: &Operation) -> Result<Box<RawValue>> {
     let mut hosts = operation.untouched();
-    let keys = hosts.iter().map(|host| HostProgress::key(&host.id)).collect();
-    for (host, entry) in hosts.iter_mut().zip(handlers.get(PROGRESS, keys).await?) {
-        if let Some(entry) = entry {
-            *host = parse(&entry.value).map_err(|why| damaged(&entry, why))?;
+    for part in hosts.chunks_mut(PARTS_PER_READ) {
+        let keys = part.iter().map(|host| HostProgress::key(&host.id)).collect();
+        for (host, entry) in part.iter_mut().zip(handlers.get(PROGRESS, keys).await?) {
+            if let Some(entry) = entry {
+                *host = parse(&entry.value).map_err(|why| damaged(&entry, why))?;
+            }
         }
     }
     written(&operation.record::<W>(&hosts)).map_err(Error::internal)

@@ -9,7 +9,7 @@ use runtime::{Lifecycle, random};
 use storage_client::lease::{Held, Leases};
 use storage_client::{Revised, StorageClient, Transaction};
 
-use crate::turns;
+use crate::turns::Turns;
 
 /// Our own lease, and what we have seen of the others'.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct Membership {
     storage: StorageClient,
     leases: Leases,
     held: Option<Held>,
+    turns: Turns,
 }
 
 /// What the leases say.
@@ -34,7 +35,7 @@ impl Membership {
         let id = random::uuid();
         let leases = Leases::new(storage.clone(), lifecycle, format!("watcher:{id}"), ttl);
         let name = format!("{}{id}", Lease::WATCHER);
-        Self { name, storage, leases, held: None }
+        Self { name, storage, leases, held: None, turns: Turns::default() }
     }
 
     /// The name of our lease.
@@ -83,7 +84,7 @@ impl Membership {
                 }
             }
         }
-        seen.operated = turns::under_way(&self.storage, &operations).await?;
+        seen.operated = self.turns.under_way(&self.storage, &operations).await?;
         Ok(seen)
     }
 

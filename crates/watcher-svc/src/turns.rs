@@ -1,44 +1,72 @@
 //! Hosts whose turn in an operation has come and is not over: only these are not watched. All others of the
 //! cluster are, however long the operation takes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bus::Result;
-use model::{ClusterRecord, HostProgress, Lease, OperationStatus, Work, each_kind, ident};
+use model::{HostProgress, Lease, Operation, Step, ident};
+use serde::Deserialize;
 use storage_client::{StorageClient, Transaction, queries};
 
 /// Hosts whose parts are read at a time.
 const AT_A_TIME: usize = 1000;
 
-/// The hosts under way in the operations that these leases are for. What the documented record of an
-/// operation lists as in process is few, also in a large cluster; those that failed are among them.
-pub(crate) async fn under_way(
-    storage: &StorageClient,
-    leases: &[Lease],
-) -> Result<HashSet<String>> {
-    let mut parts = Vec::new();
-    for lease in leases {
-        let cluster = lease.name.strip_prefix(Lease::OPERATION).unwrap_or_default();
-        if ident::name(cluster).is_err() || ident::name(&lease.operation).is_err() {
-            continue;
-        }
-        let hosts = each_kind!(W => in_process::<W>(storage, cluster).await?);
-        let id = |host: &String| HostProgress::id_of(&lease.operation, host);
-        parts.extend(hosts.iter().flatten().map(id));
-    }
-    let mut under_way = HashSet::new();
-    for parts in parts.chunks(AT_A_TIME) {
-        let found = storage.get_many::<HostProgress>(parts).await?.into_iter().flatten();
-        let found = found.map(|found| found.record).filter(|host| host.step.is_under_way());
-        under_way.extend(found.map(|host| host.address));
-    }
-    Ok(under_way)
+/// The parts in running operations whose turn is not known to be over: it comes only once, so the others need not be
+/// read again.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(HashMap<String, Vec<String>>);
+
+/// Where a part is.
+#[derive(Deserialize)]
+struct Turn {
+    address: String,
+    step: Step,
 }
 
-async fn in_process<W: Work>(storage: &StorageClient, cluster: &str) -> Result<Vec<String>> {
-    let record = storage.find::<ClusterRecord<W>>(cluster).await?.map(|found| found.record);
-    let record = record.filter(|record| record.status == OperationStatus::InProcess);
-    Ok(record.map(|record| record.in_process).unwrap_or_default())
+impl Turns {
+    /// The hosts under way in the operations that these leases are for.
+    pub(crate) async fn under_way(
+        &mut self,
+        storage: &StorageClient,
+        leases: &[Lease],
+    ) -> Result<HashSet<String>> {
+        let running = leases.iter().map(|lease| lease.operation.as_str());
+        let running: HashSet<_> = running.filter(|id| ident::name(id).is_ok()).collect();
+        self.0.retain(|id, _| running.contains(id.as_str()));
+        let mut under_way = HashSet::new();
+        for id in running {
+            let parts = match self.0.get(id) {
+                Some(parts) => parts.clone(),
+                None => match storage.find::<Operation>(id).await? {
+                    Some(found) => {
+                        let hosts = found.record.hosts.iter();
+                        hosts.map(|host| HostProgress::id_of(id, host)).collect()
+                    }
+                    None => continue,
+                },
+            };
+            let mut open = Vec::new();
+            for parts in parts.chunks(AT_A_TIME) {
+                let found = storage.get_many_as::<HostProgress, Turn>(parts).await?;
+                for (part, found) in parts.iter().zip(found) {
+                    let turn = found.map(|found| found.record);
+                    if turn.as_ref().is_none_or(|turn| !turn.is_over()) {
+                        open.push(part.clone());
+                    }
+                    let turn = turn.filter(|turn| turn.step.is_under_way());
+                    under_way.extend(turn.map(|turn| turn.address));
+                }
+            }
+            self.0.insert(id.to_owned(), open);
+        }
+        Ok(under_way)
+    }
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        matches!(self.step, Step::Done | Step::Skipped | Step::Failed)
+    }
 }
 
 /// The same transaction, if the host is not under way in an operation, and only while that is so; `None`

@@ -4,6 +4,7 @@
 
 mod away;
 mod compaction;
+mod composed;
 mod custodia;
 mod etcd;
 mod keyring;

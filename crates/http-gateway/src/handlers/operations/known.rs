@@ -11,9 +11,6 @@ use crate::api::Api;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// Hosts that are read in one request.
-const BATCH: usize = 512;
-
 /// An operation, and the records that its state depends on. Those that matter only until its end are not read after it.
 #[derive(Debug)]
 pub struct Known {
@@ -32,7 +29,7 @@ impl Known {
     /// # Errors
     /// When the storage service fails.
     pub async fn read(api: &Api, state: &AppState, operation: Operation) -> Result<Self, ApiError> {
-        let hosts = hosts(api, &operation).await?;
+        let hosts = queries::hosts_of(&api.storage, &operation).await?;
         Self::with_hosts(api, state, operation, hosts).await
     }
 
@@ -111,19 +108,4 @@ pub async fn in_process(api: &Api, cluster: &str) -> Result<Option<Operation>, A
     let operation = api.storage.find::<Operation>(&lease.record.operation).await?;
     let operation = operation.map(|operation| operation.record);
     Ok(operation.filter(|operation| operation.status == OperationStatus::InProcess))
-}
-
-/// The parts of the hosts, in the order of their turns.
-async fn hosts(api: &Api, operation: &Operation) -> Result<Vec<HostProgress>, ApiError> {
-    let mut hosts = operation.untouched();
-    for part in hosts.chunks_mut(BATCH) {
-        let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();
-        let found = api.storage.get_many::<HostProgress>(&ids).await?;
-        for (host, found) in part.iter_mut().zip(found) {
-            if let Some(found) = found {
-                *host = found.record;
-            }
-        }
-    }
-    Ok(hosts)
 }
