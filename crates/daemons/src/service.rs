@@ -1,17 +1,16 @@
 //! What each daemon serves.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bus::{Bus, Context as BusContext};
 use host_access::server_keys::confirmed_key;
-use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
+use host_access::{Ansible, Deps, RunDir, Ssh};
 use http_gateway::auth::PluginConfig;
 use runtime::config::parse;
 use runtime::lifecycle::GRACE;
-use runtime::{Clock, Files, Lifecycle};
+use runtime::{Files, Lifecycle};
 use serde_json::{Map, Value};
 use storage_client::StorageClient;
 use tokio::net::TcpListener;
@@ -85,19 +84,36 @@ impl Service {
         })
     }
 
-    /// Serves it on the bus until the daemon is told to stop.
+    /// Serves it on the bus until the daemon stops.
     ///
     /// # Errors
     /// When it cannot start.
     pub async fn start(self, bus: Bus, common: &Common, life: &Lifecycle) -> anyhow::Result<()> {
+        if matches!(self, Self::Storage(_)) {
+            common.data_dir()?;
+        }
+        let deps = async |name: &str, ansible| ssh_deps(bus.clone(), common, name, ansible).await;
+        self.start_with(&bus, life, deps).await
+    }
+
+    /// The same, in either form: `deps` makes what a service that works on hosts needs, from its name and Ansible as
+    /// it is configured.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn start_with(
+        self,
+        bus: &Bus,
+        life: &Lifecycle,
+        deps: impl AsyncFnOnce(&str, Ansible) -> anyhow::Result<Deps>,
+    ) -> anyhow::Result<()> {
         match self {
             Self::Server(config, address_file) => {
-                serve_api(bus, &config, address_file.as_deref(), life).await
+                serve_api(bus.clone(), &config, address_file.as_deref(), life).await
             }
             Self::Storage(config) => {
-                common.data_dir()?;
                 let serving = life.outliving();
-                storage_svc::run(&bus, &config, &serving).await?;
+                storage_svc::run(bus, &config, &serving).await?;
                 let stopping = life.stopping();
                 life.spawn("storage", async move {
                     stopping.await;
@@ -108,24 +124,26 @@ impl Service {
             }
             Self::Investigator(config) => {
                 let ansible = Ansible::new(config.playbook_path.clone());
-                let ansible = ansible.with_memory(config.playbook_memory);
-                let deps = deps(bus, common, "investigator", ansible).await?;
-                Ok(investigator_svc::run(deps, config, life).await?)
+                let deps =
+                    deps("investigator", ansible.with_memory(config.playbook_memory)).await?;
+                let started = investigator_svc::run(deps, config, life).await;
+                started.context("cannot start the investigator")
             }
             Self::Watcher(config) => {
-                let deps = deps(bus, common, "watcher", Ansible::new(None)).await?;
-                Ok(watcher_svc::run(deps, config, life).await?)
+                let deps = deps("watcher", Ansible::new(None)).await?;
+                watcher_svc::run(deps, config, life).await.context("cannot start the watcher")
             }
             Self::Clusterexec(config) => {
                 let ansible = Ansible::new(config.playbook_path.clone());
-                let ansible = ansible.with_memory(config.playbook_memory);
-                let deps = deps(bus, common, "clusterexec", ansible).await?;
+                let deps = deps("clusterexec", ansible.with_memory(config.playbook_memory)).await?;
                 let boot_id =
                     host_access::own_boot_id().context("cannot read this machine's boot id")?;
-                Ok(clusterexec_svc::run(deps, config, boot_id, life).await?)
+                let started = clusterexec_svc::run(deps, config, boot_id, life).await;
+                started.context("cannot start the cluster executor")
             }
             Self::Containermgr(config) => {
-                Ok(containermgr_svc::run(bus, config, Files::System, life).await?)
+                let started = containermgr_svc::run(bus.clone(), config, Files::System, life).await;
+                started.context("cannot start the container manager service")
             }
         }
     }
@@ -204,17 +222,10 @@ async fn serve_api(
 
 /// What a service that works on hosts is given. Waits until the store has confirmed the server's own SSH
 /// key: without that no session is opened.
-async fn deps(bus: Bus, common: &Common, name: &str, ansible: Ansible) -> anyhow::Result<Deps> {
+async fn ssh_deps(bus: Bus, common: &Common, name: &str, ansible: Ansible) -> anyhow::Result<Deps> {
     // First, since the next waits for the storage service.
     let run_dir = RunDir::create(&common.run_dir, name).context("cannot use the run directory")?;
     let storage = StorageClient::new(bus.clone(), BusContext::service(name));
     let own_key = confirmed_key(&storage, common.data_dir()?, common.accept_new_key).await?;
-    Ok(Deps {
-        ledger: LogInLedger::new(&bus, Clock::System),
-        bus,
-        clock: Clock::System,
-        hosts: Arc::new(Ssh::new(run_dir, ansible)),
-        own_key,
-        lease_ttl: common.lease_ttl(),
-    })
+    Ok(Deps::over_ssh(bus, Ssh::new(run_dir, ansible), own_key, common.lease_ttl()))
 }

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use crate::hosts::Hosts;
 use crate::ledger::LogInLedger;
+use crate::ssh::Ssh;
 
 /// See the module. Clones are cheap and share everything.
 #[derive(Debug, Clone)]
@@ -25,4 +26,18 @@ pub struct Deps {
     pub ledger: LogInLedger,
     /// How long a lease lasts without a sign of life.
     pub lease_ttl: Duration,
+}
+
+impl Deps {
+    /// Hosts over SSH, and the machine's clock.
+    pub fn over_ssh(bus: Bus, ssh: Ssh, own_key: SecretString, lease_ttl: Duration) -> Self {
+        Self {
+            ledger: LogInLedger::new(&bus, Clock::System),
+            bus,
+            clock: Clock::System,
+            hosts: Arc::new(ssh),
+            own_key,
+            lease_ttl,
+        }
+    }
 }

@@ -17,17 +17,17 @@ mod shell;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use bus::{Bus, Context};
 use daemons::Daemon;
+use daemons::service::Service;
 use host_access::server_keys::confirmed_key;
-use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
+use host_access::{Ansible, Deps, RunDir, Ssh};
 use http_gateway::auth::PluginConfig;
 use model::NetworkType;
 use runtime::lifecycle::GRACE;
-use runtime::{Clock, Files, Lifecycle};
+use runtime::{Clock, Lifecycle};
 use storage_client::StorageClient;
 use storage_svc::Store;
 use tokio::net::TcpListener;
@@ -191,27 +191,16 @@ async fn begin(
         RunDir::create(&args.run_dir(), "commissaire").context("cannot use the run directory")?;
     let ansible = Ansible::new(config.investigator.playbook_path.clone());
     let ansible = ansible.with_memory(config.investigator.playbook_memory);
-    let deps = Deps {
-        ledger: LogInLedger::new(&bus, Clock::System),
-        bus: bus.clone(),
-        clock: Clock::System,
-        hosts: Arc::new(Ssh::new(run_dir, ansible)),
-        own_key,
-        lease_ttl: config.lease_ttl(),
-    };
-    investigator_svc::run(deps.clone(), config.investigator, life)
-        .await
-        .context("cannot start the investigator")?;
-    watcher_svc::run(deps.clone(), config.watcher, life)
-        .await
-        .context("cannot start the watcher")?;
-    let boot_id = host_access::own_boot_id().context("cannot read this machine's boot id")?;
-    clusterexec_svc::run(deps, config.clusterexec, boot_id, life)
-        .await
-        .context("cannot start the cluster executor")?;
-    containermgr_svc::run(bus.clone(), config.containermgr, Files::System, life)
-        .await
-        .context("cannot start the container manager service")?;
+    let ssh = Ssh::new(run_dir, ansible);
+    let deps = Deps::over_ssh(bus.clone(), ssh, own_key, config.lease_ttl());
+    for service in [
+        Service::Investigator(config.investigator),
+        Service::Watcher(config.watcher),
+        Service::Clusterexec(config.clusterexec),
+        Service::Containermgr(config.containermgr),
+    ] {
+        service.start_with(&bus, life, async |_, _| Ok(deps.clone())).await?;
+    }
     http_gateway::run(bus, &config.gateway, listener, life)
         .await
         .context("cannot start the gateway")?;

@@ -11,7 +11,7 @@ use model::{
     Cluster, ClusterRestart, Host, HostCreds, HostState, Network, NetworkType, OperationStatus,
     Status,
 };
-use runtime::{Clock, Files, Lifecycle};
+use runtime::{Clock, Lifecycle};
 use serde_json::json;
 use simulated_hosts::SimulatedHosts;
 use storage_client::{StorageClient, Transaction, lease};
@@ -46,17 +46,7 @@ async fn start(installation: &Installation, hosts: &SimulatedHosts, life: &Lifec
                     storage_svc::Config { storage_handlers: store, secret_key_file, ..*config };
                 storage_svc::run(&bus, &config, life).await.unwrap();
             }
-            Service::Investigator(config) => {
-                investigator_svc::run(deps(&bus), config, life).await.unwrap();
-            }
-            Service::Watcher(config) => watcher_svc::run(deps(&bus), config, life).await.unwrap(),
-            Service::Clusterexec(config) => {
-                let boot_id = "no machine".to_owned();
-                clusterexec_svc::run(deps(&bus), config, boot_id, life).await.unwrap();
-            }
-            Service::Containermgr(config) => {
-                containermgr_svc::run(bus, config, Files::System, life).await.unwrap();
-            }
+            service => service.start_with(&bus, life, async |_, _| Ok(deps(&bus))).await.unwrap(),
         }
     }
 }
