@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use rcgen::{
@@ -14,9 +16,11 @@ use rcgen::{
 };
 use runtime::random;
 use rustix::system::uname;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
-use x509_parser::pem::{Pem, parse_x509_pem};
+use x509_parser::parse_x509_certificate;
 
 use crate::data_dir::{DataDir, write_private};
 
@@ -44,19 +48,21 @@ pub fn certificate(data: &DataDir, listening: IpAddr, now: Timestamp) -> anyhow:
     let (issuer, authority) = authority(data, today)?;
     let names = names(listening).context("cannot tell this machine's addresses")?;
     let path = data.certificate();
-    if let Some(text) = text_of(&path)?
-        && let Some(seen) = seen(&text)
+    let chain = text_of(&path)?.map(|text| certificates(&text)).unwrap_or_default();
+    if let [own, of_authority] = chain.as_slice()
+        && *of_authority == authority
+        && let Some(seen) = seen(own)
     {
         let least = (CERTIFICATE_DAYS / 3 * 24).hours();
         // Addresses of bridges and the like come and go: one that has gone does no harm in it.
         let lasts = now.checked_add(least).is_ok_and(|then| then < seen.expires);
-        if lasts && seen.names.is_superset(&names) && text.ends_with(&authority) {
+        if lasts && seen.names.is_superset(&names) {
             return Ok(());
         }
     }
     tracing::info!(names = ?names, path = %path.display(), "making a certificate");
     let certificate = sign(&issuer, names, today).context("cannot make a certificate")?;
-    write_private(&path, &format!("{certificate}{authority}"))
+    write_private(&path, &format!("{certificate}{}", pem(&authority)))
 }
 
 /// The SHA-256 fingerprint of the authority whose certificate is in this PEM file, as
@@ -67,15 +73,13 @@ pub fn certificate(data: &DataDir, listening: IpAddr, now: Timestamp) -> anyhow:
 pub fn fingerprint(path: &Path) -> anyhow::Result<String> {
     let file = path.display();
     let text = std::fs::read(path).with_context(|| format!("cannot read {file}"))?;
-    for pem in Pem::iter_from_buffer(&text) {
-        let pem = pem.with_context(|| format!("{file} is not valid PEM"))?;
-        let is_authority = pem.label == "CERTIFICATE"
-            && pem.parse_x509().is_ok_and(|certificate| {
-                certificate.is_ca()
-                    && certificate.subject().as_raw() == certificate.issuer().as_raw()
-            });
+    for der in CertificateDer::pem_slice_iter(&text) {
+        let der = der.with_context(|| format!("{file} is not valid PEM"))?;
+        let is_authority = parse_x509_certificate(&der).is_ok_and(|(_, certificate)| {
+            certificate.is_ca() && certificate.subject().as_raw() == certificate.issuer().as_raw()
+        });
         if is_authority {
-            let digest = Sha256::digest(&pem.contents);
+            let digest = Sha256::digest(&der);
             let bytes: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
             return Ok(bytes.join(":"));
         }
@@ -87,7 +91,10 @@ pub fn fingerprint(path: &Path) -> anyhow::Result<String> {
 }
 
 /// The authority that is there, or a new one; and its certificate.
-fn authority(data: &DataDir, today: Date) -> anyhow::Result<(Issuer<'static, KeyPair>, String)> {
+fn authority(
+    data: &DataDir,
+    today: Date,
+) -> anyhow::Result<(Issuer<'static, KeyPair>, CertificateDer<'static>)> {
     let file = data.authority_key();
     let text = if let Some(text) = text_of(&file)? {
         text
@@ -99,13 +106,14 @@ fn authority(data: &DataDir, today: Date) -> anyhow::Result<(Issuer<'static, Key
     };
     let unusable = || format!("{} is no authority: restore it, or remove it", file.display());
     let key = KeyPair::from_pem(&text).with_context(unusable)?;
-    let (_, pem) = certificate_in(&text).with_context(unusable)?;
+    let certificate = CertificateDer::from_pem_slice(text.as_bytes()).with_context(unusable)?;
     let public = data.authority();
-    if text_of(&public)?.as_deref() != Some(pem) {
-        write_private(&public, pem)?;
+    let published = text_of(&public)?.map(|text| certificates(&text)).unwrap_or_default();
+    if published != [certificate.clone()] {
+        write_private(&public, &pem(&certificate))?;
     }
-    let issuer = Issuer::from_ca_cert_pem(pem, key).with_context(unusable)?;
-    Ok((issuer, pem.to_owned()))
+    let issuer = Issuer::from_ca_cert_der(&certificate, key).with_context(unusable)?;
+    Ok((issuer, certificate))
 }
 
 fn new_authority(today: Date) -> anyhow::Result<String> {
@@ -172,10 +180,8 @@ fn names(listening: IpAddr) -> std::io::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-fn seen(text: &str) -> Option<Seen> {
-    let (_, pem) = certificate_in(text)?;
-    let (_, pem) = parse_x509_pem(pem.as_bytes()).ok()?;
-    let certificate = pem.parse_x509().ok()?;
+fn seen(certificate: &CertificateDer<'_>) -> Option<Seen> {
+    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??.value.general_names.iter();
     let names = names.map(|name| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -191,9 +197,21 @@ fn seen(text: &str) -> Option<Seen> {
     })
 }
 
-/// The key in front, and the certificate.
-fn certificate_in(text: &str) -> Option<(&str, &str)> {
-    Some(text.split_at(text.find("-----BEGIN CERTIFICATE-----")?))
+/// The certificates of a PEM text; none where one of them is damaged.
+fn certificates(text: &str) -> Vec<CertificateDer<'static>> {
+    let certificates = CertificateDer::pem_slice_iter(text.as_bytes());
+    certificates.collect::<Result<_, _>>().unwrap_or_default()
+}
+
+/// A certificate as PEM.
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    // 48 bytes are a line of 64 characters.
+    for line in certificate.chunks(48) {
+        BASE64.encode_string(line, &mut text);
+        text.push('\n');
+    }
+    text + "-----END CERTIFICATE-----\n"
 }
 
 /// None: there is no such file.
@@ -230,13 +248,14 @@ mod tests {
 
         let other = made(&data, "192.0.2.1".parse().unwrap(), now());
         assert_eq!(other[..2], first[..2], "the authority is the same");
-        let names = seen(&other[2]).unwrap().names;
+        let seen = |text: &str| seen(&certificates(text)[0]).unwrap();
+        let names = seen(&other[2]).names;
         assert!(["localhost", "127.0.0.1", "::1", "192.0.2.1"].iter().all(|n| names.contains(*n)));
         assert_eq!(made(&data, LOOPBACK, now()), other, "an address that went changes nothing");
 
         let later = made(&data, LOOPBACK, now() + (2 * 366 * 24).hours());
         assert_eq!(later[..2], first[..2]);
-        assert!(seen(&later[2]).unwrap().expires > seen(&first[2]).unwrap().expires);
+        assert!(seen(&later[2]).expires > seen(&first[2]).expires);
     }
 
     #[test]
@@ -247,7 +266,7 @@ mod tests {
         assert!(chain.ends_with(&authority));
         // The digest of the bytes that clients get.
         let base64: String = authority.lines().filter(|line| !line.starts_with("---")).collect();
-        let der = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, base64).unwrap();
+        let der = BASE64.decode(base64).unwrap();
         let printed = fingerprint(&data.authority()).unwrap();
         let bytes: Vec<_> =
             printed.split(':').map(|d| u8::from_str_radix(d, 16).unwrap()).collect();
@@ -260,6 +279,18 @@ mod tests {
         let error = fingerprint(&data.certificate()).unwrap_err().to_string();
         assert!(error.contains("holds no certificate of an authority"), "{error}");
         assert!(made(&data, LOOPBACK, now())[2].ends_with(&authority));
+    }
+
+    #[test]
+    fn files_with_comments_and_other_line_ends_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let [key, authority, chain] = made(&data, LOOPBACK, now());
+        let edited = |text: String| format!("ours\r\n{}", text.replace('\n', "\r\n"));
+        let edited = [key, edited(authority), edited(chain)];
+        std::fs::write(data.authority(), &edited[1]).unwrap();
+        std::fs::write(data.certificate(), &edited[2]).unwrap();
+        assert_eq!(made(&data, LOOPBACK, now()), edited);
     }
 
     #[test]
