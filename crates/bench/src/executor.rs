@@ -10,10 +10,11 @@ use clusterexec_svc::context::Context;
 use clusterexec_svc::journal::{Journal, LogLine};
 use clusterexec_svc::ports::FRESH;
 use clusterexec_svc::rollout::{Action, next_action};
+use clusterexec_svc::schedule::{Next, next};
 use clusterexec_svc::web::Web;
 use host_access::{Deps, Playbook, Session};
 use model::{
-    Host, HostProgress, HostState, Limit, Operation, OperationKind, Options, Outcome, Step,
+    Host, HostProgress, HostState, Lease, Limit, Operation, OperationKind, Options, Outcome, Step,
 };
 use runtime::{Lifecycle, random};
 use serde_json::{Map, Value, json};
@@ -91,6 +92,62 @@ async fn one_host(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<()> {
     let status = |_: &mut Host, state: &mut HostState| state.saw_boot("", "another");
     let lines = [LogLine(Step::Verify, Outcome::Ok, "")];
     journal.save_with_host(index, change, &lines, status).await
+}
+
+/// What an operation with records, and nothing else, is carried out with.
+#[derive(Debug)]
+pub struct Recorded {
+    context: Context,
+    held: Held,
+    operation: Operation,
+}
+
+/// A restart of so many hosts that have no records of their own: what its steps cost without the look at them.
+///
+/// # Errors
+/// When the storage service fails.
+pub async fn recorded(deps: Deps, hosts: usize, lifecycle: &Lifecycle) -> Result<Recorded> {
+    let (config, web, own) = (Config::default(), Web::network()?, OWN_BOOT_ID.to_owned());
+    let now = deps.clock.stamp();
+    let context = Context::new(deps, config, web, own, lifecycle)?;
+    let addresses: Vec<_> = (0..hosts).map(|host| format!("h{host}")).collect();
+    let operation = json!({
+        "id": "measured", "cluster": "c1", "kind": "restart", "started_at": now, "hosts": addresses,
+    });
+    let operation = serde_json::from_value(operation)
+        .map_err(|error| Error::internal("no operation").with_source(error))?;
+    let held = context.leases.try_acquire(&Lease::of_operation("c1")).await?;
+    let held = held.ok_or_else(|| Error::internal("the lease is held"))?;
+    Ok(Recorded { context, held, operation })
+}
+
+impl Recorded {
+    /// The journal of the operation.
+    pub fn journal(&self) -> Journal<'_> {
+        Journal::new(&self.context, &self.held, self.operation.clone())
+    }
+
+    /// Plans and saves the steps of the first `hosts` hosts.
+    ///
+    /// # Errors
+    /// When the storage service fails.
+    pub async fn save_steps(&self, journal: &Journal<'_>, hosts: usize) -> Result<()> {
+        for _ in 0..hosts {
+            let turn = journal.by_steps(|steps| next(&self.operation, steps, 1));
+            let Next::Turn(index) = turn else {
+                return Err(Error::internal("it is no host's turn"));
+            };
+            for step in [Step::Probe, Step::Reboot, Step::Verify] {
+                let change = |host: &mut HostProgress| host.step = step;
+                journal.save(index, change, &[LogLine(step, Outcome::Started, "")]).await?;
+            }
+            let change = |host: &mut HostProgress| host.step = Step::Done;
+            let status = |_: &mut Host, state: &mut HostState| state.saw_boot("", "another");
+            let lines = [LogLine(Step::Verify, Outcome::Ok, "")];
+            journal.save_with_host(index, change, &lines, status).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The file that the command writes instead of a reboot.

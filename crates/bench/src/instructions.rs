@@ -15,6 +15,9 @@ const MOST: f64 = 1.05;
 /// With fewer than so many times, the baseline is out of date: what was saved could be lost again unnoticed.
 const LEAST: f64 = 0.95;
 
+/// By how many percent an operation on a large scale may differ from that on a small one.
+const ALIKE: u64 = 20;
+
 /// How many functions are shown of a profile.
 const SHOWN: usize = 10;
 
@@ -75,6 +78,22 @@ impl Baseline {
     /// Adds an operation.
     pub fn insert(&mut self, name: &str, instructions: u64) {
         self.instructions.insert(name.to_owned(), instructions);
+    }
+
+    /// Checks that an operation takes as much on a large scale as on a small one, within [`ALIKE`].
+    ///
+    /// # Errors
+    /// When it takes more or less, or one of them was not counted.
+    pub fn ensure_alike(&self, small: &str, large: &str) -> anyhow::Result<()> {
+        let count =
+            |name| self.instructions.get(name).with_context(|| format!("{name}: not counted"));
+        let (small_count, large_count) = (*count(small)?, *count(large)?);
+        let difference = small_count.abs_diff(large_count);
+        ensure!(
+            difference * 100 <= small_count * ALIKE,
+            "{large} takes {large_count} instructions, and {small} {small_count}: more than {ALIKE} % apart"
+        );
+        Ok(())
     }
 
     /// Reads a baseline.

@@ -11,6 +11,8 @@
 //! - [`process`][]: the servers, as processes
 //! - [`load`][], [`awake`][]: whether the machine is calm, and its processors kept awake
 //! - [`stats`][], [`report`][]: what becomes of the figures
+//! - [`cluster`][]: a cluster with any number of members
+//! - [`executor`][]: parts of the executor, driven step by step
 //! - [`instructions`][]: counts of instructions, for `examples/instructions`
 
 pub mod args;
@@ -20,9 +22,10 @@ pub mod bare_playbook;
 pub mod bare_restart;
 pub mod bare_server;
 pub mod client;
+pub mod cluster;
 pub mod distributed;
 pub mod etcd;
-mod executor;
+pub mod executor;
 pub mod get;
 pub mod instructions;
 pub mod load;

@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bus::{Bus, Context};
 use host_access::{Ansible, Deps, LogInLedger, RunDir, Ssh};
-use model::{Cluster, Host, HostCreds, HostState, Network, Status};
+use model::{Host, HostCreds, HostState, Status};
 use runtime::{Clock, Lifecycle};
 use secrecy::SecretString;
 use storage_client::{StorageClient, Transaction, lease};
 use tokio::net::TcpSocket;
 
-use crate::Setup;
 use crate::report::{Bound, Figure, Report, Row};
 use crate::stats::Samples;
+use crate::{Setup, cluster};
 
 /// The sizes of clusters; each is ten times the one before.
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
@@ -107,9 +107,7 @@ async fn fill(storage: &StorageClient, port: u16, size: usize) -> bus::Result<()
         }
         storage.transact(&transaction).await?;
     }
-    let (name, network) = ("bench".to_owned(), Network::DEFAULT.to_owned());
-    let cluster = Cluster { name, network, hostset, ..Cluster::default() };
-    storage.transact(&Transaction::default().save(&cluster)?).await.map(drop)
+    cluster::make(storage, "bench", &hostset).await
 }
 
 /// One of the many addresses of this machine.

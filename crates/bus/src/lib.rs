@@ -58,6 +58,10 @@ use outages::Outages;
 use topology::Queue;
 use transport::Transport;
 
+/// The format of messages, as docs/formats.md describes it: raised when programs of the version before would misunderstand
+/// a message.
+pub const MESSAGE_FORMAT: u32 = 1;
+
 /// How long a request waits for its answer, unless the configuration says otherwise.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -70,7 +70,7 @@ impl OperationRequest {
     /// # Errors
     /// When an option is invalid.
     pub(crate) fn complete(mut self, defaults: &Options) -> Result<Self> {
-        self.options.validate().map_err(Error::invalid)?;
+        self.options.known().and_then(|()| self.options.validate()).map_err(Error::invalid)?;
         let (kind, given) = (self.kind, &self.options);
         if kind.facts().takes_version {
             ident::version(&self.version).map_err(Error::invalid)?;

@@ -95,7 +95,7 @@ impl Config {
 
 fn sensible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Options, D::Error> {
     let options = Options::deserialize(deserializer)?;
-    options.validate().map_err(de::Error::custom)?;
+    options.known().and_then(|()| options.validate()).map_err(de::Error::custom)?;
     if options.hosts.is_some() {
         return Err(de::Error::custom("hosts: belongs to one operation, and is no default"));
     }
@@ -125,6 +125,7 @@ mod tests {
         for (wrong, named) in [
             (json!({"defaults": {"max_unavailable": 0}}), "1 or more"),
             (json!({"defaults": {"hosts": ["a"]}}), "hosts"),
+            (json!({"defaults": {"soack": 1}}), "unknown option `soack`"),
             (json!({"defaults": {"soak": 1_000_000}}), "soak"),
             (json!({"webhook_url": "ftp://secret/"}), "webhook_url"),
         ] {

@@ -23,7 +23,8 @@ pub struct Context {
     pub deps: Deps,
     pub(crate) storage: StorageClient,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) leases: Leases,
+    /// The leases of this executor.
+    pub leases: Leases,
     /// The SSH ports of hosts, and which were open at the last look.
     pub(crate) ports: Ports,
     /// The boot id of the machine that the executor runs on.

@@ -91,6 +91,8 @@ async fn steps(
             // A host that reboots while it settles, or is taken over then, is verified again.
             Step::Verify | Step::Settle => verify::verify(&mut run).await?,
             Step::Pending | Step::Done | Step::Failed | Step::Skipped => return Ok(()),
+            // Such an operation is not taken over.
+            Step::Unknown => return Ok(()),
         }
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use crate::context::Context;
 use crate::history;
 use crate::host_error::{HostError, HostFailure};
+use crate::steps::Steps;
 use deadlines::Deadlines;
 use lines::{OPERATION, event, reason};
 pub(crate) use lines::{accepted, save_newest};
@@ -56,10 +57,29 @@ pub struct Journal<'a> {
 #[derive(Debug)]
 struct State {
     hosts: Vec<HostProgress>,
+    /// Their steps.
+    steps: Steps,
     /// The number of events.
     events: u64,
     /// What the rollout waits for.
     wait: Option<OperationWait>,
+}
+
+impl State {
+    fn new(
+        operation: &Operation,
+        hosts: Vec<HostProgress>,
+        events: u64,
+        wait: Option<OperationWait>,
+    ) -> Self {
+        let steps = Steps::new(hosts.iter().map(|host| host.step), operation.sick);
+        Self { hosts, steps, events, wait }
+    }
+
+    fn set(&mut self, index: usize, host: HostProgress) {
+        self.steps.set(index, host.step);
+        self.hosts[index] = host;
+    }
 }
 
 /// A change of the records of a host.
@@ -86,7 +106,7 @@ impl<'a> Journal<'a> {
             held,
             deadlines: Deadlines::new(soak, context.config.verify_timeout()),
             host_waits: Notify::new(),
-            state: Mutex::new(State { hosts: operation.untouched(), events: 1, wait: None }),
+            state: Mutex::new(State::new(&operation, operation.untouched(), 1, None)),
             writing: AsyncMutex::default(),
             operation,
         }
@@ -103,12 +123,18 @@ impl<'a> Journal<'a> {
     ) -> Result<Self> {
         let storage = &context.storage;
         let hosts = queries::hosts_of(storage, &operation).await?;
+        if let Some(host) = hosts.iter().find(|host| host.step == Step::Unknown) {
+            let (id, address) = (&operation.id, &host.address);
+            return Err(Error::internal(format!(
+                "the operation {id} is left to a later version, which has begun it: {address} is in a step of that"
+            )));
+        }
         let events = history::count_events(storage, &operation.id).await?;
         let wait = storage.find::<OperationWait>(&operation.id).await?;
         let wait = wait.map(|found| found.record);
         let journal = Self::new(context, held, operation);
         journal.deadlines.bridge(&hosts, context.deps.clock.wall());
-        *journal.state() = State { hosts, events, wait };
+        *journal.state() = State::new(&journal.operation, hosts, events, wait);
         Ok(journal)
     }
 
@@ -123,7 +149,12 @@ impl<'a> Journal<'a> {
 
     /// The step of each host.
     pub(crate) fn steps(&self) -> Vec<Step> {
-        self.state().hosts.iter().map(|host| host.step).collect()
+        self.state().steps.all().to_vec()
+    }
+
+    /// What follows from the steps of the hosts, and so from all of them at one moment.
+    pub fn by_steps<T>(&self, decide: impl FnOnce(&Steps) -> T) -> T {
+        decide(&self.state().steps)
     }
 
     /// The record of the host at `index`.
@@ -368,7 +399,7 @@ impl<'a> Journal<'a> {
         self.announce(&webhooks);
         self.deadlines.update(index, &before, &after);
         let mut state = self.state();
-        state.hosts[index] = after;
+        state.set(index, after);
         state.events = last + events.len() as u64;
         if ended_wait.is_some() {
             state.wait = None;

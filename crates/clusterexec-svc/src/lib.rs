@@ -5,9 +5,9 @@
 //!
 //! Dependencies point downwards only, from the last of these modules to the first:
 //!
-//! - [`config`], `host_error`, [`waiting`], `unfinished`, [`web`], `history`: leaves
+//! - [`config`], `host_error`, [`steps`], [`waiting`], `unfinished`, [`web`], `history`: leaves
 //! - [`ports`], `webhook`, [`context`]: what all operations of the process share
-//! - `schedule`: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
+//! - [`schedule`]: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
 //! - [`journal`]: the only writer of an operation's records
 //! - `control`, `alarm`: pause, abort, freeze and alarms
 //! - `log_in`, `done_hosts`, [`budget`]: connections to hosts, and the go-ahead for a command
@@ -34,8 +34,9 @@ mod log_in;
 mod members;
 pub mod ports;
 pub mod rollout;
-mod schedule;
+pub mod schedule;
 pub mod service;
+pub mod steps;
 mod unfinished;
 pub mod waiting;
 pub mod web;

@@ -17,6 +17,7 @@ use crate::control::{self, CHECK_AGAIN, Gate, Purpose, gate};
 use crate::host_run;
 use crate::journal::{Journal, Preconditions};
 use crate::schedule::{Next, next};
+use crate::steps::Steps;
 use crate::waiting::{Ongoing, Waiting};
 
 /// The reason of a skipped host that is no longer a member of the cluster.
@@ -144,14 +145,14 @@ async fn roll_out(journal: &Journal<'_>) -> Result<()> {
 /// When the lease is lost, or the storage service fails.
 pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<Action> {
     let cluster_revision = skip_removed(journal).await?;
-    let (operation, steps) = (&journal.operation, journal.steps());
-    let index = match next(operation, &steps, journal.context.config.parallel) {
+    let operation = &journal.operation;
+    let parallel = journal.context.config.parallel;
+    let index = match journal.by_steps(|steps| next(operation, steps, parallel)) {
         Next::Turn(index) => index,
         Next::Wait => return Ok(Action::Wait(wait_of_hosts(journal).await?)),
         Next::End(status) => {
             // Hosts may have been left because of an abort.
-            let is_left = |step: &Step| matches!(step, Step::Skipped | Step::Pending);
-            if steps.iter().any(is_left)
+            if journal.by_steps(Steps::has_left)
                 && let Gate::Aborted(by) = gate(journal, Purpose::Continue).await?
             {
                 return Ok(Action::End(OperationStatus::Failed, by));
@@ -164,7 +165,7 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
             preconditions.with_cluster(&operation.cluster, cluster_revision)
         }
         Gate::Closed(waiting) => return Ok(Action::Wait(Some(waiting))),
-        Gate::Aborted(_) if steps.iter().any(|step| step.is_under_way()) => {
+        Gate::Aborted(_) if journal.by_steps(Steps::under_way) > 0 => {
             return Ok(Action::Wait(None));
         }
         Gate::Aborted(by) => return Ok(Action::End(OperationStatus::Failed, by)),
@@ -219,7 +220,7 @@ async fn note_wait(
     let is_overdue = wait.exceeds(config.webhook_waiting_after());
     journal.note_wait(&wait.waiting, wait.is_new, is_overdue).await?;
     let limit = config.room_timeout();
-    let is_idle = !journal.steps().iter().any(|step| step.is_under_way());
+    let is_idle = journal.by_steps(Steps::under_way) == 0;
     if is_idle && let Some(reason) = wait.budget_exceeds(limit) {
         let code = WaitReason::BudgetTimeout;
         journal.retry(|| control::pause(journal, code, reason)).await?;

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use model::{
-    FailureReason, Host, HostState, Operation, OperationStatus, Order, Status, Step, abridged,
-};
+use model::{FailureReason, Host, HostState, Operation, OperationStatus, Order, Status, abridged};
+
+use crate::steps::Steps;
 
 /// Codes of failures after which a host is still reachable: it is unhealthy, and a restart of it takes nothing away.
 const REACHABLE: [FailureReason; 7] = [
@@ -19,7 +19,7 @@ const REACHABLE: [FailureReason; 7] = [
 
 /// The next action of an operation.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// It is the turn of the host at this index, if the disruption budget allows it.
     Turn(usize),
     /// Wait for the end of a host under way.
@@ -32,12 +32,9 @@ pub(crate) enum Next {
 ///
 /// The first healthy host is the canary: no other host is under way with it. When more hosts have failed than are
 /// tolerated, no further host is started.
-pub(crate) fn next(operation: &Operation, steps: &[Step], parallel: usize) -> Next {
-    let count = |wanted: fn(Step) -> bool| steps.iter().filter(|step| wanted(**step)).count();
-    let under_way = count(Step::is_under_way);
-    let failed = count(|step| step == Step::Failed);
-    let turn = steps.iter().position(|step| *step == Step::Pending);
-    let turn = turn.filter(|_| failed <= operation.options.tolerated());
+pub fn next(operation: &Operation, steps: &Steps, parallel: usize) -> Next {
+    let (under_way, failed) = (steps.under_way(), steps.failed());
+    let turn = steps.turn().filter(|_| failed <= operation.options.tolerated());
     let Some(index) = turn else {
         return match (under_way, failed) {
             (1.., _) => Next::Wait,
@@ -45,9 +42,7 @@ pub(crate) fn next(operation: &Operation, steps: &[Step], parallel: usize) -> Ne
             (0, _) => Next::End(OperationStatus::Failed),
         };
     };
-    let healthy = steps.get(operation.sick..).unwrap_or_default();
-    let is_canary = index >= operation.sick && !healthy.contains(&Step::Done);
-    if under_way >= parallel.max(1) || (is_canary && under_way > 0) {
+    if under_way >= parallel.max(1) || (steps.is_canary(index) && under_way > 0) {
         return Next::Wait;
     }
     Next::Turn(index)

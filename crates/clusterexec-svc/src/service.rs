@@ -1,9 +1,10 @@
 //! Serves the methods of `jobs.clusterexec`, and takes over operations whose executor is gone.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::error::chain;
 use bus::{Call, Error, Kind, Result, presence, topology, warn_unless_outage};
 use host_access::Deps;
 use model::messages::{ContinueOperation, StartOperation};
@@ -202,11 +203,16 @@ impl ClusterExec {
         let storage = &self.context.storage;
         let pending = storage.list::<PendingWebhook>().await?.into_iter();
         let pending = pending.map(|found| Unfinished::Webhook(&found.record.id).lease_name());
-        let leases = storage.list::<Lease>().await?.into_iter().map(|found| found.record.name);
-        for name in &leases.chain(pending).collect::<BTreeSet<_>>() {
+        let pending = pending.map(|name| (name, String::new()));
+        let leases = storage.list::<Lease>().await?.into_iter().map(|found| found.record);
+        let leases = leases.map(|lease| (lease.name, lease.operation));
+        for (name, operation) in &pending.chain(leases).collect::<BTreeMap<_, _>>() {
             let Some(work) = Unfinished::of(name) else { continue };
             let claimed = if let Unfinished::Operation(cluster) = work { cluster } else { name };
             let Some(claim) = self.busy.claim(claimed) else { continue };
+            if !self.understands(operation).await? {
+                continue;
+            }
             let Some(held) = self.context.leases.try_acquire(name).await? else {
                 // Late hosts are watched for a day: they are no reason to scan every second.
                 none_held &= matches!(work, Unfinished::LateHosts(_));
@@ -232,6 +238,30 @@ impl ClusterExec {
             }
         }
         Ok(none_held)
+    }
+
+    /// Whether this version can carry an operation out. One with options of a later version is left to that, and so is one
+    /// whose record cannot be read.
+    async fn understands(&self, operation: &str) -> Result<bool> {
+        if operation.is_empty() {
+            return Ok(true);
+        }
+        let found = match self.context.storage.find::<Operation>(operation).await {
+            Err(error) if error.kind() == Kind::Internal => {
+                tracing::error!(operation.id = operation, error = chain(&error), "not taken over");
+                return Ok(false);
+            }
+            found => found?,
+        };
+        let unknown = found.map(|found| found.record.options.known()).transpose();
+        if let Err(why) = &unknown {
+            tracing::warn!(
+                operation.id = operation,
+                why,
+                "not taken over: a later version has begun it"
+            );
+        }
+        Ok(unknown.is_ok())
     }
 
     async fn adopt(self: &Arc<Self>, claim: Claim, held: Held, cluster: &str) -> Result<()> {

@@ -315,6 +315,10 @@ fn host_part(operation: &Operation, part: &HostProgress) -> Explanation {
         Step::Reboot => waits(WaitReason::Rebooting, &in_operation, part.started_at.as_ref()),
         Step::Verify => waits(WaitReason::Returning, &in_operation, part.rebooted_at.as_ref()),
         Step::Settle => waits(WaitReason::Settling, &in_operation, part.rebooted_at.as_ref()),
+        Step::Unknown => {
+            let sentence = format!("{name} is in a step of a later version in {in_operation}");
+            Explanation::well(Subject::Host, address, &step, sentence)
+        }
         Step::Done | Step::Skipped | Step::Failed => {
             let sentence = format!("{name} is {step} in {in_operation}");
             Explanation::well(Subject::Host, address, &step, sentence)

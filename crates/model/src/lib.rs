@@ -74,6 +74,10 @@ pub use server_keys::ServerKeys;
 pub use watcher_record::WatcherRecord;
 pub use write_probe::WriteProbe;
 
+/// The format of records, as docs/formats.md describes it: raised when programs of the version before would misunderstand
+/// a record.
+pub const RECORD_FORMAT: u32 = 2;
+
 /// A record that the storage service keeps.
 pub trait Model: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Its name on the bus: `Host`.

@@ -15,7 +15,7 @@ use bus::jsonrpc::Answer;
 use bus::{Bus, Context, topology as keys};
 use model::Model;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -128,6 +128,20 @@ impl Transaction {
     }
 }
 
+/// The parameters of `storage.get` for one record.
+#[derive(Serialize)]
+struct One<'a> {
+    model_type_name: &'a str,
+    /// The member that identifies it, and its value.
+    #[serde(serialize_with = "as_object")]
+    model_json_data: (&'a str, &'a str),
+    revisions: bool,
+}
+
+fn as_object<S: Serializer>(field: &(&str, &str), serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map([*field])
+}
+
 /// The storage service, as one caller sees it; clones are cheap.
 #[derive(Debug, Clone)]
 pub struct StorageClient {
@@ -174,7 +188,7 @@ impl StorageClient {
 
     async fn ask_for<T: Model>(&self, id: &str) -> Result<Answer> {
         let params =
-            json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}, "revisions": true});
+            One { model_type_name: T::TYPE, model_json_data: (T::ID, id), revisions: true };
         let alone = || self.bus.ask(keys::STORAGE_GET, &params, &self.context);
         match &self.reads {
             Some(reads) => reads.get::<T, _>(id, alone).await,

@@ -5,6 +5,7 @@
 //! - [`compaction`][]: dropping the history of etcd
 //! - [`config`][]: what it is told
 //! - [`registry`][]: which store keeps which models
+//! - `format`: the format of the records in a store
 //! - [`handlers`][]: the open stores, and where a record belongs
 //! - [`service`][]: the methods on the bus
 //! - [`kinds`][]: the record types it knows
@@ -24,6 +25,7 @@ pub mod accounts;
 mod availability;
 pub mod compaction;
 pub mod config;
+mod format;
 pub mod handlers;
 pub mod keyring;
 pub mod kinds;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bus::error::chain;
 use bus::jsonrpc::Answer;
 use bus::{Bus, Call, Context, Error, Kind as ErrorKind, Result};
-use model::{Cluster, Host, Model as _};
+use model::{Cluster, Host, Model as _, OperationKind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -18,10 +18,11 @@ use storage_client::{Check, Damaged, Delete, Revised, Save, Transaction};
 use tokio::sync::OnceCell;
 
 use crate::accounts::{Accounts, Permit, Right};
+use crate::format;
 use crate::handlers::Handlers;
 use crate::kinds::Kind;
 use crate::last_checks::{LastChecks, Times, read_host};
-use crate::members::{self, KnownMembers, Members};
+use crate::members::{KnownMembers, Members};
 use crate::newest;
 use crate::store::Entry;
 use crate::vault::Vault;
@@ -44,8 +45,8 @@ pub struct StorageService {
     bus: Bus,
     last_checks: LastChecks,
     members: KnownMembers,
-    /// Set once the records of earlier versions are converted.
-    converted: OnceCell<()>,
+    /// Set once the records have the present format.
+    upgraded: OnceCell<()>,
     accounts: Option<Accounts>,
 }
 
@@ -57,6 +58,8 @@ enum Beside {
     Times(Arc<Times>),
     /// Clusters: their members.
     Members(Arc<Members>),
+    /// Documented records of operations: what the newest one is composed from.
+    Newest(OperationKind),
 }
 
 impl StorageService {
@@ -68,7 +71,7 @@ impl StorageService {
             bus,
             last_checks: LastChecks::default(),
             members: KnownMembers::default(),
-            converted: OnceCell::new(),
+            upgraded: OnceCell::new(),
             accounts: None,
         }
     }
@@ -92,7 +95,9 @@ impl StorageService {
         const RECORDS: &[&str] = &["model_type_name", "model_json_data"];
         let Call { method, params, context, account, .. } = call;
         let permit = Permit::new(self.accounts.as_ref(), account.as_deref())?;
-        self.converted.get_or_try_init(|| Box::pin(members::convert(&self.handlers))).await?;
+        if !self.upgraded.initialized() {
+            Box::pin(self.upgraded.get_or_try_init(|| format::upgrade(&self.handlers))).await?;
+        }
         // Writes are boxed: reads, which are far more frequent, need not have room for them.
         match method.as_str() {
             "save" => {
@@ -261,7 +266,7 @@ impl StorageService {
             None if kind.type_name == Cluster::TYPE => {
                 Beside::Members(self.members.read(&self.handlers).await?)
             }
-            None => Beside::Nothing,
+            None => newest::kind_of(kind).map_or(Beside::Nothing, Beside::Newest),
         })
     }
 
@@ -280,7 +285,7 @@ impl StorageService {
             };
             return found(kind, entry, &opened?, beside, revisions);
         }
-        if let Some(operation) = newest::kind_of(kind)
+        if let Beside::Newest(operation) = *beside
             && let Some(composed) =
                 Box::pin(newest::compose(&self.handlers, operation, &entry.value)).await?
         {
@@ -294,7 +299,7 @@ impl Beside {
     /// The revision of a record.
     fn revision(&self, kind: &Kind, entry: &Entry) -> u64 {
         match self {
-            Self::Nothing | Self::Times(_) => entry.revision,
+            Self::Nothing | Self::Times(_) | Self::Newest(_) => entry.revision,
             Self::Members(members) => {
                 let name = entry.key.strip_prefix(kind.prefix).unwrap_or_default();
                 members.revision(name, entry.revision)
@@ -325,7 +330,7 @@ fn found(
 ) -> Result<Found> {
     let damage = |why| damaged(entry).error(std::io::Error::other(why));
     let read = match beside {
-        Beside::Nothing => kind.check(text),
+        Beside::Nothing | Beside::Newest(_) => kind.check(text),
         Beside::Times(times) => read_host(text, times),
         Beside::Members(members) => members.read_cluster(text),
     };

@@ -12,13 +12,14 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bench::{cluster, executor};
 use bus::{Bus, Context, topology};
 use clap::ValueEnum;
 use host_access::{Deps, LogInLedger};
 use http_gateway::peer::Peer;
 use http_gateway::{Ports, Service};
 use hyper::StatusCode;
-use model::{Cluster, Host, HostCreds, Model as _, Network, Operation as Record, Status};
+use model::{Host, HostCreds, Model as _, Operation as Record, Status};
 use runtime::{Clock, Lifecycle};
 use serde_json::json;
 use simulated_hosts::SimulatedHosts;
@@ -37,6 +38,10 @@ pub(crate) enum Operation {
     List,
     /// The steps of one host in a restart of a cluster of ten
     Rollout,
+    /// What the steps of one host plan and save in a restart of a cluster of 100
+    Steps100,
+    /// The same in a cluster of 10,000
+    Steps10000,
     /// One check of a host by the watcher, from its records to what becomes of them
     Watcher,
 }
@@ -56,6 +61,13 @@ const WATCHED: usize = 20;
 /// How long it does so: each host is checked once a minute.
 const WATCHING: Duration = Duration::from_mins(10);
 
+/// Hosts whose steps are planned and saved.
+const STEPPED: usize = 20;
+
+/// The names of the operations that have to take the same.
+pub(crate) const STEPS_OF_100: &str = "what steps save, of 100";
+pub(crate) const STEPS_OF_10_000: &str = "what steps save, of 10,000";
+
 impl Operation {
     /// Its name in the report.
     pub(crate) fn name(self) -> &'static str {
@@ -63,6 +75,8 @@ impl Operation {
             Self::Host => "GET host",
             Self::List => "GET hosts, 1,000",
             Self::Rollout => "a host's steps, of 10",
+            Self::Steps100 => STEPS_OF_100,
+            Self::Steps10000 => STEPS_OF_10_000,
             Self::Watcher => "a check of the watcher",
         }
     }
@@ -76,6 +90,8 @@ pub(crate) fn carry_out(operation: Operation) -> anyhow::Result<u64> {
         Operation::Host => get(&runtime, 1, "/api/v0/host/10.0.0.1", 50),
         Operation::List => get(&runtime, 1_000, "/api/v0/hosts", 3),
         Operation::Rollout => rollout(&runtime, 10),
+        Operation::Steps100 => steps(&runtime, 100),
+        Operation::Steps10000 => steps(&runtime, 10_000),
         Operation::Watcher => watcher(&runtime),
     }
 }
@@ -135,6 +151,19 @@ fn rollout(runtime: &Runtime, hosts: u64) -> anyhow::Result<u64> {
     Ok(hosts)
 }
 
+/// What the steps of a few hosts plan and save in a restart of so many.
+fn steps(runtime: &Runtime, hosts: usize) -> anyhow::Result<u64> {
+    let (recorded, _fleet) = runtime.block_on(async {
+        let fleet = Fleet::start(0).await?;
+        let deps = fleet.deps(fleet.hosts.clone());
+        anyhow::Ok((executor::recorded(deps, hosts, &fleet.life).await?, fleet))
+    })?;
+    let journal = recorded.journal();
+    let work = async { Ok(recorded.save_steps(&journal, STEPPED).await?) };
+    counted(runtime, Box::pin(work))?;
+    Ok(STEPPED as u64)
+}
+
 /// The watcher's checks for a while.
 fn watcher(runtime: &Runtime) -> anyhow::Result<u64> {
     let checks = Arc::new(AtomicU64::new(0));
@@ -185,9 +214,7 @@ impl Fleet {
         for part in addresses.chunks(AT_A_TIME) {
             fleet.register(part).await?;
         }
-        let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
-        let cluster = Cluster { name, network, hostset: addresses, ..Cluster::default() };
-        fleet.storage.save(&cluster).await?;
+        cluster::make(&fleet.storage, "c1", &addresses).await?;
         Ok(fleet)
     }
 

@@ -97,7 +97,7 @@ impl Journal<'_> {
             let mut state = self.state();
             state.events += events.len() as u64;
             for (index, host) in part.iter().zip(skipped) {
-                state.hosts[*index] = host;
+                state.set(*index, host);
             }
         }
         Ok(())

@@ -1,3 +1,4 @@
+use model::Step;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -10,6 +11,10 @@ fn operation(hosts: usize, sick: usize, options: &serde_json::Value) -> Operatio
         "sick": sick, "options": options,
     }))
     .unwrap()
+}
+
+fn next(operation: &Operation, steps: &[Step], parallel: usize) -> Next {
+    super::next(operation, &Steps::new(steps.iter().copied(), operation.sick), parallel)
 }
 
 #[test]

@@ -2,11 +2,13 @@
 //! to stop.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -146,7 +148,7 @@ pub enum ResumeAfterAlarm {
 
 /// The options of an operation as they are asked for, or configured as defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Options {
     /// How many hosts of the cluster may be unavailable at a time, those included that are so for other
     /// reasons: a count, or a percentage of all members, rounded down but at least one. One by default.
@@ -199,6 +201,10 @@ pub struct Options {
     /// Whether the operation goes on by itself after an alarm of more than ten minutes. `manual` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_after_alarm: Option<ResumeAfterAlarm>,
+    /// Options of later versions, in records that these have written: kept, but nobody here knows what they ask for.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 impl Options {
@@ -241,6 +247,7 @@ impl Options {
             reboot: self.reboot.or(defaults.reboot),
             if_needed: self.if_needed.or(defaults.if_needed),
             resume_after_alarm: self.resume_after_alarm.or(defaults.resume_after_alarm),
+            unknown: self.unknown,
         }
     }
 
@@ -257,6 +264,19 @@ impl Options {
     /// How many hosts may fail without stopping the roll.
     pub fn tolerated(&self) -> usize {
         self.max_failures.and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+    }
+
+    /// Checks that there are none but those of this version: for requests and configurations.
+    ///
+    /// # Errors
+    /// A sentence that names the option.
+    pub fn known(&self) -> Result<(), String> {
+        match self.unknown.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                Err(format!("unknown option `{name}`: there are {}", Self::NAMES.join(", ")))
+            }
+        }
     }
 
     /// Checks what the types do not say.
@@ -364,6 +384,11 @@ mod tests {
             let options: Options = serde_json::from_value(given).unwrap();
             options.validate().unwrap_err()
         };
+        let unknown = json!({"drain": true});
+        let options: Options = serde_json::from_value(unknown.clone()).unwrap();
+        assert_eq!(options.validate(), Ok(()), "a record of a later version");
+        assert!(options.known().unwrap_err().starts_with("unknown option `drain`"));
+        assert_eq!(serde_json::to_value(&options).unwrap(), unknown);
         assert!(refused(json!({"soak": 100_000})).starts_with("soak"));
         assert!(refused(json!({"settle": 86_401})).starts_with("settle"));
         assert!(refused(json!({"health_timeout": 0})).starts_with("health_timeout"));

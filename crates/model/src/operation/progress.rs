@@ -30,12 +30,23 @@ pub enum Step {
     Skipped,
     /// Given up, with a reason.
     Failed,
+    /// A step of a later version, in a record that this has written.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Step {
     /// Between its turn and its end.
     pub fn is_under_way(self) -> bool {
-        matches!(self, Self::Probe | Self::Apply | Self::Reboot | Self::Verify | Self::Settle)
+        match self {
+            Self::Pending | Self::Done | Self::Skipped | Self::Failed => false,
+            Self::Probe
+            | Self::Apply
+            | Self::Reboot
+            | Self::Verify
+            | Self::Settle
+            | Self::Unknown => true,
+        }
     }
 }
 
@@ -51,6 +62,7 @@ impl std::fmt::Display for Step {
             Self::Done => "done",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
+            Self::Unknown => "unknown",
         })
     }
 }
@@ -171,6 +183,9 @@ pub enum Outcome {
     Waiting,
     /// It was left out.
     Skipped,
+    /// An outcome of a later version, in a record that this has written.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A line of an operation's log.

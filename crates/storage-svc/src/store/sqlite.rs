@@ -18,15 +18,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Commit, CommitError, Committed, Entry, StoreError};
 
-/// The newest format of the file that this version knows.
-const FORMAT: i64 = 1;
+/// The newest format of the file that this version knows. Those of format 1 have the same tables, with records of format 1:
+/// programs that know only these must not open the file any more.
+const FORMAT: i64 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)
         STRICT, WITHOUT ROWID;
     CREATE TABLE revision (latest INTEGER NOT NULL) STRICT;
     INSERT INTO revision VALUES (0);
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
 ";
 
 /// Commits that may share one flush.
@@ -206,8 +207,10 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
         connection.pragma_update(None, "synchronous", "full")?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if found == 0 {
-            transaction.execute_batch(SCHEMA)?;
+        match found {
+            0 => transaction.execute_batch(SCHEMA)?,
+            1 => transaction.pragma_update(None, "user_version", FORMAT)?,
+            _ => {}
         }
         transaction.commit()?;
         Ok(found)

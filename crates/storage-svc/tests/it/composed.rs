@@ -223,6 +223,10 @@ async fn members_in_the_records_of_earlier_versions_are_converted() {
         .database()
         .execute("UPDATE records SET value = ?1 WHERE key = ?2", [&inline, &key])
         .unwrap();
+    fixture
+        .database()
+        .execute("DELETE FROM records WHERE key = '/commissaire/format'", [])
+        .unwrap();
     // The next start of the service, here a second one on the same file.
     let (bus, life) = (Bus::memory(), Lifecycle::new());
     storage_svc::run(&bus, &config(fixture.folder.path()), &life).await.unwrap();

@@ -7,6 +7,7 @@ mod compaction;
 mod composed;
 mod custodia;
 mod etcd;
+mod formats;
 mod keyring;
 mod last_checks;
 mod leases;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bus::{Context, topology};
 use model::{
-    Cluster, ClusterRestart, Failing, Host, HostCreds, HostProgress, HostState, Lease,
-    OperationStatus, Status, Step,
+    Cluster, Failing, Host, HostCreds, HostProgress, HostState, Lease, Operation, Status, Step,
 };
 use serde_json::json;
 use simulated_hosts::LogIn;
@@ -76,18 +75,17 @@ async fn a_host_that_is_deleted_during_its_check_is_not_made_again() {
     assert_eq!(fixture.probes(ADDRESS).len(), 1);
 }
 
-/// An operation `o1` of the cluster `c1` in which the host is at this step.
-async fn at_step(fixture: &Fixture, step: Step) {
-    let progress = HostProgress { step, ..HostProgress::pending("o1", ADDRESS) };
-    let under_way = step.is_under_way();
-    let record = ClusterRestart {
-        name: "c1".to_owned(),
-        status: OperationStatus::InProcess,
-        in_process: under_way.then(|| ADDRESS.to_owned()).into_iter().collect(),
-        ..ClusterRestart::default()
-    };
-    let both = Transaction::default().save(&progress).unwrap().save(&record).unwrap();
-    fixture.storage.transact(&both).await.unwrap();
+/// An operation of the cluster `c1`, under its lease, in which the host is at this step.
+async fn at_step(fixture: &Fixture, id: &str, step: Step) {
+    let progress = HostProgress { step, ..HostProgress::pending(id, ADDRESS) };
+    let operation = json!({
+        "id": id, "cluster": "c1", "kind": "restart", "started_at": "", "hosts": [ADDRESS, OTHER],
+    });
+    let operation: Operation = serde_json::from_value(operation).unwrap();
+    let (name, owner) = ("operation.c1".into(), "executor".into());
+    let lease = Lease { name, owner, counter: 1, ttl_ms: 15_000, operation: id.to_owned() };
+    let all = Transaction::default().save(&progress).unwrap().save(&operation).unwrap();
+    fixture.storage.transact(&all.save(&lease).unwrap()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,10 +95,7 @@ async fn only_the_hosts_under_way_in_an_operation_are_left_alone() {
     let hostset = vec![ADDRESS.to_owned(), OTHER.to_owned()];
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     fixture.storage.save(&cluster).await.unwrap();
-    let (name, owner, operation) = ("operation.c1".into(), "executor".into(), "o1".into());
-    let lease = Lease { name, owner, counter: 1, ttl_ms: 15_000, operation };
-    fixture.storage.save(&lease).await.unwrap();
-    at_step(&fixture, Step::Reboot).await;
+    at_step(&fixture, "o1", Step::Reboot).await;
     fixture.register_all(&[ADDRESS, OTHER], Status::Active).await;
     fixture.hosts.power_off(OTHER);
     let _watcher = fixture.watch(Config::default()).await;
@@ -110,10 +105,10 @@ async fn only_the_hosts_under_way_in_an_operation_are_left_alone() {
     assert!(fixture.probes(OTHER).len() >= 13);
     assert_eq!(fixture.probes(ADDRESS), [], "it is not checked");
     // Its turn is over, the operation goes on.
-    at_step(&fixture, Step::Done).await;
+    at_step(&fixture, "o1", Step::Done).await;
     fixture.checked(ADDRESS).await;
-    // Its next one is noticed at once.
-    at_step(&fixture, Step::Probe).await;
+    // Its turn in the next operation is noticed at once.
+    at_step(&fixture, "o2", Step::Probe).await;
     let checked = fixture.probes(ADDRESS);
     sleep(Duration::from_mins(10)).await;
     assert_eq!(fixture.probes(ADDRESS), checked);

@@ -109,9 +109,12 @@ impl HostCounts {
                 Step::Skipped => &mut counts.skipped,
                 Step::Failed => &mut counts.failed,
                 Step::Pending => &mut counts.pending,
-                Step::Probe | Step::Apply | Step::Reboot | Step::Verify | Step::Settle => {
-                    &mut counts.under_way
-                }
+                Step::Probe
+                | Step::Apply
+                | Step::Reboot
+                | Step::Verify
+                | Step::Settle
+                | Step::Unknown => &mut counts.under_way,
             } += 1;
         }
         counts
