@@ -73,7 +73,8 @@ impl Params {
         let read = match text.as_bytes().first() {
             Some(b'n') => serde_json::from_str("{}"),
             Some(b'[') => {
-                let values: Vec<Value> = serde_json::from_str(text).map_err(unfit)?;
+                let values: Vec<Value> =
+                    serde_json::from_str(text).map_err(|error| unfit(&error))?;
                 if values.len() > order.len() {
                     return Err(Error::invalid(format!(
                         "{} parameters given, at most {} taken",
@@ -86,12 +87,12 @@ impl Params {
             }
             _ => serde_json::from_str(text),
         };
-        read.map_err(unfit)
+        read.map_err(|error| unfit(&error))
     }
 }
 
-fn unfit(error: serde_json::Error) -> Error {
-    let message = json::message(&json::without_place(&error));
+fn unfit(error: &serde_json::Error) -> Error {
+    let message = json::message(&json::without_place(error));
     Error::invalid(format!("bad parameters: {message}"))
 }
 

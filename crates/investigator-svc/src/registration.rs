@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use bus;
 use bus::error::chain;
 use bus::{Error, Kind, topology, warn_unless_outage};
 use model::messages::Node;

@@ -229,6 +229,8 @@ async fn fit_to_join(
     addresses: &[String],
     allow: &'static str,
 ) -> Result<Vec<Revised<Host>>, ApiError> {
+    type Found = (Option<Revised<Host>>, Option<Revised<ClusterMember>>);
+
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
@@ -238,7 +240,6 @@ async fn fit_to_join(
     }
     let hosts = api.storage.get_many::<Host>(addresses).await?;
     let members = api.storage.get_many::<ClusterMember>(addresses).await?;
-    type Found = (Option<Revised<Host>>, Option<Revised<ClusterMember>>);
     let fit = |((host, member), address): (Found, &String)| {
         let host = host.ok_or_else(|| missing(address))?;
         let status = host.record.status;

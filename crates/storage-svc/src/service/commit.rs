@@ -142,10 +142,10 @@ impl StorageService {
         for deletion in change.deletes.iter().filter(|deletion| is_cluster(deletion.kind)) {
             changes.replace(&deletion.id, &[], &members)?;
         }
-        let changed = changes.puts.len() + changes.deletes.len();
-        if changed + change.saves.len() + change.deletes.len() > Transaction::MAX {
+        let count = changes.puts.len() + changes.deletes.len();
+        if count + change.saves.len() + change.deletes.len() > Transaction::MAX {
             return Err(Refused::Failed(Error::invalid(format!(
-                "a change of {changed} members of a cluster at once was refused, nothing was changed: at most {} \
+                "a change of {count} members of a cluster at once was refused, nothing was changed: at most {} \
                  records are written at once; change the members in several steps",
                 Transaction::MAX
             ))));

@@ -107,7 +107,7 @@ pub(super) struct List {
 /// When it is neither.
 pub(super) fn records(data: Value) -> Result<(Vec<Value>, bool)> {
     let parsed = match data {
-        Value::String(text) => serde_json::from_str(&text).map_err(not_json)?,
+        Value::String(text) => serde_json::from_str(&text).map_err(|error| not_json(&error))?,
         other => other,
     };
     match parsed {
@@ -136,7 +136,7 @@ pub(super) fn object(data: Value) -> Result<Value> {
 /// As [`records`].
 pub(super) fn texts(data: Box<RawValue>) -> Result<(Vec<Box<RawValue>>, bool)> {
     let data = match serde_json::from_str::<String>(data.get()) {
-        Ok(text) => RawValue::from_string(text).map_err(not_json)?,
+        Ok(text) => RawValue::from_string(text).map_err(|error| not_json(&error))?,
         Err(_) => data,
     };
     match serde_json::from_str::<Vec<Box<RawValue>>>(data.get()) {
@@ -161,6 +161,6 @@ fn no_record() -> Error {
     Error::invalid("model_json_data is a record, or a list of records")
 }
 
-fn not_json(error: serde_json::Error) -> Error {
+fn not_json(error: &serde_json::Error) -> Error {
     Error::invalid(format!("model_json_data is not JSON: {error}"))
 }
