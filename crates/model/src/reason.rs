@@ -239,7 +239,7 @@ reasons! {
             "continue it with `commctl operation continue` when its remaining hosts are to be done",
             "another operation of the cluster";
         HostsFailed "hosts-failed":
-            "ended because more hosts failed than `max_failures` tolerates",
+            "ended with failed hosts",
             "repair the failed hosts, then continue it with `commctl operation continue --retry-failed`",
             "another operation covers the failed and skipped hosts";
         LostAfter "lost-after":

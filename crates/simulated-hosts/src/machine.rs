@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use host_access::{AccessError, Facts, Os, Target};
+use host_access::{AccessError, Facts, FactsError, Os, Playbook, PlaybookError, Target};
 use model::host_keys::fingerprint;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -89,6 +89,12 @@ pub struct Machine {
     pub next_host_key: Option<String>,
     /// The exit status of commands that operators have run on it.
     pub command_status: i32,
+    /// The error of each log-in.
+    pub log_in_error: Option<fn(&Target) -> AccessError>,
+    /// The error of each question for its facts.
+    pub facts_error: Option<fn(&str) -> FactsError>,
+    /// The error of each playbook.
+    pub playbook_error: Option<fn(Playbook) -> PlaybookError>,
     number: usize,
     boots: usize,
     boot_id: String,
@@ -148,6 +154,9 @@ impl Machine {
             reboots_again: None,
             next_host_key: None,
             command_status: 0,
+            log_in_error: None,
+            facts_error: None,
+            playbook_error: None,
             number,
             boots: 0,
             boot_id: String::new(),
@@ -283,6 +292,9 @@ impl Machine {
         let address = target.address.clone();
         if !self.is_up() {
             return Err(AccessError::Disconnected { address });
+        }
+        if let Some(error) = self.log_in_error {
+            return Err(error(target));
         }
         if self.log_in == LogIn::Throttled {
             return Err(AccessError::Throttled { address, detail: "connection closed".to_owned() });

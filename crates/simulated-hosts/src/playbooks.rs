@@ -44,8 +44,12 @@ pub(crate) async fn play(
     vars: &Map<String, Value>,
     on_event: &mut (dyn FnMut(TaskEvent) + Send),
 ) -> Result<Summary, PlaybookError> {
-    let start = session.on_host(|machine| machine.play_start);
-    sleep(start.unwrap_or_default()).await;
+    let start = session.on_host(|machine| (machine.play_start, machine.playbook_error));
+    let (start, error) = start.unwrap_or_default();
+    sleep(start).await;
+    if let Some(error) = error {
+        return Err(error(playbook));
+    }
     let play = Play { session, playbook, vars };
     match playbook {
         Playbook::Restart => play.restart().await,

@@ -93,11 +93,11 @@ impl Session for SimulatedSession {
     }
 
     async fn facts(&self, _timeout: Duration) -> Result<Facts, FactsError> {
-        let facts = |machine: &mut Machine| Facts {
-            boot_id: machine.boot_id().to_owned(),
-            ..machine.facts.clone()
+        let facts = |machine: &mut Machine| match machine.facts_error {
+            Some(error) => Err(error(&self.address)),
+            None => Ok(Facts { boot_id: machine.boot_id().to_owned(), ..machine.facts.clone() }),
         };
-        self.ask(facts).await.map_err(FactsError::Access)
+        self.ask(facts).await.map_err(FactsError::Access)?
     }
 
     async fn system_state(&self) -> Result<SystemState, AccessError> {

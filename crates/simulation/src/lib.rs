@@ -15,6 +15,7 @@
 //! - `processes`: replicas, started, stopped and crashed
 //! - `client`: requests of clients and operators
 //! - `run`: one run
+//! - `reasons`: tests that provoke the reasons of failures and waits
 //! - `search`: many runs, and the smallest scenario that fails
 
 mod client;
@@ -22,6 +23,8 @@ mod fate;
 mod network;
 mod processes;
 mod reads;
+#[cfg(test)]
+mod reasons;
 mod run;
 mod scenario;
 pub mod search;

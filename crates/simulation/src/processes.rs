@@ -25,7 +25,7 @@ use crate::network::{Link, Network};
 use crate::scenario::{Replica, Service};
 
 /// The boot id of the controller's own machine; no host has it.
-const OWN_BOOT_ID: &str = "ffffffff-0000-4000-8000-000000000000";
+pub(crate) const OWN_BOOT_ID: &str = "ffffffff-0000-4000-8000-000000000000";
 
 /// What all processes share.
 pub(crate) struct Ground {

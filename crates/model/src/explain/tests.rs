@@ -211,8 +211,7 @@ fn operation_that_has_ended_is_explained_by_its_end() {
             (
                 "failed",
                 "hosts-failed",
-                "the restart 7f of the cluster web ended because more hosts failed than `max_failures` \
-                 tolerates: 10.0.0.1 (not-back)",
+                "the restart 7f of the cluster web ended with failed hosts: 10.0.0.1 (not-back)",
                 Some("t9"),
             ),
         ),
