@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bus::{Error, Kind, Result, warn_unless_outage};
 use model::{
-    Event, Failure, Host, HostProgress, HostState, Lease, Operation, OperationWait, Outcome, Step,
-    WaitReason,
+    Event, Failure, Host, HostProgress, HostState, Lease, LeasePurpose, Operation, OperationWait,
+    Outcome, Step, WaitReason,
 };
 use storage_client::lease::Held;
 use storage_client::{Transaction, queries};
@@ -448,7 +448,7 @@ impl<'a> Journal<'a> {
             }
             Along::Host(change) => (transaction, change),
             Along::LateHost(change) => {
-                let lock = Lease::of_operation(&self.operation.cluster);
+                let lock = LeasePurpose::Operation(&self.operation.cluster).name();
                 (transaction.check::<Lease>(&lock, None), change)
             }
         };

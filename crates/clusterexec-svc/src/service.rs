@@ -208,7 +208,8 @@ impl ClusterExec {
         let leases = leases.map(|lease| (lease.name, lease.operation));
         for (name, operation) in &pending.chain(leases).collect::<BTreeMap<_, _>>() {
             let Some(work) = Unfinished::of(name) else { continue };
-            let claimed = if let Unfinished::Operation(cluster) = work { cluster } else { name };
+            let claimed =
+                if let Unfinished::Operation(cluster) = work { cluster } else { name.as_str() };
             let Some(claim) = self.busy.claim(claimed) else { continue };
             if !self.understands(operation).await? {
                 continue;

@@ -4,13 +4,7 @@
 //! holder, in the transaction that ends the operation, so that a crash in between does not lose it. A webhook is a record
 //! of its own, and its lease is created when a replica acquires it.
 
-use model::Lease;
-
-/// The prefix of the name of a lease for a pending webhook; the id of the record follows.
-const WEBHOOK: &str = "webhook.";
-
-/// The prefix of the name of a lease for late hosts; the id of the operation follows.
-const LATE_HOSTS: &str = "late.";
+use model::{Lease, LeaseName, LeasePurpose};
 
 /// Work that is not done yet.
 #[derive(Debug, Clone, Copy)]
@@ -25,20 +19,26 @@ pub(crate) enum Unfinished<'a> {
 
 impl<'a> Unfinished<'a> {
     /// The work that the lease with this name stands for, if it is work of the executor.
-    pub(crate) fn of(lease: &'a str) -> Option<Self> {
-        let operation = lease.strip_prefix(Lease::OPERATION).map(Self::Operation);
-        let webhook = || lease.strip_prefix(WEBHOOK).map(Self::Webhook);
-        let late_hosts = || lease.strip_prefix(LATE_HOSTS).map(Self::LateHosts);
-        operation.or_else(webhook).or_else(late_hosts)
+    pub(crate) fn of(lease: &'a LeaseName) -> Option<Self> {
+        match lease.purpose()? {
+            LeasePurpose::Operation(cluster) => Some(Self::Operation(cluster)),
+            LeasePurpose::Webhook(id) => Some(Self::Webhook(id)),
+            LeasePurpose::LateHosts(operation) => Some(Self::LateHosts(operation)),
+            LeasePurpose::Change(_)
+            | LeasePurpose::Investigation(_)
+            | LeasePurpose::Watcher(_)
+            | LeasePurpose::Compaction(_) => None,
+        }
     }
 
     /// The name of the lease.
-    pub(crate) fn lease_name(self) -> String {
-        match self {
-            Self::Operation(cluster) => Lease::of_operation(cluster),
-            Self::Webhook(id) => format!("{WEBHOOK}{id}"),
-            Self::LateHosts(id) => format!("{LATE_HOSTS}{id}"),
-        }
+    pub(crate) fn lease_name(self) -> LeaseName {
+        let purpose = match self {
+            Self::Operation(cluster) => LeasePurpose::Operation(cluster),
+            Self::Webhook(id) => LeasePurpose::Webhook(id),
+            Self::LateHosts(operation) => LeasePurpose::LateHosts(operation),
+        };
+        purpose.name()
     }
 
     /// The lease without a holder: the first replica that finds it acquires it.

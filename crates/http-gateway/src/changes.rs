@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use bus::error::chain;
 use bus::{Bus, Context, Result, warn_unless_outage};
-use model::{ClusterHead, Lease};
+use model::{ClusterHead, LeasePurpose};
 use runtime::claims::{Claim, Claims};
 use runtime::{Clock, Lifecycle, random};
 use storage_client::lease::{Held, Leases, TTL};
@@ -134,7 +134,7 @@ impl Changes {
         cluster: &str,
     ) -> Result<Option<oneshot::Receiver<Result<(), ApiError>>>> {
         let Some(claim) = self.0.busy.claim(cluster) else { return Ok(None) };
-        let lease = format!("{}{cluster}", Lease::CLUSTER_CHANGE);
+        let lease = LeasePurpose::Change(cluster).name();
         let Some(held) = self.0.leases.try_acquire(&lease).await? else { return Ok(None) };
         let (sender, ended) = oneshot::channel();
         let job = self.clone().run(cluster.to_owned(), claim, held, sender);

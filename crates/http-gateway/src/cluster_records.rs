@@ -1,7 +1,8 @@
 //! The records of clusters and of their members, as handlers and changes read and write them.
 
 use model::{
-    Cluster, ClusterHead, ClusterMember, ClusterRecord, Host, Lease, OperationKind, Status, by_kind,
+    Cluster, ClusterHead, ClusterMember, ClusterRecord, Host, Lease, LeasePurpose, OperationKind,
+    Status, by_kind,
 };
 use storage_client::{Revised, Transaction, queries};
 
@@ -36,7 +37,7 @@ pub async fn not_under_operation(api: &Api, cluster: &str) -> Result<Transaction
             "an operation is in process on the cluster {cluster}: wait until it has ended"
         )));
     }
-    Ok(Transaction::default().check::<Lease>(&Lease::of_operation(cluster), None))
+    Ok(Transaction::default().check::<Lease>(&LeasePurpose::Operation(cluster).name(), None))
 }
 
 /// Adds to a transaction that hosts leave their cluster: `active` turns into `disassociated`, other statuses stay.

@@ -7,9 +7,6 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 
-/// The name of the lease of a host under investigation, before the host's address.
-pub(crate) const LEASE: &str = "investigation.";
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Context {

@@ -7,12 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use bus::Error;
 use bus::error::chain;
 use jiff::Timestamp;
-use model::{ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease};
+use model::{
+    ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease, LeasePurpose,
+};
 use storage_client::lease::Held;
 use storage_client::{Revised, StorageClient, Transaction, queries};
 use tokio::time::Instant;
 
-use crate::context::{Context, LEASE};
+use crate::context::Context;
 
 /// Notes that a host has presented the key it announced and accepted the log-in. It joins the cluster of
 /// its enrollment in the same write.
@@ -134,7 +136,7 @@ pub(crate) async fn sweep(
             .delete::<HostCreds>(address)
             .delete::<HostState>(address)
             // Whoever investigates it notices at the next write.
-            .delete::<Lease>(&format!("{LEASE}{address}"));
+            .delete::<Lease>(&LeasePurpose::Investigation(address).name());
         match storage.transact(&removal).await {
             Ok(_) => tracing::warn!(
                 host.address = address,

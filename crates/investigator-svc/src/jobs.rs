@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bus::{Call, Result, presence, topology, warn_unless_outage};
 use host_access::Deps;
-use model::{Cluster, Host, HostState, Lease};
+use model::{Cluster, Host, HostState, Lease, LeasePurpose};
 use runtime::claims::{Claim, Claims};
 use runtime::{Lifecycle, random};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use storage_client::lease::{Held, Leases};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
-use crate::context::{Context, LEASE};
+use crate::context::Context;
 use crate::enrollment;
 use crate::registration::{self, is_waiting};
 use crate::{investigation, login};
@@ -147,7 +147,7 @@ impl Investigator {
         let mut all_swept = true;
         for lease in self.context.storage.list::<Lease>().await? {
             let name = lease.record.name;
-            let Some(address) = name.strip_prefix(LEASE) else { continue };
+            let Some(LeasePurpose::Investigation(address)) = name.purpose() else { continue };
             let Some(_claim) = self.busy.claim(address).filter(|_| !waiting.contains(address))
             else {
                 continue;
@@ -182,7 +182,7 @@ impl Investigator {
 
     async fn claim(&self, address: &str) -> Result<Claimed> {
         let Some(claim) = self.busy.claim(address) else { return Ok(Claimed::Here) };
-        let held = self.leases.try_acquire(&format!("{LEASE}{address}")).await?;
+        let held = self.leases.try_acquire(&LeasePurpose::Investigation(address).name()).await?;
         Ok(held.map_or(Claimed::Elsewhere, |held| Claimed::Now(claim, held)))
     }
 

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ident};
+use super::{LeaseName, Model, ident};
 
 /// The right to work on something. Whoever holds it raises `counter` well within `ttl_ms`; whoever has
 /// seen the same counter for longer than that may take it over.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
-    /// What it is for: `operation.CLUSTER`, `change.CLUSTER`, `investigation.ADDRESS`, `watcher.UUID`.
-    pub name: String,
+    /// What it is for.
+    pub name: LeaseName,
     /// Who holds it.
     pub owner: String,
     /// Raised by the holder as a sign of life.
@@ -20,20 +20,6 @@ pub struct Lease {
     /// The id of the operation, where it is for one; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub operation: String,
-}
-
-impl Lease {
-    /// What the name of a cluster's operation lease begins with; the cluster's name follows.
-    pub const OPERATION: &str = "operation.";
-    /// The name of the lease of the operation on a cluster.
-    pub fn of_operation(cluster: &str) -> String {
-        format!("{}{cluster}", Self::OPERATION)
-    }
-
-    /// Prefix of the lease of the job that changes a cluster; the cluster's name follows.
-    pub const CLUSTER_CHANGE: &str = "change.";
-    /// What the name of a watcher's lease begins with; those that are alive divide the hosts.
-    pub const WATCHER: &str = "watcher.";
 }
 
 impl Model for Lease {

@@ -30,6 +30,7 @@ mod idempotency;
 pub mod ident;
 pub mod json;
 mod lease;
+mod lease_name;
 pub mod messages;
 mod network;
 pub mod networks;
@@ -39,6 +40,7 @@ mod reason;
 mod refused_log_ins;
 mod server_keys;
 pub mod stamp;
+mod text;
 mod watcher_record;
 mod write_probe;
 
@@ -60,6 +62,7 @@ pub use enrollment::{Enrolled, Enrollment};
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use lease::Lease;
+pub use lease_name::{LeaseName, LeasePurpose};
 pub use network::{Network, NetworkType};
 pub use networks::Networks;
 pub use operation::{

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::{
-    Alarm, ClusterMember, Event, Freeze, HostProgress, Lease, Model, Operation, OperationControl,
-    OperationStatus, Step, Wanted,
+    Alarm, ClusterMember, Event, Freeze, HostProgress, Lease, LeaseName, LeasePurpose, Model,
+    Operation, OperationControl, OperationStatus, Step, Wanted,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,7 +39,7 @@ struct State {
     controls: BTreeMap<String, OperationControl>,
     /// The cluster of each member.
     members: BTreeMap<String, String>,
-    leases: BTreeMap<String, Lease>,
+    leases: BTreeMap<LeaseName, Lease>,
     /// Since when an operation, or all of them (the empty name), must start nothing.
     stopped: BTreeMap<String, Instant>,
     /// Since when there is an alarm, by its scope.
@@ -309,7 +309,7 @@ impl State {
             self.alarms.entry(scope.to_owned()).or_insert_with(Instant::now);
         } else if let Some(name) = key.strip_prefix(Lease::PREFIX) {
             if let Some(lease) = parsed::<Lease>(value) {
-                self.leases.insert(name.to_owned(), lease);
+                self.leases.insert(name.into(), lease);
             }
         } else if let Some(address) = key.strip_prefix(ClusterMember::PREFIX)
             && let Some(ClusterMember { cluster, .. }) = parsed::<ClusterMember>(value)
@@ -345,7 +345,7 @@ impl State {
     /// The soak time between two hosts does not depend on the wall clock, except after a take-over.
     fn check_soak(&mut self, part: &HostProgress, found: &mut Vec<String>) {
         let Some(operation) = self.operations.get(operation_of(&part.id)) else { return };
-        let lease = self.leases.get(&format!("{}{}", Lease::OPERATION, operation.cluster));
+        let lease = self.leases.get(&LeasePurpose::Operation(&operation.cluster).name());
         let owner = lease.map(|lease| lease.owner.clone()).unwrap_or_default();
         let before = self.parts.get(&part.id).map_or(Step::Pending, |before| before.step);
         if part.step == Step::Done && before != Step::Done {
@@ -390,7 +390,7 @@ impl State {
                 let (id, cluster) = (&operation.id, &operation.cluster);
                 found.push(format!("3: {other} and {id} are in process on the cluster {cluster}"));
             }
-            if !self.leases.contains_key(&format!("{}{}", Lease::OPERATION, operation.cluster)) {
+            if !self.leases.contains_key(&LeasePurpose::Operation(&operation.cluster).name()) {
                 found.push(format!("3: {} is in process without a lease", operation.id));
             }
         }
@@ -440,7 +440,7 @@ impl State {
                 found.push(format!("7: {address} is changed in an alarm of {scope}"));
             }
         }
-        let lease = self.leases.get(&format!("{}{cluster}", Lease::OPERATION));
+        let lease = self.leases.get(&LeasePurpose::Operation(&cluster).name());
         let holder = lease.and_then(|lease| self.owners.get(&lease.owner));
         if holder.is_none_or(|holder| **holder != *effect.process) {
             let process = &effect.process;

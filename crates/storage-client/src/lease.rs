@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bus::error::{Error, Kind, Result};
 use bus::warn_unless_outage;
-use model::Model as _;
+use model::{LeaseName, Model as _};
 use runtime::lifecycle::Lifecycle;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ pub struct Leases {
     owner: String,
     ttl: Duration,
     /// The newest revision of each lease that others hold, and when it was first seen.
-    seen: Arc<Mutex<HashMap<String, (u64, Instant)>>>,
+    seen: Arc<Mutex<HashMap<LeaseName, (u64, Instant)>>>,
 }
 
 impl Leases {
@@ -49,9 +49,9 @@ impl Leases {
 
     /// A lease of ours as it is first written, for use in a transaction that creates it together with
     /// the work; [`Self::adopt`] then holds it.
-    pub fn fresh(&self, name: &str) -> model::Lease {
+    pub fn fresh(&self, name: &LeaseName) -> model::Lease {
         let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
-        let (name, owner) = (name.to_owned(), self.owner.clone());
+        let (name, owner) = (name.clone(), self.owner.clone());
         model::Lease { name, owner, ttl_ms, ..model::Lease::default() }
     }
 
@@ -66,7 +66,7 @@ impl Leases {
     ///
     /// # Errors
     /// When the storage service cannot say.
-    pub async fn try_acquire(&self, name: &str) -> Result<Option<Held>> {
+    pub async fn try_acquire(&self, name: &LeaseName) -> Result<Option<Held>> {
         let since = Instant::now();
         let (transaction, lease) = match self.storage.find::<model::Lease>(name).await? {
             None => {
@@ -263,7 +263,10 @@ impl Inner {
                 }
                 Err(error) if error.is_conflict() => {
                     let Some(current) = self.made_after_all(&next.record).await else {
-                        tracing::warn!(lease = lease.record.name, "the lease was taken over");
+                        tracing::warn!(
+                            lease = lease.record.name.as_str(),
+                            "the lease was taken over"
+                        );
                         return self.lose();
                     };
                     // Others may have seen it long ago: it counts as no sign of life, another does.
@@ -274,7 +277,7 @@ impl Inner {
                 Err(error) => {
                     warn_unless_outage!(
                         error,
-                        lease = lease.record.name,
+                        lease = lease.record.name.as_str(),
                         "the lease is not renewed yet"
                     );
                 }
@@ -284,10 +287,11 @@ impl Inner {
 }
 
 /// Whether a conflict is about this lease: the failed check is named in the error's data.
-fn names_lease(error: &Error, name: &str) -> bool {
+fn names_lease(error: &Error, name: &LeaseName) -> bool {
     error.kind() == Kind::Conflict
         && error.data().is_some_and(|data| {
-            data["check"]["model_type_name"] == model::Lease::TYPE && data["check"]["key"] == name
+            data["check"]["model_type_name"] == model::Lease::TYPE
+                && data["check"]["key"] == name.as_str()
         })
 }
 
@@ -301,7 +305,8 @@ mod tests {
     fn only_a_conflict_about_the_lease_names_it() {
         let check = |kind: &str, key: &str| json!({"check": {"model_type_name": kind, "key": key}});
         let conflict = |data: Value| Error::conflict("it was changed").with_data(data);
-        assert!(names_lease(&conflict(check("Lease", "a")), "a"));
+        let name = LeaseName::from("a");
+        assert!(names_lease(&conflict(check("Lease", "a")), &name));
         for other in [
             conflict(check("Lease", "b")),
             conflict(check("Host", "a")),
@@ -309,7 +314,7 @@ mod tests {
             Error::conflict("it was changed"),
             Error::unavailable("no answer").with_data(check("Lease", "a")),
         ] {
-            assert!(!names_lease(&other, "a"), "{other:?}");
+            assert!(!names_lease(&other, &name), "{other:?}");
         }
     }
 }

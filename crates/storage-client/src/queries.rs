@@ -2,7 +2,9 @@
 
 use crate::{Revised, StorageClient, Transaction};
 use bus::Result;
-use model::{Alarm, ClusterHead, ClusterMember, Freeze, HostProgress, Lease, Operation};
+use model::{
+    Alarm, ClusterHead, ClusterMember, Freeze, HostProgress, Lease, LeasePurpose, Operation,
+};
 
 /// Parts of an operation that are read in one request: with the results of upgrades they are large.
 const PARTS_PER_REQUEST: usize = 1000;
@@ -95,7 +97,7 @@ pub async fn operation_lease(
     storage: &StorageClient,
     cluster: &str,
 ) -> Result<Option<Revised<Lease>>> {
-    storage.find::<Lease>(&Lease::of_operation(cluster)).await
+    storage.find::<Lease>(&LeasePurpose::Operation(cluster).name()).await
 }
 
 /// The freeze, while operators have one in place.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use bus::warn_unless_outage;
+use model::{LeaseName, LeasePurpose};
 use runtime::Lifecycle;
 use storage_client::lease::{Held, Leases};
 use tokio::time::Instant;
@@ -96,7 +97,8 @@ impl History {
 pub async fn keep(name: String, etcd: Etcd, leases: Leases, pace: Pace, life: Lifecycle) {
     let stopping = life.stopping();
     tokio::pin!(stopping);
-    let lease = format!("compaction.{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+    let object = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let lease = LeasePurpose::Compaction(&object).name();
     let (mut history, mut held) = (History::new(pace, Instant::now()), None);
     let mut reported = Reported { store: name, what: String::new() };
     loop {
@@ -127,7 +129,7 @@ pub async fn keep(name: String, etcd: Etcd, leases: Leases, pace: Pace, life: Li
 async fn turn(
     etcd: &Etcd,
     history: &mut History,
-    (leases, lease, held): (&Leases, &str, &mut Option<Held>),
+    (leases, lease, held): (&Leases, &LeaseName, &mut Option<Held>),
     reported: &mut Reported,
 ) -> Result<(), StoreError> {
     let revision = etcd.revision().await?;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use host_access::Deps;
-use model::Host;
+use model::{Host, LeaseName};
 use runtime::Lifecycle;
 use storage_client::StorageClient;
 
@@ -32,7 +32,7 @@ impl Context {
         deps: Deps,
         config: Config,
         storage: StorageClient,
-        name: &str,
+        name: &LeaseName,
         lifecycle: &Lifecycle,
     ) -> Self {
         Self {

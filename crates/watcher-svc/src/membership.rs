@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bus::{Error, Result};
-use model::Lease;
+use model::{Lease, LeaseName, LeasePurpose};
 use runtime::{Lifecycle, random};
 use storage_client::lease::{Held, Leases};
 use storage_client::{Revised, StorageClient, Transaction};
@@ -14,7 +14,7 @@ use crate::turns::Turns;
 /// Our own lease, and what we have seen of the others'.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    name: String,
+    name: LeaseName,
     storage: StorageClient,
     leases: Leases,
     held: Option<Held>,
@@ -25,7 +25,7 @@ pub(crate) struct Membership {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// The leases of watchers that may be alive.
-    pub(crate) members: Vec<String>,
+    pub(crate) members: Vec<LeaseName>,
     /// Hosts whose turn in an operation has come and is not over.
     pub(crate) operated: HashSet<String>,
 }
@@ -34,12 +34,12 @@ impl Membership {
     pub(crate) fn new(storage: StorageClient, lifecycle: Lifecycle, ttl: Duration) -> Self {
         let id = random::uuid();
         let leases = Leases::new(storage.clone(), lifecycle, format!("watcher:{id}"), ttl);
-        let name = format!("{}{id}", Lease::WATCHER);
+        let name = LeasePurpose::Watcher(&id.to_string()).name();
         Self { name, storage, leases, held: None, turns: Turns::default() }
     }
 
     /// The name of our lease.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &LeaseName {
         &self.name
     }
 
@@ -70,18 +70,19 @@ impl Membership {
         let mut operations = Vec::new();
         for lease in self.storage.list::<Lease>().await? {
             let name = &lease.record.name;
-            if name.starts_with(Lease::OPERATION) {
-                operations.push(lease.record);
-            } else if *name == self.name {
-                if self.is_held() {
-                    seen.members.push(name.clone());
+            match name.purpose() {
+                Some(LeasePurpose::Operation(_)) => operations.push(lease.record),
+                Some(LeasePurpose::Watcher(_)) => {
+                    let is_ours = *name == self.name;
+                    let is_alive =
+                        if is_ours { self.is_held() } else { self.leases.may_be_alive(&lease) };
+                    if is_alive {
+                        seen.members.push(name.clone());
+                    } else if !is_ours {
+                        self.remove(&lease).await?;
+                    }
                 }
-            } else if name.starts_with(Lease::WATCHER) {
-                if self.leases.may_be_alive(&lease) {
-                    seen.members.push(name.clone());
-                } else {
-                    self.remove(&lease).await?;
-                }
+                _ => {}
             }
         }
         seen.operated = self.turns.under_way(&self.storage, &operations).await?;

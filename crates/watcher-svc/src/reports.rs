@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bus::Result;
 use jiff::Timestamp;
-use model::{CheckReport, CheckRoster, Lease, Model as _};
+use model::{CheckReport, CheckRoster, LeaseName, LeasePurpose, Model as _};
 use runtime::Clock;
 use storage_client::{Revised, StorageClient, Transaction};
 
@@ -58,8 +58,11 @@ pub(crate) struct Draft {
 
 impl Reports {
     /// None yet; `lease` is the name of this watcher's lease.
-    pub(crate) fn new(lease: &str, storage: StorageClient, clock: Clock) -> Self {
-        let watcher = lease.strip_prefix(Lease::WATCHER).unwrap_or(lease).to_owned();
+    pub(crate) fn new(lease: &LeaseName, storage: StorageClient, clock: Clock) -> Self {
+        let watcher = match lease.purpose() {
+            Some(LeasePurpose::Watcher(id)) => id.to_owned(),
+            _ => lease.to_string(),
+        };
         let (stored, number, reported) = (Stored::default(), 0, HashMap::new());
         Self { watcher, storage, clock, stored, number, reported }
     }
@@ -70,12 +73,12 @@ impl Reports {
     /// When the storage service does not answer.
     pub(crate) async fn orphans(
         &self,
-        is_alive: impl Fn(&str) -> bool,
+        is_alive: impl Fn(&LeaseName) -> bool,
     ) -> Result<Vec<(Revised<CheckReport>, Vec<(String, Micros)>)>> {
         let reports = self.storage.list::<CheckReport>().await?;
         let orphans = reports.into_iter().filter(|report| {
             let watcher = &report.record.watcher;
-            *watcher != self.watcher && !is_alive(&format!("{}{watcher}", Lease::WATCHER))
+            *watcher != self.watcher && !is_alive(&LeasePurpose::Watcher(watcher).name())
         });
         let mut read = Vec::new();
         for report in orphans.take(TAKEN_OVER) {

@@ -4,7 +4,7 @@ mod outlook;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use model::{CheckReport, Cluster, Failing, Host, HostState, Status, stamp};
+use model::{CheckReport, Cluster, Failing, Host, HostState, LeaseName, Status, stamp};
 use storage_client::Revised;
 
 use crate::config::Config;
@@ -23,12 +23,12 @@ const REFUSED_PAUSE: Micros = 10 * 60 * 1_000_000;
 #[derive(Debug)]
 pub struct Roster {
     /// The name of our lease.
-    me: String,
+    me: LeaseName,
     rhythm: Rhythm,
     failures: u32,
     freeze_share: f64,
     /// The leases of all watchers, ours included.
-    members: Vec<String>,
+    members: Vec<LeaseName>,
     /// Hosts whose turn in an operation has come and is not over.
     operated: HashSet<String>,
     scopes: Scopes,
@@ -114,9 +114,9 @@ impl Watched {
 
 impl Roster {
     /// Nobody yet; `me` is the name of our lease.
-    pub fn new(me: &str, config: &Config) -> Self {
+    pub fn new(me: &LeaseName, config: &Config) -> Self {
         Self {
-            me: me.to_owned(),
+            me: me.clone(),
             rhythm: Rhythm::new(config),
             failures: config.failures.max(1),
             freeze_share: config.freeze_share,
@@ -215,7 +215,7 @@ impl Roster {
     }
 
     /// Divides the hosts among these watchers.
-    pub fn set_members(&mut self, mut members: Vec<String>, now: Micros) {
+    pub fn set_members(&mut self, mut members: Vec<LeaseName>, now: Micros) {
         members.sort_unstable();
         if members == self.members {
             return;
@@ -290,7 +290,7 @@ impl Roster {
     }
 
     /// Whether this is the lease of a watcher that may be alive.
-    pub fn is_member(&self, lease: &str) -> bool {
+    pub fn is_member(&self, lease: &LeaseName) -> bool {
         self.members.iter().any(|member| member == lease)
     }
 

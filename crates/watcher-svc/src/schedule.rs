@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use model::LeaseName;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
@@ -14,10 +15,10 @@ pub type Micros = i64;
 
 /// The watcher that a host belongs to: every watcher that sees the same members says the same, and when
 /// one goes only its own hosts move (rendezvous hashing). `None` without members.
-pub fn owner<'a>(members: &'a [String], address: &str) -> Option<&'a str> {
+pub fn owner<'a>(members: &'a [LeaseName], address: &str) -> Option<&'a LeaseName> {
     let weighed = members.iter().map(|member| {
         let weight = hash(&[member.as_bytes(), address.as_bytes()]);
-        (weight, member.as_str())
+        (weight, member)
     });
     weighed.max().map(|(_, member)| member)
 }
@@ -145,8 +146,8 @@ mod tests {
         Rhythm::new(&Config::default())
     }
 
-    fn names(count: usize) -> Vec<String> {
-        (0..count).map(|number| format!("watcher.{number}")).collect()
+    fn names(count: usize) -> Vec<LeaseName> {
+        (0..count).map(|number| format!("watcher.{number}").into()).collect()
     }
 
     #[test]
@@ -200,7 +201,7 @@ mod tests {
                 None => prop_assert_eq!(count, 1),
                 Some(after) => {
                     prop_assert_ne!(after, &gone);
-                    prop_assert!(before == gone || before == after);
+                    prop_assert!(*before == gone || before == after);
                 }
             }
         }

@@ -9,7 +9,8 @@ use bus::{
 };
 use host_access::Deps;
 use model::{
-    Alarm, Cluster, Host, HostProgress, HostState, Lease, Model as _, PendingWebhook, WatcherRecord,
+    Alarm, Cluster, Host, HostProgress, HostState, LeasePurpose, Model as _, PendingWebhook,
+    WatcherRecord,
 };
 use runtime::Lifecycle;
 use runtime::claims::Claims;
@@ -292,7 +293,11 @@ impl Watcher {
         match (model, event) {
             ("Lease", "created" | "deleted") => {
                 let name = record["name"].as_str().unwrap_or_default();
-                return name.starts_with(Lease::WATCHER) || name.starts_with(Lease::OPERATION);
+                let purpose = LeasePurpose::of(name);
+                return matches!(
+                    purpose,
+                    Some(LeasePurpose::Watcher(_) | LeasePurpose::Operation(_))
+                );
             }
             ("Host", "deleted") => {
                 let address = record["address"].as_str().unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bus::Result;
-use model::{HostProgress, Lease, Operation, Step, ident};
+use model::{HostProgress, Lease, LeasePurpose, Operation, Step, ident};
 use serde::Deserialize;
 use storage_client::{StorageClient, Transaction, queries};
 
@@ -79,7 +79,7 @@ pub(crate) async fn unless_under_way(
     let Some(cluster) = queries::cluster_of(storage, address).await? else {
         return Ok(Some(transaction));
     };
-    let lock = Lease::of_operation(&cluster.cluster.record.name);
+    let lock = LeasePurpose::Operation(&cluster.cluster.record.name).name();
     let Some(lease) = storage.find::<Lease>(&lock).await? else {
         return Ok(Some(transaction.check::<Lease>(&lock, None)));
     };

@@ -13,7 +13,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use bus::{topology, warn_unless_outage};
-use model::{FailureReason, Host, HostCreds, HostState, Lease, ServerKeys, Status, host_keys};
+use model::{
+    FailureReason, Host, HostCreds, HostState, Lease, LeasePurpose, ServerKeys, Status, host_keys,
+};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -122,7 +124,7 @@ async fn delete(
             .delete::<HostCreds>(&address)
             .delete::<HostState>(&address)
             // Whoever investigates it notices at the next write.
-            .delete::<Lease>(&format!("investigation.{address}"));
+            .delete::<Lease>(&LeasePurpose::Investigation(&address).name());
         Ok((transaction, ()))
     };
     api.commit(plan).await?;

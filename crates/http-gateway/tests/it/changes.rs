@@ -191,8 +191,7 @@ async fn a_gateway_that_starts_finishes_what_another_left() {
     let gateway = Setup { managers: Managers::Real, ..Setup::default() }.start().await;
     let all = addresses(0..120);
     let (kept, dropped) = all.split_at(10);
-    let lease =
-        Lease { name: "change.c1".to_owned(), owner: "gone".to_owned(), ..Lease::default() };
+    let lease = Lease { name: "change.c1".into(), owner: "gone".to_owned(), ..Lease::default() };
     gateway.storage.save(&lease).await.unwrap();
     let change = ClusterChange::Changing { hostset: kept.to_vec() };
     gateway.filled(&all, Some(change)).await;
@@ -254,7 +253,7 @@ async fn a_host_that_registers_itself_meanwhile_is_to_try_again() {
     let setup = Setup { trusted_proxies: vec!["127.0.0.1".to_owned()], ..Setup::default() };
     let gateway = setup.start().await;
     let lease = Lease {
-        name: "change.c1".to_owned(),
+        name: "change.c1".into(),
         owner: "another".to_owned(),
         ttl_ms: 3_600_000,
         ..Lease::default()

@@ -20,7 +20,7 @@ async fn with_operation() -> Gateway {
     let wait = json!({"reason": "package-lock", "detail": "apt holds it", "since": STARTED});
     gateway.progress("o1", "10.0.0.1", json!({"step": "apply", "wait": wait})).await;
     let lease = Lease {
-        name: "operation.c1".to_owned(),
+        name: "operation.c1".into(),
         owner: "executor".to_owned(),
         operation: operation.id,
         ..Lease::default()

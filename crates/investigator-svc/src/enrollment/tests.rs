@@ -26,7 +26,8 @@ async fn fixture(cluster: &str) -> Fixture {
                        "enrolled": {"id": "e", "cluster": cluster, "since": since}});
     storage.save(&serde_json::from_value::<HostState>(state).unwrap()).await.unwrap();
     let leases = Leases::new(storage.clone(), life.clone(), "test".to_owned(), TTL);
-    let held = leases.try_acquire(&format!("{LEASE}10.0.0.1")).await.unwrap().unwrap();
+    let held =
+        leases.try_acquire(&LeasePurpose::Investigation("10.0.0.1").name()).await.unwrap().unwrap();
     Fixture { storage, life, held, _folder: folder }
 }
 
@@ -82,7 +83,7 @@ async fn without_a_cluster_or_with_one_that_is_gone_it_is_proven_all_the_same() 
 async fn whose_lease_is_lost_proves_nothing() {
     let fixture = fixture("c1").await;
     fixture.cluster("c1", &[]).await;
-    fixture.storage.delete::<Lease>(&format!("{LEASE}10.0.0.1")).await.unwrap();
+    fixture.storage.delete::<Lease>(&LeasePurpose::Investigation("10.0.0.1").name()).await.unwrap();
     prove(&fixture.storage, "10.0.0.1", &fixture.held).await.unwrap_err();
     assert!(!fixture.is_proven().await);
     assert!(fixture.members("c1").await.is_empty());

@@ -16,7 +16,7 @@ fn put(truth: &Truth, revision: u64, key: String, value: &Value) {
 }
 
 fn lease(truth: &Truth, owner: &str) {
-    let name = format!("{}{CLUSTER}", Lease::OPERATION);
+    let name = LeasePurpose::Operation(CLUSTER).name();
     let lease = json!({"name": name, "owner": owner, "counter": 1, "ttl_ms": 15_000});
     put(truth, 1, Lease::key(&name), &lease);
     let save = json!({"model_type_name": Lease::TYPE, "model_json_data": lease});

@@ -16,7 +16,7 @@ async fn renewals_of_leases_that_fail_in_an_outage_have_no_line_of_their_own() {
     let storage = StorageClient::new(bus.clone(), Context::service("test"));
     let leases = Leases::new(storage, life.clone(), "test".to_owned(), TTL);
     let held: Vec<_> = (0..20)
-        .map(|number| leases.adopt(leases.fresh(&format!("l{number}")), 1, Instant::now()))
+        .map(|number| leases.adopt(leases.fresh(&format!("l{number}").into()), 1, Instant::now()))
         .collect();
     sleep(Duration::from_mins(1)).await;
     assert!(held.iter().all(|held| held.check().is_err()));

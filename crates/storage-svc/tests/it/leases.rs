@@ -71,15 +71,15 @@ async fn one_holder_at_a_time() {
     let fixture = start().await;
     let life = Lifecycle::new();
     let (one, two) = (leases(&fixture, &life, "one"), leases(&fixture, &life, "two"));
-    let held = one.try_acquire(NAME).await.unwrap().expect("it is free");
+    let held = one.try_acquire(&NAME.into()).await.unwrap().expect("it is free");
     held.check().unwrap();
     assert_eq!(fixture.storage.get::<Lease>(NAME).await.unwrap().record.owner, "one");
-    assert!(two.try_acquire(NAME).await.unwrap().is_none());
+    assert!(two.try_acquire(&NAME.into()).await.unwrap().is_none());
     held.transact(Transaction::default().save(&cluster("working")).unwrap()).await.unwrap();
     held.release(Transaction::default().save(&cluster("done")).unwrap()).await.unwrap();
     assert!(held.check().is_err(), "what is released is not held");
     assert_eq!(fixture.storage.get::<Cluster>("c1").await.unwrap().record.status, "done");
-    assert!(two.try_acquire(NAME).await.unwrap().is_some());
+    assert!(two.try_acquire(&NAME.into()).await.unwrap().is_some());
 }
 
 /// The holder's process dies (here: its runtime's life ends, so nothing renews): another takes over
@@ -89,7 +89,7 @@ async fn an_abandoned_lease_is_taken_over_after_its_time() {
     let fixture = start().await;
     let (dead, alive) = (Lifecycle::new(), Lifecycle::new());
     let leases_of_dead = leases(&fixture, &dead, "dead");
-    let lease = Lease { operation: "o1".to_owned(), ..leases_of_dead.fresh(NAME) };
+    let lease = Lease { operation: "o1".to_owned(), ..leases_of_dead.fresh(&NAME.into()) };
     let created = Transaction::default().create(&lease).unwrap();
     let revision = fixture.storage.transact(&created).await.unwrap();
     let held = leases_of_dead.adopt(lease, revision, tokio::time::Instant::now());
@@ -97,7 +97,7 @@ async fn an_abandoned_lease_is_taken_over_after_its_time() {
     let observer = leases(&fixture, &alive, "alive");
     let begin = tokio::time::Instant::now();
     let taken = loop {
-        if let Some(taken) = observer.try_acquire(NAME).await.unwrap() {
+        if let Some(taken) = observer.try_acquire(&NAME.into()).await.unwrap() {
             break taken;
         }
         sleep(Duration::from_millis(200)).await;
@@ -119,11 +119,11 @@ async fn an_abandoned_lease_is_taken_over_after_its_time() {
 async fn a_holder_that_lives_keeps_its_lease() {
     let fixture = start().await;
     let life = Lifecycle::new();
-    let held = leases(&fixture, &life, "one").try_acquire(NAME).await.unwrap().unwrap();
+    let held = leases(&fixture, &life, "one").try_acquire(&NAME.into()).await.unwrap().unwrap();
     let observer = leases(&fixture, &life, "two");
     let begin = tokio::time::Instant::now();
     while begin.elapsed() < 10 * TTL {
-        assert!(observer.try_acquire(NAME).await.unwrap().is_none());
+        assert!(observer.try_acquire(&NAME.into()).await.unwrap().is_none());
         held.check().unwrap();
         let pause = Duration::from_millis(500);
         assert!(tokio::time::timeout(pause, held.lost()).await.is_err(), "it is not lost");
@@ -136,7 +136,7 @@ async fn a_holder_that_lives_keeps_its_lease() {
 async fn a_lease_taken_by_force_is_noticed_at_the_next_write() {
     let fixture = start().await;
     let life = Lifecycle::new();
-    let held = leases(&fixture, &life, "one").try_acquire(NAME).await.unwrap().unwrap();
+    let held = leases(&fixture, &life, "one").try_acquire(&NAME.into()).await.unwrap().unwrap();
     fixture.storage.delete::<Lease>(NAME).await.unwrap();
     let refused = held.transact(Transaction::default().save(&cluster("x")).unwrap()).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::Conflict);
@@ -149,13 +149,13 @@ async fn a_lease_handed_over_is_free_at_once() {
     let fixture = start().await;
     let life = Lifecycle::new();
     let (one, two) = (leases(&fixture, &life, "one"), leases(&fixture, &life, "two"));
-    let held = one.try_acquire(NAME).await.unwrap().unwrap();
+    let held = one.try_acquire(&NAME.into()).await.unwrap().unwrap();
     held.hand_over().await.unwrap();
     assert!(held.check().is_err());
     let handed_over = fixture.storage.get::<Lease>(NAME).await.unwrap().record;
     assert_eq!((handed_over.counter, handed_over.ttl_ms), (1, 0));
-    let taken = two.try_acquire(NAME).await.unwrap().expect("it was handed over");
-    assert!(one.try_acquire(NAME).await.unwrap().is_none());
+    let taken = two.try_acquire(&NAME.into()).await.unwrap().expect("it was handed over");
+    assert!(one.try_acquire(&NAME.into()).await.unwrap().is_none());
     taken.check().unwrap();
 }
 
@@ -167,7 +167,8 @@ async fn one_of_two_that_try_at_once_gets_the_lease() {
     let storage = Faults::default().storage(&fixture, &life).await;
     let leases = |owner: &str| Leases::new(storage.clone(), life.clone(), owner.to_owned(), TTL);
     let (one, two) = (leases("one"), leases("two"));
-    let (first, second) = tokio::join!(one.try_acquire(NAME), two.try_acquire(NAME));
+    let name = NAME.into();
+    let (first, second) = tokio::join!(one.try_acquire(&name), two.try_acquire(&name));
     let held: Vec<_> = [first.unwrap(), second.unwrap()].into_iter().flatten().collect();
     assert_eq!(held.len(), 1);
     held[0].check().unwrap();
@@ -177,7 +178,7 @@ async fn one_of_two_that_try_at_once_gets_the_lease() {
 async fn a_holder_may_be_alive_until_its_lease_has_stood_still_for_its_time() {
     let fixture = start().await;
     let (dead, alive) = (Lifecycle::new(), Lifecycle::new());
-    let held = leases(&fixture, &dead, "dead").try_acquire(NAME).await.unwrap().unwrap();
+    let held = leases(&fixture, &dead, "dead").try_acquire(&NAME.into()).await.unwrap().unwrap();
     dead.shutdown(Duration::ZERO).await;
     let observer = leases(&fixture, &alive, "alive");
     let lease = fixture.storage.get::<Lease>(NAME).await.unwrap();
@@ -194,7 +195,7 @@ async fn a_holder_stops_the_margin_before_its_lease_could_be_lost() {
     let fixture = start().await;
     let life = Lifecycle::new();
     let leases = leases(&fixture, &life, "one");
-    let lease = leases.fresh(NAME);
+    let lease = leases.fresh(&NAME.into());
     let created = Transaction::default().create(&lease).unwrap();
     let revision = fixture.storage.transact(&created).await.unwrap();
     life.shutdown(Duration::ZERO).await;
@@ -211,7 +212,7 @@ async fn a_lease_is_kept_over_a_renewal_that_is_not_answered_or_not_carried_out(
         let (fixture, faults, life) = (start().await, Faults::default(), Lifecycle::new());
         let storage = faults.storage(&fixture, &life).await;
         let leases = Leases::new(storage, life.clone(), "one".to_owned(), USUAL_TTL);
-        let held = leases.try_acquire(NAME).await.unwrap().unwrap();
+        let held = leases.try_acquire(&NAME.into()).await.unwrap().unwrap();
         let fault = if is_carried_out { &faults.loses_answer } else { &faults.is_down };
         fault.store(true, Ordering::SeqCst);
         // Until after the first renewal.
@@ -231,5 +232,5 @@ async fn a_lease_whose_acquisition_is_not_answered_is_an_error() {
     let storage = faults.storage(&fixture, &life).await;
     let leases = Leases::new(storage, life, "one".to_owned(), TTL);
     faults.loses_answer.store(true, Ordering::SeqCst);
-    assert_eq!(leases.try_acquire(NAME).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(leases.try_acquire(&NAME.into()).await.unwrap_err().kind(), Kind::Unavailable);
 }

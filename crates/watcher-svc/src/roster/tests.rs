@@ -32,8 +32,8 @@ fn away(number: usize, count: u32) -> HostState {
 
 /// A roster of so many active hosts, all ours and just checked.
 fn roster(hosts: usize) -> Roster {
-    let mut roster = Roster::new("me", &Config::default());
-    roster.set_members(vec!["me".to_owned()], NOW);
+    let mut roster = Roster::new(&"me".into(), &Config::default());
+    roster.set_members(vec!["me".into()], NOW);
     let hosts: Vec<_> = (0..hosts).map(|number| host(number, Status::Active, NOW)).collect();
     roster.list(&hosts, &[], at(NOW));
     roster
@@ -56,8 +56,8 @@ fn every_host_is_due_within_hardly_more_than_an_interval_and_not_all_at_once() {
 
 #[test]
 fn hosts_of_others_and_those_left_alone_are_not_due() {
-    let mut roster = Roster::new("me", &Config::default());
-    roster.set_members(vec!["me".to_owned()], NOW);
+    let mut roster = Roster::new(&"me".into(), &Config::default());
+    roster.set_members(vec!["me".into()], NOW);
     let old = NOW - 600 * SECOND;
     let statuses = [Status::Active, Status::Failed, Status::Investigating, Status::Bootstrapping];
     let hosts: Vec<_> =
@@ -75,17 +75,17 @@ fn hosts_of_others_and_those_left_alone_are_not_due() {
     assert_eq!(roster.plan(later).due.len(), 2);
     roster.set_operated(HashSet::from(["10.0.0.0".to_owned()]));
     assert_eq!(due(&roster.plan(later)), ["10.0.0.1"]);
-    roster.set_members(vec!["another".to_owned()], later);
+    roster.set_members(vec!["another".into()], later);
     assert_eq!(due(&roster.plan(later)), [""; 0]);
     // Ours again: what was missed is made up for, not all at once.
-    roster.set_members(vec!["me".to_owned()], later);
+    roster.set_members(vec!["me".into()], later);
     assert_eq!(due(&roster.plan(later)), [""; 0]);
     assert_eq!(roster.plan(later + 30 * SECOND).due.len(), 1);
 }
 
 #[test]
 fn members_share_the_hosts() {
-    let members = ["a", "b", "c"].map(str::to_owned);
+    let members = ["a", "b", "c"].map(LeaseName::from);
     let mut all = Vec::new();
     for me in &members {
         let mut roster = roster(90);
@@ -261,8 +261,8 @@ fn while_frozen_a_host_keeps_its_place() {
 fn one_failure_can_be_made_enough() {
     let interval = Seconds(Duration::from_mins(1));
     let config = Config { failures: 0, retry_pauses: Vec::new(), interval, ..Config::default() };
-    let mut roster = Roster::new("me", &config);
-    roster.set_members(vec!["me".to_owned()], NOW);
+    let mut roster = Roster::new(&"me".into(), &config);
+    roster.set_members(vec!["me".into()], NOW);
     roster.list(&[host(0, Status::Active, NOW)], &[], at(NOW));
     roster.saw_state(&away(0, 1), 2);
     assert_eq!(due(&roster.plan(NOW)), [""; 0]);
@@ -283,8 +283,8 @@ fn hosts_that_refuse_log_ins_count_towards_the_alarm() {
 
 #[test]
 fn a_failed_host_that_refuses_log_ins_is_checked_again_slowly() {
-    let mut roster = Roster::new("me", &Config::default());
-    roster.set_members(vec!["me".to_owned()], NOW);
+    let mut roster = Roster::new(&"me".into(), &Config::default());
+    roster.set_members(vec!["me".into()], NOW);
     let failed = Revised { record: away(0, 3), revision: 1 };
     let mut state = failed.record;
     (state.reason, state.failing.reason) = ("auth-refused".to_owned(), "auth-refused".to_owned());

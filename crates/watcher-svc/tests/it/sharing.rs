@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::{Lease, Status};
+use model::{Lease, LeaseName, Status};
 use storage_client::lease;
 use tokio::time::{Instant, sleep};
 use watcher_svc::Config;
@@ -12,7 +12,7 @@ use watcher_svc::schedule::owner;
 use crate::fixture::{Fixture, addresses, eventually};
 
 /// The names of the watchers' leases.
-async fn members(fixture: &Fixture) -> Vec<String> {
+async fn members(fixture: &Fixture) -> Vec<LeaseName> {
     let leases = fixture.storage.list::<Lease>().await.unwrap();
     leases.into_iter().map(|lease| lease.record.name).collect()
 }

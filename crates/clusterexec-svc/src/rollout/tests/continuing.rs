@@ -97,12 +97,13 @@ async fn a_host_that_returns_late_is_done_and_the_operation_stays_failed() {
     failed_operation(&fixture, FailureReason::NotBack).await;
     // The lease that marks it was written with the end.
     assert!(fixture.storage.find::<Lease>("late.o1").await.unwrap().is_some());
-    let held = fixture.context.leases.try_acquire("late.o1").await.unwrap().expect("it is due");
+    let held =
+        fixture.context.leases.try_acquire(&"late.o1".into()).await.unwrap().expect("it is due");
     let operation = fixture.storage.get::<Operation>("o1").await.unwrap().record;
     let journal = Journal::load(&fixture.context, &held, operation).await.unwrap();
     assert!(may_come_back(&journal.part(1)) && !may_come_back(&journal.part(0)));
     // Not while another operation of the cluster is in process.
-    let lock = Lease { name: "operation.c1".to_owned(), ..Unfinished::LateHosts("x").lease() };
+    let lock = Lease { name: "operation.c1".into(), ..Unfinished::LateHosts("x").lease() };
     fixture.storage.save(&lock).await.unwrap();
     assert_eq!(late(&journal).await, Returned::NotYet);
     fixture.storage.delete::<Lease>("operation.c1").await.unwrap();

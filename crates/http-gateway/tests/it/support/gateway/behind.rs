@@ -2,8 +2,8 @@
 
 use bus::{Call, Context, topology};
 use model::{
-    Alarm, Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, Model, Network,
-    Operation, Status, WriteProbe,
+    Alarm, Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, LeasePurpose, Model,
+    Network, Operation, Status, WriteProbe,
 };
 use serde_json::{Value, json};
 use storage_svc::store::{Commit, Entry};
@@ -29,7 +29,7 @@ impl Gateway {
 
     /// An operation in process on this cluster.
     pub(crate) async fn operation_on(&self, cluster: &str) {
-        let (name, owner) = (format!("operation.{cluster}"), "executor".to_owned());
+        let (name, owner) = (LeasePurpose::Operation(cluster).name(), "executor".to_owned());
         let lease = Lease { name, owner, counter: 1, ttl_ms: 60_000, ..Lease::default() };
         self.storage.save(&lease).await.unwrap();
     }
