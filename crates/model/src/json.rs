@@ -31,7 +31,7 @@ pub fn message(error: &impl ToString) -> String {
     format!("{before}expected {}", renamed(expected))
 }
 
-/// The message of an error of serde about a text that nobody sees: without the place in it.
+/// The message of an error of serde about a text that the reader does not see: without the place in it.
 pub fn without_place(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

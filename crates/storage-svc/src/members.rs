@@ -91,7 +91,7 @@ pub(crate) struct KnownMembers(Mutex<(Arc<Vec<Entry>>, Arc<Members>)>);
 
 impl KnownMembers {
     /// The members of all clusters. To be read after the heads: a member that leaves raises the revision of its head, so
-    /// whoever decides by both is refused then.
+    /// a decision by both is refused then.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -152,7 +152,7 @@ impl MemberChanges {
 /// cut off is continued.
 ///
 /// # Errors
-/// When the store does not answer, or others write meanwhile.
+/// When the store does not answer, or other replicas write in the meantime.
 pub(crate) async fn convert(handlers: &Handlers) -> Result<()> {
     #[derive(Deserialize)]
     struct Inline {

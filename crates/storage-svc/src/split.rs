@@ -1,6 +1,6 @@
 //! Records that are kept in parts: what is secret in an otherwise plain one goes into a record of its own, sealed, and so
-//! do the members of a cluster. The parts are written in the same commit. Whoever saves a container manager with its
-//! token in the options has that sealed, never kept or announced in the clear.
+//! do the members of a cluster. The parts are written in the same commit. A container manager that is saved with its
+//! token in the options has that token sealed, never kept or announced in plaintext.
 
 use model::{
     Cluster, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Model as _,
@@ -69,7 +69,7 @@ fn without_members(text: &str) -> Result<Parts, String> {
     Ok(Parts { key, record, beside: Beside::Members(head.name, members) })
 }
 
-/// What goes when a record is deleted. The members of a cluster are found by whoever deletes it.
+/// What goes when a record is deleted. The members of a cluster are found by the caller that deletes it.
 pub(crate) fn belongings(kind: &Kind, id: &str) -> Vec<(&'static Kind, String)> {
     if kind.type_name != ContainerManagerConfig::TYPE {
         return Vec::new();

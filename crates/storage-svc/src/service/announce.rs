@@ -44,7 +44,7 @@ impl StorageService {
             let Prepared { kind, parts } = save;
             let is_whole = matches!(parts.beside, Beside::Nothing | Beside::Members(..));
             let has_moved = has_moved && kind.part_of == Cluster::TYPE;
-            // Such as a record that another one refers to: saved so that nobody deletes it at that moment.
+            // Such as a record that another one refers to: saved so that it is not deleted at that moment.
             if *unchanged && is_whole && !has_moved {
                 continue;
             }
@@ -125,7 +125,7 @@ impl StorageService {
         }
     }
 
-    /// Tells subscribers about a change. The record is stored by now, whatever becomes of the message:
+    /// Tells subscribers about a change. The record is stored by now, even if the message is lost:
     /// receivers list again when they may have missed one.
     async fn announce(
         &self,
