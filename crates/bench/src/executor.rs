@@ -89,7 +89,7 @@ async fn one_host(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<()> {
         journal.save(index, change, &[LogLine(step, Outcome::Started, "")]).await?;
     }
     let change = |host: &mut HostProgress| host.step = Step::Done;
-    let status = |_: &mut Host, state: &mut HostState| state.saw_boot("", "another");
+    let status = |_: &mut Host, state: &mut HostState| state.saw_boot(&"".into(), "another");
     let lines = [LogLine(Step::Verify, Outcome::Ok, "")];
     journal.save_with_host(index, change, &lines, status).await
 }

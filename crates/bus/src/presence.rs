@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::Stamp;
 use runtime::lifecycle::Lifecycle;
 use runtime::{Clock, random};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ pub struct Presence {
     /// Its version.
     pub version: String,
     /// When it started.
-    pub started_at: String,
+    pub started_at: Stamp,
 }
 
 impl Presence {
@@ -46,8 +47,8 @@ impl Presence {
     pub fn read(answer: &Value) -> Option<Self> {
         let presence: Self = serde_json::from_value(answer.clone()).ok()?;
         let Self { service, replica, version, started_at } = &presence;
-        let fits = |text: &String| !text.is_empty() && text.len() <= LONGEST_TEXT;
-        let is_valid = [service, replica, version, started_at].into_iter().all(fits);
+        let fits = |text: &str| !text.is_empty() && text.len() <= LONGEST_TEXT;
+        let is_valid = [service, replica, version, started_at.as_str()].into_iter().all(fits);
         is_valid.then_some(presence)
     }
 }

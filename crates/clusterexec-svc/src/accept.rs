@@ -5,7 +5,7 @@ use bus::{Error, Result};
 use model::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
 use model::{
     AlarmView, ClusterHead, FailureReason, Lease, Operation, OperationKind, OperationStatus,
-    Options, RebootWhen, abridged, ident,
+    Options, RebootWhen, Stamp, abridged, ident,
 };
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction};
@@ -102,7 +102,7 @@ impl Plan {
         id: &str,
         request: &OperationRequest,
         caller: &bus::Context,
-        now: String,
+        now: Stamp,
     ) -> Operation {
         let (left_out, turns): (Vec<_>, Vec<_>) =
             self.members.iter().partition(|member| self.is_left_out(member));

@@ -56,7 +56,7 @@ pub(crate) async fn pause_in_alarms(journal: &Journal<'_>) -> Error {
 
 fn time_left(journal: &Journal<'_>, alarm: &Alarm, limit: Duration) -> Duration {
     let wall = journal.context.deps.clock.wall();
-    stamp::parse(&alarm.since).map_or(limit, |since| stamp::left(wall, since, limit))
+    alarm.since.timestamp().map_or(limit, |since| stamp::left(wall, since, limit))
 }
 
 async fn pause_for(journal: &Journal<'_>, alarm: &Alarm, limit: Duration) -> Result<()> {

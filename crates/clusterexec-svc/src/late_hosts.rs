@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bus::{Result, warn_unless_outage};
 use futures_util::{StreamExt as _, stream};
-use model::{Operation, stamp};
+use model::{Operation, Stamp, stamp};
 use storage_client::Transaction;
 use storage_client::lease::Held;
 use tokio::time::Instant;
@@ -74,7 +74,7 @@ async fn unless_superseded(context: &Context, id: &str) -> Result<Option<Operati
 
 /// The rest of [`WINDOW`]; the time stamp of the operation's end matters after a take-over only.
 fn window_left(context: &Context, operation: &Operation) -> Duration {
-    let ended = operation.finished_at.as_deref().and_then(stamp::parse);
+    let ended = operation.finished_at.as_ref().and_then(Stamp::timestamp);
     ended.map_or(WINDOW, |ended| stamp::left(context.deps.clock.wall(), ended, WINDOW))
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use model::{FailureReason, Host, HostState, Operation, OperationStatus, Order, Status, abridged};
+use model::{
+    FailureReason, Host, HostState, Operation, OperationStatus, Order, Stamp, Status, abridged,
+};
 
 use crate::steps::Steps;
 
@@ -118,7 +120,7 @@ pub(crate) struct Member {
     /// Whether the executor runs on it.
     pub(crate) is_self: bool,
     /// When the last operation of the same kind was done on it; empty for never.
-    pub(crate) last_done: String,
+    pub(crate) last_done: Stamp,
 }
 
 /// Sorts members by their turns: first the unhealthy, then the healthy by `by`, then the unavailable; the machine that

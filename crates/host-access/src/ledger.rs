@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bus::{Bus, Context, Error, Result, warn_unless_outage};
-use model::RefusedLogIns;
+use model::{RefusedLogIns, Stamp};
 use runtime::{Clock, Lifecycle};
 use storage_client::{Revised, StorageClient, Transaction};
 
@@ -58,7 +58,7 @@ enum Permit {
     /// Nothing was written: the host is not known to refuse log-ins.
     Free,
     /// It is in the record under this stamp.
-    Reserved(String),
+    Reserved(Stamp),
 }
 
 impl LogInLedger {
@@ -208,7 +208,7 @@ impl LogInLedger {
         }
     }
 
-    async fn not_refused(&self, address: &str, stamp: &str, accepted: bool) {
+    async fn not_refused(&self, address: &str, stamp: &Stamp, accepted: bool) {
         self.ages().remove(address, stamp);
         let change = |record: &mut RefusedLogIns| {
             record.stamps.retain(|other| other != stamp);

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::MatchedPath;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
+use model::Stamp;
 use serde::Serialize;
 
 use runtime::Clock;
@@ -44,7 +45,7 @@ enum Sink {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
     /// When the request came.
-    pub time: String,
+    pub time: Stamp,
     /// Who sent it; null on paths that authenticate by themselves.
     pub principal: Option<String>,
     /// What they may do.

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bus::error::chain;
 use bus::{Bus, Context, warn_unless_outage};
 use jiff::SignedDuration;
-use model::{IdempotentRequest, KeptAnswer, stamp};
+use model::{IdempotentRequest, KeptAnswer, Stamp};
 use runtime::{Clock, Lifecycle, random};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -114,7 +114,7 @@ async fn claim(
     id: String,
     request: String,
 ) -> Result<Revised<IdempotentRequest>, ApiError> {
-    let (now, expires) = (time.stamp(), stamp::format(time.wall() + KEPT));
+    let (now, expires) = (time.stamp(), Stamp::of(time.wall() + KEPT));
     let operation_id = random::uuid().to_string();
     let record = IdempotentRequest { id, request, operation_id, expires_at: expires, answer: None };
     for _ in 0..ATTEMPTS {

@@ -8,7 +8,7 @@ use bus::Error;
 use bus::error::chain;
 use jiff::Timestamp;
 use model::{
-    ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease, LeasePurpose,
+    ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease, LeasePurpose, Stamp,
 };
 use storage_client::lease::Held;
 use storage_client::{Revised, StorageClient, Transaction, queries};
@@ -84,7 +84,7 @@ async fn join(
 /// Until when hosts must have proven themselves: the times of their registrations, and the deadlines by the monotonic
 /// clock. A stamp is read once, when this process first sees it: a wall clock that is set removes no host.
 #[derive(Debug, Default)]
-pub(crate) struct Deadlines(Mutex<HashMap<String, (String, Instant)>>);
+pub(crate) struct Deadlines(Mutex<HashMap<String, (Stamp, Instant)>>);
 
 impl Deadlines {
     fn is_over(&self, address: &str, enrolled: &Enrolled, wall: Timestamp) -> bool {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ClusterHead, Model, ident};
+use super::{ClusterHead, Model, Stamp, ident};
 
 /// An alarm of a scope, for as long as it lasts: statuses of its hosts do not change, and its operations wait.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -11,7 +11,8 @@ pub struct Alarm {
     /// The scope: `fleet`, `cluster.NAME` or `manager.NAME`.
     pub scope: String,
     /// When it was raised.
-    pub since: String,
+    #[schema(value_type = String)]
+    pub since: Stamp,
     /// The share of the scope's hosts that were unavailable when it was raised, from 0 to 1.
     pub share: f64,
     /// Why it was raised, in a sentence.
@@ -22,7 +23,8 @@ pub struct Alarm {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AlarmView {
     /// When it was raised.
-    pub since: String,
+    #[schema(value_type = String)]
+    pub since: Stamp,
     /// The share of hosts that were unavailable when it was raised, from 0 to 1.
     pub share: f64,
     /// Why it was raised, in a sentence.

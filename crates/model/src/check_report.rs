@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Model, ident};
-use crate::stamp;
+use crate::Stamp;
 
 /// Bytes of a slot: an age of up to 19 days.
 const SLOT: usize = 3;
@@ -62,7 +62,7 @@ pub struct CheckReport {
     /// The watcher's id: that of its lease without the prefix.
     pub watcher: String,
     /// When it was written, a multiple of 0.1 s.
-    pub at: String,
+    pub at: Stamp,
     /// The id of its [`CheckRoster`].
     pub roster: String,
     /// Base64 of three bytes for each host of the roster, big-endian: how long before `at` it was checked,
@@ -90,7 +90,7 @@ impl CheckReport {
             slots.extend(&age.to_be_bytes()[4 - SLOT..]);
         }
         let (watcher, roster) = (watcher.to_owned(), roster.id.clone());
-        let at = time(now).map(stamp::format).unwrap_or_default();
+        let at = time(now).map(Stamp::of).unwrap_or_default();
         Self { watcher, at, roster, checks: BASE64.encode(slots) }
     }
 
@@ -117,7 +117,7 @@ impl CheckReport {
 
     /// When it was written, in units since the epoch, and its slots.
     fn read(&self) -> Result<(i64, Vec<u8>), String> {
-        let at = stamp::parse(&self.at).ok_or_else(|| format!("at is no time: {:?}", self.at))?;
+        let at = self.at.timestamp().ok_or_else(|| format!("at is no time: {:?}", self.at))?;
         let slots = BASE64.decode(&self.checks).map_err(|e| format!("checks: no base64: {e}"))?;
         if slots.len() % SLOT == 0 {
             Ok((units(at), slots))
@@ -176,7 +176,7 @@ mod tests {
 
     fn read(report: &CheckReport, roster: &CheckRoster) -> Vec<(String, String)> {
         let checks = report.checks(roster).unwrap();
-        checks.map(|(host, time)| (host.to_owned(), stamp::format(time))).collect()
+        checks.map(|(host, time)| (host.to_owned(), Stamp::of(time).to_string())).collect()
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let shorter = CheckRoster { hosts: vec!["a".to_owned()], ..own };
         assert!(report.checks(&shorter).is_err());
         for wrong in [
-            CheckReport { at: "yesterday".to_owned(), ..report.clone() },
+            CheckReport { at: "yesterday".into(), ..report.clone() },
             CheckReport { checks: "!".to_owned(), ..report.clone() },
             CheckReport { checks: BASE64.encode([1, 2]), ..report.clone() },
             CheckReport { roster: "../x".to_owned(), ..report.clone() },

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Failure, Model, OperationStatus, Work, ident, work};
+use super::{Failure, Model, OperationStatus, Stamp, Work, ident, work};
 
 /// A rolling operation, as REST shows it: the newest one of its kind on a cluster. It is composed from the records of the
 /// operation and its hosts when it is read; of operations of the original, and of those whose records were removed, it
@@ -26,10 +26,10 @@ pub struct ClusterRecord<W: Work> {
     pub version: String,
     /// When it was accepted.
     #[serde(default)]
-    pub started_at: String,
+    pub started_at: Stamp,
     /// When it ended; null before.
     #[serde(default)]
-    pub finished_at: Option<String>,
+    pub finished_at: Option<Stamp>,
     /// Hosts under way; at the end of a failed one, those that failed.
     #[serde(default)]
     pub in_process: Vec<String>,

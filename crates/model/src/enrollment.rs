@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ident};
+use super::{Model, Stamp, ident};
 use crate::networks::Networks;
 use crate::stamp;
 
@@ -20,7 +20,7 @@ pub struct Enrollment {
     #[serde(default)]
     pub cluster: String,
     /// When it ends.
-    pub expires: String,
+    pub expires: Stamp,
     /// How many hosts may register with it.
     pub uses: u32,
     /// Where they may come from; empty for anywhere.
@@ -33,13 +33,13 @@ pub struct Enrollment {
     #[serde(default)]
     pub created_by: String,
     /// When it was made.
-    pub created_at: String,
+    pub created_at: Stamp,
 }
 
 impl Enrollment {
     /// Whether its time is over by the wall clock, by which it was chosen; a time that cannot be read is.
     pub fn is_over(&self, now: Timestamp) -> bool {
-        stamp::parse(&self.expires).is_none_or(|end| end <= now)
+        self.expires.timestamp().is_none_or(|end| end <= now)
     }
 
     /// Notes a host; false when as many as may have registered already. One that registers again is not
@@ -73,7 +73,7 @@ impl Model for Enrollment {
             ident::name(&self.cluster).map_err(|e| format!("cluster: {e}"))?;
         }
         for (member, time) in [("expires", &self.expires), ("created_at", &self.created_at)] {
-            if !stamp::is_stamp(time) {
+            if !time.is_valid() {
                 return Err(format!("{member} is no time: {time:?}"));
             }
         }
@@ -91,7 +91,7 @@ pub struct Enrolled {
     #[serde(default)]
     pub cluster: String,
     /// When it registered itself.
-    pub since: String,
+    pub since: Stamp,
     /// Its address has presented the host key that it announced, and accepted the log-in.
     #[serde(default)]
     pub proven: bool,
@@ -104,11 +104,11 @@ impl Enrolled {
     /// How much of [`Self::TIMEOUT`] is left; nothing where the time of its registration cannot be read.
     pub fn time_left(&self, now: Timestamp) -> Duration {
         let left = |since| stamp::left(now, since, Self::TIMEOUT);
-        stamp::parse(&self.since).map(left).unwrap_or_default()
+        self.since.timestamp().map(left).unwrap_or_default()
     }
 
     pub(super) fn validate(&self) -> Result<(), String> {
-        if stamp::is_stamp(&self.since) {
+        if self.since.is_valid() {
             ident::name(&self.id).map_err(|e| format!("enrolled: {e}"))
         } else {
             Err(format!("enrolled.since is no time: {:?}", self.since))
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn a_host_has_a_quarter_of_an_hour_to_prove_itself() {
-        let since = "2026-11-21T00:00:00.000000".to_owned();
+        let since = "2026-11-21T00:00:00.000000".into();
         let mut host = Enrolled { id: "e".into(), cluster: String::new(), since, proven: false };
         assert_eq!(host.time_left(at("2026-11-21T00:14:59Z")), Duration::from_secs(1));
         assert!(host.time_left(at("2026-11-21T00:15:00Z")).is_zero());
         assert_eq!(host.time_left(at("2026-11-20T00:00:00Z")), Enrolled::TIMEOUT);
-        host.since.clear();
+        host.since = Stamp::default();
         assert!(host.time_left(at("2026-11-20T00:00:00Z")).is_zero());
     }
 }

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use crate::{
     Alarm, Cluster, ClusterChange, FailureReason, Freeze, Host, HostProgress, HostState, Operation,
-    OperationControl, OperationStatus, Status, Step, Subject, Wait, WaitReason, Wanted, Words,
-    abridged,
+    OperationControl, OperationStatus, Stamp, Status, Step, Subject, Wait, WaitReason, Wanted,
+    Words, abridged,
 };
 
 /// The most related explanations that one has.
@@ -26,8 +26,8 @@ pub struct Explanation {
     /// Its state in one word.
     pub state: String,
     /// The time stamp of the beginning of this state, where it is known.
-    #[schema(required)]
-    pub since: Option<String>,
+    #[schema(required, value_type = Option<String>)]
+    pub since: Option<Stamp>,
     /// The reason in one stable word; empty where nothing has failed or waits.
     pub reason: String,
     /// The state and its reason, in a sentence.
@@ -77,8 +77,8 @@ impl Explanation {
         }
     }
 
-    fn since(mut self, since: &str) -> Self {
-        self.since = Some(since.to_owned()).filter(|since| !since.is_empty());
+    fn since(mut self, since: Option<&Stamp>) -> Self {
+        self.since = since.filter(|since| !since.is_empty()).cloned();
         self
     }
 
@@ -191,37 +191,37 @@ fn because(
 
 fn in_process(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
     let OperationFacts { operation, hosts, control, wait, freeze, alarm, has_executor } = *facts;
-    let waits = |state, reason: WaitReason, detail: &str, since: &str| {
+    let waits = |state, reason: WaitReason, detail: &str, since: Option<&Stamp>| {
         let (state, explanation) = because(operation, state, reason.words(), detail);
         (state, explanation.since(since))
     };
     if !has_executor {
-        return waits(OperationState::Abandoned, WaitReason::ExecutorAway, "", "");
+        return waits(OperationState::Abandoned, WaitReason::ExecutorAway, "", None);
     }
     let under_way = hosts.iter().filter(|host| host.step.is_under_way());
     if let Some(OperationControl { wanted: Wanted::Abort, by, at, .. }) = control {
         let under_way = abridged(under_way.map(|host| &host.address), ", ");
         let detail = format!("{ABORTED} {by}; under way: {under_way}");
-        return waits(OperationState::Aborting, WaitReason::Aborting, &detail, at);
+        return waits(OperationState::Aborting, WaitReason::Aborting, &detail, Some(at));
     }
     if let Some(OperationControl { wanted: Wanted::Pause, by, at, reason, code, .. }) = control {
         let is_busy = hosts.iter().any(HostProgress::is_worked_on);
         let state = if is_busy { OperationState::Pausing } else { OperationState::Paused };
         let code = WaitReason::from_word(code).unwrap_or(WaitReason::Paused);
         let detail = if reason.is_empty() { format!("by {by}") } else { reason.clone() };
-        return waits(state, code, &detail, at);
+        return waits(state, code, &detail, Some(at));
     }
     if let Some(Freeze { by, at, reason, .. }) = freeze {
         let detail =
             if reason.is_empty() { format!("by {by}") } else { format!("by {by}: {reason}") };
-        return waits(OperationState::Frozen, WaitReason::Frozen, &detail, at);
+        return waits(OperationState::Frozen, WaitReason::Frozen, &detail, Some(at));
     }
     if let Some(Alarm { since, reason, .. }) = alarm {
-        return waits(OperationState::Frozen, WaitReason::Alarm, reason, since);
+        return waits(OperationState::Frozen, WaitReason::Alarm, reason, Some(since));
     }
     let known = wait.and_then(|wait| Some((wait, WaitReason::from_word(&wait.reason)?)));
     if let Some((wait, reason)) = known {
-        return waits(OperationState::Waiting, reason, &wait.detail, &wait.since);
+        return waits(OperationState::Waiting, reason, &wait.detail, Some(&wait.since));
     }
     if under_way.clone().next().is_some() && !hosts.iter().any(HostProgress::is_worked_on) {
         let waiting = under_way
@@ -230,7 +230,6 @@ fn in_process(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
         let detail = format!("{done} of {total} are done; waiting: {}", abridged(waiting, ", "));
         let since =
             hosts.iter().filter_map(|host| host.wait.as_ref()).map(|wait| &wait.since).min();
-        let since = since.map_or("", String::as_str);
         return waits(OperationState::Waiting, WaitReason::HostsWait, &detail, since);
     }
     let under_way =
@@ -238,7 +237,7 @@ fn in_process(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
     let (done, total) = (count(hosts, Step::Done), operation.hosts.len());
     let under_way = if under_way.is_empty() { "none" } else { &under_way };
     let detail = format!("{done} of {total} are done; under way: {under_way}");
-    waits(OperationState::Running, WaitReason::UnderWay, &detail, &operation.started_at)
+    waits(OperationState::Running, WaitReason::UnderWay, &detail, Some(&operation.started_at))
 }
 
 /// Why an operation has failed; `reason` is that of its record.
@@ -293,14 +292,13 @@ fn count(hosts: &[HostProgress], step: Step) -> usize {
 fn host_part(operation: &Operation, part: &HostProgress) -> Explanation {
     let (address, step) = (part.address.as_str(), part.step.to_string());
     let name = format!("the host {address}");
-    let waits = |reason: WaitReason, detail: &str, since: Option<&String>| {
-        let since = since.map_or("", String::as_str);
+    let waits = |reason: WaitReason, detail: &str, since: Option<&Stamp>| {
         Explanation::because(Subject::Host, address, &step, reason.words(), &name, detail)
             .since(since)
     };
     if let Some(failure) = &part.failure {
         return failed(address, &step, &part.reason, &failure.reason)
-            .since(part.finished_at.as_deref().unwrap_or_default());
+            .since(part.finished_at.as_ref());
     }
     let known = part.wait.as_ref();
     let known = known.and_then(|wait| Some((wait, WaitReason::from_word(&wait.reason)?)));
@@ -379,18 +377,18 @@ pub fn host(facts: &HostFacts<'_>) -> Explanation {
         return Explanation { state: status, ..host_part(operation, part) };
     }
     if host.status == Status::Failed || !reason.is_empty() {
-        let failed_at = state.map_or("", |state| &state.failed_at);
+        let failed_at = state.map(|state| &state.failed_at);
         return failed(address, &status, reason, detail).since(failed_at);
     }
     if let Some(failing) = state.map(|state| &state.failing).filter(|failing| failing.count > 0) {
         let detail = format!("{} in succession ({})", failing.count, failing.reason);
         return match alarm {
-            Some(alarm) => waits(WaitReason::StatusHeld, &alarm.reason).since(&alarm.since),
+            Some(alarm) => waits(WaitReason::StatusHeld, &alarm.reason).since(Some(&alarm.since)),
             None => waits(WaitReason::ChecksFailing, &detail),
         };
     }
     if !has_watcher {
-        return waits(WaitReason::WatcherAway, "").since(&host.last_check);
+        return waits(WaitReason::WatcherAway, "").since(Some(&host.last_check));
     }
     if let Some((operation, part)) = part.filter(|(_, part)| part.step == Step::Pending) {
         return Explanation { state: status, ..host_part(operation, part) };
@@ -445,7 +443,7 @@ pub fn cluster(facts: &ClusterFacts<'_>) -> Explanation {
     }
     if let Some(alarm) = alarm {
         return waits("alarm", WaitReason::AlarmRaised, &alarm.reason)
-            .since(&alarm.since)
+            .since(Some(&alarm.since))
             .related(related);
     }
     if failed > 0 {
@@ -497,14 +495,12 @@ pub fn installation(facts: &InstallationFacts<'_>) -> Explanation {
     if !has_user {
         all.push(waits("degraded", WaitReason::NoUsableUser, ""));
     }
-    all.extend(
-        alarms.iter().map(|alarm| {
-            waits("alarm", WaitReason::AlarmRaised, &alarm.reason).since(&alarm.since)
-        }),
-    );
+    all.extend(alarms.iter().map(|alarm| {
+        waits("alarm", WaitReason::AlarmRaised, &alarm.reason).since(Some(&alarm.since))
+    }));
     if let Some(Freeze { by, at, reason, .. }) = freeze {
         let detail = if reason.is_empty() { by.clone() } else { format!("{by}: {reason}") };
-        all.push(waits("frozen", WaitReason::AllFrozen, &detail).since(at));
+        all.push(waits("frozen", WaitReason::AllFrozen, &detail).since(Some(at)));
     }
     let mut all = all.into_iter();
     let worst = all.next().unwrap_or_else(|| {

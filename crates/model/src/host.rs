@@ -6,8 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Enrolled, FailureReason, Model, ident};
-use crate::stamp;
+use super::{Enrolled, FailureReason, Model, Stamp, ident};
 
 /// Where a host is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -81,8 +80,8 @@ pub struct Host {
     pub space: u64,
     /// When it was last checked, whatever the result; empty before.
     #[serde(default)]
-    #[schema(required)]
-    pub last_check: String,
+    #[schema(required, value_type = String)]
+    pub last_check: Stamp,
     /// The store that keeps it; empty is the default one.
     #[serde(default)]
     #[schema(required)]
@@ -100,7 +99,7 @@ impl Model for Host {
     }
 
     fn validate(&self) -> Result<(), String> {
-        if !self.last_check.is_empty() && !stamp::is_stamp(&self.last_check) {
+        if !self.last_check.is_empty() && !self.last_check.is_valid() {
             return Err(format!("last_check is no time: {:?}", self.last_check));
         }
         ident::address(&self.address)
@@ -198,7 +197,7 @@ pub enum Bootstrap {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reboot {
     /// When it was noticed.
-    pub time: String,
+    pub time: Stamp,
     /// The boot id before.
     pub before: String,
     /// The boot id after.
@@ -237,8 +236,8 @@ pub struct HostState {
     #[serde(default)]
     pub detail: String,
     /// When it failed for this reason; empty when it has not failed, and in records of older versions.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub failed_at: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub failed_at: Stamp,
     /// The key that it showed instead of the pinned one, when that is why it failed.
     #[serde(default)]
     pub seen_host_key: String,
@@ -265,7 +264,7 @@ pub struct HostState {
     pub reboots: Vec<Reboot>,
     /// When each kind of operation was last done to it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub operations: BTreeMap<String, String>,
+    pub operations: BTreeMap<String, Stamp>,
     /// How it was registered, if it registered itself with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled: Option<Enrolled>,
@@ -311,7 +310,7 @@ impl HostState {
         }
         if host.status != Status::Failed || self.reason != reason {
             // Every caller notes its time as the last check before.
-            host.last_check.clone_into(&mut self.failed_at);
+            self.failed_at = host.last_check.clone();
         }
         host.status = Status::Failed;
         reason.clone_into(&mut self.reason);
@@ -330,16 +329,16 @@ impl HostState {
     pub fn clear_failure(&mut self) {
         self.reason.clear();
         self.detail.clear();
-        self.failed_at.clear();
+        self.failed_at = Stamp::default();
     }
 
     /// Notes the boot id that was just seen at `time`, and a reboot when it is another one. So the host
     /// was reached: no check of it is failing any more.
-    pub fn saw_boot(&mut self, time: &str, boot_id: &str) {
+    pub fn saw_boot(&mut self, time: &Stamp, boot_id: &str) {
         self.failing = Failing::default();
         if !self.boot_id.is_empty() && self.boot_id != boot_id {
             let before = self.boot_id.clone();
-            self.reboots.push(Reboot { time: time.to_owned(), before, after: boot_id.to_owned() });
+            self.reboots.push(Reboot { time: time.clone(), before, after: boot_id.to_owned() });
             let surplus = self.reboots.len().saturating_sub(Self::REBOOTS);
             self.reboots.drain(..surplus);
         }
@@ -398,8 +397,8 @@ mod tests {
     fn the_last_ten_reboots_are_kept() {
         let mut state = HostState::default();
         for boot in 0..13 {
-            state.saw_boot("now", &boot.to_string());
-            state.saw_boot("now", &boot.to_string());
+            state.saw_boot(&"now".into(), &boot.to_string());
+            state.saw_boot(&"now".into(), &boot.to_string());
         }
         assert_eq!(state.reboots.len(), 10);
         assert_eq!((state.reboots[9].before.as_str(), state.boot_id.as_str()), ("11", "12"));

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ident};
-use crate::stamp;
+use super::{Model, Stamp, ident};
 
 /// A request that came with an `Idempotency-Key`, and its first result.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,7 +15,7 @@ pub struct IdempotentRequest {
     /// The operation that it starts has this id, so that no other one is started in its place.
     pub operation_id: String,
     /// When the key is free again.
-    pub expires_at: String,
+    pub expires_at: Stamp,
     /// The first result, once there is one.
     pub answer: Option<KeptAnswer>,
 }
@@ -45,7 +44,7 @@ impl Model for IdempotentRequest {
     }
 
     fn validate(&self) -> Result<(), String> {
-        if !stamp::is_stamp(&self.expires_at) {
+        if !self.expires_at.is_valid() {
             return Err(format!("expires_at is no time: {:?}", self.expires_at));
         }
         ident::token(&self.operation_id)?;

@@ -74,6 +74,7 @@ pub use pending_webhook::{PendingWebhook, WebhookEvent, WebhookSubject};
 pub use reason::{FailureReason, Subject, WaitReason, Words};
 pub use refused_log_ins::RefusedLogIns;
 pub use server_keys::ServerKeys;
+pub use stamp::Stamp;
 pub use watcher_record::WatcherRecord;
 pub use write_probe::WriteProbe;
 

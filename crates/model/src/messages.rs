@@ -286,7 +286,7 @@ mod tests {
         let page = std::fs::read_to_string(page).unwrap();
         let (_, plan) = page.split_once("The plan:").unwrap();
         let (plan, _) = plan.split_once("\n\n").unwrap();
-        let alarm = AlarmView { since: String::new(), share: 0.5, reason: String::new() };
+        let alarm = AlarmView { since: "".into(), share: 0.5, reason: String::new() };
         let (address, reason) = ("10.0.0.1".to_owned(), String::new());
         let whole = OperationPlan {
             cluster: String::new(),

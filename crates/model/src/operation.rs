@@ -11,7 +11,7 @@ mod wait;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ClusterRecord, Failure, Model, OperationStatus, ident};
+use super::{ClusterRecord, Failure, Model, OperationStatus, Stamp, ident};
 
 pub use control::{Freeze, OperationControl, Wanted};
 pub use kind::{KindFacts, OperationKind, Work, work};
@@ -48,10 +48,12 @@ pub struct Operation {
     #[serde(default)]
     pub request_id: String,
     /// When it was accepted.
-    pub started_at: String,
+    #[schema(value_type = String)]
+    pub started_at: Stamp,
     /// When it ended.
     #[serde(default)]
-    pub finished_at: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub finished_at: Option<Stamp>,
     /// The hosts, in the order in which they are worked on.
     pub hosts: Vec<String>,
     /// So many of them, the first ones, were sick but reachable at the start: they cost nothing.

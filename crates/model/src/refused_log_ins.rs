@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ident};
-use crate::stamp;
+use super::{Model, Stamp, ident};
 
 /// The log-ins that an address has refused lately. It is kept beside the host, and not deleted with it:
 /// the address counts our failures, whatever records we have.
@@ -14,7 +13,7 @@ pub struct RefusedLogIns {
     /// When each was refused, oldest first. A log-in under way to a host that may refuse it is in here,
     /// too, until it has ended otherwise.
     #[serde(default)]
-    pub stamps: Vec<String>,
+    pub stamps: Vec<Stamp>,
     /// Whether a log-in has succeeded since the last refusal: then none need be held back.
     #[serde(default)]
     pub accepted_since: bool,
@@ -39,7 +38,7 @@ impl Model for RefusedLogIns {
         if self.stamps.len() > Self::STAMPS {
             return Err(format!("stamps has more than {} entries", Self::STAMPS));
         }
-        if let Some(stamp) = self.stamps.iter().find(|stamp| !stamp::is_stamp(stamp)) {
+        if let Some(stamp) = self.stamps.iter().find(|stamp| !stamp.is_valid()) {
             return Err(format!("stamps has {stamp:?}, which is not a time"));
         }
         ident::address(&self.address)

@@ -4,17 +4,37 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Writes a time as records have it: UTC, `YYYY-MM-DDTHH:MM:SS.ffffff`, no zone suffix.
-pub fn format(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string()
+use crate::text::text_type;
+
+text_type! {
+    /// A time as records have it: UTC, `YYYY-MM-DDTHH:MM:SS.ffffff`, no zone suffix. Empty where there is none yet; records
+    /// of other programs may hold any text.
+    Stamp
 }
 
-/// True when `text` is a time as [`format()`] writes it.
+impl Stamp {
+    /// The text of a time.
+    pub fn of(time: Timestamp) -> Self {
+        time.strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string().into()
+    }
+
+    /// The time; `None` when the text is not one that [`Self::of`] writes.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        parse(self)
+    }
+
+    /// Whether this is a time as [`Self::of`] writes it.
+    pub fn is_valid(&self) -> bool {
+        is_stamp(self)
+    }
+}
+
+/// True when `text` is a time as [`Stamp::of`] writes it.
 pub fn is_stamp(text: &str) -> bool {
     text.len() == 26 && jiff::civil::DateTime::strptime("%Y-%m-%dT%H:%M:%S.%6f", text).is_ok()
 }
 
-/// Reads a time that [`format()`] has written; `None` when it is none.
+/// Reads a time that [`Stamp::of`] has written; `None` for any other text.
 pub fn parse(text: &str) -> Option<Timestamp> {
     is_stamp(text).then(|| format!("{text}Z").parse().ok())?
 }
@@ -48,6 +68,20 @@ mod tests {
     fn other_formats_are_no_stamps() {
         for text in ["", "yesterday", "2026-11-21T23:40:21Z", "2026-13-21T23:40:21.397282"] {
             assert!(!is_stamp(text) && parse(text).is_none(), "{text}");
+            let stamp = Stamp::from(text);
+            assert!(!stamp.is_valid() && stamp.timestamp().is_none(), "{text}");
+            let read: Stamp = serde_json::from_str(&format!("{text:?}")).unwrap();
+            assert_eq!(read, text);
         }
+    }
+
+    #[test]
+    fn a_stamp_is_the_text_of_its_time() {
+        let time = "2026-11-21T23:40:21.397282Z".parse().unwrap();
+        let stamp = Stamp::of(time);
+        assert_eq!(stamp, "2026-11-21T23:40:21.397282");
+        assert!(stamp.is_valid() && stamp.timestamp() == Some(time));
+        assert_eq!(serde_json::to_string(&stamp).unwrap(), r#""2026-11-21T23:40:21.397282""#);
+        assert!(stamp > Stamp::of(Timestamp::UNIX_EPOCH));
     }
 }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ident;
-use crate::stamp;
+use super::{Stamp, ident};
 
 /// A host that shall be checked soon: the body of `jobs.watcher`, and stored nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +12,7 @@ pub struct WatcherRecord {
     /// When it was last checked, as far as the sender knows: one that has been checked since is not
     /// checked again. Empty for "in any case".
     #[serde(default)]
-    pub last_check: String,
+    pub last_check: Stamp,
 }
 
 impl WatcherRecord {
@@ -22,7 +21,7 @@ impl WatcherRecord {
     /// # Errors
     /// A sentence that names the member and what is wrong with it.
     pub fn validate(&self) -> Result<(), String> {
-        if !self.last_check.is_empty() && !stamp::is_stamp(&self.last_check) {
+        if !self.last_check.is_empty() && !self.last_check.is_valid() {
             return Err(format!("last_check is no time: {:?}", self.last_check));
         }
         ident::address(&self.address)

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ident};
-use crate::stamp;
+use super::{Model, Stamp, ident};
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -12,7 +11,7 @@ pub struct WriteProbe {
     /// Who writes it; all gateways share one.
     pub name: String,
     /// When it was last written.
-    pub written_at: String,
+    pub written_at: Stamp,
 }
 
 impl Model for WriteProbe {
@@ -26,7 +25,7 @@ impl Model for WriteProbe {
     }
 
     fn validate(&self) -> Result<(), String> {
-        if !stamp::is_stamp(&self.written_at) {
+        if !self.written_at.is_valid() {
             return Err(format!("written_at is not a time: {:?}", self.written_at));
         }
         ident::name(&self.name)

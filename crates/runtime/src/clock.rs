@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use model::stamp;
+use model::Stamp;
 use tokio::time::Instant;
 
 /// Where the wall-clock time comes from.
@@ -50,8 +50,8 @@ impl Clock {
     }
 
     /// The wall-clock time now as it stands in records.
-    pub fn stamp(&self) -> String {
-        stamp::format(self.wall())
+    pub fn stamp(&self) -> Stamp {
+        Stamp::of(self.wall())
     }
 }
 
@@ -67,9 +67,9 @@ mod tests {
         assert_eq!(clock.stamp(), "2026-11-21T23:40:21.397282");
         clock.advance(SignedDuration::from_micros(602_718));
         assert_eq!(clock.stamp(), "2026-11-21T23:40:22.000000");
-        assert!(stamp::is_stamp(&clock.stamp()));
-        assert_eq!(stamp::parse(&clock.stamp()), Some(clock.wall()));
-        assert!(stamp::is_stamp(&Clock::System.stamp()));
+        assert!(clock.stamp().is_valid());
+        assert_eq!(clock.stamp().timestamp(), Some(clock.wall()));
+        assert!(Clock::System.stamp().is_valid());
     }
 
     #[tokio::test(start_paused = true)]

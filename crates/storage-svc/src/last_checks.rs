@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use bus::{Error, Kind as ErrorKind, Result, warn_unless_outage};
-use model::{CheckReport, CheckRoster, Host, Model as _, stamp};
+use model::{CheckReport, CheckRoster, Host, Model as _, Stamp};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 3;
 
 /// The last check of each host that a report has one of, as it stands in records.
-pub(crate) type Times = HashMap<String, String>;
+pub(crate) type Times = HashMap<String, Stamp>;
 
 /// The newest reports; see the module.
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ async fn read_report(
         parse(&entry.value).map_err(damaged)?
     };
     let checks = report.checks(&roster).map_err(damaged)?;
-    let times = checks.map(|(host, time)| (host.to_owned(), stamp::format(time))).collect();
+    let times = checks.map(|(host, time)| (host.to_owned(), Stamp::of(time))).collect();
     Ok(Some(Known { revision: entry.revision, roster, times }))
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::Alarm;
+use model::{Alarm, Stamp};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -71,7 +71,7 @@ impl Alarms {
         &mut self,
         raised: &[String],
         shares: &BTreeMap<String, Share>,
-        stamp: &str,
+        stamp: &Stamp,
     ) -> Vec<Change> {
         let now = Instant::now();
         let mut changes = Vec::new();
@@ -96,11 +96,11 @@ impl Alarms {
     }
 }
 
-fn raise(scope: &str, share: Share, stamp: &str) -> Alarm {
+fn raise(scope: &str, share: Share, stamp: &Stamp) -> Alarm {
     let Share { hosts, unavailable } = share;
     let mut alarm = Alarm {
         scope: scope.to_owned(),
-        since: stamp.to_owned(),
+        since: stamp.clone(),
         share: (number(unavailable) / number(hosts.max(1)) * 1000.0).round() / 1000.0,
         reason: String::new(),
     };
@@ -119,7 +119,7 @@ mod tests {
 
     fn look(alarms: &mut Alarms, raised: &[String], unavailable: usize) -> Vec<Change> {
         let share = Share { hosts: 40, unavailable };
-        alarms.changes(raised, &BTreeMap::from([("fleet".to_owned(), share)]), "now")
+        alarms.changes(raised, &BTreeMap::from([("fleet".to_owned(), share)]), &"now".into())
     }
 
     #[tokio::test(start_paused = true)]
@@ -157,21 +157,24 @@ mod tests {
         let mut alarms = Alarms::new(&Config::default());
         let shares =
             |unavailable| BTreeMap::from([("fleet".to_owned(), Share { hosts: 2, unavailable })]);
-        assert_eq!(alarms.changes(&[], &shares(1), ""), []);
-        assert_eq!(alarms.changes(&[], &shares(2), "").len(), 1);
+        assert_eq!(alarms.changes(&[], &shares(1), &Stamp::default()), []);
+        assert_eq!(alarms.changes(&[], &shares(2), &Stamp::default()).len(), 1);
         let raised = ["fleet".to_owned()];
-        assert_eq!(alarms.changes(&raised, &shares(1), ""), []);
+        assert_eq!(alarms.changes(&raised, &shares(1), &Stamp::default()), []);
         tokio::time::advance(5 * MINUTE).await;
-        assert_eq!(alarms.changes(&raised, &shares(1), ""), [Change::End("fleet".to_owned())]);
+        assert_eq!(
+            alarms.changes(&raised, &shares(1), &Stamp::default()),
+            [Change::End("fleet".to_owned())]
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_alarm_of_a_scope_that_is_no_more_ends() {
         let mut alarms = Alarms::new(&Config::default());
         let raised = ["cluster.gone".to_owned()];
-        assert_eq!(alarms.changes(&raised, &BTreeMap::new(), ""), []);
+        assert_eq!(alarms.changes(&raised, &BTreeMap::new(), &Stamp::default()), []);
         tokio::time::advance(5 * MINUTE).await;
-        let changes = alarms.changes(&raised, &BTreeMap::new(), "");
+        let changes = alarms.changes(&raised, &BTreeMap::new(), &Stamp::default());
         assert_eq!(changes, [Change::End("cluster.gone".to_owned())]);
     }
 }

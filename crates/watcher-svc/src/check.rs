@@ -8,7 +8,7 @@ use std::time::Duration;
 use bus::{Error, Result, topology, warn_unless_outage};
 use host_access::credentials::{pin, target};
 use host_access::{AccessError, Deps, Share};
-use model::{Host, HostCreds, HostState};
+use model::{Host, HostCreds, HostState, Stamp};
 use serde_json::json;
 use storage_client::{Revised, Transaction};
 
@@ -163,7 +163,7 @@ async fn conclude(
 /// Whether a check that changes nothing is written to the host's record, and not only reported: the first
 /// one; one that corrects a time in the future; one that other watchers wait for; and where hosts are
 /// checked so seldom that a report does not reach back far enough.
-fn is_written(context: &Context, address: &str, before: &str, now: &str) -> bool {
+fn is_written(context: &Context, address: &str, before: &Stamp, now: &Stamp) -> bool {
     before.is_empty()
         || before > now
         || context.config.interval.0 >= SELDOM

@@ -2,7 +2,7 @@
 
 use bus::error::chain;
 use host_access::AccessError;
-use model::{Failing, FailureReason, Host, HostState, Status};
+use model::{Failing, FailureReason, Host, HostState, Stamp, Status};
 
 /// A key that is not the pinned one is certain the first time.
 const KEY_CHANGED: &str = FailureReason::HostKeyChanged.word();
@@ -98,11 +98,11 @@ pub fn decide(
     finding: &Finding,
     host: &mut Host,
     state: &mut HostState,
-    now: &str,
+    now: &Stamp,
     limit: u32,
     outlook: Outlook,
 ) -> Change {
-    now.clone_into(&mut host.last_check);
+    host.last_check = now.clone();
     let heals = host.status == Status::Failed && HostState::heals(&state.reason);
     match finding {
         Finding::Throttled => {

@@ -4,7 +4,7 @@ mod outlook;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use model::{CheckReport, Cluster, Failing, Host, HostState, LeaseName, Status, stamp};
+use model::{CheckReport, Cluster, Failing, Host, HostState, LeaseName, Stamp, Status};
 use storage_client::Revised;
 
 use crate::config::Config;
@@ -48,7 +48,7 @@ struct Watched {
     revision: u64,
     status: Status,
     /// When it was last checked, as all see it: by its record and the reports.
-    last_check: String,
+    last_check: Stamp,
     published: Option<Moment>,
     /// When we last checked it, which the others learn from our next report.
     checked: Option<Moment>,
@@ -65,7 +65,7 @@ struct Watched {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Hosts to check, the longest due first, each with its last check as we know it.
-    pub due: Vec<(String, String)>,
+    pub due: Vec<(String, Stamp)>,
     /// When the next one is due.
     pub next: Option<Micros>,
     /// Whether an alarm is to be raised.
@@ -79,7 +79,7 @@ impl Watched {
     }
 
     /// The same as it stands in records; empty for never.
-    fn last_check(&self) -> String {
+    fn last_check(&self) -> Stamp {
         let checked = self.checked.map(|checked| stamp(checked.wall)).unwrap_or_default();
         checked.max(self.last_check.clone())
     }
@@ -169,7 +169,7 @@ impl Roster {
             not_before: now.line,
             revision: 0,
             status: Status::New,
-            last_check: String::new(),
+            last_check: Stamp::default(),
             published: None,
             checked: None,
             state_revision: 0,
@@ -372,13 +372,13 @@ impl Roster {
 }
 
 /// A moment of the wall clock as records have it.
-pub(crate) fn stamp(time: Micros) -> String {
-    jiff::Timestamp::from_microsecond(time).map(stamp::format).unwrap_or_default()
+pub(crate) fn stamp(time: Micros) -> Stamp {
+    jiff::Timestamp::from_microsecond(time).map(Stamp::of).unwrap_or_default()
 }
 
 /// The moment of a record's `last_check`.
-pub fn moment(stamp: &str) -> Option<Micros> {
-    stamp::parse(stamp).map(jiff::Timestamp::as_microsecond)
+pub fn moment(stamp: &Stamp) -> Option<Micros> {
+    stamp.timestamp().map(jiff::Timestamp::as_microsecond)
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::stamp::{self, left};
-use model::{HostProgress, Step};
+use model::stamp::left;
+use model::{HostProgress, Stamp, Step};
 use tokio::time::Instant;
 
 /// The deadlines of an operation.
@@ -43,14 +43,14 @@ impl Deadlines {
     /// Derives the deadlines from the time stamps of records that another process has written.
     pub(super) fn bridge(&self, hosts: &[HostProgress], now: Timestamp) {
         let end =
-            |stamp: &str, allowed| Some(Instant::now() + left(now, stamp::parse(stamp)?, allowed));
+            |stamp: &Stamp, allowed| Some(Instant::now() + left(now, stamp.timestamp()?, allowed));
         let mut ends = self.ends();
         let done = hosts.iter().filter(|host| host.step == Step::Done);
-        let done = done.filter_map(|host| end(host.finished_at.as_deref()?, self.soak));
+        let done = done.filter_map(|host| end(host.finished_at.as_ref()?, self.soak));
         ends.soak = done.max();
         let rebooted = hosts.iter().enumerate();
         let rebooted = rebooted.filter_map(|(index, host)| {
-            Some((index, end(host.rebooted_at.as_deref()?, self.verify)?))
+            Some((index, end(host.rebooted_at.as_ref()?, self.verify)?))
         });
         ends.verify = rebooted.collect();
     }

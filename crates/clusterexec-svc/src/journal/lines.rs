@@ -1,7 +1,9 @@
 //! The event log of an operation, and which operation is the newest. Pure.
 
 use bus::Result;
-use model::{Event, HostProgress, NewestOperation, Operation, Outcome, Step, abridged, by_kind};
+use model::{
+    Event, HostProgress, NewestOperation, Operation, Outcome, Stamp, Step, abridged, by_kind,
+};
 use storage_client::Transaction;
 
 /// The step of events that concern the operation as a whole.
@@ -32,7 +34,7 @@ pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
 pub(super) fn event(
     operation: &Operation,
     seq: u64,
-    time: &str,
+    time: &Stamp,
     host: &str,
     step: &str,
     outcome: Outcome,
@@ -41,7 +43,7 @@ pub(super) fn event(
     Event {
         id: Event::id_of(&operation.id, seq),
         seq,
-        time: time.to_owned(),
+        time: time.clone(),
         host: host.to_owned(),
         step: step.to_owned(),
         outcome,

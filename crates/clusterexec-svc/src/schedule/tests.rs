@@ -98,7 +98,7 @@ fn member(address: &str, availability: Availability, last_done: &str) -> Member 
         reason: String::new(),
         boot_id: String::new(),
         is_self: address == "self",
-        last_done: last_done.to_owned(),
+        last_done: last_done.into(),
     }
 }
 

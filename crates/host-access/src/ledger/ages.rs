@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::stamp;
+use model::Stamp;
 use tokio::time::Instant;
 
 use super::WINDOW;
@@ -29,7 +29,7 @@ pub(super) struct Ages(HashMap<String, Vec<Refusal>>);
 
 #[derive(Debug)]
 struct Refusal {
-    stamp: String,
+    stamp: Stamp,
     /// Its age when it was first seen.
     age: Duration,
     seen: Instant,
@@ -50,7 +50,7 @@ impl Refusal {
 impl Ages {
     /// Takes over the stamps of the record at `now`: what is not in it any more does not count, unless
     /// it was never saved.
-    pub(super) fn merge(&mut self, address: &str, stored: &[String], now: Timestamp) {
+    pub(super) fn merge(&mut self, address: &str, stored: &[Stamp], now: Timestamp) {
         let known = self.0.entry(address.to_owned()).or_default();
         // Also what is too old stays for as long as it is stored: its stamp may lie in the future.
         known.retain(|refusal| {
@@ -69,9 +69,9 @@ impl Ages {
     }
 
     /// Notes a refusal of this moment, which the record does not have yet.
-    pub(super) fn note(&mut self, address: &str, stamp: &str) {
+    pub(super) fn note(&mut self, address: &str, stamp: &Stamp) {
         let refusal = Refusal {
-            stamp: stamp.to_owned(),
+            stamp: stamp.clone(),
             age: Duration::ZERO,
             seen: Instant::now(),
             saved: false,
@@ -80,7 +80,7 @@ impl Ages {
     }
 
     /// Notes that the record has these; those that are not known yet are of this moment.
-    pub(super) fn saved(&mut self, address: &str, stamps: &[String]) {
+    pub(super) fn saved(&mut self, address: &str, stamps: &[Stamp]) {
         for stamp in stamps {
             let known = self.0.get_mut(address).into_iter().flatten();
             if let Some(refusal) = known.into_iter().find(|refusal| refusal.stamp == *stamp) {
@@ -93,9 +93,9 @@ impl Ages {
     }
 
     /// Forgets one that was not refused after all.
-    pub(super) fn remove(&mut self, address: &str, stamp: &str) {
+    pub(super) fn remove(&mut self, address: &str, stamp: &Stamp) {
         if let Some(known) = self.0.get_mut(address) {
-            known.retain(|refusal| refusal.stamp != stamp);
+            known.retain(|refusal| refusal.stamp != *stamp);
         }
     }
 
@@ -105,7 +105,7 @@ impl Ages {
     }
 
     /// The stamps of the refusals that count, oldest first.
-    pub(super) fn stamps(&self, address: &str) -> Vec<String> {
+    pub(super) fn stamps(&self, address: &str) -> Vec<Stamp> {
         let mut counting: Vec<_> = self.counting(address).collect();
         counting.sort_by_key(|refusal| std::cmp::Reverse(refusal.age()));
         counting.into_iter().map(|refusal| refusal.stamp.clone()).collect()
@@ -122,8 +122,8 @@ impl Ages {
 }
 
 /// The age of a stamp, from 0 for one in the future to [`WINDOW`].
-fn age_at(stamp: &str, now: Timestamp) -> Duration {
-    let age = stamp::parse(stamp).map(|then| now.duration_since(then));
+fn age_at(stamp: &Stamp, now: Timestamp) -> Duration {
+    let age = stamp.timestamp().map(|then| now.duration_since(then));
     let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
     age.min(WINDOW)
 }
@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_neither_forgets_refusals_nor_keeps_them() {
         let now = at("2026-11-21T12:00:00Z");
-        let stored = [stamp::format(now)];
+        let stored = [Stamp::of(now)];
         for jump in [SignedDuration::from_hours(6), SignedDuration::from_hours(-5)] {
             let mut ages = Ages::default();
             ages.merge(HOST, &stored, now);
@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stamp_of_the_future_counts_as_one_of_now() {
         let mut ages = Ages::default();
-        let stored = [stamp::format(at("2030-01-01T00:00:00Z"))];
+        let stored = [Stamp::of(at("2030-01-01T00:00:00Z"))];
         ages.merge(HOST, &stored, at("2026-11-21T12:00:00Z"));
         assert_eq!(ages.known(HOST), [Duration::ZERO]);
         tokio::time::advance(WINDOW).await;
@@ -197,10 +197,10 @@ mod tests {
     async fn what_was_not_saved_counts_all_the_same() {
         let mut ages = Ages::default();
         let now = at("2026-11-21T12:00:00Z");
-        ages.note(HOST, &stamp::format(now));
+        ages.note(HOST, &Stamp::of(now));
         ages.merge(HOST, &[], now);
         assert!(ages.has_unsaved(HOST));
-        ages.saved(HOST, &[stamp::format(now)]);
+        ages.saved(HOST, &[Stamp::of(now)]);
         ages.merge(HOST, &[], now);
         assert_eq!(ages.known(HOST), NONE, "another service removed it from the record");
     }

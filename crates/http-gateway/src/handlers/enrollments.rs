@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use model::{Enrollment, Networks, stamp};
+use model::{Enrollment, Networks, Stamp, stamp};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -56,13 +56,15 @@ pub struct EnrollmentView {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     cluster: String,
-    expires: String,
+    #[schema(value_type = String)]
+    expires: Stamp,
     uses: u32,
     #[schema(value_type = Vec<String>)]
     from: Networks,
     hosts: Vec<String>,
     created_by: String,
-    created_at: String,
+    #[schema(value_type = String)]
+    created_at: Stamp,
 }
 
 impl EnrollmentView {
@@ -122,12 +124,12 @@ async fn create(
         id,
         token_hash: hash,
         cluster: new.cluster.unwrap_or_default(),
-        expires: stamp::format(expires),
+        expires: Stamp::of(expires),
         uses: new.uses,
         from: new.from,
         hosts: Vec::new(),
         created_by: api.context.bus.principal.clone(),
-        created_at: stamp::format(now),
+        created_at: Stamp::of(now),
     };
     if !enrollment.cluster.is_empty() {
         joined(&api, &enrollment.cluster, Registrant::Client).await?;
@@ -179,8 +181,8 @@ mod tests {
 
     use super::*;
 
-    fn ends(given: &Value) -> Option<String> {
-        end(Some(given), "2026-11-21T00:00:00Z".parse().unwrap()).map(stamp::format)
+    fn ends(given: &Value) -> Option<Stamp> {
+        end(Some(given), "2026-11-21T00:00:00Z".parse().unwrap()).map(Stamp::of)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use model::{Freeze, Model as _};
+use model::{Freeze, Model as _, Stamp};
 use serde::{Deserialize, Serialize};
 use storage_client::{Transaction, queries};
 use utoipa::ToSchema;
@@ -30,7 +30,8 @@ pub struct FreezeView {
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<String>,
+    #[schema(value_type = Option<String>)]
+    at: Option<Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use bus::presence::Presence;
-use model::{Alarm, stamp};
+use model::{Alarm, Stamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -62,7 +62,8 @@ pub struct Replica {
     /// Its version.
     version: String,
     /// When it started.
-    started_at: String,
+    #[schema(value_type = String)]
+    started_at: Stamp,
     /// Seconds since then.
     #[schema(required)]
     age: Option<i64>,
@@ -134,7 +135,7 @@ async fn ready(
 impl Replica {
     fn new(presence: Presence, now: i64) -> Self {
         let Presence { service, replica, version, started_at } = presence;
-        let age = stamp::parse(&started_at).map(|started| (now - started.as_second()).max(0));
+        let age = started_at.timestamp().map(|started| (now - started.as_second()).max(0));
         Self { service, id: replica, version, started_at, age }
     }
 }

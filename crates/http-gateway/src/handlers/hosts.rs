@@ -14,7 +14,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use bus::{topology, warn_unless_outage};
 use model::{
-    FailureReason, Host, HostCreds, HostState, Lease, LeasePurpose, ServerKeys, Status, host_keys,
+    FailureReason, Host, HostCreds, HostState, Lease, LeasePurpose, ServerKeys, Stamp, Status,
+    host_keys,
 };
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -245,11 +246,13 @@ pub struct HostStatus {
 /// A host's own part of its status.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HostSummary {
-    last_check: String,
+    #[schema(value_type = String)]
+    last_check: Stamp,
     status: Status,
     /// When it failed for this reason.
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
+    #[schema(value_type = Option<String>)]
+    since: Option<Stamp>,
     /// In one stable word, why it is `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,

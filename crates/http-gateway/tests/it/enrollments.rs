@@ -173,7 +173,7 @@ async fn a_token_that_is_expired_used_up_or_revoked_is_refused() {
     put(&gateway, &mixed, "10.0.0.1", "/host", &body()).await.refused(403, "unknown");
     assert_eq!(gateway.audit().len(), lines, "a token with a wrong secret is not audited");
     let expire = |enrollment: &mut Enrollment| {
-        "2026-01-01T00:00:00.000000".clone_into(&mut enrollment.expires);
+        enrollment.expires = "2026-01-01T00:00:00.000000".into();
         Ok(true)
     };
     gateway.storage.update(&id, expire).await.unwrap();

@@ -91,7 +91,7 @@ async fn after_a_day_the_key_is_free_again() {
     let gateway = gateway().await;
     let first = json_of(&restart(&gateway, "k").await);
     ended(&gateway).await;
-    let expires_at = "2026-01-01T00:00:00.000000".to_owned();
+    let expires_at = "2026-01-01T00:00:00.000000".into();
     let expired = IdempotentRequest { expires_at, ..claim(&gateway).await };
     gateway.storage.save(&expired).await.unwrap();
     let second = json_of(&restart(&gateway, "k").await);

@@ -45,14 +45,14 @@ async fn the_newest_restart_is_shown_and_is_null_until_it_has_ended() {
     gateway.get(path).await.refused(404, "the cluster c1 has never been restarted");
     let mut record = ClusterRestart {
         name: "c1".to_owned(),
-        started_at: STARTED.to_owned(),
+        started_at: STARTED.into(),
         ..ClusterRestart::default()
     };
     gateway.storage.save(&record).await.unwrap();
     gateway.get(path).await.is(200, &initial());
 
     record.status = OperationStatus::Finished;
-    record.finished_at = Some(STARTED.to_owned());
+    record.finished_at = Some(STARTED.into());
     record.done = vec!["10.0.0.1".to_owned()];
     gateway.storage.save(&record).await.unwrap();
     let mut shown = json!({"name": "c1", "status": "finished", "started_at": STARTED,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{Model, ident};
+use super::super::{Model, Stamp, ident};
 
 /// What an operation is to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -31,7 +31,7 @@ pub struct OperationControl {
     pub by: String,
     /// When.
     #[serde(default)]
-    pub at: String,
+    pub at: Stamp,
     /// Why, where it was not an operator.
     #[serde(default)]
     pub reason: String,
@@ -66,7 +66,8 @@ pub struct Freeze {
     pub by: String,
     /// Since when.
     #[serde(default)]
-    pub at: String,
+    #[schema(value_type = String)]
+    pub at: Stamp,
     /// Why.
     #[serde(default)]
     pub reason: String,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{Failure, Model, ident};
+use super::super::{Failure, Model, Stamp, ident};
 use super::{HostResult, Wait};
 
 /// Where a host is in an operation. It is saved before its effect: a step that is written down may
@@ -80,16 +80,16 @@ pub struct HostProgress {
     pub step: Step,
     /// When its turn came.
     #[serde(default)]
-    #[schema(required)]
-    pub started_at: Option<String>,
+    #[schema(required, value_type = Option<String>)]
+    pub started_at: Option<Stamp>,
     /// When it was done or given up.
     #[serde(default)]
-    #[schema(required)]
-    pub finished_at: Option<String>,
+    #[schema(required, value_type = Option<String>)]
+    pub finished_at: Option<Stamp>,
     /// When the reboot was allowed: a take-over counts the deadline of `verify` from here.
     #[serde(default)]
-    #[schema(required)]
-    pub rebooted_at: Option<String>,
+    #[schema(required, value_type = Option<String>)]
+    pub rebooted_at: Option<Stamp>,
     /// Why its next command is delayed, such as a pause; absent when nothing delays it. Until then nothing is done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
@@ -197,7 +197,8 @@ pub struct Event {
     /// Its place in the log, from 1, without gaps.
     pub seq: u64,
     /// When.
-    pub time: String,
+    #[schema(value_type = String)]
+    pub time: Stamp,
     /// The host; empty for the operation as a whole.
     pub host: String,
     /// The step.

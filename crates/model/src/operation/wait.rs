@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{Model, ident};
+use super::super::{Model, Stamp, ident};
 
 /// A wait that is going on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -15,7 +15,8 @@ pub struct Wait {
     pub detail: String,
     /// The time stamp of its beginning.
     #[serde(default)]
-    pub since: String,
+    #[schema(value_type = String)]
+    pub since: Stamp,
 }
 
 /// What the rollout of an operation waits for before it starts a further host. There is no record while it waits for none.

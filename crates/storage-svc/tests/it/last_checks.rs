@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, Context, topology};
-use model::{CheckReport, CheckRoster, Host, Status};
+use model::{CheckReport, CheckRoster, Host, Stamp, Status};
 use serde_json::json;
 use storage_client::{StorageClient, Transaction};
 use storage_svc::keyring::Keyring;
@@ -19,7 +19,7 @@ const LATE: &str = "2026-11-21T23:41:00.500000";
 const LATEST: &str = "2026-11-21T23:42:00.700001";
 
 fn host(address: &str, last_check: &str) -> Host {
-    let (address, last_check) = (address.to_owned(), last_check.to_owned());
+    let (address, last_check) = (address.to_owned(), last_check.into());
     Host { address, last_check, status: Status::Active, ..Host::default() }
 }
 
@@ -41,7 +41,7 @@ async fn save_report(storage: &StorageClient, (roster, report): &(CheckRoster, C
     storage.transact(&both).await.unwrap();
 }
 
-async fn last_checks(storage: &StorageClient) -> Vec<(String, String)> {
+async fn last_checks(storage: &StorageClient) -> Vec<(String, Stamp)> {
     let hosts = storage.list::<Host>().await.unwrap().into_iter().map(|host| host.record);
     hosts.map(|host| (host.address, host.last_check)).collect()
 }
@@ -57,7 +57,7 @@ async fn the_later_one_is_shown_and_revisions_hold(storage: &StorageClient) {
     assert_eq!(before.record.last_check, EARLY);
     save_report(storage, &report("w1", 1, &["a", "b", "new", "deleted"])).await;
     let shown = [("a", LATE), ("b", LATEST), ("new", ""), ("other", EARLY), ("unchecked", EARLY)];
-    let shown = shown.map(|(host, time)| (host.to_owned(), time.to_owned()));
+    let shown = shown.map(|(host, time)| (host.to_owned(), time.into()));
     assert_eq!(last_checks(storage).await, shown);
     let shown = storage.get::<Host>("a").await.unwrap();
     assert_eq!((shown.record.last_check.as_str(), shown.revision), (LATE, before.revision));
@@ -78,7 +78,7 @@ async fn the_later_one_is_shown_and_revisions_hold(storage: &StorageClient) {
     save_report(storage, &report("w2", 1, &["other", "b"])).await;
     storage.delete::<CheckReport>("w1").await.unwrap();
     let shown = [("a", LATE), ("b", LATEST), ("new", ""), ("other", LATE), ("unchecked", EARLY)];
-    let shown = shown.map(|(host, time)| (host.to_owned(), time.to_owned()));
+    let shown = shown.map(|(host, time)| (host.to_owned(), time.into()));
     assert_eq!(last_checks(storage).await, shown);
 }
 
@@ -128,7 +128,7 @@ async fn a_damaged_report_hides_neither_hosts_nor_other_reports() {
         ..{ report("w2", 1, &["a"]).1 }
     };
     storage.save(&short).await.unwrap();
-    assert_eq!(last_checks(storage).await, [("a".to_owned(), LATE.to_owned())]);
+    assert_eq!(last_checks(storage).await, [("a".to_owned(), LATE.into())]);
 }
 
 /// Another replica of the storage service: on the same store, and on another bus.

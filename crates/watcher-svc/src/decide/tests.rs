@@ -28,7 +28,7 @@ fn run(
     findings: &[Finding],
     outlook: Outlook,
 ) -> (Vec<Change>, Host, HostState) {
-    let mut step = |finding| decide(finding, &mut host, &mut state, NOW, 3, outlook);
+    let mut step = |finding| decide(finding, &mut host, &mut state, &NOW.into(), 3, outlook);
     let changes = findings.iter().map(&mut step).collect();
     (changes, host, state)
 }

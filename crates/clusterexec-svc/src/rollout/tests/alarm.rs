@@ -14,7 +14,7 @@ const SINCE: &str = "2026-11-28T12:00:00.000000";
 
 async fn raise(fixture: &Fixture, scope: &str) {
     let reason = "4 of 10 hosts are unreachable".to_owned();
-    let alarm = Alarm { scope: scope.to_owned(), since: SINCE.to_owned(), share: 0.4, reason };
+    let alarm = Alarm { scope: scope.to_owned(), since: SINCE.into(), share: 0.4, reason };
     fixture.storage.save(&alarm).await.unwrap();
 }
 

@@ -41,7 +41,7 @@ async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     assert_eq!(hosts(&request), [address(2)]);
 
     let planned = plan(&fixture.context, &request).await.unwrap();
-    let next = planned.operation("o2", &request, &bus::Context::service("test"), "t".to_owned());
+    let next = planned.operation("o2", &request, &bus::Context::service("test"), "t".into());
     let before = request.continues.as_ref();
     let held = begin(&fixture.context, planned, &next, before).await.unwrap();
     let [first, second] = [
@@ -55,7 +55,7 @@ async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     // The same again, from before the first was written down, makes no second one.
     held.release(Transaction::default()).await.unwrap();
     let planned = plan(&fixture.context, &request).await.unwrap();
-    let again = planned.operation("o3", &request, &bus::Context::service("test"), "t".to_owned());
+    let again = planned.operation("o3", &request, &bus::Context::service("test"), "t".into());
     let refused = begin(&fixture.context, planned, &again, before).await.unwrap_err();
     assert!(refused.is_conflict(), "{refused}");
     for (id, why) in [("o1", "continued by o2"), ("o2", "in process"), ("o9", "no operation o9")] {

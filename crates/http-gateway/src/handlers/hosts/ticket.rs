@@ -1,6 +1,6 @@
 //! What a host must show that registers itself with the token of an enrollment.
 
-use model::{Enrolled, Enrollment, HostState};
+use model::{Enrolled, Enrollment, HostState, Stamp};
 use storage_client::Revised;
 
 use super::new_host::{NewHost, infer};
@@ -58,7 +58,7 @@ impl Ticket {
         &self,
         api: &Api,
         address: &str,
-        now: String,
+        now: Stamp,
     ) -> Result<(Revised<Enrollment>, Enrolled), ApiError> {
         let mut enrollment = self.enrollment(api).await?;
         if !enrollment.record.take(address) {

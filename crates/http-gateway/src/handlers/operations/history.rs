@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use model::explain::{Explanation, OperationState};
 use model::{
-    HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options, Step,
-    Wanted,
+    HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options, Stamp,
+    Step, Wanted,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -35,9 +35,10 @@ pub struct OperationSummary {
     /// Why it ended before every host had its turn; empty otherwise.
     reason: String,
     started_by: String,
-    started_at: String,
-    #[schema(required)]
-    finished_at: Option<String>,
+    #[schema(value_type = String)]
+    started_at: Stamp,
+    #[schema(required, value_type = Option<String>)]
+    finished_at: Option<Stamp>,
 }
 
 /// An operation, host by host.
@@ -58,9 +59,10 @@ pub struct OperationView {
     started_by: String,
     /// The request that started it.
     request_id: String,
-    started_at: String,
-    #[schema(required)]
-    finished_at: Option<String>,
+    #[schema(value_type = String)]
+    started_at: Stamp,
+    #[schema(required, value_type = Option<String>)]
+    finished_at: Option<Stamp>,
     /// The operation whose unfinished hosts this one works on.
     #[serde(skip_serializing_if = "Option::is_none")]
     continues: Option<String>,
@@ -85,7 +87,8 @@ pub struct OperationView {
 pub struct Control {
     wanted: Wanted,
     by: String,
-    at: String,
+    #[schema(value_type = String)]
+    at: Stamp,
     reason: String,
 }
 

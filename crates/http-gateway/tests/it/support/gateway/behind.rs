@@ -36,7 +36,7 @@ impl Gateway {
 
     /// An alarm of this scope.
     pub(crate) async fn alarm(&self, scope: &str) {
-        let since = "2026-11-28T05:00:00.000000".to_owned();
+        let since = "2026-11-28T05:00:00.000000".into();
         let reason = "4 of 10 hosts became unreachable or refuse log-ins at once".to_owned();
         let alarm = Alarm { scope: scope.to_owned(), since, share: 0.4, reason };
         self.storage.save(&alarm).await.unwrap();
