@@ -14,7 +14,8 @@ use clusterexec_svc::schedule::{Next, next};
 use clusterexec_svc::web::Web;
 use host_access::{Deps, Playbook, Session};
 use model::{
-    Host, HostProgress, HostState, Lease, Limit, Operation, OperationKind, Options, Outcome, Step,
+    Host, HostProgress, HostState, LeasePurpose, Limit, Operation, OperationKind, Options, Outcome,
+    Step,
 };
 use runtime::{Lifecycle, random};
 use serde_json::{Map, Value, json};
@@ -116,7 +117,7 @@ pub async fn recorded(deps: Deps, hosts: usize, lifecycle: &Lifecycle) -> Result
     });
     let operation = serde_json::from_value(operation)
         .map_err(|error| Error::internal("no operation").with_source(error))?;
-    let held = context.leases.try_acquire(&Lease::of_operation("c1")).await?;
+    let held = context.leases.try_acquire(&LeasePurpose::Operation("c1").name()).await?;
     let held = held.ok_or_else(|| Error::internal("the lease is held"))?;
     Ok(Recorded { context, held, operation })
 }
@@ -142,7 +143,8 @@ impl Recorded {
                 journal.save(index, change, &[LogLine(step, Outcome::Started, "")]).await?;
             }
             let change = |host: &mut HostProgress| host.step = Step::Done;
-            let status = |_: &mut Host, state: &mut HostState| state.saw_boot("", "another");
+            let status =
+                |_: &mut Host, state: &mut HostState| state.saw_boot(&"".into(), "another");
             let lines = [LogLine(Step::Verify, Outcome::Ok, "")];
             journal.save_with_host(index, change, &lines, status).await?;
         }
