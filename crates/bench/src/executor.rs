@@ -58,7 +58,7 @@ pub(crate) async fn steps(
 /// Accepts a restart of the cluster.
 async fn accept(context: &Context, cluster: &str, options: Options) -> Result<(Held, Operation)> {
     let request = OperationRequest {
-        cluster: cluster.to_owned(),
+        cluster: cluster.into(),
         kind: OperationKind::Restart,
         version: String::new(),
         options,

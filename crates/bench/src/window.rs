@@ -124,7 +124,7 @@ async fn fill(
         }
         storage.transact(&transaction).await?;
     }
-    let (name, network) = ("bench".to_owned(), Network::DEFAULT.to_owned());
+    let (name, network) = ("bench".into(), Network::DEFAULT.to_owned());
     let hostset = members.into_iter().map(|(address, _)| address).collect();
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     storage.transact(&Transaction::default().save(&cluster)?).await?;

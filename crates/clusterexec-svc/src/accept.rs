@@ -4,8 +4,8 @@ use bus;
 use bus::{Error, Result};
 use model::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
 use model::{
-    AlarmView, ClusterHead, FailureReason, Lease, Operation, OperationKind, OperationStatus,
-    Options, RebootWhen, Stamp, abridged, ident,
+    AlarmView, ClusterHead, ClusterName, FailureReason, Lease, Operation, OperationKind,
+    OperationStatus, Options, RebootWhen, Stamp, abridged, ident,
 };
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction};
@@ -21,7 +21,7 @@ use crate::unfinished::Unfinished;
 #[derive(Debug)]
 pub struct OperationRequest {
     /// The name of the cluster.
-    pub cluster: String,
+    pub cluster: ClusterName,
     /// The kind of operation.
     pub kind: OperationKind,
     /// The version to deploy; empty for other kinds.
@@ -179,7 +179,7 @@ impl Plan {
 /// # Errors
 /// When there is no such cluster, a host is not a member of it, or the storage service fails.
 pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan> {
-    let (storage, name) = (&context.storage, request.cluster.as_str());
+    let (storage, name) = (&context.storage, &request.cluster);
     let unknown = |_| Error::not_found(format!("there is no cluster {name}"));
     ident::name(name).map_err(unknown)?;
     let cluster = storage.find::<ClusterHead>(name).await?;
@@ -223,10 +223,10 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
 }
 
 /// A conflict that names the operation that is in process.
-async fn already_in_process(context: &Context, cluster: &str) -> Result<Rejection> {
+async fn already_in_process(context: &Context, cluster: &ClusterName) -> Result<Rejection> {
     let all = context.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
     let running = all.into_iter().find(|operation| {
-        operation.cluster == cluster && operation.status == OperationStatus::InProcess
+        operation.cluster == *cluster && operation.status == OperationStatus::InProcess
     });
     let what = running.map_or("an operation".to_owned(), |operation| {
         let Operation { kind, id, started_at, started_by, .. } = operation;

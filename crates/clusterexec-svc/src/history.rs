@@ -2,8 +2,8 @@
 
 use bus::Result;
 use model::{
-    ClusterRecord, Event, HostProgress, Lease, NewestOperation, Operation, OperationControl,
-    OperationStatus, OperationWait, Work, by_kind,
+    ClusterName, ClusterRecord, Event, HostProgress, Lease, NewestOperation, Operation,
+    OperationControl, OperationStatus, OperationWait, Work, by_kind,
 };
 use storage_client::{StorageClient, Transaction};
 
@@ -44,10 +44,14 @@ async fn is_there(storage: &StorageClient, operation: &str, seq: u64) -> Result<
 ///
 /// # Errors
 /// When the storage service fails.
-pub(crate) async fn prune(storage: &StorageClient, cluster: &str, keep: usize) -> Result<()> {
+pub(crate) async fn prune(
+    storage: &StorageClient,
+    cluster: &ClusterName,
+    keep: usize,
+) -> Result<()> {
     let all = storage.list::<Operation>().await?.into_iter().map(|operation| operation.record);
     let mut ended: Vec<_> =
-        all.filter(|o| o.cluster == cluster && o.status != OperationStatus::InProcess).collect();
+        all.filter(|o| o.cluster == *cluster && o.status != OperationStatus::InProcess).collect();
     ended.sort_by(|a, b| (&b.started_at, &b.id).cmp(&(&a.started_at, &a.id)));
     for operation in ended.iter().skip(keep) {
         remove(storage, operation).await?;

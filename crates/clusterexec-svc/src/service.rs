@@ -8,7 +8,9 @@ use bus::error::chain;
 use bus::{Call, Error, Kind, Result, presence, topology, warn_unless_outage};
 use host_access::Deps;
 use model::messages::{ContinueOperation, StartOperation};
-use model::{Lease, Operation, OperationKind, OperationStatus, PendingWebhook, by_kind, ident};
+use model::{
+    ClusterName, Lease, Operation, OperationKind, OperationStatus, PendingWebhook, by_kind, ident,
+};
 use runtime::claims::{Claim, Claims};
 use runtime::{Lifecycle, random};
 use serde::Serialize;
@@ -169,7 +171,7 @@ impl ClusterExec {
     }
 
     /// Removes old operations of a cluster.
-    async fn prune(&self, cluster: &str) {
+    async fn prune(&self, cluster: &ClusterName) {
         let Context { config, storage, .. } = &self.context;
         if let Err(error) = history::prune(storage, cluster, config.keep_operations).await {
             warn_unless_outage!(error, "old operations are not removed yet");

@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use bus::error::chain;
 use bus::{Bus, Context, Result, warn_unless_outage};
-use model::{ClusterHead, LeasePurpose};
+use model::{ClusterHead, ClusterName, LeasePurpose};
 use runtime::claims::{Claim, Claims};
 use runtime::{Clock, Lifecycle, random};
 use storage_client::lease::{Held, Leases, TTL};
@@ -100,14 +100,14 @@ impl Changes {
     /// # Errors
     /// 504 when the change continues after this request; 502 when the container manager refuses; 503 when
     /// a service does not answer, and the change continues later.
-    pub async fn finish(&self, cluster: &str) -> Result<(), ApiError> {
+    pub async fn finish(&self, cluster: &ClusterName) -> Result<(), ApiError> {
         timeout(self.0.wait, self.follow(cluster)).await.unwrap_or_else(|_| {
             let detail = "the change takes longer than this request may".to_owned();
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, continues(&detail, cluster)))
         })
     }
 
-    async fn follow(&self, cluster: &str) -> Result<(), ApiError> {
+    async fn follow(&self, cluster: &ClusterName) -> Result<(), ApiError> {
         while self.is_marked(cluster).await? {
             match self.start(cluster).await? {
                 Some(ended) => {
@@ -123,7 +123,7 @@ impl Changes {
         Ok(())
     }
 
-    async fn is_marked(&self, cluster: &str) -> Result<bool> {
+    async fn is_marked(&self, cluster: &ClusterName) -> Result<bool> {
         let found = self.0.storage.find::<ClusterHead>(cluster).await?;
         Ok(found.is_some_and(|cluster| cluster.record.change.is_some()))
     }
@@ -131,20 +131,20 @@ impl Changes {
     /// Starts the job of a cluster, unless this process or another one carries it out.
     async fn start(
         &self,
-        cluster: &str,
+        cluster: &ClusterName,
     ) -> Result<Option<oneshot::Receiver<Result<(), ApiError>>>> {
         let Some(claim) = self.0.busy.claim(cluster) else { return Ok(None) };
         let lease = LeasePurpose::Change(cluster).name();
         let Some(held) = self.0.leases.try_acquire(&lease).await? else { return Ok(None) };
         let (sender, ended) = oneshot::channel();
-        let job = self.clone().run(cluster.to_owned(), claim, held, sender);
+        let job = self.clone().run(cluster.clone(), claim, held, sender);
         self.0.lifecycle.spawn("cluster change", job);
         Ok(Some(ended))
     }
 
     async fn run(
         self,
-        cluster: String,
+        cluster: ClusterName,
         claim: Claim,
         held: Held,
         sender: oneshot::Sender<Result<(), ApiError>>,
@@ -162,9 +162,12 @@ impl Changes {
         drop(claim);
         let Some(result) = result else { return };
         match &result {
-            Ok(()) => tracing::info!(cluster.name = cluster, "the change of the cluster has ended"),
+            Ok(()) => tracing::info!(
+                cluster.name = cluster.as_str(),
+                "the change of the cluster has ended"
+            ),
             Err(error) => tracing::warn!(
-                cluster.name = cluster,
+                cluster.name = cluster.as_str(),
                 error = error.detail(),
                 "the change of the cluster did not end"
             ),
@@ -173,7 +176,7 @@ impl Changes {
         drop(sender.send(result));
     }
 
-    async fn carry_out(&self, cluster: &str, held: &Held) -> Result<(), ApiError> {
+    async fn carry_out(&self, cluster: &ClusterName, held: &Held) -> Result<(), ApiError> {
         let api = self.api();
         let registered = Registered::default();
         let mut conflicts = 0;
@@ -258,7 +261,7 @@ impl Changes {
 }
 
 /// Adds to the detail of an error that the change continues without the request.
-fn continues(detail: &str, cluster: &str) -> String {
+fn continues(detail: &str, cluster: &ClusterName) -> String {
     format!(
         "{detail}; the change of the cluster {cluster} goes on by itself: look with GET \
          /api/v0/cluster/{cluster}, or repeat the request to wait for its end"

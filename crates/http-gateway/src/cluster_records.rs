@@ -1,8 +1,8 @@
 //! The records of clusters and of their members, as handlers and changes read and write them.
 
 use model::{
-    Cluster, ClusterHead, ClusterMember, ClusterRecord, Host, Lease, LeasePurpose, OperationKind,
-    Status, by_kind,
+    Cluster, ClusterHead, ClusterMember, ClusterName, ClusterRecord, Host, Lease, LeasePurpose,
+    OperationKind, Status, by_kind,
 };
 use storage_client::{Revised, Transaction, queries};
 
@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::error::ApiError;
 
 /// The last transaction of a deletion, with the cluster's own records.
-pub fn delete_records(transaction: Transaction, name: &str, revision: u64) -> Transaction {
+pub fn delete_records(transaction: Transaction, name: &ClusterName, revision: u64) -> Transaction {
     let cluster =
         transaction.check::<ClusterHead>(name, Some(revision)).delete::<ClusterHead>(name);
     OperationKind::ALL.iter().fold(
@@ -31,7 +31,10 @@ pub fn unchanging(cluster: &ClusterHead) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// 409 when there is one.
-pub async fn not_under_operation(api: &Api, cluster: &str) -> Result<Transaction, ApiError> {
+pub async fn not_under_operation(
+    api: &Api,
+    cluster: &ClusterName,
+) -> Result<Transaction, ApiError> {
     if queries::operation_lease(&api.storage, cluster).await?.is_some() {
         return Err(ApiError::conflict(format!(
             "an operation is in process on the cluster {cluster}: wait until it has ended"
@@ -67,7 +70,7 @@ pub async fn leave(
 ///
 /// # Errors
 /// 404 when there is none.
-pub async fn head(api: &Api, name: &str) -> Result<Revised<ClusterHead>, ApiError> {
+pub async fn head(api: &Api, name: &ClusterName) -> Result<Revised<ClusterHead>, ApiError> {
     api.storage.find::<ClusterHead>(name).await?.ok_or_else(|| missing(name))
 }
 
@@ -75,12 +78,12 @@ pub async fn head(api: &Api, name: &str) -> Result<Revised<ClusterHead>, ApiErro
 ///
 /// # Errors
 /// 404 when there is none.
-pub async fn found(api: &Api, name: &str) -> Result<Cluster, ApiError> {
+pub async fn found(api: &Api, name: &ClusterName) -> Result<Cluster, ApiError> {
     let found = api.storage.find::<Cluster>(name).await?;
     Ok(found.ok_or_else(|| missing(name))?.record)
 }
 
 /// The answer for a cluster that does not exist.
-pub fn missing(name: &str) -> ApiError {
+pub fn missing(name: &ClusterName) -> ApiError {
     ApiError::not_found(format!("there is no cluster {name}"))
 }

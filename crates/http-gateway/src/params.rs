@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse as _;
-use model::{ident, json};
+use model::{ClusterName, ident, json};
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -37,6 +37,19 @@ impl TryFrom<String> for Name {
 
     fn try_from(text: String) -> Result<Self, String> {
         ident::name(&text).map(|()| Self(text))
+    }
+}
+
+/// The name of a cluster in a path, as [`Name`] is checked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct NameOfCluster(pub ClusterName);
+
+impl TryFrom<String> for NameOfCluster {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Name::try_from(text).map(|Name(text)| Self(text.into()))
     }
 }
 

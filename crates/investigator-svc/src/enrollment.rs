@@ -8,7 +8,8 @@ use bus::Error;
 use bus::error::chain;
 use jiff::Timestamp;
 use model::{
-    ClusterHead, ClusterMember, Enrolled, Host, HostCreds, HostState, Lease, LeasePurpose, Stamp,
+    ClusterHead, ClusterMember, ClusterName, Enrolled, Host, HostCreds, HostState, Lease,
+    LeasePurpose, Stamp,
 };
 use storage_client::lease::Held;
 use storage_client::{Revised, StorageClient, Transaction, queries};
@@ -37,7 +38,7 @@ pub(crate) async fn prove(
             Ok(_) if joined || cluster.is_empty() => {
                 tracing::info!(
                     host.address = address,
-                    cluster.name = cluster,
+                    cluster.name = cluster.as_str(),
                     "the host has proven itself"
                 );
                 return Ok(());
@@ -45,7 +46,7 @@ pub(crate) async fn prove(
             Ok(_) => {
                 tracing::warn!(
                     host.address = address,
-                    cluster.name = cluster,
+                    cluster.name = cluster.as_str(),
                     "the host has proven itself, but its cluster is gone: it joins none"
                 );
                 return Ok(());
@@ -58,7 +59,7 @@ pub(crate) async fn prove(
 }
 
 /// The cluster to join, and the mark taken off; `None` when there is nothing to prove.
-fn proof(mut state: Revised<HostState>) -> Result<Option<(String, Transaction)>, Error> {
+fn proof(mut state: Revised<HostState>) -> Result<Option<(ClusterName, Transaction)>, Error> {
     let Some(enrolled) = state.record.enrolled.as_mut().filter(|enrolled| !enrolled.proven) else {
         return Ok(None);
     };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ClusterHead, Model, Stamp, ident};
+use super::{ClusterHead, ClusterName, Model, Stamp, ident};
 
 /// An alarm of a scope, for as long as it lasts: statuses of its hosts do not change, and its operations wait.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -42,7 +42,7 @@ impl Alarm {
     pub const FLEET: &str = "fleet";
 
     /// The scope of a cluster's hosts.
-    pub fn cluster(name: &str) -> String {
+    pub fn cluster(name: &ClusterName) -> String {
         format!("cluster.{name}")
     }
 

@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{Model, Network, ident};
+use super::{ClusterName, Model, Network, ident};
 
 /// A cluster: hosts that are worked on together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cluster {
     /// Its name.
-    pub name: String,
+    #[schema(value_type = String)]
+    pub name: ClusterName,
     /// Kept for the record's sake: REST computes it from the members.
     #[serde(default)]
     #[schema(required)]
@@ -42,7 +43,7 @@ pub struct Cluster {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClusterHead {
     /// Its name.
-    pub name: String,
+    pub name: ClusterName,
     /// See [`Cluster::status`].
     #[serde(default)]
     pub status: String,
@@ -63,7 +64,7 @@ pub struct ClusterMember {
     /// The host's address.
     pub address: String,
     /// The name of its cluster.
-    pub cluster: String,
+    pub cluster: ClusterName,
 }
 
 /// A change of a cluster that takes several transactions. The mark excludes every other change, and

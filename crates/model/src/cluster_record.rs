@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Failure, Model, OperationStatus, Stamp, Work, ident, work};
+use super::{ClusterName, Failure, Model, OperationStatus, Stamp, Work, ident, work};
 
 /// A rolling operation, as REST shows it: the newest one of its kind on a cluster. It is composed from the records of the
 /// operation and its hosts when it is read; of operations of the original, and of those whose records were removed, it
@@ -17,7 +17,7 @@ use super::{Failure, Model, OperationStatus, Stamp, Work, ident, work};
 #[serde(bound = "")]
 pub struct ClusterRecord<W: Work> {
     /// The cluster.
-    pub name: String,
+    pub name: ClusterName,
     /// Where it is.
     #[serde(default)]
     pub status: OperationStatus,
@@ -56,7 +56,7 @@ pub type ClusterDeploy = ClusterRecord<work::Deploy>;
 #[serde(bound = "")]
 pub struct NewestOperation<W: Work> {
     /// The cluster.
-    pub name: String,
+    pub name: ClusterName,
     /// The operation; empty where the documented record itself is kept.
     #[serde(default)]
     pub operation: String,
@@ -129,8 +129,8 @@ impl<W: Work> Model for ClusterRecord<W> {
 
 impl<W: Work> NewestOperation<W> {
     /// The operation with this id is the newest on that cluster.
-    pub fn new(cluster: &str, operation: &str) -> Self {
-        Self { name: cluster.to_owned(), operation: operation.to_owned(), work: PhantomData }
+    pub fn new(cluster: &ClusterName, operation: &str) -> Self {
+        Self { name: cluster.clone(), operation: operation.to_owned(), work: PhantomData }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, Stamp, ident};
+use super::{ClusterName, Model, Stamp, ident};
 use crate::networks::Networks;
 use crate::stamp;
 
@@ -18,7 +18,7 @@ pub struct Enrollment {
     pub token_hash: String,
     /// The cluster that its hosts join; empty for none.
     #[serde(default)]
-    pub cluster: String,
+    pub cluster: ClusterName,
     /// When it ends.
     pub expires: Stamp,
     /// How many hosts may register with it.
@@ -89,7 +89,7 @@ pub struct Enrolled {
     pub id: String,
     /// The cluster that it joins once it is proven; empty for none.
     #[serde(default)]
-    pub cluster: String,
+    pub cluster: ClusterName,
     /// When it registered itself.
     pub since: Stamp,
     /// Its address has presented the host key that it announced, and accepted the log-in.
@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn a_host_has_a_quarter_of_an_hour_to_prove_itself() {
         let since = "2026-11-21T00:00:00.000000".into();
-        let mut host = Enrolled { id: "e".into(), cluster: String::new(), since, proven: false };
+        let mut host =
+            Enrolled { id: "e".into(), cluster: ClusterName::default(), since, proven: false };
         assert_eq!(host.time_left(at("2026-11-21T00:14:59Z")), Duration::from_secs(1));
         assert!(host.time_left(at("2026-11-21T00:15:00Z")).is_zero());
         assert_eq!(host.time_left(at("2026-11-20T00:00:00Z")), Enrolled::TIMEOUT);

@@ -20,6 +20,7 @@ pub mod abridged;
 mod alarm;
 mod check_report;
 mod cluster;
+mod cluster_name;
 mod cluster_record;
 mod container_manager;
 mod enrollment;
@@ -51,6 +52,7 @@ pub use abridged::abridged;
 pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};
 pub use cluster::{Cluster, ClusterChange, ClusterHead, ClusterMember, Failure, OperationStatus};
+pub use cluster_name::ClusterName;
 pub use cluster_record::{
     ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, NewestOperation,
 };

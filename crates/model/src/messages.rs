@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::{AlarmView, OperationKind, Options};
+use crate::{AlarmView, ClusterName, OperationKind, Options};
 
 /// The parameters of `jobs.clusterexec.restart`, `upgrade` and `deploy`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StartOperation {
     /// The name of the cluster.
-    pub cluster_name: String,
+    pub cluster_name: ClusterName,
     /// The version to deploy; empty for other kinds.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
@@ -63,7 +63,8 @@ impl ContinueOperation {
 #[schema(as = Plan)]
 pub struct OperationPlan {
     /// The name of the cluster.
-    pub cluster: String,
+    #[schema(value_type = String)]
+    pub cluster: ClusterName,
     /// The kind of operation.
     pub kind: OperationKind,
     /// Whether the operation would start now.
@@ -250,7 +251,7 @@ mod tests {
         let options = Options { soak: Some(1), ..Options::default() };
         let (name, id) = ("web".to_owned(), Some("7f".to_owned()));
         let deploy = StartOperation {
-            cluster_name: name.clone(),
+            cluster_name: name.as_str().into(),
             version: "7.2".into(),
             operation_id: id.clone(),
             options,
@@ -289,7 +290,7 @@ mod tests {
         let alarm = AlarmView { since: "".into(), share: 0.5, reason: String::new() };
         let (address, reason) = ("10.0.0.1".to_owned(), String::new());
         let whole = OperationPlan {
-            cluster: String::new(),
+            cluster: ClusterName::default(),
             kind: OperationKind::Restart,
             would_start: false,
             refused: Some(String::new()),

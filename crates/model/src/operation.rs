@@ -11,7 +11,7 @@ mod wait;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ClusterRecord, Failure, Model, OperationStatus, Stamp, ident};
+use super::{ClusterName, ClusterRecord, Failure, Model, OperationStatus, Stamp, ident};
 
 pub use control::{Freeze, OperationControl, Wanted};
 pub use kind::{KindFacts, OperationKind, Work, work};
@@ -26,7 +26,8 @@ pub struct Operation {
     /// A UUID.
     pub id: String,
     /// The cluster.
-    pub cluster: String,
+    #[schema(value_type = String)]
+    pub cluster: ClusterName,
     /// What is done.
     pub kind: OperationKind,
     /// The version to deploy; empty for other work.

@@ -84,7 +84,7 @@ impl Stage {
         }
         stage.storage.transact(&transaction).await.unwrap();
         let hostset = (0..count).map(address).collect();
-        let (name, network) = ("web".to_owned(), "default".to_owned());
+        let (name, network) = ("web".into(), "default".to_owned());
         stage
             .storage
             .save(&Cluster { name, network, hostset, ..Cluster::default() })

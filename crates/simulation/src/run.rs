@@ -206,7 +206,7 @@ impl<'a> World<'a> {
         for cluster in 0..self.scenario.clusters {
             let of_cluster = |host: &usize| self.scenario.cluster_of[*host] == cluster;
             let hostset = all.iter().copied().filter(of_cluster).map(address).collect();
-            let (name, network) = (cluster_name(cluster), NetworkRecord::DEFAULT.to_owned());
+            let (name, network) = (cluster_name(cluster).into(), NetworkRecord::DEFAULT.to_owned());
             let record = Cluster { name, network, hostset, ..Cluster::default() };
             storage.save(&record).await?;
         }

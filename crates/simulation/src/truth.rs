@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::{
-    Alarm, ClusterMember, Event, Freeze, HostProgress, Lease, LeaseName, LeasePurpose, Model,
-    Operation, OperationControl, OperationStatus, Step, Wanted,
+    Alarm, ClusterMember, ClusterName, Event, Freeze, HostProgress, Lease, LeaseName, LeasePurpose,
+    Model, Operation, OperationControl, OperationStatus, Step, Wanted,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,7 +38,7 @@ struct State {
     events: BTreeMap<String, Event>,
     controls: BTreeMap<String, OperationControl>,
     /// The cluster of each member.
-    members: BTreeMap<String, String>,
+    members: BTreeMap<String, ClusterName>,
     leases: BTreeMap<LeaseName, Lease>,
     /// Since when an operation, or all of them (the empty name), must start nothing.
     stopped: BTreeMap<String, Instant>,
@@ -47,7 +47,7 @@ struct State {
     /// When each operation last had a host done, and the owner of its lease at that time.
     last_done: BTreeMap<String, (Instant, String)>,
     /// When the members of a cluster changed last.
-    members_changed: BTreeMap<String, Instant>,
+    members_changed: BTreeMap<ClusterName, Instant>,
     /// All effects, in their order.
     effects: Vec<EffectOnHost>,
     /// The number of commits.
@@ -90,7 +90,7 @@ impl Truth {
     }
 
     /// The ids of operations in process, each with the name of its cluster.
-    pub(crate) fn in_process(&self) -> Vec<(String, String)> {
+    pub(crate) fn in_process(&self) -> Vec<(String, ClusterName)> {
         let state = self.state();
         let running = state.operations.values().filter(|o| o.status == OperationStatus::InProcess);
         running.map(|o| (o.id.clone(), o.cluster.clone())).collect()

@@ -3,7 +3,8 @@
 use crate::{Revised, StorageClient, Transaction};
 use bus::Result;
 use model::{
-    Alarm, ClusterHead, ClusterMember, Freeze, HostProgress, Lease, LeasePurpose, Operation,
+    Alarm, ClusterHead, ClusterMember, ClusterName, Freeze, HostProgress, Lease, LeasePurpose,
+    Operation,
 };
 
 /// Parts of an operation that are read in one request: with the results of upgrades they are large.
@@ -95,7 +96,7 @@ pub async fn hosts_of(storage: &StorageClient, operation: &Operation) -> Result<
 /// When the storage service fails.
 pub async fn operation_lease(
     storage: &StorageClient,
-    cluster: &str,
+    cluster: &ClusterName,
 ) -> Result<Option<Revised<Lease>>> {
     storage.find::<Lease>(&LeasePurpose::Operation(cluster).name()).await
 }
@@ -112,14 +113,14 @@ pub async fn freeze(storage: &StorageClient) -> Result<Option<Freeze>> {
 ///
 /// # Errors
 /// When the storage service fails.
-pub async fn alarm(storage: &StorageClient, cluster: &str) -> Result<Option<Alarm>> {
+pub async fn alarm(storage: &StorageClient, cluster: &ClusterName) -> Result<Option<Alarm>> {
     let alarms = storage.list::<Alarm>().await?;
     if alarms.is_empty() {
         return Ok(None);
     }
     let found = storage.find::<ClusterHead>(cluster).await?;
     let cluster = found.map_or_else(
-        || ClusterHead { name: cluster.to_owned(), ..ClusterHead::default() },
+        || ClusterHead { name: cluster.clone(), ..ClusterHead::default() },
         |found| found.record,
     );
     let alarms: Vec<_> = alarms.into_iter().map(|alarm| alarm.record).collect();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bus::error::chain;
 use bus::{Error, Result};
-use model::{Cluster, ClusterHead, ClusterMember, Model as _};
+use model::{Cluster, ClusterHead, ClusterMember, ClusterName, Model as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -23,7 +23,7 @@ const CONVERTED_PER_WRITE: usize = 50;
 
 /// The members of all clusters at a moment.
 #[derive(Debug, Default)]
-pub(crate) struct Members(HashMap<String, Vec<Member>>);
+pub(crate) struct Members(HashMap<ClusterName, Vec<Member>>);
 
 /// A member, and the revision of its record.
 #[derive(Debug)]
@@ -39,11 +39,11 @@ impl Members {
     }
 
     /// The cluster of a host, and the revision of its record.
-    pub(crate) fn cluster_of(&self, address: &str) -> Option<&str> {
+    pub(crate) fn cluster_of(&self, address: &str) -> Option<&ClusterName> {
         let has = |members: &[Member]| {
             members.binary_search_by(|m| m.address.as_str().cmp(address)).is_ok()
         };
-        self.0.iter().find(|(_, members)| has(members)).map(|(cluster, _)| cluster.as_str())
+        self.0.iter().find(|(_, members)| has(members)).map(|(cluster, _)| cluster)
     }
 
     /// The revision of the documented record of a cluster whose head has this one.
@@ -63,7 +63,7 @@ impl Members {
     }
 
     fn new(entries: &[Entry]) -> Self {
-        let mut members: HashMap<String, Vec<Member>> = HashMap::new();
+        let mut members: HashMap<ClusterName, Vec<Member>> = HashMap::new();
         for Entry { key, value, revision } in entries {
             // A damaged record must not hide the others.
             match parse::<ClusterMember>(value) {
@@ -133,7 +133,7 @@ impl MemberChanges {
                 return Err(Error::conflict(format!("the host {address} is a member of {other}")));
             }
             let key = ClusterMember::key(address);
-            let member = ClusterMember { address: address.clone(), cluster: cluster.to_owned() };
+            let member = ClusterMember { address: address.clone(), cluster: cluster.into() };
             let text = written(&member).map_err(Error::internal)?;
             self.checks.push((key.clone(), None));
             self.puts.push((key, text));

@@ -57,7 +57,7 @@ mod tests {
 
     fn cluster(name: &str, manager: &str, hosts: std::ops::Range<usize>) -> Cluster {
         Cluster {
-            name: name.to_owned(),
+            name: name.into(),
             container_manager: manager.to_owned(),
             hostset: hosts.map(|host| format!("h{host}")).collect(),
             ..Cluster::default()

@@ -47,11 +47,11 @@ impl Ground {
             let puts = hosts.iter().map(put).collect::<anyhow::Result<Vec<_>>>()?;
             client.txn(Txn::new().and_then(puts)).await.context("cannot write hosts")?;
         }
-        let (name, network) = (CLUSTER.to_owned(), Network::DEFAULT.to_owned());
+        let (name, network) = (CLUSTER.into(), Network::DEFAULT.to_owned());
         let cluster = ClusterHead { name, network, ..ClusterHead::default() };
         let mut puts = vec![put(&cluster)?];
         for number in 0..MEMBERS {
-            let (address, cluster) = (address(number), CLUSTER.to_owned());
+            let (address, cluster) = (address(number), CLUSTER.into());
             puts.push(put(&ClusterMember { address, cluster })?);
         }
         for puts in puts.chunks(AT_A_TIME) {

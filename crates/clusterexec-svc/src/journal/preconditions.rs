@@ -1,6 +1,6 @@
 //! What must not have changed when a write is accepted.
 
-use model::{ClusterHead, Freeze, OperationControl};
+use model::{ClusterHead, ClusterName, Freeze, OperationControl};
 use storage_client::Transaction;
 
 /// The revisions that a decision is based on. A transaction that checks them is rejected once an operator has paused,
@@ -13,7 +13,7 @@ pub struct Preconditions {
     /// Whether a freeze also rejects the transaction.
     no_freeze: bool,
     /// The cluster, and the revision that it had when its members were read.
-    cluster: Option<(String, Option<u64>)>,
+    cluster: Option<(ClusterName, Option<u64>)>,
 }
 
 impl Preconditions {
@@ -23,8 +23,8 @@ impl Preconditions {
     }
 
     /// Adds the revision of the cluster, which a member that leaves increases.
-    pub(crate) fn with_cluster(self, name: &str, revision: Option<u64>) -> Self {
-        Self { cluster: Some((name.to_owned(), revision)), ..self }
+    pub(crate) fn with_cluster(self, name: &ClusterName, revision: Option<u64>) -> Self {
+        Self { cluster: Some((name.clone(), revision)), ..self }
     }
 
     /// Adds the checks to a transaction.

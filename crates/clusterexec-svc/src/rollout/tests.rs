@@ -61,7 +61,7 @@ async fn fixture_at(count: usize, start: jiff::Timestamp) -> Fixture {
         let transaction = Transaction::default().save(&host).unwrap().save(&creds).unwrap();
         storage.transact(&transaction).await.unwrap();
     }
-    let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
+    let (name, network) = ("c1".into(), Network::DEFAULT.to_owned());
     let hostset = (0..count).map(address).collect();
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     storage.save(&cluster).await.unwrap();
@@ -81,7 +81,7 @@ async fn fixture_at(count: usize, start: jiff::Timestamp) -> Fixture {
 
 fn request(options: Value) -> OperationRequest {
     OperationRequest {
-        cluster: "c1".to_owned(),
+        cluster: "c1".into(),
         kind: OperationKind::Restart,
         version: String::new(),
         options: serde_json::from_value(options).unwrap(),
@@ -199,7 +199,7 @@ async fn ended_operations_are_removed_but_the_newest() {
         journal.end(status, "").await.unwrap();
         assert!(fixture.storage.find::<Lease>("operation.c1").await.unwrap().is_none());
     }
-    crate::history::prune(&fixture.storage, "c1", 1).await.unwrap();
+    crate::history::prune(&fixture.storage, &"c1".into(), 1).await.unwrap();
     let left = fixture.storage.list::<Operation>().await.unwrap();
     let left: Vec<_> = left.iter().map(|left| left.record.id.as_str()).collect();
     assert_eq!(left, ["o2", "o3"], "the newest that has ended, and what is in process");

@@ -111,13 +111,13 @@ impl Fleet {
 
     /// Gives the cluster these members, as an operator does.
     pub(crate) async fn set_members(&self, hostset: Vec<String>) {
-        let (name, network) = ("c1".to_owned(), Network::DEFAULT.to_owned());
+        let (name, network) = ("c1".into(), Network::DEFAULT.to_owned());
         let (first, others) = hostset.split_at(hostset.len().min(AT_A_TIME));
         let cluster = Cluster { name, network, hostset: first.to_vec(), ..Cluster::default() };
         self.storage.save(&cluster).await.unwrap();
         for part in others.chunks(AT_A_TIME) {
             let member = |address: &String| {
-                let (address, cluster) = (address.clone(), "c1".to_owned());
+                let (address, cluster) = (address.clone(), "c1".into());
                 ClusterMember { address, cluster }
             };
             let join = part

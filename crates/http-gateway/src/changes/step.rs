@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use axum::http::StatusCode;
 use bus::Error;
-use model::{ClusterChange, ClusterHead, ClusterMember, Host};
+use model::{ClusterChange, ClusterHead, ClusterMember, ClusterName, Host};
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction};
 
@@ -53,7 +53,7 @@ impl From<ApiError> for Failure {
 /// Carries out the next step of a cluster's change.
 pub(super) async fn next(
     api: &Api,
-    name: &str,
+    name: &ClusterName,
     held: &Held,
     registered: &Registered,
 ) -> Result<Progress, Failure> {
@@ -126,7 +126,7 @@ async fn add_members(
                 cluster.record.follow_leave(address);
                 tracing::warn!(
                     host.address = address,
-                    cluster.name = cluster.record.name,
+                    cluster.name = cluster.record.name.as_str(),
                     "the host does not join the cluster: it was deleted, is not ready, or is in another"
                 );
             }
@@ -159,7 +159,7 @@ async fn unmark(mut cluster: Revised<ClusterHead>, held: &Held) -> Result<Progre
 /// of members ends, with the members as they are by then: repeating it blindly would keep the cluster
 /// from every other change. Returns the answer for the client.
 pub(super) async fn refused(
-    name: &str,
+    name: &ClusterName,
     held: &Held,
     error: ApiError,
     api: &Api,

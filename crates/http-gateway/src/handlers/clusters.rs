@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use model::{
-    AlarmView, Cluster, ClusterChange, ClusterHead, ContainerManagerConfig, Host, Network, Status,
+    AlarmView, Cluster, ClusterChange, ClusterHead, ClusterName, ContainerManagerConfig, Host,
+    Network, Status,
 };
 use serde::{Deserialize, Serialize};
 use storage_client::{Found, Revised, Transaction, queries};
@@ -15,7 +16,7 @@ use crate::api::Api;
 use crate::cluster_records::{found, missing, not_under_operation, unchanging};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
-use crate::params::{Name, Params, SpelledBody, same};
+use crate::params::{NameOfCluster, Params, SpelledBody, same};
 use crate::state::AppState;
 
 /// A cluster as it is asked for; what is left out means its default.
@@ -32,7 +33,8 @@ pub struct NewCluster {
 /// A cluster as it is shown after its creation: without its members.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreatedCluster {
-    name: String,
+    #[schema(value_type = String)]
+    name: ClusterName,
     status: String,
     network: String,
     container_manager: String,
@@ -41,7 +43,8 @@ pub struct CreatedCluster {
 /// A cluster with the state of its members.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClusterView {
-    name: String,
+    #[schema(value_type = String)]
+    name: ClusterName,
     status: &'static str,
     network: String,
     hostset: Vec<String>,
@@ -74,7 +77,7 @@ pub fn endpoints() -> Endpoints<AppState> {
     path = "/api/v0/clusters",
     responses((status = 200, body = [String])),
 )]
-async fn list(api: Api) -> Result<Json<Vec<String>>, ApiError> {
+async fn list(api: Api) -> Result<Json<Vec<ClusterName>>, ApiError> {
     let clusters = api.storage.list::<ClusterHead>().await?;
     Ok(Json(clusters.into_iter().map(|cluster| cluster.record.name).collect()))
 }
@@ -94,7 +97,10 @@ struct HostHealth {
         (status = 404, description = "there is no such cluster"),
     ),
 )]
-async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<ClusterView>, ApiError> {
+async fn get(
+    api: Api,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
+) -> Result<Json<ClusterView>, ApiError> {
     let cluster = found(&api, &name).await?;
     let hosts = api.storage.get_many_as::<Host, HostHealth>(&cluster.hostset);
     let (hosts, alarm) = tokio::try_join!(hosts, queries::alarm(&api.storage, &name))?;
@@ -119,7 +125,7 @@ async fn get(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<ClusterV
 )]
 async fn create(
     api: Api,
-    Params(Name(name)): Params<Name>,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
     SpelledBody(new): SpelledBody<NewCluster>,
 ) -> Result<(StatusCode, Json<CreatedCluster>), ApiError> {
     same("name", new.name.as_deref(), &name)?;
@@ -131,13 +137,13 @@ async fn create(
 
 async fn plan_creation(
     api: &Api,
-    name: &str,
+    name: &ClusterName,
     new: &NewCluster,
 ) -> Result<(Transaction, ClusterHead), ApiError> {
     let network = network(api, &new.network).await?;
     let manager = container_manager(api, &new.container_manager).await?;
     let cluster = ClusterHead {
-        name: name.to_owned(),
+        name: name.clone(),
         network: network.record.name.clone(),
         container_manager: new.container_manager.clone(),
         ..ClusterHead::default()
@@ -210,7 +216,7 @@ async fn container_manager(
 async fn delete(
     api: Api,
     State(state): State<AppState>,
-    Params(Name(name)): Params<Name>,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let mut cluster = match api.storage.find_damaged::<ClusterHead>(&name).await? {

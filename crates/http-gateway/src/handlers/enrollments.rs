@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use model::{Enrollment, Networks, Stamp, stamp};
+use model::{ClusterName, Enrollment, Networks, Stamp, stamp};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,7 +31,8 @@ const USES_MAX: u32 = 10_000;
 #[serde(default)]
 pub struct NewEnrollment {
     #[serde(deserialize_with = "present")]
-    cluster: Option<String>,
+    #[schema(value_type = Option<String>)]
+    cluster: Option<ClusterName>,
     /// Seconds, a duration like `2h`, or a time.
     #[serde(deserialize_with = "present")]
     expires: Option<Value>,
@@ -55,7 +56,8 @@ pub struct EnrollmentView {
     /// Once: when it is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    cluster: String,
+    #[schema(value_type = String)]
+    cluster: ClusterName,
     #[schema(value_type = String)]
     expires: Stamp,
     uses: u32,

@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use bus::topology;
 use model::explain::{self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED};
-use model::{Freeze, Host, HostProgress, HostState, Operation, OperationStatus, Status};
+use model::{
+    ClusterName, Freeze, Host, HostProgress, HostState, Operation, OperationStatus, Status,
+};
 use storage_client::{Revised, queries};
 use utoipa_axum::routes;
 
@@ -15,7 +17,7 @@ use crate::error::ApiError;
 use crate::handlers::hosts;
 use crate::handlers::operations::history;
 use crate::handlers::operations::known::{self, Known};
-use crate::params::{Address, Name, Params};
+use crate::params::{Address, Name, NameOfCluster, Params};
 use crate::readiness::Checks;
 use crate::state::AppState;
 
@@ -108,7 +110,7 @@ async fn host(
 /// The part of a host in the operation of its cluster that is in process.
 async fn part_of(
     api: &Api,
-    cluster: &str,
+    cluster: &ClusterName,
     address: &str,
 ) -> Result<Option<(Operation, HostProgress)>, ApiError> {
     let operation = known::in_process(api, cluster).await?;
@@ -135,7 +137,7 @@ async fn part_of(
 async fn cluster(
     api: Api,
     State(state): State<AppState>,
-    Params(Name(name)): Params<Name>,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
 ) -> Result<Json<Explanation>, ApiError> {
     let cluster = cluster_records::found(&api, &name).await?;
     let operation = match known::in_process(&api, &name).await? {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
-use model::{Cluster, ClusterChange, ClusterMember, Host, ident};
+use model::{Cluster, ClusterChange, ClusterMember, ClusterName, Host, ident};
 use serde::Deserialize;
 use storage_client::{Revised, Transaction};
 use utoipa::ToSchema;
@@ -19,7 +19,7 @@ use crate::cluster_records::{found, head, leave, unchanging};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes::{self, Registered, join};
-use crate::params::{Address, Name, Params, SpelledBody, present, same, same_address};
+use crate::params::{Address, NameOfCluster, Params, SpelledBody, present, same, same_address};
 use crate::state::AppState;
 
 /// The members as somebody saw them, and as they shall be.
@@ -59,7 +59,10 @@ pub fn endpoints() -> Endpoints<AppState> {
         (status = 404, description = "there is no such cluster"),
     ),
 )]
-async fn list(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Vec<String>>, ApiError> {
+async fn list(
+    api: Api,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
+) -> Result<Json<Vec<String>>, ApiError> {
     Ok(Json(found(&api, &name).await?.hostset))
 }
 
@@ -81,7 +84,7 @@ async fn list(api: Api, Params(Name(name)): Params<Name>) -> Result<Json<Vec<Str
 async fn replace(
     api: Api,
     State(state): State<AppState>,
-    Params(Name(name)): Params<Name>,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
     SpelledBody(replacement): SpelledBody<Replacement>,
 ) -> Result<Json<Cluster>, ApiError> {
     same("name", replacement.name.as_deref(), &name)?;
@@ -139,7 +142,7 @@ async fn replace(
 )]
 async fn get(
     api: Api,
-    Params((Name(name), Address(host))): Params<(Name, Address)>,
+    Params((NameOfCluster(name), Address(host))): Params<(NameOfCluster, Address)>,
 ) -> Result<Json<[String; 1]>, ApiError> {
     head(&api, &name).await?;
     if is_member(&api, &name, &host).await? {
@@ -164,7 +167,7 @@ async fn get(
 )]
 async fn add(
     api: Api,
-    Params((Name(name), Address(host))): Params<(Name, Address)>,
+    Params((NameOfCluster(name), Address(host))): Params<(NameOfCluster, Address)>,
     SpelledBody(membership): SpelledBody<Membership>,
 ) -> Result<Json<[String; 1]>, ApiError> {
     same("name", membership.name.as_deref(), &name)?;
@@ -200,7 +203,7 @@ async fn add(
 )]
 async fn remove(
     api: Api,
-    Params((Name(name), Address(host))): Params<(Name, Address)>,
+    Params((NameOfCluster(name), Address(host))): Params<(NameOfCluster, Address)>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let mut cluster = head(&api, &name).await?;
@@ -216,16 +219,16 @@ async fn remove(
     Ok(Json([]))
 }
 
-async fn is_member(api: &Api, cluster: &str, address: &str) -> Result<bool, ApiError> {
+async fn is_member(api: &Api, cluster: &ClusterName, address: &str) -> Result<bool, ApiError> {
     let member = api.storage.find::<ClusterMember>(address).await?;
-    Ok(member.is_some_and(|member| member.record.cluster == cluster))
+    Ok(member.is_some_and(|member| member.record.cluster == *cluster))
 }
 
 /// The hosts of these addresses, if all may become members. `allow` lists the methods that work on the path
 /// while one is not ready.
 async fn fit_to_join(
     api: &Api,
-    cluster: &str,
+    cluster: &ClusterName,
     addresses: &[String],
     allow: &'static str,
 ) -> Result<Vec<Revised<Host>>, ApiError> {
@@ -247,7 +250,7 @@ async fn fit_to_join(
             let detail = format!("the host {address} is not ready, but {status}: see its status");
             return Err(ApiError::not_allowed(detail, allow));
         }
-        match member.filter(|member| member.record.cluster != cluster) {
+        match member.filter(|member| member.record.cluster != *cluster) {
             None => Ok(host),
             Some(Revised { record: ClusterMember { cluster: other, .. }, .. }) => {
                 let detail = format!("the host {address} is a member of {other}");

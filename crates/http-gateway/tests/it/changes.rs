@@ -48,7 +48,7 @@ impl Gateway {
         self.put("/containermanager/k", json!({"type": "trivial"})).await;
         self.hosts(members, Status::Active).await;
         let cluster = Cluster {
-            name: "c1".to_owned(),
+            name: "c1".into(),
             network: Network::DEFAULT.to_owned(),
             hostset: members.to_vec(),
             container_manager: "k".to_owned(),

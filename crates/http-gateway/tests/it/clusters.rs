@@ -174,7 +174,7 @@ async fn deleting_a_cluster_frees_its_hosts_and_no_others() {
     }
     gateway.cluster("c1", &["10.0.0.1", "10.0.0.4"]).await;
     gateway.cluster("c2", &["10.0.0.5"]).await;
-    let restart = ClusterRestart { name: "c1".to_owned(), ..ClusterRestart::default() };
+    let restart = ClusterRestart { name: "c1".into(), ..ClusterRestart::default() };
     gateway.storage.save(&restart).await.unwrap();
     gateway.delete("/cluster/c1").await.is(200, &json!([]));
     gateway.get("/clusters").await.is(200, &json!(["c2"]));

@@ -165,7 +165,11 @@ async fn a_network_is_not_deleted_while_a_cluster_begins_to_use_it() {
 async fn a_network_in_use_by_10_000_clusters_names_ten_of_them() {
     let gateway = Gateway::start().await.with_everything().await;
     let clusters: Vec<_> = (0..10_000)
-        .map(|n| Cluster { name: format!("c{n}"), network: "n1".to_owned(), ..Cluster::default() })
+        .map(|n| Cluster {
+            name: format!("c{n}").into(),
+            network: "n1".to_owned(),
+            ..Cluster::default()
+        })
         .collect();
     for part in clusters.chunks(100) {
         let add = |transaction: Transaction, cluster| transaction.save(cluster).unwrap();

@@ -44,7 +44,7 @@ async fn the_newest_restart_is_shown_and_is_null_until_it_has_ended() {
     gateway.cluster("c1", &[]).await;
     gateway.get(path).await.refused(404, "the cluster c1 has never been restarted");
     let mut record = ClusterRestart {
-        name: "c1".to_owned(),
+        name: "c1".into(),
         started_at: STARTED.into(),
         ..ClusterRestart::default()
     };

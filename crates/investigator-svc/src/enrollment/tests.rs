@@ -35,7 +35,7 @@ impl Fixture {
     async fn cluster(&self, name: &str, members: &[&str]) {
         let hostset = members.iter().map(ToString::to_string).collect();
         let network = Network::DEFAULT.to_owned();
-        let cluster = Cluster { name: name.to_owned(), network, hostset, ..Cluster::default() };
+        let cluster = Cluster { name: name.into(), network, hostset, ..Cluster::default() };
         self.storage.save(&cluster).await.unwrap();
     }
 

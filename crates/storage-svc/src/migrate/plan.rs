@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Cluster, ClusterHead, ClusterMember, ContainerManagerConfig, Host, HostCreds, Model as _,
-    Network, ident, stamp,
+    Cluster, ClusterHead, ClusterMember, ClusterName, ContainerManagerConfig, Host, HostCreds,
+    Model as _, Network, ident, stamp,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -31,7 +31,7 @@ pub(super) struct Plan {
     pub(super) bare: Vec<(String, String)>,
     pub(super) left_out: Vec<LeftOut>,
     /// The cluster of each member.
-    members: BTreeMap<String, String>,
+    members: BTreeMap<String, ClusterName>,
 }
 
 /// The kinds that are taken over; they lie where they lay.
@@ -136,7 +136,12 @@ impl Plan {
     }
 
     /// A host is in one cluster at most: the first one keeps it.
-    fn add_members(&mut self, of: &str, cluster: &str, hosts: Vec<String>) -> Result<(), String> {
+    fn add_members(
+        &mut self,
+        of: &str,
+        cluster: &ClusterName,
+        hosts: Vec<String>,
+    ) -> Result<(), String> {
         for address in hosts {
             if let Some(first) = self.members.get(&address) {
                 let why = format!("its member {address:?} is left out: it is in {first:?} already");
@@ -144,8 +149,8 @@ impl Plan {
                 continue;
             }
             let key = ClusterMember::key(&address);
-            self.members.insert(address.clone(), cluster.to_owned());
-            let member = ClusterMember { address, cluster: cluster.to_owned() };
+            self.members.insert(address.clone(), cluster.clone());
+            let member = ClusterMember { address, cluster: cluster.clone() };
             self.records.push(Planned { kind: MEMBER, key, record: written(&member)? });
         }
         Ok(())

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use bus::{Context, Error, Result, topology, warn_unless_outage};
-use model::{Cluster, ClusterHead, ClusterMember, Model as _, Operation, OperationKind};
+use model::{
+    Cluster, ClusterHead, ClusterMember, ClusterName, Model as _, Operation, OperationKind,
+};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -98,7 +100,7 @@ impl StorageService {
     /// Announces clusters that hosts have joined, unless they are announced anyway.
     async fn announce_joins(
         &self,
-        mut joined: BTreeSet<String>,
+        mut joined: BTreeSet<ClusterName>,
         change: &Change,
         revision: u64,
         context: &Context,

@@ -166,7 +166,7 @@ async fn record_of_the_newest_operation_follows_its_hosts() {
     let storage = &fixture.storage;
     let mut changes = fixture.bus.subscribe("notify.storage.ClusterRestart.*").await.unwrap();
     let running = operation("o1", OperationStatus::InProcess);
-    let newest = NewestOperation::<Restart>::new("c1", "o1");
+    let newest = NewestOperation::<Restart>::new(&"c1".into(), "o1");
     let begin = Transaction::default().create(&running).unwrap().save(&newest).unwrap();
     storage.transact(&begin).await.unwrap();
     let (key, model) = next(&mut changes).await;

@@ -62,7 +62,7 @@ impl Faults {
 }
 
 fn cluster(status: &str) -> Cluster {
-    let (name, network) = ("c1".to_owned(), "n".to_owned());
+    let (name, network) = ("c1".into(), "n".to_owned());
     Cluster { name, network, status: status.to_owned(), ..Cluster::default() }
 }
 

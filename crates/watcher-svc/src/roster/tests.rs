@@ -297,7 +297,7 @@ fn a_failed_host_that_refuses_log_ins_is_checked_again_slowly() {
 fn clusters(clusters: &[(&str, &str, std::ops::Range<usize>)]) -> Vec<Revised<Cluster>> {
     let address = |number| host(number, Status::Active, NOW).record.address;
     let cluster = |(name, manager, hosts): &(&str, &str, std::ops::Range<usize>)| Cluster {
-        name: (*name).to_owned(),
+        name: (*name).into(),
         container_manager: (*manager).to_owned(),
         hostset: hosts.clone().map(address).collect(),
         ..Cluster::default()

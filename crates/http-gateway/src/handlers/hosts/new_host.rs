@@ -1,6 +1,6 @@
 //! A host that is to be registered, as a body has it.
 
-use model::{Bootstrap, ident};
+use model::{Bootstrap, ClusterName, ident};
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -23,7 +23,8 @@ pub(super) struct NewHost {
     #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")]
     pub(super) remote_user: Option<String>,
     #[serde(deserialize_with = "present")]
-    pub(super) cluster: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(super) cluster: Option<ClusterName>,
     pub(super) source: String,
     #[schema(minimum = 1)]
     pub(super) ssh_port: u16,

@@ -1,6 +1,6 @@
 //! What a host must show that registers itself with the token of an enrollment.
 
-use model::{Enrolled, Enrollment, HostState, Stamp};
+use model::{ClusterName, Enrolled, Enrollment, HostState, Stamp};
 use storage_client::Revised;
 
 use super::new_host::{NewHost, infer};
@@ -13,7 +13,7 @@ use crate::state::AppState;
 #[derive(Debug)]
 pub(super) struct Ticket {
     id: String,
-    cluster: Option<String>,
+    cluster: Option<ClusterName>,
 }
 
 impl Ticket {

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use model::explain::{Explanation, OperationState};
 use model::{
-    HostProgress, Operation, OperationControl, OperationKind, OperationStatus, Options, Stamp,
-    Step, Wanted,
+    ClusterName, HostProgress, Operation, OperationControl, OperationKind, OperationStatus,
+    Options, Stamp, Step, Wanted,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use super::known::Known;
 use crate::api::Api;
 use crate::cluster_records;
 use crate::error::ApiError;
-use crate::params::{Name, Params};
+use crate::params::{Name, NameOfCluster, Params};
 use crate::state::AppState;
 
 /// Why a host was left out.
@@ -45,7 +45,8 @@ pub struct OperationSummary {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OperationView {
     id: String,
-    cluster: String,
+    #[schema(value_type = String)]
+    cluster: ClusterName,
     kind: OperationKind,
     /// The version that is deployed; for a deployment only.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -136,7 +137,7 @@ impl HostCounts {
 pub(super) async fn list(
     api: Api,
     State(state): State<AppState>,
-    Params(Name(name)): Params<Name>,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
 ) -> Result<Json<Vec<OperationSummary>>, ApiError> {
     cluster_records::head(&api, &name).await?;
     let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);

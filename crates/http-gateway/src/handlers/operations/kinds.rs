@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::cluster_records::head;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
-use crate::params::{Body, Name, Params};
+use crate::params::{Body, NameOfCluster, Params};
 use crate::state::AppState;
 
 /// Declares the endpoints of the kinds, a row each: the type, the record, the path and the body; the handler of the newest record, its
@@ -41,7 +41,7 @@ macro_rules! kinds {
                     (status = 404, description = $missing),
                 ),
             )]
-            async fn $newest(api: Api, name: Params<Name>) -> Newest<work::$kind> {
+            async fn $newest(api: Api, name: Params<NameOfCluster>) -> Newest<work::$kind> {
                 newest(api, name).await
             }
 
@@ -63,7 +63,7 @@ macro_rules! kinds {
             )]
             async fn $start(
                 api: Api,
-                Params(Name(name)): Params<Name>,
+                Params(NameOfCluster(name)): Params<NameOfCluster>,
                 Body(new): Body<$body>,
             ) -> Result<Response, ApiError> {
                 start(&api, work::$kind::KIND, &name, new.into()).await
@@ -90,7 +90,10 @@ kinds! {
 /// The newest record of a kind of operation.
 type Newest<W> = Result<Json<ClusterRecord<W>>, ApiError>;
 
-async fn newest<W: Work>(api: Api, Params(Name(name)): Params<Name>) -> Newest<W> {
+async fn newest<W: Work>(
+    api: Api,
+    Params(NameOfCluster(name)): Params<NameOfCluster>,
+) -> Newest<W> {
     head(&api, &name).await?;
     let newest = api.storage.find::<ClusterRecord<W>>(&name).await?;
     let done = W::KIND.facts().done;

@@ -3,7 +3,8 @@
 use bus::topology;
 use model::explain::{self, Explanation, OperationFacts, OperationState};
 use model::{
-    Alarm, Freeze, HostProgress, Operation, OperationControl, OperationStatus, OperationWait, Wait,
+    Alarm, ClusterName, Freeze, HostProgress, Operation, OperationControl, OperationStatus,
+    OperationWait, Wait,
 };
 use storage_client::queries;
 
@@ -101,7 +102,7 @@ impl Known {
 ///
 /// # Errors
 /// When the storage service fails.
-pub async fn in_process(api: &Api, cluster: &str) -> Result<Option<Operation>, ApiError> {
+pub async fn in_process(api: &Api, cluster: &ClusterName) -> Result<Option<Operation>, ApiError> {
     let Some(lease) = queries::operation_lease(&api.storage, cluster).await? else {
         return Ok(None);
     };

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bus::Error;
 use model::messages::{OperationPlan, StartOperation};
-use model::{KindFacts, OperationKind, Options, ident};
+use model::{ClusterName, KindFacts, OperationKind, Options, ident};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -72,7 +72,7 @@ impl From<NewDeployment> for Asked {
 pub(super) async fn start(
     api: &Api,
     kind: OperationKind,
-    name: &str,
+    name: &ClusterName,
     asked: Asked,
 ) -> Result<Response, ApiError> {
     let KindFacts { word, routing_key: key, .. } = kind.facts();
@@ -83,7 +83,7 @@ pub(super) async fn start(
     same("name", asked.name.as_deref(), name)?;
     let options = options(asked.options).map_err(ApiError::bad_request)?;
     let mut request =
-        StartOperation { cluster_name: name.to_owned(), version, options, ..Default::default() };
+        StartOperation { cluster_name: name.clone(), version, options, ..Default::default() };
     if asked.dry_run == Some(true) {
         request.dry_run = true;
         return Ok(Json(plan(api.request(key, &request).await?)?).into_response());

@@ -21,7 +21,7 @@ impl Gateway {
 
     /// A cluster in the default network with these members.
     pub(crate) async fn cluster(&self, name: &str, members: &[&str]) {
-        let (name, network) = (name.to_owned(), Network::DEFAULT.to_owned());
+        let (name, network) = (name.into(), Network::DEFAULT.to_owned());
         let hostset = members.iter().map(ToString::to_string).collect();
         let cluster = Cluster { name, network, hostset, ..Cluster::default() };
         self.storage.save(&cluster).await.unwrap();
