@@ -90,9 +90,10 @@ async fn steps(
             Step::Settle if run.verified.is_some() => settle::settle(&mut run).await?,
             // A host that reboots while it settles, or is taken over then, is verified again.
             Step::Verify | Step::Settle => verify::verify(&mut run).await?,
-            Step::Pending | Step::Done | Step::Failed | Step::Skipped => return Ok(()),
-            // Such an operation is not taken over.
-            Step::Unknown => return Ok(()),
+            // An operation with an unknown step is not taken over.
+            Step::Pending | Step::Done | Step::Failed | Step::Skipped | Step::Unknown => {
+                return Ok(());
+            }
         }
     }
 }

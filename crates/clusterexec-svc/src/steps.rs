@@ -6,7 +6,7 @@ use model::Step;
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Steps {
-    steps: Vec<Step>,
+    all: Vec<Step>,
     /// So many hosts, the first ones, were unhealthy at the start.
     unhealthy: usize,
     counts: Counts,
@@ -27,9 +27,9 @@ struct Counts {
 impl Steps {
     /// The steps of hosts, of which the first `unhealthy` ones were unhealthy at the start.
     pub fn new(steps: impl IntoIterator<Item = Step>, unhealthy: usize) -> Self {
-        let steps: Vec<_> = steps.into_iter().collect();
-        let mut new = Self { steps, unhealthy, counts: Counts::default(), pending_from: 0 };
-        for index in 0..new.steps.len() {
+        let all: Vec<_> = steps.into_iter().collect();
+        let mut new = Self { all, unhealthy, counts: Counts::default(), pending_from: 0 };
+        for index in 0..new.all.len() {
             new.count(index, |count| *count += 1);
         }
         new.advance();
@@ -38,13 +38,13 @@ impl Steps {
 
     /// All of them, in the order of the hosts.
     pub fn all(&self) -> &[Step] {
-        &self.steps
+        &self.all
     }
 
     /// Notes that the host at `index` is at this step.
     pub(crate) fn set(&mut self, index: usize, step: Step) {
         self.count(index, |count| *count -= 1);
-        self.steps[index] = step;
+        self.all[index] = step;
         self.count(index, |count| *count += 1);
         if step == Step::Pending {
             self.pending_from = self.pending_from.min(index);
@@ -69,7 +69,7 @@ impl Steps {
 
     /// The first pending host.
     pub(crate) fn turn(&self) -> Option<usize> {
-        (self.pending_from < self.steps.len()).then_some(self.pending_from)
+        (self.pending_from < self.all.len()).then_some(self.pending_from)
     }
 
     /// Whether the host at `index` is healthy, and none that is has been done before.
@@ -78,15 +78,14 @@ impl Steps {
     }
 
     fn advance(&mut self) {
-        let pending =
-            |from: usize| self.steps[from..].iter().position(|step| *step == Step::Pending);
-        let passed = pending(self.pending_from).unwrap_or(self.steps.len() - self.pending_from);
+        let pending = |from: usize| self.all[from..].iter().position(|step| *step == Step::Pending);
+        let passed = pending(self.pending_from).unwrap_or(self.all.len() - self.pending_from);
         self.pending_from += passed;
     }
 
     fn count(&mut self, index: usize, change: impl Fn(&mut usize)) {
         let counts = &mut self.counts;
-        match self.steps[index] {
+        match self.all[index] {
             Step::Pending | Step::Skipped => change(&mut counts.left),
             Step::Failed => change(&mut counts.failed),
             Step::Done if index >= self.unhealthy => change(&mut counts.healthy_done),

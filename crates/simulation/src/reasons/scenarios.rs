@@ -8,7 +8,8 @@ use host_access::playbook::CoreVersion;
 use host_access::target::TargetError;
 use host_access::{AccessError, FactsError, Os, Playbook, PlaybookError, Target};
 use model::{Cluster, ClusterChange, ClusterHead, Host, HostState, Network, NetworkType, Status};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use simulated_hosts::{Apply, LogIn, Machine};
 use storage_client::Transaction;
 use tokio::time::sleep;
@@ -53,6 +54,10 @@ pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("container-manager-unavailable", "the same files"),
 ];
 
+/// A key that no host has at the beginning.
+const OTHER_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEE";
+
 const LOG_INS: &[&str] = &[
     "auth-refused",
     "bad-key",
@@ -69,6 +74,11 @@ const LOG_INS: &[&str] = &[
     "investigating",
 ];
 
+/// A record of these members.
+fn of<T: DeserializeOwned>(members: Value) -> T {
+    serde_json::from_value(members).unwrap()
+}
+
 /// Has hosts investigated that behave like this, one after the other.
 async fn investigated(reasons: &[&str], flaws: &[fn(&mut Machine)]) -> Stage {
     let mut stage = Stage::start(flaws.len()).await;
@@ -77,9 +87,8 @@ async fn investigated(reasons: &[&str], flaws: &[fn(&mut Machine)]) -> Stage {
         let address = address(host);
         let host =
             Host { address: address.clone(), status: Status::Investigating, ..Host::default() };
-        let state = json!({"address": address, "bootstrap": "full"});
-        let state: HostState = serde_json::from_value(state).unwrap();
-        let again = Transaction::default().save(&host).unwrap().save(&state).unwrap();
+        let known: HostState = of(json!({"address": address, "bootstrap": "full"}));
+        let again = Transaction::default().save(&host).unwrap().save(&known).unwrap();
         stage.storage.transact(&again).await.unwrap();
     }
     stage.until(reasons).await;
@@ -106,11 +115,7 @@ fn log_ins() {
             host.log_in_error =
                 Some(|target| AccessError::Disconnected { address: target.address.clone() });
         },
-        |host| {
-            host.host_key =
-                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEEE"
-                    .to_owned()
-        },
+        |host| OTHER_KEY.clone_into(&mut host.host_key),
         |host| {
             host.log_in_error = Some(|_| AccessError::InvalidTarget(TargetError::Port));
         },
@@ -185,7 +190,7 @@ const PLAYBOOKS: &[&str] = &[
 /// Sets the type of the network that the hosts are set up for.
 async fn with_network(stage: &Stage, kind: NetworkType) {
     let options = json!({"address": "10.0.9.9:8080"}).as_object().unwrap().clone();
-    let options = if kind == NetworkType::FlannelServer { options } else { Default::default() };
+    let options = if kind == NetworkType::FlannelServer { options } else { Map::new() };
     let network = Network { name: Network::DEFAULT.to_owned(), kind, options };
     stage.storage.save(&network).await.unwrap();
 }
@@ -194,9 +199,8 @@ async fn with_network(stage: &Stage, kind: NetworkType) {
 async fn investigate(stage: &Stage, count: usize) {
     for host in 0..count {
         let path = format!("/host/{}/investigate", address(host));
-        let state = json!({"address": address(host), "bootstrap": "full"});
-        let state: HostState = serde_json::from_value(state).unwrap();
-        stage.storage.save(&state).await.unwrap();
+        let known: HostState = of(json!({"address": address(host), "bootstrap": "full"}));
+        stage.storage.save(&known).await.unwrap();
         stage.ask("POST", &path, json!({})).await;
     }
 }
@@ -273,7 +277,7 @@ const RESTARTS: &[&str] = &[
 ];
 
 /// All hosts at once, whatever becomes of them.
-fn at_once() -> serde_json::Value {
+fn at_once() -> Value {
     json!({"max_unavailable": "100%", "max_failures": 100, "strict_units": true})
 }
 
@@ -362,7 +366,7 @@ fn upgrades() {
     provokes("upgrades", UPGRADES, async || {
         let mut stage = Stage::start(2).await;
         let waits = vec!["the package lock is held by apt-get (pid 711)".to_owned()];
-        let (takes, result) = (Duration::from_mins(2), Ok(serde_json::Map::new()));
+        let (takes, result) = (Duration::from_mins(2), Ok(Map::new()));
         stage.edit(1, |host| host.apply = Apply { takes, result, waits });
         stage.start_operation("upgrade", json!({})).await;
         stage.until(UPGRADES).await;
@@ -490,7 +494,7 @@ const REFUSALS: &[&str] = &[
 ];
 
 /// Notes why a restart would be refused.
-async fn refused(stage: &mut Stage, options: serde_json::Value) {
+async fn refused(stage: &mut Stage, options: Value) {
     let mut options = options;
     options["dry_run"] = json!(true);
     let plan = stage.ask("PUT", "/cluster/web/restart", options).await;
@@ -501,8 +505,8 @@ async fn refused(stage: &mut Stage, options: serde_json::Value) {
 fn refusals() {
     provokes("refusals", REFUSALS, async || {
         let mut stage = Stage::start(2).await;
-        let own = json!({"address": address(0), "boot_id": crate::processes::OWN_BOOT_ID});
-        let own: HostState = serde_json::from_value(own).unwrap();
+        let own: HostState =
+            of(json!({"address": address(0), "boot_id": crate::processes::OWN_BOOT_ID}));
         stage.storage.save(&own).await.unwrap();
         refused(&mut stage, json!({})).await;
         let other = HostState { boot_id: String::new(), ..own };
@@ -542,9 +546,8 @@ fn services() {
         stage.hosts.power_off(&address(2));
         let host = Host { address: address(2), status: Status::Investigating, ..Host::default() };
         let enrolled = json!({"id": "e1", "since": "2026-11-28T12:00:00.000000"});
-        let state = json!({"address": address(2), "enrolled": enrolled});
-        let state: HostState = serde_json::from_value(state).unwrap();
-        let again = Transaction::default().save(&host).unwrap().save(&state).unwrap();
+        let known: HostState = of(json!({"address": address(2), "enrolled": enrolled}));
+        let again = Transaction::default().save(&host).unwrap().save(&known).unwrap();
         stage.storage.transact(&again).await.unwrap();
         stage.until(&["unproven"]).await;
         for service in [Service::Executor, Service::Investigator, Service::Watcher] {
