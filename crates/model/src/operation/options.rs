@@ -201,7 +201,7 @@ pub struct Options {
     /// Whether the operation goes on by itself after an alarm of more than ten minutes. `manual` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_after_alarm: Option<ResumeAfterAlarm>,
-    /// Options of later versions, in records that these have written: kept, but nobody here knows what they ask for.
+    /// Options of later versions, in records that these have written: kept, but unknown to this version.
     #[serde(flatten)]
     #[schema(ignore)]
     pub unknown: BTreeMap<String, Value>,

@@ -276,7 +276,7 @@ const RESTARTS: &[&str] = &[
     "units-failed",
 ];
 
-/// All hosts at once, whatever becomes of them.
+/// All hosts at once, also when some of them fail.
 fn at_once() -> Value {
     json!({"max_unavailable": "100%", "max_failures": 100, "strict_units": true})
 }

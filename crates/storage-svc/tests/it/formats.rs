@@ -37,7 +37,7 @@ fn examples(text: &str) -> Examples {
     serde_json::from_str(text).unwrap()
 }
 
-/// The same with a field that nobody knows in each object, as later versions may add one.
+/// The same with an unknown field in each object, as later versions may add one.
 fn with_unknown_fields(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
