@@ -80,7 +80,7 @@ impl Baseline {
         self.instructions.insert(name.to_owned(), instructions);
     }
 
-    /// Checks that an operation takes as much on a large scale as on a small one, within [`ALIKE`].
+    /// Checks that an operation takes as much on a large scale as on a small one, within 20 %.
     ///
     /// # Errors
     /// When it takes more or less, or one of them was not counted.
