@@ -1,7 +1,7 @@
 //! A cluster with any number of members.
 
 use bus::Result;
-use model::{ClusterHead, ClusterMember, ClusterName, Network};
+use model::{Address, ClusterHead, ClusterMember, ClusterName, Network};
 use storage_client::{StorageClient, Transaction};
 
 /// Members that are written at a time.
@@ -11,13 +11,17 @@ const AT_A_TIME: usize = 100;
 ///
 /// # Errors
 /// When the storage service fails.
-pub async fn make(storage: &StorageClient, name: &str, members: &[String]) -> Result<()> {
+pub async fn make(
+    storage: &StorageClient,
+    name: &str,
+    members: &[impl Into<Address> + Clone],
+) -> Result<()> {
     let (name, network) = (ClusterName::from(name), Network::DEFAULT.to_owned());
     storage.save(&ClusterHead { name: name.clone(), network, ..ClusterHead::default() }).await?;
     for part in members.chunks(AT_A_TIME) {
         let mut transaction = Transaction::default();
         for address in part {
-            let (address, cluster) = (address.clone(), name.clone());
+            let (address, cluster) = (address.clone().into(), name.clone());
             transaction = transaction.create(&ClusterMember { address, cluster })?;
         }
         storage.transact(&transaction).await?;

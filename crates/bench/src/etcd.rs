@@ -194,7 +194,12 @@ async fn register(storage: &StorageClient, hosts: &SimulatedHosts) -> bus::Resul
             let (address, status) = (address.to_string(), Status::Active);
             hosts.add(&address);
             let creds = HostCreds::new(&address);
-            let host = Host { address, status, os: "debian".to_owned(), ..Host::default() };
+            let host = Host {
+                address: address.into(),
+                status,
+                os: "debian".to_owned(),
+                ..Host::default()
+            };
             transaction = transaction.save(&host)?.save(&creds)?;
         }
         storage.transact(&transaction).await?;

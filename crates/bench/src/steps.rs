@@ -100,9 +100,9 @@ async fn fill(storage: &StorageClient, port: u16, size: usize) -> bus::Result<()
         let mut transaction = Transaction::default();
         for address in part {
             let status = Status::Disassociated;
-            let host = Host { address: address.clone(), status, ..Host::default() };
+            let host = Host { address: address.clone().into(), status, ..Host::default() };
             let creds = HostCreds { ssh_port: port, ..HostCreds::new(address) };
-            let state = HostState { address: address.clone(), ..HostState::default() };
+            let state = HostState { address: address.clone().into(), ..HostState::default() };
             transaction = transaction.save(&host)?.save(&creds)?.save(&state)?;
         }
         storage.transact(&transaction).await?;

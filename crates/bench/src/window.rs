@@ -119,13 +119,13 @@ async fn fill(
             let (address, status, os) =
                 (address.clone(), Status::Disassociated, "debian".to_owned());
             let creds = HostCreds { ssh_port: *port, ..HostCreds::new(&address) };
-            let host = Host { address, status, os, ..Host::default() };
+            let host = Host { address: address.into(), status, os, ..Host::default() };
             transaction = transaction.save(&host)?.save(&creds)?;
         }
         storage.transact(&transaction).await?;
     }
     let (name, network) = ("bench".into(), Network::DEFAULT.to_owned());
-    let hostset = members.into_iter().map(|(address, _)| address).collect();
+    let hostset = members.into_iter().map(|(address, _)| address.into()).collect();
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     storage.transact(&Transaction::default().save(&cluster)?).await?;
     Ok((listeners, waiting))

@@ -4,7 +4,7 @@ use bus;
 use bus::{Error, Result};
 use model::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
 use model::{
-    AlarmView, ClusterHead, ClusterName, FailureReason, Lease, Operation, OperationKind,
+    Address, AlarmView, ClusterHead, ClusterName, FailureReason, Lease, Operation, OperationKind,
     OperationStatus, Options, RebootWhen, Stamp, abridged, ident,
 };
 use storage_client::lease::Held;
@@ -40,7 +40,7 @@ pub struct Plan {
     /// In the order of their turns.
     members: Vec<Member>,
     /// Unavailable members of the cluster, including those without a turn, each with the reason.
-    unavailable: Vec<(String, String)>,
+    unavailable: Vec<(Address, String)>,
     budget: usize,
     /// Why the operation would be rejected, if so.
     pub refused: Option<Rejection>,
@@ -193,12 +193,14 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
         .map(|member| (member.address.clone(), member.reason.clone()))
         .collect();
     if let Some(only) = &options.hosts {
-        if let Some(stranger) = only.iter().find(|address| !hostset.contains(*address)) {
+        if let Some(stranger) =
+            only.iter().find(|address| !hostset.iter().any(|host| *host == **address))
+        {
             return Err(Error::invalid(format!(
                 "hosts: {stranger} is no member of the cluster {name}"
             )));
         }
-        members.retain(|member| only.contains(&member.address));
+        members.retain(|member| only.iter().any(|address| member.address == *address));
     }
     order(&mut members, options.order.unwrap_or_default());
     let mut plan = Plan {

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bus::Result;
-use model::{HostProgress, Step, WaitReason};
+use model::{Address, HostProgress, Step, WaitReason};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -69,7 +69,7 @@ impl<'a> Budget<'a> {
 
     /// The addresses of hosts that hold a place while the host at `index` waits for one: all that are under way. If the
     /// host is under way itself, then not those that wait for their go-ahead: two such hosts would block each other.
-    fn holding(&self, index: usize) -> Vec<String> {
+    fn holding(&self, index: usize) -> Vec<Address> {
         let waiting = self.waiting();
         let steps = self.journal.steps();
         let is_under_way = steps[index].is_under_way();
@@ -86,7 +86,7 @@ impl<'a> Budget<'a> {
         over_budget(&operation.hosts[index], holding, members, budget)
     }
 
-    async fn addresses(&self) -> Result<Vec<String>> {
+    async fn addresses(&self) -> Result<Vec<Address>> {
         self.journal.context.members_of(&self.journal.operation.cluster).await
     }
 
@@ -97,7 +97,7 @@ impl<'a> Budget<'a> {
     /// When the lease is lost, or the storage service fails.
     pub(crate) async fn wait_reason(&self, index: usize) -> Result<Option<Waiting>> {
         let holding = self.holding(index);
-        let holding: Vec<_> = holding.iter().map(String::as_str).collect();
+        let holding: Vec<_> = holding.iter().map(Address::as_str).collect();
         let (context, kind) = (self.journal.context, self.journal.operation.kind);
         let members = members::probed(context, &self.addresses().await?, &holding, kind).await?;
         if let Some(paused) = self.done_hosts.pause_for_reboots(&members).await? {
@@ -111,7 +111,7 @@ impl<'a> Budget<'a> {
     ///
     /// # Errors
     /// When the storage service fails.
-    pub async fn answering(&self) -> Result<BTreeMap<String, Duration>> {
+    pub async fn answering(&self) -> Result<BTreeMap<Address, Duration>> {
         let context = self.journal.context;
         context.ports.answering(&context.storage, self.addresses().await?).await
     }
@@ -125,7 +125,7 @@ impl<'a> Budget<'a> {
     pub async fn decide(
         &self,
         index: usize,
-        answering: &BTreeMap<String, Duration>,
+        answering: &BTreeMap<Address, Duration>,
     ) -> Result<Decision> {
         let _exclusive = self.deciding.lock().await;
         let preconditions = match gate(self.journal, Purpose::TakeDown).await? {
@@ -136,7 +136,7 @@ impl<'a> Budget<'a> {
         let (context, kind) = (self.journal.context, self.journal.operation.kind);
         let mut members = members::recorded(context, &self.addresses().await?, kind).await?;
         let holding = self.holding(index);
-        let holding: Vec<_> = holding.iter().map(String::as_str).collect();
+        let holding: Vec<_> = holding.iter().map(Address::as_str).collect();
         members::mark_silent(&mut members, &holding, |address| answering.contains_key(address));
         if let Some(reason) = self.over_budget(index, &holding, &members) {
             self.done_hosts.suspect(&members);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bus::Result;
 use host_access::Deps;
-use model::{Alarm, Cluster, ClusterName};
+use model::{Address, Alarm, Cluster, ClusterName};
 use runtime::{Lifecycle, random};
 use storage_client::lease::Leases;
 use storage_client::{StorageClient, queries};
@@ -64,7 +64,7 @@ impl Context {
     }
 
     /// The addresses of the current members of a cluster; none if the cluster does not exist.
-    pub(crate) async fn members_of(&self, cluster: &ClusterName) -> Result<Vec<String>> {
+    pub(crate) async fn members_of(&self, cluster: &ClusterName) -> Result<Vec<Address>> {
         let cluster = self.storage.find::<Cluster>(cluster).await?;
         Ok(cluster.map(|cluster| cluster.record.hostset).unwrap_or_default())
     }

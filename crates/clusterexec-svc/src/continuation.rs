@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bus::{Error, Result};
-use model::{Cluster, Operation, OperationStatus, Options, Step, ident};
+use model::{Address, Cluster, Operation, OperationStatus, Options, Step, ident};
 use storage_client::{Revised, StorageClient, queries};
 
 use crate::accept::OperationRequest;
@@ -24,6 +24,7 @@ pub(crate) async fn request(
     may_continue(&before.record)?;
     let hosts = left(storage, &before.record, retry_failed).await?;
     let Revised { record: operation, .. } = &before;
+    let hosts = hosts.iter().map(ToString::to_string).collect();
     let options = Options { hosts: Some(hosts), ..operation.options.clone() };
     Ok(OperationRequest {
         cluster: operation.cluster.clone(),
@@ -56,7 +57,7 @@ async fn left(
     storage: &StorageClient,
     operation: &Operation,
     retry_failed: bool,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Address>> {
     let steps = queries::hosts_of(storage, operation).await?;
     let cluster = storage.find::<Cluster>(&operation.cluster).await?;
     let members: BTreeSet<_> = cluster.into_iter().flat_map(|c| c.record.hostset).collect();

@@ -8,8 +8,8 @@ use bus::Result;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use host_access::AccessError;
 use model::{
-    FailureReason, Host, HostProgress, HostState, OperationStatus, Outcome, Step, WaitReason,
-    abridged,
+    Address, FailureReason, Host, HostProgress, HostState, OperationStatus, Outcome, Step,
+    WaitReason, abridged,
 };
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -36,7 +36,7 @@ pub(crate) struct DoneHosts<'a> {
     journal: &'a Journal<'a>,
     /// Addresses that did not answer. When such a host answers again, its boot id shows whether it has rebooted, a
     /// minute before the watcher reports it.
-    suspects: Mutex<HashSet<String>>,
+    suspects: Mutex<HashSet<Address>>,
     /// One report at a time: several checks may find the same reboot.
     reporting: AsyncMutex<()>,
 }
@@ -52,7 +52,7 @@ impl<'a> DoneHosts<'a> {
         Self { journal, suspects: Mutex::default(), reporting: AsyncMutex::default() }
     }
 
-    fn suspects(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn suspects(&self) -> MutexGuard<'_, HashSet<Address>> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -189,7 +189,7 @@ impl<'a> DoneHosts<'a> {
             self.journal.context.members_of(cluster).await?.into_iter().collect();
         let done = self.parts().into_iter().filter(|(_, part)| members.contains(&part.address));
         let checks = done.map(|(index, part)| self.is_lost(index, part));
-        let lost: Vec<Option<String>> =
+        let lost: Vec<Option<Address>> =
             stream::iter(checks).buffer_unordered(CONCURRENT).try_collect().await?;
         let mut lost: Vec<_> = lost.into_iter().flatten().collect();
         lost.sort_unstable();
@@ -205,7 +205,7 @@ impl<'a> DoneHosts<'a> {
     }
 
     /// The address of the host if it is down; then its failure is recorded.
-    async fn is_lost(&self, index: usize, part: HostProgress) -> Result<Option<String>> {
+    async fn is_lost(&self, index: usize, part: HostProgress) -> Result<Option<Address>> {
         match self.boot_id(index).await {
             Ok(boot_id) => {
                 if let Some(after) = part.boot_id_after.filter(|after| *after != boot_id) {

@@ -394,7 +394,14 @@ impl<'a> Journal<'a> {
         }
         for Event { host, step, outcome, detail, .. } in &events {
             let id = &self.operation.id;
-            tracing::info!(operation.id = id, host.address = host, step, ?outcome, detail, "step");
+            tracing::info!(
+                operation.id = id,
+                host.address = host.as_str(),
+                step,
+                ?outcome,
+                detail,
+                "step"
+            );
         }
         self.announce(&webhooks);
         self.deadlines.update(index, &before, &after);
@@ -456,7 +463,7 @@ impl<'a> Journal<'a> {
         let Some(mut host) = storage.find::<Host>(address).await? else { return Ok(transaction) };
         let state = storage.find::<HostState>(address).await?;
         let mut state = state.map(|state| state.record).unwrap_or_default();
-        address.clone_into(&mut state.address);
+        state.address = address.into();
         host.record.last_check = self.context.deps.clock.stamp();
         change(&mut host.record, &mut state);
         transaction.update(&host)?.save(&state)

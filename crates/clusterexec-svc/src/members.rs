@@ -1,7 +1,7 @@
 //! The members of a cluster: their records, and whether their SSH ports answer.
 
 use bus::Result;
-use model::{Host, HostState, OperationKind};
+use model::{Address, Host, HostState, OperationKind};
 
 use crate::context::Context;
 use crate::schedule::{Availability, Member, availability};
@@ -16,7 +16,7 @@ pub(crate) const SILENT: &str = "its SSH port does not answer";
 /// When the storage service fails.
 pub(crate) async fn probed(
     context: &Context,
-    addresses: &[String],
+    addresses: &[Address],
     holding: &[&str],
     kind: OperationKind,
 ) -> Result<Vec<Member>> {
@@ -38,7 +38,7 @@ pub(crate) async fn probed(
 /// When the storage service fails.
 pub(crate) async fn recorded(
     context: &Context,
-    addresses: &[String],
+    addresses: &[Address],
     kind: OperationKind,
 ) -> Result<Vec<Member>> {
     let hosts = context.storage.get_many::<Host>(addresses).await?;
@@ -92,7 +92,7 @@ fn member(
     };
     let done = state.and_then(|state| state.operations.get(&kind.to_string()));
     Member {
-        address: address.to_owned(),
+        address: address.into(),
         availability,
         reason,
         boot_id: state.map(|state| state.boot_id.clone()).unwrap_or_default(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bus::Result;
 use futures_util::{StreamExt as _, stream};
 use host_access::Hosts;
-use model::HostCreds;
+use model::{Address, HostCreds};
 use storage_client::StorageClient;
 use tokio::time::Instant;
 
@@ -34,7 +34,7 @@ const CREDS_PER_REQUEST: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Ports {
     hosts: Arc<dyn Hosts>,
-    known: Mutex<HashMap<String, Port>>,
+    known: Mutex<HashMap<Address, Port>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ impl Ports {
         Self { hosts, known: Mutex::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Port>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Address, Port>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,10 +57,10 @@ impl Ports {
     pub(crate) async fn silent(
         &self,
         storage: &StorageClient,
-        addresses: Vec<String>,
-    ) -> Result<Vec<String>> {
+        addresses: Vec<Address>,
+    ) -> Result<Vec<Address>> {
         self.learn(storage, &addresses).await?;
-        let look = |address: String| async move {
+        let look = |address: Address| async move {
             let listens = self.listens(&address).await;
             (!listens).then_some(address)
         };
@@ -69,7 +69,7 @@ impl Ports {
     }
 
     /// Reads the port numbers that are not in the cache.
-    async fn learn(&self, storage: &StorageClient, addresses: &[String]) -> Result<()> {
+    async fn learn(&self, storage: &StorageClient, addresses: &[Address]) -> Result<()> {
         let unknown: Vec<_> = {
             let known = self.known();
             addresses.iter().filter(|address| !known.contains_key(*address)).cloned().collect()
@@ -89,8 +89,8 @@ impl Ports {
     pub(crate) async fn answering(
         &self,
         storage: &StorageClient,
-        addresses: Vec<String>,
-    ) -> Result<BTreeMap<String, Duration>> {
+        addresses: Vec<Address>,
+    ) -> Result<BTreeMap<Address, Duration>> {
         self.learn(storage, &addresses).await?;
         let looks = addresses.into_iter().map(|address| async move {
             let took = self.connect(&address, CONNECT).await;
@@ -107,8 +107,8 @@ impl Ports {
     /// Those that still answer within four of their round trips.
     pub(crate) async fn still_answering(
         &self,
-        members: BTreeMap<String, Duration>,
-    ) -> HashSet<String> {
+        members: BTreeMap<Address, Duration>,
+    ) -> HashSet<Address> {
         let looks = members.into_iter().map(|(address, round_trip)| async move {
             let within = (round_trip * 4).clamp(RECHECK, RECHECK_MAX);
             let answers = self.connect(&address, within).await.is_some();
@@ -142,7 +142,7 @@ impl Ports {
         let listens = self.hosts.is_port_open(address, port.number, CONNECT).await;
         let mut ports = self.known();
         if listens {
-            ports.insert(address.to_owned(), Port { open: Some(Instant::now()), ..port });
+            ports.insert(address.into(), Port { open: Some(Instant::now()), ..port });
         } else {
             // It may have another port number by now.
             ports.remove(address);

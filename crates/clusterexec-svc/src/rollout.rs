@@ -6,7 +6,7 @@ use bus::error::chain;
 use bus::{Error, Result, warn_unless_outage};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use model::{ClusterHead, Operation, OperationStatus, Step, WaitReason};
+use model::{Address, ClusterHead, Operation, OperationStatus, Step, WaitReason};
 use storage_client::lease::Held;
 use tokio::sync::{Notify, mpsc};
 
@@ -200,7 +200,7 @@ async fn skip_removed(journal: &Journal<'_>) -> Result<Option<u64>> {
     let cluster = context.storage.find::<ClusterHead>(&operation.cluster).await?;
     // After the cluster: a member that leaves now raises its revision.
     let members = context.members_of(&operation.cluster).await?;
-    let members: HashSet<&str> = members.iter().map(String::as_str).collect();
+    let members: HashSet<&str> = members.iter().map(Address::as_str).collect();
     for (index, step) in journal.steps().into_iter().enumerate() {
         if step == Step::Pending && !members.contains(operation.hosts[index].as_str()) {
             journal.skip(index, REMOVED).await?;

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use model::{
-    FailureReason, Host, HostState, Operation, OperationStatus, Order, Stamp, Status, abridged,
+    Address, FailureReason, Host, HostState, Operation, OperationStatus, Order, Stamp, Status,
+    abridged,
 };
 
 use crate::steps::Steps;
@@ -111,7 +112,7 @@ fn is_reachable(state: &HostState) -> bool {
 /// A member of a cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
-    pub(crate) address: String,
+    pub(crate) address: Address,
     pub(crate) availability: Availability,
     /// Why it is unavailable; else empty.
     pub(crate) reason: String,

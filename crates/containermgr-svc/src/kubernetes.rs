@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bus::{Error, Kind, Result};
 use futures_util::{StreamExt as _, stream};
-use model::{KubernetesOptions, abridged};
+use model::{Address, KubernetesOptions, abridged};
 use reqwest::Method;
 use runtime::Files;
 use serde_json::Value;
@@ -65,7 +65,7 @@ impl Kubernetes {
         self.in_time(until, self.remove(address, until)).await
     }
 
-    pub(crate) async fn remove_nodes(&self, addresses: &[String]) -> Result<()> {
+    pub(crate) async fn remove_nodes(&self, addresses: &[Address]) -> Result<()> {
         let until = Instant::now() + self.timeout;
         self.in_time(until, self.remove_all(addresses, until)).await
     }
@@ -161,7 +161,7 @@ impl Kubernetes {
         }
     }
 
-    async fn remove_all(&self, addresses: &[String], until: Instant) -> Result<()> {
+    async fn remove_all(&self, addresses: &[Address], until: Instant) -> Result<()> {
         let nodes = self.list(until).await?;
         let removals: Vec<_> =
             addresses.iter().map(|address| self.remove_listed(&nodes, address, until)).collect();

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bus::error::chain;
 use bus::{Bus, Error, Kind, Result, warn_unless_outage};
 use model::{
-    ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, KubernetesOptions,
-    Model as _, ident,
+    Address, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType,
+    KubernetesOptions, Model as _, ident,
 };
 use runtime::{Files, random};
 use serde_json::Value;
@@ -45,13 +45,13 @@ impl Manager {
     /// Removes the node of a host, if it was made for it; gone already is gone.
     pub(crate) async fn remove_node(&self, address: &str) -> Result<()> {
         match self {
-            Self::Trivial(trivial) => trivial.remove_nodes(&[address.to_owned()]).await,
+            Self::Trivial(trivial) => trivial.remove_nodes(&[address.into()]).await,
             Self::Kubernetes(kubernetes) => kubernetes.remove_node(address).await,
         }
     }
 
     /// The same for many.
-    pub(crate) async fn remove_nodes(&self, addresses: &[String]) -> Result<()> {
+    pub(crate) async fn remove_nodes(&self, addresses: &[Address]) -> Result<()> {
         match self {
             Self::Trivial(trivial) => trivial.remove_nodes(addresses).await,
             Self::Kubernetes(kubernetes) => kubernetes.remove_nodes(addresses).await,

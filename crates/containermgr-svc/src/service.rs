@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bus::jsonrpc::Params;
 use bus::{Bus, Call, Context, Error, Kind, Result, presence, topology};
-use model::ident;
 use model::messages::{Node, Nodes};
+use model::{Address, ident};
 use runtime::{Files, Lifecycle};
 use serde_json::Value;
 use storage_client::StorageClient;
@@ -73,13 +73,13 @@ async fn answer(managers: &Managers, call: Call) -> Result<Value> {
     }
 }
 
-async fn node(managers: &Managers, params: Params) -> Result<(Manager, String)> {
+async fn node(managers: &Managers, params: Params) -> Result<(Manager, Address)> {
     let Node { container_manager_name, address } = params.parse(Node::ORDER)?;
     let address = canonical(&address)?;
     Ok((managers.get(&container_manager_name).await?, address))
 }
 
-fn canonical(address: &str) -> Result<String> {
+fn canonical(address: &str) -> Result<Address> {
     ident::canonical_address(address)
         .ok_or_else(|| Error::invalid("an address is an IP address or a host name"))
 }

@@ -2,7 +2,7 @@
 //! storage, so that replicas agree.
 
 use bus::{Error, Kind, Result};
-use model::ContainerManagerNodes;
+use model::{Address, ContainerManagerNodes};
 use serde_json::{Value, json};
 use storage_client::{StorageClient, Transaction};
 
@@ -22,10 +22,10 @@ impl Trivial {
     }
 
     pub(crate) async fn register_node(&self, address: &str) -> Result<()> {
-        self.change(|record| record.nodes.insert(address.to_owned())).await
+        self.change(|record| record.nodes.insert(address.into())).await
     }
 
-    pub(crate) async fn remove_nodes(&self, addresses: &[String]) -> Result<()> {
+    pub(crate) async fn remove_nodes(&self, addresses: &[Address]) -> Result<()> {
         self.change(|record| {
             let before = record.nodes.len();
             record.nodes.retain(|node| !addresses.contains(node));

@@ -23,12 +23,12 @@ pub fn target(creds: &HostCreds, own_key: &SecretString) -> Result<Target, Acces
         let compact: String = stored.split_ascii_whitespace().collect();
         let decoded = BASE64.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         SecretString::from(decoded.ok_or_else(|| AccessError::BadKey {
-            address: creds.address.clone(),
+            address: creds.address.to_string(),
             detail: "it is not the base64 of a key file".to_owned(),
         })?)
     };
     Ok(Target {
-        address: creds.address.clone(),
+        address: creds.address.to_string(),
         port: creds.ssh_port,
         user: creds.remote_user.clone(),
         private_key,
@@ -45,7 +45,7 @@ pub fn pin(creds: &mut HostCreds, seen: &[String]) -> bool {
     creds.ssh_host_key = seen.join("\n");
     let fingerprints: Vec<_> = seen.iter().filter_map(|key| fingerprint(key)).collect();
     let fingerprint = fingerprints.join(" ");
-    tracing::info!(host.address = creds.address, fingerprint, "host key pinned");
+    tracing::info!(host.address = creds.address.as_str(), fingerprint, "host key pinned");
     true
 }
 

@@ -166,7 +166,7 @@ impl LogInLedger {
         let mut known = self.ages();
         known.merge(address, stored, self.clock.wall());
         let record = RefusedLogIns {
-            address: address.to_owned(),
+            address: address.into(),
             stamps: known.stamps(address),
             accepted_since: found.is_some_and(|found| found.record.accepted_since),
         };

@@ -180,7 +180,7 @@ async fn hosts_on_the_servers_key(storage: &StorageClient) -> Result<Option<Stri
     }
     Ok(match theirs.as_slice() {
         [] => None,
-        [one] => Some(one.clone()),
+        [one] => Some(one.to_string()),
         [first, others @ ..] => Some(format!("{first} and {} more", others.len())),
     })
 }

@@ -1,8 +1,8 @@
 //! The records of clusters and of their members, as handlers and changes read and write them.
 
 use model::{
-    Cluster, ClusterHead, ClusterMember, ClusterName, ClusterRecord, Host, Lease, LeasePurpose,
-    OperationKind, Status, by_kind,
+    Address, Cluster, ClusterHead, ClusterMember, ClusterName, ClusterRecord, Host, Lease,
+    LeasePurpose, OperationKind, Status, by_kind,
 };
 use storage_client::{Revised, Transaction, queries};
 
@@ -51,7 +51,7 @@ pub async fn leave(
     api: &Api,
     transaction: Transaction,
     cluster: &mut Revised<ClusterHead>,
-    addresses: &[String],
+    addresses: &[Address],
 ) -> Result<Transaction, ApiError> {
     let members = api.storage.get_many::<ClusterMember>(addresses).await?.into_iter().flatten();
     let members: Vec<_> =

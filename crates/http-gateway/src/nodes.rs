@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use bus::error::chain;
 use bus::topology;
 use model::messages::{Node, Nodes};
-use model::{Cluster, ClusterHead, ContainerManagerConfig, Host, HostState, Status, abridged};
+use model::{
+    Address, Cluster, ClusterHead, ContainerManagerConfig, Host, HostState, Status, abridged,
+};
 use serde_json::{Value, json};
 use storage_client::{Revised, Transaction, queries};
 
@@ -16,7 +18,7 @@ use crate::error::ApiError;
 /// Hosts that a request has registered with a container manager; to be taken back when they do not become
 /// members after all.
 #[derive(Debug, Default)]
-pub struct Registered(Mutex<Vec<(String, String)>>);
+pub struct Registered(Mutex<Vec<(String, Address)>>);
 
 impl Registered {
     /// Registers a host with the container manager of a cluster that has one. Doing so again does no harm.
@@ -32,7 +34,7 @@ impl Registered {
         let manager = &cluster.container_manager;
         let node = node(manager, address);
         // Noted first: without an answer it may have been carried out.
-        let entry = (manager.clone(), address.to_owned());
+        let entry = (manager.clone(), address.into());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         api.request(topology::CONTAINER_REGISTER_NODE, &node).await.map(drop)
     }
@@ -46,7 +48,7 @@ impl Registered {
             let node = node(&manager, &address);
             if let Err(error) = api.request(topology::CONTAINER_REMOVE_NODE, &node).await {
                 tracing::warn!(
-                    host.address = address,
+                    host.address = address.as_str(),
                     container_manager.name = manager,
                     error = error.detail(),
                     "a node may be left behind"
@@ -58,7 +60,7 @@ impl Registered {
 
 /// Those of the nodes (container manager, address) whose host is no member of a cluster with that
 /// manager. None when the storage service does not say: a member must not lose its node.
-async fn nodes_of_no_member(api: &Api, nodes: Vec<(String, String)>) -> Vec<(String, String)> {
+async fn nodes_of_no_member(api: &Api, nodes: Vec<(String, Address)>) -> Vec<(String, Address)> {
     if nodes.is_empty() {
         return nodes;
     }
@@ -111,7 +113,7 @@ pub async fn join(
     if addresses.is_empty() {
         return Ok(transaction);
     }
-    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    let addresses: Vec<_> = addresses.iter().map(Address::as_str).collect();
     Ok(queries::join(transaction, cluster, &addresses)?)
 }
 
@@ -123,7 +125,7 @@ pub async fn join(
 pub async fn remove(
     api: &Api,
     cluster: &ClusterHead,
-    addresses: &[String],
+    addresses: &[Address],
 ) -> Result<(), ApiError> {
     let manager = &cluster.container_manager;
     // A container manager that is configured no more has no nodes.
@@ -170,5 +172,5 @@ pub async fn status(api: &Api, address: &str) -> Result<Value, ApiError> {
 }
 
 fn node(manager: &str, address: &str) -> Node {
-    Node { container_manager_name: manager.to_owned(), address: address.to_owned() }
+    Node { container_manager_name: manager.to_owned(), address: address.into() }
 }

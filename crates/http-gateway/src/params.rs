@@ -2,13 +2,15 @@
 
 pub(crate) mod spelling;
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse as _;
-use model::{ClusterName, ident, json};
+use model::{Address, ClusterName, ident, json};
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -56,9 +58,9 @@ impl TryFrom<String> for NameOfCluster {
 /// An address in a path, in its canonical form.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Address(pub String);
+pub struct AddressParam(pub Address);
 
-impl TryFrom<String> for Address {
+impl TryFrom<String> for AddressParam {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -66,7 +68,7 @@ impl TryFrom<String> for Address {
     }
 }
 
-impl PartialSchema for Address {
+impl PartialSchema for AddressParam {
     fn schema() -> RefOr<Schema> {
         let name = ObjectBuilder::new()
             .schema_type(Type::String)
@@ -79,7 +81,11 @@ impl PartialSchema for Address {
     }
 }
 
-impl ToSchema for Address {}
+impl ToSchema for AddressParam {
+    fn name() -> Cow<'static, str> {
+        "Address".into()
+    }
+}
 
 /// The parameters of a path; what does not match is 404, as a path that nobody serves.
 #[derive(Debug)]
@@ -309,7 +315,7 @@ mod tests {
             let is_name = (1..=253).contains(&text.len()) && text.bytes().all(fits);
             prop_assert_eq!(Name::try_from(text.clone()).is_ok(), is_name);
             let is_address = is_name && !text.starts_with(['-', '_']);
-            prop_assert!(Address::try_from(text).is_ok() || !is_address);
+            prop_assert!(AddressParam::try_from(text).is_ok() || !is_address);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::handlers::{
     networks, operations, secrets,
 };
 use crate::openapi::Document;
-use crate::params::{Address, BODY_MAX, Name, no_route};
+use crate::params::{AddressParam, BODY_MAX, Name, no_route};
 use crate::peer::Peer;
 use crate::request::{Admission, RequestContext};
 use crate::state::AppState;
@@ -30,7 +30,7 @@ use crate::{admission, audit, idempotency, metrics};
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Commissaire", description = "Manages fleets of Linux hosts without an agent."),
-    components(schemas(Address, Name, Problem))
+    components(schemas(AddressParam, Name, Problem))
 )]
 struct Head;
 

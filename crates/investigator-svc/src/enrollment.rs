@@ -8,7 +8,7 @@ use bus::Error;
 use bus::error::chain;
 use jiff::Timestamp;
 use model::{
-    ClusterHead, ClusterMember, ClusterName, Enrolled, Host, HostCreds, HostState, Lease,
+    Address, ClusterHead, ClusterMember, ClusterName, Enrolled, Host, HostCreds, HostState, Lease,
     LeasePurpose, Stamp,
 };
 use storage_client::lease::Held;
@@ -85,21 +85,21 @@ async fn join(
 /// Until when hosts must have proven themselves: the times of their registrations, and the deadlines by the monotonic
 /// clock. A stamp is read once, when this process first sees it: a wall clock that is set removes no host.
 #[derive(Debug, Default)]
-pub(crate) struct Deadlines(Mutex<HashMap<String, (Stamp, Instant)>>);
+pub(crate) struct Deadlines(Mutex<HashMap<Address, (Stamp, Instant)>>);
 
 impl Deadlines {
     fn is_over(&self, address: &str, enrolled: &Enrolled, wall: Timestamp) -> bool {
         let now = Instant::now();
         let read = || (enrolled.since.clone(), now + enrolled.time_left(wall));
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let deadline = known.entry(address.to_owned()).or_insert_with(read);
+        let deadline = known.entry(address.into()).or_insert_with(read);
         if deadline.0 != enrolled.since {
             *deadline = read();
         }
         deadline.1 <= now
     }
 
-    fn keep_only(&self, addresses: &[String]) {
+    fn keep_only(&self, addresses: &[Address]) {
         let addresses: HashSet<_> = addresses.iter().collect();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|address, _| addresses.contains(address));
@@ -140,13 +140,13 @@ pub(crate) async fn sweep(
             .delete::<Lease>(&LeasePurpose::Investigation(address).name());
         match storage.transact(&removal).await {
             Ok(_) => tracing::warn!(
-                host.address = address,
+                host.address = address.as_str(),
                 reason = state.record.reason,
                 "removed: it registered itself, but has not proven itself in time"
             ),
             Err(error) if error.is_conflict() => {
                 tracing::debug!(
-                    host.address = address,
+                    host.address = address.as_str(),
                     error = chain(&error),
                     "it has changed: it stays"
                 );

@@ -291,7 +291,7 @@ async fn conclude(
 pub(crate) async fn state_of(context: &Context, address: &str) -> Result<HostState, Error> {
     let found = context.storage.find::<HostState>(address).await?;
     Ok(found.map_or_else(
-        || HostState { address: address.to_owned(), ..HostState::default() },
+        || HostState { address: address.into(), ..HostState::default() },
         |state| state.record,
     ))
 }

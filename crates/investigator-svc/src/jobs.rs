@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bus::{Call, Result, presence, topology, warn_unless_outage};
 use host_access::Deps;
-use model::{Cluster, Host, HostState, Lease, LeasePurpose};
+use model::{Address, Cluster, Host, HostState, Lease, LeasePurpose};
 use runtime::claims::{Claim, Claims};
 use runtime::{Lifecycle, random};
 use serde_json::Value;
@@ -161,7 +161,7 @@ impl Investigator {
     }
 
     /// The hosts that are set up, and that the container manager of their cluster does not have yet.
-    async fn waiting_for_managers(&self, hosts: &[Host]) -> Result<Vec<String>> {
+    async fn waiting_for_managers(&self, hosts: &[Host]) -> Result<Vec<Address>> {
         let clusters = self.context.storage.list::<Cluster>().await?;
         let managed = clusters.into_iter().map(|cluster| cluster.record);
         let members: HashSet<_> = managed
@@ -188,7 +188,7 @@ impl Investigator {
 
     fn investigate(
         self: &Arc<Self>,
-        address: String,
+        address: Address,
         kept: (OwnedSemaphorePermit, Claim),
         held: Held,
     ) {
@@ -201,7 +201,7 @@ impl Investigator {
         });
     }
 
-    fn register(self: &Arc<Self>, address: String, rest: Claim, claim: Claim, held: Held) {
+    fn register(self: &Arc<Self>, address: Address, rest: Claim, claim: Claim, held: Held) {
         let investigator = Arc::clone(self);
         self.context.lifecycle.spawn("registration", async move {
             let Ok(slot) = investigator.registration_slots.acquire().await else { return };

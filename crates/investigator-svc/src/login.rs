@@ -46,12 +46,12 @@ async fn try_login(deps: &Deps, connect: Duration, call: Call) -> Result<Value> 
     creds.validate().map_err(Error::invalid)?;
     let trial = tokio::time::timeout(TRIAL, log_in(deps, connect.min(LOG_IN), &creds));
     let late = |_| {
-        let address = creds.address.clone();
+        let address = creds.address.to_string();
         Err(AccessError::Timeout { address, what: "the log-in", after: TRIAL })
     };
     match trial.await.unwrap_or_else(late) {
         Ok(host_keys) => {
-            tracing::info!(host.address = creds.address, "credentials tried, and let in");
+            tracing::info!(host.address = creds.address.as_str(), "credentials tried, and let in");
             let tried = LogInTried { ssh_host_key: host_keys.join("\n") };
             serde_json::to_value(tried)
                 .map_err(|e| Error::internal("cannot write the answer as JSON").with_source(e))
@@ -61,7 +61,11 @@ async fn try_login(deps: &Deps, connect: Duration, call: Call) -> Result<Value> 
         }
         Err(refusal) => {
             let reason = refusal.reason().word();
-            tracing::info!(host.address = creds.address, reason, "credentials tried, and refused");
+            tracing::info!(
+                host.address = creds.address.as_str(),
+                reason,
+                "credentials tried, and refused"
+            );
             Err(Error::conflict(refusal.to_string()).with_data(json!({"reason": reason})))
         }
     }

@@ -164,7 +164,7 @@ async fn managed_cluster(context: &Context, address: &str) -> Result<Option<Memb
 
 async fn ask(context: &Context, key: &str, manager: &str, address: &str) -> Result<(), Error> {
     let (container_manager_name, address) = (manager.to_owned(), address.to_owned());
-    let node = Node { container_manager_name, address };
+    let node = Node { container_manager_name, address: address.into() };
     let bus = context.deps.bus.with_timeout(PATIENCE);
     bus.request(key, &node, &bus::Context::service("investigator")).await.map(drop)
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ident};
+use super::{Address, Model, ident};
 use crate::Stamp;
 
 /// Bytes of a slot: an age of up to 19 days.
@@ -25,7 +25,7 @@ pub struct CheckRoster {
     /// The watcher's id, a dot, and a number that the watcher raises with each list.
     pub id: String,
     /// The addresses.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<Address>,
 }
 
 impl CheckRoster {
@@ -110,7 +110,7 @@ impl CheckReport {
             .chunks_exact(SLOT)
             .map(|slot| slot.iter().fold(0, |age, byte| age << 8 | u32::from(*byte)))
             .collect();
-        let hosts = roster.hosts.iter().map(String::as_str).zip(slots);
+        let hosts = roster.hosts.iter().map(Address::as_str).zip(slots);
         let checked = hosts.filter(|(_, age)| *age != NO_CHECK);
         Ok(checked.filter_map(move |(host, age)| Some((host, time(at - i64::from(age))?))))
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn roster(hosts: &[&str]) -> CheckRoster {
-        let hosts = hosts.iter().map(ToString::to_string).collect();
+        let hosts = hosts.iter().copied().map(Address::from).collect();
         CheckRoster { id: CheckRoster::id_of("w", 1), hosts }
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let report = CheckReport::new("w", &own, at("2026-11-21T23:40:21Z"), |_| None);
         let other = CheckRoster { id: CheckRoster::id_of("w", 2), ..own.clone() };
         assert!(report.checks(&other).is_err());
-        let shorter = CheckRoster { hosts: vec!["a".to_owned()], ..own };
+        let shorter = CheckRoster { hosts: vec!["a".into()], ..own };
         assert!(report.checks(&shorter).is_err());
         for wrong in [
             CheckReport { at: "yesterday".into(), ..report.clone() },

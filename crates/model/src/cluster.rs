@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{ClusterName, Model, Network, ident};
+use super::{Address, ClusterName, Model, Network, ident};
 
 /// A cluster: hosts that are worked on together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -26,8 +26,8 @@ pub struct Cluster {
     pub network: String,
     /// Its members' addresses, sorted: other clients may save them in any order.
     #[serde(default, deserialize_with = "sorted")]
-    #[schema(required)]
-    pub hostset: Vec<String>,
+    #[schema(required, value_type = Vec<String>)]
+    pub hostset: Vec<Address>,
     /// Its container manager; empty for none.
     #[serde(default)]
     #[schema(required)]
@@ -62,7 +62,7 @@ pub struct ClusterHead {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterMember {
     /// The host's address.
-    pub address: String,
+    pub address: Address,
     /// The name of its cluster.
     pub cluster: ClusterName,
 }
@@ -77,11 +77,11 @@ pub enum ClusterChange {
     /// Its members become those of `hostset`.
     Changing {
         /// The wanted members' addresses, sorted.
-        hostset: Vec<String>,
+        hostset: Vec<Address>,
     },
 }
 
-fn sorted<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
+fn sorted<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Address>, D::Error> {
     let mut members = Vec::deserialize(list)?;
     members.sort_unstable();
     members.dedup();
@@ -94,13 +94,13 @@ fn default_network() -> String {
 
 impl Cluster {
     /// A cluster, from what is kept of it.
-    pub fn new(head: ClusterHead, hostset: Vec<String>) -> Self {
+    pub fn new(head: ClusterHead, hostset: Vec<Address>) -> Self {
         let ClusterHead { name, status, network, container_manager, change } = head;
         Self { name, status, network, hostset, container_manager, change }
     }
 
     /// What is kept of it, and its members.
-    pub fn into_parts(self) -> (ClusterHead, Vec<String>) {
+    pub fn into_parts(self) -> (ClusterHead, Vec<Address>) {
         let Self { name, status, network, hostset, container_manager, change } = self;
         (ClusterHead { name, status, network, container_manager, change }, hostset)
     }
@@ -111,7 +111,7 @@ impl Cluster {
     }
 
     /// The members that no change in progress removes.
-    pub fn into_staying(self) -> Vec<String> {
+    pub fn into_staying(self) -> Vec<Address> {
         let (head, mut members) = self.into_parts();
         match head.change {
             None => {}
@@ -146,7 +146,7 @@ impl ClusterHead {
         let Err(place) = hostset.binary_search_by(|member| member.as_str().cmp(address)) else {
             return false;
         };
-        hostset.insert(place, address.to_owned());
+        hostset.insert(place, address.into());
         true
     }
 
@@ -254,7 +254,8 @@ pub enum OperationStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The host's address.
-    pub host: String,
+    #[schema(value_type = String)]
+    pub host: Address,
     /// What was being done.
     pub step: String,
     /// Why it failed, and what to do.
@@ -278,7 +279,7 @@ mod tests {
     #[test]
     fn a_change_in_progress_follows_hosts_that_join_and_are_deleted() {
         let mut head = ClusterHead { name: "c".into(), ..ClusterHead::default() };
-        let members = ["b", "c"].map(str::to_owned).to_vec();
+        let members = ["b", "c"].map(Address::from).to_vec();
         assert_eq!((head.refusal(), head.is_deleting()), (None, false));
         assert!(!head.follow_join("d"));
         head.change = Some(ClusterChange::Changing { hostset: vec!["a".into(), "b".into()] });

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{ClusterName, Failure, Model, OperationStatus, Stamp, Work, ident, work};
+use super::{Address, ClusterName, Failure, Model, OperationStatus, Stamp, Work, ident, work};
 
 /// A rolling operation, as REST shows it: the newest one of its kind on a cluster. It is composed from the records of the
 /// operation and its hosts when it is read; of operations of the original, and of those whose records were removed, it
@@ -32,10 +32,10 @@ pub struct ClusterRecord<W: Work> {
     pub finished_at: Option<Stamp>,
     /// Hosts under way; at the end of a failed one, those that failed.
     #[serde(default)]
-    pub in_process: Vec<String>,
+    pub in_process: Vec<Address>,
     /// Hosts that are done: `restarted`, `upgraded` or `deployed`.
     #[serde(default, alias = "restarted", alias = "upgraded", alias = "deployed")]
-    pub done: Vec<String>,
+    pub done: Vec<Address>,
     /// Only in a failed one.
     #[serde(default)]
     pub failures: Vec<Failure>,
@@ -169,7 +169,7 @@ mod tests {
         let written = json!({"name": "c1", "status": "in_process", "started_at": "",
                              "finished_at": null, "in_process": [], "restarted": []});
         reads_back(&restart, &written);
-        let (version, done) = ("7.2".to_owned(), vec!["a".to_owned()]);
+        let (version, done) = ("7.2".to_owned(), vec!["a".into()]);
         let deploy = ClusterDeploy { name: "c1".into(), version, done, ..Default::default() };
         let written = json!({"name": "c1", "status": "in_process", "version": "7.2",
                              "started_at": "", "finished_at": null, "in_process": [],

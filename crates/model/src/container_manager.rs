@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 pub use options::{Authority, KubernetesOptions};
 
-use super::{Model, ident};
+use super::{Address, Model, ident};
 
 /// What stands for a secret option in the plain record.
 pub const MASK: &str = "********";
@@ -217,7 +217,7 @@ pub struct ContainerManagerNodes {
     pub name: String,
     /// The addresses of its nodes, sorted.
     #[serde(default)]
-    pub nodes: std::collections::BTreeSet<String>,
+    pub nodes: std::collections::BTreeSet<Address>,
 }
 
 impl Model for ContainerManagerNodes {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, Model, Stamp, ident};
+use super::{Address, ClusterName, Model, Stamp, ident};
 use crate::networks::Networks;
 use crate::stamp;
 
@@ -28,7 +28,7 @@ pub struct Enrollment {
     pub from: Networks,
     /// The hosts that did.
     #[serde(default)]
-    pub hosts: Vec<String>,
+    pub hosts: Vec<Address>,
     /// Who made it.
     #[serde(default)]
     pub created_by: String,
@@ -50,7 +50,7 @@ impl Enrollment {
         }
         let is_free = self.hosts.len() < self.uses as usize;
         if is_free {
-            self.hosts.push(address.to_owned());
+            self.hosts.push(address.into());
         }
         is_free
     }

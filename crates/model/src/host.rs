@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Enrolled, FailureReason, Model, Stamp, ident};
+use super::{Address, Enrolled, FailureReason, Model, Stamp, ident};
 
 /// Where a host is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -57,7 +57,8 @@ impl std::fmt::Display for Status {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Host {
     /// IP address or name, canonical.
-    pub address: String,
+    #[schema(value_type = String)]
+    pub address: Address,
     /// Where it is in its life.
     #[serde(default)]
     #[schema(required)]
@@ -114,7 +115,7 @@ impl Model for Host {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostCreds {
     /// The host.
-    pub address: String,
+    pub address: Address,
     /// The private key, base64 of its file; empty stands for the server's own key.
     #[serde(default, serialize_with = "expose")]
     pub ssh_priv_key: SecretString,
@@ -146,7 +147,7 @@ impl HostCreds {
     /// The server's own key, `root`, port 22, no pinned host key yet.
     pub fn new(address: &str) -> Self {
         Self {
-            address: address.to_owned(),
+            address: address.into(),
             ssh_priv_key: SecretString::default(),
             remote_user: root(),
             ssh_port: ssh_port(),
@@ -228,7 +229,7 @@ impl Failing {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostState {
     /// The host.
-    pub address: String,
+    pub address: Address,
     /// Why it is `failed`, in one stable word (`unreachable`, `host-key-changed`, …).
     #[serde(default)]
     pub reason: String,
@@ -258,7 +259,7 @@ pub struct HostState {
     pub set_up: bool,
     /// The other addresses it said it has.
     #[serde(default)]
-    pub addresses: Vec<String>,
+    pub addresses: Vec<Address>,
     /// Its last ten reboots, the newest last.
     #[serde(default)]
     pub reboots: Vec<Reboot>,

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::Address;
+
 /// The longest address: that of a DNS name.
 const ADDRESS_MAX: usize = 253;
 
@@ -20,14 +22,15 @@ pub fn name(text: &str) -> Result<(), String> {
 
 /// The canonical form of an address, so that one host has one record: IP literals in their shortest
 /// form (v4-mapped ones as IPv4), names in lower case. `None` when it is no address.
-pub fn canonical_address(text: &str) -> Option<String> {
+pub fn canonical_address(text: &str) -> Option<Address> {
     if let Ok(v6) = text.parse::<Ipv6Addr>() {
-        return Some(v6.to_ipv4_mapped().map_or_else(|| v6.to_string(), |v4| v4.to_string()));
+        let text = v6.to_ipv4_mapped().map_or_else(|| v6.to_string(), |v4| v4.to_string());
+        return Some(text.into());
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let first = text.chars().next()?;
     (first.is_ascii_alphanumeric() && text.len() <= ADDRESS_MAX && text.chars().all(fits))
-        .then(|| text.to_ascii_lowercase())
+        .then(|| text.to_ascii_lowercase().into())
 }
 
 /// Checks that an address is in its canonical form.

@@ -17,6 +17,7 @@
 //! All of it is pure: it reads no file, waits for nothing and knows no time but the one that it is given.
 
 pub mod abridged;
+mod address;
 mod alarm;
 mod check_report;
 mod cluster;
@@ -49,6 +50,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use abridged::abridged;
+pub use address::Address;
 pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};
 pub use cluster::{Cluster, ClusterChange, ClusterHead, ClusterMember, Failure, OperationStatus};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::{AlarmView, ClusterName, OperationKind, Options};
+use crate::{Address, AlarmView, ClusterName, OperationKind, Options};
 
 /// The parameters of `jobs.clusterexec.restart`, `upgrade` and `deploy`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -92,7 +92,8 @@ pub struct OperationPlan {
 #[schema(as = Unavailable)]
 pub struct UnavailableHost {
     /// Its address.
-    pub address: String,
+    #[schema(value_type = String)]
+    pub address: Address,
     /// Why it is unavailable.
     pub reason: String,
 }
@@ -102,7 +103,8 @@ pub struct UnavailableHost {
 #[schema(as = Planned)]
 pub struct PlannedHost {
     /// Its address.
-    pub address: String,
+    #[schema(value_type = String)]
+    pub address: Address,
     /// What would be done to it.
     pub action: PlannedAction,
     /// Why, where that is not obvious.
@@ -170,7 +172,7 @@ pub struct Node {
     /// The name of the container manager.
     pub container_manager_name: String,
     /// The address of the host.
-    pub address: String,
+    pub address: Address,
 }
 
 impl Node {
@@ -184,7 +186,7 @@ pub struct Nodes {
     /// The name of the container manager.
     pub container_manager_name: String,
     /// The addresses of the hosts.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<Address>,
 }
 
 impl Nodes {
@@ -288,7 +290,7 @@ mod tests {
         let (_, plan) = page.split_once("The plan:").unwrap();
         let (plan, _) = plan.split_once("\n\n").unwrap();
         let alarm = AlarmView { since: "".into(), share: 0.5, reason: String::new() };
-        let (address, reason) = ("10.0.0.1".to_owned(), String::new());
+        let (address, reason) = (Address::from("10.0.0.1"), String::new());
         let whole = OperationPlan {
             cluster: ClusterName::default(),
             kind: OperationKind::Restart,

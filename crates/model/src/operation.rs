@@ -11,7 +11,7 @@ mod wait;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ClusterName, ClusterRecord, Failure, Model, OperationStatus, Stamp, ident};
+use super::{Address, ClusterName, ClusterRecord, Failure, Model, OperationStatus, Stamp, ident};
 
 pub use control::{Freeze, OperationControl, Wanted};
 pub use kind::{KindFacts, OperationKind, Work, work};
@@ -56,13 +56,15 @@ pub struct Operation {
     #[schema(value_type = Option<String>)]
     pub finished_at: Option<Stamp>,
     /// The hosts, in the order in which they are worked on.
-    pub hosts: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    pub hosts: Vec<Address>,
     /// So many of them, the first ones, were sick but reachable at the start: they cost nothing.
     #[serde(default)]
     pub sick: usize,
     /// Members that were unreachable at the start and are left out.
     #[serde(default)]
-    pub left_out: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    pub left_out: Vec<Address>,
     /// The operation whose unfinished hosts this one works on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<String>,
@@ -82,7 +84,7 @@ impl Operation {
     /// The hosts as they are without a record of their own: pending, or skipped once the operation has ended.
     pub fn untouched(&self) -> Vec<HostProgress> {
         let ended = self.status != OperationStatus::InProcess;
-        let untouched = |address: &String| {
+        let untouched = |address: &Address| {
             let mut host = HostProgress::pending(&self.id, address);
             if ended {
                 host.step = Step::Skipped;
@@ -103,7 +105,7 @@ impl Operation {
         if self.status == OperationStatus::Failed {
             failures.extend(hosts.iter().filter_map(|host| host.failure.clone()));
             if !self.reason.is_empty() {
-                let (host, step, reason) = (String::new(), String::new(), self.reason.clone());
+                let (host, step, reason) = (Address::default(), String::new(), self.reason.clone());
                 failures.push(Failure { host, step, reason });
             }
         }

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Model, Stamp, ident};
+use super::{Address, Model, Stamp, ident};
 
 /// The log-ins that an address has refused lately. It is kept beside the host, and not deleted with it:
 /// the address counts our failures, whatever records we have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedLogIns {
     /// The host's address.
-    pub address: String,
+    pub address: Address,
     /// When each was refused, oldest first. A log-in under way to a host that may refuse it is in here,
     /// too, until it has ended otherwise.
     #[serde(default)]

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Stamp, ident};
+use super::{Address, Stamp, ident};
 
 /// A host that shall be checked soon: the body of `jobs.watcher`, and stored nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatcherRecord {
     /// The host.
-    pub address: String,
+    pub address: Address,
     /// When it was last checked, as far as the sender knows: one that has been checked since is not
     /// checked again. Empty for "in any case".
     #[serde(default)]

@@ -79,11 +79,11 @@ impl Stage {
             let key = stage.hosts.edit(&address, |machine| machine.host_key.clone());
             let creds = HostCreds { ssh_host_key: key, ..HostCreds::new(&address) };
             let (status, os) = (Status::Disassociated, "debian".to_owned());
-            let host = Host { address, status, os, ..Host::default() };
+            let host = Host { address: address.into(), status, os, ..Host::default() };
             transaction = transaction.save(&host).unwrap().save(&creds).unwrap();
         }
         stage.storage.transact(&transaction).await.unwrap();
-        let hostset = (0..count).map(address).collect();
+        let hostset = (0..count).map(|host| address(host).into()).collect();
         let (name, network) = ("web".into(), "default".to_owned());
         stage
             .storage

@@ -198,14 +198,15 @@ impl<'a> World<'a> {
                 self.truth.has_key(&address, Some(key.clone()));
                 let creds = HostCreds { ssh_host_key: key, ..HostCreds::new(&address) };
                 let (status, os) = (Status::Disassociated, "debian".to_owned());
-                let record = Host { address, status, os, ..Host::default() };
+                let record = Host { address: address.into(), status, os, ..Host::default() };
                 transaction = transaction.save(&record)?.save(&creds)?;
             }
             storage.transact(&transaction).await?;
         }
         for cluster in 0..self.scenario.clusters {
             let of_cluster = |host: &usize| self.scenario.cluster_of[*host] == cluster;
-            let hostset = all.iter().copied().filter(of_cluster).map(address).collect();
+            let hostset =
+                all.iter().copied().filter(of_cluster).map(|host| address(host).into()).collect();
             let (name, network) = (cluster_name(cluster).into(), NetworkRecord::DEFAULT.to_owned());
             let record = Cluster { name, network, hostset, ..Cluster::default() };
             storage.save(&record).await?;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::{
-    Alarm, ClusterMember, ClusterName, Event, Freeze, HostProgress, Lease, LeaseName, LeasePurpose,
-    Model, Operation, OperationControl, OperationStatus, Step, Wanted,
+    Address, Alarm, ClusterMember, ClusterName, Event, Freeze, HostProgress, Lease, LeaseName,
+    LeasePurpose, Model, Operation, OperationControl, OperationStatus, Step, Wanted,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -370,8 +370,9 @@ impl State {
             .get(&operation.cluster)
             .is_none_or(|changed| changed.elapsed() > MEMBERS_KNOWN);
         let is_named =
-            |host: &&String| control.reason.split([' ', ',']).any(|word| word == host.as_str());
-        let is_member = |host: &&String| self.members.get(*host) == Some(&operation.cluster);
+            |host: &&Address| control.reason.split([' ', ',']).any(|word| word == host.as_str());
+        let is_member =
+            |host: &&Address| self.members.get(host.as_str()) == Some(&operation.cluster);
         let other = operation.hosts.iter().find(|host| is_named(host) && !is_member(host));
         if let Some(other) = other.filter(|_| is_settled && control.wanted == Wanted::Pause) {
             let id = &operation.id;

@@ -223,7 +223,10 @@ impl StorageClient {
     ///
     /// # Errors
     /// When the storage service cannot say.
-    pub async fn get_many<T: Model>(&self, ids: &[String]) -> Result<Vec<Option<Revised<T>>>> {
+    pub async fn get_many<T: Model>(
+        &self,
+        ids: &[impl AsRef<str> + Serialize],
+    ) -> Result<Vec<Option<Revised<T>>>> {
         self.get_many_as::<T, T>(ids).await
     }
 
@@ -233,7 +236,7 @@ impl StorageClient {
     /// As [`Self::get_many`].
     pub async fn get_many_as<T: Model, V: DeserializeOwned>(
         &self,
-        ids: &[String],
+        ids: &[impl AsRef<str> + Serialize],
     ) -> Result<Vec<Option<Revised<V>>>> {
         let params = json!({"model_type_name": T::TYPE, "ids": ids, "revisions": true,
                             "missing": "null"});

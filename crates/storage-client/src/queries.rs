@@ -47,7 +47,7 @@ pub fn join(
         transaction.check::<ClusterHead>(&name, Some(cluster.revision))
     };
     for address in addresses {
-        let (address, cluster) = ((*address).to_owned(), name.clone());
+        let (address, cluster) = ((*address).into(), name.clone());
         transaction = transaction.create(&ClusterMember { address, cluster })?;
     }
     Ok(transaction)

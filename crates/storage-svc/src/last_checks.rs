@@ -115,7 +115,7 @@ impl LastChecks {
 /// A sentence that names the field and what is wrong with it.
 pub(crate) fn read_host(text: &str, times: &Times) -> Checked {
     let mut host: Host = parse(text)?;
-    if let Some(time) = times.get(&host.address)
+    if let Some(time) = times.get(host.address.as_str())
         && !host.last_check.is_empty()
         // One format of a fixed length: it sorts as the times do.
         && *time > host.last_check

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bus::error::chain;
 use bus::{Error, Result};
-use model::{Cluster, ClusterHead, ClusterMember, ClusterName, Model as _};
+use model::{Address, Cluster, ClusterHead, ClusterMember, ClusterName, Model as _};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -28,7 +28,7 @@ pub(crate) struct Members(HashMap<ClusterName, Vec<Member>>);
 /// A member, and the revision of its record.
 #[derive(Debug)]
 pub(crate) struct Member {
-    pub(crate) address: String,
+    pub(crate) address: Address,
     pub(crate) revision: u64,
 }
 
@@ -74,7 +74,7 @@ impl Members {
                 Ok(member) => {
                     tracing::error!(
                         key,
-                        host.address = member.address,
+                        host.address = member.address.as_str(),
                         "left out: it belongs elsewhere"
                     );
                 }
@@ -123,7 +123,7 @@ impl MemberChanges {
     pub(crate) fn replace(
         &mut self,
         cluster: &str,
-        wanted: &[String],
+        wanted: &[Address],
         members: &Members,
     ) -> Result<()> {
         let current = members.of(cluster);
@@ -138,7 +138,7 @@ impl MemberChanges {
             self.checks.push((key.clone(), None));
             self.puts.push((key, text));
         }
-        let wanted: HashSet<_> = wanted.iter().map(String::as_str).collect();
+        let wanted: HashSet<_> = wanted.iter().map(Address::as_str).collect();
         for member in current.iter().filter(|member| !wanted.contains(member.address.as_str())) {
             let key = ClusterMember::key(&member.address);
             self.checks.push((key.clone(), Some(member.revision)));
@@ -157,7 +157,7 @@ pub(crate) async fn convert(handlers: &Handlers) -> Result<()> {
     #[derive(Deserialize)]
     struct Inline {
         #[serde(default)]
-        hostset: BTreeSet<String>,
+        hostset: BTreeSet<Address>,
     }
 
     for head in handlers.list(HEAD).await?.iter() {

@@ -3,8 +3,8 @@
 //! token in the options has that token sealed, never kept or announced in plaintext.
 
 use model::{
-    Cluster, ClusterName, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    Model as _, Secrets, json,
+    Address, Cluster, ClusterName, ContainerManagerConfig, ContainerManagerNodes,
+    ContainerManagerSecret, Model as _, Secrets, json,
 };
 use serde_json::value::RawValue;
 
@@ -23,7 +23,7 @@ pub(crate) enum Beside {
     /// The record of this kind under this key is removed.
     Delete(&'static Kind, String),
     /// These become the members of the cluster with this name.
-    Members(ClusterName, Vec<String>),
+    Members(ClusterName, Vec<Address>),
 }
 
 /// A record in the parts that are kept.

@@ -93,7 +93,7 @@ async fn read(context: &Context, address: &str) -> Result<Option<Records>> {
     let state = context.storage.find::<HostState>(address).await?;
     let state_revision = state.as_ref().map(|state| state.revision);
     let state = state.map_or_else(
-        || HostState { address: address.to_owned(), ..HostState::default() },
+        || HostState { address: address.into(), ..HostState::default() },
         |state| state.record,
     );
     context.saw(&host.record, host.revision);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bus::{Error, Result};
-use model::{Lease, LeaseName, LeasePurpose};
+use model::{Address, Lease, LeaseName, LeasePurpose};
 use runtime::{Lifecycle, random};
 use storage_client::lease::{Held, Leases};
 use storage_client::{Revised, StorageClient, Transaction};
@@ -27,7 +27,7 @@ pub(crate) struct Seen {
     /// The leases of watchers that may be alive.
     pub(crate) members: Vec<LeaseName>,
     /// Hosts whose turn in an operation has come and is not over.
-    pub(crate) operated: HashSet<String>,
+    pub(crate) operated: HashSet<Address>,
 }
 
 impl Membership {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bus::Result;
 use jiff::Timestamp;
-use model::{CheckReport, CheckRoster, LeaseName, LeasePurpose, Model as _};
+use model::{Address, CheckReport, CheckRoster, LeaseName, LeasePurpose, Model as _};
 use runtime::Clock;
 use storage_client::{Revised, StorageClient, Transaction};
 
@@ -29,9 +29,9 @@ enum Stored {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     /// When we last checked hosts, where no record says so.
-    pub(crate) times: HashMap<String, Micros>,
+    pub(crate) times: HashMap<Address, Micros>,
     /// All hosts that we may have to report of.
-    pub(crate) hosts: HashSet<String>,
+    pub(crate) hosts: HashSet<Address>,
 }
 
 /// See the module.
@@ -45,7 +45,7 @@ pub(crate) struct Reports {
     /// Of the newest roster.
     number: u64,
     /// What was reported last.
-    reported: HashMap<String, Micros>,
+    reported: HashMap<Address, Micros>,
 }
 
 /// A report that is ready to be written, together with the removal of those that were taken over.
@@ -53,7 +53,7 @@ pub(crate) struct Reports {
 pub(crate) struct Draft {
     pub(crate) transaction: Transaction,
     roster: CheckRoster,
-    times: HashMap<String, Micros>,
+    times: HashMap<Address, Micros>,
 }
 
 impl Reports {
@@ -74,7 +74,7 @@ impl Reports {
     pub(crate) async fn orphans(
         &self,
         is_alive: impl Fn(&LeaseName) -> bool,
-    ) -> Result<Vec<(Revised<CheckReport>, Vec<(String, Micros)>)>> {
+    ) -> Result<Vec<(Revised<CheckReport>, Vec<(Address, Micros)>)>> {
         let reports = self.storage.list::<CheckReport>().await?;
         let orphans = reports.into_iter().filter(|report| {
             let watcher = &report.record.watcher;
@@ -86,7 +86,7 @@ impl Reports {
             let roster = self.storage.find::<CheckRoster>(&report.record.roster).await?;
             let checks = roster.map(|roster| match report.record.checks(&roster.record) {
                 Ok(checks) => checks
-                    .map(|(host, time)| (host.to_owned(), time.as_microsecond()))
+                    .map(|(host, time)| (host.into(), time.as_microsecond()))
                     .collect::<Vec<_>>(),
                 Err(error) => {
                     let watcher = &report.record.watcher;
@@ -161,7 +161,7 @@ impl Reports {
 }
 
 /// Whether a roster has a slot for each host with a check, and not twice as many slots as are needed.
-fn fits(roster: &CheckRoster, times: &HashMap<String, Micros>, hosts: usize) -> bool {
+fn fits(roster: &CheckRoster, times: &HashMap<Address, Micros>, hosts: usize) -> bool {
     let used = roster.hosts.iter().filter(|host| times.contains_key(*host)).count();
     used == times.len() && roster.hosts.len() <= 2 * hosts
 }

@@ -4,7 +4,7 @@ mod outlook;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use model::{CheckReport, Cluster, Failing, Host, HostState, LeaseName, Stamp, Status};
+use model::{Address, CheckReport, Cluster, Failing, Host, HostState, LeaseName, Stamp, Status};
 use storage_client::Revised;
 
 use crate::config::Config;
@@ -30,11 +30,11 @@ pub struct Roster {
     /// The leases of all watchers, ours included.
     members: Vec<LeaseName>,
     /// Hosts whose turn in an operation has come and is not over.
-    operated: HashSet<String>,
+    operated: HashSet<Address>,
     scopes: Scopes,
     /// The scopes that have an alarm.
     alarmed: BTreeSet<String>,
-    hosts: BTreeMap<String, Watched>,
+    hosts: BTreeMap<Address, Watched>,
 }
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ struct Watched {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Hosts to check, the longest due first, each with its last check as we know it.
-    pub due: Vec<(String, Stamp)>,
+    pub due: Vec<(Address, Stamp)>,
     /// When the next one is due.
     pub next: Option<Micros>,
     /// Whether an alarm is to be raised.
@@ -233,14 +233,14 @@ impl Roster {
     /// A host's turn in an operation has come, or is over.
     pub fn set_turn(&mut self, address: &str, under_way: bool) {
         if under_way {
-            self.operated.insert(address.to_owned());
+            self.operated.insert(address.into());
         } else {
             self.operated.remove(address);
         }
     }
 
     /// Leaves these hosts alone, and no others.
-    pub fn set_operated(&mut self, hosts: HashSet<String>) {
+    pub fn set_operated(&mut self, hosts: HashSet<Address>) {
         self.operated = hosts;
     }
 
@@ -264,7 +264,7 @@ impl Roster {
     }
 
     /// Takes over the checks of a watcher that is gone, as ours.
-    pub fn take_over(&mut self, checks: &[(String, Micros)], now: Moment) {
+    pub fn take_over(&mut self, checks: &[(Address, Micros)], now: Moment) {
         for (address, time) in checks {
             if let Some(host) = self.hosts.get_mut(address)
                 && *time <= now.wall

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use model::{Alarm, Cluster};
+use model::{Address, Alarm, Cluster};
 
 /// A cluster or a container manager with fewer hosts has no alarm of its own.
 const HOSTS_MIN: usize = 10;
@@ -11,15 +11,15 @@ const HOSTS_MIN: usize = 10;
 #[derive(Debug, Default)]
 pub struct Scopes {
     /// The addresses of each scope's hosts.
-    hosts: BTreeMap<String, Vec<String>>,
+    hosts: BTreeMap<String, Vec<Address>>,
     /// The scopes of each host.
-    of_host: HashMap<String, Vec<String>>,
+    of_host: HashMap<Address, Vec<String>>,
 }
 
 impl Scopes {
     /// The scopes that these clusters make.
     pub fn new<'a>(clusters: impl IntoIterator<Item = &'a Cluster>) -> Self {
-        let mut hosts = BTreeMap::<String, Vec<String>>::new();
+        let mut hosts = BTreeMap::<String, Vec<Address>>::new();
         for Cluster { name, hostset, container_manager, .. } in clusters {
             hosts.insert(Alarm::cluster(name), hostset.clone());
             if !container_manager.is_empty() {
@@ -30,7 +30,7 @@ impl Scopes {
             }
         }
         hosts.retain(|_, hosts| hosts.len() >= HOSTS_MIN);
-        let mut of_host = HashMap::<String, Vec<String>>::new();
+        let mut of_host = HashMap::<Address, Vec<String>>::new();
         for (scope, hosts) in &hosts {
             for host in hosts {
                 of_host.entry(host.clone()).or_default().push(scope.clone());
@@ -46,7 +46,7 @@ impl Scopes {
     }
 
     /// The hosts of a scope but the fleet; none where the scope is no more.
-    pub fn hosts(&self, scope: &str) -> &[String] {
+    pub fn hosts(&self, scope: &str) -> &[Address] {
         self.hosts.get(scope).map(Vec::as_slice).unwrap_or_default()
     }
 }
@@ -59,7 +59,7 @@ mod tests {
         Cluster {
             name: name.into(),
             container_manager: manager.to_owned(),
-            hostset: hosts.map(|host| format!("h{host}")).collect(),
+            hostset: hosts.map(|host| format!("h{host}").into()).collect(),
             ..Cluster::default()
         }
     }

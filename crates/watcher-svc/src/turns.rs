@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bus::Result;
-use model::{HostProgress, Lease, LeasePurpose, Operation, Step, ident};
+use model::{Address, HostProgress, Lease, LeasePurpose, Operation, Step, ident};
 use serde::Deserialize;
 use storage_client::{StorageClient, Transaction, queries};
 
@@ -19,7 +19,7 @@ pub(crate) struct Turns(HashMap<String, Vec<String>>);
 /// Where a part is.
 #[derive(Deserialize)]
 struct Turn {
-    address: String,
+    address: Address,
     step: Step,
 }
 
@@ -29,7 +29,7 @@ impl Turns {
         &mut self,
         storage: &StorageClient,
         leases: &[Lease],
-    ) -> Result<HashSet<String>> {
+    ) -> Result<HashSet<Address>> {
         let running = leases.iter().map(|lease| lease.operation.as_str());
         let running: HashSet<_> = running.filter(|id| ident::name(id).is_ok()).collect();
         self.0.retain(|id, _| running.contains(id.as_str()));

@@ -225,7 +225,7 @@ impl Fleet {
             let key = self.hosts.edit(address, |machine| machine.host_key.clone());
             let creds = HostCreds { ssh_host_key: key, ..HostCreds::new(address) };
             let (status, os) = (Status::Active, "debian".to_owned());
-            let host = Host { address: address.clone(), status, os, ..Host::default() };
+            let host = Host { address: address.clone().into(), status, os, ..Host::default() };
             transaction = transaction.save(&host)?.save(&creds)?;
         }
         self.storage.transact(&transaction).await?;

@@ -52,7 +52,7 @@ impl Ground {
         let mut puts = vec![put(&cluster)?];
         for number in 0..MEMBERS {
             let (address, cluster) = (address(number), CLUSTER.into());
-            puts.push(put(&ClusterMember { address, cluster })?);
+            puts.push(put(&ClusterMember { address: address.into(), cluster })?);
         }
         for puts in puts.chunks(AT_A_TIME) {
             let txn = Txn::new().and_then(puts.to_vec());
@@ -70,7 +70,7 @@ pub fn address(number: u32) -> String {
 /// A host that is set up and was just looked at, so that nobody has a reason to look at it now.
 fn host(number: u32) -> Host {
     Host {
-        address: address(number),
+        address: address(number).into(),
         status: Status::Disassociated,
         os: "fedora".to_owned(),
         cpus: 8,

@@ -44,7 +44,7 @@ pub(super) fn event(
         id: Event::id_of(&operation.id, seq),
         seq,
         time: time.clone(),
-        host: host.to_owned(),
+        host: host.into(),
         step: step.to_owned(),
         outcome,
         reason: String::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bus::Bus;
 use host_access::{Deps, LogInLedger};
 use model::{
-    Cluster, ClusterRestart, Event, FailureReason, Freeze, Host, HostCreds, HostProgress,
+    Address, Cluster, ClusterRestart, Event, FailureReason, Freeze, Host, HostCreds, HostProgress,
     HostState, Lease, Network, Operation, OperationControl, OperationKind, OperationStatus,
     Options, Stamp, Status, Step, Wanted,
 };
@@ -38,8 +38,8 @@ struct Fixture {
     _folder: tempfile::TempDir,
 }
 
-fn address(number: usize) -> String {
-    format!("10.0.0.{}", number + 1)
+fn address(number: usize) -> Address {
+    format!("10.0.0.{}", number + 1).into()
 }
 
 async fn fixture(hosts: usize) -> Fixture {
@@ -229,7 +229,7 @@ fn options_that_make_no_sense_for_a_kind_are_refused() {
 }
 
 /// Gives the cluster other members, as an operator does.
-async fn set_members(fixture: &Fixture, hostset: Vec<String>) {
+async fn set_members(fixture: &Fixture, hostset: Vec<Address>) {
     let mut cluster = fixture.storage.get::<Cluster>("c1").await.unwrap();
     cluster.record.hostset = hostset;
     fixture.storage.transact(&Transaction::default().update(&cluster).unwrap()).await.unwrap();

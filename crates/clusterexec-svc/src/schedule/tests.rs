@@ -93,7 +93,7 @@ fn hosts_with_reachable_failures_are_unhealthy_and_others_unavailable() {
 
 fn member(address: &str, availability: Availability, last_done: &str) -> Member {
     Member {
-        address: address.to_owned(),
+        address: address.into(),
         availability,
         reason: String::new(),
         boot_id: String::new(),

@@ -40,7 +40,7 @@ async fn hosts_that_wait_for_their_go_ahead_share_what_is_left_of_the_budget() {
     let both = async || (fleet.hosts.commands().len() == 3).then_some(());
     fleet.until("both are rebooted", both).await;
     for command in &fleet.hosts.commands()[1..] {
-        assert_eq!(command.down, [address(4)], "one after the other");
+        assert_eq!(command.down, [address(4).as_str()], "one after the other");
     }
     fleet.hosts.power_on(&address(4));
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);

@@ -10,8 +10,8 @@ use clusterexec_svc::context::Context as ExecutorContext;
 use clusterexec_svc::web::{MemoryServer, Web};
 use host_access::{Deps, LogInLedger};
 use model::{
-    Cluster, ClusterMember, Event, Host, HostCreds, HostProgress, HostState, Model, Network,
-    Operation, OperationControl, Outcome, Status, Step, Wanted,
+    Address, Cluster, ClusterMember, Event, Host, HostCreds, HostProgress, HostState, Model,
+    Network, Operation, OperationControl, Outcome, Status, Step, Wanted,
 };
 use runtime::{Clock, Lifecycle};
 use serde_json::{Value, json};
@@ -66,8 +66,8 @@ pub(crate) struct Executor {
     is_cut: Arc<AtomicBool>,
 }
 
-pub(crate) fn address(number: usize) -> String {
-    format!("10.0.0.{}", number + 1)
+pub(crate) fn address(number: usize) -> Address {
+    format!("10.0.0.{}", number + 1).into()
 }
 
 impl Fleet {
@@ -110,13 +110,13 @@ impl Fleet {
     }
 
     /// Gives the cluster these members, as an operator does.
-    pub(crate) async fn set_members(&self, hostset: Vec<String>) {
+    pub(crate) async fn set_members(&self, hostset: Vec<Address>) {
         let (name, network) = ("c1".into(), Network::DEFAULT.to_owned());
         let (first, others) = hostset.split_at(hostset.len().min(AT_A_TIME));
         let cluster = Cluster { name, network, hostset: first.to_vec(), ..Cluster::default() };
         self.storage.save(&cluster).await.unwrap();
         for part in others.chunks(AT_A_TIME) {
-            let member = |address: &String| {
+            let member = |address: &Address| {
                 let (address, cluster) = (address.clone(), "c1".into());
                 ClusterMember { address, cluster }
             };
@@ -312,7 +312,8 @@ impl Fleet {
     /// itself included.
     pub(crate) fn assert_commands(&self, expected: &[usize], budget: usize) {
         let commands = self.hosts.commands();
-        let rebooted: Vec<_> = commands.iter().map(|command| command.address.clone()).collect();
+        let rebooted = commands.iter().map(|command| Address::from(command.address.as_str()));
+        let rebooted: Vec<_> = rebooted.collect();
         let expected: Vec<_> = expected.iter().map(|number| address(*number)).collect();
         assert_eq!(rebooted, expected);
         for command in commands {

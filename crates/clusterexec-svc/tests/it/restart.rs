@@ -77,7 +77,7 @@ async fn host_that_does_not_come_back_stops_the_operation() {
     assert_eq!((part.step, part.reason.as_str()), (Step::Failed, "not-back"));
     let failure = part.failure.unwrap();
     assert!(
-        failure.reason.contains("900 s") && failure.reason.contains(&address(1)),
+        failure.reason.contains("900 s") && failure.reason.contains(address(1).as_str()),
         "{failure:?}"
     );
     assert_eq!(
@@ -252,7 +252,7 @@ async fn host_that_dies_before_its_turn_is_waited_for_and_then_pauses_the_operat
     fleet.at("o1", 0, Step::Verify).await;
     fleet.hosts.power_off(&address(2));
     let reason = fleet.paused("o1").await;
-    assert!(reason.contains(&address(2)) && reason.contains("at most 1"), "{reason}");
+    assert!(reason.contains(address(2).as_str()) && reason.contains("at most 1"), "{reason}");
     fleet.assert_commands(&[0], 1);
     let waited = fleet.clock.wall().duration_since("2026-11-28T12:00:00Z".parse().unwrap());
     assert!(waited.as_secs() > 15 * 60, "{waited}");
@@ -281,7 +281,10 @@ async fn done_host_that_reboots_again_is_not_joined_by_the_next() {
     fleet.at("o1", 1, Step::Reboot).await;
     fleet.hosts.reboot(&address(0));
     let reason = fleet.paused("o1").await;
-    assert!(reason.starts_with("unexpected-reboot: ") && reason.contains(&address(0)), "{reason}");
+    assert!(
+        reason.starts_with("unexpected-reboot: ") && reason.contains(address(0).as_str()),
+        "{reason}"
+    );
     fleet.assert_commands(&[0], 1);
     fleet.say("o1", model::Wanted::Run).await;
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
@@ -308,7 +311,7 @@ async fn machine_of_the_executor_is_restarted_last_and_only_when_asked_for() {
     let own = HostState { address: address(0), boot_id, ..HostState::default() };
     fleet.storage.save(&own).await.unwrap();
     let refused = executor.start("restart", json!({})).await.unwrap_err().to_string();
-    assert!(refused.contains(&address(0)) && refused.contains("include_self"), "{refused}");
+    assert!(refused.contains(address(0).as_str()) && refused.contains("include_self"), "{refused}");
     executor.restart(json!({"include_self": true})).await;
     fleet.ended("o1").await;
     fleet.assert_commands(&[1, 0], 1);
@@ -332,7 +335,10 @@ async fn unreachable_members_are_left_out_but_count() {
     let executor = fleet.executor().await;
     fleet.hosts.power_off(&address(3));
     let refused = executor.start("restart", json!({})).await.unwrap_err().to_string();
-    assert!(refused.contains(&address(3)) && refused.contains("max_unavailable"), "{refused}");
+    assert!(
+        refused.contains(address(3).as_str()) && refused.contains("max_unavailable"),
+        "{refused}"
+    );
     executor.restart(json!({"max_unavailable": 2, "skip_unreachable": true})).await;
     let ended = fleet.ended("o1").await;
     assert_eq!((ended.status, ended.left_out), (OperationStatus::Finished, vec![address(3)]));
@@ -384,7 +390,7 @@ async fn removed_member_is_skipped_and_deleted_host_under_way_fails_plainly() {
     let failure = async || fleet.part("o1", 0).await.failure;
     let reason = fleet.until("a failure", failure).await.reason;
     assert!(deleted.elapsed() < Duration::from_secs(10), "{:?}", deleted.elapsed());
-    assert!(reason.starts_with("deleted: ") && reason.contains(&address(0)), "{reason}");
+    assert!(reason.starts_with("deleted: ") && reason.contains(address(0).as_str()), "{reason}");
     assert_eq!(fleet.find::<Host>(&address(0)).await, None);
     fleet.ended("o1").await;
     let part = fleet.part("o1", 2).await;

@@ -90,7 +90,7 @@ async fn host_that_keeps_rebooting_fails_at_the_limit() {
     let part = fleet.part("o1", 0).await;
     assert_eq!(part.reason, "not-settled");
     let reason = part.failure.unwrap().reason;
-    assert!(reason.contains("keeps rebooting") && reason.contains(&address(0)), "{reason}");
+    assert!(reason.contains("keeps rebooting") && reason.contains(address(0).as_str()), "{reason}");
     assert!(begun.elapsed() >= Duration::from_secs(330), "{:?}", begun.elapsed());
     assert_eq!(part.boot_id_after, None);
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
@@ -168,7 +168,7 @@ async fn unasked_reboot_of_a_done_host_pauses_the_operation_until_it_is_resumed(
     fleet.storage.save(&seen).await.unwrap();
     let reason = fleet.paused("o1").await;
     assert!(reason.starts_with("unexpected-reboot: "), "{reason}");
-    assert!(reason.contains(&address(0)) && reason.contains(&boot_id), "{reason}");
+    assert!(reason.contains(address(0).as_str()) && reason.contains(&boot_id), "{reason}");
     sleep(Duration::from_hours(1)).await;
     fleet.assert_commands(&[0], 1);
     assert_eq!(fleet.part("o1", 0).await.boot_id_after, Some(boot_id));
@@ -187,7 +187,7 @@ async fn done_host_that_is_down_at_the_end_fails_the_operation() {
     let ended = fleet.ended("o1").await;
     assert_eq!(ended.status, OperationStatus::Failed);
     assert!(ended.reason.starts_with("lost-after: "), "{}", ended.reason);
-    assert!(ended.reason.contains(&address(0)), "{}", ended.reason);
+    assert!(ended.reason.contains(address(0).as_str()), "{}", ended.reason);
     let failure = fleet.part("o1", 0).await.failure.unwrap();
     assert!(failure.reason.starts_with("lost-after: "), "{}", failure.reason);
     assert_eq!(fleet.state(0).await.reason, HostState::UNREACHABLE, "the watcher sees its return");

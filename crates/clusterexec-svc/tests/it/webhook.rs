@@ -259,7 +259,10 @@ async fn wait_for_the_budget_is_reported_while_a_host_waits_for_its_go_ahead() {
     let Request { event, body, .. } = next(&fleet).await;
     assert_eq!(event, "waiting");
     assert_eq!(body["explanation"]["reason"], "budget");
-    assert!(body["explanation"]["sentence"].as_str().unwrap().contains(&address(1)), "{body}");
+    assert!(
+        body["explanation"]["sentence"].as_str().unwrap().contains(address(1).as_str()),
+        "{body}"
+    );
     fleet.hosts.power_on(&address(1));
     assert_eq!(next(&fleet).await.body["resolved"], true);
     fleet.ended("o1").await;

@@ -42,7 +42,7 @@ async fn many_at_once_lose_nothing() {
     let some = json!({"container_manager_name": "k", "addresses": addresses[..19]});
     fixture.ask("container.remove_all_nodes", some).await.unwrap();
     let nodes = fixture.storage.get::<ContainerManagerNodes>("k").await.unwrap();
-    assert_eq!(nodes.record.nodes, [addresses[19].clone()].into());
+    assert_eq!(nodes.record.nodes, [addresses[19].as_str().into()].into());
 }
 
 #[tokio::test]

@@ -35,7 +35,8 @@ impl Store {
         let address = "127.0.0.1".to_owned();
         let creds = HostCreds { ssh_priv_key: key.into(), ..HostCreds::new(&address) };
         self.storage.save(&creds).await.unwrap();
-        let host = Host { address, status: Status::Investigating, ..Host::default() };
+        let host =
+            Host { address: address.into(), status: Status::Investigating, ..Host::default() };
         self.storage.save(&host).await.unwrap();
     }
 

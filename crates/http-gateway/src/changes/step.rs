@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use axum::http::StatusCode;
 use bus::Error;
-use model::{ClusterChange, ClusterHead, ClusterMember, ClusterName, Host};
+use model::{Address, ClusterChange, ClusterHead, ClusterMember, ClusterName, Host};
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction};
 
@@ -88,7 +88,7 @@ pub(super) async fn next(
     }
 }
 
-fn first<'a>(addresses: impl Iterator<Item = &'a String>) -> Vec<String> {
+fn first<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<Address> {
     addresses.take(CHUNK).cloned().collect()
 }
 
@@ -97,7 +97,7 @@ fn first<'a>(addresses: impl Iterator<Item = &'a String>) -> Vec<String> {
 async fn drop_members(
     api: &Api,
     mut cluster: Revised<ClusterHead>,
-    leaving: &[String],
+    leaving: &[Address],
     held: &Held,
 ) -> Result<Progress, Failure> {
     held.check()?;
@@ -112,7 +112,7 @@ async fn drop_members(
 async fn add_members(
     api: &Api,
     mut cluster: Revised<ClusterHead>,
-    joining: &[String],
+    joining: &[Address],
     held: &Held,
     registered: &Registered,
 ) -> Result<Progress, Failure> {
@@ -125,7 +125,7 @@ async fn add_members(
             _ => {
                 cluster.record.follow_leave(address);
                 tracing::warn!(
-                    host.address = address,
+                    host.address = address.as_str(),
                     cluster.name = cluster.record.name.as_str(),
                     "the host does not join the cluster: it was deleted, is not ready, or is in another"
                 );

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use model::{
-    AlarmView, Cluster, ClusterChange, ClusterHead, ClusterName, ContainerManagerConfig, Host,
-    Network, Status,
+    Address, AlarmView, Cluster, ClusterChange, ClusterHead, ClusterName, ContainerManagerConfig,
+    Host, Network, Status,
 };
 use serde::{Deserialize, Serialize};
 use storage_client::{Found, Revised, Transaction, queries};
@@ -47,7 +47,8 @@ pub struct ClusterView {
     name: ClusterName,
     status: &'static str,
     network: String,
-    hostset: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    hostset: Vec<Address>,
     container_manager: String,
     hosts: Counts,
     /// Only while it lasts: its own alarm, its container manager's, or the fleet's.

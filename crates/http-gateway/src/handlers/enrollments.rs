@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use model::{ClusterName, Enrollment, Networks, Stamp, stamp};
+use model::{Address, ClusterName, Enrollment, Networks, Stamp, stamp};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,7 +63,8 @@ pub struct EnrollmentView {
     uses: u32,
     #[schema(value_type = Vec<String>)]
     from: Networks,
-    hosts: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    hosts: Vec<Address>,
     created_by: String,
     #[schema(value_type = String)]
     created_at: Stamp,

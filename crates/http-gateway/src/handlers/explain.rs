@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::handlers::hosts;
 use crate::handlers::operations::history;
 use crate::handlers::operations::known::{self, Known};
-use crate::params::{Address, Name, NameOfCluster, Params};
+use crate::params::{AddressParam, Name, NameOfCluster, Params};
 use crate::readiness::Checks;
 use crate::state::AppState;
 
@@ -85,7 +85,7 @@ async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records
 async fn host(
     api: Api,
     State(state): State<AppState>,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
 ) -> Result<Json<Explanation>, ApiError> {
     let host = hosts::found(&api, &address).await?.record;
     let known = api.storage.find::<HostState>(&address).await?.map(|found| found.record);

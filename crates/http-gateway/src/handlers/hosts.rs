@@ -14,8 +14,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use bus::{topology, warn_unless_outage};
 use model::{
-    FailureReason, Host, HostCreds, HostState, Lease, LeasePurpose, ServerKeys, Stamp, Status,
-    host_keys,
+    Address, FailureReason, Host, HostCreds, HostState, Lease, LeasePurpose, ServerKeys, Stamp,
+    Status, host_keys,
 };
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ use crate::cluster_records::not_under_operation;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes;
-use crate::params::{Address, Params, SpelledBody, present, same_address};
+use crate::params::{AddressParam, Params, SpelledBody, present, same_address};
 use crate::state::AppState;
 
 /// What a body may repeat of the URL.
@@ -85,7 +85,7 @@ fn as_json(text: String) -> impl IntoResponse {
 )]
 async fn get(
     api: Api,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
 ) -> Result<impl IntoResponse, ApiError> {
     match api.storage.get_text::<Host>(&address).await {
         Err(error) if error.is_not_found() => Err(missing(&address)),
@@ -107,7 +107,7 @@ async fn get(
 )]
 async fn delete(
     api: Api,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let host = api.storage.find_damaged::<Host>(&address).await?;
@@ -143,7 +143,7 @@ async fn delete(
 )]
 async fn credentials(
     api: Api,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
 ) -> Result<Json<Credentials>, ApiError> {
     found(&api, &address).await?;
     // Missing: the host was deleted in between.
@@ -170,7 +170,7 @@ async fn credentials(
 )]
 async fn status(
     api: Api,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
 ) -> Result<Json<HostStatus>, ApiError> {
     let Host { status, last_check, .. } = found(&api, &address).await?.record;
     let state = api.storage.find::<HostState>(&address).await?;
@@ -199,7 +199,7 @@ async fn status(
 )]
 async fn investigate(
     api: Api,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
     SpelledBody(named): SpelledBody<Named>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", named.address.as_deref(), &address)?;
@@ -220,7 +220,8 @@ async fn investigate(
 #[derive(Serialize, ToSchema)]
 #[expect(missing_debug_implementations, reason = "it holds a secret")]
 pub struct Credentials {
-    address: String,
+    #[schema(value_type = String)]
+    address: Address,
     /// Base64 of the private key's file; empty for the server's own key, which never leaves it.
     ssh_priv_key: String,
     remote_user: String,
@@ -291,7 +292,7 @@ pub struct AcceptedKey {
 )]
 async fn accept_key(
     api: Api,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
     SpelledBody(AcceptedKey { address: in_body, fingerprint }): SpelledBody<AcceptedKey>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", in_body.as_deref(), &address)?;
@@ -311,7 +312,7 @@ async fn accept_key(
     };
     let host = api.commit(plan).await?;
     tracing::info!(
-        host.address = address,
+        host.address = address.as_str(),
         fingerprint,
         principal = api.context.bus.principal,
         "host key accepted"

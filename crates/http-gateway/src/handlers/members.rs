@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
-use model::{Cluster, ClusterChange, ClusterMember, ClusterName, Host, ident};
+use model::{Address, Cluster, ClusterChange, ClusterMember, ClusterName, Host, ident};
 use serde::Deserialize;
 use storage_client::{Revised, Transaction};
 use utoipa::ToSchema;
@@ -19,7 +19,9 @@ use crate::cluster_records::{found, head, leave, unchanging};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes::{self, Registered, join};
-use crate::params::{Address, NameOfCluster, Params, SpelledBody, present, same, same_address};
+use crate::params::{
+    AddressParam, NameOfCluster, Params, SpelledBody, present, same, same_address,
+};
 use crate::state::AppState;
 
 /// The members as somebody saw them, and as they shall be.
@@ -27,8 +29,10 @@ use crate::state::AppState;
 pub struct Replacement {
     #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    old: Vec<String>,
-    new: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    old: Vec<Address>,
+    #[schema(value_type = Vec<String>)]
+    new: Vec<Address>,
 }
 
 /// What a body may repeat of the URL.
@@ -62,7 +66,7 @@ pub fn endpoints() -> Endpoints<AppState> {
 async fn list(
     api: Api,
     Params(NameOfCluster(name)): Params<NameOfCluster>,
-) -> Result<Json<Vec<String>>, ApiError> {
+) -> Result<Json<Vec<Address>>, ApiError> {
     Ok(Json(found(&api, &name).await?.hostset))
 }
 
@@ -142,8 +146,8 @@ async fn replace(
 )]
 async fn get(
     api: Api,
-    Params((NameOfCluster(name), Address(host))): Params<(NameOfCluster, Address)>,
-) -> Result<Json<[String; 1]>, ApiError> {
+    Params((NameOfCluster(name), AddressParam(host))): Params<(NameOfCluster, AddressParam)>,
+) -> Result<Json<[Address; 1]>, ApiError> {
     head(&api, &name).await?;
     if is_member(&api, &name, &host).await? {
         Ok(Json([host]))
@@ -167,9 +171,9 @@ async fn get(
 )]
 async fn add(
     api: Api,
-    Params((NameOfCluster(name), Address(host))): Params<(NameOfCluster, Address)>,
+    Params((NameOfCluster(name), AddressParam(host))): Params<(NameOfCluster, AddressParam)>,
     SpelledBody(membership): SpelledBody<Membership>,
-) -> Result<Json<[String; 1]>, ApiError> {
+) -> Result<Json<[Address; 1]>, ApiError> {
     same("name", membership.name.as_deref(), &name)?;
     same_address("host", membership.host.as_deref(), &host)?;
     let registered = Registered::default();
@@ -203,7 +207,7 @@ async fn add(
 )]
 async fn remove(
     api: Api,
-    Params((NameOfCluster(name), Address(host))): Params<(NameOfCluster, Address)>,
+    Params((NameOfCluster(name), AddressParam(host))): Params<(NameOfCluster, AddressParam)>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let mut cluster = head(&api, &name).await?;
@@ -229,7 +233,7 @@ async fn is_member(api: &Api, cluster: &ClusterName, address: &str) -> Result<bo
 async fn fit_to_join(
     api: &Api,
     cluster: &ClusterName,
-    addresses: &[String],
+    addresses: &[Address],
     allow: &'static str,
 ) -> Result<Vec<Revised<Host>>, ApiError> {
     type Found = (Option<Revised<Host>>, Option<Revised<ClusterMember>>);
@@ -237,13 +241,13 @@ async fn fit_to_join(
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
-    let missing = |address: &String| ApiError::not_found(format!("there is no host {address}"));
+    let missing = |address: &Address| ApiError::not_found(format!("there is no host {address}"));
     if let Some(invalid) = addresses.iter().find(|address| ident::address(address).is_err()) {
         return Err(missing(invalid));
     }
     let hosts = api.storage.get_many::<Host>(addresses).await?;
     let members = api.storage.get_many::<ClusterMember>(addresses).await?;
-    let fit = |((host, member), address): (Found, &String)| {
+    let fit = |((host, member), address): (Found, &Address)| {
         let host = host.ok_or_else(|| missing(address))?;
         let status = host.record.status;
         if !status.is_ready() {
@@ -263,6 +267,6 @@ async fn fit_to_join(
 
 /// Addresses in their canonical form, duplicates folded; what is no address stays as it is, and will
 /// be found missing.
-fn canonical(addresses: Vec<String>) -> BTreeSet<String> {
+fn canonical(addresses: Vec<Address>) -> BTreeSet<Address> {
     addresses.into_iter().map(|text| ident::canonical_address(&text).unwrap_or(text)).collect()
 }

@@ -279,7 +279,7 @@ async fn prepare(gateway: &Gateway, step: &str) {
         }
         ["cluster", name, ref members @ ..] => gateway.cluster(name, members).await,
         ["managed", name, manager, ref members @ ..] => {
-            let hostset = members.iter().map(ToString::to_string).collect();
+            let hostset = members.iter().map(|member| (*member).into()).collect();
             let (name, container_manager) = (name.into(), manager.to_owned());
             let network = Network::DEFAULT.to_owned();
             let cluster =

@@ -2,7 +2,7 @@
 
 use bus::{Error, Kind};
 use futures_util::future::join_all;
-use model::{Cluster, ClusterChange, ContainerManagerNodes, Host, HostState, Status};
+use model::{Address, Cluster, ClusterChange, ContainerManagerNodes, Host, HostState, Status};
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, Managers, Setup};
@@ -22,12 +22,12 @@ impl Gateway {
         gateway
     }
 
-    async fn nodes(&self) -> Vec<String> {
+    async fn nodes(&self) -> Vec<Address> {
         let nodes = self.stored::<ContainerManagerNodes>("k").await;
         nodes.map(|nodes| nodes.nodes.into_iter().collect()).unwrap_or_default()
     }
 
-    async fn members(&self, cluster: &str) -> Vec<String> {
+    async fn members(&self, cluster: &str) -> Vec<Address> {
         self.stored::<Cluster>(cluster).await.unwrap().hostset
     }
 
@@ -124,7 +124,7 @@ async fn a_host_that_is_refused_is_no_member() {
 async fn members_that_the_manager_does_not_let_leave_stay() {
     let gateway = Gateway::managed(refusal()).await;
     let mut cluster: Cluster = gateway.stored("c1").await.unwrap();
-    cluster.hostset = vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
+    cluster.hostset = vec!["10.0.0.1".into(), "10.0.0.2".into()];
     gateway.storage.save(&cluster).await.unwrap();
     let before = gateway.records().await;
     for path in ["/cluster/c1/hosts/10.0.0.1", "/host/10.0.0.1"] {
@@ -153,7 +153,7 @@ async fn without_the_service_nobody_joins_or_leaves() {
     // An empty cluster has nobody to take out; nor has one whose container manager is gone.
     gateway.delete("/cluster/c2").await.is(200, &json!([]));
     let mut cluster: Cluster = gateway.stored("c1").await.unwrap();
-    cluster.hostset = vec!["10.0.0.1".to_owned()];
+    cluster.hostset = vec!["10.0.0.1".into()];
     cluster.container_manager = "gone".to_owned();
     gateway.storage.save(&cluster).await.unwrap();
     gateway.delete("/cluster/c1/hosts/10.0.0.1").await.is(200, &json!([]));

@@ -53,7 +53,7 @@ async fn the_newest_restart_is_shown_and_is_null_until_it_has_ended() {
 
     record.status = OperationStatus::Finished;
     record.finished_at = Some(STARTED.into());
-    record.done = vec!["10.0.0.1".to_owned()];
+    record.done = vec!["10.0.0.1".into()];
     gateway.storage.save(&record).await.unwrap();
     let mut shown = json!({"name": "c1", "status": "finished", "started_at": STARTED,
                            "finished_at": STARTED, "in_process": [], "restarted": ["10.0.0.1"]});

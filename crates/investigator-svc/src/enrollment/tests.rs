@@ -33,13 +33,13 @@ async fn fixture(cluster: &str) -> Fixture {
 
 impl Fixture {
     async fn cluster(&self, name: &str, members: &[&str]) {
-        let hostset = members.iter().map(ToString::to_string).collect();
+        let hostset = members.iter().map(|member| (*member).into()).collect();
         let network = Network::DEFAULT.to_owned();
         let cluster = Cluster { name: name.into(), network, hostset, ..Cluster::default() };
         self.storage.save(&cluster).await.unwrap();
     }
 
-    async fn members(&self, name: &str) -> Vec<String> {
+    async fn members(&self, name: &str) -> Vec<Address> {
         self.storage.get::<Cluster>(name).await.unwrap().record.hostset
     }
 

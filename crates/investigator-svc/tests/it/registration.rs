@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bus::{Bus, Call, Context, Error, Kind, topology};
 use host_access::{Deps, LogInLedger};
-use model::{Cluster, ContainerManagerNodes, Host, HostState, Lease, Network, Status};
+use model::{Address, Cluster, ContainerManagerNodes, Host, HostState, Lease, Network, Status};
 use runtime::{Clock, Files, Lifecycle};
 use serde_json::{Value, json};
 use simulated_hosts::SimulatedHosts;
@@ -84,7 +84,7 @@ impl Fixture {
             name: name.into(),
             network: Network::DEFAULT.into(),
             container_manager: manager.into(),
-            hostset: members.iter().map(ToString::to_string).collect(),
+            hostset: members.iter().map(|member| (*member).into()).collect(),
             ..Cluster::default()
         };
         self.storage.save(&cluster).await.unwrap();
@@ -103,7 +103,7 @@ impl Fixture {
         self.bus.notify(topology::INVESTIGATE, &json!({}), &Context::default()).await.unwrap();
     }
 
-    async fn nodes(&self) -> Vec<String> {
+    async fn nodes(&self) -> Vec<Address> {
         let found = self.storage.find::<ContainerManagerNodes>("k").await.unwrap();
         found.map(|found| found.record.nodes.into_iter().collect()).unwrap_or_default()
     }

@@ -27,7 +27,7 @@ async fn a_host_at_its_limit_of_log_ins_is_asked_again_and_does_not_fail() {
         let (address, bootstrap) = (address.to_owned(), Bootstrap::None);
         fixture.storage.save(&HostCreds::new(&address)).await.unwrap();
         fixture.host(&address, Status::Investigating).await;
-        let state = HostState { address, bootstrap, ..HostState::default() };
+        let state = HostState { address: address.into(), bootstrap, ..HostState::default() };
         fixture.storage.save(&state).await.unwrap();
     }
     let network: Network =

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{Failure, Model, Stamp, ident};
+use super::super::{Address, Failure, Model, Stamp, ident};
 use super::{HostResult, Wait};
 
 /// Where a host is in an operation. It is saved before its effect: a step that is written down may
@@ -75,7 +75,8 @@ pub struct HostProgress {
     #[schema(ignore)]
     pub id: String,
     /// The host.
-    pub address: String,
+    #[schema(value_type = String)]
+    pub address: Address,
     /// Where it is.
     pub step: Step,
     /// When its turn came.
@@ -134,7 +135,7 @@ impl HostProgress {
     /// A host whose turn has not come.
     pub fn pending(operation: &str, address: &str) -> Self {
         let id = Self::id_of(operation, address);
-        Self { id, address: address.to_owned(), ..Self::default() }
+        Self { id, address: address.into(), ..Self::default() }
     }
 
     /// Whether something is being done to it.
@@ -200,7 +201,8 @@ pub struct Event {
     #[schema(value_type = String)]
     pub time: Stamp,
     /// The host; empty for the operation as a whole.
-    pub host: String,
+    #[schema(value_type = String)]
+    pub host: Address,
     /// The step.
     pub step: String,
     /// How it went.

@@ -85,8 +85,11 @@ async fn investigated(reasons: &[&str], flaws: &[fn(&mut Machine)]) -> Stage {
     for (host, flaw) in flaws.iter().enumerate() {
         stage.edit(host, flaw);
         let address = address(host);
-        let host =
-            Host { address: address.clone(), status: Status::Investigating, ..Host::default() };
+        let host = Host {
+            address: address.clone().into(),
+            status: Status::Investigating,
+            ..Host::default()
+        };
         let known: HostState = of(json!({"address": address, "bootstrap": "full"}));
         let again = Transaction::default().save(&host).unwrap().save(&known).unwrap();
         stage.storage.transact(&again).await.unwrap();
@@ -472,7 +475,7 @@ fn members() {
         // The job that carries a change out looks for it only now and then.
         let head = stage.storage.get::<ClusterHead>("web").await.unwrap().record;
         for change in
-            [ClusterChange::Changing { hostset: vec![address(1)] }, ClusterChange::Deleting]
+            [ClusterChange::Changing { hostset: vec![address(1).into()] }, ClusterChange::Deleting]
         {
             let change = Some(change);
             stage.storage.save(&ClusterHead { change, ..head.clone() }).await.unwrap();
@@ -544,7 +547,8 @@ fn services() {
         let mut stage = Stage::start(3).await;
         stage.start_operation("restart", json!({})).await;
         stage.hosts.power_off(&address(2));
-        let host = Host { address: address(2), status: Status::Investigating, ..Host::default() };
+        let host =
+            Host { address: address(2).into(), status: Status::Investigating, ..Host::default() };
         let enrolled = json!({"id": "e1", "since": "2026-11-28T12:00:00.000000"});
         let known: HostState = of(json!({"address": address(2), "enrolled": enrolled}));
         let again = Transaction::default().save(&host).unwrap().save(&known).unwrap();

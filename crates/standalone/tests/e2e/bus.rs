@@ -130,9 +130,10 @@ async fn ten_thousand_jobs_while_replicas_come_and_go_settle_each_host_once() {
         let mut records = Transaction::default();
         for address in batch.iter().map(|n| address(*n)) {
             // Base64 of what is no text, so no key either.
-            let ssh_priv_key = "/w==".to_owned().into();
+            let ssh_priv_key = "/w==".into();
             let creds = HostCreds { ssh_priv_key, ..HostCreds::new(&address) };
-            let host = Host { address, status: Status::Investigating, ..Host::default() };
+            let host =
+                Host { address: address.into(), status: Status::Investigating, ..Host::default() };
             records = records.save(&creds).unwrap().save(&host).unwrap();
         }
         storage.transact(&records).await.unwrap();

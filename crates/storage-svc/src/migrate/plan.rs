@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Cluster, ClusterHead, ClusterMember, ClusterName, ContainerManagerConfig, Host, HostCreds,
-    Model as _, Network, ident, stamp,
+    Address, Cluster, ClusterHead, ClusterMember, ClusterName, ContainerManagerConfig, Host,
+    HostCreds, Model as _, Network, ident, stamp,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -31,7 +31,7 @@ pub(super) struct Plan {
     pub(super) bare: Vec<(String, String)>,
     pub(super) left_out: Vec<LeftOut>,
     /// The cluster of each member.
-    members: BTreeMap<String, ClusterName>,
+    members: BTreeMap<Address, ClusterName>,
 }
 
 /// The kinds that are taken over; they lie where they lay.
@@ -140,7 +140,7 @@ impl Plan {
         &mut self,
         of: &str,
         cluster: &ClusterName,
-        hosts: Vec<String>,
+        hosts: Vec<Address>,
     ) -> Result<(), String> {
         for address in hosts {
             if let Some(first) = self.members.get(&address) {
@@ -191,12 +191,12 @@ fn cluster(members: &mut Map<String, Value>) {
     if let Some(Value::Array(hosts)) = members.get_mut("hostset") {
         let address = |host: &Value| {
             let text = host.as_str()?;
-            Some(ident::canonical_address(text).unwrap_or_else(|| text.to_owned()))
+            Some(ident::canonical_address(text).unwrap_or_else(|| text.into()))
         };
         let sorted: Option<BTreeSet<_>> = hosts.iter().map(address).collect();
         // What is no text stays for the check to name.
         if let Some(sorted) = sorted {
-            *hosts = sorted.into_iter().map(Value::from).collect();
+            *hosts = sorted.iter().map(|address| Value::from(address.as_str())).collect();
         }
     }
 }
@@ -205,7 +205,7 @@ fn canonical(members: &mut Map<String, Value>, name: &str) {
     if let Some(Value::String(address)) = members.get_mut(name)
         && let Some(canonical) = ident::canonical_address(address)
     {
-        *address = canonical;
+        *address = canonical.to_string();
     }
 }
 

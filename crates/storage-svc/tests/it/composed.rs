@@ -13,7 +13,7 @@ use storage_client::{Revised, StorageClient, Transaction, queries};
 use crate::service::{Fixture, config, start};
 
 fn cluster(members: &[&str]) -> Cluster {
-    let hostset = members.iter().map(ToString::to_string).collect();
+    let hostset = members.iter().map(|member| (*member).into()).collect();
     Cluster { name: "c1".into(), network: "n".into(), hostset, ..Cluster::default() }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, Context, topology};
-use model::{CheckReport, CheckRoster, Host, Stamp, Status};
+use model::{Address, CheckReport, CheckRoster, Host, Stamp, Status};
 use serde_json::json;
 use storage_client::{StorageClient, Transaction};
 use storage_svc::keyring::Keyring;
@@ -20,14 +20,14 @@ const LATEST: &str = "2026-11-21T23:42:00.700001";
 
 fn host(address: &str, last_check: &str) -> Host {
     let (address, last_check) = (address.to_owned(), last_check.into());
-    Host { address, last_check, status: Status::Active, ..Host::default() }
+    Host { address: address.into(), last_check, status: Status::Active, ..Host::default() }
 }
 
 /// A report of `watcher`, with the roster of that number, that says [`LATE`] of these hosts and nothing of
 /// `unchecked`.
 fn report(watcher: &str, number: u64, checked: &[&str]) -> (CheckRoster, CheckReport) {
-    let mut hosts: Vec<_> = checked.iter().map(ToString::to_string).collect();
-    hosts.push("unchecked".to_owned());
+    let mut hosts: Vec<_> = checked.iter().copied().map(Address::from).collect();
+    hosts.push("unchecked".into());
     let roster = CheckRoster { id: CheckRoster::id_of(watcher, number), hosts };
     let at = "2026-11-21T23:41:30Z".parse().unwrap();
     let late = model::stamp::parse(LATE);
@@ -41,7 +41,7 @@ async fn save_report(storage: &StorageClient, (roster, report): &(CheckRoster, C
     storage.transact(&both).await.unwrap();
 }
 
-async fn last_checks(storage: &StorageClient) -> Vec<(String, Stamp)> {
+async fn last_checks(storage: &StorageClient) -> Vec<(Address, Stamp)> {
     let hosts = storage.list::<Host>().await.unwrap().into_iter().map(|host| host.record);
     hosts.map(|host| (host.address, host.last_check)).collect()
 }
@@ -57,11 +57,11 @@ async fn the_later_one_is_shown_and_revisions_hold(storage: &StorageClient) {
     assert_eq!(before.record.last_check, EARLY);
     save_report(storage, &report("w1", 1, &["a", "b", "new", "deleted"])).await;
     let shown = [("a", LATE), ("b", LATEST), ("new", ""), ("other", EARLY), ("unchecked", EARLY)];
-    let shown = shown.map(|(host, time)| (host.to_owned(), time.into()));
+    let shown = shown.map(|(host, time)| (host.into(), time.into()));
     assert_eq!(last_checks(storage).await, shown);
     let shown = storage.get::<Host>("a").await.unwrap();
     assert_eq!((shown.record.last_check.as_str(), shown.revision), (LATE, before.revision));
-    let several = storage.get_many::<Host>(&["b".into(), "gone".into(), "a".into()]).await.unwrap();
+    let several = storage.get_many::<Host>(&["b", "gone", "a"]).await.unwrap();
     let several: Vec<_> = several.iter().flatten().map(|host| &host.record.last_check).collect();
     assert_eq!(several, [LATEST, LATE]);
 
@@ -78,7 +78,7 @@ async fn the_later_one_is_shown_and_revisions_hold(storage: &StorageClient) {
     save_report(storage, &report("w2", 1, &["other", "b"])).await;
     storage.delete::<CheckReport>("w1").await.unwrap();
     let shown = [("a", LATE), ("b", LATEST), ("new", ""), ("other", LATE), ("unchecked", EARLY)];
-    let shown = shown.map(|(host, time)| (host.to_owned(), time.into()));
+    let shown = shown.map(|(host, time)| (host.into(), time.into()));
     assert_eq!(last_checks(storage).await, shown);
 }
 
@@ -128,7 +128,7 @@ async fn a_damaged_report_hides_neither_hosts_nor_other_reports() {
         ..{ report("w2", 1, &["a"]).1 }
     };
     storage.save(&short).await.unwrap();
-    assert_eq!(last_checks(storage).await, [("a".to_owned(), LATE.into())]);
+    assert_eq!(last_checks(storage).await, [("a".into(), LATE.into())]);
 }
 
 /// Another replica of the storage service: on the same store, and on another bus.

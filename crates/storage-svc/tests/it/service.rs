@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bus::{Bus, Context, Error, Kind};
-use model::{Cluster, Host, HostCreds, Model as _};
+use model::{Address, Cluster, Host, HostCreds, Model as _};
 use runtime::Lifecycle;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -317,7 +317,7 @@ async fn a_damaged_record_names_its_key_and_hides_no_neighbour() {
         .collect();
     assert_eq!(healthy, ["10.0.0.4"]);
     // Who asks for several and tolerates gaps gets the readable ones; who does not gets the error.
-    let ids = ["10.0.0.3", "10.0.0.4", "10.0.0.5"].map(str::to_owned);
+    let ids = ["10.0.0.3", "10.0.0.4", "10.0.0.5"].map(Address::from);
     let found = fixture.storage.get_many::<Host>(&ids).await.unwrap();
     let found: Vec<_> = found.iter().map(|host| host.as_ref().map(|h| &h.record.address)).collect();
     assert_eq!(found, [None, Some(&ids[1]), None]);
@@ -345,7 +345,7 @@ async fn updates_by_many_lose_nothing() {
         async move {
             let address = format!("10.0.1.{n}");
             let join = |cluster: &mut Cluster| {
-                cluster.hostset.push(address.clone());
+                cluster.hostset.push(address.clone().into());
                 Ok(true)
             };
             storage.update("c1", join).await.unwrap();

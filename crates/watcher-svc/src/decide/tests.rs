@@ -17,7 +17,7 @@ fn well() -> Finding {
 
 /// The records of a host that is in this state for this reason.
 fn records(status: Status, reason: &str) -> (Host, HostState) {
-    let host = Host { address: "10.0.0.1".to_owned(), status, ..Host::default() };
+    let host = Host { address: "10.0.0.1".into(), status, ..Host::default() };
     let (address, reason) = (host.address.clone(), reason.to_owned());
     (host, HostState { address, reason, ..HostState::default() })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use model::Alarm;
+use model::{Address, Alarm};
 
 use super::{Roster, Watched};
 use crate::alarms::Share;
@@ -23,7 +23,7 @@ impl Roster {
     }
 
     /// The hosts that stand for all of a scope that can become unavailable.
-    fn sample(&self, scope: &str) -> Vec<(&String, &Watched)> {
+    fn sample(&self, scope: &str) -> Vec<(&Address, &Watched)> {
         let mut ready: Vec<_> = if scope == Alarm::FLEET {
             self.hosts.iter().collect()
         } else {
@@ -102,7 +102,7 @@ impl Roster {
     }
 }
 
-fn share(sample: &[(&String, &Watched)]) -> Share {
+fn share(sample: &[(&Address, &Watched)]) -> Share {
     let unavailable = sample.iter().filter(|(_, host)| host.is_away()).count();
     Share { hosts: sample.len(), unavailable }
 }

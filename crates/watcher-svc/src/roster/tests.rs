@@ -19,7 +19,8 @@ fn at(time: Micros) -> Moment {
 
 fn host(number: usize, status: Status, last_check: Micros) -> Revised<Host> {
     let address = format!("10.0.{}.{}", number / 250, number % 250);
-    let record = Host { address, status, last_check: stamp(last_check), ..Host::default() };
+    let record =
+        Host { address: address.into(), status, last_check: stamp(last_check), ..Host::default() };
     Revised { record, revision: 1 }
 }
 
@@ -73,7 +74,7 @@ fn hosts_of_others_and_those_left_alone_are_not_due() {
     states[1].reason = "playbook-failed".to_owned();
     roster.list(&hosts, &revised(&states), at(NOW));
     assert_eq!(roster.plan(later).due.len(), 2);
-    roster.set_operated(HashSet::from(["10.0.0.0".to_owned()]));
+    roster.set_operated(HashSet::from(["10.0.0.0".into()]));
     assert_eq!(due(&roster.plan(later)), ["10.0.0.1"]);
     roster.set_members(vec!["another".into()], later);
     assert_eq!(due(&roster.plan(later)), [""; 0]);

@@ -157,7 +157,7 @@ impl Fixture {
                 self.hosts.add(address);
                 let key = self.hosts.edit(address, |machine| machine.host_key.clone());
                 let creds = HostCreds { ssh_host_key: key, ..HostCreds::new(address) };
-                let host = Host { address: address.to_owned(), status, ..Host::default() };
+                let host = Host { address: address.into(), status, ..Host::default() };
                 transaction = transaction.save(&host).unwrap().save(&creds).unwrap();
             }
             self.storage.transact(&transaction).await.unwrap();

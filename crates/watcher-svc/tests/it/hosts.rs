@@ -73,7 +73,7 @@ async fn a_host_that_was_never_set_up_is_investigated_when_it_is_there() {
     let creds = HostCreds { ssh_host_key: String::new(), ..fixture.creds(FIRST).await };
     fixture.storage.save(&creds).await.unwrap();
     let mut host = fixture.host(FIRST).await;
-    let mut state = HostState { address: FIRST.to_owned(), ..HostState::default() };
+    let mut state = HostState { address: FIRST.into(), ..HostState::default() };
     state.fail(&mut host, "unreachable", "nobody there".to_owned(), "");
     fixture.storage.save(&state).await.unwrap();
     fixture.storage.save(&host).await.unwrap();

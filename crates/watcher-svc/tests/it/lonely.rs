@@ -92,7 +92,7 @@ async fn at_step(fixture: &Fixture, id: &str, step: Step) {
 async fn only_the_hosts_under_way_in_an_operation_are_left_alone() {
     let fixture = Fixture::start().await;
     let (name, network) = ("c1".into(), "default".to_owned());
-    let hostset = vec![ADDRESS.to_owned(), OTHER.to_owned()];
+    let hostset = vec![ADDRESS.into(), OTHER.into()];
     let cluster = Cluster { name, network, hostset, ..Cluster::default() };
     fixture.storage.save(&cluster).await.unwrap();
     at_step(&fixture, "o1", Step::Reboot).await;

@@ -154,7 +154,11 @@ async fn register(fixture: &Fixture, sshds: &Sshds) {
         };
         let (address, status) = (address.to_owned(), Status::Active);
         fixture.storage.save(&creds).await.unwrap();
-        fixture.storage.save(&Host { address, status, ..Host::default() }).await.unwrap();
+        fixture
+            .storage
+            .save(&Host { address: address.into(), status, ..Host::default() })
+            .await
+            .unwrap();
     }
 }
 

@@ -32,7 +32,10 @@ async fn continued(
 async fn a_continued_operation_works_on_the_hosts_that_are_not_done() {
     let fixture = fixture(4).await;
     failed_operation(&fixture, FailureReason::Unhealthy).await;
-    let hosts = |request: &OperationRequest| request.options.hosts.clone().unwrap();
+    let hosts = |request: &OperationRequest| {
+        let hosts = request.options.hosts.clone().unwrap().into_iter();
+        hosts.map(Address::from).collect::<Vec<_>>()
+    };
     let request = continued(&fixture, "o1", true).await.unwrap();
     assert_eq!(hosts(&request), [address(1), address(2), address(3)]);
     assert_eq!(request.options.soak, Some(5), "the same options");

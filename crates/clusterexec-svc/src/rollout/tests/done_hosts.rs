@@ -41,7 +41,10 @@ async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
         next_action(&journal, &budget).await.unwrap(),
         Action::Wait(Some(Waiting { reason: WaitReason::UnexpectedReboot, .. }))
     ));
-    assert!(why.starts_with("unexpected-reboot: ") && why.contains(&address(first)), "{why}");
+    assert!(
+        why.starts_with("unexpected-reboot: ") && why.contains(address(first).as_str()),
+        "{why}"
+    );
     let control = fixture.storage.get::<OperationControl>("o1").await.unwrap().record;
     assert_eq!((control.wanted, &control.reason), (Wanted::Pause, why));
     assert_eq!(journal.part(first).boot_id_after.as_deref(), Some("another"));

@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use model::{
-    ClusterHead, ClusterMember, Host, HostCreds, HostState, Model as _, Status, host_keys, ident,
+    Address, ClusterHead, ClusterMember, Host, HostCreds, HostState, Model as _, Status, host_keys,
+    ident,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use storage_client::{Revised, Transaction, queries};
@@ -16,7 +17,7 @@ use super::ticket::Ticket;
 use super::{creds_of, look_again, wake_investigator};
 use crate::api::Api;
 use crate::error::ApiError;
-use crate::params::{Address, Params, SpelledBody, same_address};
+use crate::params::{AddressParam, Params, SpelledBody, same_address};
 use crate::state::AppState;
 
 /// Who registers a host.
@@ -42,7 +43,7 @@ pub(in crate::handlers) enum Registrant {
 pub(super) async fn create(
     api: Api,
     State(state): State<AppState>,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
     SpelledBody(new): SpelledBody<NewHost>,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
     same_address("address", new.address.as_deref(), &address)?;
@@ -78,7 +79,7 @@ pub(super) async fn create_unnamed(
 async fn register(
     api: Api,
     state: AppState,
-    address: String,
+    address: Address,
     mut new: NewHost,
     registrant: Registrant,
 ) -> Result<(StatusCode, Json<Host>), ApiError> {
@@ -161,7 +162,7 @@ fn creation(
 ) -> Result<(Transaction, Host), ApiError> {
     check_key(&creds.ssh_priv_key)?;
     let host = Host {
-        address: address.to_owned(),
+        address: address.into(),
         status: Status::Investigating,
         source: new.source.clone(),
         ..Host::default()
@@ -173,9 +174,9 @@ fn creation(
 
 fn state_of(address: &str, new: &NewHost) -> HostState {
     HostState {
-        address: address.to_owned(),
+        address: address.into(),
         bootstrap: new.bootstrap,
-        addresses: new.addresses.iter().map(|Address(address)| address.clone()).collect(),
+        addresses: new.addresses.iter().map(|AddressParam(address)| address.clone()).collect(),
         ..HostState::default()
     }
 }

@@ -1,13 +1,13 @@
 //! A host that is to be registered, as a body has it.
 
-use model::{Bootstrap, ClusterName, ident};
+use model::{Address, Bootstrap, ClusterName, ident};
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::error::ApiError;
-use crate::params::{Address, present, word};
+use crate::params::{AddressParam, present, word};
 use crate::state::AppState;
 
 /// A host as it is asked for. Status, facts and `last_check` are nobody's to say and are ignored.
@@ -33,7 +33,7 @@ pub(super) struct NewHost {
     #[serde(deserialize_with = "word")]
     pub(super) bootstrap: Bootstrap,
     #[schema(default = json!([]))]
-    pub(super) addresses: Vec<Address>,
+    pub(super) addresses: Vec<AddressParam>,
 }
 
 impl Default for NewHost {
@@ -53,10 +53,10 @@ impl Default for NewHost {
 }
 
 /// The address that a request comes from, where that can be a host's.
-pub(super) fn infer(api: &Api, state: &AppState) -> Result<String, ApiError> {
+pub(super) fn infer(api: &Api, state: &AppState) -> Result<Address, ApiError> {
     let source = api.context.caller.as_ref().map(|caller| caller.source);
     let source = source.filter(|source| !state.trusted_proxies.contains(*source));
-    let address = source.map(|source| source.to_string());
+    let address = source.map(|source| Address::from(source.to_string()));
     address.filter(|address| !ident::is_loopback(address)).ok_or_else(|| {
         ApiError::bad_request(
             "the request comes from the server itself, or from a proxy that does not say for whom: say \

@@ -15,7 +15,7 @@ use super::{creds_of, found, wake_investigator};
 use crate::api::Api;
 use crate::cluster_records::not_under_operation;
 use crate::error::ApiError;
-use crate::params::{Address, Params, SpelledBody, present, same_address};
+use crate::params::{AddressParam, Params, SpelledBody, present, same_address};
 
 /// What is to change; what is left out stays. An empty key stands for the server's own.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -47,7 +47,7 @@ pub(super) struct NewCredentials {
 )]
 pub(super) async fn rotate(
     api: Api,
-    Params(Address(address)): Params<Address>,
+    Params(AddressParam(address)): Params<AddressParam>,
     SpelledBody(new): SpelledBody<NewCredentials>,
 ) -> Result<Json<Host>, ApiError> {
     same_address("address", new.address.as_deref(), &address)?;
@@ -83,7 +83,7 @@ pub(super) async fn rotate(
     };
     let host = api.commit(plan).await?;
     let principal = &api.context.bus.principal;
-    tracing::info!(host.address = address, principal, "credentials were changed");
+    tracing::info!(host.address = address.as_str(), principal, "credentials were changed");
     if host.status == Status::Investigating {
         wake_investigator(&api, &address).await;
     }

@@ -37,7 +37,9 @@ pub(super) fn options(members: Map<String, Value>) -> Result<Options, String> {
         .map_err(|e| format!("{}: {}", e.path(), json::message(e.inner())))?;
     for host in options.hosts.iter_mut().flatten() {
         // What is no address stays, and is refused as it was given.
-        *host = ident::canonical_address(host).unwrap_or_else(|| host.clone());
+        if let Some(address) = ident::canonical_address(host) {
+            *host = address.to_string();
+        }
     }
     options.validate()?;
     Ok(options)

@@ -10,7 +10,7 @@ use crate::support::Gateway;
 #[tokio::test]
 async fn a_registration_that_keeps_losing_against_deletions_is_503_with_retry_after() {
     let gateway = Gateway::start().await;
-    let host = Host { address: "10.0.0.1".to_owned(), ..Host::default() };
+    let host = Host { address: "10.0.0.1".into(), ..Host::default() };
     gateway.storage.save(&host).await.unwrap();
     let answer = gateway.put("/host/10.0.0.1", json!({})).await;
     answer.refused(503, "keeps being deleted");

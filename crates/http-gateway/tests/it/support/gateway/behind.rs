@@ -14,7 +14,7 @@ use crate::support::HOST_KEY;
 impl Gateway {
     /// A host that is in this state, with the credentials it was registered with.
     pub(crate) async fn host(&self, address: &str, status: Status) {
-        let host = Host { address: address.to_owned(), status, ..Host::default() };
+        let host = Host { address: address.into(), status, ..Host::default() };
         self.storage.save(&host).await.unwrap();
         self.storage.save(&HostCreds::new(address)).await.unwrap();
     }
@@ -22,7 +22,7 @@ impl Gateway {
     /// A cluster in the default network with these members.
     pub(crate) async fn cluster(&self, name: &str, members: &[&str]) {
         let (name, network) = (name.into(), Network::DEFAULT.to_owned());
-        let hostset = members.iter().map(ToString::to_string).collect();
+        let hostset = members.iter().map(|member| (*member).into()).collect();
         let cluster = Cluster { name, network, hostset, ..Cluster::default() };
         self.storage.save(&cluster).await.unwrap();
     }
