@@ -2,7 +2,8 @@
 //!
 //! - Durations, leases and expiry are measured by tokio's [`Instant`], which is monotonic, and which tests pause.
 //! - [`Clock::wall`] is for stamps only. It may be set at any time, so stamps are compared with it only where records
-//!   hold nothing else: times that users have chosen, and take-overs. [`stamp::left`] limits the effect of a wrong clock.
+//!   hold nothing else: times that users have chosen, and take-overs. [`model::stamp::left`] limits the effect of a
+//!   wrong clock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
