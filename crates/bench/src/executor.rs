@@ -14,8 +14,8 @@ use clusterexec_svc::schedule::{Next, next};
 use clusterexec_svc::web::Web;
 use host_access::{Deps, Playbook, Session};
 use model::{
-    Host, HostProgress, HostState, LeasePurpose, Limit, Operation, OperationKind, Options, Outcome,
-    Step,
+    Host, HostState, LeasePurpose, Limit, Operation, OperationHost, OperationKind, Options,
+    Outcome, Step,
 };
 use runtime::{Lifecycle, random};
 use serde_json::{Map, Value, json};
@@ -86,10 +86,10 @@ async fn start(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<usize> {
 async fn one_host(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<()> {
     let index = start(journal, budget).await?;
     for step in [Step::Reboot, Step::Verify] {
-        let change = |host: &mut HostProgress| host.step = step;
+        let change = |host: &mut OperationHost| host.step = step;
         journal.save(index, change, &[LogLine(step, Outcome::Started, "")]).await?;
     }
-    let change = |host: &mut HostProgress| host.step = Step::Done;
+    let change = |host: &mut OperationHost| host.step = Step::Done;
     let status = |_: &mut Host, state: &mut HostState| state.saw_boot(&"".into(), "another");
     let lines = [LogLine(Step::Verify, Outcome::Ok, "")];
     journal.save_with_host(index, change, &lines, status).await
@@ -139,10 +139,10 @@ impl Recorded {
                 return Err(Error::internal("it is no host's turn"));
             };
             for step in [Step::Probe, Step::Reboot, Step::Verify] {
-                let change = |host: &mut HostProgress| host.step = step;
+                let change = |host: &mut OperationHost| host.step = step;
                 journal.save(index, change, &[LogLine(step, Outcome::Started, "")]).await?;
             }
-            let change = |host: &mut HostProgress| host.step = Step::Done;
+            let change = |host: &mut OperationHost| host.step = Step::Done;
             let status =
                 |_: &mut Host, state: &mut HostState| state.saw_boot(&"".into(), "another");
             let lines = [LogLine(Step::Verify, Outcome::Ok, "")];

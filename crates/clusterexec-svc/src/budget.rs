@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bus::Result;
-use model::{Address, HostProgress, Step, WaitReason};
+use model::{Address, OperationHost, Step, WaitReason};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -178,7 +178,7 @@ impl<'a> Budget<'a> {
     /// Saves that the command may have run; false if the preconditions do not hold any more.
     async fn save_intent(&self, index: usize, preconditions: &Preconditions) -> Result<bool> {
         let now = self.journal.context.deps.clock.stamp();
-        let change = |host: &mut HostProgress| {
+        let change = |host: &mut OperationHost| {
             host.waiting_for = None;
             host.wait = None;
             if host.step == Step::Reboot {

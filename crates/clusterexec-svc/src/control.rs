@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bus::Result;
-use model::{Alarm, Freeze, HostProgress, OperationControl, WaitReason, Wanted};
+use model::{Alarm, Freeze, OperationControl, OperationHost, WaitReason, Wanted};
 use storage_client::{Transaction, queries};
 
 use crate::host_error::HostError;
@@ -106,7 +106,7 @@ pub(crate) async fn pause(journal: &Journal<'_>, code: WaitReason, reason: &str)
 pub(crate) async fn enter(
     journal: &Journal<'_>,
     index: usize,
-    change: impl Fn(&mut HostProgress) + Send + Sync,
+    change: impl Fn(&mut OperationHost) + Send + Sync,
     lines: &[LogLine<'_>],
 ) -> Result<(), HostError> {
     let mut has_waited = false;

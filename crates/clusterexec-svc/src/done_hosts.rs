@@ -8,7 +8,7 @@ use bus::Result;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use host_access::AccessError;
 use model::{
-    Address, FailureReason, Host, HostProgress, HostState, OperationStatus, Outcome, Step,
+    Address, FailureReason, Host, HostState, OperationHost, OperationStatus, Outcome, Step,
     WaitReason, abridged,
 };
 use tokio::sync::Mutex as AsyncMutex;
@@ -57,7 +57,7 @@ impl<'a> DoneHosts<'a> {
     }
 
     /// The parts of done hosts, each with its index.
-    fn parts(&self) -> Vec<(usize, HostProgress)> {
+    fn parts(&self) -> Vec<(usize, OperationHost)> {
         let steps = self.journal.steps().into_iter().enumerate();
         let done = steps.filter(|(_, step)| *step == Step::Done);
         done.map(|(index, _)| (index, self.journal.part(index))).collect()
@@ -102,7 +102,7 @@ impl<'a> DoneHosts<'a> {
         };
         let Some(Rebooted { index, boot_id }) = rebooted else { return Ok(None) };
         let _exclusive = self.reporting.lock().await;
-        let HostProgress { address, boot_id_after, .. } = self.journal.part(index);
+        let OperationHost { address, boot_id_after, .. } = self.journal.part(index);
         if boot_id_after.as_ref() == Some(&boot_id) {
             // Another check has reported it in the meantime.
             return Ok(None);
@@ -205,7 +205,7 @@ impl<'a> DoneHosts<'a> {
     }
 
     /// The address of the host if it is down; then its failure is recorded.
-    async fn is_lost(&self, index: usize, part: HostProgress) -> Result<Option<Address>> {
+    async fn is_lost(&self, index: usize, part: OperationHost) -> Result<Option<Address>> {
         match self.boot_id(index).await {
             Ok(boot_id) => {
                 if let Some(after) = part.boot_id_after.filter(|after| *after != boot_id) {
@@ -232,7 +232,7 @@ impl<'a> DoneHosts<'a> {
     /// Records the current boot of a done host.
     async fn save_boot(&self, index: usize, boot_id: &str, detail: &str) -> Result<()> {
         let now = self.journal.context.deps.clock.stamp();
-        let change = |host: &mut HostProgress| host.boot_id_after = Some(boot_id.to_owned());
+        let change = |host: &mut OperationHost| host.boot_id_after = Some(boot_id.to_owned());
         let status = |_: &mut Host, state: &mut HostState| state.saw_boot(&now, boot_id);
         let lines = [LogLine(Step::Done, Outcome::Ok, detail)];
         self.journal.save_with_host(index, change, &lines, status).await

@@ -2,8 +2,8 @@
 
 use bus::Result;
 use model::{
-    ClusterName, ClusterRecord, Event, HostProgress, Lease, NewestOperation, Operation,
-    OperationControl, OperationStatus, OperationWait, Work, by_kind,
+    ClusterName, ClusterRecord, Lease, NewestOperation, Operation, OperationControl,
+    OperationEvent, OperationHost, OperationStatus, OperationWait, Work, by_kind,
 };
 use storage_client::{StorageClient, Transaction};
 
@@ -36,7 +36,7 @@ pub(crate) async fn count_events(storage: &StorageClient, operation: &str) -> Re
 }
 
 async fn is_there(storage: &StorageClient, operation: &str, seq: u64) -> Result<bool> {
-    Ok(storage.find::<Event>(&Event::id_of(operation, seq)).await?.is_some())
+    Ok(storage.find::<OperationEvent>(&OperationEvent::id_of(operation, seq)).await?.is_some())
 }
 
 /// Removes what is left of a cluster's operations but the newest `keep` that have ended. One that is removed
@@ -85,7 +85,7 @@ async fn remove(storage: &StorageClient, operation: &Operation) -> Result<()> {
     by_kind!(operation.kind, W => keep_record::<W>(storage, operation).await?);
     for part in operation.hosts.chunks(AT_A_TIME) {
         let hosts = part.iter().fold(Transaction::default(), |transaction, address| {
-            transaction.delete::<HostProgress>(&HostProgress::id_of(id, address))
+            transaction.delete::<OperationHost>(&OperationHost::id_of(id, address))
         });
         storage.transact(&hosts).await?;
     }
@@ -94,7 +94,7 @@ async fn remove(storage: &StorageClient, operation: &Operation) -> Result<()> {
     while events > 0 {
         let first = events.saturating_sub(AT_A_TIME as u64) + 1;
         let part = (first..=events).fold(Transaction::default(), |transaction, seq| {
-            transaction.delete::<Event>(&Event::id_of(id, seq))
+            transaction.delete::<OperationEvent>(&OperationEvent::id_of(id, seq))
         });
         storage.transact(&part).await?;
         events = first - 1;

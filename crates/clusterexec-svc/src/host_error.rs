@@ -3,7 +3,7 @@
 use bus::Error;
 use bus::error::chain;
 use host_access::{AccessError, FactsError, PlaybookError};
-use model::{FailureReason, HostProgress, Step};
+use model::{FailureReason, OperationHost, Step};
 
 /// The failure of a host, as its records and the log of the operation show it.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl From<Error> for HostError {
 }
 
 /// Whether a host has failed for a reason that ends when the host comes back.
-pub(crate) fn may_come_back(host: &HostProgress) -> bool {
+pub(crate) fn may_come_back(host: &OperationHost) -> bool {
     host.step == Step::Failed && ends_with_return(&host.reason)
 }
 

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bus::{Error, Kind, Result, warn_unless_outage};
 use model::{
-    Event, Failure, Host, HostProgress, HostState, Lease, LeasePurpose, Operation, OperationWait,
-    Outcome, Step, WaitReason,
+    Failure, Host, HostState, Lease, LeasePurpose, Operation, OperationEvent, OperationHost,
+    OperationWait, Outcome, Step, WaitReason,
 };
 use storage_client::lease::Held;
 use storage_client::{Transaction, queries};
@@ -56,7 +56,7 @@ pub struct Journal<'a> {
 
 #[derive(Debug)]
 struct State {
-    hosts: Vec<HostProgress>,
+    hosts: Vec<OperationHost>,
     /// Their steps.
     steps: Steps,
     /// The number of events.
@@ -68,7 +68,7 @@ struct State {
 impl State {
     fn new(
         operation: &Operation,
-        hosts: Vec<HostProgress>,
+        hosts: Vec<OperationHost>,
         events: u64,
         wait: Option<OperationWait>,
     ) -> Self {
@@ -76,7 +76,7 @@ impl State {
         Self { hosts, steps, events, wait }
     }
 
-    fn set(&mut self, index: usize, host: HostProgress) {
+    fn set(&mut self, index: usize, host: OperationHost) {
         self.steps.set(index, host.step);
         self.hosts[index] = host;
     }
@@ -143,7 +143,7 @@ impl<'a> Journal<'a> {
     }
 
     /// The part of the host at `index`.
-    pub(crate) fn part(&self, index: usize) -> HostProgress {
+    pub(crate) fn part(&self, index: usize) -> OperationHost {
         self.state().hosts[index].clone()
     }
 
@@ -173,7 +173,7 @@ impl<'a> Journal<'a> {
     /// When the lease is lost.
     pub async fn start(&self, index: usize, preconditions: &Preconditions) -> Result<bool> {
         let now = self.context.deps.clock.stamp();
-        let begin = |host: &mut HostProgress| {
+        let begin = |host: &mut OperationHost| {
             host.step = Step::Probe;
             host.started_at = Some(now.clone());
         };
@@ -189,7 +189,7 @@ impl<'a> Journal<'a> {
     pub(crate) async fn save_if(
         &self,
         index: usize,
-        change: impl Fn(&mut HostProgress) + Send + Sync,
+        change: impl Fn(&mut OperationHost) + Send + Sync,
         lines: &[LogLine<'_>],
         preconditions: &Preconditions,
     ) -> Result<bool> {
@@ -205,7 +205,7 @@ impl<'a> Journal<'a> {
     pub async fn save(
         &self,
         index: usize,
-        change: impl Fn(&mut HostProgress) + Send + Sync,
+        change: impl Fn(&mut OperationHost) + Send + Sync,
         lines: &[LogLine<'_>],
     ) -> Result<()> {
         self.write(index, &change, lines, &Along::Nothing).await
@@ -225,7 +225,7 @@ impl<'a> Journal<'a> {
     /// As [`Self::save`].
     pub(crate) async fn log_wait(&self, reason: WaitReason, detail: &str) -> Result<()> {
         let _exclusive = self.writing.lock().await;
-        let event = Event {
+        let event = OperationEvent {
             reason: reason.word().to_owned(),
             ..self.operation_event(Outcome::Waiting, detail)
         };
@@ -235,7 +235,7 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
-    fn operation_event(&self, outcome: Outcome, detail: &str) -> Event {
+    fn operation_event(&self, outcome: Outcome, detail: &str) -> OperationEvent {
         let (id, now) = (&self.operation.id, self.context.deps.clock.stamp());
         tracing::info!(operation.id = id, ?outcome, detail, "operation");
         event(&self.operation, self.state().events + 1, &now, "", OPERATION, outcome, detail)
@@ -254,7 +254,7 @@ impl<'a> Journal<'a> {
             reason: message.clone(),
         };
         let now = self.context.deps.clock.stamp();
-        let change = |host: &mut HostProgress| {
+        let change = |host: &mut OperationHost| {
             host.step = Step::Failed;
             host.finished_at = Some(now.clone());
             host.failure = Some(failure.clone());
@@ -273,7 +273,7 @@ impl<'a> Journal<'a> {
     /// As [`Self::save`].
     pub(crate) async fn skip(&self, index: usize, reason: &str) -> Result<()> {
         let (step, now) = (self.part(index).step, self.context.deps.clock.stamp());
-        let change = |host: &mut HostProgress| {
+        let change = |host: &mut OperationHost| {
             host.step = Step::Skipped;
             host.finished_at = Some(now.clone());
             host.skipped = Some(reason.to_owned());
@@ -289,7 +289,7 @@ impl<'a> Journal<'a> {
     pub async fn save_with_host(
         &self,
         index: usize,
-        change: impl Fn(&mut HostProgress) + Send + Sync,
+        change: impl Fn(&mut OperationHost) + Send + Sync,
         lines: &[LogLine<'_>],
         status: impl Fn(&mut Host, &mut HostState) + Send + Sync,
     ) -> Result<()> {
@@ -307,7 +307,7 @@ impl<'a> Journal<'a> {
     pub(crate) async fn save_late(
         &self,
         index: usize,
-        change: impl Fn(&mut HostProgress) + Send + Sync,
+        change: impl Fn(&mut OperationHost) + Send + Sync,
         lines: &[LogLine<'_>],
         status: impl Fn(&mut Host, &mut HostState) + Send + Sync,
     ) -> Result<bool> {
@@ -345,7 +345,7 @@ impl<'a> Journal<'a> {
     async fn write(
         &self,
         index: usize,
-        change: &(dyn Fn(&mut HostProgress) + Send + Sync),
+        change: &(dyn Fn(&mut OperationHost) + Send + Sync),
         lines: &[LogLine<'_>],
         along: &Along<'_>,
     ) -> Result<()> {
@@ -368,7 +368,7 @@ impl<'a> Journal<'a> {
         let events = lines.iter().zip(last + 1..).map(|(LogLine(step, outcome, detail), seq)| {
             let step = step.to_string();
             let event = event(&self.operation, seq, &now, &after.address, &step, *outcome, detail);
-            Event { reason: reason(*outcome, &after), ..event }
+            OperationEvent { reason: reason(*outcome, &after), ..event }
         });
         let events: Vec<_> = events.collect();
         let webhooks = if ended_wait.is_some() {
@@ -392,7 +392,7 @@ impl<'a> Journal<'a> {
         {
             return Err(error);
         }
-        for Event { host, step, outcome, detail, .. } in &events {
+        for OperationEvent { host, step, outcome, detail, .. } in &events {
             let id = &self.operation.id;
             tracing::info!(
                 operation.id = id,
@@ -418,24 +418,24 @@ impl<'a> Journal<'a> {
     /// delivered it twice.
     async fn is_written(
         &self,
-        before: &HostProgress,
-        after: &HostProgress,
-        events: &[Event],
+        before: &OperationHost,
+        after: &OperationHost,
+        events: &[OperationEvent],
     ) -> Result<bool> {
         if self.held.check().is_err() {
             return Ok(false);
         }
         let storage = &self.context.storage;
         if let Some(event) = events.first() {
-            let found = self.retry(|| storage.find::<Event>(&event.id)).await?;
+            let found = self.retry(|| storage.find::<OperationEvent>(&event.id)).await?;
             return Ok(found.is_some_and(|found| found.record == *event));
         }
-        let found = self.retry(|| storage.find::<HostProgress>(&after.id)).await?;
+        let found = self.retry(|| storage.find::<OperationHost>(&after.id)).await?;
         Ok(before != after && found.is_some_and(|found| found.record == *after))
     }
 
     /// The parts of all hosts, with another one at `index`.
-    fn hosts_with(&self, index: usize, part: &HostProgress) -> Vec<HostProgress> {
+    fn hosts_with(&self, index: usize, part: &OperationHost) -> Vec<OperationHost> {
         let mut hosts = self.state().hosts.clone();
         part.clone_into(&mut hosts[index]);
         hosts
@@ -472,9 +472,9 @@ impl<'a> Journal<'a> {
 
 /// A transaction of a host's part and its events.
 fn part_saved(
-    before: &HostProgress,
-    after: &HostProgress,
-    events: &[Event],
+    before: &OperationHost,
+    after: &OperationHost,
+    events: &[OperationEvent],
 ) -> Result<Transaction> {
     let mut transaction = Transaction::default();
     if before != after {

@@ -11,7 +11,7 @@ use bus::error::chain;
 use bus::{Bus, Error, topology};
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
-use model::{Event, Model as _};
+use model::{Model as _, OperationEvent};
 use runtime::Lifecycle;
 use runtime::expiring::Expiring;
 use storage_client::{Revised, StorageClient};
@@ -54,7 +54,7 @@ type StreamsPerUser = Arc<Mutex<HashMap<String, usize>>>;
 type Readings = Arc<Expiring<String, Reading>>;
 
 /// All who ask for it while it lasts have the same result.
-type Reading = Shared<oneshot::Receiver<bus::Result<Arc<[Event]>>>>;
+type Reading = Shared<oneshot::Receiver<bus::Result<Arc<[OperationEvent]>>>>;
 
 impl Watching {
     /// Admits as many watchers at a time as `limits` allow.
@@ -156,14 +156,18 @@ impl Watcher {
     ///
     /// # Errors
     /// When the storage service cannot say.
-    pub async fn read(&self, storage: &StorageClient, ids: &[String]) -> bus::Result<Arc<[Event]>> {
+    pub async fn read(
+        &self,
+        storage: &StorageClient,
+        ids: &[String],
+    ) -> bus::Result<Arc<[OperationEvent]>> {
         let Some(first) = ids.first() else { return Ok(Arc::from([])) };
         let begin = || {
             let (storage, ids) = (storage.clone(), ids.to_vec());
             let (sender, reading) = oneshot::channel();
             // A task: a reader that goes away does not hold up the others.
             self.lifecycle.spawn("reading of events", async move {
-                let found = storage.get_many::<Event>(&ids).await;
+                let found = storage.get_many::<OperationEvent>(&ids).await;
                 let events = |found: Vec<Option<_>>| found.into_iter().map_while(record).collect();
                 // Without a reader nothing waits for it.
                 drop(sender.send(found.map(events)));
@@ -204,17 +208,17 @@ impl Watcher {
     }
 }
 
-fn record(event: Option<Revised<Event>>) -> Option<Event> {
+fn record(event: Option<Revised<OperationEvent>>) -> Option<OperationEvent> {
     Some(event?.record)
 }
 
 async fn listen(bus: &Bus, news: &broadcast::Sender<Arc<str>>) {
-    let pattern = topology::changed(Event::TYPE, "created");
+    let pattern = topology::changed(OperationEvent::TYPE, "created");
     loop {
         match bus.subscribe(&pattern).await {
             Ok(mut notifications) => {
                 while let Some(notification) = notifications.next().await {
-                    let id = notification.params["model"][Event::ID].as_str();
+                    let id = notification.params["model"][OperationEvent::ID].as_str();
                     if let Some((operation, _)) = id.and_then(|id| id.split_once('.')) {
                         // Nobody watches: nobody is woken.
                         drop(news.send(operation.into()));
@@ -244,12 +248,12 @@ mod tests {
         storage_svc::run(&bus, &config, &life).await.unwrap();
         let storage = StorageClient::new(bus, Context::default());
         let save = async |seq| {
-            let event = json!({"id": Event::id_of("o1", seq), "seq": seq, "outcome": "ok",
+            let event = json!({"id": OperationEvent::id_of("o1", seq), "seq": seq, "outcome": "ok",
                 "time": "2026-11-26T05:00:01.000000", "host": "10.0.0.1", "step": "probe"});
-            storage.save::<Event>(&serde_json::from_value(event).unwrap()).await.unwrap();
+            storage.save::<OperationEvent>(&serde_json::from_value(event).unwrap()).await.unwrap();
         };
         let watcher = Watching::new(&Limits::default(), &life).enter("ann").unwrap();
-        let [first, second] = [1, 2].map(|seq| [Event::id_of("o1", seq)]);
+        let [first, second] = [1, 2].map(|seq| [OperationEvent::id_of("o1", seq)]);
         save(1).await;
         assert!(watcher.read(&storage, &first).now_or_never().is_none());
         assert_eq!(watcher.read(&storage, &first).await.unwrap().len(), 1);

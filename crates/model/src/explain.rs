@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Alarm, Cluster, ClusterChange, FailureReason, Freeze, Host, HostProgress, HostState, Operation,
-    OperationControl, OperationStatus, Stamp, Status, Step, Subject, Wait, WaitReason, Wanted,
-    Words, abridged,
+    Alarm, Cluster, ClusterChange, FailureReason, Freeze, Host, HostState, Operation,
+    OperationControl, OperationHost, OperationStatus, Stamp, Status, Step, Subject, Wait,
+    WaitReason, Wanted, Words, abridged,
 };
 
 /// The most related explanations that one has.
@@ -138,7 +138,7 @@ pub struct OperationFacts<'a> {
     /// Its record.
     pub operation: &'a Operation,
     /// The parts of its hosts.
-    pub hosts: &'a [HostProgress],
+    pub hosts: &'a [OperationHost],
     /// The last request of an operator.
     pub control: Option<&'a OperationControl>,
     /// What its rollout waits for.
@@ -205,7 +205,7 @@ fn in_process(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
         return waits(OperationState::Aborting, WaitReason::Aborting, &detail, Some(at));
     }
     if let Some(OperationControl { wanted: Wanted::Pause, by, at, reason, code, .. }) = control {
-        let is_busy = hosts.iter().any(HostProgress::is_worked_on);
+        let is_busy = hosts.iter().any(OperationHost::is_worked_on);
         let state = if is_busy { OperationState::Pausing } else { OperationState::Paused };
         let code = WaitReason::from_word(code).unwrap_or(WaitReason::Paused);
         let detail = if reason.is_empty() { format!("by {by}") } else { reason.clone() };
@@ -223,7 +223,7 @@ fn in_process(facts: &OperationFacts<'_>) -> (OperationState, Explanation) {
     if let Some((wait, reason)) = known {
         return waits(OperationState::Waiting, reason, &wait.detail, Some(&wait.since));
     }
-    if under_way.clone().next().is_some() && !hosts.iter().any(HostProgress::is_worked_on) {
+    if under_way.clone().next().is_some() && !hosts.iter().any(OperationHost::is_worked_on) {
         let waiting = under_way
             .filter_map(|host| Some(format!("{} ({})", host.address, host.waiting_for.as_ref()?)));
         let (done, total) = (count(hosts, Step::Done), operation.hosts.len());
@@ -284,12 +284,12 @@ fn name_of(operation: &Operation) -> String {
     format!("the {noun} {id} of the cluster {cluster}")
 }
 
-fn count(hosts: &[HostProgress], step: Step) -> usize {
+fn count(hosts: &[OperationHost], step: Step) -> usize {
     hosts.iter().filter(|host| host.step == step).count()
 }
 
 /// Explains the part of a host in an operation.
-fn host_part(operation: &Operation, part: &HostProgress) -> Explanation {
+fn host_part(operation: &Operation, part: &OperationHost) -> Explanation {
     let (address, step) = (part.address.as_str(), part.step.to_string());
     let name = format!("the host {address}");
     let waits = |reason: WaitReason, detail: &str, since: Option<&Stamp>| {
@@ -342,7 +342,7 @@ pub struct HostFacts<'a> {
     /// Its state beyond the documented record.
     pub state: Option<&'a HostState>,
     /// Its part in an operation in process.
-    pub part: Option<(&'a Operation, &'a HostProgress)>,
+    pub part: Option<(&'a Operation, &'a OperationHost)>,
     /// The alarm that concerns its cluster.
     pub alarm: Option<&'a Alarm>,
     /// Whether an investigator is running.

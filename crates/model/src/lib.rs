@@ -70,8 +70,8 @@ pub use lease_name::{LeaseName, LeasePurpose};
 pub use network::{Network, NetworkType};
 pub use networks::Networks;
 pub use operation::{
-    ADDRESS, Event, Freeze, HostProgress, HostResult, KindFacts, Limit, Operation,
-    OperationControl, OperationKind, OperationWait, Options, Order, Outcome, PackageChange,
+    ADDRESS, Freeze, HostResult, KindFacts, Limit, Operation, OperationControl, OperationEvent,
+    OperationHost, OperationKind, OperationWait, Options, Order, Outcome, PackageChange,
     PackageChanges, RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted, Work, work,
 };
 pub use pending_webhook::{PendingWebhook, WebhookEvent, WebhookSubject};

@@ -16,7 +16,7 @@ use super::{Address, ClusterName, ClusterRecord, Failure, Model, OperationStatus
 pub use control::{Freeze, OperationControl, Wanted};
 pub use kind::{KindFacts, OperationKind, Work, work};
 pub use options::{ADDRESS, Limit, Options, Order, RebootWhen, ResumeAfterAlarm};
-pub use progress::{Event, HostProgress, Outcome, Step};
+pub use progress::{OperationEvent, OperationHost, Outcome, Step};
 pub use result::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
 pub use wait::{OperationWait, Wait};
 
@@ -82,13 +82,13 @@ impl Operation {
     }
 
     /// The hosts as they are without a record of their own: pending, or skipped once the operation has ended.
-    pub fn untouched(&self) -> Vec<HostProgress> {
+    pub fn untouched(&self) -> Vec<OperationHost> {
         let ended = self.status != OperationStatus::InProcess;
         let untouched = |address: &Address| {
-            let mut host = HostProgress::pending(&self.id, address);
+            let mut host = OperationHost::pending(&self.id, address);
             if ended {
                 host.step = Step::Skipped;
-                host.skipped = Some(HostProgress::ENDED_BEFORE.to_owned());
+                host.skipped = Some(OperationHost::ENDED_BEFORE.to_owned());
             }
             host
         };
@@ -96,7 +96,7 @@ impl Operation {
     }
 
     /// The documented record that goes with it, and with where its hosts are.
-    pub fn record<W: Work>(&self, hosts: &[HostProgress]) -> ClusterRecord<W> {
+    pub fn record<W: Work>(&self, hosts: &[OperationHost]) -> ClusterRecord<W> {
         let addresses = |wanted: fn(Step) -> bool| {
             let hosts = hosts.iter().filter(|host| wanted(host.step));
             hosts.map(|host| host.address.clone()).collect::<Vec<_>>()
@@ -159,7 +159,7 @@ mod tests {
         }))
         .unwrap();
         let mut hosts = operation.untouched();
-        assert_eq!(hosts[2].skipped.as_deref(), Some(HostProgress::ENDED_BEFORE));
+        assert_eq!(hosts[2].skipped.as_deref(), Some(OperationHost::ENDED_BEFORE));
         let failure = Failure { host: "b".into(), step: "verify".into(), reason: "gone".into() };
         hosts[0].step = Step::Done;
         hosts[1].step = Step::Failed;
@@ -178,14 +178,14 @@ mod tests {
 
     #[test]
     fn what_belongs_to_an_operation_is_told_apart_from_what_belongs_to_another() {
-        assert_eq!(HostProgress::key("1-2.fe80::1"), "/commissaire/operation_hosts/1-2.fe80::1");
+        assert_eq!(OperationHost::key("1-2.fe80::1"), "/commissaire/operation_hosts/1-2.fe80::1");
         assert_eq!(
-            Event::key(&Event::id_of("1-2", 7)),
+            OperationEvent::key(&OperationEvent::id_of("1-2", 7)),
             "/commissaire/operation_events/1-2.0000000007"
         );
         for id in ["1", "1.", ".a", "1.a/b", "1/2.a"] {
             assert!(
-                HostProgress::validate_id(id).is_err() && Event::validate_id(id).is_err(),
+                OperationHost::validate_id(id).is_err() && OperationEvent::validate_id(id).is_err(),
                 "{id}"
             );
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::{Event, HostProgress, Model, Operation, OperationControl};
+use model::{Model, Operation, OperationControl, OperationEvent, OperationHost};
 use tokio::time::Instant;
 
 /// The story so far; clones share it.
@@ -54,13 +54,15 @@ impl Trace {
 
     /// Adds a line about a record that matters for the story.
     pub(crate) fn record(&self, key: &str, value: &str) {
-        let event = if let Some(id) = key.strip_prefix(Event::PREFIX) {
-            let Ok(Event { host, step, outcome, detail, .. }) = serde_json::from_str(value) else {
+        let event = if let Some(id) = key.strip_prefix(OperationEvent::PREFIX) {
+            let Ok(OperationEvent { host, step, outcome, detail, .. }) =
+                serde_json::from_str(value)
+            else {
                 return;
             };
             format!("event {id}: {host} {step} {outcome:?} {detail}")
-        } else if let Some(id) = key.strip_prefix(HostProgress::PREFIX) {
-            let Ok(part) = serde_json::from_str::<HostProgress>(value) else { return };
+        } else if let Some(id) = key.strip_prefix(OperationHost::PREFIX) {
+            let Ok(part) = serde_json::from_str::<OperationHost>(value) else { return };
             let waits = part.waiting_for.map(|reason| format!(", waits: {reason}"));
             format!("host {id} is at {}{}", part.step, waits.unwrap_or_default())
         } else if let Some(id) = key.strip_prefix(OperationControl::PREFIX) {

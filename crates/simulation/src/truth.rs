@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::{
-    Address, Alarm, ClusterMember, ClusterName, Event, Freeze, HostProgress, Lease, LeaseName,
-    LeasePurpose, Model, Operation, OperationControl, OperationStatus, Step, Wanted,
+    Address, Alarm, ClusterMember, ClusterName, Freeze, Lease, LeaseName, LeasePurpose, Model,
+    Operation, OperationControl, OperationEvent, OperationHost, OperationStatus, Step, Wanted,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,8 +34,8 @@ pub(crate) struct Truth {
 #[derive(Default)]
 struct State {
     operations: BTreeMap<String, Operation>,
-    parts: BTreeMap<String, HostProgress>,
-    events: BTreeMap<String, Event>,
+    parts: BTreeMap<String, OperationHost>,
+    events: BTreeMap<String, OperationEvent>,
     controls: BTreeMap<String, OperationControl>,
     /// The cluster of each member.
     members: BTreeMap<String, ClusterName>,
@@ -273,8 +273,8 @@ impl State {
                 found.push(format!("2: one request of {by} has started {other} and {id}"));
             }
             self.operations.insert(id.to_owned(), operation);
-        } else if let Some(id) = key.strip_prefix(HostProgress::PREFIX) {
-            let Some(part) = parsed::<HostProgress>(value) else { return };
+        } else if let Some(id) = key.strip_prefix(OperationHost::PREFIX) {
+            let Some(part) = parsed::<OperationHost>(value) else { return };
             if let Some(before) = self.parts.get(id)
                 && before.step == Step::Done
                 && part.step.is_under_way()
@@ -283,13 +283,13 @@ impl State {
             }
             self.check_soak(&part, found);
             self.parts.insert(id.to_owned(), part);
-        } else if let Some(id) = key.strip_prefix(Event::PREFIX) {
-            let Some(event) = parsed::<Event>(value) else { return };
+        } else if let Some(id) = key.strip_prefix(OperationEvent::PREFIX) {
+            let Some(event) = parsed::<OperationEvent>(value) else { return };
             if self.events.get(id).is_some_and(|before| *before != event) {
                 found.push(format!("6: the event {id} was replaced by another one"));
             }
             let operation = operation_of(id);
-            let before = Event::id_of(operation, event.seq.saturating_sub(1));
+            let before = OperationEvent::id_of(operation, event.seq.saturating_sub(1));
             if event.seq > 1 && !self.events.contains_key(&before) {
                 found.push(format!("6: the event {id} has none before it"));
             }
@@ -329,9 +329,9 @@ impl State {
             self.controls.remove(id);
         } else if let Some(id) = key.strip_prefix(Operation::PREFIX) {
             self.operations.remove(id);
-        } else if let Some(id) = key.strip_prefix(HostProgress::PREFIX) {
+        } else if let Some(id) = key.strip_prefix(OperationHost::PREFIX) {
             self.parts.remove(id);
-        } else if let Some(id) = key.strip_prefix(Event::PREFIX) {
+        } else if let Some(id) = key.strip_prefix(OperationEvent::PREFIX) {
             self.events.remove(id);
         } else if let Some(name) = key.strip_prefix(Lease::PREFIX) {
             self.leases.remove(name);
@@ -343,7 +343,7 @@ impl State {
     }
 
     /// The soak time between two hosts does not depend on the wall clock, except after a take-over.
-    fn check_soak(&mut self, part: &HostProgress, found: &mut Vec<String>) {
+    fn check_soak(&mut self, part: &OperationHost, found: &mut Vec<String>) {
         let Some(operation) = self.operations.get(operation_of(&part.id)) else { return };
         let lease = self.leases.get(&LeasePurpose::Operation(&operation.cluster).name());
         let owner = lease.map(|lease| lease.owner.clone()).unwrap_or_default();
@@ -400,7 +400,7 @@ impl State {
     /// The operation that an effect on a host belongs to.
     fn operation_on(&self, address: &str) -> Option<&Operation> {
         self.operations.values().find(|operation| {
-            let id = HostProgress::id_of(&operation.id, address);
+            let id = OperationHost::id_of(&operation.id, address);
             operation.status == OperationStatus::InProcess
                 && self.parts.get(&id).is_some_and(|part| part.step.is_under_way())
         })

@@ -3,8 +3,8 @@
 use crate::{Revised, StorageClient, Transaction};
 use bus::Result;
 use model::{
-    Alarm, ClusterHead, ClusterMember, ClusterName, Freeze, HostProgress, Lease, LeasePurpose,
-    Operation,
+    Alarm, ClusterHead, ClusterMember, ClusterName, Freeze, Lease, LeasePurpose, Operation,
+    OperationHost,
 };
 
 /// Parts of an operation that are read in one request: with the results of upgrades they are large.
@@ -77,7 +77,10 @@ pub fn leave<'a>(
 ///
 /// # Errors
 /// When the storage service fails.
-pub async fn hosts_of(storage: &StorageClient, operation: &Operation) -> Result<Vec<HostProgress>> {
+pub async fn hosts_of(
+    storage: &StorageClient,
+    operation: &Operation,
+) -> Result<Vec<OperationHost>> {
     let mut hosts = operation.untouched();
     for part in hosts.chunks_mut(PARTS_PER_REQUEST) {
         let ids: Vec<_> = part.iter().map(|host| host.id.clone()).collect();

@@ -3,10 +3,10 @@
 use bus::{Error, Result};
 use model::{
     Alarm, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember, ClusterRecord,
-    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Event,
-    Freeze, Host, HostCreds, HostProgress, HostState, IdempotentRequest, Lease, Model, Network,
-    NewestOperation, Operation, OperationControl, OperationKind, OperationWait, PendingWebhook,
-    RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
+    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Freeze,
+    Host, HostCreds, HostState, IdempotentRequest, Lease, Model, Network, NewestOperation,
+    Operation, OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait,
+    PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -67,8 +67,8 @@ static KINDS: [Kind; 26] = [
     Kind::of::<OperationControl>(),
     Kind::of::<OperationWait>(),
     Kind::of::<PendingWebhook>(),
-    Kind::of::<HostProgress>(),
-    Kind::of::<Event>(),
+    Kind::of::<OperationHost>(),
+    Kind::of::<OperationEvent>(),
     Kind::of::<Freeze>(),
     Kind::of::<WriteProbe>(),
     Kind::of::<RefusedLogIns>(),

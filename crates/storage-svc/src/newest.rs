@@ -3,7 +3,7 @@
 
 use bus::{Error, Result};
 use model::{
-    ClusterRecord, HostProgress, Model as _, NewestOperation, Operation, OperationKind, Work,
+    ClusterRecord, Model as _, NewestOperation, Operation, OperationHost, OperationKind, Work,
     by_kind,
 };
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use crate::kinds::{Kind, parse, written};
 use crate::store::Entry;
 
 const OPERATION: &Kind = &Kind::of::<Operation>();
-const PROGRESS: &Kind = &Kind::of::<HostProgress>();
+const PROGRESS: &Kind = &Kind::of::<OperationHost>();
 
 /// Parts that are read at a time: with the results of upgrades they are large.
 const PARTS_PER_READ: usize = 1000;
@@ -53,7 +53,7 @@ async fn compose_as<W: Work>(handlers: &Handlers, text: &str) -> Result<Option<B
 async fn record<W: Work>(handlers: &Handlers, operation: &Operation) -> Result<Box<RawValue>> {
     let mut hosts = operation.untouched();
     for part in hosts.chunks_mut(PARTS_PER_READ) {
-        let keys = part.iter().map(|host| HostProgress::key(&host.id)).collect();
+        let keys = part.iter().map(|host| OperationHost::key(&host.id)).collect();
         for (host, entry) in part.iter_mut().zip(handlers.get(PROGRESS, keys).await?) {
             if let Some(entry) = entry {
                 *host = parse(&entry.value).map_err(|why| damaged(&entry, why))?;

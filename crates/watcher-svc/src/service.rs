@@ -9,7 +9,7 @@ use bus::{
 };
 use host_access::Deps;
 use model::{
-    Alarm, Cluster, Host, HostProgress, HostState, LeasePurpose, Model as _, PendingWebhook,
+    Alarm, Cluster, Host, HostState, LeasePurpose, Model as _, OperationHost, PendingWebhook,
     WatcherRecord,
 };
 use runtime::Lifecycle;
@@ -314,7 +314,7 @@ impl Watcher {
                 }
             }
             ("OperationHost", "created" | "updated") => {
-                if let Some(part) = parse::<HostProgress>(&key, record) {
+                if let Some(part) = parse::<OperationHost>(&key, record) {
                     self.roster().set_turn(&part.address, part.step.is_under_way());
                 }
             }

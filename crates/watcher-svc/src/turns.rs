@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bus::Result;
-use model::{Address, HostProgress, Lease, LeasePurpose, Operation, Step, ident};
+use model::{Address, Lease, LeasePurpose, Operation, OperationHost, Step, ident};
 use serde::Deserialize;
 use storage_client::{StorageClient, Transaction, queries};
 
@@ -40,14 +40,14 @@ impl Turns {
                 None => match storage.find::<Operation>(id).await? {
                     Some(found) => {
                         let hosts = found.record.hosts.iter();
-                        hosts.map(|host| HostProgress::id_of(id, host)).collect()
+                        hosts.map(|host| OperationHost::id_of(id, host)).collect()
                     }
                     None => continue,
                 },
             };
             let mut open = Vec::new();
             for parts in parts.chunks(AT_A_TIME) {
-                let found = storage.get_many_as::<HostProgress, Turn>(parts).await?;
+                let found = storage.get_many_as::<OperationHost, Turn>(parts).await?;
                 for (part, found) in parts.iter().zip(found) {
                     let turn = found.map(|found| found.record);
                     if turn.as_ref().is_none_or(|turn| !turn.is_over()) {
@@ -86,10 +86,10 @@ pub(crate) async fn unless_under_way(
     if ident::name(&lease.record.operation).is_err() {
         return Ok(None);
     }
-    let id = HostProgress::id_of(&lease.record.operation, address);
-    let part = storage.find::<HostProgress>(&id).await?;
+    let id = OperationHost::id_of(&lease.record.operation, address);
+    let part = storage.find::<OperationHost>(&id).await?;
     if part.as_ref().is_some_and(|part| part.record.step.is_under_way()) {
         return Ok(None);
     }
-    Ok(Some(transaction.check::<HostProgress>(&id, part.map(|part| part.revision))))
+    Ok(Some(transaction.check::<OperationHost>(&id, part.map(|part| part.revision))))
 }

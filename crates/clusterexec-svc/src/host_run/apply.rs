@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use host_access::{AccessError, PlaybookError, Session, Summary};
-use model::{HostProgress, Outcome, RebootWhen, Step};
+use model::{OperationHost, Outcome, RebootWhen, Step};
 use tokio::time::Instant;
 
 use super::go_ahead::{Late, Played, play_with_go_ahead};
@@ -34,7 +34,7 @@ pub(super) async fn apply(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let work = Work::of(&run.journal.operation, &facts, run.address())?;
     if run.part().step != Step::Apply {
         save_failed_units(run, session.as_ref()).await?;
-        let change = |host: &mut HostProgress| host.step = Step::Apply;
+        let change = |host: &mut OperationHost| host.step = Step::Apply;
         let lines = [LogLine(Step::Apply, Outcome::Started, "")];
         enter(run.journal, run.index, change, &lines).await?;
     }
@@ -42,13 +42,13 @@ pub(super) async fn apply(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let result = report::result(&summary.data);
     let option = run.journal.operation.options.reboot;
     let reboots = reboots(facts.ostree, option, result.reboot_required);
-    let change = |host: &mut HostProgress| host.result = Some(result.clone());
+    let change = |host: &mut OperationHost| host.result = Some(result.clone());
     let detail = result.to_string();
     run.save(change, &[LogLine(Step::Apply, Outcome::Ok, &detail)]).await?;
     if reboots {
         return probe(run).await;
     }
-    let change = |host: &mut HostProgress| host.step = Step::Verify;
+    let change = |host: &mut OperationHost| host.step = Step::Verify;
     Ok(run.save(change, &[LogLine(Step::Verify, Outcome::Started, "")]).await?)
 }
 

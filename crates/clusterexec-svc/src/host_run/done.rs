@@ -1,6 +1,6 @@
 //! The end of the work on a host that has come through.
 
-use model::{Host, HostProgress, HostState, Outcome, Step};
+use model::{Host, HostState, OperationHost, Outcome, Step};
 
 use super::host::HostRun;
 use crate::host_error::HostError;
@@ -18,7 +18,7 @@ pub(super) async fn save_done(
     let was_restarted = part.boot_id_before.is_some();
     let now = run.context().deps.clock.stamp();
     let kind = run.journal.operation.kind.to_string();
-    let change = |host: &mut HostProgress| {
+    let change = |host: &mut OperationHost| {
         host.step = Step::Done;
         host.finished_at = Some(now.clone());
         host.boot_id_after = was_restarted.then(|| boot_id.to_owned());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use host_access::Session;
-use model::{ADDRESS, FailureReason, HostProgress, Outcome, Step, WaitReason};
+use model::{ADDRESS, FailureReason, OperationHost, Outcome, Step, WaitReason};
 use tokio::time::Instant;
 
 use super::host::HostRun;
@@ -61,7 +61,7 @@ pub(super) async fn healthy(
         }
         if !is_logged {
             let wait = run.wait(WaitReason::HealthCheck, &problem);
-            let change = |host: &mut HostProgress| host.wait = Some(wait.clone());
+            let change = |host: &mut OperationHost| host.wait = Some(wait.clone());
             run.save(change, &[LogLine(Step::Verify, Outcome::Waiting, &problem)]).await?;
             is_logged = true;
         }

@@ -2,7 +2,7 @@
 
 use bus::Result;
 use host_access::{Session, Target};
-use model::{HostProgress, Wait, WaitReason};
+use model::{OperationHost, Wait, WaitReason};
 
 use crate::budget::Budget;
 use crate::context::Context;
@@ -38,7 +38,7 @@ impl<'a> HostRun<'a> {
         &self.target.address
     }
 
-    pub(super) fn part(&self) -> HostProgress {
+    pub(super) fn part(&self) -> OperationHost {
         self.journal.part(self.index)
     }
 
@@ -55,7 +55,7 @@ impl<'a> HostRun<'a> {
 
     pub(super) async fn save(
         &self,
-        change: impl Fn(&mut HostProgress) + Send + Sync,
+        change: impl Fn(&mut OperationHost) + Send + Sync,
         lines: &[LogLine<'_>],
     ) -> Result<()> {
         self.journal.save(self.index, change, lines).await

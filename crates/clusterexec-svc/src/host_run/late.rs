@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::AccessError;
-use model::{Host, HostProgress, HostState, Outcome, Step};
+use model::{Host, HostState, OperationHost, Outcome, Step};
 
 use super::health::healthy;
 use super::host::HostRun;
@@ -68,7 +68,7 @@ pub(crate) async fn done_late(
 ) -> Result<Returned, HostError> {
     let now = journal.context.deps.clock.stamp();
     let kind = journal.operation.kind.to_string();
-    let change = |host: &mut HostProgress| {
+    let change = |host: &mut OperationHost| {
         host.step = Step::Done;
         host.late = true;
         host.finished_at = Some(now.clone());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::{Playbook, PlaybookError, Session, Summary, TaskEvent, TaskOutcome};
-use model::{HostProgress, Outcome, WaitReason};
+use model::{OperationHost, Outcome, WaitReason};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -60,7 +60,7 @@ async fn log_waits(run: &HostRun<'_>, mut waits: mpsc::Receiver<String>) -> Resu
             continue;
         }
         let wait = run.wait(WaitReason::PackageLock, &message);
-        let change = |host: &mut HostProgress| host.wait = Some(wait.clone());
+        let change = |host: &mut OperationHost| host.wait = Some(wait.clone());
         let lines = [LogLine(run.part().step, Outcome::Waiting, &message)];
         run.save(change, &lines).await?;
         (last, logged) = (message, logged + 1);

@@ -1,6 +1,6 @@
 //! The step `probe`: the boot id before the reboot.
 
-use model::{HostProgress, Outcome, Step};
+use model::{OperationHost, Outcome, Step};
 
 use super::host::HostRun;
 use super::settle::save_failed_units;
@@ -22,7 +22,7 @@ pub(super) async fn probe(run: &mut HostRun<'_>) -> Result<(), HostError> {
         return Err(HostError::Skipped("it does not need a restart".to_owned()));
     }
     save_failed_units(run, session.as_ref()).await?;
-    let change = |host: &mut HostProgress| {
+    let change = |host: &mut OperationHost| {
         host.step = Step::Reboot;
         host.boot_id_before = Some(boot_id.clone());
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use host_access::{Playbook, PlaybookError, Session};
-use model::{FailureReason, HostProgress, Outcome, Step};
+use model::{FailureReason, OperationHost, Outcome, Step};
 use serde_json::{Map, json};
 
 use super::boot::{shutdown, wait_until_up};
@@ -64,7 +64,7 @@ pub(super) async fn reboot(run: &mut HostRun<'_>) -> Result<(), HostError> {
 /// Saves that the host is restarting: from now on it has to be proven back.
 async fn save_rebooted(run: &HostRun<'_>, detail: &str) -> Result<(), HostError> {
     let now = run.context().deps.clock.stamp();
-    let change = |host: &mut HostProgress| {
+    let change = |host: &mut OperationHost| {
         host.step = Step::Verify;
         host.rebooted_at.get_or_insert_with(|| now.clone());
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use host_access::{AccessError, Session, SystemState};
-use model::{FailureReason, HostProgress, Outcome, Step};
+use model::{FailureReason, OperationHost, Outcome, Step};
 use tokio::time::Instant;
 
 use super::boot::wait_until_up;
@@ -26,7 +26,7 @@ pub(super) async fn save_failed_units(
         return Ok(());
     }
     let SystemState { failed_units, .. } = session.system_state().await?;
-    let change = |host: &mut HostProgress| host.failed_units_before = Some(failed_units.clone());
+    let change = |host: &mut OperationHost| host.failed_units_before = Some(failed_units.clone());
     Ok(run.save(change, &[]).await?)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_access::Session;
-use model::{FailureReason, HostProgress, OperationKind, Outcome, Step};
+use model::{FailureReason, OperationHost, OperationKind, Outcome, Step};
 
 use super::boot::wait_until_up;
 use super::done::save_done;
@@ -30,7 +30,7 @@ pub(super) async fn verify(run: &mut HostRun<'_>) -> Result<(), HostError> {
     if !run.settles() {
         return save_done(run, &boot_id, &[]).await;
     }
-    let change = |host: &mut HostProgress| host.step = Step::Settle;
+    let change = |host: &mut OperationHost| host.step = Step::Settle;
     let detail = format!("boot id {boot_id}");
     run.save(change, &[LogLine(Step::Settle, Outcome::Started, &detail)]).await?;
     run.verified = Some(boot_id);
@@ -59,7 +59,7 @@ pub(super) async fn check_booted(
             return Err(HostFailure::new(FailureReason::NotBooted, message).into());
         }
     }
-    let change = |host: &mut HostProgress| {
+    let change = |host: &mut OperationHost| {
         if let Some(result) = &mut host.result {
             result.reboot_required = false;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::stamp::left;
-use model::{HostProgress, Stamp, Step};
+use model::{OperationHost, Stamp, Step};
 use tokio::time::Instant;
 
 /// The deadlines of an operation.
@@ -41,7 +41,7 @@ impl Deadlines {
     }
 
     /// Derives the deadlines from the time stamps of records that another process has written.
-    pub(super) fn bridge(&self, hosts: &[HostProgress], now: Timestamp) {
+    pub(super) fn bridge(&self, hosts: &[OperationHost], now: Timestamp) {
         let end =
             |stamp: &Stamp, allowed| Some(Instant::now() + left(now, stamp.timestamp()?, allowed));
         let mut ends = self.ends();
@@ -56,7 +56,7 @@ impl Deadlines {
     }
 
     /// Updates the deadlines after a change of the host at `index` was saved.
-    pub(super) fn update(&self, index: usize, before: &HostProgress, after: &HostProgress) {
+    pub(super) fn update(&self, index: usize, before: &OperationHost, after: &OperationHost) {
         let now = Instant::now();
         if after.step == Step::Done && before.step != Step::Done {
             self.ends().soak = Some(now + self.soak);

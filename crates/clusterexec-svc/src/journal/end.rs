@@ -3,7 +3,7 @@
 use bus::Result;
 use model::explain::end_reason;
 use model::{
-    HostProgress, Operation, OperationControl, OperationStatus, OperationWait, Outcome, Step,
+    Operation, OperationControl, OperationHost, OperationStatus, OperationWait, Outcome, Step,
 };
 use storage_client::Transaction;
 
@@ -72,7 +72,7 @@ impl Journal<'_> {
         let pending = steps.filter(|(_, step)| *step == Step::Pending).map(|(index, _)| index);
         for part in pending.collect::<Vec<_>>().chunks(SKIPPED_PER_WRITE) {
             let now = self.context.deps.clock.stamp();
-            let skipped = part.iter().map(|index| HostProgress {
+            let skipped = part.iter().map(|index| OperationHost {
                 step: Step::Skipped,
                 finished_at: Some(now.clone()),
                 skipped: Some(reason.to_owned()),

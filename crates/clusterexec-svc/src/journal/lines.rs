@@ -2,7 +2,8 @@
 
 use bus::Result;
 use model::{
-    Event, HostProgress, NewestOperation, Operation, Outcome, Stamp, Step, abridged, by_kind,
+    NewestOperation, Operation, OperationEvent, OperationHost, Outcome, Stamp, Step, abridged,
+    by_kind,
 };
 use storage_client::Transaction;
 
@@ -16,7 +17,7 @@ pub(crate) fn save_newest(transaction: Transaction, operation: &Operation) -> Re
 }
 
 /// The first event of an operation.
-pub(crate) fn accepted(operation: &Operation, budget: usize) -> Event {
+pub(crate) fn accepted(operation: &Operation, budget: usize) -> OperationEvent {
     let Operation { kind, hosts, started_by, started_at, .. } = operation;
     let count = hosts.len();
     let hosts = if count == 1 { "host" } else { "hosts" };
@@ -39,9 +40,9 @@ pub(super) fn event(
     step: &str,
     outcome: Outcome,
     detail: &str,
-) -> Event {
-    Event {
-        id: Event::id_of(&operation.id, seq),
+) -> OperationEvent {
+    OperationEvent {
+        id: OperationEvent::id_of(&operation.id, seq),
         seq,
         time: time.clone(),
         host: host.into(),
@@ -53,7 +54,7 @@ pub(super) fn event(
 }
 
 /// The word of an event of a host: why its step failed or waits.
-pub(super) fn reason(outcome: Outcome, part: &HostProgress) -> String {
+pub(super) fn reason(outcome: Outcome, part: &OperationHost) -> String {
     match (outcome, &part.wait) {
         (Outcome::Failed, _) if part.step == Step::Failed => part.reason.clone(),
         (Outcome::Waiting, Some(wait)) => wait.reason.clone(),

@@ -1,7 +1,7 @@
 //! What an operation and its hosts wait for, as records.
 
 use bus::Result;
-use model::{Event, HostProgress, OperationWait, Outcome, Wait, WaitReason};
+use model::{OperationEvent, OperationHost, OperationWait, Outcome, Wait, WaitReason};
 use storage_client::Transaction;
 
 use super::webhooks::save_all;
@@ -12,7 +12,7 @@ impl Journal<'_> {
     /// The wait of the first host under way, if all hosts under way wait.
     pub(crate) fn common_wait(&self) -> Option<Wait> {
         let state = self.state();
-        if state.hosts.iter().any(HostProgress::is_worked_on) {
+        if state.hosts.iter().any(OperationHost::is_worked_on) {
             return None;
         }
         state.hosts.iter().find(|host| host.step.is_under_way()).and_then(|host| host.wait.clone())
@@ -36,7 +36,7 @@ impl Journal<'_> {
             return Ok(());
         }
         let wait = self.wait(part.wait.as_ref(), waiting.host_reason(), message);
-        let change = |host: &mut HostProgress| {
+        let change = |host: &mut OperationHost| {
             host.waiting_for = Some(message.to_owned());
             host.wait = Some(wait.clone());
         };
@@ -83,7 +83,7 @@ impl Journal<'_> {
         }
         let hosts = self.state().hosts.clone();
         let webhooks = self.wait_webhooks(before, Some(&record), &hosts).await?;
-        let event = is_new.then(|| Event {
+        let event = is_new.then(|| OperationEvent {
             reason: waiting.reason.word().to_owned(),
             ..self.operation_event(Outcome::Waiting, &waiting.message)
         });

@@ -3,7 +3,7 @@
 use bus::{Error, Result};
 use model::explain::{self, OperationFacts};
 use model::{
-    HostProgress, Operation, OperationControl, OperationStatus, OperationWait, PendingWebhook,
+    Operation, OperationControl, OperationHost, OperationStatus, OperationWait, PendingWebhook,
     Wait, WaitReason, WebhookEvent,
 };
 use serde_json::Value;
@@ -54,7 +54,7 @@ impl Journal<'_> {
         &self,
         before: Option<&OperationWait>,
         after: Option<&OperationWait>,
-        hosts: &[HostProgress],
+        hosts: &[OperationHost],
     ) -> Result<Vec<PendingWebhook>> {
         let (ended, begun) = (reported(before), reported(after));
         if ended == begun {
@@ -68,7 +68,7 @@ impl Journal<'_> {
     pub(super) async fn end_webhooks(
         &self,
         ended: &Operation,
-        hosts: &[HostProgress],
+        hosts: &[OperationHost],
     ) -> Result<Vec<PendingWebhook>> {
         let event = match ended.status {
             OperationStatus::Finished => WebhookEvent::Finished,
@@ -110,7 +110,7 @@ impl Journal<'_> {
     async fn webhooks(
         &self,
         operation: &Operation,
-        hosts: &[HostProgress],
+        hosts: &[OperationHost],
         wait: Option<&Wait>,
         events: impl IntoIterator<Item = (Option<WebhookEvent>, bool)>,
     ) -> Result<Vec<PendingWebhook>> {
@@ -129,7 +129,7 @@ impl Journal<'_> {
     async fn explanation(
         &self,
         operation: &Operation,
-        hosts: &[HostProgress],
+        hosts: &[OperationHost],
         wait: Option<&Wait>,
     ) -> Result<Value> {
         let (context, id) = (self.context, &operation.id);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bus::Bus;
 use host_access::{Deps, LogInLedger};
 use model::{
-    Address, Cluster, ClusterRestart, Event, FailureReason, Freeze, Host, HostCreds, HostProgress,
-    HostState, Lease, Network, Operation, OperationControl, OperationKind, OperationStatus,
-    Options, Stamp, Status, Step, Wanted,
+    Address, Cluster, ClusterRestart, FailureReason, Freeze, Host, HostCreds, HostState, Lease,
+    Network, Operation, OperationControl, OperationEvent, OperationHost, OperationKind,
+    OperationStatus, Options, Stamp, Status, Step, Wanted,
 };
 use runtime::{Clock, Lifecycle};
 use serde_json::{Value, json};
@@ -204,7 +204,8 @@ async fn ended_operations_are_removed_but_the_newest() {
     let left: Vec<_> = left.iter().map(|left| left.record.id.as_str()).collect();
     assert_eq!(left, ["o2", "o3"], "the newest that has ended, and what is in process");
     for (id, there) in [("o1", false), ("o2", true), ("o3", true)] {
-        let event = fixture.storage.find::<Event>(&Event::id_of(id, 1)).await.unwrap();
+        let event =
+            fixture.storage.find::<OperationEvent>(&OperationEvent::id_of(id, 1)).await.unwrap();
         assert_eq!(event.is_some(), there, "{id}");
     }
 }

@@ -10,8 +10,8 @@ use clusterexec_svc::context::Context as ExecutorContext;
 use clusterexec_svc::web::{MemoryServer, Web};
 use host_access::{Deps, LogInLedger};
 use model::{
-    Address, Cluster, ClusterMember, Event, Host, HostCreds, HostProgress, HostState, Model,
-    Network, Operation, OperationControl, Outcome, Status, Step, Wanted,
+    Address, Cluster, ClusterMember, Host, HostCreds, HostState, Model, Network, Operation,
+    OperationControl, OperationEvent, OperationHost, Outcome, Status, Step, Wanted,
 };
 use runtime::{Clock, Lifecycle};
 use serde_json::{Value, json};
@@ -216,9 +216,9 @@ impl Fleet {
     }
 
     /// The part of a host in an operation.
-    pub(crate) async fn part(&self, id: &str, number: usize) -> HostProgress {
-        let part = self.find(&HostProgress::id_of(id, &address(number))).await;
-        part.unwrap_or_else(|| HostProgress::pending(id, &address(number)))
+    pub(crate) async fn part(&self, id: &str, number: usize) -> OperationHost {
+        let part = self.find(&OperationHost::id_of(id, &address(number))).await;
+        part.unwrap_or_else(|| OperationHost::pending(id, &address(number)))
     }
 
     /// Waits for the end of an operation.
@@ -282,8 +282,8 @@ impl Fleet {
     }
 
     /// The log of an operation.
-    pub(crate) async fn events(&self, id: &str) -> Vec<Event> {
-        let all = self.storage.list::<Event>().await.unwrap().into_iter();
+    pub(crate) async fn events(&self, id: &str) -> Vec<OperationEvent> {
+        let all = self.storage.list::<OperationEvent>().await.unwrap().into_iter();
         let prefix = format!("{id}.");
         all.map(|event| event.record).filter(|event| event.id.starts_with(&prefix)).collect()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{
-    Cluster, ClusterChange, ClusterRestart, Host, HostCreds, HostProgress, HostState,
+    Cluster, ClusterChange, ClusterRestart, Host, HostCreds, HostState, OperationHost,
     OperationStatus, Outcome, Status, Step,
 };
 use serde_json::{Value, json};
@@ -84,8 +84,8 @@ async fn host_that_does_not_come_back_stops_the_operation() {
         (fleet.status(1).await, fleet.state(1).await.reason.as_str()),
         (Status::Failed, "not-back")
     );
-    let untouched = HostProgress::id_of("o1", &address(2));
-    assert_eq!(fleet.find::<HostProgress>(&untouched).await, None);
+    let untouched = OperationHost::id_of("o1", &address(2));
+    assert_eq!(fleet.find::<OperationHost>(&untouched).await, None);
     let record = fleet.find::<ClusterRestart>("c1").await.unwrap();
     assert_eq!(record.in_process, [address(1)]);
 }

@@ -6,7 +6,7 @@ use bus::topology;
 use clusterexec_svc::Config;
 use model::explain::{self, OperationFacts};
 use model::{
-    Alarm, Failure, Freeze, HostProgress, Lease, Operation, OperationControl, OperationWait,
+    Alarm, Failure, Freeze, Lease, Operation, OperationControl, OperationHost, OperationWait,
     PendingWebhook, Step, Wanted,
 };
 use reqwest::StatusCode;
@@ -80,7 +80,7 @@ async fn shown(fleet: &Fleet) -> Value {
 /// The explanation of the operation by the records of this moment.
 async fn explained(fleet: &Fleet) -> Value {
     let operation = fleet.find::<Operation>("o1").await.unwrap();
-    let mut hosts = Vec::<HostProgress>::new();
+    let mut hosts = Vec::<OperationHost>::new();
     for number in 0..operation.hosts.len() {
         hosts.push(fleet.part("o1", number).await);
     }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use bus::topology;
 use model::explain::{self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED};
 use model::{
-    ClusterName, Freeze, Host, HostProgress, HostState, Operation, OperationStatus, Status,
+    ClusterName, Freeze, Host, HostState, Operation, OperationHost, OperationStatus, Status,
 };
 use storage_client::{Revised, queries};
 use utoipa_axum::routes;
@@ -112,14 +112,14 @@ async fn part_of(
     api: &Api,
     cluster: &ClusterName,
     address: &str,
-) -> Result<Option<(Operation, HostProgress)>, ApiError> {
+) -> Result<Option<(Operation, OperationHost)>, ApiError> {
     let operation = known::in_process(api, cluster).await?;
     let operation = operation.filter(|o| o.hosts.iter().any(|host| host == address));
     let Some(operation) = operation else { return Ok(None) };
-    let id = HostProgress::id_of(&operation.id, address);
-    let part = api.storage.find::<HostProgress>(&id).await?;
+    let id = OperationHost::id_of(&operation.id, address);
+    let part = api.storage.find::<OperationHost>(&id).await?;
     let part = part.map_or_else(
-        || HostProgress::pending(&operation.id, address),
+        || OperationHost::pending(&operation.id, address),
         |Revised { record, .. }| record,
     );
     Ok(Some((operation, part)))

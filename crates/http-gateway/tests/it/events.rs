@@ -8,7 +8,7 @@ use bus::{Call, Error, topology};
 use futures_util::future::join_all;
 use http_gateway::Config;
 use http_gateway::server::limits::Limits;
-use model::Event;
+use model::OperationEvent;
 use reqwest::Response;
 use runtime::Lifecycle;
 use serde_json::{Value, json};
@@ -332,7 +332,7 @@ async fn unsteady(gateway: &Gateway, life: &Lifecycle) {
                 let id = id.as_str().unwrap();
                 let seq: u64 = id.rsplit('.').next().unwrap().parse().unwrap();
                 let mut event = event(seq);
-                event["id"] = json!(Event::id_of("o1", seq));
+                event["id"] = json!(OperationEvent::id_of("o1", seq));
                 let found = json!({"record": event, "revision": 1});
                 if seq <= there { found } else { Value::Null }
             });

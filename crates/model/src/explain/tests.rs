@@ -14,14 +14,14 @@ fn restart(status: &str, reason: &str) -> Operation {
     }))
 }
 
-fn part(address: &str, fields: Value) -> HostProgress {
+fn part(address: &str, fields: Value) -> OperationHost {
     let mut part = json!({"id": format!("7f.{address}"), "address": address, "step": "pending"});
     let Value::Object(fields) = fields else { panic!("no object") };
     part.as_object_mut().unwrap().extend(fields);
     of(part)
 }
 
-fn facts<'a>(operation: &'a Operation, hosts: &'a [HostProgress]) -> OperationFacts<'a> {
+fn facts<'a>(operation: &'a Operation, hosts: &'a [OperationHost]) -> OperationFacts<'a> {
     let (control, wait, freeze, alarm) = (None, None, None, None);
     OperationFacts { operation, hosts, control, wait, freeze, alarm, has_executor: true }
 }
@@ -43,7 +43,7 @@ fn control(wanted: &str, reason: &str, code: &str) -> OperationControl {
 const RUNNING: &str = "the restart 7f of the cluster web works on its hosts: 1 of 3 are done; under way: 10.0.0.2 (verify)";
 
 /// The hosts of an operation of which one is under way.
-fn under_way() -> [HostProgress; 3] {
+fn under_way() -> [OperationHost; 3] {
     [
         part("10.0.0.1", json!({"step": "done"})),
         part("10.0.0.2", json!({"step": "verify", "rebooted_at": "t2"})),

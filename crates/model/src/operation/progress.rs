@@ -69,7 +69,7 @@ impl std::fmt::Display for Step {
 
 /// A host's part in an operation. There is no record of one whose turn has not come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct HostProgress {
+pub struct OperationHost {
     /// The operation's, a dot, and the host's address.
     #[serde(default)]
     #[schema(ignore)]
@@ -128,7 +128,7 @@ pub struct HostProgress {
     pub late: bool,
 }
 
-impl HostProgress {
+impl OperationHost {
     /// Why a host was skipped whose turn did not come.
     pub const ENDED_BEFORE: &str = "the operation ended before its turn";
 
@@ -149,7 +149,7 @@ impl HostProgress {
     }
 }
 
-impl Model for HostProgress {
+impl Model for OperationHost {
     const TYPE: &'static str = "OperationHost";
     const LIST_TYPE: &'static str = "OperationHosts";
     const ID: &'static str = "id";
@@ -191,7 +191,7 @@ pub enum Outcome {
 
 /// A line of an operation's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Event {
+pub struct OperationEvent {
     /// The operation's, a dot, and ten digits of `seq`.
     #[schema(ignore)]
     pub id: String,
@@ -216,14 +216,14 @@ pub struct Event {
     pub detail: String,
 }
 
-impl Event {
+impl OperationEvent {
     /// The id of an operation's event.
     pub fn id_of(operation: &str, seq: u64) -> String {
         format!("{operation}.{seq:010}")
     }
 }
 
-impl Model for Event {
+impl Model for OperationEvent {
     const TYPE: &'static str = "OperationEvent";
     const LIST_TYPE: &'static str = "OperationEvents";
     const ID: &'static str = "id";

@@ -32,16 +32,16 @@ fn operation(truth: &Truth, id: &str, status: &str) {
 }
 
 fn event(truth: &Truth, seq: u64, detail: &str) {
-    let id = Event::id_of("o1", seq);
+    let id = OperationEvent::id_of("o1", seq);
     let event = json!({
         "id": id, "seq": seq, "time": "t", "host": "", "step": "", "outcome": "ok", "detail": detail,
     });
-    put(truth, 3, Event::key(&id), &event);
+    put(truth, 3, OperationEvent::key(&id), &event);
 }
 
 fn part(truth: &Truth, address: &str, step: &str) {
-    let id = HostProgress::id_of("o1", address);
-    put(truth, 4, HostProgress::key(&id), &json!({"id": id, "address": address, "step": step}));
+    let id = OperationHost::id_of("o1", address);
+    put(truth, 4, OperationHost::key(&id), &json!({"id": id, "address": address, "step": step}));
 }
 
 fn effect(address: &str, unavailable: &[&str], process: &str) -> Effect {

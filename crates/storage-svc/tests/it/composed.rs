@@ -3,8 +3,8 @@
 use bus::{Bus, Context, Error, Kind, Subscription};
 use model::work::Restart;
 use model::{
-    Cluster, ClusterHead, ClusterMember, ClusterRestart, HostProgress, Model as _, NewestOperation,
-    Operation, OperationStatus, Step,
+    Cluster, ClusterHead, ClusterMember, ClusterRestart, Model as _, NewestOperation, Operation,
+    OperationHost, OperationStatus, Step,
 };
 use runtime::Lifecycle;
 use serde_json::{Value, json};
@@ -156,8 +156,8 @@ fn operation(id: &str, status: OperationStatus) -> Operation {
     .unwrap()
 }
 
-fn part(step: Step, address: &str) -> HostProgress {
-    HostProgress { step, ..HostProgress::pending("o1", address) }
+fn part(step: Step, address: &str) -> OperationHost {
+    OperationHost { step, ..OperationHost::pending("o1", address) }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bus::{Context, topology};
 use model::{
-    Cluster, Failing, Host, HostCreds, HostProgress, HostState, Lease, Operation, Status, Step,
+    Cluster, Failing, Host, HostCreds, HostState, Lease, Operation, OperationHost, Status, Step,
 };
 use serde_json::json;
 use simulated_hosts::LogIn;
@@ -77,7 +77,7 @@ async fn a_host_that_is_deleted_during_its_check_is_not_made_again() {
 
 /// An operation of the cluster `c1`, under its lease, in which the host is at this step.
 async fn at_step(fixture: &Fixture, id: &str, step: Step) {
-    let progress = HostProgress { step, ..HostProgress::pending(id, ADDRESS) };
+    let progress = OperationHost { step, ..OperationHost::pending(id, ADDRESS) };
     let operation = json!({
         "id": id, "cluster": "c1", "kind": "restart", "started_at": "", "hosts": [ADDRESS, OTHER],
     });

@@ -8,7 +8,7 @@ async fn failed_operation(fixture: &Fixture, reason: FailureReason) {
     let journal = Journal::new(&fixture.context, &held, operation);
     let budget = Budget::new(&journal);
     for index in [0, 1] {
-        let change = |host: &mut HostProgress| host.step = Step::Verify;
+        let change = |host: &mut OperationHost| host.step = Step::Verify;
         journal.save(index, change, &[]).await.unwrap();
     }
     journal.save(0, |host| host.step = Step::Done, &[]).await.unwrap();
@@ -112,8 +112,8 @@ async fn a_host_that_returns_late_is_done_and_the_operation_stays_failed() {
     fixture.storage.delete::<Lease>("operation.c1").await.unwrap();
     assert_eq!(late(&journal).await, Returned::Done);
 
-    let id = HostProgress::id_of("o1", &address(1));
-    let host = fixture.storage.get::<HostProgress>(&id).await.unwrap().record;
+    let id = OperationHost::id_of("o1", &address(1));
+    let host = fixture.storage.get::<OperationHost>(&id).await.unwrap().record;
     assert_eq!((host.step, host.late, host.failure), (Step::Done, true, None));
     let record = fixture.storage.get::<ClusterRestart>("c1").await.unwrap().record;
     assert_eq!((record.in_process, record.done.len()), (vec![], 2));

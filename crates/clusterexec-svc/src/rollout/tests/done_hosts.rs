@@ -15,7 +15,7 @@ async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
         ..HostState::default()
     };
     fixture.storage.save(&boot("verified")).await.unwrap();
-    let done = |host: &mut HostProgress| {
+    let done = |host: &mut OperationHost| {
         host.step = Step::Done;
         host.boot_id_after = Some("verified".to_owned());
     };

@@ -53,7 +53,7 @@ const RECORDS: [(&str, &[Daemon], &[Daemon]); 5] = [
     ("ContainerManagerSecret", &[Daemon::Server], &[Daemon::Server, Daemon::Containermgr]),
     ("Network", &[Daemon::Server], &[Daemon::Server, Daemon::Investigator]),
     ("Freeze", &[Daemon::Server], &[Daemon::Server, Daemon::Clusterexec]),
-    ("Operation", &[Daemon::Clusterexec], &[Daemon::Server, Daemon::Clusterexec]),
+    ("Operation", &[Daemon::Clusterexec], &[Daemon::Server, Daemon::Watcher, Daemon::Clusterexec]),
 ];
 
 /// See the module.

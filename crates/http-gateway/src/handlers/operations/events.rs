@@ -18,7 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use bus::warn_unless_outage;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, stream};
-use model::{Event, Operation, OperationStatus};
+use model::{Operation, OperationEvent, OperationStatus};
 use serde::Deserialize;
 use serde_json::json;
 use storage_client::StorageClient;
@@ -81,7 +81,7 @@ enum Format {
     ),
     responses(
         (status = 200, content(
-            (Event = "application/x-ndjson"),
+            (OperationEvent = "application/x-ndjson"),
             (String = "text/event-stream"),
         )),
         (status = 400, description = "the query or Last-Event-ID does not fit"),
@@ -233,7 +233,7 @@ impl Reader {
     }
 
     /// The next events; none when there are none yet; `None` when there will be none.
-    async fn look(&mut self) -> bus::Result<Option<Arc<[Event]>>> {
+    async fn look(&mut self) -> bus::Result<Option<Arc<[OperationEvent]>>> {
         let events = self.read().await?;
         if !events.is_empty() {
             return Ok(Some(events));
@@ -254,22 +254,22 @@ impl Reader {
     }
 
     /// The events after the one that was sent last, up to the first that is not there.
-    async fn read(&mut self) -> bus::Result<Arc<[Event]>> {
+    async fn read(&mut self) -> bus::Result<Arc<[OperationEvent]>> {
         let ids: Vec<_> = (1..=self.batch)
-            .map(|n| Event::id_of(&self.id, u64::from(self.seen) + u64::from(n)))
+            .map(|n| OperationEvent::id_of(&self.id, u64::from(self.seen) + u64::from(n)))
             .collect();
         let events: Arc<[_]> = if self.follow && self.ended.is_none() {
             self.watcher.read(&self.storage, &ids).await?
         } else {
             // Where nothing more is looked for afterwards, it has to be what is there now.
-            let found = self.storage.get_many::<Event>(&ids).await?;
+            let found = self.storage.get_many::<OperationEvent>(&ids).await?;
             found.into_iter().map_while(|event| Some(event?.record)).collect()
         };
         self.batch = if events.len() < ids.len() { FEW } else { MANY };
         Ok(events)
     }
 
-    fn written(&mut self, events: &[Event]) -> Option<Bytes> {
+    fn written(&mut self, events: &[OperationEvent]) -> Option<Bytes> {
         let mut text = String::new();
         for event in events {
             let line = without_id(event).ok()?;

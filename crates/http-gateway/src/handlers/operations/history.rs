@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use model::explain::{Explanation, OperationState};
 use model::{
-    ClusterName, HostProgress, Operation, OperationControl, OperationKind, OperationStatus,
+    ClusterName, Operation, OperationControl, OperationHost, OperationKind, OperationStatus,
     Options, Stamp, Step, Wanted,
 };
 use serde::Serialize;
@@ -79,7 +79,7 @@ pub struct OperationView {
     /// So many hosts, the first ones, were sick but reachable at the start.
     sick: usize,
     /// The hosts in their turns, then those that were left out.
-    #[schema(value_type = Vec<HostProgress>)]
+    #[schema(value_type = Vec<OperationHost>)]
     hosts: Vec<Value>,
 }
 
@@ -105,7 +105,7 @@ pub struct HostCounts {
 }
 
 impl HostCounts {
-    fn of(hosts: &[HostProgress]) -> Self {
+    fn of(hosts: &[OperationHost]) -> Self {
         let mut counts = Self { total: hosts.len(), ..Self::default() };
         for host in hosts {
             *match host.step {
@@ -168,10 +168,10 @@ pub(super) async fn get(
     let known = Known::read(&api, &state, operation).await?;
     let (state, explanation) = known.explain();
     let Known { operation, mut hosts, control, .. } = known;
-    hosts.extend(operation.left_out.iter().map(|address| HostProgress {
+    hosts.extend(operation.left_out.iter().map(|address| OperationHost {
         step: Step::Skipped,
         skipped: Some(LEFT_OUT.to_owned()),
-        ..HostProgress::pending(&operation.id, address)
+        ..OperationHost::pending(&operation.id, address)
     }));
     let Operation { id, cluster, kind, version, options, status, reason, .. } = operation;
     let Operation { started_by, request_id, started_at, finished_at, sick, .. } = operation;

@@ -3,7 +3,7 @@
 use bus::topology;
 use model::explain::{self, Explanation, OperationFacts, OperationState};
 use model::{
-    Alarm, ClusterName, Freeze, HostProgress, Operation, OperationControl, OperationStatus,
+    Alarm, ClusterName, Freeze, Operation, OperationControl, OperationHost, OperationStatus,
     OperationWait, Wait,
 };
 use storage_client::queries;
@@ -16,7 +16,7 @@ use crate::state::AppState;
 #[derive(Debug)]
 pub struct Known {
     pub(super) operation: Operation,
-    pub(super) hosts: Vec<HostProgress>,
+    pub(super) hosts: Vec<OperationHost>,
     pub(super) control: Option<OperationControl>,
     wait: Option<Wait>,
     freeze: Option<Freeze>,
@@ -54,7 +54,7 @@ impl Known {
         api: &Api,
         state: &AppState,
         operation: Operation,
-        hosts: Vec<HostProgress>,
+        hosts: Vec<OperationHost>,
     ) -> Result<Self, ApiError> {
         let mut known = Self {
             operation,

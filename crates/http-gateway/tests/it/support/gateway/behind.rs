@@ -2,8 +2,8 @@
 
 use bus::{Call, Context, topology};
 use model::{
-    Alarm, Cluster, Event, Host, HostCreds, HostProgress, HostState, Lease, LeasePurpose, Model,
-    Network, Operation, Status, WriteProbe,
+    Alarm, Cluster, Host, HostCreds, HostState, Lease, LeasePurpose, Model, Network, Operation,
+    OperationEvent, OperationHost, Status, WriteProbe,
 };
 use serde_json::{Value, json};
 use storage_svc::store::{Commit, Entry};
@@ -53,21 +53,21 @@ impl Gateway {
 
     /// A host's part in an operation.
     pub(crate) async fn progress(&self, operation: &str, address: &str, members: Value) {
-        let id = HostProgress::id_of(operation, address);
+        let id = OperationHost::id_of(operation, address);
         let mut progress = json!({"id": id, "address": address});
         progress.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         self.storage
-            .save::<HostProgress>(&serde_json::from_value(progress).unwrap())
+            .save::<OperationHost>(&serde_json::from_value(progress).unwrap())
             .await
             .unwrap();
     }
 
     /// An event of an operation.
     pub(crate) async fn event(&self, operation: &str, seq: u64, detail: &str) {
-        let event = json!({"id": Event::id_of(operation, seq), "seq": seq, "outcome": "ok",
+        let event = json!({"id": OperationEvent::id_of(operation, seq), "seq": seq, "outcome": "ok",
             "time": "2026-11-26T05:00:01.000000", "host": "10.0.0.1", "step": "probe",
             "detail": detail});
-        self.storage.save::<Event>(&serde_json::from_value(event).unwrap()).await.unwrap();
+        self.storage.save::<OperationEvent>(&serde_json::from_value(event).unwrap()).await.unwrap();
     }
 
     /// What is known about a host beyond its record.
