@@ -1,55 +1,81 @@
 //! The documented records of the operations over a cluster: one shape for each kind of operation.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+use serde::de::Error as _;
 use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Address, ClusterName, Failure, Model, OperationStatus, Stamp, Work, ident, work};
+use super::{Address, ClusterName, Failure, Model, OperationStatus, Stamp, Work, ident};
 
 /// A rolling operation, as REST shows it: the newest one of its kind on a cluster. It is composed from the records of the
 /// operation and its hosts when it is read; of operations of the original, and of those whose records were removed, it
 /// is what is kept.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(bound = "")]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClusterRecord<W: Work> {
     /// The cluster.
     pub name: ClusterName,
     /// Where it is.
-    #[serde(default)]
     pub status: OperationStatus,
     /// The version to deploy; empty for other work.
-    #[serde(default)]
     pub version: String,
     /// When it was accepted.
-    #[serde(default)]
     pub started_at: Stamp,
     /// When it ended; null before.
-    #[serde(default)]
     pub finished_at: Option<Stamp>,
     /// Hosts under way; at the end of a failed one, those that failed.
-    #[serde(default)]
     pub in_process: Vec<Address>,
-    /// Hosts that are done: `restarted`, `upgraded` or `deployed`.
-    #[serde(default, alias = "restarted", alias = "upgraded", alias = "deployed")]
+    /// Hosts that are done: `restarted`, or what its kind says.
     pub done: Vec<Address>,
     /// Only in a failed one.
-    #[serde(default)]
     pub failures: Vec<Failure>,
     /// What it is a record of.
-    #[serde(skip)]
     pub work: PhantomData<W>,
 }
 
-/// A rolling restart.
-pub type ClusterRestart = ClusterRecord<work::Restart>;
-/// A rolling upgrade.
-pub type ClusterUpgrade = ClusterRecord<work::Upgrade>;
-/// A rolling deployment.
-pub type ClusterDeploy = ClusterRecord<work::Deploy>;
+/// The fields of such a record, in which the list of hosts that are done has a name of its own for each kind.
+#[derive(Deserialize)]
+struct Fields {
+    name: ClusterName,
+    #[serde(default)]
+    status: OperationStatus,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    started_at: Stamp,
+    #[serde(default)]
+    finished_at: Option<Stamp>,
+    #[serde(default)]
+    in_process: Vec<Address>,
+    #[serde(default)]
+    failures: Vec<Failure>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+impl<'de, W: Work> Deserialize<'de> for ClusterRecord<W> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Fields::deserialize(deserializer)?;
+        let list = W::KIND.facts().done;
+        let done = fields.others.remove(list).map(serde_json::from_value).transpose();
+        Ok(Self {
+            done: done.map_err(|e| D::Error::custom(format!("{list}: {e}")))?.unwrap_or_default(),
+            name: fields.name,
+            status: fields.status,
+            version: fields.version,
+            started_at: fields.started_at,
+            finished_at: fields.finished_at,
+            in_process: fields.in_process,
+            failures: fields.failures,
+            work: PhantomData,
+        })
+    }
+}
 
 /// Which operation is the newest one of its kind on a cluster: what is kept under the key of the documented record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -153,9 +179,10 @@ impl<W: Work> Model for NewestOperation<W> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::{ClusterDeploy, ClusterRestart, ClusterUpgrade};
 
     fn reads_back<W: Work>(record: &ClusterRecord<W>, written: &Value) {
         assert_eq!(&serde_json::to_value(record).unwrap(), written);

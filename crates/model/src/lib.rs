@@ -55,9 +55,7 @@ pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};
 pub use cluster::{Cluster, ClusterChange, ClusterHead, ClusterMember, Failure, OperationStatus};
 pub use cluster_name::ClusterName;
-pub use cluster_record::{
-    ClusterDeploy, ClusterRecord, ClusterRestart, ClusterUpgrade, NewestOperation,
-};
+pub use cluster_record::{ClusterRecord, NewestOperation};
 pub use container_manager::{
     Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     ContainerManagerType, KubernetesOptions, MASK, Secrets,
@@ -69,6 +67,7 @@ pub use lease::Lease;
 pub use lease_name::{LeaseName, LeasePurpose};
 pub use network::{Network, NetworkType};
 pub use networks::Networks;
+pub use operation::records::*;
 pub use operation::{
     ADDRESS, Freeze, HostResult, KindFacts, Limit, Operation, OperationControl, OperationEvent,
     OperationHost, OperationKind, OperationWait, Options, Order, Outcome, PackageChange,

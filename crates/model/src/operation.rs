@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::{Address, ClusterName, ClusterRecord, Failure, Model, OperationStatus, Stamp, ident};
 
 pub use control::{Freeze, OperationControl, Wanted};
+pub(crate) use kind::records;
 pub use kind::{KindFacts, OperationKind, Work, work};
 pub use options::{ADDRESS, Limit, Options, Order, RebootWhen, ResumeAfterAlarm};
 pub use progress::{OperationEvent, OperationHost, Outcome, Step};

@@ -43,7 +43,7 @@ macro_rules! kinds {
         $kind:ident {
             word: $word:literal,
             noun: $noun:literal,
-            record: $record:literal,
+            record: $record:ident,
             done: $done:literal,
             applies: $applies:literal,
             takes_version: $takes_version:literal,
@@ -67,9 +67,9 @@ macro_rules! kinds {
                         word: $word,
                         noun: $noun,
                         routing_key: concat!("jobs.clusterexec.", $word),
-                        record: $record,
-                        records: concat!($record, "s"),
-                        newest: concat!("Newest", $record),
+                        record: stringify!($record),
+                        records: concat!(stringify!($record), "s"),
+                        newest: concat!("Newest", stringify!($record)),
                         suffix: concat!("/", $word),
                         done: $done,
                         applies: $applies,
@@ -77,6 +77,14 @@ macro_rules! kinds {
                     },)+
                 }
             }
+        }
+
+        /// The documented records of the kinds.
+        pub(crate) mod records {
+            $(
+                $(#[$doc])*
+                pub type $record = $crate::ClusterRecord<super::work::$kind>;
+            )+
         }
 
         /// The kinds as types.
@@ -125,7 +133,7 @@ kinds! { $
     Restart {
         word: "restart",
         noun: "restart",
-        record: "ClusterRestart",
+        record: ClusterRestart,
         done: "restarted",
         applies: false,
         takes_version: false,
@@ -134,7 +142,7 @@ kinds! { $
     Upgrade {
         word: "upgrade",
         noun: "upgrade",
-        record: "ClusterUpgrade",
+        record: ClusterUpgrade,
         done: "upgraded",
         applies: true,
         takes_version: false,
@@ -143,7 +151,7 @@ kinds! { $
     Deploy {
         word: "deploy",
         noun: "deployment",
-        record: "ClusterDeploy",
+        record: ClusterDeploy,
         done: "deployed",
         applies: true,
         takes_version: true,
