@@ -69,7 +69,7 @@ pub async fn leave(
 /// The cluster of that name, without its members.
 ///
 /// # Errors
-/// 404 when there is none.
+/// 404 if the cluster does not exist.
 pub async fn head(api: &Api, name: &ClusterName) -> Result<Revised<ClusterHead>, ApiError> {
     api.storage.find::<ClusterHead>(name).await?.ok_or_else(|| missing(name))
 }
@@ -77,7 +77,7 @@ pub async fn head(api: &Api, name: &ClusterName) -> Result<Revised<ClusterHead>,
 /// The cluster of that name, with its members.
 ///
 /// # Errors
-/// 404 when there is none.
+/// 404 if the cluster does not exist.
 pub async fn found(api: &Api, name: &ClusterName) -> Result<Cluster, ApiError> {
     let found = api.storage.find::<Cluster>(name).await?;
     Ok(found.ok_or_else(|| missing(name))?.record)

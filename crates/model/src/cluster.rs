@@ -99,7 +99,7 @@ impl Cluster {
         Self { name, status, network, hostset, container_manager, change }
     }
 
-    /// What is kept of it, and its members.
+    /// Its head and its members.
     pub fn into_parts(self) -> (ClusterHead, Vec<Address>) {
         let Self { name, status, network, hostset, container_manager, change } = self;
         (ClusterHead { name, status, network, container_manager, change }, hostset)
@@ -256,7 +256,7 @@ pub struct Failure {
     /// The host's address.
     #[schema(value_type = String)]
     pub host: Address,
-    /// What was being done.
+    /// The step that failed.
     pub step: String,
     /// Why it failed, and what to do.
     pub reason: String,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::text::text_type;
 
 text_type! {
-    /// A time as records have it: UTC, `YYYY-MM-DDTHH:MM:SS.ffffff`, no zone suffix. Empty where there is none yet; records
+    /// A time as records have it: UTC, `YYYY-MM-DDTHH:MM:SS.ffffff`, no zone suffix. Empty while it is not known; records
     /// of other programs may hold any text.
     Stamp
 }

@@ -15,7 +15,7 @@ const KEY: &str = "/commissaire/format";
 
 const HEAD: &Kind = &Kind::of::<ClusterHead>();
 
-/// What is kept there.
+/// The record under that key.
 #[derive(Serialize, Deserialize)]
 struct Format {
     records: u32,

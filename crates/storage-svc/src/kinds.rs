@@ -41,7 +41,7 @@ pub struct Kind {
 static CLUSTER_RECORDS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<ClusterRecord<W>>());
 
-/// What is kept under their keys.
+/// The records under their keys.
 static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 

@@ -38,7 +38,7 @@ impl Members {
         self.0.get(cluster).map_or(&[], Vec::as_slice)
     }
 
-    /// The cluster of a host, and the revision of its record.
+    /// The cluster of a host.
     pub(crate) fn cluster_of(&self, address: &str) -> Option<&ClusterName> {
         let has = |members: &[Member]| {
             members.binary_search_by(|m| m.address.as_str().cmp(address)).is_ok()
@@ -193,7 +193,7 @@ pub(crate) async fn convert(handlers: &Handlers) -> Result<()> {
             let commit = Commit { checks, puts, deletes: Vec::new() };
             handlers.commit(store, commit).await.map_err(|error| match error {
                 CommitError::Stale(_) => {
-                    Error::conflict("another storage service converts records")
+                    Error::unavailable("another storage service converts the records: try again")
                 }
                 CommitError::Store(error) => handlers.failure(store, error),
             })?;

@@ -51,7 +51,7 @@ pub struct StorageService {
 }
 
 /// What records are shown with beside their own text.
-enum Beside {
+enum ShownWith {
     /// Nothing.
     Nothing,
     /// Hosts: when they were last checked.
@@ -260,13 +260,13 @@ impl StorageService {
     }
 
     /// What records of a kind are shown with; the members of clusters are read after their heads.
-    async fn beside(&self, kind: &Kind, times: Option<Arc<Times>>) -> Result<Beside> {
+    async fn beside(&self, kind: &Kind, times: Option<Arc<Times>>) -> Result<ShownWith> {
         Ok(match times {
-            Some(times) => Beside::Times(times),
+            Some(times) => ShownWith::Times(times),
             None if kind.type_name == Cluster::TYPE => {
-                Beside::Members(self.members.read(&self.handlers).await?)
+                ShownWith::Members(self.members.read(&self.handlers).await?)
             }
-            None => newest::kind_of(kind).map_or(Beside::Nothing, Beside::Newest),
+            None => newest::kind_of(kind).map_or(ShownWith::Nothing, ShownWith::Newest),
         })
     }
 
@@ -275,7 +275,7 @@ impl StorageService {
         &self,
         kind: &Kind,
         entry: &Entry,
-        beside: &Beside,
+        beside: &ShownWith,
         revisions: bool,
     ) -> Result<Found> {
         if kind.secret {
@@ -285,7 +285,7 @@ impl StorageService {
             };
             return found(kind, entry, &opened?, beside, revisions);
         }
-        if let Beside::Newest(operation) = *beside
+        if let ShownWith::Newest(operation) = *beside
             && let Some(composed) =
                 Box::pin(newest::compose(&self.handlers, operation, &entry.value)).await?
         {
@@ -295,7 +295,7 @@ impl StorageService {
     }
 }
 
-impl Beside {
+impl ShownWith {
     /// The revision of a record.
     fn revision(&self, kind: &Kind, entry: &Entry) -> u64 {
         match self {
@@ -325,14 +325,14 @@ fn found(
     kind: &Kind,
     entry: &Entry,
     text: &str,
-    beside: &Beside,
+    beside: &ShownWith,
     revisions: bool,
 ) -> Result<Found> {
     let damage = |why| damaged(entry).error(std::io::Error::other(why));
     let read = match beside {
-        Beside::Nothing | Beside::Newest(_) => kind.check(text),
-        Beside::Times(times) => read_host(text, times),
-        Beside::Members(members) => members.read_cluster(text),
+        ShownWith::Nothing | ShownWith::Newest(_) => kind.check(text),
+        ShownWith::Times(times) => read_host(text, times),
+        ShownWith::Members(members) => members.read_cluster(text),
     };
     let (own_key, record) = read.map_err(damage)?;
     if own_key != entry.key {

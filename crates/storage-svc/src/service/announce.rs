@@ -1,7 +1,9 @@
 //! Notifications of changes. A change of what a documented record is composed from is announced as one of that record.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use bus::error::chain;
 use bus::{Context, Error, Result, topology, warn_unless_outage};
 use model::{
     Cluster, ClusterHead, ClusterMember, ClusterName, Model as _, Operation, OperationKind,
@@ -143,10 +145,20 @@ impl StorageService {
         let class = kind.part_of;
         let key = topology::changed(class, event);
         let visible = match kind.hidden {
-            [] => None,
-            hidden => without(hidden, record),
+            [] => Ok(Cow::Borrowed(record)),
+            hidden => without(hidden, record).map(Cow::Owned),
         };
-        let model = visible.as_deref().unwrap_or(record);
+        let model = match &visible {
+            Ok(record) => &**record,
+            Err(error) => {
+                tracing::error!(
+                    error = chain(error),
+                    notification = key,
+                    "a change was not announced"
+                );
+                return;
+            }
+        };
         let message = Changed { event, class, model, revision };
         if let Err(error) = self.bus.notify(&key, &message, context).await {
             warn_unless_outage!(error, notification = key, "a change was not announced");
@@ -155,10 +167,10 @@ impl StorageService {
 }
 
 /// The text of a record without its hidden members.
-fn without(hidden: &[&str], record: &RawValue) -> Option<Box<RawValue>> {
-    let mut members: Map<String, Value> = serde_json::from_str(record.get()).ok()?;
+fn without(hidden: &[&str], record: &RawValue) -> serde_json::Result<Box<RawValue>> {
+    let mut members: Map<String, Value> = serde_json::from_str(record.get())?;
     members.retain(|name, _| !hidden.contains(&name.as_str()));
-    to_raw_value(&members).ok()
+    to_raw_value(&members)
 }
 
 /// Whether that says which operation is the newest: its change is announced as that of the documented record.
