@@ -91,6 +91,18 @@ pub const CONTAINER_REMOVE_ALL_NODES: &str = "container.remove_all_nodes";
 pub const CONTAINER_NODE_REGISTERED: &str = "container.node_registered";
 /// `container.get_node_status`
 pub const CONTAINER_GET_NODE_STATUS: &str = "container.get_node_status";
+/// `container.nodes`
+pub const CONTAINER_NODES: &str = "container.nodes";
+/// `container.node`
+pub const CONTAINER_NODE: &str = "container.node";
+/// `container.cordon`
+pub const CONTAINER_CORDON: &str = "container.cordon";
+/// `container.uncordon`
+pub const CONTAINER_UNCORDON: &str = "container.uncordon";
+/// `container.evict`
+pub const CONTAINER_EVICT: &str = "container.evict";
+/// `container.workloads`
+pub const CONTAINER_WORKLOADS: &str = "container.workloads";
 
 /// `notify.ping`: every replica of every service answers it.
 pub const PING: &str = "notify.ping";

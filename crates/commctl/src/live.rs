@@ -186,7 +186,7 @@ impl<'a> View<'a> {
 fn of_event(event: &Value, done: &str) -> Result<String, String> {
     let (step, detail) = (text(event, "step"), text(event, "detail"));
     match (text(event, "outcome"), step) {
-        ("ok", "verify" | "settle" | "done") => Ok(done.to_owned()),
+        ("ok", "verify" | "settle" | "ready" | "uncordon" | "done") => Ok(done.to_owned()),
         ("failed", _) => Ok(joined(&["failed", step, detail])),
         ("skipped", _) => Ok(joined(&["skipped", detail])),
         ("waiting", _) => Err(joined(&["waiting", detail])),

@@ -307,12 +307,22 @@ fn host_part(operation: &Operation, part: &OperationHost) -> Explanation {
     }
     let in_operation = name_of(operation);
     match part.step {
-        Step::Pending => waits(WaitReason::Turn, &in_operation, Some(&operation.started_at)),
+        Step::Pending => match &part.postponed {
+            Some(why) => waits(WaitReason::Postponed, why, part.started_at.as_ref()),
+            None => waits(WaitReason::Turn, &in_operation, Some(&operation.started_at)),
+        },
         Step::Probe => waits(WaitReason::Probing, &in_operation, part.started_at.as_ref()),
+        Step::Cordon => waits(WaitReason::Cordoning, &in_operation, part.started_at.as_ref()),
+        Step::Drain => {
+            let began = part.node.as_ref().and_then(|node| node.drain_began.as_ref());
+            waits(WaitReason::Draining, &in_operation, began)
+        }
         Step::Apply => waits(WaitReason::Applying, &in_operation, part.started_at.as_ref()),
         Step::Reboot => waits(WaitReason::Rebooting, &in_operation, part.started_at.as_ref()),
         Step::Verify => waits(WaitReason::Returning, &in_operation, part.rebooted_at.as_ref()),
         Step::Settle => waits(WaitReason::Settling, &in_operation, part.rebooted_at.as_ref()),
+        Step::Ready => waits(WaitReason::NodeReturning, &in_operation, part.rebooted_at.as_ref()),
+        Step::Uncordon => waits(WaitReason::Uncordoning, &in_operation, part.rebooted_at.as_ref()),
         Step::Unknown => {
             let sentence = format!("{name} is in a step of a later version in {in_operation}");
             Explanation::well(Subject::Host, address, &step, sentence)

@@ -31,6 +31,7 @@ pub mod host_keys;
 mod idempotency;
 pub mod ident;
 pub mod json;
+mod kubernetes;
 mod lease;
 mod lease_name;
 pub mod messages;
@@ -63,15 +64,20 @@ pub use container_manager::{
 pub use enrollment::{Enrolled, Enrollment};
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use idempotency::{IdempotentRequest, KeptAnswer};
+pub use kubernetes::{
+    Controller, CordonDebt, CordonOwner, DebtState, Instance, NodeState, PodClass, PodKind,
+    PodState,
+};
 pub use lease::Lease;
 pub use lease_name::{LeaseName, LeasePurpose};
 pub use network::{Network, NetworkType};
 pub use networks::Networks;
 pub use operation::records::*;
 pub use operation::{
-    ADDRESS, Freeze, HostResult, KindFacts, Limit, Operation, OperationControl, OperationEvent,
-    OperationHost, OperationKind, OperationWait, Options, Order, Outcome, PackageChange,
-    PackageChanges, RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted, Work, work,
+    ADDRESS, Drain, DrainCheck, DrainOptions, Freeze, HostNode, HostResult, KindFacts, Limit,
+    OnDrainTimeout, Operation, OperationControl, OperationEvent, OperationHost, OperationKind,
+    OperationWait, Options, Order, Outcome, PackageChange, PackageChanges, ReadyOptions,
+    RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted, Work, work,
 };
 pub use pending_webhook::{PendingWebhook, WebhookEvent, WebhookSubject};
 pub use reason::{FailureReason, Subject, WaitReason, Words};

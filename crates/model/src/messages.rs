@@ -1,11 +1,15 @@
 //! Messages on the bus that are no records: the parameters of requests and jobs, and their answers. Caller and service use
 //! the same types; `docs/bus.md` describes them. Those of the storage service are in the crate `storage-client`.
 
+mod kubernetes;
+
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::{Address, AlarmView, ClusterName, OperationKind, Options};
+
+pub use kubernetes::*;
 
 /// The parameters of `jobs.clusterexec.restart`, `upgrade` and `deploy`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 
 mod control;
 mod kind;
+mod node;
 mod options;
 mod progress;
 mod result;
@@ -16,7 +17,11 @@ use super::{Address, ClusterName, ClusterRecord, Failure, Model, OperationStatus
 pub use control::{Freeze, OperationControl, Wanted};
 pub(crate) use kind::records;
 pub use kind::{KindFacts, OperationKind, Work, work};
-pub use options::{ADDRESS, Limit, Options, Order, RebootWhen, ResumeAfterAlarm};
+pub use node::HostNode;
+pub use options::{
+    ADDRESS, Drain, DrainCheck, DrainOptions, Limit, OnDrainTimeout, Options, Order, ReadyOptions,
+    RebootWhen, ResumeAfterAlarm,
+};
 pub use progress::{OperationEvent, OperationHost, Outcome, Step};
 pub use result::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};
 pub use wait::{OperationWait, Wait};

@@ -228,6 +228,30 @@ reasons! {
             "is not registered with its container manager, which does not answer",
             "check the container manager and its address in the configuration",
             "the container manager answers: it is asked again with each check";
+        NodeUnknown "node-unknown":
+            "runs a kubelet, and no node of its Kubernetes has its address or its name",
+            "see `kubectl get nodes -o wide`: the node has to have the address under which the host is registered",
+            "an operation finds the node of the host";
+        NodeAmbiguous "node-ambiguous":
+            "has an address that more than one node of its Kubernetes has",
+            "delete the nodes that do not exist any more",
+            "an operation finds one node for the host";
+        AnotherMachine "node-is-another-machine":
+            "is another machine than the node with its address: neither the machine id nor the boot id is the same",
+            "see whether the address was given to another machine, and delete the node or the host that does not exist any more",
+            "an operation finds the machine of the host behind the node";
+        NodeNotReady "node-not-ready":
+            "is back after its reboot, and its node did not become ready in Kubernetes in time",
+            "look at the kubelet on it with `journalctl --unit kubelet`, then uncordon the node with `kubectl uncordon`",
+            "another operation sees the node ready";
+        KubernetesDenied "kubernetes-denied":
+            "has a node that the account of its container manager may not read or change",
+            "give the account the rights in conf/kubernetes/rbac.yaml, or register the container manager with another token",
+            "another operation has the rights";
+        DrainTimeout "drain-timeout":
+            "was not rebooted, because its node could not be drained in time",
+            "see to the pods that the message names, or raise `drain.timeout`",
+            "another operation drains the node";
         Internal "internal":
             "could not be worked on because of a defect of this software",
             "report the message from the server's log",
@@ -262,6 +286,14 @@ reasons! {
             "is rejected because none of its hosts can be reached",
             "check the network between this server and the cluster",
             "at least one of the hosts can be reached";
+        PodsBlock "pods-block":
+            "is rejected because pods block the drain of nodes",
+            "see to the named pods, use the option `drain.force`, or postpone these hosts with `drain.check: later`",
+            "no pod blocks a drain";
+        KubernetesUnavailable "kubernetes-unavailable":
+            "is rejected because the container manager of the cluster does not say which nodes its hosts are",
+            "see to what the message names, or use the option `drain: false` without Kubernetes",
+            "the container manager lists its nodes";
         ClusterIsChanging "cluster-is-changing":
             "is rejected because the members of the cluster are being changed, or it is being deleted",
             "wait until `commctl explain` of the cluster shows no change",
@@ -293,6 +325,10 @@ reasons! {
             "was paused because an alarm has lasted for too long",
             "see to the cause of the alarm, then resume it; with `resume_after_alarm: auto` it is not paused",
             "an operator has seen to the alarm, and resumes or aborts it";
+        DrainPaused "drain-paused":
+            "was paused because only hosts are left whose nodes could not be drained",
+            "see to the pods that the message names, then resume it with `commctl operation resume`",
+            "an operator has seen to the pods, and resumes or aborts it";
         Frozen "frozen":
             "starts no further host during the operator freeze",
             "end the freeze with `commctl freeze off`",
@@ -343,6 +379,34 @@ reasons! {
             "did not get its go-ahead in time, and is asked again",
             "none: after ten attempts in succession the host fails",
             "a go-ahead arrives in time";
+        Postponed "postponed":
+            "was postponed without effect, and its turn comes again after the other hosts",
+            "see to what the message names",
+            "the rollout starts the host again";
+        Cordoning "cordoning":
+            "is being cordoned in Kubernetes by an operation",
+            "none: the operation drains the node next",
+            "the API server has accepted the cordon";
+        Draining "draining":
+            "waits until the pods of its node are evicted",
+            "see to the pods that the message names",
+            "the last of the pods is gone, or the timeout of the drain ends";
+        KubernetesAway "kubernetes-away":
+            "waits because the API server of its Kubernetes does not answer, or rejects the credentials",
+            "check the API server and the container manager's configuration",
+            "the API server answers";
+        NodeReturning "node-returning":
+            "is back after its reboot, and its node has to be ready in Kubernetes",
+            "look at the kubelet on it if that takes longer than usual",
+            "the node stays ready with the new boot id, or the timeout ends";
+        Uncordoning "uncordoning":
+            "is being uncordoned in Kubernetes by an operation",
+            "none: the API server is asked until it answers",
+            "the API server has accepted the change";
+        WorkloadsReturning "workloads-returning":
+            "is done, and the controllers of its evicted pods have fewer ready pods than before",
+            "none: the operation continues after ten minutes in any case",
+            "the controllers have as many ready pods as before";
         PackageLock "package-lock":
             "waits for another program that holds its package lock",
             "let that program end, or stop it on the host",

@@ -3,9 +3,10 @@
 use crate::{Revised, StorageClient, Transaction};
 use bus::Result;
 use model::{
-    Alarm, ClusterHead, ClusterMember, ClusterName, Freeze, Lease, LeasePurpose, Operation,
-    OperationHost,
+    Alarm, ClusterHead, ClusterMember, ClusterName, Freeze, Instance, Lease, LeasePurpose,
+    Operation, OperationHost,
 };
+use runtime::random;
 
 /// Parts of an operation that are read in one request: with the results of upgrades they are large.
 const PARTS_PER_REQUEST: usize = 1000;
@@ -71,6 +72,25 @@ pub fn leave<'a>(
             .delete::<ClusterMember>(address);
     }
     transaction.update(cluster)
+}
+
+/// The id of this installation, which is made at the first question.
+///
+/// # Errors
+/// When the storage service fails.
+pub async fn instance(storage: &StorageClient) -> Result<String> {
+    loop {
+        if let Some(found) = storage.find::<Instance>(Instance::ALL).await? {
+            return Ok(found.record.id);
+        }
+        let new = Instance { name: Instance::ALL.to_owned(), id: random::uuid().to_string() };
+        match storage.transact(&Transaction::default().create(&new)?).await {
+            Ok(_) => return Ok(new.id),
+            // Another process was faster.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The parts of all hosts of an operation, in the order of their turns.

@@ -3,10 +3,10 @@
 use bus::{Error, Result};
 use model::{
     Alarm, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember, ClusterRecord,
-    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, Enrollment, Freeze,
-    Host, HostCreds, HostState, IdempotentRequest, Lease, Model, Network, NewestOperation,
-    Operation, OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait,
-    PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
+    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, CordonDebt, Enrollment,
+    Freeze, Host, HostCreds, HostState, IdempotentRequest, Instance, Lease, Model, Network,
+    NewestOperation, Operation, OperationControl, OperationEvent, OperationHost, OperationKind,
+    OperationWait, PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -46,7 +46,7 @@ static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 
 /// All others.
-static KINDS: [Kind; 26] = [
+static KINDS: [Kind; 28] = [
     Kind::of::<Alarm>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
@@ -56,11 +56,13 @@ static KINDS: [Kind; 26] = [
     Kind::of::<ContainerManagerConfig>(),
     Kind::of::<ContainerManagerNodes>(),
     Kind::of::<ContainerManagerSecret>(),
+    Kind::of::<CordonDebt>(),
     Kind::of::<Enrollment>(),
     Kind::of::<Host>(),
     Kind::of::<HostCreds>(),
     Kind::of::<HostState>(),
     Kind::of::<IdempotentRequest>(),
+    Kind::of::<Instance>(),
     Kind::of::<Lease>(),
     Kind::of::<Network>(),
     Kind::of::<Operation>(),

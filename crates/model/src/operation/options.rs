@@ -1,6 +1,8 @@
 //! What an operation may be asked for beyond what it does: how many hosts at a time, in which order, when
 //! to stop.
 
+mod drain;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +15,8 @@ use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::super::ident;
+
+pub use drain::{Drain, DrainCheck, DrainOptions, OnDrainTimeout, ReadyOptions};
 
 /// The longest health command or URL, in bytes.
 const TEXT_MAX: usize = 4096;
@@ -201,6 +205,12 @@ pub struct Options {
     /// Whether the operation goes on by itself after an alarm of more than ten minutes. `manual` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_after_alarm: Option<ResumeAfterAlarm>,
+    /// How the nodes of hosts are drained, where the cluster has a Kubernetes or OpenShift container manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// When these nodes count as ready after their reboot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<ReadyOptions>,
     /// Options of later versions, in records that these have written: kept, but unknown to this version.
     #[serde(flatten)]
     #[schema(ignore)]
@@ -209,7 +219,7 @@ pub struct Options {
 
 impl Options {
     /// The names of all of them.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 17] = [
         "max_unavailable",
         "max_failures",
         "skip_unreachable",
@@ -225,6 +235,8 @@ impl Options {
         "reboot",
         "if_needed",
         "resume_after_alarm",
+        "drain",
+        "ready",
     ];
 
     /// These, and `defaults` where nothing is said.
@@ -247,6 +259,14 @@ impl Options {
             reboot: self.reboot.or(defaults.reboot),
             if_needed: self.if_needed.or(defaults.if_needed),
             resume_after_alarm: self.resume_after_alarm.or(defaults.resume_after_alarm),
+            drain: match self.drain {
+                Some(drain) => Some(drain.or(defaults.drain.as_ref())),
+                None => defaults.drain,
+            },
+            ready: match self.ready {
+                Some(ready) => Some(ready.or(defaults.ready.as_ref())),
+                None => defaults.ready,
+            },
             unknown: self.unknown,
         }
     }
@@ -271,12 +291,36 @@ impl Options {
     /// # Errors
     /// A sentence that names the option.
     pub fn known(&self) -> Result<(), String> {
-        match self.unknown.keys().next() {
+        let check = |unknown: &BTreeMap<String, Value>, prefix: &str, names: &[&str]| match unknown
+            .keys()
+            .next()
+        {
             None => Ok(()),
             Some(name) => {
-                Err(format!("unknown option `{name}`: there are {}", Self::NAMES.join(", ")))
+                Err(format!("unknown option `{prefix}{name}`: there are {}", names.join(", ")))
             }
+        };
+        check(&self.unknown, "", &Self::NAMES)?;
+        if let Some(drain) = self.drain_options() {
+            check(&drain.unknown, "drain.", &DrainOptions::NAMES)?;
         }
+        let ready = self.ready.as_ref();
+        ready.map_or(Ok(()), |ready| check(&ready.unknown, "ready.", &ReadyOptions::NAMES))
+    }
+
+    /// How nodes are drained; `None` if they are not.
+    pub fn drain_options(&self) -> Option<&DrainOptions> {
+        self.drain.as_ref().and_then(Drain::options)
+    }
+
+    /// How often a host is started whose node cannot be drained, before the operation pauses for it.
+    pub fn drain_attempts(&self) -> u32 {
+        self.drain_options().cloned().unwrap_or_default().attempts()
+    }
+
+    /// Whether nodes are cordoned and drained.
+    pub fn drains(&self) -> bool {
+        self.drain != Some(Drain::Off)
     }
 
     /// Checks what the types do not say.
@@ -284,12 +328,6 @@ impl Options {
     /// # Errors
     /// A sentence that names the option.
     pub fn validate(&self) -> Result<(), String> {
-        let seconds = |name: &str, seconds: Option<u64>, least| match seconds {
-            Some(n) if !(least..=SECONDS_MAX).contains(&n) => {
-                Err(format!("{name}: {least} to {SECONDS_MAX} seconds, not {n}"))
-            }
-            _ => Ok(()),
-        };
         seconds("soak", self.soak, 0)?;
         seconds("settle", self.settle, 0)?;
         seconds("health_timeout", self.health_timeout, 1)?;
@@ -302,6 +340,8 @@ impl Options {
         if let Some(url) = &self.health_url {
             health_url(url).map_err(|e| format!("health_url: {e}"))?;
         }
+        self.drain_options().map_or(Ok(()), DrainOptions::validate)?;
+        self.ready.as_ref().map_or(Ok(()), ReadyOptions::validate)?;
         match &self.hosts {
             Some(hosts) if hosts.is_empty() => Err("hosts: names no host".to_owned()),
             Some(hosts) => hosts
@@ -310,6 +350,15 @@ impl Options {
                 .map_err(|e| format!("hosts: {e}")),
             None => Ok(()),
         }
+    }
+}
+
+fn seconds(name: &str, seconds: Option<u64>, least: u64) -> Result<(), String> {
+    match seconds {
+        Some(n) if !(least..=SECONDS_MAX).contains(&n) => {
+            Err(format!("{name}: {least} to {SECONDS_MAX} seconds, not {n}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -342,6 +391,7 @@ mod tests {
             "include_self": true, "soak": 1, "settle": 0, "strict_units": true, "health_command": "true",
             "health_url": "http://{address}/", "health_timeout": 5, "order": "least_recent",
             "hosts": ["a"], "reboot": "if-needed", "if_needed": true, "resume_after_alarm": "auto",
+            "drain": {"force": true}, "ready": {"settle": 5},
         });
         let options: Options = serde_json::from_value(all.clone()).unwrap();
         assert_eq!(serde_json::to_value(&options).unwrap(), all);

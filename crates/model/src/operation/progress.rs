@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Address, Failure, Model, Stamp, ident};
-use super::{HostResult, Wait};
+use super::{HostNode, HostResult, Wait};
 
 /// Where a host is in an operation. It is saved before its effect: a step that is written down may
 /// have happened, one that is not has not.
@@ -16,6 +16,10 @@ pub enum Step {
     Pending,
     /// Log in and read the boot id; nothing has been done to it.
     Probe,
+    /// Its node is being cordoned.
+    Cordon,
+    /// Pods are being evicted from its node.
+    Drain,
     /// The upgrade or the deployment is under way, or done.
     Apply,
     /// The reboot command is on its way, or arrived.
@@ -24,6 +28,10 @@ pub enum Step {
     Verify,
     /// Back and healthy; it has to stay up for a while.
     Settle,
+    /// Its node has to be ready for a while.
+    Ready,
+    /// Its node is being uncordoned, and the evicted pods have to be ready elsewhere.
+    Uncordon,
     /// Proven back.
     Done,
     /// Left as it was, with a reason.
@@ -41,10 +49,14 @@ impl Step {
         match self {
             Self::Pending | Self::Done | Self::Skipped | Self::Failed => false,
             Self::Probe
+            | Self::Cordon
+            | Self::Drain
             | Self::Apply
             | Self::Reboot
             | Self::Verify
             | Self::Settle
+            | Self::Ready
+            | Self::Uncordon
             | Self::Unknown => true,
         }
     }
@@ -55,10 +67,14 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Self::Pending => "pending",
             Self::Probe => "probe",
+            Self::Cordon => "cordon",
+            Self::Drain => "drain",
             Self::Apply => "apply",
             Self::Reboot => "reboot",
             Self::Verify => "verify",
             Self::Settle => "settle",
+            Self::Ready => "ready",
+            Self::Uncordon => "uncordon",
             Self::Done => "done",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
@@ -123,6 +139,12 @@ pub struct OperationHost {
     /// The reason of the failure, in one stable word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Its node, in a cluster with a Kubernetes or OpenShift container manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<HostNode>,
+    /// Why its turn has ended without effect and comes again after the other hosts; absent if it was not postponed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postponed: Option<String>,
     /// It was given up, came back by itself and is `done` since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
@@ -184,6 +206,8 @@ pub enum Outcome {
     Waiting,
     /// It was left out.
     Skipped,
+    /// It ended without effect, and comes again after the other hosts.
+    Postponed,
     /// An outcome of a later version, in a record that this has written.
     #[serde(other)]
     Unknown,

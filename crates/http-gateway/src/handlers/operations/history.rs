@@ -112,13 +112,8 @@ impl HostCounts {
                 Step::Done => &mut counts.done,
                 Step::Skipped => &mut counts.skipped,
                 Step::Failed => &mut counts.failed,
-                Step::Pending => &mut counts.pending,
-                Step::Probe
-                | Step::Apply
-                | Step::Reboot
-                | Step::Verify
-                | Step::Settle
-                | Step::Unknown => &mut counts.under_way,
+                step if step.is_under_way() => &mut counts.under_way,
+                _ => &mut counts.pending,
             } += 1;
         }
         counts
