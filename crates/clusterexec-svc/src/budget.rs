@@ -64,7 +64,10 @@ impl<'a> Budget<'a> {
 
     /// Notes that nothing happens to the host at `index` before its next go-ahead.
     pub(crate) fn wait(&self, index: usize) {
-        self.waiting().insert(index);
+        // A drained node is unavailable already.
+        if !self.journal.part(index).node.is_some_and(|node| node.attempts > 0) {
+            self.waiting().insert(index);
+        }
     }
 
     /// The addresses of hosts that hold a place while the host at `index` waits for one: all that are under way. If the

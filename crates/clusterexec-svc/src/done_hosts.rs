@@ -150,7 +150,9 @@ impl<'a> DoneHosts<'a> {
                     }
                 }
                 Err(HostError::Internal(error)) => return Err(error),
-                Err(HostError::Skipped(reason)) => return Ok(Err(reason)),
+                Err(HostError::Skipped(reason) | HostError::Postponed(reason)) => {
+                    return Ok(Err(reason));
+                }
                 Err(HostError::Failed(HostFailure { message, .. })) => {
                     return Ok(Err(format!(
                         "{address} answers again, but not with its boot id: {message}"
@@ -217,7 +219,7 @@ impl<'a> DoneHosts<'a> {
                 Ok(None)
             }
             Err(HostError::Internal(error)) => Err(error),
-            Err(HostError::Skipped(_)) => Ok(None),
+            Err(HostError::Skipped(_) | HostError::Postponed(_)) => Ok(None),
             Err(HostError::Failed(failure)) => {
                 let message = format!(
                     "{LOST_AFTER}: it was done, and is down at the end: {}",

@@ -57,6 +57,8 @@ pub(crate) enum HostError {
     Failed(HostFailure),
     /// The host is skipped, in the state that it is in; the reason.
     Skipped(String),
+    /// Nothing was done to the host, and its turn comes again after the other hosts; the reason.
+    Postponed(String),
     /// The lease is lost, or the storage service has failed: another executor continues.
     Internal(Error),
 }
@@ -81,5 +83,8 @@ pub(crate) fn may_come_back(host: &OperationHost) -> bool {
 /// Whether this is the word of a reason that ends when the host comes back.
 pub(crate) fn ends_with_return(reason: &str) -> bool {
     let reason = FailureReason::from_word(reason);
-    matches!(reason, Some(FailureReason::NotBack | FailureReason::NotRestarted))
+    matches!(
+        reason,
+        Some(FailureReason::NotBack | FailureReason::NotRestarted | FailureReason::NodeNotReady)
+    )
 }

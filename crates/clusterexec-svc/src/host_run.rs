@@ -1,21 +1,27 @@
 //! One host of an operation, step by step: an upgrade or a deployment is applied, then the host is probed, rebooted,
-//! verified, and settles.
+//! verified, and settles. A host that is a node of a Kubernetes is cordoned and drained before, and afterwards it has to
+//! be ready before it is uncordoned.
 //!
 //! A step that is saved may have taken effect. So an executor that continues at `reboot` asks the host itself: another
 //! boot id than the one from before means that the host was restarted, and the command acts only in the old boot.
 
 mod apply;
 mod boot;
+mod cordon;
 mod done;
+mod drain;
 mod go_ahead;
 mod health;
 mod host;
 mod late;
+mod node;
 mod playbook;
 mod probe;
+mod ready;
 mod reboot;
 mod report;
 mod settle;
+mod uncordon;
 mod verify;
 mod work;
 
@@ -47,6 +53,7 @@ pub(crate) async fn run(
         Ok(()) => Ok(()),
         Err(HostError::Internal(error)) => Err(error),
         Err(HostError::Skipped(reason)) => journal.skip(index, &reason).await,
+        Err(HostError::Postponed(reason)) => journal.postpone(index, &reason).await,
         Err(HostError::Failed(failure)) => {
             let failure = unless_deleted(journal, index, failure).await?;
             journal.fail(index, &failure).await
@@ -86,10 +93,14 @@ async fn steps(
             Step::Probe if !applies => probe::probe(&mut run).await?,
             // Boxed, as the future is large.
             Step::Probe | Step::Apply => Box::pin(apply::apply(&mut run)).await?,
+            Step::Cordon => cordon::cordon(&run).await?,
+            Step::Drain => Box::pin(drain::drain(&mut run)).await?,
             Step::Reboot => reboot::reboot(&mut run).await?,
             Step::Settle if run.verified.is_some() => settle::settle(&mut run).await?,
+            Step::Ready if run.verified.is_some() => ready::ready(&mut run).await?,
             // A host that reboots while it settles, or is taken over then, is verified again.
-            Step::Verify | Step::Settle => verify::verify(&mut run).await?,
+            Step::Verify | Step::Settle | Step::Ready => verify::verify(&mut run).await?,
+            Step::Uncordon => uncordon::uncordon(&run).await?,
             // An operation with an unknown step is not taken over.
             Step::Pending | Step::Done | Step::Failed | Step::Skipped | Step::Unknown => {
                 return Ok(());

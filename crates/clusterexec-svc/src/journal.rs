@@ -15,16 +15,18 @@ use std::time::Duration;
 
 use bus::{Error, Kind, Result, warn_unless_outage};
 use model::{
-    Failure, Host, HostState, Lease, LeasePurpose, Operation, OperationEvent, OperationHost,
-    OperationWait, Outcome, Step, WaitReason,
+    ClusterHead, CordonDebt, Failure, Host, HostState, Lease, LeasePurpose, Operation,
+    OperationEvent, OperationHost, OperationWait, Outcome, Step, WaitReason,
 };
 use storage_client::lease::Held;
 use storage_client::{Transaction, queries};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::context::Context;
+use crate::debts::{DebtChange, Debtor};
 use crate::history;
 use crate::host_error::{HostError, HostFailure};
+use crate::nodes::Nodes;
 use crate::steps::Steps;
 use deadlines::Deadlines;
 use lines::{OPERATION, event, reason};
@@ -46,6 +48,8 @@ pub struct Journal<'a> {
     pub(crate) held: &'a Held,
     pub(crate) operation: Operation,
     pub(crate) deadlines: Deadlines,
+    /// The nodes of the hosts; `None` without a container manager that has nodes.
+    pub(crate) nodes: Option<HostNodes>,
     /// Signals that a host under way begins to wait, or waits for something else.
     pub(crate) host_waits: Notify,
     /// As in the store: changed after a write only.
@@ -63,6 +67,13 @@ struct State {
     events: u64,
     /// What the rollout waits for.
     wait: Option<OperationWait>,
+    /// How often a host is started before the operation pauses for it.
+    attempts: u32,
+}
+
+/// Whether a host was postponed too often for a further turn.
+fn is_exhausted(host: &OperationHost, attempts: u32) -> bool {
+    host.node.as_ref().is_some_and(|node| node.attempts >= attempts)
 }
 
 impl State {
@@ -72,14 +83,31 @@ impl State {
         events: u64,
         wait: Option<OperationWait>,
     ) -> Self {
-        let steps = Steps::new(hosts.iter().map(|host| host.step), operation.sick);
-        Self { hosts, steps, events, wait }
+        let mut steps = Steps::new(hosts.iter().map(|host| host.step), operation.sick);
+        let attempts = operation.options.drain_attempts();
+        for (index, host) in hosts.iter().enumerate() {
+            if host.step == Step::Pending && host.postponed.is_some() {
+                steps.postpone(index, is_exhausted(host, attempts));
+            }
+        }
+        Self { hosts, steps, events, wait, attempts }
     }
 
     fn set(&mut self, index: usize, host: OperationHost) {
-        self.steps.set(index, host.step);
+        if host.step == Step::Pending && host.postponed.is_some() {
+            self.steps.postpone(index, is_exhausted(&host, self.attempts));
+        } else {
+            self.steps.set(index, host.step);
+        }
         self.hosts[index] = host;
     }
+}
+
+/// The nodes of the hosts of an operation.
+#[derive(Debug)]
+pub(crate) struct HostNodes {
+    pub(crate) client: Nodes,
+    pub(crate) debtor: Debtor,
 }
 
 /// A change of the records of a host.
@@ -105,6 +133,7 @@ impl<'a> Journal<'a> {
             context,
             held,
             deadlines: Deadlines::new(soak, context.config.verify_timeout()),
+            nodes: None,
             host_waits: Notify::new(),
             state: Mutex::new(State::new(&operation, operation.untouched(), 1, None)),
             writing: AsyncMutex::default(),
@@ -132,10 +161,26 @@ impl<'a> Journal<'a> {
         let events = history::count_events(storage, &operation.id).await?;
         let wait = storage.find::<OperationWait>(&operation.id).await?;
         let wait = wait.map(|found| found.record);
-        let journal = Self::new(context, held, operation);
+        let journal = Self::new(context, held, operation).with_nodes().await?;
         journal.deadlines.bridge(&hosts, context.deps.clock.wall());
         *journal.state() = State::new(&journal.operation, hosts, events, wait);
         Ok(journal)
+    }
+
+    /// Adds the container manager of the cluster, if it has one.
+    ///
+    /// # Errors
+    /// When the storage service fails.
+    pub(crate) async fn with_nodes(mut self) -> Result<Self> {
+        let storage = &self.context.storage;
+        let cluster = self.retry(|| storage.find::<ClusterHead>(&self.operation.cluster)).await?;
+        let manager = cluster.map(|cluster| cluster.record.container_manager).unwrap_or_default();
+        if !manager.is_empty() {
+            let instance = self.retry(|| queries::instance(storage)).await?;
+            let client = Nodes::new(&self.context.deps.bus, &manager);
+            self.nodes = Some(HostNodes { client, debtor: Debtor { manager, instance } });
+        }
+        Ok(self)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -281,6 +326,39 @@ impl<'a> Journal<'a> {
         self.save(index, change, &[LogLine(step, Outcome::Skipped, reason)]).await
     }
 
+    /// Ends the turn of a host on which nothing was done: it comes again after the other hosts.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn postpone(&self, index: usize, reason: &str) -> Result<()> {
+        let step = self.part(index).step;
+        let change = |host: &mut OperationHost| {
+            host.step = Step::Pending;
+            host.postponed = Some(reason.to_owned());
+        };
+        self.save(index, change, &[LogLine(step, Outcome::Postponed, reason)]).await
+    }
+
+    /// Lets the hosts have further turns that were postponed too often. Returns why each was.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn retry_exhausted(&self) -> Result<Vec<String>> {
+        let exhausted = self.by_steps(|steps| steps.exhausted().to_vec());
+        let mut reasons = Vec::new();
+        for index in exhausted {
+            let part = self.part(index);
+            reasons.push(format!("{}: {}", part.address, part.postponed.unwrap_or_default()));
+            let change = |host: &mut OperationHost| {
+                if let Some(node) = &mut host.node {
+                    node.attempts = 0;
+                }
+            };
+            self.save(index, change, &[]).await?;
+        }
+        Ok(reasons)
+    }
+
     /// Saves a change to a host's part together with a change of the host's records. Records that were deleted in the
     /// meantime are not created again.
     ///
@@ -371,6 +449,8 @@ impl<'a> Journal<'a> {
             OperationEvent { reason: reason(*outcome, &after), ..event }
         });
         let events: Vec<_> = events.collect();
+        let debtor = self.nodes.as_ref().map(|nodes| &nodes.debtor);
+        let debt = debtor.and_then(|debtor| debtor.change(&self.operation, &before, &after, &now));
         let webhooks = if ended_wait.is_some() {
             let hosts = self.hosts_with(index, &after);
             self.wait_webhooks(ended_wait.as_ref(), None, &hosts).await?
@@ -380,6 +460,11 @@ impl<'a> Journal<'a> {
         let written = self
             .retry(|| async {
                 let mut transaction = part_saved(&before, &after, &events)?;
+                transaction = match &debt {
+                    None => transaction,
+                    Some(DebtChange::Save(debt)) => transaction.save(debt)?,
+                    Some(DebtChange::Delete(id)) => transaction.delete::<CordonDebt>(id),
+                };
                 if ended_wait.is_some() {
                     transaction = transaction.delete::<OperationWait>(&self.operation.id);
                     transaction = save_all(transaction, &webhooks)?;

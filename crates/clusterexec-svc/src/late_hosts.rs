@@ -90,7 +90,10 @@ async fn check_all(journal: &Journal<'_>) -> Result<Option<Duration>> {
             Ok(Returned::Done) => continue,
             Ok(Returned::Refused) => AFTER_REFUSAL,
             // Something is not proven yet.
-            Ok(Returned::NotYet) | Err(HostError::Failed(_) | HostError::Skipped(_)) => CHECK_AGAIN,
+            Ok(Returned::NotYet)
+            | Err(HostError::Failed(_) | HostError::Skipped(_) | HostError::Postponed(_)) => {
+                CHECK_AGAIN
+            }
             Err(HostError::Internal(error)) => return Err(error),
         };
         pause = pause.max(Some(next));

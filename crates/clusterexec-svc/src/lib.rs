@@ -5,7 +5,7 @@
 //!
 //! Dependencies point downwards only, from the last of these modules to the first:
 //!
-//! - [`config`], `host_error`, [`steps`], [`waiting`], `unfinished`, [`web`], `history`: leaves
+//! - [`config`], `host_error`, `identity`, `nodes`, `debts`, [`steps`], [`waiting`], `unfinished`, [`web`], `history`: leaves
 //! - [`ports`], `webhook`, [`context`]: what all operations of the process share
 //! - [`schedule`]: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
 //! - [`journal`]: the only writer of an operation's records
@@ -23,15 +23,18 @@ pub mod config;
 pub mod context;
 mod continuation;
 mod control;
+mod debts;
 mod delivery;
 mod done_hosts;
 mod history;
 mod host_error;
 mod host_run;
+mod identity;
 pub mod journal;
 mod late_hosts;
 mod log_in;
 mod members;
+mod nodes;
 pub mod ports;
 pub mod rollout;
 pub mod schedule;

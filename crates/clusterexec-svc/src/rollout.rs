@@ -6,7 +6,7 @@ use bus::error::chain;
 use bus::{Error, Result, warn_unless_outage};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use model::{Address, ClusterHead, Operation, OperationStatus, Step, WaitReason};
+use model::{Address, ClusterHead, Operation, OperationStatus, Step, WaitReason, abridged};
 use storage_client::lease::Held;
 use tokio::sync::{Notify, mpsc};
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, held: &Held, operation: Operation, is
     let id = operation.id.clone();
     let carried_out = async {
         let journal = if is_new {
-            Journal::new(context, held, operation)
+            Journal::new(context, held, operation).with_nodes().await?
         } else {
             let journal = Journal::load(context, held, operation).await?;
             journal.note_take_over().await?;
@@ -150,6 +150,7 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
     let index = match journal.by_steps(|steps| next(operation, steps, parallel)) {
         Next::Turn(index) => index,
         Next::Wait => return Ok(Action::Wait(wait_of_hosts(journal).await?)),
+        Next::Pause => return pause_for_drains(journal).await,
         Next::End(status) => {
             // Hosts may have been left because of an abort.
             if journal.by_steps(Steps::has_left)
@@ -180,6 +181,21 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
         Some(waiting) if waiting.reason == WaitReason::OthersUnderWay => Action::Wait(None),
         Some(waiting) => Action::Wait(Some(waiting)),
     })
+}
+
+/// Pauses the operation because the nodes of all hosts that are left could not be drained. Once it is resumed, they have
+/// further turns.
+async fn pause_for_drains(journal: &Journal<'_>) -> Result<Action> {
+    match gate(journal, Purpose::TakeDown).await? {
+        Gate::Open(_) => {}
+        Gate::Closed(waiting) => return Ok(Action::Wait(Some(waiting))),
+        Gate::Aborted(by) => return Ok(Action::End(OperationStatus::Failed, by)),
+    }
+    let reasons = journal.retry_exhausted().await?;
+    let reasons = abridged(&reasons, "; ");
+    let message = format!("only hosts are left whose nodes could not be drained: {reasons}");
+    control::pause(journal, WaitReason::DrainPaused, &message).await?;
+    Ok(Action::Wait(Some(Waiting::new(WaitReason::DrainPaused, message))))
 }
 
 /// The cause for which all hosts under way wait, if there is a common one: the rollout waits for the same.

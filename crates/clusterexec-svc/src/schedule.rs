@@ -27,6 +27,8 @@ pub enum Next {
     Turn(usize),
     /// Wait for the end of a host under way.
     Wait,
+    /// Pause the operation: only hosts are left that were postponed too often.
+    Pause,
     /// End the operation.
     End(OperationStatus),
 }
@@ -39,8 +41,10 @@ pub fn next(operation: &Operation, steps: &Steps, parallel: usize) -> Next {
     let (under_way, failed) = (steps.under_way(), steps.failed());
     let turn = steps.turn().filter(|_| failed <= operation.options.tolerated());
     let Some(index) = turn else {
+        let is_stopped = failed > operation.options.tolerated();
         return match (under_way, failed) {
             (1.., _) => Next::Wait,
+            _ if !is_stopped && !steps.exhausted().is_empty() => Next::Pause,
             (0, 0) => Next::End(OperationStatus::Finished),
             (0, _) => Next::End(OperationStatus::Failed),
         };

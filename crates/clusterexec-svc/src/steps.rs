@@ -10,8 +10,12 @@ pub struct Steps {
     /// So many hosts, the first ones, were unhealthy at the start.
     unhealthy: usize,
     counts: Counts,
-    /// No host before this one is pending.
+    /// No host before this one is pending, except postponed ones.
     pending_from: usize,
+    /// Pending hosts whose turns come again after the others, in that order.
+    postponed: Vec<usize>,
+    /// Pending hosts that were postponed too often for a further turn.
+    exhausted: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -28,7 +32,14 @@ impl Steps {
     /// The steps of hosts, of which the first `unhealthy` ones were unhealthy at the start.
     pub fn new(steps: impl IntoIterator<Item = Step>, unhealthy: usize) -> Self {
         let all: Vec<_> = steps.into_iter().collect();
-        let mut new = Self { all, unhealthy, counts: Counts::default(), pending_from: 0 };
+        let mut new = Self {
+            all,
+            unhealthy,
+            counts: Counts::default(),
+            pending_from: 0,
+            postponed: Vec::new(),
+            exhausted: Vec::new(),
+        };
         for index in 0..new.all.len() {
             new.count(index, |count| *count += 1);
         }
@@ -41,8 +52,23 @@ impl Steps {
         &self.all
     }
 
+    /// Notes that the host at `index` is pending again: its turn comes after the others, or not any more.
+    pub(crate) fn postpone(&mut self, index: usize, is_exhausted: bool) {
+        self.set(index, Step::Pending);
+        let queue = if is_exhausted { &mut self.exhausted } else { &mut self.postponed };
+        queue.push(index);
+        self.advance();
+    }
+
+    /// The hosts that were postponed too often for a further turn.
+    pub(crate) fn exhausted(&self) -> &[usize] {
+        &self.exhausted
+    }
+
     /// Notes that the host at `index` is at this step.
     pub(crate) fn set(&mut self, index: usize, step: Step) {
+        self.postponed.retain(|other| *other != index);
+        self.exhausted.retain(|other| *other != index);
         self.count(index, |count| *count -= 1);
         self.all[index] = step;
         self.count(index, |count| *count += 1);
@@ -67,9 +93,10 @@ impl Steps {
         self.counts.left > 0
     }
 
-    /// The first pending host.
+    /// The first pending host; postponed ones come after the others.
     pub(crate) fn turn(&self) -> Option<usize> {
-        (self.pending_from < self.all.len()).then_some(self.pending_from)
+        let first = (self.pending_from < self.all.len()).then_some(self.pending_from);
+        first.or_else(|| self.postponed.first().copied())
     }
 
     /// Whether the host at `index` is healthy, and none that is has been done before.
@@ -78,9 +105,13 @@ impl Steps {
     }
 
     fn advance(&mut self) {
-        let pending = |from: usize| self.all[from..].iter().position(|step| *step == Step::Pending);
-        let passed = pending(self.pending_from).unwrap_or(self.all.len() - self.pending_from);
-        self.pending_from += passed;
+        let is_first = |index: &usize| {
+            self.all[*index] == Step::Pending
+                && !self.postponed.contains(index)
+                && !self.exhausted.contains(index)
+        };
+        self.pending_from =
+            (self.pending_from..self.all.len()).find(is_first).unwrap_or(self.all.len());
     }
 
     fn count(&mut self, index: usize, change: impl Fn(&mut usize)) {
@@ -102,18 +133,42 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Step; 10] = [
+    const ALL: [Step; 14] = [
         Step::Pending,
         Step::Probe,
+        Step::Cordon,
+        Step::Drain,
         Step::Apply,
         Step::Reboot,
         Step::Verify,
         Step::Settle,
+        Step::Ready,
+        Step::Uncordon,
         Step::Done,
         Step::Skipped,
         Step::Failed,
         Step::Unknown,
     ];
+
+    #[test]
+    fn postponed_hosts_come_after_the_others_and_exhausted_ones_not_any_more() {
+        let mut steps = Steps::new([Step::Pending; 3], 0);
+        steps.set(0, Step::Drain);
+        steps.postpone(0, false);
+        assert_eq!(steps.turn(), Some(1));
+        steps.set(1, Step::Drain);
+        assert_eq!(steps.turn(), Some(2));
+        steps.postpone(1, false);
+        steps.set(2, Step::Done);
+        assert_eq!(steps.turn(), Some(0));
+        steps.set(0, Step::Drain);
+        assert_eq!(steps.turn(), Some(1));
+        steps.postpone(0, true);
+        steps.set(1, Step::Done);
+        assert_eq!((steps.turn(), steps.exhausted()), (None, &[0][..]));
+        steps.postpone(0, false);
+        assert_eq!((steps.turn(), steps.exhausted()), (Some(0), &[][..]));
+    }
 
     proptest! {
         #[test]

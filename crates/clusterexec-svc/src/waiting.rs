@@ -35,7 +35,10 @@ impl Waiting {
     pub(crate) fn host_reason(&self) -> WaitReason {
         match self.reason {
             WaitReason::Budget => WaitReason::HostBudget,
-            WaitReason::OthersUnderWay | WaitReason::GoAheadMissed => self.reason,
+            WaitReason::OthersUnderWay
+            | WaitReason::GoAheadMissed
+            | WaitReason::Draining
+            | WaitReason::KubernetesAway => self.reason,
             _ => WaitReason::HostGate,
         }
     }

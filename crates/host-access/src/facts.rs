@@ -27,6 +27,8 @@ pub struct Facts {
     pub space: u64,
     /// Which boot this is.
     pub boot_id: String,
+    /// Its machine id; empty if it has none.
+    pub machine_id: String,
     /// Whether it was booted from an OSTree deployment.
     pub ostree: bool,
     /// The container runtime that runs: `docker`, `containerd`, `cri-o` or `podman`.
@@ -120,12 +122,21 @@ fn parse(text: &str) -> Result<Facts, Problem> {
         memory_mib: number("memory-kib").ok_or(Problem::Missing("memory"))? / 1024,
         space: space(values("disk")),
         boot_id: boot_id.to_owned(),
+        machine_id: values("machine-id")
+            .find(|id| is_machine_id(id))
+            .unwrap_or_default()
+            .to_owned(),
         ostree: values("ostree").any(|value| value == "yes"),
         container_runtime: runtime(&running).map(str::to_owned),
         kubelet: running.contains("kubelet"),
         python: values("python").find_map(two_numbers),
         machine: values("machine").next().map(word).unwrap_or_default(),
     })
+}
+
+/// Whether a text is a machine id: 32 hexadecimal digits.
+fn is_machine_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn first_number(text: &str) -> Option<u64> {
@@ -200,6 +211,7 @@ os-release: boot-id: 00000000-0000-0000-0000-000000000000
 
 ostree: yes
 boot-id: 3b0c9e0e-4a3d-4c1f-9d0a-0b6f0f0a0b0c
+machine-id: 4c4c4544004d3510804cb4c04f4d3333
 machine: x86_64
 cpus: 4
 memory-kib: 8000000 kB
@@ -219,6 +231,7 @@ python: 3.12
         assert_eq!((facts.os, facts.version.as_str()), (Os::Fedora, "41"));
         assert_eq!((facts.cpus, facts.memory_mib, facts.space), (4, 7812, 1024 * 1024));
         assert_eq!(facts.boot_id, "3b0c9e0e-4a3d-4c1f-9d0a-0b6f0f0a0b0c");
+        assert_eq!(facts.machine_id, "4c4c4544004d3510804cb4c04f4d3333");
         assert!(facts.ostree && facts.kubelet);
         assert_eq!(facts.container_runtime.as_deref(), Some("docker"));
         assert_eq!((facts.python, facts.machine.as_str()), (Some((3, 12)), "x86_64"));

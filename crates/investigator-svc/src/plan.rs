@@ -78,6 +78,7 @@ mod tests {
             memory_mib: 1,
             space: 1,
             boot_id: String::new(),
+            machine_id: String::new(),
             ostree: false,
             container_runtime: None,
             kubelet: false,

@@ -361,6 +361,7 @@ fn debian() -> Facts {
         memory_mib: 2048,
         space: 20_000_000_000,
         boot_id: String::new(),
+        machine_id: String::new(),
         ostree: false,
         container_runtime: None,
         kubelet: false,

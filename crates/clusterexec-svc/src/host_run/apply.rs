@@ -7,8 +7,9 @@ use host_access::{AccessError, PlaybookError, Session, Summary};
 use model::{OperationHost, Outcome, RebootWhen, Step};
 use tokio::time::Instant;
 
-use super::go_ahead::{Late, Played, play_with_go_ahead};
+use super::go_ahead::{Late, Played, play_with_go_ahead, wait_for_turn};
 use super::host::HostRun;
+use super::node::enter_with_node;
 use super::probe::probe;
 use super::report;
 use super::settle::save_failed_units;
@@ -34,6 +35,14 @@ pub(super) async fn apply(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let work = Work::of(&run.journal.operation, &facts, run.address())?;
     if run.part().step != Step::Apply {
         save_failed_units(run, session.as_ref()).await?;
+        if run.part().step == Step::Probe && run.journal.nodes.is_some() {
+            enter_with_node(run, session.as_ref(), &facts.boot_id, Step::Apply, "").await?;
+            if run.part().step != Step::Apply {
+                return Ok(());
+            }
+        }
+    }
+    if run.part().step != Step::Apply {
         let change = |host: &mut OperationHost| host.step = Step::Apply;
         let lines = [LogLine(Step::Apply, Outcome::Started, "")];
         enter(run.journal, run.index, change, &lines).await?;
@@ -65,7 +74,7 @@ fn reboots(ostree: bool, option: Option<RebootWhen>, required: bool) -> bool {
 
 /// Plays until the command has ended on the host, over as many connections as that takes.
 async fn play_to_the_end(
-    run: &HostRun<'_>,
+    run: &mut HostRun<'_>,
     mut session: Box<dyn Session>,
     work: &Work,
 ) -> Result<Summary, HostError> {
@@ -80,7 +89,7 @@ async fn play_to_the_end(
             // The command has not begun, so neither has its time.
             Played::NotYet(reason) => {
                 late.count(&reason, run.address())?;
-                run.budget.wait_for_turn(run.index, reason).await?;
+                wait_for_turn(run, reason).await?;
                 deadline = Instant::now() + run.context().config.apply_timeout();
                 if !session.is_alive().await {
                     session = log_in(run.context(), &run.target).await?;

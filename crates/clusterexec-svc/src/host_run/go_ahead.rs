@@ -13,7 +13,9 @@ use runtime::random;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::drain::{evict_all, last_look};
 use super::host::HostRun;
+use super::node::wait;
 use super::playbook::run_playbook;
 use crate::budget::Decision;
 use crate::host_error::{HostError, HostFailure};
@@ -99,6 +101,20 @@ pub(super) async fn play_with_go_ahead(
     }
 }
 
+/// Waits until a rejected go-ahead may be asked for again; pods that are new on the node of the host are evicted first.
+pub(super) async fn wait_for_turn(
+    run: &mut HostRun<'_>,
+    rejected: Waiting,
+) -> Result<(), HostError> {
+    match rejected.reason {
+        WaitReason::Draining | WaitReason::KubernetesAway => {
+            wait(run, &rejected).await?;
+            Box::pin(evict_all(run)).await
+        }
+        _ => run.budget.wait_for_turn(run.index, rejected).await,
+    }
+}
+
 /// Waits for the task on the host, decides, and answers the task.
 async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<Answer, HostError> {
     let first_round = run.journal.retry(|| run.budget.answering());
@@ -118,7 +134,13 @@ async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<An
         Ok(uptime) => uptime,
         Err(error) => return Ok(lost(error)),
     };
-    let decision = run.journal.retry(|| run.budget.decide(run.index, &answering)).await?;
+    let decide = run.journal.retry(|| run.budget.decide(run.index, &answering));
+    // At the same time: both are as old as the slower of them when the go-ahead is given.
+    let (decision, on_node) = tokio::join!(decide, last_look(run));
+    let decision = match (decision?, on_node?) {
+        (Decision::Go(_), Some(waiting)) => Decision::Wait(waiting),
+        (decision, _) => decision,
+    };
     let (sent, answer) = match decision {
         Decision::Go(decided) => (channel.give(uptime, decided).await, Answer::Given),
         Decision::Wait(reason) => (channel.refuse().await, Answer::Rejected(reason)),

@@ -4,6 +4,8 @@ use bus::Result;
 use host_access::{Session, Target};
 use model::{OperationHost, Wait, WaitReason};
 
+use super::drain::Evictions;
+use super::ready::Readiness;
 use crate::budget::Budget;
 use crate::context::Context;
 use crate::journal::{Journal, LogLine};
@@ -18,6 +20,10 @@ pub(super) struct HostRun<'a> {
     pub(super) session: Option<Box<dyn Session>>,
     /// The boot id with which the host was verified, until it has settled or rebooted.
     pub(super) verified: Option<String>,
+    /// The evictions of the drain of its node.
+    pub(super) evictions: Evictions,
+    /// Whether its node is ready again, once it is verified.
+    pub(super) readiness: Option<Readiness>,
 }
 
 impl<'a> HostRun<'a> {
@@ -27,7 +33,16 @@ impl<'a> HostRun<'a> {
         index: usize,
         target: Target,
     ) -> Self {
-        Self { journal, budget, index, target, session: None, verified: None }
+        Self {
+            journal,
+            budget,
+            index,
+            target,
+            session: None,
+            verified: None,
+            evictions: Evictions::default(),
+            readiness: None,
+        }
     }
 
     pub(super) fn context(&self) -> &'a Context {

@@ -7,6 +7,7 @@ use model::{Host, HostState, OperationHost, Outcome, Step};
 
 use super::health::healthy;
 use super::host::HostRun;
+use super::ready::is_ready;
 use super::settle::has_settled;
 use super::verify::check_booted;
 use crate::budget::Budget;
@@ -54,6 +55,9 @@ pub(crate) async fn returned(journal: &Journal<'_>, index: usize) -> Result<Retu
     }
     check_booted(&run, session.as_ref()).await?;
     healthy(&run, session).await?;
+    if !is_ready(&run, &boot_id).await? {
+        return Ok(Returned::NotYet);
+    }
     done_late(journal, index, &boot_id).await
 }
 

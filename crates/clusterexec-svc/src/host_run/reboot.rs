@@ -8,7 +8,7 @@ use model::{FailureReason, OperationHost, Outcome, Step};
 use serde_json::{Map, json};
 
 use super::boot::{shutdown, wait_until_up};
-use super::go_ahead::{Late, Played, play_with_go_ahead};
+use super::go_ahead::{Late, Played, play_with_go_ahead, wait_for_turn};
 use super::host::HostRun;
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::LogLine;
@@ -51,7 +51,7 @@ pub(super) async fn reboot(run: &mut HostRun<'_>) -> Result<(), HostError> {
                     run.save(|host| host.rebooted_at.clone_from(&earlier), &[]).await?;
                 }
                 late.count(&reason, run.address())?;
-                run.budget.wait_for_turn(run.index, reason).await?;
+                wait_for_turn(run, reason).await?;
                 probed = session.is_alive().await.then_some(session);
             }
         }

@@ -9,8 +9,8 @@ use model::{FailureReason, OperationHost, Outcome, Step};
 use tokio::time::Instant;
 
 use super::boot::wait_until_up;
-use super::done::save_done;
 use super::host::HostRun;
+use super::ready::{Readiness, enter_ready};
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::LogLine;
 
@@ -37,6 +37,7 @@ pub(super) async fn settle(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let settle = run.journal.operation.options.settle();
     let up_by = Instant::now() + settle;
     let deadline = run.journal.deadlines.settle_end(run.index, settle);
+    let mut readiness = run.readiness.take().unwrap_or_else(Readiness::new);
     loop {
         let session = match run.session.take() {
             Some(session) => session,
@@ -71,14 +72,16 @@ pub(super) async fn settle(run: &mut HostRun<'_>) -> Result<(), HostError> {
         let is_up = seen.is_up();
         if now >= up_by && is_up {
             let failed = newly_failed(run, seen.failed_units)?;
-            return save_done(run, &boot_id, &failed).await;
+            run.readiness = Some(readiness);
+            return enter_ready(run, &boot_id, &failed).await;
         }
         if now >= deadline {
             let failure =
                 if is_up { unsteady(run) } else { still_starting(run.address(), &seen.state) };
             return Err(failure.into());
         }
-        let left = up_by.saturating_duration_since(now);
+        readiness.look_meanwhile(run, &boot_id).await?;
+        let left = up_by.saturating_duration_since(Instant::now());
         let pause = if left.is_zero() { CHECK_AGAIN } else { left.min(CHECK_AGAIN) };
         tokio::time::sleep(pause).await;
     }

@@ -6,10 +6,10 @@ use host_access::Session;
 use model::{FailureReason, OperationHost, OperationKind, Outcome, Step};
 
 use super::boot::wait_until_up;
-use super::done::save_done;
 use super::health::healthy;
 use super::host::HostRun;
 use super::playbook::run_playbook;
+use super::ready::{Readiness, enter_ready};
 use super::report;
 use super::work::{self, Work};
 use crate::host_error::{HostError, HostFailure};
@@ -27,8 +27,9 @@ pub(super) async fn verify(run: &mut HostRun<'_>) -> Result<(), HostError> {
         check_booted(run, session.as_ref()).await?;
     }
     run.session = healthy(run, session).await?;
+    run.readiness.get_or_insert_with(Readiness::new);
     if !run.settles() {
-        return save_done(run, &boot_id, &[]).await;
+        return enter_ready(run, &boot_id, &[]).await;
     }
     let change = |host: &mut OperationHost| host.step = Step::Settle;
     let detail = format!("boot id {boot_id}");

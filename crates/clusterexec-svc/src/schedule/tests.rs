@@ -39,6 +39,20 @@ fn one_after_the_other_until_the_end() {
 }
 
 #[test]
+fn operation_with_nothing_but_exhausted_hosts_is_to_be_paused_unless_it_has_failed() {
+    use Step::{Done, Failed, Pending};
+    for (first, expected) in [
+        (Done, Next::Pause),
+        (Failed, Next::End(OperationStatus::Failed)),
+        (Step::Drain, Next::Wait),
+    ] {
+        let mut steps = Steps::new([first, Pending], 0);
+        steps.postpone(1, true);
+        assert_eq!(super::next(&operation(2, 0, &json!({})), &steps, 9), expected, "{first}");
+    }
+}
+
+#[test]
 fn tolerated_failures_do_not_stop_the_rollout_but_are_failures_all_the_same() {
     use Step::{Done, Failed, Pending};
     let operation = operation(4, 0, &json!({"max_failures": 1}));
@@ -167,6 +181,7 @@ proptest! {
                     let n = busy[choices.next().map_or(0, |choice| choice.index(busy.len()))];
                     steps[n] = match fates[n] { 0 | 1 => Step::Done, 2 => Step::Skipped, _ => Step::Failed };
                 }
+                Next::Pause => prop_assert!(false, "no host was postponed"),
                 Next::End(status) => {
                     let failed = steps.contains(&Step::Failed);
                     prop_assert_eq!(status == OperationStatus::Failed, failed);

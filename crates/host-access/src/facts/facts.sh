@@ -11,6 +11,7 @@ echo
 
 [ -e /run/ostree-booted ] && echo 'ostree: yes'
 echo "boot-id: $(cat /proc/sys/kernel/random/boot_id)"
+read -r id 2>/dev/null </etc/machine-id && echo "machine-id: $id"
 echo "machine: $(uname -m)"
 echo "cpus: $(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c ^processor /proc/cpuinfo)"
 sed -n 's/^MemTotal: */memory-kib: /p' /proc/meminfo
@@ -34,7 +35,10 @@ done </proc/self/mountinfo
 
 for process in /proc/[0-9]*/comm; do
   { read -r name <"$process"; } 2>/dev/null || continue
-  case $name in dockerd|containerd|crio|kubelet) echo "running: $name" ;; esac
+  case $name in
+    dockerd|containerd|crio|kubelet) echo "running: $name" ;;
+    k3s|k3s-server|k3s-agent|rke2) echo 'running: kubelet' ;;
+  esac
 done
 if command -v systemctl >/dev/null 2>&1; then
   for unit in docker containerd crio cri-o podman kubelet; do

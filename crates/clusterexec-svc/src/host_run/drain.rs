@@ -1,0 +1,413 @@
+//! The step `drain`: pods that other nodes can run are evicted from the node of the host, and its volumes are detached.
+//!
+//! - `evictions`: which pods are evicted next, and why the others are still there (pure)
+
+mod evictions;
+
+use std::time::Duration;
+
+use model::messages::{CordonAnswer, CordonRequest, NodeRequest, Workload};
+use model::stamp::left;
+use model::{
+    DrainOptions, FailureReason, HostNode, NodeState, OnDrainTimeout, OperationHost, Outcome,
+    PodClass, PodState, Stamp, Step, WaitReason,
+};
+use runtime::random;
+use tokio::time::Instant;
+
+use super::host::HostRun;
+use super::node::missing;
+use crate::control::{Gate, Purpose, enter, gate};
+use crate::host_error::{HostError, HostFailure};
+use crate::journal::{HostNodes, LogLine};
+use crate::nodes::NodesError;
+use crate::waiting::Waiting;
+pub(crate) use evictions::{Evictions, Round};
+
+/// The pause between two lists of the pods on a node.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
+
+/// Every this many lists of pods, the state of the node is read in place of them.
+const NODE_EVERY: u32 = 10;
+
+/// The pause between two writes of what a drain waits for, unless it becomes blocked.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
+/// What a pod gets beyond its grace period, before the drain ends.
+const AFTER_GRACE: Duration = Duration::from_mins(1);
+
+/// How long the kubelet of a node has to be silent before its pods are not waited for.
+const UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
+
+/// Drains the node, and saves the step that follows.
+pub(super) async fn drain(run: &mut HostRun<'_>) -> Result<(), HostError> {
+    // A connection from before the drain may be lost by now.
+    run.session = None;
+    evict_all(run).await?;
+    if run.journal.operation.kind.facts().applies {
+        return super::apply::apply(run).await;
+    }
+    let change = |host: &mut OperationHost| host.step = Step::Reboot;
+    let lines =
+        [LogLine(Step::Drain, Outcome::Ok, "drained"), LogLine(Step::Reboot, Outcome::Started, "")];
+    enter(run.journal, run.index, change, &lines).await
+}
+
+/// Evicts pods until none is left that has to go, and waits for the volumes of the node.
+pub(super) async fn evict_all(run: &mut HostRun<'_>) -> Result<(), HostError> {
+    if run.part().node.is_some_and(|node| node.is_forced) {
+        return Ok(());
+    }
+    let options = run.journal.operation.options.drain_options().cloned().unwrap_or_default();
+    let mut drain = Drain::new(run, options);
+    drain.check_node(run).await?;
+    let ended = match drain.evict_pods(run).await {
+        Ok(()) => drain.await_volumes(run).await,
+        ended => ended,
+    };
+    run.evictions = drain.evictions;
+    ended
+}
+
+/// Why the node may not be rebooted yet, right before its reboot: new pods that have to go, or a cordon that was removed.
+///
+/// # Errors
+/// When the API server rejects the request.
+pub(super) async fn last_look(run: &HostRun<'_>) -> Result<Option<Waiting>, HostError> {
+    let Some((nodes, node)) = run.node() else { return Ok(None) };
+    if !run.journal.operation.options.drains() || node.is_forced {
+        return Ok(None);
+    }
+    let options = run.journal.operation.options.drain_options().cloned().unwrap_or_default();
+    let request = NodeRequest {
+        node: node.name.clone(),
+        state: true,
+        pods: true,
+        skip_selector: options.skip_selector.clone(),
+        ..NodeRequest::default()
+    };
+    let contents = match nodes.client.node(request).await {
+        Ok(contents) => contents,
+        Err(NodesError::Away(message)) => {
+            return Ok(Some(Waiting::new(WaitReason::KubernetesAway, message)));
+        }
+        Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
+    };
+    if contents.state.as_ref().is_none_or(|state| !is_cordoned(run, nodes, &node, state)) {
+        let message = format!("the node {} is not cordoned any more", node.name);
+        return Ok(Some(Waiting::new(WaitReason::Draining, message)));
+    }
+    // Replacements of pods that tolerate the cordon stay.
+    let is_new = |pod: &&PodState| {
+        matches!(
+            pod.class(&options),
+            PodClass::Evict | PodClass::Terminating | PodClass::NoController | PodClass::LocalData
+        )
+    };
+    let new: Vec<_> = contents.pods.iter().filter(is_new).map(PodState::full_name).collect();
+    if new.is_empty() {
+        return Ok(None);
+    }
+    let message = format!("drain of node {}: new pods: {}", node.name, model::abridged(new, ", "));
+    Ok(Some(Waiting::new(WaitReason::Draining, message)))
+}
+
+/// Whether the node is the one of this turn, and cordoned by this operation, or by others as before.
+fn is_cordoned(run: &HostRun<'_>, nodes: &HostNodes, node: &HostNode, state: &NodeState) -> bool {
+    let is_ours = state.cordoned_by == nodes.debtor.owner(&run.journal.operation.id);
+    state.uid == node.uid && state.unschedulable && (node.was_cordoned || is_ours)
+}
+
+/// A drain in process.
+struct Drain {
+    options: DrainOptions,
+    evictions: Evictions,
+    /// When this process has begun or continued it.
+    since: Instant,
+    /// The time that had passed before.
+    passed: Duration,
+    /// When its state was last written, and whether it was blocked.
+    written: Option<(Instant, bool)>,
+}
+
+impl Drain {
+    fn new(run: &mut HostRun<'_>, options: DrainOptions) -> Self {
+        // New pods right before the reboot get the whole time again.
+        let began = run.part().node.and_then(|node| node.drain_began);
+        let began = began.filter(|_| run.part().step == Step::Drain);
+        let now = run.context().deps.clock.wall();
+        let longest = Duration::from_hours(24 * 365);
+        let passed = began.as_ref().and_then(Stamp::timestamp);
+        let passed = passed.map_or(Duration::ZERO, |began| longest - left(now, began, longest));
+        let evictions = std::mem::take(&mut run.evictions);
+        Self { options, evictions, since: Instant::now(), passed, written: None }
+    }
+
+    fn has_exceeded(&self, allowed: Duration) -> bool {
+        self.passed + self.since.elapsed() >= allowed
+    }
+
+    /// Checks that the node is still cordoned. One that others have uncordoned is cordoned again, once in a turn.
+    async fn check_node(&mut self, run: &HostRun<'_>) -> Result<(), HostError> {
+        let Some((nodes, node)) = run.node() else { return Ok(()) };
+        let request =
+            NodeRequest { node: node.name.clone(), state: true, ..NodeRequest::default() };
+        let state = match nodes.client.node(request).await {
+            Ok(contents) => contents.state,
+            // The list of the pods is tried again, and shows it.
+            Err(NodesError::Away(_)) => return Ok(()),
+            Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
+        };
+        let Some(state) = state.filter(|state| state.uid == node.uid) else {
+            run.save_node(|node| node.is_cordoned = false, &[]).await?;
+            return Err(missing(run, &node).into());
+        };
+        self.evictions.is_unreachable = !state.is_ready && is_silent(run, &state);
+        if is_cordoned(run, nodes, &node, &state) {
+            return Ok(());
+        }
+        if node.was_uncordoned || node.was_cordoned || state.unschedulable {
+            let reason = format!("the cordon of the node {} was removed by others", node.name);
+            return Err(HostError::Postponed(reason));
+        }
+        let detail =
+            format!("the node {} was uncordoned by others; it is cordoned again", node.name);
+        let line = [LogLine(Step::Drain, Outcome::Waiting, &detail)];
+        run.save_node(|node| node.was_uncordoned = true, &line).await?;
+        let request = CordonRequest {
+            node: node.name.clone(),
+            uid: node.uid.clone(),
+            cordoned_by: nodes.debtor.owner(&run.journal.operation.id),
+            ..CordonRequest::default()
+        };
+        match nodes.client.cordon(request).await {
+            Ok(CordonAnswer::Done { .. }) | Err(NodesError::Away(_)) => Ok(()),
+            Ok(CordonAnswer::Foreign { state }) => {
+                Err(HostError::Postponed(format!("the node {} is {}", node.name, state.cordon())))
+            }
+            Ok(CordonAnswer::Missing) => Err(missing(run, &node).into()),
+            Err(error) => Err(HostError::Postponed(error.message().to_owned())),
+        }
+    }
+
+    async fn evict_pods(&mut self, run: &HostRun<'_>) -> Result<(), HostError> {
+        let Some((nodes, node)) = run.node() else { return Ok(()) };
+        let mut lists = 0;
+        let mut grace_period = node.grace_period;
+        loop {
+            lists += 1;
+            if lists % NODE_EVERY == 0 {
+                self.check_node(run).await?;
+            }
+            check_gate(run).await?;
+            let message = match self.list(nodes, &node).await {
+                Err(NodesError::Away(message)) => Err(message),
+                Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
+                Ok(pods) => {
+                    Ok(self.evictions.next(&pods, &self.options, Instant::now()).also(pods))
+                }
+            };
+            let sentence = match message {
+                Ok((round, _)) if round.is_done() => return Ok(()),
+                Ok((round, pods)) => {
+                    if lists == 1 && !round.blockers.is_empty() {
+                        return Err(HostError::Postponed(round.sentence(&node.name)));
+                    }
+                    if round.grace_period > grace_period {
+                        grace_period = round.grace_period;
+                        run.save_node(|node| node.grace_period = grace_period, &[]).await?;
+                    }
+                    self.evict(run, nodes, &round, &pods).await?;
+                    let sentence = round.sentence(&node.name);
+                    self.write(run, WaitReason::Draining, &sentence, round.is_blocked()).await?;
+                    sentence
+                }
+                Err(message) => {
+                    let sentence = format!("drain of node {}: {message}", node.name);
+                    self.write(run, WaitReason::KubernetesAway, &sentence, true).await?;
+                    sentence
+                }
+            };
+            let allowed =
+                self.options.timeout().max(Duration::from_secs(grace_period) + AFTER_GRACE);
+            if self.has_exceeded(allowed) {
+                return self.time_out(run, &sentence).await;
+            }
+            tokio::time::sleep(LIST_AGAIN).await;
+        }
+    }
+
+    async fn list(&self, nodes: &HostNodes, node: &HostNode) -> Result<Vec<PodState>, NodesError> {
+        let request = NodeRequest {
+            node: node.name.clone(),
+            pods: true,
+            skip_selector: self.options.skip_selector.clone(),
+            ..NodeRequest::default()
+        };
+        Ok(nodes.client.node(request).await?.pods)
+    }
+
+    /// Requests the evictions of a round. The ready pods of their controllers are saved before.
+    async fn evict(
+        &mut self,
+        run: &HostRun<'_>,
+        nodes: &HostNodes,
+        round: &Round,
+        pods: &[PodState],
+    ) -> Result<(), HostError> {
+        if round.evict.is_empty() {
+            return Ok(());
+        }
+        save_workloads(run, nodes, round, pods).await?;
+        run.journal.held.check()?;
+        let now = Instant::now();
+        // Before the answer: without one, the request may have been carried out.
+        self.evictions.note(&round.evict, &[], now, random::fraction());
+        match nodes.client.evict(round.evict.clone()).await {
+            Ok(outcomes) => {
+                self.evictions.note(&round.evict, &outcomes, now, random::fraction());
+                Ok(())
+            }
+            Err(NodesError::Away(_)) => Ok(()),
+            Err(error) => Err(HostError::Postponed(error.message().to_owned())),
+        }
+    }
+
+    /// Waits until the volumes are detached that no staying pod uses.
+    async fn await_volumes(&mut self, run: &HostRun<'_>) -> Result<(), HostError> {
+        let Some((nodes, node)) = run.node() else { return Ok(()) };
+        let deadline = Instant::now() + self.options.volume_timeout();
+        loop {
+            let request = NodeRequest {
+                node: node.name.clone(),
+                state: true,
+                volumes: true,
+                ..NodeRequest::default()
+            };
+            let sentence = match nodes.client.node(request).await {
+                Ok(contents) => {
+                    let free = contents.volumes.iter().filter(|volume| volume.pods.is_empty());
+                    let free: Vec<_> = free.map(|volume| &volume.name).collect();
+                    let staying = contents.volumes.len() - free.len();
+                    let attached = contents.state.map_or(0, |state| state.volumes_attached);
+                    if free.is_empty() && attached <= staying {
+                        return Ok(());
+                    }
+                    let count = free.len().max(attached - staying.min(attached));
+                    let names = model::abridged(free, ", ");
+                    format!("drain of node {}: {count} volumes still attached: {names}", node.name)
+                }
+                Err(NodesError::Away(message)) => {
+                    format!("drain of node {}: {message}", node.name)
+                }
+                Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
+            };
+            self.write(run, WaitReason::Draining, &sentence, false).await?;
+            check_gate(run).await?;
+            if Instant::now() >= deadline {
+                return self.time_out(run, &sentence).await;
+            }
+            tokio::time::sleep(LIST_AGAIN).await;
+        }
+    }
+
+    /// Records why the drain has not ended: at once with an event when it becomes blocked, else every few seconds.
+    async fn write(
+        &mut self,
+        run: &HostRun<'_>,
+        reason: WaitReason,
+        sentence: &str,
+        is_blocked: bool,
+    ) -> Result<(), HostError> {
+        let wait = run.wait(reason, sentence);
+        let becomes_blocked = is_blocked && self.written.is_none_or(|(_, blocked)| !blocked);
+        let is_recent = self.written.is_some_and(|(at, _)| at.elapsed() < WRITE_AGAIN);
+        if run.part().wait.as_ref() == Some(&wait) || is_recent && !becomes_blocked {
+            return Ok(());
+        }
+        self.written = Some((Instant::now(), is_blocked || !becomes_blocked && self.was_blocked()));
+        let change = |host: &mut OperationHost| host.wait = Some(wait.clone());
+        let line = [LogLine(Step::Drain, Outcome::Waiting, sentence)];
+        let lines = if becomes_blocked { &line[..] } else { &[] };
+        Ok(run.save(change, lines).await?)
+    }
+
+    fn was_blocked(&self) -> bool {
+        self.written.is_some_and(|(_, blocked)| blocked)
+    }
+
+    /// The end of a drain that has taken too long.
+    async fn time_out(&self, run: &HostRun<'_>, sentence: &str) -> Result<(), HostError> {
+        match self.options.on_timeout() {
+            OnDrainTimeout::Postpone => Err(HostError::Postponed(sentence.to_owned())),
+            OnDrainTimeout::Stop => {
+                let message = format!("{sentence}; nothing was done to {}", run.address());
+                Err(HostFailure::new(FailureReason::DrainTimeout, message).into())
+            }
+            OnDrainTimeout::Reboot => {
+                let detail = format!("{sentence}; it is rebooted all the same");
+                let line = [LogLine(Step::Drain, Outcome::Waiting, &detail)];
+                run.save_node(|node| node.is_forced = true, &line).await
+            }
+        }
+    }
+}
+
+/// Whether the kubelet of a node has been silent for so long that its pods are not waited for.
+fn is_silent(run: &HostRun<'_>, state: &NodeState) -> bool {
+    let now = run.context().deps.clock.wall();
+    let heartbeat = state.heartbeat.timestamp();
+    heartbeat.is_none_or(|heartbeat| left(now, heartbeat, UNREACHABLE_AFTER).is_zero())
+}
+
+/// Waits while the operation is paused, with the node as it is.
+///
+/// # Errors
+/// The host is skipped when the operation is aborted, and has failed when its record is deleted.
+async fn check_gate(run: &HostRun<'_>) -> Result<(), HostError> {
+    run.journal.record_of(run.index).await?;
+    match run.journal.retry(|| gate(run.journal, Purpose::Continue)).await? {
+        Gate::Aborted(by) => Err(HostError::Skipped(by)),
+        Gate::Open(_) | Gate::Closed(_) => Ok(()),
+    }
+}
+
+/// Saves how many ready pods the controllers of the pods have that are evicted first.
+async fn save_workloads(
+    run: &HostRun<'_>,
+    nodes: &HostNodes,
+    round: &Round,
+    pods: &[PodState],
+) -> Result<(), HostError> {
+    let ready = run.journal.operation.options.ready.clone().unwrap_or_default();
+    let known = run.part().node.map(|node| node.workloads).unwrap_or_default();
+    if !ready.awaits_workloads() {
+        return Ok(());
+    }
+    let evicted = |pod: &&PodState| round.evict.iter().any(|evicted| evicted.uid == pod.uid);
+    let workload = |pod: &PodState| {
+        let controller = pod.controller.clone()?;
+        Some(Workload { namespace: pod.namespace.clone(), controller })
+    };
+    let mut new: Vec<_> = pods.iter().filter(evicted).filter_map(workload).collect();
+    new.sort_unstable();
+    new.dedup();
+    new.retain(|workload| !known.iter().any(|(other, _)| other == workload));
+    if new.is_empty() {
+        return Ok(());
+    }
+    // Without an answer, these controllers are not waited for.
+    let Ok(ready) = nodes.client.workloads(new.clone()).await else { return Ok(()) };
+    let counted: Vec<_> = new
+        .into_iter()
+        .zip(ready)
+        .filter_map(|(workload, ready)| Some((workload, ready?)))
+        .collect();
+    run.save_node(|node| node.workloads.extend(counted.iter().cloned()), &[]).await
+}
+
+impl Round {
+    fn also(self, pods: Vec<PodState>) -> (Self, Vec<PodState>) {
+        (self, pods)
+    }
+}

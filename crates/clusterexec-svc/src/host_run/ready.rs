@@ -1,0 +1,189 @@
+//! The step `ready`: the node of a host that is back has to be ready in Kubernetes, with the host's boot id, for a while.
+//!
+//! - `gate`: whether a node is ready again (pure)
+
+mod gate;
+
+use std::time::Duration;
+
+use model::messages::NodeRequest;
+use model::{FailureReason, OperationHost, Outcome, Step, WaitReason};
+use tokio::time::Instant;
+
+use super::done::save_done;
+use super::host::HostRun;
+use crate::host_error::{HostError, HostFailure};
+use crate::journal::LogLine;
+use crate::nodes::NodesError;
+use gate::problem;
+
+/// The pause between two looks at the node.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Timeout of a look while the host settles, which goes on in the meantime.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Whether the node of a host is ready again, and since when.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    /// When the host was verified.
+    begun: Instant,
+    /// Since when the node is ready without interruption.
+    ready_since: Option<Instant>,
+    /// Why it is not ready.
+    problem: String,
+    /// Whether the node does not exist any more.
+    is_gone: bool,
+}
+
+impl Readiness {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), ready_since: None, problem: String::new(), is_gone: false }
+    }
+
+    /// Looks at the node of the host once.
+    ///
+    /// # Errors
+    /// The host has failed if the account of the container manager may not read the node.
+    pub(super) async fn look(&mut self, run: &HostRun<'_>, boot_id: &str) -> Result<(), HostError> {
+        let Some((nodes, node)) = run.node() else { return Ok(()) };
+        let read = |request: NodeRequest| nodes.client.node(request);
+        let name = node.name.clone();
+        let state = NodeRequest { node: name.clone(), state: true, ..NodeRequest::default() };
+        let pods = NodeRequest { pods: true, volumes: true, ..state.clone() };
+        // The pods are listed once the node itself is ready.
+        let is_node_ready = self.ready_since.is_some() || self.problem.starts_with("pod");
+        let looked = async {
+            let contents = read(if is_node_ready { pods.clone() } else { state }).await?;
+            if !is_node_ready && problem(&node, boot_id, &contents, false).is_none() {
+                return read(pods).await;
+            }
+            Ok(contents)
+        };
+        let problem = match looked.await {
+            Ok(contents) if contents.state.as_ref().is_none_or(|state| state.uid != node.uid) => {
+                self.is_gone = true;
+                None
+            }
+            Ok(contents) => problem(&node, boot_id, &contents, true),
+            Err(NodesError::Away(message)) => Some(message),
+            Err(NodesError::Denied(message) | NodesError::Refused(message)) => {
+                return Err(HostFailure::new(FailureReason::KubernetesDenied, message).into());
+            }
+        };
+        match problem {
+            None => {
+                self.ready_since.get_or_insert_with(Instant::now);
+                self.problem.clear();
+            }
+            Some(problem) => {
+                self.ready_since = None;
+                self.problem = problem;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks while the host settles: a slow answer does not delay that.
+    pub(super) async fn look_meanwhile(
+        &mut self,
+        run: &HostRun<'_>,
+        boot_id: &str,
+    ) -> Result<(), HostError> {
+        if run.part().node.is_none() {
+            return Ok(());
+        }
+        match tokio::time::timeout(LOOK, self.look(run, boot_id)).await {
+            Ok(looked) => looked,
+            Err(_) => {
+                self.ready_since = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn has_settled(&self, settle: Duration) -> bool {
+        self.is_gone || self.ready_since.is_some_and(|since| since.elapsed() >= settle)
+    }
+}
+
+/// Saves what follows once the host is verified and has settled: the step `ready` if it has a node, else it is done.
+pub(super) async fn enter_ready(
+    run: &mut HostRun<'_>,
+    boot_id: &str,
+    failed_units: &[String],
+) -> Result<(), HostError> {
+    if run.part().node.is_none() {
+        return save_done(run, boot_id, failed_units).await;
+    }
+    let change = |host: &mut OperationHost| {
+        host.step = Step::Ready;
+        if host.boot_id_before.is_some() {
+            host.boot_id_after = Some(boot_id.to_owned());
+        }
+        if !failed_units.is_empty() {
+            host.result.get_or_insert_default().failed_units = failed_units.to_vec();
+        }
+    };
+    run.save(change, &[LogLine(Step::Ready, Outcome::Started, "")]).await?;
+    run.verified = Some(boot_id.to_owned());
+    Ok(())
+}
+
+/// Waits until the node has been ready for as long as the operation says, and saves the step `uncordon`.
+pub(super) async fn ready(run: &mut HostRun<'_>) -> Result<(), HostError> {
+    let boot_id = run.verified.clone().unwrap_or_default();
+    let options = run.journal.operation.options.ready.clone().unwrap_or_default();
+    let mut readiness = run.readiness.take().unwrap_or_else(Readiness::new);
+    let deadline = readiness.begun + options.timeout().max(options.settle());
+    let mut is_logged = false;
+    // A node that was not ready before does not have to be.
+    let must_be_ready = run.part().node.is_some_and(|node| node.was_ready);
+    while must_be_ready && !readiness.has_settled(options.settle()) {
+        readiness.look(run, &boot_id).await?;
+        if readiness.has_settled(options.settle()) {
+            break;
+        }
+        if Instant::now() >= deadline {
+            return Err(not_ready(run, &readiness.problem, options.timeout()).into());
+        }
+        if !readiness.problem.is_empty() && !is_logged {
+            let detail = readiness.problem.clone();
+            let wait = run.wait(WaitReason::NodeReturning, &detail);
+            let change = |host: &mut OperationHost| host.wait = Some(wait.clone());
+            run.save(change, &[LogLine(Step::Ready, Outcome::Waiting, &detail)]).await?;
+            is_logged = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    let detail = if readiness.is_gone { "the node was deleted in the meantime" } else { "" };
+    let is_gone = readiness.is_gone;
+    let change = |host: &mut OperationHost| {
+        host.step = Step::Uncordon;
+        if let Some(node) = host.node.as_mut().filter(|_| is_gone) {
+            node.is_cordoned = false;
+        }
+    };
+    let lines =
+        [LogLine(Step::Ready, Outcome::Ok, detail), LogLine(Step::Uncordon, Outcome::Started, "")];
+    Ok(run.save(change, &lines).await?)
+}
+
+/// Whether the node of a host that came back late is ready again.
+pub(super) async fn is_ready(run: &HostRun<'_>, boot_id: &str) -> Result<bool, HostError> {
+    let Some(node) = run.part().node else { return Ok(true) };
+    let mut readiness = Readiness::new();
+    readiness.look(run, boot_id).await?;
+    Ok(!node.was_ready || readiness.is_gone || readiness.ready_since.is_some())
+}
+
+fn not_ready(run: &HostRun<'_>, problem: &str, timeout: Duration) -> HostFailure {
+    let node = run.part().node.map(|node| node.name).unwrap_or_default();
+    let message = format!(
+        "the node {node} of {} was not ready {} s after the host was verified: {problem}; it stays cordoned: \
+         look at its kubelet, then uncordon it with `kubectl uncordon {node}`",
+        run.address(),
+        timeout.as_secs()
+    );
+    HostFailure::new(FailureReason::NodeNotReady, message)
+}
