@@ -8,12 +8,15 @@ use model::{
     OperationStatus, Options, RebootWhen, Stamp, abridged, ident,
 };
 use storage_client::lease::Held;
-use storage_client::{Revised, Transaction};
+use storage_client::{Revised, Transaction, queries};
 use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::journal::{accepted, save_newest};
 use crate::members;
+use crate::node_plan::NodePlan;
+use crate::nodes::Nodes;
+use crate::rejection::Rejection;
 use crate::schedule::{Availability, Member, order};
 use crate::unfinished::Unfinished;
 
@@ -47,21 +50,7 @@ pub struct Plan {
     /// The operation would wait until this alarm ends.
     alarm: Option<AlarmView>,
     skip_unreachable: bool,
-}
-
-/// Why an operation is rejected.
-#[derive(Debug)]
-pub struct Rejection {
-    /// The reason.
-    pub reason: FailureReason,
-    /// The error that answers the request.
-    pub error: Error,
-}
-
-impl Rejection {
-    fn new(reason: FailureReason, message: impl Into<String>) -> Self {
-        Self { reason, error: Error::conflict(message) }
-    }
+    nodes: NodePlan,
 }
 
 impl OperationRequest {
@@ -153,12 +142,15 @@ impl Plan {
             max_unavailable: u64::try_from(self.budget).unwrap_or(u64::MAX),
             unavailable: unavailable.collect(),
             hosts: hosts.collect(),
+            warnings: self.nodes.warnings.clone(),
             alarm: self.alarm.clone(),
         }
     }
 
     fn planned(&self, member: &Member, request: &OperationRequest) -> PlannedHost {
-        let left_out = self.is_left_out(member);
+        let node = self.nodes.node(&member.address);
+        let is_foreign = node.and_then(|node| node.skipped.as_deref());
+        let left_out = self.is_left_out(member) || is_foreign.is_some();
         let action = if left_out { PlannedAction::Skip } else { PlannedAction::Work(request.kind) };
         let reason = match (member.availability, &request.options) {
             (Availability::Unhealthy, _) => "it is sick, but can be reached: it goes first",
@@ -170,7 +162,9 @@ impl Plan {
             }
             _ => member.reason.as_str(),
         };
-        PlannedHost { address: member.address.clone(), action, reason: reason.to_owned() }
+        let reason = is_foreign.unwrap_or(reason).to_owned();
+        let node = node.map(|node| node.name.clone());
+        PlannedHost { address: member.address.clone(), action, reason, node }
     }
 }
 
@@ -202,7 +196,16 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
         }
         members.retain(|member| only.iter().any(|address| member.address == *address));
     }
-    order(&mut members, options.order.unwrap_or_default());
+    let manager = &cluster.record.container_manager;
+    let nodes = if manager.is_empty() {
+        NodePlan::default()
+    } else {
+        let instance = queries::instance(storage).await?;
+        let nodes = Nodes::new(&context.deps.bus, manager);
+        NodePlan::new(&nodes, &members, request.kind, options, &instance).await
+    };
+    let place = |address: &str| nodes.place(address);
+    order(&mut members, options.order.unwrap_or_default(), place);
     let mut plan = Plan {
         unchanged: Transaction::default().check::<ClusterHead>(name, Some(cluster.revision)),
         members,
@@ -211,6 +214,7 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
         refused: None,
         alarm: context.alarm(name).await?.map(AlarmView::from),
         skip_unreachable: options.skip_unreachable == Some(true),
+        nodes,
     };
     let lease = Unfinished::Operation(name).lease_name();
     plan.refused = match storage.find::<Lease>(&lease).await? {
@@ -219,7 +223,8 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
             .record
             .refusal()
             .map(|message| Rejection::new(FailureReason::ClusterIsChanging, message))
-            .or_else(|| refusal(&plan, options, hostset.len())),
+            .or_else(|| refusal(&plan, options, hostset.len()))
+            .or_else(|| plan.nodes.refused.take()),
     };
     Ok(plan)
 }

@@ -5,7 +5,7 @@
 //!
 //! Dependencies point downwards only, from the last of these modules to the first:
 //!
-//! - [`config`], `host_error`, `identity`, `nodes`, `debts`, [`steps`], [`waiting`], `unfinished`, [`web`], `history`: leaves
+//! - [`config`], `host_error`, `identity`, `nodes`, `debts`, `rejection`, [`steps`], [`waiting`], `unfinished`, [`web`], `history`: leaves
 //! - [`ports`], `webhook`, [`context`]: what all operations of the process share
 //! - [`schedule`]: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
 //! - [`journal`]: the only writer of an operation's records
@@ -13,7 +13,7 @@
 //! - `log_in`, `done_hosts`, [`budget`]: connections to hosts, and the go-ahead for a command
 //! - `host_run`: one host, one function per step
 //! - [`rollout`]: the loop over the hosts; `late_hosts`: hosts that come back after its end
-//! - [`accept`], `continuation`: before the beginning; `delivery`: pending webhooks
+//! - `node_plan`, [`accept`], `continuation`: before the beginning; `delivery`: pending webhooks
 //! - [`service`]: serves requests, and takes over operations whose executor is gone
 
 pub mod accept;
@@ -34,8 +34,10 @@ pub mod journal;
 mod late_hosts;
 mod log_in;
 mod members;
+mod node_plan;
 mod nodes;
 pub mod ports;
+mod rejection;
 pub mod rollout;
 pub mod schedule;
 pub mod service;

@@ -96,6 +96,8 @@ fn member(
         availability,
         reason,
         boot_id: state.map(|state| state.boot_id.clone()).unwrap_or_default(),
+        machine_id: state.map(|state| state.machine_id.clone()).unwrap_or_default(),
+        runs_kubelet: state.is_some_and(|state| state.runs_kubelet),
         is_self: state.is_some_and(|state| state.boot_id == own_boot_id),
         last_done: done.cloned().unwrap_or_default(),
     }

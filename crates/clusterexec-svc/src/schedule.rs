@@ -122,17 +122,21 @@ pub(crate) struct Member {
     pub(crate) reason: String,
     /// Its boot id by the last check of the watcher; empty if there was none.
     pub(crate) boot_id: String,
+    /// Its machine id by its investigation; empty if that is not known.
+    pub(crate) machine_id: String,
+    /// Whether it ran a kubelet then.
+    pub(crate) runs_kubelet: bool,
     /// Whether the executor runs on it.
     pub(crate) is_self: bool,
     /// When the last operation of the same kind was done on it; empty for never.
     pub(crate) last_done: Stamp,
 }
 
-/// Sorts members by their turns: first the unhealthy, then the healthy by `by`, then the unavailable; the machine that
-/// the executor runs on is the last.
-pub(crate) fn order(members: &mut [Member], by: Order) {
+/// Sorts members by their turns: by their `place`; those with the same place first the unhealthy, then the healthy by
+/// `by`, then the unavailable. The machine that the executor runs on is the last.
+pub(crate) fn order(members: &mut [Member], by: Order, place: impl Fn(&str) -> u8) {
     members.sort_by(|a, b| {
-        let place = |member: &Member| (member.is_self, member.availability);
+        let place = |member: &Member| (member.is_self, place(&member.address), member.availability);
         let recent = match by {
             Order::Name => std::cmp::Ordering::Equal,
             Order::LeastRecent => a.last_done.cmp(&b.last_done),

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
+use crate::principal::Role;
 use crate::request::RequestContext;
 
 /// How often a plan is made anew when others change its records meanwhile: those of other gateways, and
@@ -78,6 +79,11 @@ impl Api {
     /// The id of the operation that the request may start.
     pub fn operation_id(&self) -> String {
         self.context.operation_id.clone().unwrap_or_else(|| random::uuid().to_string())
+    }
+
+    /// Whether the sender of the request has this role, or a higher one.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.context.principal().is_some_and(|principal| principal.role >= role)
     }
 
     /// Asks another service.

@@ -190,6 +190,8 @@ async fn save_facts(
     host.record.space = facts.space;
     host.record.last_check.clone_from(&now);
     state.saw_boot(&now, &facts.boot_id);
+    state.machine_id.clone_from(&facts.machine_id);
+    state.runs_kubelet = facts.kubelet;
     let mut transaction = Transaction::default().update(&host)?.save(&state)?;
     if pin(&mut creds.record, session.host_keys()) {
         // Others may have been given meanwhile: then it begins again with those.

@@ -251,6 +251,12 @@ pub struct HostState {
     /// Its boot id when it was last seen.
     #[serde(default)]
     pub boot_id: String,
+    /// Its machine id when it was last investigated; empty if it has none, and in records of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub machine_id: String,
+    /// Whether it ran a kubelet then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runs_kubelet: bool,
     /// How much of a set-up was asked for.
     #[serde(default)]
     pub bootstrap: Bootstrap,

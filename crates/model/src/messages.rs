@@ -86,6 +86,9 @@ pub struct OperationPlan {
     pub unavailable: Vec<UnavailableHost>,
     /// The hosts, in the order of their turns.
     pub hosts: Vec<PlannedHost>,
+    /// What may go wrong, in sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The alarm that the operation would wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<AlarmView>,
@@ -115,6 +118,9 @@ pub struct PlannedHost {
     #[serde(default)]
     #[schema(required)]
     pub reason: String,
+    /// Its node, in a cluster with a Kubernetes or OpenShift container manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// What would be done to a host.

@@ -111,6 +111,8 @@ fn member(address: &str, availability: Availability, last_done: &str) -> Member 
         availability,
         reason: String::new(),
         boot_id: String::new(),
+        machine_id: String::new(),
+        runs_kubelet: false,
         is_self: address == "self",
         last_done: last_done.into(),
     }
@@ -129,10 +131,12 @@ fn turns_are_by_name_or_least_recent_and_ones_own_machine_is_last() {
     let turns = |members: &[Member]| {
         members.iter().map(|member| member.address.clone()).collect::<Vec<_>>().join(" ")
     };
-    order(&mut members, Order::Name);
+    order(&mut members, Order::Name, |_| 0);
     assert_eq!(turns(&members), "c a b d x self");
-    order(&mut members, Order::LeastRecent);
+    order(&mut members, Order::LeastRecent, |_| 0);
     assert_eq!(turns(&members), "c d b a x self");
+    order(&mut members, Order::Name, |address| u8::from(address == "c"));
+    assert_eq!(turns(&members), "a b d x c self");
 }
 
 proptest! {

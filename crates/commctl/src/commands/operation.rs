@@ -1,5 +1,6 @@
 //! `commctl cluster restart`, `upgrade` and `deploy`: operations that roll over the hosts of a cluster.
 
+mod node_options;
 mod options;
 mod running;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use super::node_options::NodeOptions;
 use crate::args::{count, duration, name};
 
 /// What all of them take.
@@ -53,6 +54,8 @@ pub(crate) struct Options {
     /// Only this host; may be given several times
     #[arg(long = "host", value_name = "ADDRESS", value_parser = name)]
     hosts: Vec<String>,
+    #[command(flatten)]
+    nodes: NodeOptions,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -95,7 +98,7 @@ impl Options {
             ("hosts", json!(hosts)),
         ];
         let given = members.into_iter().filter(|(_, value)| !value.is_null());
-        given.map(|(name, value)| (name.to_owned(), value)).collect()
+        given.map(|(name, value)| (name.to_owned(), value)).chain(self.nodes.body()).collect()
     }
 }
 
@@ -113,7 +116,7 @@ fn limit(text: &str) -> Result<Value, String> {
 }
 
 /// Whole seconds: a part of one counts as one.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     duration(text).map(|given| {
         let part = given.subsec_nanos() > 0;
         given.saturating_add(Duration::from_secs(part.into())).as_secs()

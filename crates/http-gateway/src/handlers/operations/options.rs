@@ -41,6 +41,7 @@ pub(super) fn options(members: Map<String, Value>) -> Result<Options, String> {
             *host = address.to_string();
         }
     }
+    options.known().map_err(|unknown| format!("{unknown}. Nothing was started."))?;
     options.validate()?;
     Ok(options)
 }
@@ -112,6 +113,13 @@ mod tests {
             (json!({"hosts": ["../x"]}), "hosts: "),
             (json!({"hosts": []}), "hosts: "),
             (json!({"health_url": "http://a/"}), "health_url: "),
+            (json!({"drain": "no"}), "drain: "),
+            (json!({"drain": null}), "drain: null"),
+            (json!({"drain": {"timeout": "1m"}}), "drain: timeout: "),
+            (json!({"drain": {"timeout": 0}}), "drain.timeout: "),
+            (json!({"drain": {"forse": true}}), "unknown option `drain.forse`"),
+            (json!({"ready": {"settle": 100_000}}), "ready.settle: "),
+            (json!({"ready": {"timeuot": 5}}), "unknown option `ready.timeuot`"),
         ] {
             let error = of(members.clone()).unwrap_err();
             assert!(error.starts_with(says), "{members}: {error}");

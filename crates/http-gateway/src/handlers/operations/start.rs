@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bus::Error;
 use model::messages::{OperationPlan, StartOperation};
-use model::{ClusterName, KindFacts, OperationKind, Options, ident};
+use model::{ClusterName, DrainOptions, KindFacts, OnDrainTimeout, OperationKind, Options, ident};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use crate::api::Api;
 use crate::endpoint::OPERATION_PATH;
 use crate::error::ApiError;
 use crate::params::{present, same};
+use crate::principal::Role;
 
 /// A restart or an upgrade as it is asked for. Its options are members, too.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -82,6 +83,10 @@ pub(super) async fn start(
     }
     same("name", asked.name.as_deref(), name)?;
     let options = options(asked.options).map_err(ApiError::bad_request)?;
+    let on_timeout = options.drain_options().map(DrainOptions::on_timeout);
+    if on_timeout == Some(OnDrainTimeout::Reboot) && !api.has_role(Role::Admin) {
+        return Err(ApiError::forbidden("`drain.on_timeout: reboot` needs the role admin"));
+    }
     let mut request =
         StartOperation { cluster_name: name.clone(), version, options, ..Default::default() };
     if asked.dry_run == Some(true) {

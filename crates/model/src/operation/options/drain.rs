@@ -9,6 +9,7 @@ use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::seconds;
+use crate::json::message;
 
 /// Default timeout of a drain.
 const DRAIN_TIMEOUT: Duration = Duration::from_mins(10);
@@ -266,9 +267,9 @@ impl<'de> Deserialize<'de> for Drain {
         match Value::deserialize(deserializer)? {
             Value::Bool(false) => Ok(Self::Off),
             Value::Bool(true) => Ok(Self::On(DrainOptions::default())),
-            given @ Value::Object(_) => {
-                serde_json::from_value(given).map(Self::On).map_err(de::Error::custom)
-            }
+            given @ Value::Object(_) => serde_path_to_error::deserialize(given)
+                .map(Self::On)
+                .map_err(|e| de::Error::custom(format!("{}: {}", e.path(), message(e.inner())))),
             _ => Err(de::Error::custom("true, false or an object of options is expected")),
         }
     }
