@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bus::{Error, Kind, Result, warn_unless_outage};
 use model::{
-    ClusterHead, CordonDebt, Failure, Host, HostState, Lease, LeasePurpose, Operation,
+    ClusterHead, CordonDebt, Failure, Host, HostState, Lease, LeasePurpose, NodeClaims, Operation,
     OperationEvent, OperationHost, OperationWait, Outcome, Step, WaitReason,
 };
 use storage_client::lease::Held;
@@ -221,6 +221,7 @@ impl<'a> Journal<'a> {
         let begin = |host: &mut OperationHost| {
             host.step = Step::Probe;
             host.started_at = Some(now.clone());
+            preconditions.claimed().clone_into(&mut host.node_claim);
         };
         let lines = [LogLine(Step::Probe, Outcome::Started, "")];
         let along = Along::Start(preconditions);
@@ -323,7 +324,7 @@ impl<'a> Journal<'a> {
             host.finished_at = Some(now.clone());
             host.skipped = Some(reason.to_owned());
         };
-        self.save(index, change, &[LogLine(step, Outcome::Skipped, reason)]).await
+        self.save_end(index, change, &[LogLine(step, Outcome::Skipped, reason)]).await
     }
 
     /// Ends the turn of a host on which nothing was done: it comes again after the other hosts.
@@ -336,7 +337,18 @@ impl<'a> Journal<'a> {
             host.step = Step::Pending;
             host.postponed = Some(reason.to_owned());
         };
-        self.save(index, change, &[LogLine(step, Outcome::Postponed, reason)]).await
+        self.save_end(index, change, &[LogLine(step, Outcome::Postponed, reason)]).await
+    }
+
+    /// Saves the end of a host's turn. After a conflict, the claims of all operations are read again.
+    async fn save_end(
+        &self,
+        index: usize,
+        change: impl Fn(&mut OperationHost) + Send + Sync,
+        lines: &[LogLine<'_>],
+    ) -> Result<()> {
+        while !self.unless_stale(self.write(index, &change, lines, &Along::Nothing).await)? {}
+        Ok(())
     }
 
     /// Lets the hosts have further turns that were postponed too often. Returns why each was.
@@ -442,6 +454,7 @@ impl<'a> Journal<'a> {
             after.waiting_for = None;
             after.wait = None;
         }
+        let released = released_claim(&before, &mut after);
         let now = self.context.deps.clock.stamp();
         let events = lines.iter().zip(last + 1..).map(|(LogLine(step, outcome, detail), seq)| {
             let step = step.to_string();
@@ -465,6 +478,9 @@ impl<'a> Journal<'a> {
                     Some(DebtChange::Save(debt)) => transaction.save(debt)?,
                     Some(DebtChange::Delete(id)) => transaction.delete::<CordonDebt>(id),
                 };
+                if let Some(kubernetes) = &released {
+                    transaction = self.without_claim(transaction, kubernetes, &after).await?;
+                }
                 if ended_wait.is_some() {
                     transaction = transaction.delete::<OperationWait>(&self.operation.id);
                     transaction = save_all(transaction, &webhooks)?;
@@ -526,6 +542,20 @@ impl<'a> Journal<'a> {
         hosts
     }
 
+    /// Adds that a host gives its place in the budget of its Kubernetes back.
+    async fn without_claim(
+        &self,
+        transaction: Transaction,
+        kubernetes: &str,
+        host: &OperationHost,
+    ) -> Result<Transaction> {
+        let found = self.context.storage.find::<NodeClaims>(kubernetes).await?;
+        let Some(mut found) = found else { return Ok(transaction) };
+        let id = &self.operation.id;
+        found.record.claims.retain(|claim| claim.address != host.address || claim.operation != *id);
+        transaction.update(&found)
+    }
+
     /// Adds the checks and changes that go along.
     async fn completed(
         &self,
@@ -536,7 +566,7 @@ impl<'a> Journal<'a> {
         let (transaction, change) = match along {
             Along::Nothing => return Ok(transaction),
             Along::Preconditions(preconditions) | Along::Start(preconditions) => {
-                return Ok(preconditions.check(transaction));
+                return preconditions.check(transaction);
             }
             Along::Host(change) => (transaction, change),
             Along::LateHost(change) => {
@@ -553,6 +583,14 @@ impl<'a> Journal<'a> {
         change(&mut host.record, &mut state);
         transaction.update(&host)?.save(&state)
     }
+}
+
+/// The claim that a host gives back with a change of its part.
+fn released_claim(before: &OperationHost, after: &mut OperationHost) -> Option<String> {
+    if !before.step.is_under_way() || after.step.is_under_way() {
+        return None;
+    }
+    Some(std::mem::take(&mut after.node_claim)).filter(|claim| !claim.is_empty())
 }
 
 /// A transaction of a host's part and its events.

@@ -9,6 +9,7 @@
 //! - [`ports`], `webhook`, [`context`]: what all operations of the process share
 //! - [`schedule`]: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
 //! - [`journal`]: the only writer of an operation's records
+//! - `node_budget`, `node_claims`: the budget of a Kubernetes that all operations share
 //! - `control`, `alarm`: pause, abort, freeze and alarms
 //! - `log_in`, `done_hosts`, [`budget`]: connections to hosts, and the go-ahead for a command
 //! - `host_run`: one host, one function per step
@@ -34,6 +35,8 @@ pub mod journal;
 mod late_hosts;
 mod log_in;
 mod members;
+mod node_budget;
+mod node_claims;
 mod node_plan;
 mod nodes;
 pub mod ports;

@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::control::{self, CHECK_AGAIN, Gate, Purpose, gate};
 use crate::host_run;
 use crate::journal::{Journal, Preconditions};
+use crate::node_claims::{self, NodeDecision};
 use crate::schedule::{Next, next};
 use crate::steps::Steps;
 use crate::waiting::{Ongoing, Waiting};
@@ -175,11 +176,19 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
         let message = format!("{} s until the next host", left.as_secs().max(1));
         return Ok(Action::Wait(Some(Waiting::new(WaitReason::Soak, message))));
     }
-    Ok(match budget.wait_reason(index).await? {
-        None => Action::Start(index, preconditions),
+    let waiting = match budget.wait_reason(index).await? {
+        Some(waiting) => Some(waiting),
+        None => match node_claims::decide(journal, index).await? {
+            NodeDecision::Start(claims) => {
+                return Ok(Action::Start(index, preconditions.with_claims(claims)));
+            }
+            NodeDecision::Wait(waiting) => Some(waiting),
+        },
+    };
+    Ok(match waiting {
         // Only hosts under way use the budget up: the end of the next one makes a place.
         Some(waiting) if waiting.reason == WaitReason::OthersUnderWay => Action::Wait(None),
-        Some(waiting) => Action::Wait(Some(waiting)),
+        waiting => Action::Wait(waiting),
     })
 }
 

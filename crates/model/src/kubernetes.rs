@@ -1,9 +1,11 @@
 //! Nodes and pods of a Kubernetes, as far as an operation decides by them, and who has cordoned a node. Pure.
 
+mod claims;
 mod cordon;
 mod node;
 mod pod;
 
+pub use claims::{NodeClaim, NodeClaims, QuorumClaim, QuorumClaims};
 pub use cordon::{CordonDebt, CordonOwner, DebtState, Instance};
 pub use node::NodeState;
 pub use pod::{Controller, PodClass, PodKind, PodState};

@@ -309,7 +309,13 @@ mod tests {
             reason: Some(String::new()),
             max_unavailable: 1,
             unavailable: vec![UnavailableHost { address: address.clone(), reason: reason.clone() }],
-            hosts: vec![PlannedHost { address, action: PlannedAction::Skip, reason }],
+            hosts: vec![PlannedHost {
+                address,
+                action: PlannedAction::Skip,
+                reason,
+                node: Some(String::new()),
+            }],
+            warnings: Vec::new(),
             alarm: Some(alarm),
         };
         let whole = serde_json::to_value(whole).unwrap();

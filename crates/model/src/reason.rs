@@ -345,6 +345,18 @@ reasons! {
             "waits because unavailable hosts use the disruption budget up",
             "bring them back, or take them out of the cluster",
             "one of the unavailable hosts is available again";
+        NodeBudget "node-budget":
+            "waits because unavailable nodes use the budget of their Kubernetes up",
+            "see to the named nodes, or wait for the other operations",
+            "one of the named nodes is available again";
+        ControlPlane "control-plane":
+            "waits because another node of the control plane is unavailable",
+            "see to the named nodes",
+            "all other nodes of the control plane are available";
+        NodesUnknown "nodes-unknown":
+            "starts no further host because its container manager does not say which nodes are available",
+            "check the API server and the container manager's configuration",
+            "the container manager lists its nodes";
         ExecutorAway "executor-away":
             "is in process, and no executor is running that carries it out",
             "start the service commissaire-clusterexec-service on a machine, and look at its log",

@@ -1,6 +1,7 @@
 //! What must not have changed when a write is accepted.
 
-use model::{ClusterHead, ClusterName, Freeze, OperationControl};
+use bus::Result;
+use model::{ClusterHead, ClusterName, Freeze, NodeClaims, OperationControl};
 use storage_client::Transaction;
 
 /// The revisions that a decision is based on. A transaction that checks them is rejected once an operator has paused,
@@ -14,12 +15,20 @@ pub struct Preconditions {
     no_freeze: bool,
     /// The cluster, and the revision that it had when its members were read.
     cluster: Option<(ClusterName, Option<u64>)>,
+    /// The claims on nodes that are saved along, and the revision that they are based on.
+    claims: Option<(NodeClaims, Option<u64>)>,
 }
 
 impl Preconditions {
     /// The revision of the operation's control record, and with `no_freeze` that there is no freeze.
     pub(crate) fn new(operation: &str, control_revision: Option<u64>, no_freeze: bool) -> Self {
-        Self { operation: operation.to_owned(), control_revision, no_freeze, cluster: None }
+        Self {
+            operation: operation.to_owned(),
+            control_revision,
+            no_freeze,
+            cluster: None,
+            claims: None,
+        }
     }
 
     /// Adds the revision of the cluster, which a member that leaves increases.
@@ -27,13 +36,31 @@ impl Preconditions {
         Self { cluster: Some((name.clone(), revision)), ..self }
     }
 
+    /// Adds the claims on nodes with a host's own, based on this revision.
+    pub(crate) fn with_claims(self, claims: Option<(NodeClaims, Option<u64>)>) -> Self {
+        Self { claims, ..self }
+    }
+
+    /// The id of the Kubernetes on whose nodes a claim is made; empty for none.
+    pub(super) fn claimed(&self) -> &str {
+        self.claims.as_ref().map_or("", |(claims, _)| claims.id.as_str())
+    }
+
     /// Adds the checks to a transaction.
-    pub(super) fn check(&self, transaction: Transaction) -> Transaction {
+    pub(super) fn check(&self, transaction: Transaction) -> Result<Transaction> {
         let mut checked =
             transaction.check::<OperationControl>(&self.operation, self.control_revision);
         if let Some((name, revision)) = &self.cluster {
             checked = checked.check::<ClusterHead>(name, *revision);
         }
-        if self.no_freeze { checked.check::<Freeze>(Freeze::ALL, None) } else { checked }
+        if self.no_freeze {
+            checked = checked.check::<Freeze>(Freeze::ALL, None);
+        }
+        match &self.claims {
+            Some((claims, revision)) => {
+                checked.check::<NodeClaims>(&claims.id, *revision).save(claims)
+            }
+            None => Ok(checked),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Controller, DrainOptions, NodeState, PodState};
+use crate::{Controller, DrainOptions, Limit, NodeState, PodState};
 
 /// The parameters of `container.nodes`: all nodes of a Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,12 @@ pub struct KubernetesNodes {
     /// The host name or address of the API server, from the configuration.
     #[serde(default)]
     pub server: String,
+    /// How many nodes may be unavailable at a time, if the container manager's configuration says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<Limit>,
+    /// Whether the last node on which pods can be scheduled may be rebooted, without a drain.
+    #[serde(default)]
+    pub single_node: bool,
     /// All of its nodes, by name.
     pub nodes: Vec<NodeState>,
     /// What a drain of nodes would meet, by their names.
