@@ -48,10 +48,12 @@ pub fn init(debug: bool, format: LogFormat) -> Level {
     let fixed = told.is_ok();
     let filter = told.unwrap_or_else(|_| EnvFilter::new(directives(debug)));
     let (filter, handle) = reload::Layer::new(filter);
-    // lapin logs whole messages when they come back, and messages hold secrets: whatever is asked for, it
-    // is not heard. What matters of it the bus itself tells.
-    let without_lapin = filter_fn(|metadata| !metadata.target().starts_with("lapin"));
-    let registry = tracing_subscriber::registry().with(filter).with(without_lapin);
+    // lapin logs whole messages and kube whole responses, which may hold secrets: no filter shows their log messages. Our
+    // own errors say what failed.
+    let without_secrets = filter_fn(|metadata| {
+        !["lapin", "kube_client"].iter().any(|library| metadata.target().starts_with(library))
+    });
+    let registry = tracing_subscriber::registry().with(filter).with(without_secrets);
     let colours = std::io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     match (format, is_journal()) {
