@@ -1,112 +1,142 @@
-//! Kubernetes, and OpenShift, whose API is the same.
+//! Kubernetes, and OpenShift, which has the same API.
 //!
-//! - `client`: requests, and which of them are tried again
-//! - `answer`: what an answer means (pure)
+//! - `client`: clients, made from options
+//! - `failure`: what failed requests mean, and which of them are retried
 //! - `node`: nodes (pure)
 
-mod answer;
 mod client;
+mod failure;
 mod node;
 #[cfg(test)]
 mod recorded;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Error, Kind, Result};
 use futures_util::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{GetParams, ListParams, PostParams};
+use kube::core::Request;
+use kube::{Api, Client};
 use model::{Address, KubernetesOptions, abridged};
-use reqwest::Method;
-use runtime::Files;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::config::Config;
-use answer::Answer;
-use client::{Client, Request, Retries};
+pub use client::{ClientFactory, ClientFunction};
+use failure::{Retries, retried};
 
-/// Nodes that are listed at a time.
-const PAGE: &str = "500";
+/// Nodes on a page of a list.
+const PAGE: u32 = 500;
 
-/// Nodes that are removed at a time.
+/// Nodes that are removed concurrently.
 const REMOVALS: usize = 8;
 
-/// See the module; clones share the client.
-#[derive(Debug, Clone)]
+/// A Kubernetes cluster.
+#[derive(Debug)]
 pub(crate) struct Kubernetes {
-    client: Arc<Client>,
+    /// The name of the container manager, for messages.
+    name: String,
+    /// The host of its URL, for messages.
+    host: String,
+    nodes: Api<Node>,
     create_nodes: bool,
+    /// Timeout of an operation, including retries.
     timeout: Duration,
 }
 
 impl Kubernetes {
-    /// A client for these options; the files they name are read now.
-    ///
-    /// # Errors
-    /// A sentence that says what cannot be used.
-    pub(crate) async fn new(
+    /// The Kubernetes cluster behind a client. Of the options, those that say how a client is made are not used.
+    pub(crate) fn with_client(
         name: &str,
+        client: Client,
         options: &KubernetesOptions,
-        config: &Config,
-        files: &Files,
-    ) -> Result<Self, String> {
-        let client = Client::new(name, options, config.connect_timeout(), files).await?;
-        let (create_nodes, timeout) = (options.create_nodes, config.timeout());
-        Ok(Self { client: Arc::new(client), create_nodes, timeout })
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            host: options.server_url.host_str().unwrap_or_default().to_owned(),
+            nodes: Api::all(failure::checked(client, options.token.clone())),
+            create_nodes: options.create_nodes,
+            timeout,
+        }
     }
 
     pub(crate) async fn register_node(&self, address: &str) -> Result<()> {
-        let until = Instant::now() + self.timeout;
-        self.in_time(until, self.register(address, until)).await
+        self.before_deadline(|deadline| self.register(address, deadline)).await
     }
 
     pub(crate) async fn remove_node(&self, address: &str) -> Result<()> {
-        let until = Instant::now() + self.timeout;
-        self.in_time(until, self.remove(address, until)).await
+        self.before_deadline(|deadline| self.remove(address, deadline)).await
     }
 
     pub(crate) async fn remove_nodes(&self, addresses: &[Address]) -> Result<()> {
-        let until = Instant::now() + self.timeout;
-        self.in_time(until, self.remove_all(addresses, until)).await
+        self.before_deadline(|deadline| self.remove_all(addresses, deadline)).await
+    }
+
+    pub(crate) async fn check_registered(&self, address: &str) -> Result<()> {
+        self.before_deadline(|deadline| self.registered(address, deadline)).await.map(drop)
     }
 
     pub(crate) async fn node_status(&self, address: &str) -> Result<Value> {
-        let until = Instant::now() + self.timeout;
-        let found = self.in_time(until, self.find(address, until)).await?;
-        found.map(node::shown).ok_or_else(|| {
-            refused(format!(
-                "{address} is not registered with the container manager {}",
-                self.client.name
-            ))
-        })
+        self.before_deadline(|deadline| self.raw(address, deadline)).await
     }
 
-    async fn in_time<T>(&self, until: Instant, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| {
-            let (name, waited) = (&self.client.name, self.timeout.as_secs());
-            let message = format!("the container manager {name} did not answer within {waited} s");
+    async fn before_deadline<T, F>(&self, operation: impl FnOnce(Instant) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        tokio::time::timeout_at(deadline, operation(deadline)).await.unwrap_or_else(|_| {
+            let (name, seconds) = (&self.name, self.timeout.as_secs());
+            let message = format!("the container manager {name} did not answer within {seconds} s");
             Err(Error::unavailable(message))
         })
     }
 
-    /// An answer that the request should not have.
-    fn unexpected(&self, doing: &str, answer: &Answer) -> Error {
-        let name = &self.client.name;
-        refused(format!("the container manager {name} did not {doing}: {}", answer.reason()))
+    /// The error of an operation in which a request failed.
+    fn failed(&self, action: &str, error: kube::Error) -> Error {
+        let name = &self.name;
+        let not_done =
+            |why| refused(format!("the container manager {name} did not {action}: {why}"));
+        let is_transient = failure::is_transient(&error);
+        if let kube::Error::Api(status) = &error {
+            let text = failure::text(status);
+            return match status.code {
+                _ if is_transient => {
+                    let message = format!("the container manager {name} cannot answer now: {text}");
+                    Error::unavailable(message)
+                }
+                401 => not_done(format!("the token or certificate is not accepted: {text}")),
+                _ => not_done(text),
+            };
+        }
+        let described = if let Some(why) = failure::tls_error(&error) {
+            refused(format!(
+                "no trusted connection to the container manager {name}: {why}; see `certificate_authority_path` and `certificate_path` in its options"
+            ))
+        } else if is_transient {
+            let host = &self.host;
+            Error::unavailable(format!("the container manager {name} at {host} does not answer"))
+        } else if failure::is_too_large(&error) {
+            not_done("its answer is too large".to_owned())
+        } else {
+            not_done(error.to_string())
+        };
+        described.with_source(error)
     }
 
-    /// Looks first, and again whenever it is unknown whether a creation went through.
-    async fn register(&self, address: &str, until: Instant) -> Result<()> {
-        let mut retries = Retries::until(until);
+    /// Looks for the node first, and again whenever a creation has failed: its outcome may be unknown.
+    async fn register(&self, address: &str, deadline: Instant) -> Result<()> {
+        let mut retries = Retries::until(deadline);
         loop {
-            if let Some(node) = self.find(address, until).await? {
+            if let Some(node) = self.find(address, deadline).await? {
                 return self.adopt(address, &node);
             }
-            self.may_create(address)?;
-            let creation = Request::nodes(Method::POST).with_body(node::new(address));
-            let (after, error) = match self.client.once(&creation).await {
-                Ok(Answer::Done(_)) => {
-                    let name = &self.client.name;
+            self.check_creation(address)?;
+            let created = self.nodes.create(&PostParams::default(), &node::new(address)).await;
+            let retry = match created {
+                Ok(_) => {
+                    let name = &self.name;
                     tracing::info!(
                         container_manager.name = name,
                         node.name = address,
@@ -114,23 +144,20 @@ impl Kubernetes {
                     );
                     return Ok(());
                 }
-                Ok(Answer::Again(after, why)) => (after, self.client.away(&why)),
-                Ok(answer @ Answer::Exists(_)) => {
-                    (None, self.unexpected("create the node", &answer))
+                Err(error) if failure::is_transient(&error) || failure::already_exists(&error) => {
+                    retries.pause(error).await
                 }
-                Ok(answer) => return Err(self.unexpected("create the node", &answer)),
-                Err(error) if error.kind() == Kind::Unavailable => (None, error),
-                Err(error) => return Err(error),
+                Err(error) => Err(error),
             };
-            retries.pause(after, error).await?;
+            retry.map_err(|error| self.failed("create the node", error))?;
         }
     }
 
-    fn adopt(&self, address: &str, node: &Value) -> Result<()> {
-        let (name, node_name) = (&self.client.name, node::name(node));
+    fn adopt(&self, address: &str, node: &Node) -> Result<()> {
+        let (name, node_name) = (&self.name, node::name(node));
         if node::is_terminating(node) {
             return Err(refused(format!(
-                "the node {node_name} is being deleted from the container manager {name}: register {address} again when it is gone"
+                "the node {node_name} is being deleted from the container manager {name}: register {address} again after that"
             )));
         }
         tracing::info!(
@@ -142,11 +169,11 @@ impl Kubernetes {
         Ok(())
     }
 
-    fn may_create(&self, address: &str) -> Result<()> {
-        let name = &self.client.name;
+    fn check_creation(&self, address: &str) -> Result<()> {
+        let name = &self.name;
         if !self.create_nodes {
             return Err(refused(format!(
-                "the container manager {name} has no node {address}, and none is to be created there: its kubelet has to register it"
+                "the container manager {name} has no node {address}, and its option `create_nodes` is false: its kubelet has to register it"
             )));
         }
         node::check_name(address).map_err(|why| {
@@ -154,17 +181,17 @@ impl Kubernetes {
         })
     }
 
-    async fn remove(&self, address: &str, until: Instant) -> Result<()> {
-        match self.find(address, until).await? {
-            Some(node) => self.delete(address, node, until).await,
+    async fn remove(&self, address: &str, deadline: Instant) -> Result<()> {
+        match self.find(address, deadline).await? {
+            Some(node) => self.delete(address, node, deadline).await,
             None => Ok(()),
         }
     }
 
-    async fn remove_all(&self, addresses: &[Address], until: Instant) -> Result<()> {
-        let nodes = self.list(until).await?;
+    async fn remove_all(&self, addresses: &[Address], deadline: Instant) -> Result<()> {
+        let nodes = self.list(deadline).await?;
         let removals: Vec<_> =
-            addresses.iter().map(|address| self.remove_listed(&nodes, address, until)).collect();
+            addresses.iter().map(|address| self.remove_listed(&nodes, address, deadline)).collect();
         let removed: Vec<_> = stream::iter(removals).buffer_unordered(REMOVALS).collect().await;
         let failures: Vec<_> = removed.into_iter().filter_map(Result::err).collect();
         let count = failures.len();
@@ -177,31 +204,32 @@ impl Kubernetes {
         }
     }
 
-    async fn remove_listed(&self, nodes: &[Value], address: &str, until: Instant) -> Result<()> {
-        match self.candidate(nodes, address)? {
-            Some(node) => self.delete(address, node.clone(), until).await,
+    async fn remove_listed(&self, nodes: &[Node], address: &str, deadline: Instant) -> Result<()> {
+        match self.of_host(nodes, address)? {
+            Some(node) => self.delete(address, node.clone(), deadline).await,
             None => Ok(()),
         }
     }
 
-    /// Deletes exactly this node, if it is ours.
-    async fn delete(&self, address: &str, mut node: Value, until: Instant) -> Result<()> {
-        let mut retries = Retries::until(until);
+    /// Deletes exactly this node, if it was created by this service.
+    async fn delete(&self, address: &str, mut node: Node, deadline: Instant) -> Result<()> {
+        let mut retries = Retries::until(deadline);
         loop {
-            let (name, node_name) = (&self.client.name, node::name(&node).to_owned());
+            let (name, node_name) = (&self.name, node::name(&node));
             if !node::is_ours(&node) {
                 tracing::info!(
                     container_manager.name = name,
                     host.address = address,
                     node.name = node_name,
-                    "node left: it was not created here"
+                    "node left: it was not created by this service"
                 );
                 return Ok(());
             }
-            let deletion =
-                Request::node(Method::DELETE, &node_name).with_body(node::deletion(&node));
-            match self.client.ask(&deletion, until).await? {
-                Answer::Done(_) | Answer::Missing => {
+            let deletion = node::deletion(&node);
+            let retry = match retried(deadline, || self.nodes.delete(node_name, &deletion)).await {
+                Err(error) if failure::is_conflict(&error) => retries.pause(error).await,
+                Err(error) if !failure::is_missing_node(&error) => Err(error),
+                _ => {
                     tracing::info!(
                         container_manager.name = name,
                         host.address = address,
@@ -210,69 +238,86 @@ impl Kubernetes {
                     );
                     return Ok(());
                 }
-                // Another one has taken its name meanwhile.
-                answer @ Answer::Changed(_) => {
-                    retries.pause(None, self.unexpected("delete the node", &answer)).await?;
-                }
-                answer => return Err(self.unexpected("delete the node", &answer)),
-            }
-            match self.find(address, until).await? {
+            };
+            retry.map_err(|error| self.failed("delete the node", error))?;
+            // Another node has this name now.
+            match self.find(address, deadline).await? {
                 Some(found) => node = found,
                 None => return Ok(()),
             }
         }
     }
 
-    /// The node of a host: the one of that name, else the one that has the address.
-    async fn find(&self, address: &str, until: Instant) -> Result<Option<Value>> {
-        if node::check_name(address).is_ok() {
-            match self.client.ask(&Request::node(Method::GET, address), until).await? {
-                Answer::Done(node) => return Ok(Some(node)),
-                Answer::Missing => {}
-                answer => return Err(self.unexpected("show the node", &answer)),
-            }
-        }
-        let nodes = self.list(until).await?;
-        Ok(self.candidate(&nodes, address)?.cloned())
+    async fn registered(&self, address: &str, deadline: Instant) -> Result<Node> {
+        let node = self.find(address, deadline).await?;
+        node.ok_or_else(|| self.not_registered(address))
     }
 
-    fn candidate<'a>(&self, nodes: &'a [Value], address: &str) -> Result<Option<&'a Value>> {
+    fn not_registered(&self, address: &str) -> Error {
+        refused(format!("{address} is not registered with the container manager {}", self.name))
+    }
+
+    /// The node of a host as the server sends it: [`Node`] lacks fields of later versions of Kubernetes.
+    async fn raw(&self, address: &str, deadline: Instant) -> Result<Value> {
+        let node = self.registered(address, deadline).await?;
+        let client = self.nodes.clone().into_client();
+        let send = async || {
+            let request = Request::new(self.nodes.resource_url());
+            let request = request.get(node::name(&node), &GetParams::default());
+            client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await
+        };
+        match retried(deadline, send).await {
+            Ok(node) => Ok(node::without_managed_fields(node)),
+            Err(error) if failure::is_missing_node(&error) => Err(self.not_registered(address)),
+            Err(error) => Err(self.failed("show the node", error)),
+        }
+    }
+
+    /// The node of a host: the one of that name, else the one that has the address.
+    async fn find(&self, address: &str, deadline: Instant) -> Result<Option<Node>> {
+        if node::check_name(address).is_ok() {
+            match retried(deadline, || self.nodes.get(address)).await {
+                Ok(node) => return Ok(Some(node)),
+                Err(error) if failure::is_missing_node(&error) => {}
+                Err(error) => return Err(self.failed("show the node", error)),
+            }
+        }
+        let nodes = self.list(deadline).await?;
+        Ok(self.of_host(&nodes, address)?.cloned())
+    }
+
+    fn of_host<'a>(&self, nodes: &'a [Node], address: &str) -> Result<Option<&'a Node>> {
         node::of_host(nodes, address).map_err(|names| {
             refused(format!(
                 "{address} is an address of more than one node of the container manager {}: {}",
-                self.client.name,
+                self.name,
                 abridged(names, ", ")
             ))
         })
     }
 
     /// All nodes, page by page.
-    async fn list(&self, until: Instant) -> Result<Vec<Value>> {
-        let mut retries = Retries::until(until);
-        let (mut nodes, mut next) = (Vec::new(), String::new());
+    async fn list(&self, deadline: Instant) -> Result<Vec<Node>> {
+        let mut retries = Retries::until(deadline);
+        let first = ListParams::default().limit(PAGE);
+        let (mut nodes, mut params) = (Vec::new(), first.clone());
         loop {
-            let mut request = Request::nodes(Method::GET).with_query("limit", PAGE);
-            if !next.is_empty() {
-                request = request.with_query("continue", &next);
-            }
-            match self.client.ask(&request, until).await? {
-                Answer::Done(mut page) => {
-                    if let Value::Array(items) = page["items"].take() {
-                        nodes.extend(items);
+            let retry = match retried(deadline, || self.nodes.list(&params)).await {
+                Ok(page) => {
+                    nodes.extend(page.items);
+                    match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                        Some(token) => params.continue_token = Some(token),
+                        None => return Ok(nodes),
                     }
-                    match page["metadata"]["continue"].as_str() {
-                        Some(more) if !more.is_empty() => more.clone_into(&mut next),
-                        _ => return Ok(nodes),
-                    }
+                    continue;
                 }
-                // The list has become too old between two pages: from the beginning.
-                answer @ Answer::Expired(_) => {
-                    retries.pause(None, self.unexpected("list the nodes", &answer)).await?;
-                    nodes.clear();
-                    next.clear();
-                }
-                answer => return Err(self.unexpected("list the nodes", &answer)),
-            }
+                // The list has expired between two pages and is started again.
+                Err(error) if failure::is_expired(&error) => retries.pause(error).await,
+                Err(error) => Err(error),
+            };
+            retry.map_err(|error| self.failed("list the nodes", error))?;
+            nodes.clear();
+            params = first.clone();
         }
     }
 }

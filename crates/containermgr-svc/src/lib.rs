@@ -1,9 +1,9 @@
-//! The container manager service: registers hosts as nodes with what schedules containers on them.
+//! The container manager service: registers hosts as nodes with container managers, which schedule containers on them.
 //!
-//! - [`config`][]: what it is told
+//! - [`config`][]: the configuration
 //! - `service`: the methods on the bus
-//! - `managers`: the container managers that are configured, as they are configured now
-//! - `trivial`: the one that only remembers its nodes
+//! - `managers`: the configured container managers
+//! - `trivial`: the container manager that only remembers its nodes
 //! - `kubernetes`: Kubernetes and OpenShift
 
 pub mod config;
@@ -13,4 +13,5 @@ mod service;
 mod trivial;
 
 pub use config::Config;
-pub use service::run;
+pub use kubernetes::{ClientFactory, ClientFunction};
+pub use service::{run, run_with};

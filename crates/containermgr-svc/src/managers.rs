@@ -1,11 +1,11 @@
-//! The container managers that are configured, as they are configured now.
+//! The configured container managers.
 //!
-//! They follow the stored configurations: subscribed to first, then listed; what a notification says is
-//! read afresh, since its order means nothing and the secrets are not in it. A call for one that is not
-//! known looks into the store before it says so: the notification may be late.
+//! They follow the stored configurations, which are subscribed to first and then listed. A notification makes the
+//! configuration be read again: notifications come in no order and without the secrets. A call for an unknown container
+//! manager reads the store as well, since its notification may be late.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bus::error::chain;
@@ -20,21 +20,21 @@ use storage_client::{Revised, StorageClient};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::config::Config;
-use crate::kubernetes::Kubernetes;
+use crate::kubernetes::{ClientFactory, Kubernetes};
 use crate::trivial::Trivial;
 
-/// The pause before the configurations are subscribed to and listed again.
+/// Pause before the configurations are subscribed to and listed again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A container manager; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) enum Manager {
     Trivial(Box<Trivial>),
-    Kubernetes(Kubernetes),
+    Kubernetes(Arc<Kubernetes>),
 }
 
 impl Manager {
-    /// Makes a host a node; done already is done.
+    /// Registers the node of a host; succeeds if it is registered.
     pub(crate) async fn register_node(&self, address: &str) -> Result<()> {
         match self {
             Self::Trivial(trivial) => trivial.register_node(address).await,
@@ -42,7 +42,7 @@ impl Manager {
         }
     }
 
-    /// Removes the node of a host, if it was made for it; gone already is gone.
+    /// Removes the node of a host if this service has created it; succeeds if it is missing.
     pub(crate) async fn remove_node(&self, address: &str) -> Result<()> {
         match self {
             Self::Trivial(trivial) => trivial.remove_nodes(&[address.into()]).await,
@@ -50,11 +50,22 @@ impl Manager {
         }
     }
 
-    /// The same for many.
+    /// Removes the nodes of many hosts: see [`Self::remove_node`].
     pub(crate) async fn remove_nodes(&self, addresses: &[Address]) -> Result<()> {
         match self {
             Self::Trivial(trivial) => trivial.remove_nodes(addresses).await,
             Self::Kubernetes(kubernetes) => kubernetes.remove_nodes(addresses).await,
+        }
+    }
+
+    /// Checks whether the node of a host is registered.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerManager`] when it is not.
+    pub(crate) async fn check_registered(&self, address: &str) -> Result<()> {
+        match self {
+            Self::Trivial(trivial) => trivial.node_status(address).await.map(drop),
+            Self::Kubernetes(kubernetes) => kubernetes.check_registered(address).await,
         }
     }
 
@@ -67,29 +78,36 @@ impl Manager {
     }
 }
 
-/// See the module.
+/// The configured container managers, by name.
 #[derive(Debug)]
 pub(crate) struct Managers {
     storage: StorageClient,
     config: Config,
     files: Files,
-    /// Those that can be used, and the revision of the configuration they were made from.
+    clients: ClientFactory,
+    /// The usable container managers, with the revisions of the configurations that they were made from.
     known: Mutex<HashMap<String, (u64, Manager)>>,
-    /// Held while configurations are read and taken over, so that an older one never comes last.
+    /// Held while configurations are read and applied, so that an older one never comes last.
     taking_over: AsyncMutex<()>,
 }
 
 impl Managers {
-    pub(crate) fn new(storage: StorageClient, config: Config, files: Files) -> Self {
-        Self { storage, config, files, known: Mutex::default(), taking_over: AsyncMutex::default() }
+    pub(crate) fn new(
+        storage: StorageClient,
+        config: Config,
+        files: Files,
+        clients: ClientFactory,
+    ) -> Self {
+        let (known, taking_over) = (Mutex::default(), AsyncMutex::default());
+        Self { storage, config, files, clients, known, taking_over }
     }
 
-    // A std mutex: it is held for a few map operations and never across an await.
+    // A mutex of std: it is held for a few map operations and never across an await.
     fn known(&self) -> MutexGuard<'_, HashMap<String, (u64, Manager)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The container manager of that name.
+    /// The container manager of this name.
     pub(crate) async fn get(&self, name: &str) -> Result<Manager> {
         ident::name(name).map_err(|_| unknown(name))?;
         if let Some((_, manager)) = self.known().get(name) {
@@ -98,10 +116,10 @@ impl Managers {
         self.read(name).await?.ok_or_else(|| unknown(name))
     }
 
-    /// Follows the stored configurations for ever.
+    /// Follows the stored configurations without end.
     pub(crate) async fn follow(&self, bus: &Bus) {
         loop {
-            match self.follow_while_told(bus).await {
+            match self.follow_notifications(bus).await {
                 Ok(()) => tracing::debug!("changes of container managers may have been missed"),
                 Err(error) => {
                     warn_unless_outage!(error, "cannot read the container managers");
@@ -111,8 +129,8 @@ impl Managers {
         }
     }
 
-    /// Follows them until notifications were lost, or the storage service does not answer.
-    async fn follow_while_told(&self, bus: &Bus) -> Result<()> {
+    /// Follows the stored configurations until notifications are lost or the storage service is unavailable.
+    async fn follow_notifications(&self, bus: &Bus) -> Result<()> {
         let pattern = bus::topology::changed(ContainerManagerConfig::TYPE, "*");
         let mut changes = bus.subscribe(&pattern).await?;
         self.read_all().await?;
@@ -159,7 +177,7 @@ impl Managers {
         let made = self.make(&record, secret.as_ref()).await;
         match &made {
             Ok(manager) => self.known().insert(record.name, (revision, manager.clone())),
-            // What it was before is void, too.
+            // The earlier configuration is not in force any more.
             Err(_) => self.known().remove(&record.name),
         };
         made
@@ -182,20 +200,36 @@ impl Managers {
             ContainerManagerType::Kubernetes | ContainerManagerType::Openshift => {
                 let options = config.joined(secret).map_err(unusable)?;
                 let options = KubernetesOptions::parse(&options).map_err(unusable)?;
-                let made = Kubernetes::new(name, &options, &self.config, &self.files).await;
-                made.map(Manager::Kubernetes).map_err(unusable)
+                let timeout = self.config.connect_timeout();
+                let client = self.clients.client(&options, timeout, &self.files).await;
+                let client = client.map_err(unusable)?;
+                if options.insecure_skip_tls_verify {
+                    tracing::warn!(
+                        container_manager.name = name,
+                        "the certificate of the container manager is not verified (insecure_skip_tls_verify): an attacker on the network can read the token and use it"
+                    );
+                }
+                let timeout = self.config.timeout();
+                let kubernetes = Kubernetes::with_client(name, client, &options, timeout);
+                Ok(Manager::Kubernetes(Arc::new(kubernetes)))
             }
         }
     }
 }
 
-/// A configuration that cannot be used is no reason to stop following the others; a storage service that
-/// does not answer is.
+/// Logs that a configuration is unusable.
+///
+/// # Errors
+/// The same error, if it comes from an unavailable storage service.
 fn report(name: &str, error: Error) -> Result<()> {
     if matches!(error.kind(), Kind::Unavailable | Kind::Timeout) {
         return Err(error);
     }
-    tracing::warn!(container_manager.name = name, error = chain(&error), "not to be used");
+    tracing::warn!(
+        container_manager.name = name,
+        error = chain(&error),
+        "container manager unusable"
+    );
     Ok(())
 }
 

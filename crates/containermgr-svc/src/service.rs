@@ -10,20 +10,35 @@ use runtime::{Files, Lifecycle};
 use serde_json::Value;
 use storage_client::StorageClient;
 
+use crate::ClientFactory;
 use crate::config::Config;
 use crate::managers::{Manager, Managers};
 
-/// Requests that are worked on at a time: each waits for a container manager.
+/// Requests that are served concurrently: each waits for a container manager.
 const PREFETCH: usize = 64;
 
 /// Serves the methods of `container` until the daemon stops. `files` holds the certificates and keys that configurations
 /// name.
 ///
 /// # Errors
-/// When the bus cannot be reached.
+/// When the bus is unavailable.
 pub async fn run(bus: Bus, config: Config, files: Files, lifecycle: &Lifecycle) -> Result<()> {
+    run_with(bus, config, files, ClientFactory::Network, lifecycle).await
+}
+
+/// The same with clients of Kubernetes API servers that the caller makes.
+///
+/// # Errors
+/// When the bus is unavailable.
+pub async fn run_with(
+    bus: Bus,
+    config: Config,
+    files: Files,
+    clients: ClientFactory,
+    lifecycle: &Lifecycle,
+) -> Result<()> {
     let storage = StorageClient::new(bus.clone(), Context::service("containermgr"));
-    let managers = Arc::new(Managers::new(storage, config, files));
+    let managers = Arc::new(Managers::new(storage, config, files, clients));
     let serving = Arc::clone(&managers);
     let handler = move |call| {
         let managers = Arc::clone(&serving);
@@ -60,7 +75,7 @@ async fn answer(managers: &Managers, call: Call) -> Result<Value> {
         }
         "node_registered" => {
             let (manager, address) = node(managers, call.params).await?;
-            manager.node_status(&address).await.map(|_| Value::Null)
+            manager.check_registered(&address).await.map(|()| Value::Null)
         }
         "get_node_status" => {
             let (manager, address) = node(managers, call.params).await?;

@@ -1,47 +1,51 @@
-//! Nodes: whose they are, and which is which. Pure.
+//! Nodes: which node is a host's, and which were created by this service. Pure.
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, Preconditions};
+use serde_json::Value;
 
-/// What a node that we have created is annotated with.
+/// The annotation of nodes that this service has created.
 const CREATED: &str = "commissaire.io/created";
 
-/// The longest name.
+/// Length limit of a name, in bytes.
 const NAME_MAX: usize = 253;
 
 /// A node to be created.
-pub(super) fn new(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Node",
-           "metadata": {"name": name, "annotations": {CREATED: "true"}}})
+pub(super) fn new(name: &str) -> Node {
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        annotations: Some([(CREATED.to_owned(), "true".to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    Node { metadata, ..Node::default() }
 }
 
-/// The deletion of exactly this node, not of another that has taken its name.
-pub(super) fn deletion(node: &Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "DeleteOptions",
-           "preconditions": {"uid": node["metadata"]["uid"]}})
+/// The deletion of exactly this node, not of a later one of the same name.
+pub(super) fn deletion(node: &Node) -> DeleteParams {
+    let uid = node.metadata.uid.clone();
+    DeleteParams::default().preconditions(Preconditions { uid, ..Preconditions::default() })
 }
 
-/// Its name.
-pub(super) fn name(node: &Value) -> &str {
-    node["metadata"]["name"].as_str().unwrap_or_default()
+pub(super) fn name(node: &Node) -> &str {
+    node.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// Whether it was created by us.
-pub(super) fn is_ours(node: &Value) -> bool {
-    node["metadata"]["annotations"][CREATED] == "true"
+/// Whether this service has created it.
+pub(super) fn is_ours(node: &Node) -> bool {
+    let annotations = node.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.get(CREATED).is_some_and(|v| v == "true"))
 }
 
-/// Whether it is on its way out.
-pub(super) fn is_terminating(node: &Value) -> bool {
-    node["metadata"]["deletionTimestamp"].is_string()
+/// Whether it is being deleted.
+pub(super) fn is_terminating(node: &Node) -> bool {
+    node.metadata.deletion_timestamp.is_some()
 }
 
-/// A node as it is shown: also one from a list, which lacks these two; without the book-keeping of who
-/// wrote which field.
-pub(super) fn shown(mut node: Value) -> Value {
-    node["kind"] = "Node".into();
-    node["apiVersion"] = "v1".into();
+/// A node without the record of which client has written which field.
+pub(super) fn without_managed_fields(mut node: Value) -> Value {
     if let Some(metadata) = node["metadata"].as_object_mut() {
         metadata.remove("managedFields");
     }
@@ -51,11 +55,11 @@ pub(super) fn shown(mut node: Value) -> Value {
 /// The node of the host `address`: the one of that name, else the one that has the address.
 ///
 /// # Errors
-/// The names of all that have the address, when that is more than one.
+/// The names of all that have the address, if there are several.
 pub(super) fn of_host<'a>(
-    nodes: &'a [Value],
+    nodes: &'a [Node],
     address: &str,
-) -> Result<Option<&'a Value>, Vec<&'a str>> {
+) -> Result<Option<&'a Node>, Vec<&'a str>> {
     if let Some(named) = nodes.iter().find(|node| name(node) == address) {
         return Ok(Some(named));
     }
@@ -68,22 +72,20 @@ pub(super) fn of_host<'a>(
     }
 }
 
-fn has_address(node: &Value, address: &str) -> bool {
+fn has_address(node: &Node, address: &str) -> bool {
     let ip = address.parse::<IpAddr>().ok();
-    let same = |listed: &str| {
+    let is_same = |listed: &str| {
         listed.eq_ignore_ascii_case(address)
             || ip.is_some_and(|ip| listed.parse::<IpAddr>().is_ok_and(|l| l.to_canonical() == ip))
     };
-    let listed = node["status"]["addresses"].as_array();
-    listed.is_some_and(|listed| {
-        listed.iter().any(|entry| entry["address"].as_str().is_some_and(same))
-    })
+    let mut listed = node.status.iter().flat_map(|status| &status.addresses).flatten();
+    listed.any(|listed| is_same(&listed.address))
 }
 
-/// Checks whether Kubernetes would take a name.
+/// Checks whether a name is valid for a node.
 ///
 /// # Errors
-/// Why it would not.
+/// Why it is not.
 pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let label = |label: &str| {
@@ -107,6 +109,8 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::kubernetes::recorded::{all, one};
 
@@ -126,32 +130,42 @@ mod tests {
         assert!(check_name("fe80::1").unwrap_err().contains("IPv6"));
     }
 
+    fn node(value: Value) -> Node {
+        serde_json::from_value(value).unwrap()
+    }
+
     #[test]
     fn a_created_node_is_ours_and_an_adopted_one_is_not() {
-        let mut created = one("node-create-201").response;
+        let mut created = node(one("node-create-201").response);
         assert!(!is_ours(&created));
-        created["metadata"]["annotations"] = new("worker-1")["metadata"]["annotations"].clone();
+        created.metadata.annotations = new("worker-1").metadata.annotations;
         assert!(is_ours(&created) && !is_terminating(&created));
-        assert!(is_terminating(&one("fin-delete-200").response));
-        assert_eq!(deletion(&created)["preconditions"]["uid"], created["metadata"]["uid"]);
+        assert!(is_terminating(&node(one("fin-delete-200").response)));
+        assert_eq!(deletion(&created).preconditions.unwrap().uid, created.metadata.uid);
+    }
+
+    #[test]
+    fn a_node_is_created_as_recorded() {
+        let mut recorded = one("node-create-201").request_json;
+        recorded["metadata"]["annotations"] = json!({CREATED: "true"});
+        assert_eq!(serde_json::to_value(new("worker-1")).unwrap(), recorded);
     }
 
     /// A node as its kubelet registers it.
-    fn registered(name: &str, address: &str) -> Value {
-        let mut node = one("status-addresses-merge-200").response;
-        node["metadata"]["name"] = name.into();
-        node["status"]["addresses"][0]["address"] = address.into();
-        node["status"]["addresses"][1]["address"] = name.into();
-        node
+    fn registered(name: &str, address: &str) -> Node {
+        let mut value = one("status-addresses-merge-200").response;
+        value["metadata"]["name"] = name.into();
+        value["status"]["addresses"][0]["address"] = address.into();
+        value["status"]["addresses"][1]["address"] = name.into();
+        node(value)
     }
 
     #[test]
     fn a_host_is_found_by_name_then_by_address() {
-        let Value::Array(mut nodes) = one("node-list-200").response["items"].take() else {
-            panic!("a list")
-        };
+        let mut nodes: Vec<Node> =
+            serde_json::from_value(one("node-list-200").response["items"].take()).unwrap();
         let found =
-            |nodes: &[Value], address| of_host(nodes, address).unwrap().map(|n| name(n).to_owned());
+            |nodes: &[Node], address| of_host(nodes, address).unwrap().map(|n| name(n).to_owned());
         assert_eq!(found(&nodes, "192.168.152.110").unwrap(), "192.168.152.110");
         assert_eq!(found(&nodes, "192.168.152.111"), None);
         nodes.push(registered("worker-7", "192.168.152.111"));
@@ -159,18 +173,19 @@ mod tests {
         nodes.push(registered("worker-9", "2001:DB8:0::9"));
         assert_eq!(found(&nodes, "192.168.152.111").unwrap(), "worker-7");
         assert_eq!(found(&nodes, "2001:db8::9").unwrap(), "worker-9");
-        // The name decides before any address.
+        // A name has precedence over addresses.
         assert_eq!(found(&nodes, "192.168.152.110").unwrap(), "192.168.152.110");
         nodes.push(registered("worker-6", "192.168.152.111"));
         assert_eq!(of_host(&nodes, "192.168.152.111").unwrap_err(), ["worker-7", "worker-6"]);
     }
 
     #[test]
-    fn what_is_shown_is_a_whole_node() {
-        let mut item = one("node-list-200").response["items"][0].take();
-        item["metadata"]["managedFields"] = json!([{}]);
-        let shown = shown(item);
-        assert_eq!((&shown["kind"], &shown["apiVersion"]), (&json!("Node"), &json!("v1")));
-        assert!(shown["metadata"].get("managedFields").is_none());
+    fn the_status_has_no_managed_fields() {
+        let mut node = one("node-get-200").response;
+        let expected = without_managed_fields(node.clone());
+        assert_eq!(expected["kind"], "Node");
+        node["metadata"]["managedFields"] = json!([{}]);
+        assert_eq!(without_managed_fields(node), expected);
+        assert!(expected["metadata"].get("managedFields").is_none());
     }
 }

@@ -1,9 +1,10 @@
-//! The container manager service: over a bus with a real storage service, and against an API server that
-//! answers as a real one was recorded to.
+//! The container manager service: on a bus with a real storage service, and against an API server that sends the recorded
+//! responses of a real one.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod following;
+mod in_process;
 mod kubernetes;
 mod refusals;
 mod support;

@@ -4,12 +4,13 @@ mod api;
 mod pki;
 
 use bus::{Bus, Context, Error};
+use containermgr_svc::ClientFactory;
 use runtime::Lifecycle;
 use runtime::files::{Files, MemoryFiles};
 use serde_json::{Value, json};
 use storage_client::StorageClient;
 
-pub(crate) use api::{Api, Fault, TOKEN};
+pub(crate) use api::{Api, Fault, TOKEN, recorded};
 pub(crate) use pki::Pki;
 
 /// The service, with a real storage service behind it.
@@ -44,10 +45,16 @@ impl Fixture {
 
     /// A replica of the service; its life ends with `shutdown`, or with the test.
     pub(crate) async fn start_service(&self) -> Lifecycle {
+        self.start_service_with(ClientFactory::Network).await
+    }
+
+    /// The same with clients that the test makes.
+    pub(crate) async fn start_service_with(&self, clients: ClientFactory) -> Lifecycle {
         let life = Lifecycle::new();
         let config = containermgr_svc::Config { connect_timeout: 2, timeout: 4 };
         let files = Files::Memory(self.files.clone());
-        containermgr_svc::run(self.bus.clone(), config, files, &life).await.unwrap();
+        let bus = self.bus.clone();
+        containermgr_svc::run_with(bus, config, files, clients, &life).await.unwrap();
         life
     }
 
