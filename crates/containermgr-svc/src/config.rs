@@ -1,16 +1,16 @@
-//! What the container manager service is told: the members of `containermgr.conf`.
+//! The configuration of the container manager service, in `containermgr.conf`.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// See the module.
+/// The configuration of the container manager service.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Seconds that connecting to a container manager may take.
+    /// Timeout for connecting to a container manager, in seconds; default 5.
     pub connect_timeout: u64,
-    /// Seconds that a container manager may take for a whole call, with everything that is tried again.
+    /// Timeout of an operation on a container manager, including retries, in seconds; default 30.
     pub timeout: u64,
 }
 
@@ -21,12 +21,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long connecting may take.
+    /// Timeout for connecting to a container manager.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout)
     }
 
-    /// How long a whole call may take.
+    /// Timeout of an operation on a container manager, including retries.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
