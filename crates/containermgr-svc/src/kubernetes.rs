@@ -119,6 +119,10 @@ impl Kubernetes {
             Error::unavailable(format!("the container manager {name} at {host} does not answer"))
         } else if failure::is_too_large(&error) {
             not_done("its answer is too large".to_owned())
+        } else if let kube::Error::SerdeError(why) = &error {
+            not_done(format!(
+                "its answer is not that of the Kubernetes API: {why}; check `server_url`"
+            ))
         } else {
             not_done(error.to_string())
         };

@@ -65,6 +65,21 @@ async fn an_existing_node_is_adopted_and_left() {
 }
 
 #[tokio::test]
+async fn get_node_status_keeps_unknown_fields_and_omits_managed_fields() {
+    let api = Api::start().await;
+    let mut expected = Api::registered("worker-7", "192.168.152.107");
+    expected["spec"]["later"] = json!({"version": 2});
+    expected["metadata"]["later"] = json!([1]);
+    let mut node = expected.clone();
+    node["metadata"]["managedFields"] = json!([{"manager": "kubelet"}]);
+    api.add(node);
+    let fixture = Fixture::with(&api).await;
+    for address in ["worker-7", "192.168.152.107"] {
+        assert_eq!(fixture.call("get_node_status", address).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_appears_meanwhile_is_adopted() {
     let api = Api::start().await;
     let fixture = Fixture::with(&api).await;

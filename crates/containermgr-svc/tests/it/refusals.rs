@@ -68,6 +68,11 @@ async fn a_url_that_leads_elsewhere_is_no_missing_node() {
         );
     }
     assert!(api.seen()[0].target.starts_with("/console/api/v1/nodes/"));
+    // A page for browsers may come with any status.
+    api.fault("GET", &[Fault::Recorded("healthz-200")]);
+    let message = fixture.refused("node_registered", "10.0.0.1").await;
+    assert!(message.contains("not that of the Kubernetes API"), "{message}");
+    assert!(message.contains("`server_url`"), "{message}");
 }
 
 #[tokio::test]
