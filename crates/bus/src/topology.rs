@@ -91,6 +91,11 @@ pub const CONTAINER_REMOVE_ALL_NODES: &str = "container.remove_all_nodes";
 pub const CONTAINER_NODE_REGISTERED: &str = "container.node_registered";
 /// `container.get_node_status`
 pub const CONTAINER_GET_NODE_STATUS: &str = "container.get_node_status";
+/// `jobs.clusterexec.cordon`
+pub const CORDON_HOST: &str = "jobs.clusterexec.cordon";
+/// `jobs.clusterexec.uncordon`
+pub const UNCORDON_HOST: &str = "jobs.clusterexec.uncordon";
+
 /// `container.nodes`
 pub const CONTAINER_NODES: &str = "container.nodes";
 /// `container.node`

@@ -4,8 +4,8 @@ use bus;
 use bus::{Error, Result};
 use model::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
 use model::{
-    Address, AlarmView, ClusterHead, ClusterName, FailureReason, Lease, Operation, OperationKind,
-    OperationStatus, Options, RebootWhen, Stamp, abridged, ident,
+    Address, AlarmView, ClusterHead, ClusterName, Drain, FailureReason, Lease, Operation,
+    OperationKind, OperationStatus, Options, RebootWhen, Stamp, abridged, ident,
 };
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction, queries};
@@ -75,6 +75,9 @@ impl OperationRequest {
             return Err(Error::invalid(format!(
                 "if_needed: is an option of a restart, not of a {kind}"
             )));
+        }
+        if !kind.facts().reboots && given.drain == Some(Drain::Off) {
+            return Err(Error::invalid("drain: false is no option of a drain"));
         }
         self.options = self.options.or(defaults);
         // Defaults are for all kinds of operations.

@@ -55,6 +55,9 @@ impl Debtor {
                         after.failure.as_ref().map_or("", |failure| failure.reason.as_str());
                     debt(DebtState::Kept, reason)
                 }
+                Step::Done if !operation.kind.facts().reboots => {
+                    debt(DebtState::Kept, &format!("drained by {}", operation.started_by))
+                }
                 Step::Failed | Step::Done | Step::Skipped | Step::Pending => {
                     debt(DebtState::Due, "")
                 }

@@ -13,6 +13,8 @@ use crate::host_error::HostFailure;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Identity<'a> {
     pub(crate) address: &'a str,
+    /// The name of its node, as an administrator has set it; else empty.
+    pub(crate) node_name: &'a str,
     /// Its machine id; empty if it is not known.
     pub(crate) machine_id: &'a str,
     /// Its boot id.
@@ -29,7 +31,7 @@ pub(crate) fn node_of<'a>(
     nodes: &'a [NodeState],
     host: Identity<'_>,
 ) -> Result<Option<&'a NodeState>, HostFailure> {
-    let candidates = candidates(nodes, host.address);
+    let candidates = candidates(nodes, host.address, host.node_name);
     let with = |is_host: &dyn Fn(&NodeState) -> bool| -> Vec<&'a NodeState> {
         candidates.iter().copied().filter(|node| is_host(node)).collect()
     };
@@ -37,7 +39,7 @@ pub(crate) fn node_of<'a>(
     let same_machine =
         with(&|node| !host.machine_id.is_empty() && node.machine_id == host.machine_id);
     match (candidates.as_slice(), same_boot.as_slice(), same_machine.as_slice()) {
-        ([], ..) if host.runs_kubelet => Err(unknown(host.address)),
+        ([], ..) if host.runs_kubelet || !host.node_name.is_empty() => Err(unknown(host)),
         ([], ..) => Ok(None),
         // Cloned machines have the same machine id, and no two boots the same boot id.
         (_, [node], _) | (_, [], [node]) => Ok(Some(node)),
@@ -48,8 +50,16 @@ pub(crate) fn node_of<'a>(
     }
 }
 
-/// The nodes that have the address of a host, or are named like it: the name decides.
-pub(crate) fn candidates<'a>(nodes: &'a [NodeState], address: &str) -> Vec<&'a NodeState> {
+/// The nodes that have the address of a host, or are named like it: the name decides. If an administrator has set the name
+/// of its node, only that one is.
+pub(crate) fn candidates<'a>(
+    nodes: &'a [NodeState],
+    address: &str,
+    node_name: &str,
+) -> Vec<&'a NodeState> {
+    if !node_name.is_empty() {
+        return nodes.iter().filter(|node| node.name == node_name).collect();
+    }
     if let Some(named) = nodes.iter().find(|node| node.name.eq_ignore_ascii_case(address)) {
         return vec![named];
     }
@@ -61,11 +71,14 @@ pub(crate) fn candidates<'a>(nodes: &'a [NodeState], address: &str) -> Vec<&'a N
     nodes.iter().filter(|node| node.addresses.iter().any(is_same)).collect()
 }
 
-fn unknown(address: &str) -> HostFailure {
-    let message = format!(
-        "{address} runs a kubelet, and no node has its address or its name: nothing was done to it; see \
-         `kubectl get nodes -o wide`"
-    );
+fn unknown(host: Identity<'_>) -> HostFailure {
+    let Identity { address, node_name, .. } = host;
+    let why = if node_name.is_empty() {
+        format!("{address} runs a kubelet, and no node has its address or its name")
+    } else {
+        format!("there is no node {node_name}, which is set as that of {address}")
+    };
+    let message = format!("{why}: nothing was done to it; see `kubectl get nodes -o wide`");
     HostFailure::new(FailureReason::NodeUnknown, message)
 }
 
@@ -102,7 +115,8 @@ mod tests {
     }
 
     fn host(address: &str) -> Identity<'_> {
-        Identity { address, machine_id: "m1", boot_id: "b1", runs_kubelet: true }
+        let (machine_id, boot_id) = ("m1", "b1");
+        Identity { address, node_name: "", machine_id, boot_id, runs_kubelet: true }
     }
 
     fn reason(nodes: &[NodeState], host: Identity<'_>) -> FailureReason {
@@ -125,6 +139,14 @@ mod tests {
         assert_eq!(reason(&nodes, host("10.0.0.9")), FailureReason::NodeUnknown);
         let plain = Identity { runs_kubelet: false, ..host("10.0.0.9") };
         assert!(node_of(&nodes, plain).unwrap().is_none());
+    }
+
+    #[test]
+    fn name_that_an_administrator_has_set_decides() {
+        let nodes = [node("w1", "10.0.0.1", "m1", "b1"), node("w2", "10.0.0.2", "m1", "b2")];
+        let pinned = |node_name| Identity { node_name, ..host("10.0.0.1") };
+        assert_eq!(node_of(&nodes, pinned("w2")).unwrap().unwrap().name, "w2");
+        assert_eq!(reason(&nodes, pinned("w3")), FailureReason::NodeUnknown);
     }
 
     #[test]

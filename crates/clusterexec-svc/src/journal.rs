@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bus::{Error, Kind, Result, warn_unless_outage};
 use model::{
-    ClusterHead, CordonDebt, Failure, Host, HostState, Lease, LeasePurpose, NodeClaims, Operation,
-    OperationEvent, OperationHost, OperationWait, Outcome, Step, WaitReason,
+    BudgetClaims, ClusterHead, CordonDebt, Failure, Host, HostState, Lease, LeasePurpose,
+    Operation, OperationEvent, OperationHost, OperationWait, Outcome, Step, WaitReason,
 };
 use storage_client::lease::Held;
 use storage_client::{Transaction, queries};
@@ -221,7 +221,7 @@ impl<'a> Journal<'a> {
         let begin = |host: &mut OperationHost| {
             host.step = Step::Probe;
             host.started_at = Some(now.clone());
-            preconditions.claimed().clone_into(&mut host.node_claim);
+            host.claims = preconditions.claimed();
         };
         let lines = [LogLine(Step::Probe, Outcome::Started, "")];
         let along = Along::Start(preconditions);
@@ -454,7 +454,7 @@ impl<'a> Journal<'a> {
             after.waiting_for = None;
             after.wait = None;
         }
-        let released = released_claim(&before, &mut after);
+        let released = released_claims(&before, &mut after);
         let now = self.context.deps.clock.stamp();
         let events = lines.iter().zip(last + 1..).map(|(LogLine(step, outcome, detail), seq)| {
             let step = step.to_string();
@@ -478,8 +478,8 @@ impl<'a> Journal<'a> {
                     Some(DebtChange::Save(debt)) => transaction.save(debt)?,
                     Some(DebtChange::Delete(id)) => transaction.delete::<CordonDebt>(id),
                 };
-                if let Some(kubernetes) = &released {
-                    transaction = self.without_claim(transaction, kubernetes, &after).await?;
+                for id in &released {
+                    transaction = self.without_claim(transaction, id, &after.address).await?;
                 }
                 if ended_wait.is_some() {
                     transaction = transaction.delete::<OperationWait>(&self.operation.id);
@@ -542,17 +542,16 @@ impl<'a> Journal<'a> {
         hosts
     }
 
-    /// Adds that a host gives its place in the budget of its Kubernetes back.
+    /// Adds that a host gives a place in a budget back.
     async fn without_claim(
         &self,
         transaction: Transaction,
-        kubernetes: &str,
-        host: &OperationHost,
+        id: &str,
+        address: &str,
     ) -> Result<Transaction> {
-        let found = self.context.storage.find::<NodeClaims>(kubernetes).await?;
+        let found = self.context.storage.find::<BudgetClaims>(id).await?;
         let Some(mut found) = found else { return Ok(transaction) };
-        let id = &self.operation.id;
-        found.record.claims.retain(|claim| claim.address != host.address || claim.operation != *id);
+        found.record.release(address, &self.operation.id);
         transaction.update(&found)
     }
 
@@ -585,12 +584,12 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// The claim that a host gives back with a change of its part.
-fn released_claim(before: &OperationHost, after: &mut OperationHost) -> Option<String> {
+/// The ids of the claims that a host gives back with a change of its part.
+fn released_claims(before: &OperationHost, after: &mut OperationHost) -> Vec<String> {
     if !before.step.is_under_way() || after.step.is_under_way() {
-        return None;
+        return Vec::new();
     }
-    Some(std::mem::take(&mut after.node_claim)).filter(|claim| !claim.is_empty())
+    std::mem::take(&mut after.claims)
 }
 
 /// A transaction of a host's part and its events.

@@ -9,12 +9,12 @@
 //! - [`ports`], `webhook`, [`context`]: what all operations of the process share
 //! - [`schedule`]: whose turn it is, in which order, within which disruption budget (pure); `members` applies it
 //! - [`journal`]: the only writer of an operation's records
-//! - `node_budget`, `node_claims`: the budget of a Kubernetes that all operations share
+//! - `node_budget`, `quorum`: the budgets that clusters share (pure); `shared_budgets` applies them
 //! - `control`, `alarm`: pause, abort, freeze and alarms
 //! - `log_in`, `done_hosts`, [`budget`]: connections to hosts, and the go-ahead for a command
 //! - `host_run`: one host, one function per step
 //! - [`rollout`]: the loop over the hosts; `late_hosts`: hosts that come back after its end
-//! - `node_plan`, [`accept`], `continuation`: before the beginning; `delivery`: pending webhooks
+//! - `node_plan`, [`accept`], `continuation`, `manual_cordon`: before the beginning; `delivery`: pending webhooks
 //! - [`service`]: serves requests, and takes over operations whose executor is gone
 
 pub mod accept;
@@ -34,16 +34,18 @@ mod identity;
 pub mod journal;
 mod late_hosts;
 mod log_in;
+mod manual_cordon;
 mod members;
 mod node_budget;
-mod node_claims;
 mod node_plan;
 mod nodes;
 pub mod ports;
+mod quorum;
 mod rejection;
 pub mod rollout;
 pub mod schedule;
 pub mod service;
+mod shared_budgets;
 pub mod steps;
 mod unfinished;
 pub mod waiting;

@@ -1,6 +1,6 @@
 //! The budget of a Kubernetes, which all operations and clusters on it share. Pure.
 
-use model::{NodeClaim, NodeState, WaitReason, abridged};
+use model::{BudgetClaim, NodeState, WaitReason, abridged};
 
 use crate::waiting::Waiting;
 
@@ -12,7 +12,7 @@ use crate::waiting::Waiting;
 pub(crate) fn wait_for(
     node: &NodeState,
     nodes: &[NodeState],
-    claims: &[NodeClaim],
+    claims: &[BudgetClaim],
     limit: usize,
     may_be_last: bool,
     operation: &str,
@@ -64,7 +64,7 @@ pub(crate) fn wait_for(
 }
 
 /// Why a node counts as unavailable.
-fn why(node: &NodeState, claims: &[NodeClaim]) -> Option<String> {
+fn why(node: &NodeState, claims: &[BudgetClaim]) -> Option<String> {
     let claim = claims.iter().find(|claim| claim.node == node.name);
     match claim {
         Some(claim) => Some(format!("operation {}", claim.operation)),
@@ -87,19 +87,19 @@ mod tests {
         control_plane.chain((0..workers).map(|n| node(format!("w{n}"), false))).collect()
     }
 
-    fn claim(node: &str) -> NodeClaim {
-        NodeClaim {
+    fn claim(node: &str) -> BudgetClaim {
+        BudgetClaim {
             node: node.to_owned(),
             operation: "o2".to_owned(),
             budget: 1,
-            ..NodeClaim::default()
+            ..BudgetClaim::default()
         }
     }
 
     fn reason(
         name: &str,
         nodes: &[NodeState],
-        claims: &[NodeClaim],
+        claims: &[BudgetClaim],
         limit: usize,
     ) -> Option<WaitReason> {
         let node = nodes.iter().find(|node| node.name == name).unwrap();
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(reason("w0", &nodes, &[], 1), None);
         assert_eq!(reason("w0", &nodes, &[claim("w1")], 1), Some(WaitReason::NodeBudget));
         assert_eq!(reason("w0", &nodes, &[claim("w1")], 2), None);
-        let own = NodeClaim { operation: "o1".to_owned(), ..claim("w1") };
+        let own = BudgetClaim { operation: "o1".to_owned(), ..claim("w1") };
         assert_eq!(reason("w0", &nodes, &[own], 1), Some(WaitReason::OthersUnderWay));
         nodes[2].unschedulable = true;
         assert_eq!(reason("w0", &nodes, &[claim("w1")], 2), Some(WaitReason::NodeBudget));

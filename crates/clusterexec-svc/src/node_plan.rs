@@ -7,6 +7,7 @@ use bus::{Error, Kind};
 use model::messages::{DrainForecast, KubernetesNodes};
 use model::{Address, DrainCheck, FailureReason, NodeState, OperationKind, Options, abridged};
 
+use crate::host_error::HostFailure;
 use crate::identity::{Identity, candidates, node_of};
 use crate::nodes::{Nodes, NodesError};
 use crate::rejection::Rejection;
@@ -81,24 +82,11 @@ impl NodePlan {
         let mut problems = Vec::new();
         let mut without = Vec::new();
         for member in members {
-            let identity = Identity {
-                address: &member.address,
-                machine_id: &member.machine_id,
-                boot_id: &member.boot_id,
-                runs_kubelet: member.runs_kubelet,
-            };
-            let node = match node_of(&found.nodes, identity) {
+            let node = match recorded_node(&found.nodes, member) {
                 Ok(Some(node)) => node,
                 Ok(None) => {
                     without.push(&member.address);
                     continue;
-                }
-                // The records may be old: only the host itself can tell that it is another machine.
-                Err(failure)
-                    if failure.code == FailureReason::AnotherMachine
-                        && member.machine_id.is_empty() =>
-                {
-                    candidates(&found.nodes, &member.address)[0]
                 }
                 Err(failure) => {
                     problems.push((failure.code, failure.message));
@@ -153,7 +141,7 @@ impl NodePlan {
 
     /// Warns if the API server is reached at a host of the operation.
     fn add_server_warning(&mut self, found: &KubernetesNodes) {
-        let server = candidates(&found.nodes, &found.server);
+        let server = candidates(&found.nodes, &found.server, "");
         let is_server = |host: &&PlannedNode| server.iter().any(|node| node.name == host.name);
         if let Some(host) = self.hosts.values().find(is_server) {
             self.warnings.push(format!(
@@ -205,6 +193,26 @@ impl NodePlan {
     }
 }
 
+/// The node of a host by its records; `None` if it has none.
+///
+/// # Errors
+/// When the node of the host is not certain.
+pub(crate) fn recorded_node<'a>(
+    nodes: &'a [NodeState],
+    member: &Member,
+) -> Result<Option<&'a NodeState>, HostFailure> {
+    let Member { address, node_name, machine_id, boot_id, runs_kubelet, .. } = member;
+    let (runs_kubelet, has_machine_id) = (*runs_kubelet, !machine_id.is_empty());
+    let found = node_of(nodes, Identity { address, node_name, machine_id, boot_id, runs_kubelet });
+    match found {
+        // The records may be old: only the host itself can tell that it is another machine.
+        Err(HostFailure { code: FailureReason::AnotherMachine, .. }) if !has_machine_id => {
+            Ok(candidates(nodes, address, node_name).first().copied())
+        }
+        found => found,
+    }
+}
+
 fn planned(node: &NodeState, options: &Options, instance: &str) -> PlannedNode {
     let is_ours = node.cordoned_by.strip_prefix(instance).is_some_and(|rest| {
         rest.strip_prefix('/').is_some_and(|operation| !operation.contains('/'))
@@ -249,6 +257,8 @@ mod tests {
             boot_id: boot_id.to_owned(),
             machine_id: String::new(),
             runs_kubelet: true,
+            node_name: String::new(),
+            quorum_group: String::new(),
             is_self: false,
             last_done: Stamp::default(),
         }

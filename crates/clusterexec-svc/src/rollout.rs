@@ -16,8 +16,8 @@ use crate::context::Context;
 use crate::control::{self, CHECK_AGAIN, Gate, Purpose, gate};
 use crate::host_run;
 use crate::journal::{Journal, Preconditions};
-use crate::node_claims::{self, NodeDecision};
 use crate::schedule::{Next, next};
+use crate::shared_budgets::{self, Decision};
 use crate::steps::Steps;
 use crate::waiting::{Ongoing, Waiting};
 
@@ -178,11 +178,11 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
     }
     let waiting = match budget.wait_reason(index).await? {
         Some(waiting) => Some(waiting),
-        None => match node_claims::decide(journal, index).await? {
-            NodeDecision::Start(claims) => {
+        None => match shared_budgets::decide(journal, index).await? {
+            Decision::Start(claims) => {
                 return Ok(Action::Start(index, preconditions.with_claims(claims)));
             }
-            NodeDecision::Wait(waiting) => Some(waiting),
+            Decision::Wait(waiting) => Some(waiting),
         },
     };
     Ok(match waiting {

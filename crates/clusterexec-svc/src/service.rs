@@ -7,7 +7,7 @@ use std::time::Duration;
 use bus::error::chain;
 use bus::{Call, Error, Kind, Result, presence, topology, warn_unless_outage};
 use host_access::Deps;
-use model::messages::{ContinueOperation, StartOperation};
+use model::messages::{ContinueOperation, CordonHost, StartOperation};
 use model::{
     ClusterName, Lease, Operation, OperationKind, OperationStatus, PendingWebhook, by_kind, ident,
 };
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::unfinished::Unfinished;
 use crate::web::Web;
-use crate::{continuation, delivery, history, late_hosts, rollout};
+use crate::{continuation, delivery, history, late_hosts, manual_cordon, rollout};
 
 /// How often operations without an executor are looked for.
 const SCAN: Duration = Duration::from_secs(30);
@@ -82,8 +82,19 @@ pub async fn serve(context: Context) -> Result<()> {
 
 impl ClusterExec {
     async fn call(self: &Arc<Self>, call: Call) -> Result<Value> {
-        if call.method == "continue" {
-            return self.continue_operation(call).await;
+        match call.method.as_str() {
+            "continue" => return self.continue_operation(call).await,
+            "cordon" => {
+                let request = call.params.parse(CordonHost::ORDER)?;
+                let cordoned = manual_cordon::cordon(&self.context, &request, &call.context);
+                return as_json(&cordoned.await?);
+            }
+            "uncordon" => {
+                let request = call.params.parse(CordonHost::ORDER)?;
+                let uncordoned = manual_cordon::uncordon(&self.context, &request, &call.context);
+                return as_json(&uncordoned.await?);
+            }
+            _ => {}
         }
         let kind = OperationKind::from_word(&call.method).ok_or_else(|| {
             let message = format!("the cluster executor has no method {:?}", call.method);

@@ -104,6 +104,11 @@ impl Client {
         self.send(Ask::new(Method::DELETE, path)).await
     }
 
+    /// As [`Self::delete`], with a flag in the query.
+    pub(crate) async fn delete_with(&self, path: &[&str], flag: &str) -> Result<Value, Error> {
+        self.send(Ask { query: &[(flag, "true")], ..Ask::new(Method::DELETE, path) }).await
+    }
+
     /// The events of an operation after the one with this id: with `follow` those that are still to
     /// come, too.
     pub(crate) async fn events(

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Alarm, Cluster, ClusterChange, FailureReason, Freeze, Host, HostState, Operation,
-    OperationControl, OperationHost, OperationStatus, Stamp, Status, Step, Subject, Wait,
-    WaitReason, Wanted, Words, abridged,
+    Alarm, Cluster, ClusterChange, CordonDebt, DebtState, FailureReason, Freeze, Host, HostState,
+    Operation, OperationControl, OperationHost, OperationStatus, Stamp, Status, Step, Subject,
+    Wait, WaitReason, Wanted, Words, abridged,
 };
 
 /// The most related explanations that one has.
@@ -489,13 +489,15 @@ pub struct InstallationFacts<'a> {
     pub freeze: Option<&'a Freeze>,
     /// All alarms.
     pub alarms: &'a [Alarm],
+    /// The cordons of this installation.
+    pub debts: &'a [CordonDebt],
     /// The operations in process.
     pub operations: &'a [Explanation],
 }
 
 /// Explains the installation: by the worst of what is the matter with it. The others are related explanations.
 pub fn installation(facts: &InstallationFacts<'_>) -> Explanation {
-    let InstallationFacts { failed, missing, has_user, freeze, alarms, operations } = *facts;
+    let InstallationFacts { failed, missing, has_user, freeze, alarms, debts, operations } = *facts;
     let waits = |state: &str, reason: WaitReason, detail: &str| {
         let name = "the installation";
         Explanation::because(Subject::Installation, "", state, reason.words(), name, detail)
@@ -512,6 +514,16 @@ pub fn installation(facts: &InstallationFacts<'_>) -> Explanation {
         let detail = if reason.is_empty() { by.clone() } else { format!("{by}: {reason}") };
         all.push(waits("frozen", WaitReason::AllFrozen, &detail).since(Some(at)));
     }
+    // An operation uncordons the nodes of its hosts under way.
+    let debts = debts.iter().filter(|debt| debt.state != DebtState::Held);
+    all.extend(debts.map(|debt| {
+        let CordonDebt { node, address, cordoned_by, reason, since, .. } = debt;
+        let mut detail = format!("the node {node} of {address}, cordoned by {cordoned_by}");
+        if !reason.is_empty() {
+            detail = format!("{detail}: {reason}");
+        }
+        waits("degraded", WaitReason::NodeCordoned, &detail).since(Some(since))
+    }));
     let mut all = all.into_iter();
     let worst = all.next().unwrap_or_else(|| {
         let sentence = match operations.len() {

@@ -5,7 +5,7 @@ mod cordon;
 mod node;
 mod pod;
 
-pub use claims::{NodeClaim, NodeClaims, QuorumClaim, QuorumClaims};
+pub use claims::{BudgetClaim, BudgetClaims};
 pub use cordon::{CordonDebt, CordonOwner, DebtState, Instance};
 pub use node::NodeState;
 pub use pod::{Controller, PodClass, PodKind, PodState};

@@ -65,8 +65,8 @@ pub use enrollment::{Enrolled, Enrollment};
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use kubernetes::{
-    Controller, CordonDebt, CordonOwner, DebtState, Instance, NodeClaim, NodeClaims, NodeState,
-    PodClass, PodKind, PodState, QuorumClaim, QuorumClaims,
+    BudgetClaim, BudgetClaims, Controller, CordonDebt, CordonOwner, DebtState, Instance, NodeState,
+    PodClass, PodKind, PodState,
 };
 pub use lease::Lease;
 pub use lease_name::{LeaseName, LeasePurpose};

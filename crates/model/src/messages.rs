@@ -62,6 +62,37 @@ impl ContinueOperation {
     pub const ORDER: &[&str] = &["id", "retry_failed", "operation_id", "dry_run"];
 }
 
+/// The parameters of `jobs.clusterexec.cordon` and `jobs.clusterexec.uncordon`: the node of one host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CordonHost {
+    /// The address of the host.
+    pub address: Address,
+    /// Also remove a cordon of others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub foreign: bool,
+}
+
+impl CordonHost {
+    /// The order of parameters that are given by position.
+    pub const ORDER: &[&str] = &["address", "foreign"];
+}
+
+/// The node of a host after it was cordoned or uncordoned.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CordonedHost {
+    /// The address of the host.
+    #[schema(value_type = String)]
+    pub address: Address,
+    /// The name of its node.
+    pub node: String,
+    /// Whether the node is cordoned.
+    pub cordoned: bool,
+    /// What could not be done along, or is done as soon as the API server answers, in sentences.
+    #[serde(default)]
+    #[schema(required)]
+    pub warnings: Vec<String>,
+}
+
 /// The plan of an operation, as a dry run answers it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Plan)]

@@ -286,6 +286,10 @@ reasons! {
             "is rejected because none of its hosts can be reached",
             "check the network between this server and the cluster",
             "at least one of the hosts can be reached";
+        QuorumTooSmall "quorum-too-small":
+            "is rejected because a quorum group has no majority without one of its members",
+            "add hosts to the group, or take the named host out of it with `commctl host place`",
+            "the group has three members or more";
         PodsBlock "pods-block":
             "is rejected because pods block the drain of nodes",
             "see to the named pods, use the option `drain.force`, or postpone these hosts with `drain.check: later`",
@@ -353,6 +357,10 @@ reasons! {
             "waits because another node of the control plane is unavailable",
             "see to the named nodes",
             "all other nodes of the control plane are available";
+        QuorumGroup "quorum-group":
+            "waits because a quorum group would lose its majority",
+            "see to the named hosts, or wait for the other operations",
+            "enough of the named hosts are available again";
         NodesUnknown "nodes-unknown":
             "starts no further host because its container manager does not say which nodes are available",
             "check the API server and the container manager's configuration",
@@ -527,6 +535,10 @@ reasons! {
             "has an alarm: many hosts became unavailable at once",
             "look for a common cause, such as a switch, a firewall, a name server or a key that was removed everywhere",
             "most of the hosts have answered again for five minutes";
+        NodeCordoned "node-cordoned":
+            "has cordoned a node that is not uncordoned yet",
+            "see to its host, then uncordon it with `commctl host uncordon`",
+            "the node is uncordoned or deleted";
         AllFrozen "all-frozen":
             "starts no further host in any operation, because an operator has set a freeze",
             "ask the operator who set it, and end it with `commctl freeze off`",

@@ -2,12 +2,12 @@
 
 use bus::{Error, Result};
 use model::{
-    Alarm, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember, ClusterRecord,
-    ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret, CordonDebt, Enrollment,
-    Freeze, Host, HostCreds, HostState, IdempotentRequest, Instance, Lease, Model, Network,
-    NewestOperation, NodeClaims, Operation, OperationControl, OperationEvent, OperationHost,
-    OperationKind, OperationWait, PendingWebhook, QuorumClaims, RefusedLogIns, ServerKeys,
-    WriteProbe, each_kind, json,
+    Alarm, BudgetClaims, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember,
+    ClusterRecord, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
+    CordonDebt, Enrollment, Freeze, Host, HostCreds, HostState, IdempotentRequest, Instance, Lease,
+    Model, Network, NewestOperation, Operation, OperationControl, OperationEvent, OperationHost,
+    OperationKind, OperationWait, PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind,
+    json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -47,8 +47,9 @@ static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 
 /// All others.
-static KINDS: [Kind; 30] = [
+static KINDS: [Kind; 29] = [
     Kind::of::<Alarm>(),
+    Kind::of::<BudgetClaims>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
     Kind::of::<Cluster>(),
@@ -66,12 +67,10 @@ static KINDS: [Kind; 30] = [
     Kind::of::<Instance>(),
     Kind::of::<Lease>(),
     Kind::of::<Network>(),
-    Kind::of::<NodeClaims>(),
     Kind::of::<Operation>(),
     Kind::of::<OperationControl>(),
     Kind::of::<OperationWait>(),
     Kind::of::<PendingWebhook>(),
-    Kind::of::<QuorumClaims>(),
     Kind::of::<OperationHost>(),
     Kind::of::<OperationEvent>(),
     Kind::of::<Freeze>(),

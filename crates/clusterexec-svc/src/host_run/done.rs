@@ -6,6 +6,22 @@ use super::host::HostRun;
 use crate::host_error::HostError;
 use crate::journal::LogLine;
 
+/// Saves a host as done that is not rebooted: its node stays cordoned.
+pub(super) async fn save_drained(run: &HostRun<'_>) -> Result<(), HostError> {
+    run.journal.record_of(run.index).await?;
+    let now = run.context().deps.clock.stamp();
+    let kind = run.journal.operation.kind.to_string();
+    let change = |host: &mut OperationHost| {
+        host.step = Step::Done;
+        host.finished_at = Some(now.clone());
+    };
+    let lines = [LogLine(Step::Drain, Outcome::Ok, "drained; its node stays cordoned")];
+    let status = |_: &mut Host, state: &mut HostState| {
+        state.operations.insert(kind.clone(), now.clone());
+    };
+    Ok(run.journal.save_with_host(run.index, change, &lines, status).await?)
+}
+
 /// Saves the host as done, with the boot id with which it was verified and the units that have failed since the
 /// operation began with it.
 pub(super) async fn save_done(

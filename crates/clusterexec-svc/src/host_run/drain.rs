@@ -15,6 +15,7 @@ use model::{
 use runtime::random;
 use tokio::time::Instant;
 
+use super::done::save_drained;
 use super::host::HostRun;
 use super::node::missing;
 use crate::control::{Gate, Purpose, enter, gate};
@@ -44,6 +45,9 @@ pub(super) async fn drain(run: &mut HostRun<'_>) -> Result<(), HostError> {
     // A connection from before the drain may be lost by now.
     run.session = None;
     evict_all(run).await?;
+    if !run.journal.operation.kind.facts().reboots {
+        return save_drained(run).await;
+    }
     if run.journal.operation.kind.facts().applies {
         return super::apply::apply(run).await;
     }

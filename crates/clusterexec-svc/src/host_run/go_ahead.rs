@@ -19,6 +19,7 @@ use super::node::wait;
 use super::playbook::run_playbook;
 use crate::budget::Decision;
 use crate::host_error::{HostError, HostFailure};
+use crate::shared_budgets;
 use crate::waiting::Waiting;
 
 /// The variable that names the go-ahead, and the key of the report of a playbook that did not get it.
@@ -136,8 +137,9 @@ async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<An
     };
     let decide = run.journal.retry(|| run.budget.decide(run.index, &answering));
     // At the same time: both are as old as the slower of them when the go-ahead is given.
-    let (decision, on_node) = tokio::join!(decide, last_look(run));
-    let decision = match (decision?, on_node?) {
+    let shared = run.journal.retry(|| shared_budgets::recheck(run.journal, run.index));
+    let (decision, on_node, shared) = tokio::join!(decide, last_look(run), shared);
+    let decision = match (decision?, on_node?.or(shared?)) {
         (Decision::Go(_), Some(waiting)) => Decision::Wait(waiting),
         (decision, _) => decision,
     };

@@ -2,7 +2,9 @@
 
 use host_access::Session;
 use model::messages::NodeRequest;
-use model::{CordonDebt, CordonOwner, DebtState, HostNode, NodeState, Operation, OperationStatus};
+use model::{
+    CordonDebt, CordonOwner, DebtState, HostNode, HostState, NodeState, Operation, OperationStatus,
+};
 use model::{OperationHost, Outcome, PodKind, PodState, Step, WaitReason};
 use tokio::time::sleep;
 
@@ -33,6 +35,10 @@ pub(super) async fn enter_with_node(
         Some(nodes) => find(run, nodes, session, boot_id).await?,
         None => None,
     };
+    let reboots = run.journal.operation.kind.facts().reboots;
+    if node.is_none() && !reboots {
+        return Err(HostError::Skipped("it is no node".to_owned()));
+    }
     let drains = node.is_some() && run.journal.operation.options.drains();
     let step = match &node {
         Some(node) if drains && node.was_cordoned => Step::Drain,
@@ -51,7 +57,7 @@ pub(super) async fn enter_with_node(
         host.step = step;
         host.node.clone_from(&node);
         host.postponed = None;
-        if otherwise == Step::Reboot {
+        if otherwise == Step::Reboot && reboots {
             host.boot_id_before = Some(boot_id.to_owned());
         }
     };
@@ -69,6 +75,9 @@ async fn find(
     boot_id: &str,
 ) -> Result<Option<HostNode>, HostError> {
     let facts = session.facts(FACTS_TIMEOUT).await?;
+    let storage = &run.context().storage;
+    let recorded = run.journal.retry(|| storage.find::<HostState>(run.address())).await?;
+    let node_name = recorded.map(|recorded| recorded.record.node_name).unwrap_or_default();
     let all = until_answered(run, || nodes.client.all(None, Vec::new())).await?;
     if all.kubernetes.is_empty() {
         // The container manager has no nodes of its own.
@@ -76,6 +85,7 @@ async fn find(
     }
     let identity = Identity {
         address: run.address(),
+        node_name: &node_name,
         machine_id: &facts.machine_id,
         boot_id,
         runs_kubelet: facts.kubelet,

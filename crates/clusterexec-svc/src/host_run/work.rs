@@ -50,7 +50,7 @@ impl Work {
     /// The check after the reboot that the host has booted the tree with this checksum; `None` for a restart.
     pub(super) fn check(operation: &Operation, checksum: &str) -> Option<Self> {
         match operation.kind {
-            OperationKind::Restart => None,
+            OperationKind::Restart | OperationKind::Drain => None,
             OperationKind::Upgrade => {
                 let expected = ("commissaire_expected_checksum", checksum);
                 Some(Self::new(Playbook::Upgrade, operation, &[expected]))

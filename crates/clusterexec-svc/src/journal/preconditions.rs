@@ -1,7 +1,7 @@
 //! What must not have changed when a write is accepted.
 
 use bus::Result;
-use model::{ClusterHead, ClusterName, Freeze, NodeClaims, OperationControl};
+use model::{BudgetClaims, ClusterHead, ClusterName, Freeze, OperationControl};
 use storage_client::Transaction;
 
 /// The revisions that a decision is based on. A transaction that checks them is rejected once an operator has paused,
@@ -15,8 +15,8 @@ pub struct Preconditions {
     no_freeze: bool,
     /// The cluster, and the revision that it had when its members were read.
     cluster: Option<(ClusterName, Option<u64>)>,
-    /// The claims on nodes that are saved along, and the revision that they are based on.
-    claims: Option<(NodeClaims, Option<u64>)>,
+    /// The claims that are saved along, each with the revision that it is based on.
+    claims: Vec<(BudgetClaims, Option<u64>)>,
 }
 
 impl Preconditions {
@@ -27,7 +27,7 @@ impl Preconditions {
             control_revision,
             no_freeze,
             cluster: None,
-            claims: None,
+            claims: Vec::new(),
         }
     }
 
@@ -36,14 +36,14 @@ impl Preconditions {
         Self { cluster: Some((name.clone(), revision)), ..self }
     }
 
-    /// Adds the claims on nodes with a host's own, based on this revision.
-    pub(crate) fn with_claims(self, claims: Option<(NodeClaims, Option<u64>)>) -> Self {
+    /// Adds claims, among them a host's own, each with the revision that it is based on.
+    pub(crate) fn with_claims(self, claims: Vec<(BudgetClaims, Option<u64>)>) -> Self {
         Self { claims, ..self }
     }
 
-    /// The id of the Kubernetes on whose nodes a claim is made; empty for none.
-    pub(super) fn claimed(&self) -> &str {
-        self.claims.as_ref().map_or("", |(claims, _)| claims.id.as_str())
+    /// The ids of the claims.
+    pub(super) fn claimed(&self) -> Vec<String> {
+        self.claims.iter().map(|(claims, _)| claims.id.clone()).collect()
     }
 
     /// Adds the checks to a transaction.
@@ -56,11 +56,8 @@ impl Preconditions {
         if self.no_freeze {
             checked = checked.check::<Freeze>(Freeze::ALL, None);
         }
-        match &self.claims {
-            Some((claims, revision)) => {
-                checked.check::<NodeClaims>(&claims.id, *revision).save(claims)
-            }
-            None => Ok(checked),
-        }
+        self.claims.iter().try_fold(checked, |checked, (claims, revision)| {
+            checked.check::<BudgetClaims>(&claims.id, *revision).save(claims)
+        })
     }
 }

@@ -3,6 +3,7 @@
 mod address;
 mod create;
 mod investigate;
+mod node;
 mod rotate;
 pub(crate) mod ssh;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use self::create::Create;
 use self::investigate::Investigate;
+use self::node::{Cordon, Drain, Place, Uncordon, drain_first};
 use self::rotate::Rotate;
 use self::ssh::Ssh;
 use crate::args::name;
@@ -53,6 +55,18 @@ Example:
     /// Change the key, user, port or host key that a host is reached with, once a log-in with them works
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(Rotate),
+    /// Cordon the node of a host: no pods are scheduled on it
+    #[command(after_help = node::CORDON)]
+    Cordon(Cordon),
+    /// Uncordon the node of a host
+    #[command(after_help = "Example:\n  commctl host uncordon 10.0.0.1")]
+    Uncordon(Uncordon),
+    /// Cordon the node of a host and evict its pods
+    #[command(after_help = node::DRAIN)]
+    Drain(Box<Drain>),
+    /// Set the node of a host and its quorum group
+    #[command(after_help = node::PLACE)]
+    Place(Place),
     /// Remove hosts, from their clusters too; the machines themselves are left as they are
     #[command(after_help = "Example:\n  commctl host delete 10.0.0.1 10.0.0.2")]
     Delete(Delete),
@@ -61,7 +75,7 @@ Example:
     Join(Membership),
     /// Take a host out of a cluster
     #[command(after_help = "Example:\n  commctl host unjoin 10.0.0.1 web")]
-    Unjoin(Membership),
+    Unjoin(Unjoin),
     /// Log in to a host, with the credentials and the host key that the server has for it
     #[command(after_help = ssh::EXAMPLES)]
     Ssh(Ssh),
@@ -89,7 +103,19 @@ pub(crate) struct List {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Unjoin {
+    /// Do not drain its node before
+    #[arg(long)]
+    no_drain: bool,
+    #[command(flatten)]
+    membership: Membership,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Delete {
+    /// Do not drain their nodes before
+    #[arg(long)]
+    no_drain: bool,
     /// Their addresses, or names that resolve to them
     #[arg(value_name = "ADDRESS", value_parser = name, required = true)]
     addresses: Vec<String>,
@@ -130,7 +156,13 @@ impl Command {
             Self::Rotate(rotate) => rotate.run(context).await,
             Self::Delete(delete) => delete.run(context).await,
             Self::Join(membership) => membership.join(context).await,
-            Self::Unjoin(membership) => membership.unjoin(context).await,
+            Self::Unjoin(Unjoin { no_drain, membership }) => {
+                membership.unjoin(context, !no_drain).await
+            }
+            Self::Cordon(cordon) => cordon.run(context).await,
+            Self::Uncordon(uncordon) => uncordon.run(context).await,
+            Self::Drain(drain) => drain.run(context).await,
+            Self::Place(place) => place.run(context).await,
             Self::Publickey => publickey(context).await,
         }?;
         Ok(ExitCode::SUCCESS)
@@ -166,6 +198,9 @@ impl Delete {
         let client = context.client()?;
         let delete = async |name: &str| {
             let address = address::known(&client, name).await?;
+            if !self.no_drain {
+                drain_first(&client, &address).await?;
+            }
             client.delete(&["host", &address]).await.map(drop)
         };
         delete_each(&self.addresses, delete).await
@@ -180,9 +215,12 @@ impl Membership {
         context.print(&members, "host")
     }
 
-    async fn unjoin(&self, context: &Context) -> Result<(), Error> {
+    async fn unjoin(&self, context: &Context, drains: bool) -> Result<(), Error> {
         let client = context.client()?;
         let host = self.member(&client).await?;
+        if drains {
+            drain_first(&client, &host).await?;
+        }
         client.delete(&self.path(&host)).await?;
         eprintln!("{host} is no longer in {}", self.cluster);
         Ok(())

@@ -17,6 +17,7 @@ use crate::live;
 use crate::progress::{Progress, Step};
 use crate::text::printable;
 use crate::wait::Wait;
+pub(crate) use node_options::NodeOptions;
 use options::Options;
 use running::{Shown, Status, steer};
 

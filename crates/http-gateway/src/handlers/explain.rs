@@ -5,7 +5,8 @@ use axum::extract::State;
 use bus::topology;
 use model::explain::{self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED};
 use model::{
-    ClusterName, Freeze, Host, HostState, Operation, OperationHost, OperationStatus, Status,
+    ClusterName, CordonDebt, Freeze, Host, HostState, Operation, OperationHost, OperationStatus,
+    Status,
 };
 use storage_client::{Revised, queries};
 use utoipa_axum::routes;
@@ -44,33 +45,36 @@ async fn installation(
     let checks = state.readiness.checks(&ground).await;
     let failed = checks.failed();
     let services = state.readiness.services(&ground, false).await;
-    let (freeze, alarms, operations) = records(&api, &state, &checks).await?;
+    let (freeze, alarms, debts, operations) = records(&api, &state, &checks).await?;
     Ok(Json(explain::installation(&InstallationFacts {
         failed: &failed,
         missing: &services.missing,
         has_user: state.auth.has_users(),
         freeze: freeze.as_ref(),
         alarms: &alarms,
+        debts: &debts,
         operations: &operations,
     })))
 }
 
-type Records = (Option<Freeze>, Vec<model::Alarm>, Vec<Explanation>);
+type Records = (Option<Freeze>, Vec<model::Alarm>, Vec<CordonDebt>, Vec<Explanation>);
 
-/// The freeze, the alarms, and explanations of the first operations in process; none while they cannot be read.
+/// The freeze, the alarms, the cordons of this installation, and explanations of the first operations in process; none while they cannot be read.
 async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records, ApiError> {
     if checks.failure.is_some() {
-        return Ok((None, Vec::new(), Vec::new()));
+        return Ok((None, Vec::new(), Vec::new(), Vec::new()));
     }
     let freeze = queries::freeze(&api.storage).await?;
     let alarms = state.readiness.alarms(&state.ground(api)).await.unwrap_or_default();
+    let debts = api.storage.list::<CordonDebt>().await?;
+    let debts = debts.into_iter().map(|found| found.record).collect();
     let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
     let in_process = all.filter(|operation| operation.status == OperationStatus::InProcess);
     let mut operations = Vec::new();
     for operation in in_process.take(RELATED) {
         operations.push(Known::read(api, state, operation).await?.explain().1);
     }
-    Ok((freeze, alarms, operations))
+    Ok((freeze, alarms, debts, operations))
 }
 
 /// Why a host is in its state.

@@ -2,6 +2,7 @@
 
 pub(crate) mod create;
 mod new_host;
+mod node;
 pub(crate) mod rotate;
 mod ticket;
 
@@ -56,6 +57,10 @@ pub fn endpoints() -> Endpoints<AppState> {
         .add(routes!(status), Endpoint::READER)
         .add(routes!(investigate), Endpoint::OPERATOR.idempotent())
         .add(routes!(accept_key), Endpoint::OPERATOR.idempotent())
+        .add(routes!(node::cordon, node::uncordon), Endpoint::OPERATOR)
+        .add(routes!(node::drain), Endpoint::OPERATOR.idempotent())
+        .add(routes!(node::placement), Endpoint::READER)
+        .add(routes!(node::place), Endpoint::ADMIN)
         .add(routes!(public_key), Endpoint::READER)
 }
 

@@ -452,6 +452,7 @@ fn installation_is_explained_by_the_worst_and_names_the_rest() {
         has_user: true,
         freeze: None,
         alarms: &[],
+        debts: &[],
         operations: &[],
     };
     let found = super::installation(&none);
@@ -464,17 +465,29 @@ fn installation_is_explained_by_the_worst_and_names_the_rest() {
         WaitReason::StoreReadOnly,
         WaitReason::AuditLogFailed,
     ];
+    let debt = CordonDebt {
+        node: "w1".to_owned(),
+        address: "10.0.0.1".into(),
+        cordoned_by: "i1/o1".to_owned(),
+        since: "t5".into(),
+        state: DebtState::Kept,
+        reason: "it is not back".to_owned(),
+        ..CordonDebt::default()
+    };
+    let held = CordonDebt { state: DebtState::Held, ..debt.clone() };
+    let debts = [held, debt];
     let facts = InstallationFacts {
         failed: &failed,
         missing: &missing,
         has_user: false,
         freeze: Some(&freeze),
         alarms: &alarms,
+        debts: &debts,
         operations: &[],
     };
     let found = super::installation(&facts);
     let all: Vec<_> = std::iter::once(&found).chain(&found.related).map(short).collect();
-    let expected: [Short<'_>; 9] = [
+    let expected: [Short<'_>; 10] = [
         (
             "failed",
             "broker-away",
@@ -524,6 +537,13 @@ fn installation_is_explained_by_the_worst_and_names_the_rest() {
             "the installation starts no further host in any operation, because an operator has set a \
              freeze: bob: fair",
             Some("t3"),
+        ),
+        (
+            "degraded",
+            "node-cordoned",
+            "the installation has cordoned a node that is not uncordoned yet: the node w1 of 10.0.0.1, \
+             cordoned by i1/o1: it is not back",
+            Some("t5"),
         ),
     ];
     assert_eq!(all, expected);

@@ -29,6 +29,8 @@ pub struct KindFacts {
     pub applies: bool,
     /// Whether it is for a version.
     pub takes_version: bool,
+    /// Whether the host is rebooted, and its node uncordoned afterwards.
+    pub reboots: bool,
 }
 
 /// A kind of operation as a type, which distinguishes the documented records.
@@ -47,6 +49,7 @@ macro_rules! kinds {
             done: $done:literal,
             applies: $applies:literal,
             takes_version: $takes_version:literal,
+            reboots: $reboots:literal,
         }
     )+) => {
         /// The kind of an operation.
@@ -74,6 +77,7 @@ macro_rules! kinds {
                         done: $done,
                         applies: $applies,
                         takes_version: $takes_version,
+                        reboots: $reboots,
                     },)+
                 }
             }
@@ -137,6 +141,7 @@ kinds! { $
         done: "restarted",
         applies: false,
         takes_version: false,
+        reboots: true,
     }
     /// Bring the hosts up to date.
     Upgrade {
@@ -146,6 +151,7 @@ kinds! { $
         done: "upgraded",
         applies: true,
         takes_version: false,
+        reboots: true,
     }
     /// Have the hosts boot a version of their tree.
     Deploy {
@@ -155,6 +161,17 @@ kinds! { $
         done: "deployed",
         applies: true,
         takes_version: true,
+        reboots: true,
+    }
+    /// Cordon and drain the nodes of the hosts, and leave them so.
+    Drain {
+        word: "drain",
+        noun: "drain",
+        record: ClusterDrain,
+        done: "drained",
+        applies: false,
+        takes_version: false,
+        reboots: false,
     }
 }
 

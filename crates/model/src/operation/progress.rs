@@ -142,10 +142,10 @@ pub struct OperationHost {
     /// Its node, in a cluster with a Kubernetes or OpenShift container manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<HostNode>,
-    /// The id of the Kubernetes in whose budget it has a place.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// The ids of the claims by which it has places in budgets that clusters share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(ignore)]
-    pub node_claim: String,
+    pub claims: Vec<String>,
     /// Why its turn has ended without effect and comes again after the other hosts; absent if it was not postponed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postponed: Option<String>,

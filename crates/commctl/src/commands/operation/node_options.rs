@@ -75,7 +75,7 @@ enum OnTimeout {
 
 impl NodeOptions {
     /// The fields of the body; none where no flag is given.
-    pub(super) fn body(&self) -> Map<String, Value> {
+    pub(crate) fn body(&self) -> Map<String, Value> {
         let on_timeout = self.drain_on_timeout.map(|what| match what {
             OnTimeout::Postpone => "postpone",
             OnTimeout::Stop => "stop",

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use model::explain::{Explanation, OperationState};
 use model::{
-    ClusterName, Operation, OperationControl, OperationHost, OperationKind, OperationStatus,
-    Options, Stamp, Step, Wanted,
+    ClusterName, CordonDebt, Operation, OperationControl, OperationHost, OperationKind,
+    OperationStatus, Options, Stamp, Step, Wanted,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -78,6 +78,9 @@ pub struct OperationView {
     counts: HostCounts,
     /// So many hosts, the first ones, were sick but reachable at the start.
     sick: usize,
+    /// The nodes that it has cordoned and that are not uncordoned yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    debts: Vec<CordonDebt>,
     /// The hosts in their turns, then those that were left out.
     #[schema(value_type = Vec<OperationHost>)]
     hosts: Vec<Value>,
@@ -190,8 +193,22 @@ pub(super) async fn get(
         explanation,
         counts: HostCounts::of(&hosts),
         sick,
+        debts: debts(&api, &hosts).await?,
         hosts: hosts.iter().map(without_id).collect::<Result<_, _>>()?,
     }))
+}
+
+/// The cordons of the nodes of an operation's hosts.
+async fn debts(api: &Api, hosts: &[OperationHost]) -> Result<Vec<CordonDebt>, ApiError> {
+    let nodes = hosts.iter().filter_map(|host| host.node.as_ref());
+    let cordoned = nodes.filter(|node| node.is_cordoned);
+    let cordoned: Vec<_> =
+        cordoned.map(|node| CordonDebt::id_of(&node.kubernetes, &node.name)).collect();
+    if cordoned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = api.storage.get_many::<CordonDebt>(&cordoned).await?;
+    Ok(found.into_iter().flatten().map(|found| found.record).collect())
 }
 
 impl Control {

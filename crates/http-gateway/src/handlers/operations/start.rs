@@ -7,7 +7,7 @@ use bus::Error;
 use model::messages::{OperationPlan, StartOperation};
 use model::{ClusterName, DrainOptions, KindFacts, OnDrainTimeout, OperationKind, Options, ident};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::options::options;
@@ -47,7 +47,7 @@ pub struct NewDeployment {
 }
 
 /// A request for an operation of any kind.
-pub(super) struct Asked {
+pub(in crate::handlers) struct Asked {
     name: Option<String>,
     dry_run: Option<bool>,
     options: Map<String, Value>,
@@ -60,10 +60,32 @@ impl From<NewOperation> for Asked {
     }
 }
 
+impl NewOperation {
+    /// The same on one host only.
+    pub(in crate::handlers) fn on_host(self, address: &str) -> Asked {
+        let mut asked = Asked::from(self);
+        asked.options.insert("hosts".to_owned(), json!([address]));
+        asked
+    }
+}
+
 impl From<NewDeployment> for Asked {
     fn from(NewDeployment { version, name, dry_run, options }: NewDeployment) -> Self {
         Self { name, dry_run, options, version: Some(version) }
     }
+}
+
+/// The answer to a request for an operation.
+pub(in crate::handlers) enum Started {
+    /// What would happen.
+    Planned(OperationPlan),
+    /// It was accepted.
+    Accepted {
+        /// Its id.
+        id: String,
+        /// The documented record.
+        record: Value,
+    },
 }
 
 /// Starts an operation, or answers what would happen.
@@ -76,6 +98,24 @@ pub(super) async fn start(
     name: &ClusterName,
     asked: Asked,
 ) -> Result<Response, ApiError> {
+    Ok(match ask(api, kind, name, asked).await? {
+        Started::Planned(plan) => Json(plan).into_response(),
+        Started::Accepted { id, record } => {
+            (StatusCode::CREATED, location(&id), Json(record)).into_response()
+        }
+    })
+}
+
+/// Requests an operation of the cluster executor, or its plan.
+///
+/// # Errors
+/// When the request is invalid, or the cluster executor rejects it.
+pub(in crate::handlers) async fn ask(
+    api: &Api,
+    kind: OperationKind,
+    name: &ClusterName,
+    asked: Asked,
+) -> Result<Started, ApiError> {
     let KindFacts { word, routing_key: key, .. } = kind.facts();
     let version = asked.version.unwrap_or_default();
     if kind.facts().takes_version {
@@ -91,7 +131,7 @@ pub(super) async fn start(
         StartOperation { cluster_name: name.clone(), version, options, ..Default::default() };
     if asked.dry_run == Some(true) {
         request.dry_run = true;
-        return Ok(Json(plan(api.request(key, &request).await?)?).into_response());
+        return Ok(Started::Planned(plan(api.request(key, &request).await?)?));
     }
     let id = api.operation_id();
     request.operation_id = Some(id.clone());
@@ -102,7 +142,7 @@ pub(super) async fn start(
         )),
         _ => error,
     })?;
-    Ok((StatusCode::CREATED, location(&id), Json(record)).into_response())
+    Ok(Started::Accepted { id, record })
 }
 
 /// The answer of the cluster executor to a dry run.
@@ -114,7 +154,7 @@ pub(super) fn plan(answer: Value) -> Result<OperationPlan, Error> {
 }
 
 /// The header that says where an operation is shown.
-pub(super) fn location(id: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
+pub(in crate::handlers) fn location(id: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
     let value = HeaderValue::from_str(&format!("{OPERATION_PATH}{id}")).ok()?;
     Some([(header::LOCATION, value)])
 }
