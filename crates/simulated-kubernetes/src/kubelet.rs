@@ -1,0 +1,5 @@
+//! Kubelets.
+
+/// A kubelet.
+#[derive(Debug)]
+pub(crate) struct Kubelet {}

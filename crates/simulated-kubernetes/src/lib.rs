@@ -1,0 +1,198 @@
+//! A Kubernetes API server that exists only in memory.
+
+mod actor;
+mod answer;
+mod cluster;
+mod decode;
+mod defaults;
+mod delete;
+mod effects;
+mod evict;
+mod fault;
+mod go;
+mod kubelet;
+mod managed;
+mod names;
+mod object;
+mod patch;
+mod paths;
+mod quantity;
+mod rbac;
+mod read;
+mod request;
+mod resource;
+mod reviews;
+mod route;
+mod schema;
+mod selector;
+mod service;
+mod status;
+mod store;
+mod users;
+mod validate;
+mod watch;
+mod write;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch::{Receiver, Sender};
+use tokio::time::Instant;
+
+use crate::actor::resource_named;
+use crate::cluster::Cluster;
+pub use crate::effects::Effect;
+pub use crate::fault::{Fault, FaultAction};
+pub use crate::service::{AnswerBody, ConnectionClosed, KubernetesService};
+use crate::store::Key;
+pub use crate::users::{Certificate, Identity, MASTERS};
+
+/// What a server begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The seed of uids and generated names.
+    pub seed: u64,
+    /// The wall-clock time at the start; it goes on with tokio's clock.
+    pub start: Timestamp,
+}
+
+/// A Kubernetes with its API server; clones share it.
+#[derive(Clone)]
+pub struct SimulatedKubernetes {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    cluster: Mutex<Cluster>,
+    started: Instant,
+    changes: Sender<u64>,
+}
+
+impl SimulatedKubernetes {
+    /// A Kubernetes without nodes.
+    pub fn new(settings: Settings) -> Self {
+        let cluster = Mutex::new(Cluster::new(settings.seed, settings.start));
+        let (changes, _) = tokio::sync::watch::channel(0);
+        Self { shared: Arc::new(Shared { cluster, started: Instant::now(), changes }) }
+    }
+
+    /// Reads or changes the state, at the present time. The lock is held for operations in memory only.
+    pub(crate) fn with<T>(&self, access: impl FnOnce(&mut Cluster) -> T) -> T {
+        let mut cluster = self.shared.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        cluster.set_time(self.shared.started.elapsed());
+        let result = access(&mut cluster);
+        let revision = cluster.store.revision();
+        self.shared.changes.send_if_modified(|known| {
+            let is_changed = *known != revision;
+            *known = revision;
+            is_changed
+        });
+        result
+    }
+
+    /// Is notified when objects change.
+    pub(crate) fn changes(&self) -> Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// The API for clients without a certificate.
+    pub fn service(&self) -> KubernetesService {
+        self.service_for(Certificate::None)
+    }
+
+    /// The API for clients with this certificate.
+    pub fn service_for(&self, certificate: Certificate) -> KubernetesService {
+        KubernetesService::new(self.clone(), certificate)
+    }
+
+    /// Adds a user, or replaces the one with this token.
+    pub fn add_user(&self, token: &str, name: &str, groups: &[&str]) {
+        self.with(|cluster| cluster.users.add(token, name, groups));
+    }
+
+    /// Removes the user with this token.
+    pub fn remove_user(&self, token: &str) {
+        self.with(|cluster| cluster.users.remove(token));
+    }
+
+    /// Gives a service account a token.
+    pub fn add_service_account_token(&self, token: &str, namespace: &str, name: &str) {
+        self.with(|cluster| {
+            let known = cluster.service_account(namespace, name);
+            let identity =
+                known.unwrap_or_else(|| Identity::service_account(namespace, name, "", ""));
+            cluster.users.add_identity(token, identity);
+        });
+    }
+
+    /// Whether requests without credentials are rejected (401) instead of denied (403).
+    pub fn reject_anonymous(&self, is_rejected: bool) {
+        self.with(|cluster| cluster.users.is_anonymous_rejected = is_rejected);
+    }
+
+    /// Creates an object as an administrator, or replaces it, status included.
+    pub fn apply(&self, object: Value) {
+        self.with(|cluster| cluster.apply(object));
+    }
+
+    /// An object by its resource (plural name or kind); the namespace of objects of the cluster is empty.
+    pub fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let key = Key::new(resource_named(resource), namespace, name);
+        self.with(|cluster| cluster.store.get(&key).map(|object| Value::clone(object)))
+    }
+
+    /// All objects of a resource (plural name or kind), ordered by namespace and name.
+    pub fn objects(&self, resource: &str) -> Vec<Value> {
+        let resource = resource_named(resource);
+        self.with(|cluster| {
+            let objects = cluster.store.list(resource, None);
+            objects.map(|(_, object)| Value::clone(object)).collect()
+        })
+    }
+
+    /// Has requests go wrong.
+    pub fn fault(&self, fault: Fault) {
+        self.with(|cluster| cluster.faults.add(fault));
+    }
+
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
+        self.with(|cluster| cluster.faults.clear());
+    }
+
+    /// Closes all connections at once, and each new one before anything is carried out; or no longer.
+    pub fn set_api_away(&self, is_away: bool) {
+        self.with(|cluster| cluster.is_api_away = is_away);
+        // Watches have to notice it.
+        self.shared.changes.send_modify(|_| {});
+    }
+
+    /// Has the store not answer: requests time out, health checks fail, cached reads go on; or no longer.
+    pub fn set_store_away(&self, is_away: bool) {
+        self.with(|cluster| cluster.is_store_away = is_away);
+    }
+
+    /// Forgets all older revisions: lists and watches that need them fail with 410.
+    pub fn compact(&self) {
+        self.with(|cluster| cluster.store.compact());
+    }
+
+    /// The log of what was done, oldest first.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.with(|cluster| cluster.effects.clone())
+    }
+
+    /// How many requests there were of a user.
+    pub fn requests_of(&self, user: &str) -> u64 {
+        self.with(|cluster| cluster.requests.get(user).copied().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for SimulatedKubernetes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let revision = self.with(|cluster| cluster.store.revision());
+        formatter.debug_struct("SimulatedKubernetes").field("revision", &revision).finish()
+    }
+}

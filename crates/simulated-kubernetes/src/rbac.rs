@@ -1,0 +1,115 @@
+//! What users may do: the rules of cluster roles that cluster role bindings give them.
+
+use serde_json::Value;
+
+use crate::object::{items, name, text};
+use crate::resource;
+use crate::route::Target;
+use crate::store::Store;
+use crate::users::{Identity, MASTERS};
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Action<'a> {
+    /// A verb on a resource or one of its objects.
+    Resource { verb: &'a str, target: &'a Target },
+    /// A verb on a path that names no resource.
+    Path { verb: &'a str, path: &'a str },
+}
+
+/// Paths that everybody may read.
+const PUBLIC: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
+
+/// Paths that users with credentials may read: what the server has.
+const DISCOVERY: &[&str] = &["/api", "/api/", "/apis", "/apis/"];
+
+/// Why a user may do something; `None` when it may not.
+pub(crate) fn allowed(store: &Store, user: &Identity, action: Action<'_>) -> Option<String> {
+    if user.is_in(MASTERS) || is_granted_to_all(user, action) {
+        return Some(String::new());
+    }
+    let bindings = resource::named("clusterrolebindings")?;
+    store.list(bindings, None).find_map(|(_, binding)| {
+        let subject = items(binding, "/subjects").iter().find(|subject| is_user(subject, user))?;
+        let role = text(binding, "/roleRef/name");
+        let permits = |rule: &Value| permits(rule, action);
+        let rules = role_named(store, role)?;
+        if !items(&rules, "/rules").iter().any(permits) {
+            return None;
+        }
+        let of = match text(subject, "/kind") {
+            "ServiceAccount" => {
+                format!("{}/{}", text(subject, "/name"), text(subject, "/namespace"))
+            }
+            _ => text(subject, "/name").to_owned(),
+        };
+        let (binding, kind) = (name(binding), text(subject, "/kind"));
+        Some(format!(
+            "RBAC: allowed by ClusterRoleBinding {binding:?} of ClusterRole {role:?} to {kind} {of:?}"
+        ))
+    })
+}
+
+/// The roles `system:public-info-viewer`, `system:discovery` and `system:basic-user`.
+fn is_granted_to_all(user: &Identity, action: Action<'_>) -> bool {
+    let is_authenticated = user.is_in("system:authenticated");
+    match action {
+        Action::Path { verb: "get", path } => {
+            PUBLIC.contains(&path)
+                || (is_authenticated
+                    && (DISCOVERY.contains(&path)
+                        || path.starts_with("/api/")
+                        || path.starts_with("/apis/")))
+        }
+        Action::Resource { verb: "create", target } => {
+            is_authenticated
+                && ["selfsubjectaccessreviews", "selfsubjectreviews"]
+                    .contains(&target.resource.as_str())
+        }
+        _ => false,
+    }
+}
+
+fn role_named(store: &Store, role: &str) -> Option<std::sync::Arc<Value>> {
+    let roles = resource::named("clusterroles")?;
+    store.list(roles, None).find(|(_, object)| name(object) == role).map(|(_, role)| role.clone())
+}
+
+fn is_user(subject: &Value, user: &Identity) -> bool {
+    let name = text(subject, "/name");
+    match text(subject, "/kind") {
+        "User" => user.name == name,
+        "Group" => user.is_in(name),
+        "ServiceAccount" => {
+            let namespace = text(subject, "/namespace");
+            user.name == format!("system:serviceaccount:{namespace}:{name}")
+        }
+        _ => false,
+    }
+}
+
+fn permits(rule: &Value, action: Action<'_>) -> bool {
+    let has = |list: &str, value: &str| {
+        items(rule, list).iter().any(|known| known == "*" || known == value)
+    };
+    match action {
+        Action::Path { verb, path } => {
+            let mut urls = items(rule, "/nonResourceURLs").iter().filter_map(Value::as_str);
+            has("/verbs", verb)
+                && urls.any(|url| match url.strip_suffix('*') {
+                    Some(prefix) => path.starts_with(prefix),
+                    None => path == url,
+                })
+        }
+        Action::Resource { verb, target } => {
+            let full = target.full_resource();
+            let any_subresource = format!("*/{}", target.subresource);
+            let names = items(rule, "/resourceNames");
+            has("/verbs", verb)
+                && has("/apiGroups", &target.group)
+                && (has("/resources", &full)
+                    || (!target.subresource.is_empty() && has("/resources", &any_subresource)))
+                && (names.is_empty() || names.iter().any(|name| *name == target.name))
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The types of fields, as far as something depends on them: enough to reject what a real server rejects.
+
+use serde_json::Value;
+
+use crate::go;
+use crate::object::fields;
+use crate::quantity;
+
+/// A check of one value: the error, or `None`.
+type Check = fn(&Value) -> Option<String>;
+
+/// The fields of a node's spec with their types; others are unknown and dropped.
+const NODE_SPEC: &[&str] =
+    &["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+
+/// An object with fields that the server does not know: their paths, for warnings. They are removed.
+pub(crate) fn drop_unknown(kind: &str, object: &mut Value) -> Vec<String> {
+    if kind != "Node" {
+        return Vec::new();
+    }
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
+        return Vec::new();
+    };
+    let is_known = |field: &String| NODE_SPEC.contains(&field.as_str());
+    let unknown: Vec<_> = spec.keys().filter(|field| !is_known(field)).cloned().collect();
+    spec.retain(|field, _| is_known(field));
+    unknown.into_iter().map(|field| format!("spec.{field}")).collect()
+}
+
+/// The first value of a wrong type, as Go's decoder describes it.
+pub(crate) fn type_error(kind: &str, object: &Value) -> Option<String> {
+    let structs = [("metadata", "ObjectMeta"), ("spec", "Spec"), ("status", "Status")];
+    for (field, named) in structs {
+        let value = &object[field];
+        if !value.is_null() && !value.is_object() {
+            let found = go::json_type(value);
+            let of = if field == "metadata" { "v1." } else { kind };
+            return Some(format!(
+                "json: cannot unmarshal {found} into Go struct field {kind}.{field} of type {of}{named}"
+            ));
+        }
+    }
+    for map in ["labels", "annotations"] {
+        let value = &object["metadata"][map];
+        if !value.is_null() && !value.is_object() {
+            let found = go::json_type(value);
+            return Some(format!(
+                "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{map} of type map[string]string"
+            ));
+        }
+        let values = fields(object, &format!("/metadata/{map}")).into_iter().flatten();
+        for (_, value) in values.filter(|(_, value)| !value.is_string() && !value.is_null()) {
+            let found = go::json_type(value);
+            return Some(format!(
+                "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{map} of type string"
+            ));
+        }
+    }
+    match kind {
+        "Node" => node_error(object),
+        "Lease" => ["acquireTime", "renewTime"]
+            .iter()
+            .find_map(|field| time_error(&object["spec"][*field], MICRO_TIME)),
+        _ => condition_error(object),
+    }
+}
+
+const TIME: &str = "2006-01-02T15:04:05Z07:00";
+const MICRO_TIME: &str = "2006-01-02T15:04:05.000000Z07:00";
+
+fn node_error(node: &Value) -> Option<String> {
+    let unschedulable = &node["spec"]["unschedulable"];
+    if !unschedulable.is_null() && !unschedulable.is_boolean() {
+        let found = go::json_type(unschedulable);
+        return Some(format!(
+            "json: cannot unmarshal {found} into Go struct field NodeSpec.spec.unschedulable of type bool"
+        ));
+    }
+    let check: Check = |quantity| {
+        let text = quantity.as_str().map_or_else(|| quantity.to_string(), str::to_owned);
+        quantity::parse(&text).is_none().then(|| {
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                .to_owned()
+        })
+    };
+    let resources = ["/status/capacity", "/status/allocatable"];
+    let mut quantities = resources.iter().filter_map(|pointer| fields(node, pointer)).flatten();
+    quantities.find_map(|(_, quantity)| check(quantity)).or_else(|| condition_error(node))
+}
+
+fn condition_error(object: &Value) -> Option<String> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let times = ["lastHeartbeatTime", "lastTransitionTime"];
+    let mut times = conditions.iter().flat_map(|condition| times.map(|time| &condition[time]));
+    times.find_map(|time| time_error(time, TIME))
+}
+
+fn time_error(time: &Value, layout: &str) -> Option<String> {
+    let text = time.as_str()?;
+    let rest = if text.starts_with(|first: char| first.is_ascii_digit()) {
+        ("", "Z07:00")
+    } else {
+        (text, "2006")
+    };
+    text.parse::<jiff::Timestamp>().is_err().then(|| {
+        format!(
+            "parsing time {text:?} as {layout:?}: cannot parse {:?} as {:?}",
+            rest.0, rest.1
+        )
+    })
+}
+
+/// The keys that appear twice in the same object of a JSON text, as paths. The text is valid JSON.
+pub(crate) fn duplicate_fields(text: &str) -> Vec<String> {
+    let mut duplicates = Vec::new();
+    let mut walk = Walk { rest: text.trim_start(), duplicates: &mut duplicates };
+    walk.value("");
+    duplicates
+}
+
+/// A walk over a JSON text that keeps what a map would lose.
+struct Walk<'a> {
+    rest: &'a str,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl Walk<'_> {
+    fn skip(&mut self, count: usize) {
+        self.rest = self.rest.get(count..).unwrap_or_default().trim_start();
+    }
+
+    fn string(&mut self) -> String {
+        let mut escaped = false;
+        let end = self.rest.char_indices().skip(1).find(|(_, character)| {
+            let is_end = *character == '"' && !escaped;
+            escaped = *character == '\\' && !escaped;
+            is_end
+        });
+        let end = end.map_or(self.rest.len(), |(index, _)| index + 1);
+        let string = serde_json::from_str(&self.rest[..end]).unwrap_or_default();
+        self.skip(end);
+        string
+    }
+
+    fn value(&mut self, path: &str) {
+        match self.rest.chars().next() {
+            Some('{') => self.object(path),
+            Some('[') => {
+                self.skip(1);
+                let mut index = 0;
+                while !self.rest.is_empty() && !self.rest.starts_with(']') {
+                    self.value(&format!("{path}[{index}]"));
+                    index += 1;
+                    if self.rest.starts_with(',') {
+                        self.skip(1);
+                    }
+                }
+                self.skip(1);
+            }
+            Some('"') => drop(self.string()),
+            _ => {
+                let end = self.rest.find([',', '}', ']']).unwrap_or(self.rest.len());
+                self.skip(end);
+            }
+        }
+    }
+
+    fn object(&mut self, path: &str) {
+        self.skip(1);
+        let mut keys = Vec::new();
+        while self.rest.starts_with('"') {
+            let key = self.string();
+            let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            if keys.contains(&key) {
+                self.duplicates.push(inner.clone());
+            }
+            keys.push(key);
+            self.skip(1);
+            self.value(&inner);
+            if self.rest.starts_with(',') {
+                self.skip(1);
+            }
+        }
+        self.skip(1);
+    }
+}
