@@ -137,7 +137,8 @@ fn node(node: &mut Value) {
 }
 
 fn containers(spec: &mut Value) {
-    let containers = spec["containers"].as_array_mut().into_iter().flatten();
+    let containers = spec.get_mut("containers").and_then(Value::as_array_mut);
+    let containers = containers.into_iter().flatten();
     for container in containers.filter(|container| container.is_object()) {
         let image = text(container, "/image");
         let is_latest = image.ends_with(":latest") || !image.contains(':');
@@ -196,7 +197,8 @@ fn pod(pod: &mut Value) {
         }
     }
     spec["tolerations"] = tolerations.into();
-    let conditions = pod["status"]["conditions"].as_array_mut().into_iter().flatten();
+    let conditions = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    let conditions = conditions.into_iter().flatten();
     for condition in conditions.filter(|condition| condition.is_object()) {
         // A time that is not known is written out.
         for time in ["lastProbeTime", "lastTransitionTime"] {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Outcome};
@@ -19,6 +21,15 @@ use crate::status::Failure;
 use crate::store::Key;
 
 const EXPIRED_TOKEN: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+
+/// The encoding of continue tokens; as lenient as Go's.
+const TOKENS: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
 
 /// How a client wants objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +136,7 @@ impl Continue {
                 "invalid continue token: continue key is not valid: {cause}"
             ))
         };
-        let bytes =
-            BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|error| bad(error.to_string()))?;
+        let bytes = TOKENS.decode(token).map_err(|error| bad(error.to_string()))?;
         let start = bytes.first().copied().unwrap_or_default();
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|_| bad(go::invalid_character(start)))?;
@@ -141,8 +151,7 @@ impl Continue {
             None => (json!(-1), ""),
         };
         let (after, version) = (json!(format!("{slash}{}\0", self.after)), "meta.k8s.io/v1");
-        BASE64_URL_SAFE_NO_PAD
-            .encode(format!("{{\"v\":\"{version}\",\"rv\":{revision},\"start\":{after}}}"))
+        TOKENS.encode(format!("{{\"v\":\"{version}\",\"rv\":{revision},\"start\":{after}}}"))
     }
 
     fn is_before(&self, key: &Key) -> bool {

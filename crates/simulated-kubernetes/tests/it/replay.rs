@@ -36,8 +36,10 @@ struct Exchange {
 /// The exchanges, with other names in them.
 fn exchanges(renamed: &[(&str, &str)]) -> Vec<Exchange> {
     let lines = RECORDED.lines().map(|line| {
+        let original: Exchange = serde_json::from_str(line).unwrap();
         let line = renamed.iter().fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
-        serde_json::from_str(&line).unwrap()
+        let renamed: Exchange = serde_json::from_str(&line).unwrap();
+        Exchange { id: original.id, ..renamed }
     });
     lines.collect()
 }
