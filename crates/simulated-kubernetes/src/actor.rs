@@ -27,7 +27,7 @@ pub(crate) fn resource_named(plural: &str) -> &'static Resource {
 
 impl Cluster {
     /// Logs a write.
-    fn log(&mut self, user: &str, verb: &str, key: &Key, subresource: &str, changes: &str) {
+    pub(crate) fn log(&mut self, user: &str, verb: &str, key: &Key, subresource: &str, changes: &str) {
         let target = Target {
             resource: key.resource.to_owned(),
             namespace: key.namespace.clone(),

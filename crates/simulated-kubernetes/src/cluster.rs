@@ -46,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) is_store_away: bool,
     /// Whether connections are closed at once.
     pub(crate) is_api_away: bool,
+    /// The revision up to which all controllers have reacted.
+    pub(crate) reconciled: u64,
     start: Timestamp,
     elapsed: Duration,
     /// What the request at hand changes, for its effect.
@@ -65,6 +67,7 @@ impl Cluster {
             requests: BTreeMap::new(),
             is_store_away: false,
             is_api_away: false,
+            reconciled: 0,
             start,
             elapsed: Duration::ZERO,
             changes: None,

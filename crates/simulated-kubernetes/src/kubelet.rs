@@ -1,5 +1,231 @@
-//! Kubelets.
+//! Kubelets: they report their node, start the pods that are bound to it, and end those that are deleted.
 
-/// A kubelet.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::actor::resource_named;
+use crate::cluster::Cluster;
+use crate::object::{
+    self, condition, items, number, set_condition, text, time_at,
+};
+use crate::store::Key;
+
+/// Time between two reports of a node.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How long a terminating pod runs on that says nothing else, in seconds.
+const TERMINATES_AFTER: i64 = 1;
+
+/// The annotation of a pod that says how many seconds it runs on once it is deleted.
+const TERMINATES_AFTER_ANNOTATION: &str = "/metadata/annotations/stand-in~1terminates-after";
+
+/// The kubelet of one node.
 #[derive(Debug)]
-pub(crate) struct Kubelet {}
+pub(crate) struct Kubelet {
+    pub(crate) is_up: bool,
+    pub(crate) boot_id: String,
+    pub(crate) machine_id: String,
+    /// Whether it reports its node as ready.
+    pub(crate) is_ready: bool,
+    /// Before this time it does nothing.
+    pub(crate) silent_until: Duration,
+    /// How long pods take to start.
+    pub(crate) pod_start: Duration,
+    heartbeat: Option<Duration>,
+    /// When the pods that it runs are ready, by uid.
+    starts: BTreeMap<String, Duration>,
+    ready: BTreeSet<String>,
+}
+
+impl Kubelet {
+    pub(crate) fn new(machine_id: &str, boot_id: &str) -> Self {
+        Self {
+            is_up: true,
+            boot_id: boot_id.to_owned(),
+            machine_id: machine_id.to_owned(),
+            is_ready: true,
+            silent_until: Duration::ZERO,
+            pod_start: Duration::from_secs(2),
+            heartbeat: None,
+            starts: BTreeMap::new(),
+            ready: BTreeSet::new(),
+        }
+    }
+
+    /// Starts after a boot, and acts from `silent_until` on: none of the pods runs.
+    pub(crate) fn boot(&mut self, boot_id: &str, silent_until: Duration) {
+        boot_id.clone_into(&mut self.boot_id);
+        self.is_up = true;
+        self.silent_until = silent_until;
+        self.heartbeat = None;
+        self.starts.clear();
+        self.ready.clear();
+    }
+
+    /// Reports at the next opportunity.
+    pub(crate) fn report_soon(&mut self) {
+        self.heartbeat = None;
+    }
+}
+
+/// What a kubelet does about a pod.
+enum Step {
+    /// The pod has ended.
+    End,
+    /// The containers have stopped with the node, and start again.
+    Restart,
+    /// The containers run.
+    Start,
+}
+
+impl Cluster {
+    pub(crate) fn run_kubelets(&mut self) {
+        let mut pods: BTreeMap<String, Vec<(Key, Arc<Value>)>> = BTreeMap::new();
+        for (key, pod) in self.store.list(resource_named("pods"), None) {
+            let node = text(pod, "/spec/nodeName").to_owned();
+            pods.entry(node).or_default().push((key.clone(), Arc::clone(pod)));
+        }
+        let names: Vec<_> = self.kubelets.keys().cloned().collect();
+        for name in names {
+            let now = self.elapsed();
+            let acts = |kubelet: &Kubelet| kubelet.is_up && now >= kubelet.silent_until;
+            if self.kubelets.get(&name).is_some_and(acts) {
+                self.report(&name);
+                for (key, pod) in pods.get(&name).into_iter().flatten() {
+                    self.run_pod(&name, key, pod);
+                }
+            }
+        }
+    }
+
+    /// Reports the state of a node, when it is time.
+    fn report(&mut self, name: &str) {
+        let now = self.elapsed();
+        let Some(kubelet) = self.kubelets.get_mut(name) else { return };
+        if kubelet.heartbeat.is_some_and(|last| now < last + HEARTBEAT) {
+            return;
+        }
+        kubelet.heartbeat = Some(now);
+        let (boot_id, machine_id) = (kubelet.boot_id.clone(), kubelet.machine_id.clone());
+        let ready = if kubelet.is_ready {
+            ("True", "KubeletReady", "kubelet is posting ready status")
+        } else {
+            ("False", "KubeletNotReady", "container runtime network not ready")
+        };
+        let time = self.time();
+        let key = Key::new(resource_named("nodes"), "", name);
+        self.update_as(&format!("system:node:{name}"), &key, "status", |node| {
+            node["status"]["nodeInfo"]["bootID"] = boot_id.into();
+            node["status"]["nodeInfo"]["machineID"] = machine_id.into();
+            for (kind, reason) in [
+                ("MemoryPressure", "KubeletHasSufficientMemory"),
+                ("DiskPressure", "KubeletHasNoDiskPressure"),
+                ("PIDPressure", "KubeletHasSufficientPID"),
+            ] {
+                let mut reported = condition(node, kind).cloned().unwrap_or_else(|| {
+                    json!({"type": kind, "status": "False", "lastTransitionTime": time,
+                        "reason": reason, "message": reason})
+                });
+                reported["lastHeartbeatTime"] = time.clone().into();
+                set_condition(node, reported);
+            }
+            let (status, reason, message) = ready;
+            let known = condition(node, "Ready").filter(|known| known["status"] == status);
+            let since = known.map_or(json!(time), |known| known["lastTransitionTime"].clone());
+            let ready = json!({"type": "Ready", "status": status, "lastHeartbeatTime": time,
+                "lastTransitionTime": since, "reason": reason, "message": message});
+            set_condition(node, ready);
+        });
+    }
+
+    fn run_pod(&mut self, node: &str, key: &Key, pod: &Value) {
+        let user = format!("system:node:{node}");
+        match self.step(node, pod) {
+            None => {}
+            Some(Step::End) => self.delete_as(&user, key, Some(0)),
+            Some(Step::Restart) => {
+                let time = self.time();
+                self.update_as(&user, key, "status", |pod| set_ready(pod, "False", &time));
+            }
+            Some(Step::Start) => {
+                let time = self.time();
+                self.update_as(&user, key, "status", |pod| start(pod, &time));
+            }
+        }
+    }
+
+    fn step(&mut self, node: &str, pod: &Value) -> Option<Step> {
+        let (now, wall) = (self.elapsed(), self.now());
+        let kubelet = self.kubelets.get_mut(node)?;
+        let uid = object::uid(pod).to_owned();
+        if let Some(end) = end(pod) {
+            return (wall >= end).then_some(Step::End);
+        }
+        if ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
+            || kubelet.ready.contains(&uid)
+        {
+            return None;
+        }
+        let start = match kubelet.starts.get(&uid) {
+            Some(start) => *start,
+            None => {
+                kubelet.starts.insert(uid, now + kubelet.pod_start);
+                let has_run = !items(pod, "/status/containerStatuses").is_empty();
+                return has_run.then_some(Step::Restart);
+            }
+        };
+        (now >= start).then(|| {
+            kubelet.ready.insert(uid);
+            Step::Start
+        })
+    }
+}
+
+/// When a pod that is being deleted ends.
+fn end(pod: &Value) -> Option<Timestamp> {
+    let deadline = time_at(pod, "/metadata/deletionTimestamp")?;
+    let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
+    let after = text(pod, TERMINATES_AFTER_ANNOTATION).parse().unwrap_or(TERMINATES_AFTER);
+    deadline.checked_sub(SignedDuration::from_secs((grace - after).max(0))).ok()
+}
+
+fn set_ready(pod: &mut Value, status: &str, time: &str) {
+    for kind in ["Initialized", "Ready", "ContainersReady"] {
+        let status = if kind == "Initialized" { "True" } else { status };
+        let ready = json!({"type": kind, "status": status, "lastProbeTime": null,
+            "lastTransitionTime": time});
+        if condition(pod, kind).is_none_or(|known| known["status"] != status) {
+            set_condition(pod, ready);
+        }
+    }
+    let is_ready = status == "True";
+    let statuses = pod.pointer_mut("/status/containerStatuses").and_then(Value::as_array_mut);
+    for container in statuses.into_iter().flatten() {
+        container["ready"] = is_ready.into();
+        container["started"] = is_ready.into();
+    }
+}
+
+fn start(pod: &mut Value, time: &str) {
+    let statuses = items(pod, "/spec/containers").iter().map(|container| {
+        let name = &container["name"];
+        let mut known = items(pod, "/status/containerStatuses").iter();
+        let restarts = known.find(|known| known["name"] == *name);
+        let restarts = restarts
+            .map_or(0, |known| known["restartCount"].as_i64().unwrap_or_default() + 1);
+        json!({"name": name, "image": container["image"], "imageID": "", "ready": true,
+            "started": true, "restartCount": restarts,
+            "state": {"running": {"startedAt": time}}})
+    });
+    let statuses: Vec<_> = statuses.collect();
+    pod["status"]["containerStatuses"] = statuses.into();
+    pod["status"]["phase"] = "Running".into();
+    if pod["status"]["startTime"].is_null() {
+        pod["status"]["startTime"] = time.into();
+    }
+    set_ready(pod, "True", time);
+}

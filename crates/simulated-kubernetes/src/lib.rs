@@ -3,6 +3,7 @@
 mod actor;
 mod answer;
 mod cluster;
+mod controllers;
 mod decode;
 mod defaults;
 mod delete;
@@ -13,6 +14,7 @@ mod go;
 mod kubelet;
 mod managed;
 mod names;
+mod node;
 mod object;
 mod patch;
 mod paths;
@@ -35,19 +37,24 @@ mod write;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch::{Receiver, Sender};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::actor::resource_named;
 use crate::cluster::Cluster;
 pub use crate::effects::Effect;
 pub use crate::fault::{Fault, FaultAction};
+pub use crate::node::NodeSettings;
 pub use crate::service::{AnswerBody, ConnectionClosed, KubernetesService};
 use crate::store::Key;
 pub use crate::users::{Certificate, Identity, MASTERS};
+
+/// How often kubelets and controllers act.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a server begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +114,16 @@ impl SimulatedKubernetes {
         KubernetesService::new(self.clone(), certificate)
     }
 
+    /// Runs kubelets and controllers, once a second; never returns.
+    pub async fn run(&self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.with(Cluster::tick);
+        }
+    }
+
     /// Adds a user, or replaces the one with this token.
     pub fn add_user(&self, token: &str, name: &str, groups: &[&str]) {
         self.with(|cluster| cluster.users.add(token, name, groups));
@@ -150,6 +167,54 @@ impl SimulatedKubernetes {
             let objects = cluster.store.list(resource, None);
             objects.map(|(_, object)| Value::clone(object)).collect()
         })
+    }
+
+    /// Registers a node that is up and ready.
+    pub fn add_node(&self, node: &NodeSettings) {
+        self.with(|cluster| cluster.add_node(node));
+    }
+
+    /// Registers a static pod of a node, as `COMPONENT-NODE` in `kube-system`.
+    pub fn add_mirror_pod(&self, node: &str, component: &str) {
+        self.with(|cluster| cluster.add_mirror_pod(node, component));
+    }
+
+    /// Stops a kubelet: its node reports nothing, and its pods neither start nor end.
+    pub fn kubelet_down(&self, node: &str) {
+        self.with(|cluster| {
+            if let Some(kubelet) = cluster.kubelets.get_mut(node) {
+                kubelet.is_up = false;
+            }
+        });
+    }
+
+    /// Starts a kubelet after a boot: the pods of its node restart.
+    pub fn kubelet_up(&self, node: &str, boot_id: &str) {
+        self.kubelet_up_after(node, boot_id, Duration::ZERO);
+    }
+
+    /// Starts a kubelet after a boot; for `delay`, the node stays as it was last reported.
+    pub fn kubelet_up_after(&self, node: &str, boot_id: &str, delay: Duration) {
+        self.with(|cluster| cluster.boot_kubelet(node, boot_id, delay));
+    }
+
+    /// Has a kubelet report its node as ready or not from now on.
+    pub fn set_kubelet_ready(&self, node: &str, is_ready: bool) {
+        self.with(|cluster| {
+            if let Some(kubelet) = cluster.kubelets.get_mut(node) {
+                kubelet.is_ready = is_ready;
+                kubelet.report_soon();
+            }
+        });
+    }
+
+    /// How long pods take to start on a node; 2 s unless set.
+    pub fn set_pod_start(&self, node: &str, time: Duration) {
+        self.with(|cluster| {
+            if let Some(kubelet) = cluster.kubelets.get_mut(node) {
+                kubelet.pod_start = time;
+            }
+        });
     }
 
     /// Has requests go wrong.
