@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::delete::{Deleted, DeleteOptions};
+use crate::delete::{DeleteOptions, Deleted};
 use crate::effects::{self, Effect};
 use crate::managed::{self, Manager};
 use crate::object::{self, text};
@@ -27,7 +27,14 @@ pub(crate) fn resource_named(plural: &str) -> &'static Resource {
 
 impl Cluster {
     /// Logs a write.
-    pub(crate) fn log(&mut self, user: &str, verb: &str, key: &Key, subresource: &str, changes: &str) {
+    pub(crate) fn log(
+        &mut self,
+        user: &str,
+        verb: &str,
+        key: &Key,
+        subresource: &str,
+        changes: &str,
+    ) {
         let target = Target {
             resource: key.resource.to_owned(),
             namespace: key.namespace.clone(),
@@ -73,7 +80,7 @@ impl Cluster {
         if new == *old {
             return;
         }
-        self.prepare(resource_named(key.resource), subresource, &old, &mut new);
+        Self::prepare(resource_named(key.resource), subresource, &old, &mut new);
         let time = self.time();
         managed::record(&old, &mut new, &manager(user, subresource, &time), None);
         let changes = effects::changes(&old, &new);
@@ -108,7 +115,7 @@ impl Cluster {
         if !new["metadata"].is_object() {
             return;
         }
-        self.prepare(resource, "", &old, &mut new);
+        Self::prepare(resource, "", &old, &mut new);
         new["metadata"]["uid"] = old["metadata"]["uid"].clone();
         if !status.is_null() {
             new["status"] = status;

@@ -30,7 +30,7 @@ const NAMESPACES: &[&str] = &["kube-system", "kube-public", "default", "kube-nod
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// Deadline of requests that name none.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The state of the server.
 #[derive(Debug)]
@@ -136,8 +136,7 @@ impl Cluster {
 
     fn handle_path(&self, request: &Request, user: &Identity, verb: &str, path: &str) -> Answer {
         if rbac::allowed(&self.store, user, Action::Path { verb, path }).is_none() {
-            let message =
-                format!("forbidden: User {:?} cannot {verb} path {path:?}", user.name);
+            let message = format!("forbidden: User {:?} cannot {verb} path {path:?}", user.name);
             return Failure::new(403, "Forbidden", message).with_details(json!({})).into();
         }
         self.path(request, path)

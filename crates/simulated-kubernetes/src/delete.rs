@@ -38,7 +38,9 @@ impl DeleteOptions {
         } else {
             serde_json::from_slice(body).map_err(|error| {
                 let error = go::json_error(body, &error);
-                Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+                Failure::bad_request(format!(
+                    "couldn't get version/kind; json parse error: {error}"
+                ))
             })?
         };
         let mut parsed = Self::parse(&options);

@@ -64,9 +64,8 @@ impl Cluster {
         }
         let Some(budgets) = resource::named("poddisruptionbudgets") else { return Ok(()) };
         let all = self.store.list(budgets, Some(object::namespace(pod)));
-        let matching = all.filter(|(_, budget)| {
-            LabelSelector::of(&budget["spec"]["selector"]).selects(pod)
-        });
+        let matching =
+            all.filter(|(_, budget)| LabelSelector::of(&budget["spec"]["selector"]).selects(pod));
         let matching: Vec<(Key, Arc<Value>)> =
             matching.map(|(key, budget)| (key.clone(), Arc::clone(budget))).collect();
         let (key, budget) = match &matching[..] {

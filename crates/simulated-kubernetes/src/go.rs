@@ -57,6 +57,14 @@ pub(crate) fn number_error(function: &str, text: &str) -> String {
     format!("strconv.{function}: parsing {text:?}: invalid syntax")
 }
 
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _infallible = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
 /// The beginning of a body, as messages about bodies quote it.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     const LENGTH: usize = 30;
@@ -64,10 +72,7 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
     let mut excerpt = match body.first() {
         None => return "<empty>".to_owned(),
         Some(b'{') => String::from_utf8_lossy(start).into_owned(),
-        Some(_) => start.iter().fold(String::new(), |mut digits, byte| {
-            let _infallible = write!(digits, "{byte:02x}");
-            digits
-        }),
+        Some(_) => hex(start),
     };
     if body.len() > LENGTH {
         excerpt.push_str(" ...");

@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 
 use crate::actor::resource_named;
 use crate::cluster::Cluster;
-use crate::object::{
-    self, condition, items, number, set_condition, text, time_at,
-};
+use crate::object::{self, condition, items, number, set_condition, text, time_at};
 use crate::store::Key;
 
 /// Time between two reports of a node.
@@ -170,13 +168,10 @@ impl Cluster {
         {
             return None;
         }
-        let start = match kubelet.starts.get(&uid) {
-            Some(start) => *start,
-            None => {
-                kubelet.starts.insert(uid, now + kubelet.pod_start);
-                let has_run = !items(pod, "/status/containerStatuses").is_empty();
-                return has_run.then_some(Step::Restart);
-            }
+        let Some(start) = kubelet.starts.get(&uid).copied() else {
+            kubelet.starts.insert(uid, now + kubelet.pod_start);
+            let has_run = !items(pod, "/status/containerStatuses").is_empty();
+            return has_run.then_some(Step::Restart);
         };
         (now >= start).then(|| {
             kubelet.ready.insert(uid);
@@ -215,8 +210,8 @@ fn start(pod: &mut Value, time: &str) {
         let name = &container["name"];
         let mut known = items(pod, "/status/containerStatuses").iter();
         let restarts = known.find(|known| known["name"] == *name);
-        let restarts = restarts
-            .map_or(0, |known| known["restartCount"].as_i64().unwrap_or_default() + 1);
+        let restarts =
+            restarts.map_or(0, |known| known["restartCount"].as_i64().unwrap_or_default() + 1);
         json!({"name": name, "image": container["image"], "imageID": "", "ready": true,
             "started": true, "restartCount": restarts,
             "state": {"running": {"startedAt": time}}})

@@ -1,8 +1,26 @@
-//! A Kubernetes API server that exists only in memory.
+//! A Kubernetes API server that exists only in memory, for tests.
+//!
+//! Its state comes from the requests that it got: objects with revisions, patches, watches, disruption budgets, rights.
+//! Kubelets and controllers act on the same state. Statuses, messages and defaults are those that were recorded of a
+//! kube-apiserver 1.36; `tests/it/replay.rs` compares them. Time is tokio's, so that tests may pause it, and uids and
+//! generated names come from a seed: the same requests give the same state.
+//!
+//! No release binary contains this crate.
+//!
+//! # Layout
+//!
+//! - Objects (pure): `resource` (what there is), `store` (objects with their history), `object`, `names`, `quantity`
+//! - Requests (pure): `cluster` (the way of a request), `request`, `route`, `users`, `rbac`, `decode`, `answer`, `status`
+//! - What requests do (pure): `read`, `watch`, `write`, `patch`, `managed`, `delete`, `evict`, `reviews`, `paths`
+//! - Rules (pure): `defaults`, `validate`, `schema`, `selector`, `go` (messages of Go's libraries)
+//! - What goes on by itself (pure): `kubelet`, `node`, `controllers`, `actor` (their writes)
+//! - For tests: `effects` (the log), `fault`, `control` (the same over HTTP)
+//! - Shells: `service` (in process), `pki` and `listener` (TLS)
 
 mod actor;
 mod answer;
 mod cluster;
+mod control;
 mod controllers;
 mod decode;
 mod defaults;
@@ -12,12 +30,14 @@ mod evict;
 mod fault;
 mod go;
 mod kubelet;
+mod listener;
 mod managed;
 mod names;
 mod node;
 mod object;
 mod patch;
 mod paths;
+mod pki;
 mod quantity;
 mod rbac;
 mod read;
@@ -49,6 +69,7 @@ use crate::cluster::Cluster;
 pub use crate::effects::Effect;
 pub use crate::fault::{Fault, FaultAction};
 pub use crate::node::NodeSettings;
+pub use crate::pki::Pki;
 pub use crate::service::{AnswerBody, ConnectionClosed, KubernetesService};
 use crate::store::Key;
 pub use crate::users::{Certificate, Identity, MASTERS};

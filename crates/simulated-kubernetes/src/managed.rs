@@ -46,7 +46,12 @@ fn leaves(object: &Value) -> BTreeMap<Path, &Value> {
         if field == "metadata" {
             let metadata = value.as_object().into_iter().flatten();
             for (field, value) in metadata.filter(|(field, _)| !UNOWNED.contains(&field.as_str())) {
-                walk(vec!["f:metadata".to_owned(), format!("f:{field}")], field, value, &mut leaves);
+                walk(
+                    vec!["f:metadata".to_owned(), format!("f:{field}")],
+                    field,
+                    value,
+                    &mut leaves,
+                );
             }
         } else if !["apiVersion", "kind"].contains(&field.as_str()) {
             walk(vec![format!("f:{field}")], field, value, &mut leaves);

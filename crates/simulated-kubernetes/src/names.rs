@@ -5,7 +5,7 @@ use uuid::Builder;
 /// The letters and digits of generated names: those that form no words.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// A generator of identifiers (SplitMix64).
+/// A generator of identifiers (`SplitMix64`).
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     state: u64,

@@ -89,11 +89,6 @@ pub(crate) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A time as in leases, with a resolution of one microsecond.
-pub(crate) fn micro_time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
-}
-
 /// The time at a JSON pointer.
 pub(crate) fn time_at(object: &Value, pointer: &str) -> Option<Timestamp> {
     text(object, pointer).parse().ok()

@@ -82,9 +82,9 @@ fn json_patched(object: &mut Value, patch: &Value) -> Result<(), Failure> {
     };
     for operation in patch.as_array().into_iter().flatten() {
         // To the server, a field that is not there is `null`.
-        let path = operation["path"].as_str().unwrap_or_default();
+        let pointer = operation["path"].as_str().unwrap_or_default();
         let is_null_tested = operation["op"] == "test" && operation["value"].is_null();
-        if is_null_tested && object.pointer(path).is_none() {
+        if is_null_tested && object.pointer(pointer).is_none() {
             continue;
         }
         let operation: PatchOperation =

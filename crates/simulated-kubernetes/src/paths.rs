@@ -21,7 +21,10 @@ impl Cluster {
             ["version"] => Answer::json(200, &version()),
             ["healthz" | "livez" | "readyz"] if self.is_store_away => Answer::text(
                 500,
-                &format!("[+]ping ok\n[-]etcd failed: reason withheld\n{} check failed\n", parts[0]),
+                &format!(
+                    "[+]ping ok\n[-]etcd failed: reason withheld\n{} check failed\n",
+                    parts[0]
+                ),
             ),
             [check @ ("healthz" | "livez" | "readyz")] => {
                 let is_verbose = request.query.iter().any(|(name, _)| name == "verbose");

@@ -71,7 +71,7 @@ impl Form {
         let mut answer = Answer::json(200, body);
         if self == Self::Yaml {
             // Any JSON text is YAML.
-            answer.headers[0].1 = "application/yaml".to_owned();
+            "application/yaml".clone_into(&mut answer.headers[0].1);
         }
         answer
     }
@@ -211,15 +211,12 @@ impl Cluster {
         };
         let revision = self.list_revision(request, from.as_ref())?;
         let namespace = selection.namespace.as_deref();
-        let objects: BTreeMap<Key, Arc<Value>> = match revision {
-            Some(revision) => {
-                let objects = self.store.list_at(resource, namespace, revision);
-                objects.map_err(|_| expired(from.as_ref()))?
-            }
-            None => {
-                let objects = self.store.list(resource, namespace);
-                objects.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
-            }
+        let objects: BTreeMap<Key, Arc<Value>> = if let Some(revision) = revision {
+            let objects = self.store.list_at(resource, namespace, revision);
+            objects.map_err(|_| expired(from.as_ref()))?
+        } else {
+            let objects = self.store.list(resource, namespace);
+            objects.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
         };
         let is_wanted = |key: &Key, object: &Value| {
             from.as_ref().is_none_or(|from| from.is_before(key)) && selection.selects(object)

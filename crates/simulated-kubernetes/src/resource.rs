@@ -58,15 +58,6 @@ impl Resource {
         }
     }
 
-    /// The kind in messages about invalid objects: `Node`, `PodDisruptionBudget.policy`.
-    pub(crate) fn qualified_kind(&self) -> String {
-        if self.group.is_empty() {
-            self.kind.to_owned()
-        } else {
-            format!("{}.{}", self.kind, self.group)
-        }
-    }
-
     /// Whether its objects are in namespaces.
     pub(crate) fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced

@@ -70,24 +70,21 @@ impl Route {
             target.is_watch = true;
         }
         let parts: Vec<_> = parts.collect();
-        let parts = match &parts[..] {
-            [parts @ .., ""] => parts,
-            parts => parts,
-        };
+        let parts = parts.strip_suffix(&[""]).unwrap_or(&parts);
         let rest = match parts {
             [] => return Self::Path(path.to_owned()),
             ["namespaces", name, "status" | "finalize"] => {
-                target.resource = "namespaces".to_owned();
-                target.namespace = (*name).to_owned();
+                "namespaces".clone_into(&mut target.resource);
+                (*name).clone_into(&mut target.namespace);
                 &parts[1..]
             }
             ["namespaces", namespace, resource, rest @ ..] => {
-                target.namespace = (*namespace).to_owned();
-                target.resource = (*resource).to_owned();
+                (*namespace).clone_into(&mut target.namespace);
+                (*resource).clone_into(&mut target.resource);
                 rest
             }
             [resource, rest @ ..] => {
-                target.resource = (*resource).to_owned();
+                (*resource).clone_into(&mut target.resource);
                 rest
             }
         };

@@ -48,8 +48,8 @@ pub(crate) fn type_error(kind: &str, object: &Value) -> Option<String> {
                 "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{map} of type map[string]string"
             ));
         }
-        let values = fields(object, &format!("/metadata/{map}")).into_iter().flatten();
-        for (_, value) in values.filter(|(_, value)| !value.is_string() && !value.is_null()) {
+        let mut values = fields(object, &format!("/metadata/{map}")).into_iter().flatten();
+        if let Some((_, value)) = values.find(|(_, value)| !value.is_string() && !value.is_null()) {
             let found = go::json_type(value);
             return Some(format!(
                 "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{map} of type string"
@@ -103,10 +103,7 @@ fn time_error(time: &Value, layout: &str) -> Option<String> {
         (text, "2006")
     };
     text.parse::<jiff::Timestamp>().is_err().then(|| {
-        format!(
-            "parsing time {text:?} as {layout:?}: cannot parse {:?} as {:?}",
-            rest.0, rest.1
-        )
+        format!("parsing time {text:?} as {layout:?}: cannot parse {:?} as {:?}", rest.0, rest.1)
     })
 }
 

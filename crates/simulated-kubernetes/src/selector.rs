@@ -74,7 +74,9 @@ impl LabelSelector {
                 Test::Exists => value.is_some(),
                 Test::Absent => value.is_none(),
                 Test::In(values) => value.is_some_and(|value| values.iter().any(|v| v == value)),
-                Test::NotIn(values) => !value.is_some_and(|value| values.iter().any(|v| v == value)),
+                Test::NotIn(values) => {
+                    !value.is_some_and(|value| values.iter().any(|v| v == value))
+                }
             }
         })
     }
@@ -176,11 +178,12 @@ impl FieldSelector {
     pub(crate) fn parse(kind: &str, selector: &str) -> Result<Self, String> {
         let terms = selector.split(',').filter(|term| !term.is_empty());
         let terms = terms.map(|term| {
-            let (field, is_equal, value) = split(term)
-                .ok_or_else(|| format!("invalid selector: '{selector}'; can't understand '{term}'"))?;
-            let known = FIELDS.iter().find(|(of, known, _)| {
-                (of.is_empty() || *of == kind) && *known == field
-            });
+            let (field, is_equal, value) = split(term).ok_or_else(|| {
+                format!("invalid selector: '{selector}'; can't understand '{term}'")
+            })?;
+            let known = FIELDS
+                .iter()
+                .find(|(of, known, _)| (of.is_empty() || *of == kind) && *known == field);
             let (_, _, pointer) =
                 known.ok_or_else(|| format!("field label not supported: {field}"))?;
             Ok((*pointer, is_equal, value.to_owned()))

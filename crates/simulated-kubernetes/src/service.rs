@@ -18,16 +18,16 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::Service;
 
-use crate::SimulatedKubernetes;
 use crate::answer::{Answer, Outcome};
 use crate::fault::FaultAction;
 use crate::request::Request;
 use crate::status::Failure;
 use crate::users::Certificate;
 use crate::watch::Watch;
+use crate::{SimulatedKubernetes, control};
 
 /// How often a watch sends a bookmark, when its client wants them.
-const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
 
 /// The server closed the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub struct KubernetesService {
     certificate: Certificate,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, ConnectionClosed>> + Send>>;
+type Answering =
+    Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, ConnectionClosed>> + Send>>;
 
 impl KubernetesService {
     pub(crate) fn new(kubernetes: SimulatedKubernetes, certificate: Certificate) -> Self {
@@ -87,6 +88,9 @@ async fn answer(
     kubernetes: SimulatedKubernetes,
     request: &Request,
 ) -> Result<Response<AnswerBody>, ConnectionClosed> {
+    if request.path.starts_with(control::PREFIX) {
+        return Ok(response(request, control::handle(&kubernetes, request)));
+    }
     let fault = kubernetes.with(|cluster| {
         if cluster.is_api_away {
             return Some(FaultAction::CloseBefore);

@@ -150,11 +150,10 @@ impl Failure {
             [line] => line.clone(),
             lines => format!("[{}]", lines.join(", ")),
         };
-        let qualified =
-            if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let causes = errors.iter().map(|error| {
-            json!({"reason": error.reason, "message": error.message, "field": error.field})
-        });
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let causes = errors.iter().map(
+            |error| json!({"reason": error.reason, "message": error.message, "field": error.field}),
+        );
         let mut details = json!({"causes": causes.collect::<Vec<_>>()});
         for (field, value) in [("name", name), ("group", group), ("kind", kind)] {
             if !value.is_empty() {

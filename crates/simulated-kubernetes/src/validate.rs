@@ -128,7 +128,8 @@ fn taint_errors(node: &Value) -> Vec<FieldError> {
         let field = format!("metadata.taints[{index}]");
         let (key, effect) = (text(taint, "/key"), text(taint, "/effect"));
         let wrong = key_errors(key).into_iter();
-        errors.extend(wrong.map(|detail| FieldError::invalid(&format!("{field}.key"), key, detail)));
+        errors
+            .extend(wrong.map(|detail| FieldError::invalid(&format!("{field}.key"), key, detail)));
         if !EFFECTS.contains(&effect) {
             let value = format!("{effect:?}");
             errors.push(FieldError::unsupported(&format!("{field}.effect"), &value, EFFECTS));
@@ -201,7 +202,8 @@ pub(crate) fn updated(resource: &Resource, old: &Value, new: &Value) -> Vec<Fiel
             ("/spec/providerID", "spec.providerID", "providerID"),
         ] {
             if old.pointer(field).is_some() && new.pointer(field) != old.pointer(field) {
-                let detail = format!("node updates may not change {named} except from \"\" to valid");
+                let detail =
+                    format!("node updates may not change {named} except from \"\" to valid");
                 errors.push(FieldError::forbidden(error, &detail));
             }
         }

@@ -16,7 +16,7 @@ use crate::status::Failure;
 use crate::store::Change;
 
 /// How long a watch lasts that names no time; a real server chooses 30 to 60 minutes.
-const TIMEOUT: Duration = Duration::from_secs(1800);
+const TIMEOUT: Duration = Duration::from_mins(30);
 
 /// A watch at some point of its stream.
 #[derive(Debug)]
@@ -129,15 +129,13 @@ impl Cluster {
     pub(crate) fn next_events(&self, watch: &mut Watch, is_bookmark_due: bool) -> Bytes {
         let mut events = std::mem::take(&mut watch.initial);
         if !watch.is_over {
-            match self.store.changes_after(watch.revision) {
-                Ok(changes) => events.extend(changes.filter_map(|change| watch.event_of(change))),
-                Err(_) => {
-                    let (from, now) = (watch.revision, self.store.revision());
-                    let expired =
-                        Failure::expired(format!("too old resource version: {from} ({now})"));
-                    events.push(event("ERROR", &expired.body));
-                    watch.is_over = true;
-                }
+            if let Ok(changes) = self.store.changes_after(watch.revision) {
+                events.extend(changes.filter_map(|change| watch.event_of(change)));
+            } else {
+                let (from, now) = (watch.revision, self.store.revision());
+                let expired = Failure::expired(format!("too old resource version: {from} ({now})"));
+                events.push(event("ERROR", &expired.body));
+                watch.is_over = true;
             }
             watch.revision = self.store.revision();
             if is_bookmark_due && watch.has_bookmarks {

@@ -76,10 +76,8 @@ impl Cluster {
         }
         let time = self.time();
         managed::record(&json!({}), &mut object, &manager(request, "", &time), applied);
-        self.changes = Some(match request.is_dry_run() {
-            true => "(dry run)".to_owned(),
-            false => name,
-        });
+        let changes = if request.is_dry_run() { "(dry run)" } else { &name };
+        self.changes = Some(changes.to_owned());
         if request.is_dry_run() {
             return Ok(object);
         }
@@ -118,8 +116,7 @@ impl Cluster {
             return Err(Failure::method_not_allowed());
         }
         if !["", target.namespace.as_str()].contains(&object::namespace(object)) {
-            let message =
-                "the namespace of the provided object does not match the namespace sent on the request";
+            let message = "the namespace of the provided object does not match the namespace sent on the request";
             return Err(Failure::bad_request(message));
         }
         let key = Key {
@@ -135,8 +132,9 @@ impl Cluster {
             return Ok(());
         }
         let (name, ns) = (object::name(object), &target.namespace);
-        let because =
-            format!("unable to create new content in namespace {ns} because it is being terminated");
+        let because = format!(
+            "unable to create new content in namespace {ns} because it is being terminated"
+        );
         let message = format!("{} {name:?} is forbidden: {because}", resource.qualified());
         let cause = json!({"reason": "NamespaceTerminating",
             "message": format!("namespace {ns} is being terminated"), "field": "metadata.namespace"});
@@ -269,7 +267,7 @@ impl Cluster {
         if !["", text(old, "/metadata/resourceVersion")].contains(&version) {
             return Err(Failure::modified(resource, &key.name));
         }
-        self.prepare(resource, &target.subresource, old, &mut new);
+        Self::prepare(resource, &target.subresource, old, &mut new);
         let errors = validate::updated(resource, old, &new);
         if !errors.is_empty() {
             return Err(Failure::invalid(resource, &key.name, &errors));
@@ -287,13 +285,7 @@ impl Cluster {
     }
 
     /// Takes over from `old` what a write through this subresource does not change.
-    pub(crate) fn prepare(
-        &self,
-        resource: &Resource,
-        subresource: &str,
-        old: &Value,
-        new: &mut Value,
-    ) {
+    pub(crate) fn prepare(resource: &Resource, subresource: &str, old: &Value, new: &mut Value) {
         for field in ["apiVersion", "kind"] {
             new[field] = old[field].clone();
         }
@@ -329,14 +321,17 @@ impl Cluster {
     /// Stores `new` unless it says the same as `old`; an object that was only held by finalizers disappears with the
     /// last one.
     pub(crate) fn commit(&mut self, key: Key, old: &Arc<Value>, new: Value) -> Value {
-        let grace = object::number(&new, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
+        let grace =
+            object::number(&new, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
         let is_held = !object::items(&new, "/metadata/finalizers").is_empty();
         let had = !object::items(old, "/metadata/finalizers").is_empty();
         if is_terminating(&new) && had && !is_held && grace == 0 {
             self.store.remove(&key);
             return new;
         }
-        if !is_changed(old, &new) && old["metadata"]["managedFields"] == new["metadata"]["managedFields"] {
+        if !is_changed(old, &new)
+            && old["metadata"]["managedFields"] == new["metadata"]["managedFields"]
+        {
             return Value::clone(old);
         }
         Value::clone(&self.store.put(key, new))
@@ -376,7 +371,8 @@ fn conflict(conflicts: &[managed::Conflict]) -> Failure {
             format!("Apply failed with 1 conflict: conflict with {}: {}", one.owner, one.field)
         }
         many => {
-            let lines = many.iter().map(|one| format!("conflict with {}: {}", one.owner, one.field));
+            let lines =
+                many.iter().map(|one| format!("conflict with {}: {}", one.owner, one.field));
             let lines: Vec<_> = lines.collect();
             format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::pods::{Pod, from_template, is_active, is_ready};
-use super::scheduler::{tolerates, matches_node_selector};
+use super::scheduler::{matches_node_selector, tolerates};
 use crate::cluster::Cluster;
 use crate::object::{is_terminating, items, text};
 
@@ -58,8 +58,9 @@ impl Cluster {
                     self.delete_as(USER, key, None);
                 }
             }
-            let has_node =
-                |pod: &Value| nodes.iter().any(|(node, _)| node.name == text(pod, "/spec/nodeName"));
+            let has_node = |pod: &Value| {
+                nodes.iter().any(|(node, _)| node.name == text(pod, "/spec/nodeName"))
+            };
             for (key, _) in pods.iter().filter(|(_, pod)| !has_node(pod)) {
                 self.delete_as(USER, key, Some(0));
             }
@@ -67,7 +68,7 @@ impl Cluster {
                 "currentNumberScheduled": current, "numberReady": ready, "numberAvailable": ready,
                 "numberUnavailable": desired - ready, "numberMisscheduled": misscheduled,
                 "updatedNumberScheduled": current});
-            self.set_status(USER, &key, status);
+            self.set_status(USER, &key, &status);
         }
     }
 }

@@ -13,9 +13,9 @@ const HASH: &str = "pod-template-hash";
 /// A name for a template (FNV-1a over its JSON).
 fn hash(template: &Value) -> String {
     let bytes = template.to_string().into_bytes();
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = bytes
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     format!("{hash:08x}")
 }
 
@@ -45,8 +45,7 @@ impl Cluster {
             }
             let count = |field: &str| {
                 let sets = current.iter().chain(&older);
-                let counts =
-                    sets.map(|(_, set)| number(&set["status"], field).unwrap_or_default());
+                let counts = sets.map(|(_, set)| number(&set["status"], field).unwrap_or_default());
                 counts.sum::<i64>()
             };
             let updated = current.first().and_then(|(_, set)| number(set, "/status/replicas"));
@@ -55,7 +54,7 @@ impl Cluster {
             let status = json!({"replicas": all, "updatedReplicas": updated.unwrap_or_default(),
                 "readyReplicas": ready, "availableReplicas": ready,
                 "unavailableReplicas": (wanted - ready).max(0)});
-            self.set_status(DEPLOYMENTS, &key, status);
+            self.set_status(DEPLOYMENTS, &key, &status);
         }
     }
 
@@ -65,8 +64,7 @@ impl Cluster {
                 continue;
             }
             let pods = self.pods_of(&set);
-            let mut active: Vec<Pod> =
-                pods.into_iter().filter(|(_, pod)| is_active(pod)).collect();
+            let mut active: Vec<Pod> = pods.into_iter().filter(|(_, pod)| is_active(pod)).collect();
             let wanted = number(&set, "/spec/replicas").unwrap_or(1);
             let wanted = usize::try_from(wanted).unwrap_or_default();
             for _ in active.len()..wanted {
@@ -84,7 +82,7 @@ impl Cluster {
             let ready = ready_count(&active);
             let status = json!({"replicas": active.len(), "fullyLabeledReplicas": active.len(),
                 "readyReplicas": ready, "availableReplicas": ready});
-            self.set_status(REPLICA_SETS, &key, status);
+            self.set_status(REPLICA_SETS, &key, &status);
         }
     }
 }

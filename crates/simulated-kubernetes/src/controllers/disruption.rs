@@ -29,9 +29,7 @@ impl Cluster {
                 pods.filter(|(_, pod)| selector.selects(pod) && !is_finished(pod)).collect();
             let disrupted = self.disrupted(&budget, &pods);
             let is_healthy = |pod: &Value| {
-                is_ready(pod)
-                    && !is_terminating(pod)
-                    && !disrupted.contains_key(object::name(pod))
+                is_ready(pod) && !is_terminating(pod) && !disrupted.contains_key(object::name(pod))
             };
             let healthy = pods.iter().filter(|(_, pod)| is_healthy(pod)).count();
             let healthy = i64::try_from(healthy).unwrap_or(i64::MAX);
@@ -105,10 +103,10 @@ impl Cluster {
                 others += 1;
                 continue;
             };
-            let replicas =
-                self.store.with_uid(text(owner, "/uid")).and_then(|owner| {
-                    number(owner, "/spec/replicas")
-                });
+            let replicas = self
+                .store
+                .with_uid(text(owner, "/uid"))
+                .and_then(|owner| number(owner, "/spec/replicas"));
             match replicas {
                 Some(replicas) => drop(wanted.insert(text(owner, "/uid"), replicas)),
                 None => others += 1,

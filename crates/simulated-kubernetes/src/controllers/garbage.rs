@@ -28,7 +28,8 @@ impl Cluster {
         let uids: BTreeSet<&str> = all.values().map(|object| object::uid(object)).collect();
         let is_orphan = |object: &Value| {
             let owners = items(object, "/metadata/ownerReferences");
-            let exists = |owner: &Value| owner["uid"].as_str().is_some_and(|uid| uids.contains(uid));
+            let exists =
+                |owner: &Value| owner["uid"].as_str().is_some_and(|uid| uids.contains(uid));
             !owners.is_empty() && !owners.iter().any(exists) && !is_terminating(object)
         };
         let orphans = all.iter().filter(|(_, object)| is_orphan(object));
@@ -84,9 +85,8 @@ impl Cluster {
             }
             let content = self.store.all().iter();
             let content = content.filter(|(other, _)| other.namespace == key.name);
-            let content: Vec<_> = content
-                .map(|(key, object)| (key.clone(), is_terminating(object)))
-                .collect();
+            let content: Vec<_> =
+                content.map(|(key, object)| (key.clone(), is_terminating(object))).collect();
             if content.is_empty() {
                 self.store.remove(&key);
             }

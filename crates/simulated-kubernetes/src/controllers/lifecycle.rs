@@ -28,8 +28,7 @@ impl Cluster {
             let heartbeat = condition(&node, "Ready")
                 .and_then(|ready| time_at(ready, "/lastHeartbeatTime"))
                 .or_else(|| time_at(&node, "/metadata/creationTimestamp"));
-            let is_silent =
-                heartbeat.is_some_and(|last| self.now().duration_since(last) > GRACE);
+            let is_silent = heartbeat.is_some_and(|last| self.now().duration_since(last) > GRACE);
             let is_unknown =
                 condition(&node, "Ready").is_some_and(|ready| ready["status"] == "Unknown");
             let is_ready = has_condition(&node, "Ready") && !is_silent;

@@ -56,7 +56,7 @@ impl Cluster {
     }
 
     /// Writes the status of a controller's object, with the generation that it is about.
-    pub(super) fn set_status(&mut self, user: &str, key: &Key, status: Value) {
+    pub(super) fn set_status(&mut self, user: &str, key: &Key, status: &Value) {
         self.update_as(user, key, "status", |object| {
             for (field, value) in status.as_object().into_iter().flatten() {
                 object["status"][field] = value.clone();

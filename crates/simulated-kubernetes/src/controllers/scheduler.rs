@@ -82,9 +82,8 @@ fn is_candidate(pod: &Value, node: &Value) -> bool {
     !is_true(node, "/spec/unschedulable")
         && has_condition(node, "Ready")
         && matches_node_selector(pod, node)
-        && taints.all(|taint| {
-            taint["effect"] == "PreferNoSchedule" || tolerates(pod, taint).is_some()
-        })
+        && taints
+            .all(|taint| taint["effect"] == "PreferNoSchedule" || tolerates(pod, taint).is_some())
 }
 
 impl Cluster {
@@ -99,9 +98,9 @@ impl Cluster {
             |pod: &Value| text(pod, "/spec/nodeName").is_empty() && !is_terminating(pod);
         for (key, pod) in pods.iter().filter(|(_, pod)| is_waiting(pod)) {
             let used = |name: &str| usage.get(name).cloned().unwrap_or_default();
-            let candidates = nodes.iter().filter(|(key, node)| {
-                is_candidate(pod, node) && used(&key.name).fits(pod, node)
-            });
+            let candidates = nodes
+                .iter()
+                .filter(|(key, node)| is_candidate(pod, node) && used(&key.name).fits(pod, node));
             let best = candidates.min_by_key(|(key, _)| (used(&key.name).pods, key.name.clone()));
             if let Some((node, _)) = best {
                 if self.bind_pod(resource_named("pods"), key, &node.name).is_ok() {

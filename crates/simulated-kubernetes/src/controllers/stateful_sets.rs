@@ -30,7 +30,7 @@ impl Cluster {
             let status = json!({"replicas": pods.len(), "readyReplicas": ready,
                 "availableReplicas": ready, "currentReplicas": pods.len(),
                 "updatedReplicas": pods.len()});
-            self.set_status(USER, &key, status);
+            self.set_status(USER, &key, &status);
         }
     }
 
@@ -48,8 +48,7 @@ impl Cluster {
                     ordinal.to_string().into();
                 self.create_as(USER, pod);
             }
-            let is_settled =
-                known.is_some_and(|(_, pod)| is_ready(pod) && !is_terminating(pod));
+            let is_settled = known.is_some_and(|(_, pod)| is_ready(pod) && !is_terminating(pod));
             if !is_parallel && !is_settled {
                 return;
             }

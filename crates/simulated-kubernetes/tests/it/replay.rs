@@ -16,8 +16,7 @@ use self::amendments::{EXCLUDED, accept, body, credentials};
 use self::comparison::Comparison;
 use crate::support::{ADMIN, Answered, kubernetes, send};
 
-const RECORDED: &str =
-    include_str!("../../../containermgr-svc/tests/data/kubernetes-api.jsonl");
+const RECORDED: &str = include_str!("../../../containermgr-svc/tests/data/kubernetes-api.jsonl");
 
 #[derive(Debug, Deserialize)]
 struct Exchange {
@@ -175,8 +174,7 @@ impl Replay {
 
 fn identity(certificate: amendments::ClientCertificate) -> Certificate {
     use amendments::ClientCertificate::{Admin, Foreign, Limited, None};
-    let fingerprint =
-        "X509SHA256=dc6f3d38700c72bcb9e05512b9cc71231e6948ca1eab608ea5719524ebfc5425";
+    let fingerprint = "X509SHA256=dc6f3d38700c72bcb9e05512b9cc71231e6948ca1eab608ea5719524ebfc5425";
     match certificate {
         None => Certificate::None,
         Foreign => Certificate::Untrusted,
@@ -203,8 +201,14 @@ fn assert_only_excluded_differ(differences: &[(String, String)]) {
     let unexpected = differences.iter().filter(|(id, _)| !is_excluded(id));
     let unexpected: Vec<_> = unexpected.map(|(id, what)| format!("{id}: {what}")).collect();
     let count = unexpected.len();
-    assert!(unexpected.is_empty(), "{count} differ:\n{}\n{}", unexpected.join("\n"), Location::caller());
-    let passes = EXCLUDED.iter().filter(|(id, _)| !differences.iter().any(|(other, _)| other == id));
+    assert!(
+        unexpected.is_empty(),
+        "{count} differ:\n{}\n{}",
+        unexpected.join("\n"),
+        Location::caller()
+    );
+    let passes =
+        EXCLUDED.iter().filter(|(id, _)| !differences.iter().any(|(other, _)| other == id));
     let passes: Vec<_> = passes.map(|(id, _)| *id).collect();
     assert!(passes.is_empty(), "excluded, but not different: {passes:?}");
 }

@@ -9,7 +9,10 @@ pub(super) const EXCLUDED: &[(&str, &str)] = &[
         "api-v1-resources-200",
         "the recording is cut after six resources, most of which the stand-in does not have",
     ),
-    ("node-list-table-200", "tables are for the eyes of kubectl's users; no client of ours asks for one"),
+    (
+        "node-list-table-200",
+        "tables are for the eyes of kubectl's users; no client of ours asks for one",
+    ),
     (
         "plain-http-400",
         "the TLS listener of the process answers it, before there is a request; see the test of the process",

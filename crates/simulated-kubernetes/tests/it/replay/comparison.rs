@@ -134,7 +134,9 @@ impl Comparison {
                 }
                 Ok(())
             }
-            (Value::String(wanted), Value::String(found)) => self.compare_text(field, wanted, found),
+            (Value::String(wanted), Value::String(found)) => {
+                self.compare_text(field, wanted, found)
+            }
             _ if recorded == ours => Ok(()),
             _ => Err(format!("{field}: {ours} instead of {recorded}")),
         }
@@ -192,8 +194,10 @@ impl Comparison {
             wanted.truncate(at);
             wanted.push(CUT);
         }
-        if wanted.to_lowercase().contains("resource version") || wanted.contains("ResourceVersion") {
-            let inverse = self.revisions.iter().map(|(recorded, ours)| (*ours, *recorded)).collect();
+        if wanted.to_lowercase().contains("resource version") || wanted.contains("ResourceVersion")
+        {
+            let inverse =
+                self.revisions.iter().map(|(recorded, ours)| (*ours, *recorded)).collect();
             let same = self.revisions.keys().map(|recorded| (*recorded, *recorded)).collect();
             wanted = with_revisions(&wanted, &same);
             found = with_revisions(&found, &inverse);

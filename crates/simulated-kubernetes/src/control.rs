@@ -1,0 +1,143 @@
+//! What tests do with a server in another process: `/stand-in/…`, for `system:masters` only.
+
+use std::time::Duration;
+
+use http::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::SimulatedKubernetes;
+use crate::answer::Answer;
+use crate::fault::Fault;
+use crate::node::NodeSettings;
+use crate::request::Request;
+use crate::status::Failure;
+use crate::users::MASTERS;
+
+/// The paths of the control API begin so.
+pub(crate) const PREFIX: &str = "/stand-in/";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct User {
+    token: String,
+    name: String,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Node {
+    name: String,
+    address: String,
+    machine_id: Option<String>,
+    boot_id: Option<String>,
+    #[serde(default)]
+    control_plane: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KubeletChange {
+    /// Stops the kubelet, or starts it after a boot.
+    up: Option<bool>,
+    #[serde(default)]
+    boot_id: String,
+    /// How long the node stays as it was last reported.
+    #[serde(default)]
+    delay_seconds: u64,
+    /// Whether the kubelet reports its node as ready.
+    ready: Option<bool>,
+    /// How long pods take to start.
+    pod_start_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateChange {
+    api_away: Option<bool>,
+    store_away: Option<bool>,
+}
+
+/// Carries out a request to the control API, faults or not.
+pub(crate) fn handle(kubernetes: &SimulatedKubernetes, request: &Request) -> Answer {
+    let user = kubernetes.with(|cluster| cluster.users.authenticate(request));
+    match user {
+        None => Failure::unauthorized().into(),
+        Some(user) if !user.is_in(MASTERS) => {
+            let message = format!("forbidden: User {:?} is not in {MASTERS}", user.name);
+            Failure::new(403, "Forbidden", message).into()
+        }
+        Some(_) => carry_out(kubernetes, request).unwrap_or_else(Answer::from),
+    }
+}
+
+fn carry_out(kubernetes: &SimulatedKubernetes, request: &Request) -> Result<Answer, Failure> {
+    let path = request.path.strip_prefix(PREFIX).unwrap_or_default();
+    let (area, name) = path.split_once('/').unwrap_or((path, ""));
+    match (&request.method, area) {
+        (&Method::GET, "effects") => {
+            return Ok(Answer::json(200, &json!(kubernetes.effects())));
+        }
+        (&Method::GET, "requests") => {
+            let requests = kubernetes.with(|cluster| cluster.requests.clone());
+            return Ok(Answer::json(200, &json!(requests)));
+        }
+        (&Method::POST, "users") => {
+            let user: User = parsed(request)?;
+            let groups: Vec<_> = user.groups.iter().map(String::as_str).collect();
+            kubernetes.add_user(&user.token, &user.name, &groups);
+        }
+        (&Method::DELETE, "users") => kubernetes.remove_user(name),
+        (&Method::POST, "faults") => kubernetes.fault(parsed::<Fault>(request)?),
+        (&Method::DELETE, "faults") => kubernetes.clear_faults(),
+        (&Method::POST, "nodes") => {
+            let node: Node = parsed(request)?;
+            let mut settings = NodeSettings::new(&node.name, &node.address);
+            settings.machine_id = node.machine_id.unwrap_or(settings.machine_id);
+            settings.boot_id = node.boot_id.unwrap_or(settings.boot_id);
+            settings.is_control_plane = node.control_plane;
+            kubernetes.add_node(&settings);
+        }
+        (&Method::PUT, "kubelets") => {
+            change_kubelet(kubernetes, name, &parsed(request)?);
+        }
+        (&Method::PUT, "state") => {
+            let change: StateChange = parsed(request)?;
+            if let Some(is_away) = change.api_away {
+                kubernetes.set_api_away(is_away);
+            }
+            if let Some(is_away) = change.store_away {
+                kubernetes.set_store_away(is_away);
+            }
+        }
+        (&Method::POST, "compact") => kubernetes.compact(),
+        _ => return Err(Failure::no_such_resource()),
+    }
+    Ok(Answer::json(200, &json!({})))
+}
+
+fn change_kubelet(kubernetes: &SimulatedKubernetes, node: &str, change: &KubeletChange) {
+    match change.up {
+        Some(true) => {
+            let delay = Duration::from_secs(change.delay_seconds);
+            kubernetes.kubelet_up_after(node, &change.boot_id, delay);
+        }
+        Some(false) => kubernetes.kubelet_down(node),
+        None => {}
+    }
+    if let Some(is_ready) = change.ready {
+        kubernetes.set_kubelet_ready(node, is_ready);
+    }
+    if let Some(seconds) = change.pod_start_seconds {
+        kubernetes.set_pod_start(node, Duration::from_secs(seconds));
+    }
+}
+
+fn parsed<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
+    serde_json::from_slice(&request.body).map_err(|error| {
+        Failure::bad_request(format!("the body of {} is invalid: {error}", request.path))
+    })
+}
