@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::SimulatedKubernetes;
 use crate::answer::Answer;
@@ -36,6 +36,7 @@ struct Node {
     boot_id: Option<String>,
     #[serde(default)]
     control_plane: bool,
+    allocatable: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +100,7 @@ fn carry_out(kubernetes: &SimulatedKubernetes, request: &Request) -> Result<Answ
             settings.machine_id = node.machine_id.unwrap_or(settings.machine_id);
             settings.boot_id = node.boot_id.unwrap_or(settings.boot_id);
             settings.is_control_plane = node.control_plane;
+            settings.allocatable = node.allocatable.unwrap_or(settings.allocatable);
             kubernetes.add_node(&settings);
         }
         (&Method::PUT, "kubelets") => {

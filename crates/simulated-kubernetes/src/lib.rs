@@ -270,6 +270,11 @@ impl SimulatedKubernetes {
         self.with(|cluster| cluster.effects.clone())
     }
 
+    /// The log of what was done since this was last called, oldest first; for long runs.
+    pub fn take_effects(&self) -> Vec<Effect> {
+        self.with(|cluster| std::mem::take(&mut cluster.effects))
+    }
+
     /// How many requests there were of a user.
     pub fn requests_of(&self, user: &str) -> u64 {
         self.with(|cluster| cluster.requests.get(user).copied().unwrap_or_default())

@@ -6,7 +6,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use rustls::server::danger::ClientCertVerifier;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -51,8 +51,11 @@ async fn serve(
         return;
     }
     if first != [HANDSHAKE] {
-        // A client that is gone already hears nothing.
-        drop(stream.write_all(PLAINTEXT).await);
+        // The request has to be read: else the system resets the connection, and the client may lose the answer.
+        let mut request = [0; 4096];
+        if stream.read(&mut request).await.is_ok() {
+            drop(stream.write_all(PLAINTEXT).await);
+        }
         return;
     }
     // A client that does not trust the server ends the handshake.

@@ -11,26 +11,42 @@ use simulated_kubernetes::{MASTERS, Pki, Settings, SimulatedKubernetes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What the control API offers.
+const CONTROL: &str = r#"Objects are written through the API as in any Kubernetes. What a real one does not
+offer is below /stand-in/, for the group system:masters, with JSON bodies:
+
+  POST   /stand-in/nodes        {"name": "w1", "address": "10.0.0.1"}
+                                also machine_id, boot_id, control_plane, allocatable
+  PUT    /stand-in/kubelets/w1  {"up": false}
+                                {"up": true, "boot_id": "b2", "delay_seconds": 5}
+                                {"ready": false}, {"pod_start_seconds": 10}
+  POST   /stand-in/users        {"token": "t", "name": "u", "groups": []}
+  DELETE /stand-in/users/t
+  POST   /stand-in/faults       {"method": "PATCH", "path": "/api/v1/nodes",
+                                 "user": "u", "requests": 1, "action": ACTION}
+                                ACTION: "close-before", "close-after", "hang",
+                                {"throttle": {"retry_after": 5}},
+                                {"delay": {"secs": 1, "nanos": 0}},
+                                {"answer": {"status": 502, "body": "…"}}
+  DELETE /stand-in/faults
+  PUT    /stand-in/state        {"api_away": true}, {"store_away": true}
+  POST   /stand-in/compact      older revisions are gone (410)
+  GET    /stand-in/effects      what was done, oldest first
+  GET    /stand-in/requests     the number of requests by user
+
+Example:
+
+  simulated-kubernetes --state /tmp/k8s &
+  curl --cacert /tmp/k8s/ca.pem -H "Authorization: Bearer $(cat /tmp/k8s/token)" \
+       "$(cat /tmp/k8s/url)/api/v1/nodes""#;
+
 /// Serves a simulated Kubernetes, for tests
 ///
 /// The directory gets the certificate of the server's authority (ca.pem), a client certificate of an administrator
-/// (admin.pem, admin-key.pem), a token of the same (token), and, once the server listens, its URL (url).
-///
-/// Objects are written through the API as in any Kubernetes. What a real one does not offer is below /stand-in/, for
-/// the group system:masters, with JSON bodies:
-///
-///   POST   /stand-in/nodes           {"name": "w1", "address": "10.0.0.1", "control_plane": false}
-///   PUT    /stand-in/kubelets/w1     {"up": false}, {"up": true, "boot_id": "b2"}, {"ready": false}
-///   POST   /stand-in/users           {"token": "t", "name": "u", "groups": []}
-///   DELETE /stand-in/users/t
-///   POST   /stand-in/faults          {"method": "PATCH", "requests": 1, "action": "close-before"}
-///   DELETE /stand-in/faults
-///   PUT    /stand-in/state           {"api_away": true}, {"store_away": true}
-///   POST   /stand-in/compact
-///   GET    /stand-in/effects         what was done, oldest first
-///   GET    /stand-in/requests        the number of requests by user
+/// (admin.pem, admin-key.pem), a token of the same (token), and, once the server listens, its URL (url). SIGTERM ends
+/// the server.
 #[derive(Parser)]
-#[command(version, verbatim_doc_comment)]
+#[command(version, after_help = CONTROL)]
 struct Args {
     /// Directory for certificates, token and URL; it is created
     #[arg(long, value_name = "DIR")]

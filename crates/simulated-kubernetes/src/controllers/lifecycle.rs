@@ -71,34 +71,31 @@ impl Cluster {
 
     /// Has the taints of a node say what its conditions and its spec say.
     fn set_taints(&mut self, key: &Key, is_ready: bool, is_unreachable: bool) {
-        let time = self.time();
-        self.update_as(USER, key, "", |node| {
-            let is_cordoned = is_true(node, "/spec/unschedulable");
-            let is_not_ready = !is_ready && !is_unreachable;
-            let wanted = [
-                (NOT_READY, "NoSchedule", is_not_ready),
-                (NOT_READY, "NoExecute", is_not_ready),
-                (UNREACHABLE, "NoSchedule", is_unreachable),
-                (UNREACHABLE, "NoExecute", is_unreachable),
-                (UNSCHEDULABLE, "NoSchedule", is_cordoned),
-            ];
-            let is_of = |taint: &Value, key: &str, effect: &str| {
-                taint["key"] == key && taint["effect"] == effect
-            };
-            let mut taints = items(node, "/spec/taints").to_vec();
-            for (key, effect, is_wanted) in wanted {
-                let is_there = taints.iter().any(|taint| is_of(taint, key, effect));
-                if is_wanted && !is_there {
-                    taints.push(json!({"key": key, "effect": effect, "timeAdded": time}));
-                }
-                if !is_wanted {
-                    taints.retain(|taint| !is_of(taint, key, effect));
-                }
+        let Some(node) = self.store.get(key) else { return };
+        let is_not_ready = !is_ready && !is_unreachable;
+        let wanted = [
+            (NOT_READY, "NoSchedule", is_not_ready),
+            (NOT_READY, "NoExecute", is_not_ready),
+            (UNREACHABLE, "NoSchedule", is_unreachable),
+            (UNREACHABLE, "NoExecute", is_unreachable),
+            (UNSCHEDULABLE, "NoSchedule", is_true(node, "/spec/unschedulable")),
+        ];
+        let is_of = |taint: &Value, key: &str, effect: &str| {
+            taint["key"] == key && taint["effect"] == effect
+        };
+        let mut taints = items(node, "/spec/taints").to_vec();
+        for (key, effect, is_wanted) in wanted {
+            let is_there = taints.iter().any(|taint| is_of(taint, key, effect));
+            if is_wanted && !is_there {
+                taints.push(json!({"key": key, "effect": effect, "timeAdded": self.time()}));
             }
-            if taints != items(node, "/spec/taints") {
-                node["spec"]["taints"] = taints.into();
+            if !is_wanted {
+                taints.retain(|taint| !is_of(taint, key, effect));
             }
-        });
+        }
+        if taints != items(node, "/spec/taints") {
+            self.update_as(USER, key, "", |node| node["spec"]["taints"] = taints.into());
+        }
     }
 
     /// Deletes the pods that tolerate a taint of the node no longer.

@@ -75,9 +75,9 @@ async fn watch_delivers_changes_of_selected_objects_and_ends_with_the_connection
     let path = "/api/v1/nodes?watch=true&labelSelector=zone&allowWatchBookmarks=true";
     let response = kubernetes.service().oneshot(get(path)).await.unwrap();
     let mut body = response.into_body();
-    for patch in [json!({"zone": "a"}), json!({"zone": "b"}), json!({"zone": null})] {
-        let patch = json!({"metadata": {"labels": patch}});
-        call(&kubernetes, "PATCH", "/api/v1/nodes/w0", patch).await;
+    for labels in [json!({"zone": "a"}), json!({"zone": "b"}), json!({"zone": null})] {
+        let change = json!({"metadata": {"labels": labels}});
+        call(&kubernetes, "PATCH", "/api/v1/nodes/w0", change).await;
     }
     let mut next = async || {
         let frame = timeout(Duration::from_mins(2), body.frame()).await.unwrap().unwrap();

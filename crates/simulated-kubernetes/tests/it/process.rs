@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams, PostParams};
@@ -14,6 +14,7 @@ use kube::config::{
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep};
 
 /// A server, ended when dropped.
 struct Server {
@@ -125,11 +126,11 @@ async fn real_client_uses_the_process_over_tls() {
     let mut answer = String::new();
     plaintext.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.0 400 "), "{answer}");
-    terminate(&mut server.child);
+    terminate(&mut server.child).await;
 }
 
 /// SIGTERM ends the process with success.
-fn terminate(child: &mut Child) {
+async fn terminate(child: &mut Child) {
     let id = child.id().to_string();
     assert!(Command::new("kill").arg(&id).status().unwrap().success());
     let before = Instant::now();
@@ -138,6 +139,7 @@ fn terminate(child: &mut Child) {
             assert!(status.success());
             return;
         }
+        sleep(Duration::from_millis(20)).await;
     }
     panic!("the process did not end within 10 s of SIGTERM");
 }

@@ -62,7 +62,7 @@ impl Replay {
     fn new(renamed: &[(&'static str, &'static str)]) -> Self {
         Self {
             kubernetes: new_kubernetes(),
-            comparison: Comparison::default(),
+            comparison: Comparison::new(renamed),
             renamed: renamed.to_vec(),
             service_account_token: String::new(),
         }
@@ -78,7 +78,7 @@ impl Replay {
             "noanon-notoken-list-401" => self.kubernetes.reject_anonymous(true),
             "gone-list-page1-200" => {
                 self.kubernetes = new_kubernetes();
-                self.comparison = Comparison::default();
+                self.comparison = Comparison::new(&self.renamed);
                 for number in 0..6 {
                     let name = self.name(&format!("gone-{number}"));
                     let node = json!({"metadata": {"name": name}});
@@ -88,8 +88,8 @@ impl Replay {
             "gone-list-continue-expired-410" => {
                 let path = format!("/api/v1/nodes/{}", self.name("gone-0"));
                 for number in 0..40 {
-                    let patch = json!({"metadata": {"labels": {"n": number.to_string()}}});
-                    self.admin("PATCH", &path, "application/merge-patch+json", &patch).await;
+                    let labels = json!({"metadata": {"labels": {"n": number.to_string()}}});
+                    self.admin("PATCH", &path, "application/merge-patch+json", &labels).await;
                 }
                 self.kubernetes.compact();
             }
@@ -113,9 +113,12 @@ impl Replay {
         let path = self.comparison.translated_path(&exchange.path);
         let request = hyper::Request::builder().method(exchange.method.as_str()).uri(path);
         let (header, certificate) = credentials(&exchange.id, &exchange.authorization);
-        let header = match exchange.id.starts_with("sa-") && exchange.authorization == "other" {
-            true => Some(format!("Bearer {}", self.service_account_token)),
-            false => header.map(str::to_owned),
+        let is_service_account =
+            exchange.id.starts_with("sa-") && exchange.authorization == "other";
+        let header = if is_service_account {
+            Some(format!("Bearer {}", self.service_account_token))
+        } else {
+            header.map(str::to_owned)
         };
         let headers = [
             ("authorization", header),
@@ -161,8 +164,8 @@ impl Replay {
             }
         }
         if exchange.id == "sa-tokenrequest-201" {
-            self.service_account_token =
-                answer.json()["status"]["token"].as_str().unwrap_or_default().to_owned();
+            let token = answer.json()["status"]["token"].take();
+            token.as_str().unwrap().clone_into(&mut self.service_account_token);
         }
         // Texts and streams of several events were not recorded.
         if exchange.response.is_null() {

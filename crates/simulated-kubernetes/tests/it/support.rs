@@ -96,6 +96,7 @@ pub(crate) async fn evict(kubernetes: &SimulatedKubernetes, pod: &str) -> Answer
 }
 
 /// Kubernetes with kubelets and controllers that run, and these workers.
+#[expect(clippy::disallowed_methods, reason = "the runtime of a test ends all tasks")]
 pub(crate) fn running(workers: &[&str]) -> SimulatedKubernetes {
     let kubernetes = kubernetes();
     for (number, worker) in workers.iter().enumerate() {

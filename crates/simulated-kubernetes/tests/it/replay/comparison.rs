@@ -16,13 +16,19 @@ const CUT: char = '…';
 const KEPT: usize = 6;
 
 /// Which uids, names and revisions of ours correspond to recorded ones.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Comparison {
+    /// Names that are others in this replay; inside of tokens they are recorded.
+    renamed: Vec<(&'static str, &'static str)>,
     texts: BTreeMap<String, String>,
     revisions: BTreeMap<u64, u64>,
 }
 
 impl Comparison {
+    pub(super) fn new(renamed: &[(&'static str, &'static str)]) -> Self {
+        Self { renamed: renamed.to_vec(), texts: BTreeMap::new(), revisions: BTreeMap::new() }
+    }
+
     /// A request with our uids, names, revisions and tokens.
     pub(super) fn translated(&self, request: &Value) -> Value {
         match request {
@@ -173,7 +179,9 @@ impl Comparison {
         } else {
             self.learn_revision(&wanted["rv"].to_string(), &found["rv"].to_string())?;
         }
-        // A token of other names was recorded under the old ones; its text only has to have the same form.
+        let start = wanted["start"].as_str().unwrap_or_default().to_owned();
+        let start = self.renamed.iter().fold(start, |start, (from, to)| start.replace(from, to));
+        self.compare("start", &start.into(), &found["start"])?;
         self.compare("v", &wanted["v"], &found["v"])?;
         self.texts.insert(recorded.to_owned(), ours.to_owned());
         Ok(())
