@@ -48,6 +48,8 @@ pub(crate) struct Cluster {
     pub(crate) is_api_away: bool,
     /// The revision up to which all controllers have reacted.
     pub(crate) reconciled: u64,
+    /// Whether something changes with time alone: pods that start or end, nodes that are silent or not ready.
+    pub(crate) is_restless: bool,
     start: Timestamp,
     elapsed: Duration,
     /// What the request at hand changes, for its effect.
@@ -68,6 +70,7 @@ impl Cluster {
             is_store_away: false,
             is_api_away: false,
             reconciled: 0,
+            is_restless: false,
             start,
             elapsed: Duration::ZERO,
             changes: None,

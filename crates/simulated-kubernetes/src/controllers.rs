@@ -23,13 +23,14 @@ impl Cluster {
         if self.is_api_away || self.is_store_away {
             return;
         }
-        self.run_kubelets();
-        self.watch_nodes();
-        let revision = self.store.revision();
-        if revision == self.reconciled {
+        self.report_nodes();
+        if self.store.revision() == self.reconciled && !self.is_restless {
             return;
         }
-        self.reconciled = revision;
+        self.is_restless = false;
+        self.run_pods();
+        self.watch_nodes();
+        self.reconciled = self.store.revision();
         self.collect_garbage();
         self.reconcile_deployments();
         self.reconcile_replica_sets();

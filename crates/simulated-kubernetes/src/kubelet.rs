@@ -21,6 +21,9 @@ const TERMINATES_AFTER: i64 = 1;
 /// The annotation of a pod that says how many seconds it runs on once it is deleted.
 const TERMINATES_AFTER_ANNOTATION: &str = "/metadata/annotations/stand-in~1terminates-after";
 
+/// The annotation of pods that only show static pods.
+const MIRROR_ANNOTATION: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
+
 /// The kubelet of one node.
 #[derive(Debug)]
 pub(crate) struct Kubelet {
@@ -70,6 +73,13 @@ impl Kubelet {
     }
 }
 
+/// Conditions that a kubelet reports beside `Ready`, with their reasons.
+const PRESSURES: &[(&str, &str)] = &[
+    ("MemoryPressure", "KubeletHasSufficientMemory"),
+    ("DiskPressure", "KubeletHasNoDiskPressure"),
+    ("PIDPressure", "KubeletHasSufficientPID"),
+];
+
 /// What a kubelet does about a pod.
 enum Step {
     /// The pod has ended.
@@ -81,23 +91,34 @@ enum Step {
 }
 
 impl Cluster {
-    pub(crate) fn run_kubelets(&mut self) {
-        let mut pods: BTreeMap<String, Vec<(Key, Arc<Value>)>> = BTreeMap::new();
-        for (key, pod) in self.store.list(resource_named("pods"), None) {
-            let node = text(pod, "/spec/nodeName").to_owned();
-            pods.entry(node).or_default().push((key.clone(), Arc::clone(pod)));
-        }
+    /// Has all kubelets report that are up.
+    pub(crate) fn report_nodes(&mut self) {
         let names: Vec<_> = self.kubelets.keys().cloned().collect();
         for name in names {
-            let now = self.elapsed();
-            let acts = |kubelet: &Kubelet| kubelet.is_up && now >= kubelet.silent_until;
-            if self.kubelets.get(&name).is_some_and(acts) {
+            if self.acts(&name) {
                 self.report(&name);
-                for (key, pod) in pods.get(&name).into_iter().flatten() {
-                    self.run_pod(&name, key, pod);
-                }
+            } else {
+                self.is_restless = true;
             }
         }
+    }
+
+    /// Has all kubelets start and end their pods that are up.
+    pub(crate) fn run_pods(&mut self) {
+        let pods = self.store.list(resource_named("pods"), None);
+        let pods: Vec<_> = pods.map(|(key, pod)| (key.clone(), Arc::clone(pod))).collect();
+        for (key, pod) in pods {
+            let node = text(&pod, "/spec/nodeName");
+            if self.acts(node) {
+                self.run_pod(node, &key, &pod);
+            }
+        }
+    }
+
+    fn acts(&self, node: &str) -> bool {
+        let now = self.elapsed();
+        let acts = |kubelet: &Kubelet| kubelet.is_up && now >= kubelet.silent_until;
+        self.kubelets.get(node).is_some_and(acts)
     }
 
     /// Reports the state of a node, when it is time.
@@ -108,22 +129,24 @@ impl Cluster {
             return;
         }
         kubelet.heartbeat = Some(now);
-        let (boot_id, machine_id) = (kubelet.boot_id.clone(), kubelet.machine_id.clone());
-        let ready = if kubelet.is_ready {
-            ("True", "KubeletReady", "kubelet is posting ready status")
-        } else {
-            ("False", "KubeletNotReady", "container runtime network not ready")
-        };
-        let time = self.time();
+        let kubelet = &self.kubelets[name];
         let key = Key::new(resource_named("nodes"), "", name);
-        self.update_as(&format!("system:node:{name}"), &key, "status", |node| {
+        let Some(node) = self.store.get(&key).cloned() else { return };
+        let user = format!("system:node:{name}");
+        let time = self.time();
+        let status = if kubelet.is_ready { "True" } else { "False" };
+        let is_known = text(&node, "/status/nodeInfo/bootID") == kubelet.boot_id
+            && text(&node, "/status/nodeInfo/machineID") == kubelet.machine_id
+            && condition(&node, "Ready").is_some_and(|ready| ready["status"] == status);
+        if is_known {
+            self.beat(&user, &key, &node, &time);
+            return;
+        }
+        let (boot_id, machine_id) = (kubelet.boot_id.clone(), kubelet.machine_id.clone());
+        self.update_as(&user, &key, "status", |node| {
             node["status"]["nodeInfo"]["bootID"] = boot_id.into();
             node["status"]["nodeInfo"]["machineID"] = machine_id.into();
-            for (kind, reason) in [
-                ("MemoryPressure", "KubeletHasSufficientMemory"),
-                ("DiskPressure", "KubeletHasNoDiskPressure"),
-                ("PIDPressure", "KubeletHasSufficientPID"),
-            ] {
+            for (kind, reason) in PRESSURES {
                 let mut reported = condition(node, kind).cloned().unwrap_or_else(|| {
                     json!({"type": kind, "status": "False", "lastTransitionTime": time,
                         "reason": reason, "message": reason})
@@ -131,20 +154,44 @@ impl Cluster {
                 reported["lastHeartbeatTime"] = time.clone().into();
                 set_condition(node, reported);
             }
-            let (status, reason, message) = ready;
-            let known = condition(node, "Ready").filter(|known| known["status"] == status);
-            let since = known.map_or(json!(time), |known| known["lastTransitionTime"].clone());
+            let (reason, message) = match status {
+                "True" => ("KubeletReady", "kubelet is posting ready status"),
+                _ => ("KubeletNotReady", "container runtime network not ready"),
+            };
             let ready = json!({"type": "Ready", "status": status, "lastHeartbeatTime": time,
-                "lastTransitionTime": since, "reason": reason, "message": message});
+                "lastTransitionTime": time, "reason": reason, "message": message});
             set_condition(node, ready);
         });
+    }
+
+    /// Reports only that nothing has changed. No controller has to react to it.
+    fn beat(&mut self, user: &str, key: &Key, node: &Value, time: &str) {
+        let mut reported = node.clone();
+        let conditions = reported.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+        for condition in conditions.into_iter().flatten() {
+            let kind = text(condition, "/type");
+            if kind == "Ready" || PRESSURES.iter().any(|(known, _)| *known == kind) {
+                condition["lastHeartbeatTime"] = time.into();
+            }
+        }
+        let is_reconciled = self.store.revision() == self.reconciled;
+        self.store.put(key.clone(), reported);
+        if is_reconciled {
+            self.reconciled = self.store.revision();
+        }
+        self.log(user, "patch", key, "status", "heartbeat");
     }
 
     fn run_pod(&mut self, node: &str, key: &Key, pod: &Value) {
         let user = format!("system:node:{node}");
         match self.step(node, pod) {
             None => {}
-            Some(Step::End) => self.delete_as(&user, key, Some(0)),
+            Some(Step::End) => {
+                self.delete_as(&user, key, Some(0));
+                if text(pod, MIRROR_ANNOTATION) != "" {
+                    self.mirror_again(&user, pod);
+                }
+            }
             Some(Step::Restart) => {
                 let time = self.time();
                 self.update_as(&user, key, "status", |pod| set_ready(pod, "False", &time));
@@ -156,11 +203,21 @@ impl Cluster {
         }
     }
 
+    /// Registers a static pod again whose mirror was deleted: it still runs.
+    fn mirror_again(&mut self, user: &str, pod: &Value) {
+        let mut mirror = json!({"apiVersion": "v1", "kind": "Pod", "spec": pod["spec"]});
+        for field in ["name", "namespace", "labels", "annotations", "ownerReferences"] {
+            mirror["metadata"][field] = pod["metadata"][field].clone();
+        }
+        self.create_as(user, mirror);
+    }
+
     fn step(&mut self, node: &str, pod: &Value) -> Option<Step> {
         let (now, wall) = (self.elapsed(), self.now());
         let kubelet = self.kubelets.get_mut(node)?;
         let uid = object::uid(pod).to_owned();
         if let Some(end) = end(pod) {
+            self.is_restless = true;
             return (wall >= end).then_some(Step::End);
         }
         if ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
@@ -170,9 +227,11 @@ impl Cluster {
         }
         let Some(start) = kubelet.starts.get(&uid).copied() else {
             kubelet.starts.insert(uid, now + kubelet.pod_start);
+            self.is_restless = true;
             let has_run = !items(pod, "/status/containerStatuses").is_empty();
             return has_run.then_some(Step::Restart);
         };
+        self.is_restless = true;
         (now >= start).then(|| {
             kubelet.ready.insert(uid);
             Step::Start

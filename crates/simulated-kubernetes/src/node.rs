@@ -75,7 +75,7 @@ impl Cluster {
         self.create_as(&user, node);
         let kubelet = Kubelet::new(&settings.machine_id, &settings.boot_id);
         self.kubelets.insert(name.clone(), kubelet);
-        self.run_kubelets();
+        self.report_nodes();
         self.watch_nodes();
         if settings.is_control_plane {
             for component in CONTROL_PLANE_PODS {
@@ -106,6 +106,7 @@ impl Cluster {
     /// Has a kubelet act again after a boot.
     pub(crate) fn boot_kubelet(&mut self, node: &str, boot_id: &str, delay: Duration) {
         let silent_until = self.elapsed() + delay;
+        self.is_restless = true;
         if let Some(kubelet) = self.kubelets.get_mut(node) {
             kubelet.boot(boot_id, silent_until);
         }

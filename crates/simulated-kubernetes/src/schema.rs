@@ -13,6 +13,48 @@ type Check = fn(&Value) -> Option<String>;
 const NODE_SPEC: &[&str] =
     &["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
 
+/// What a field has to be.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Object,
+    List,
+    /// A list of objects.
+    Objects,
+}
+
+/// The fields of all kinds whose inner fields something reads or writes.
+const STRUCTURE: &[(&str, Shape)] = &[
+    ("/metadata", Shape::Object),
+    ("/metadata/annotations", Shape::Object),
+    ("/metadata/finalizers", Shape::List),
+    ("/metadata/labels", Shape::Object),
+    ("/metadata/managedFields", Shape::Objects),
+    ("/metadata/ownerReferences", Shape::Objects),
+    ("/spec", Shape::Object),
+    ("/spec/containers", Shape::Objects),
+    ("/spec/nodeSelector", Shape::Object),
+    ("/spec/selector", Shape::Object),
+    ("/spec/selector/matchExpressions", Shape::Objects),
+    ("/spec/selector/matchLabels", Shape::Object),
+    ("/spec/taints", Shape::Objects),
+    ("/spec/template", Shape::Object),
+    ("/spec/template/metadata", Shape::Object),
+    ("/spec/template/metadata/annotations", Shape::Object),
+    ("/spec/template/metadata/labels", Shape::Object),
+    ("/spec/template/spec", Shape::Object),
+    ("/spec/template/spec/containers", Shape::Objects),
+    ("/spec/template/spec/tolerations", Shape::Objects),
+    ("/spec/tolerations", Shape::Objects),
+    ("/status", Shape::Object),
+    ("/status/addresses", Shape::Objects),
+    ("/status/allocatable", Shape::Object),
+    ("/status/capacity", Shape::Object),
+    ("/status/conditions", Shape::Objects),
+    ("/status/containerStatuses", Shape::Objects),
+    ("/status/disruptedPods", Shape::Object),
+    ("/status/nodeInfo", Shape::Object),
+];
+
 /// An object with fields that the server does not know: their paths, for warnings. They are removed.
 pub(crate) fn drop_unknown(kind: &str, object: &mut Value) -> Vec<String> {
     if kind != "Node" {
@@ -29,25 +71,10 @@ pub(crate) fn drop_unknown(kind: &str, object: &mut Value) -> Vec<String> {
 
 /// The first value of a wrong type, as Go's decoder describes it.
 pub(crate) fn type_error(kind: &str, object: &Value) -> Option<String> {
-    let structs = [("metadata", "ObjectMeta"), ("spec", "Spec"), ("status", "Status")];
-    for (field, named) in structs {
-        let value = &object[field];
-        if !value.is_null() && !value.is_object() {
-            let found = go::json_type(value);
-            let of = if field == "metadata" { "v1." } else { kind };
-            return Some(format!(
-                "json: cannot unmarshal {found} into Go struct field {kind}.{field} of type {of}{named}"
-            ));
-        }
+    if let Some(error) = structure_error(kind, object) {
+        return Some(error);
     }
     for map in ["labels", "annotations"] {
-        let value = &object["metadata"][map];
-        if !value.is_null() && !value.is_object() {
-            let found = go::json_type(value);
-            return Some(format!(
-                "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{map} of type map[string]string"
-            ));
-        }
         let mut values = fields(object, &format!("/metadata/{map}")).into_iter().flatten();
         if let Some((_, value)) = values.find(|(_, value)| !value.is_string() && !value.is_null()) {
             let found = go::json_type(value);
@@ -63,6 +90,27 @@ pub(crate) fn type_error(kind: &str, object: &Value) -> Option<String> {
             .find_map(|field| time_error(&object["spec"][*field], MICRO_TIME)),
         _ => condition_error(object),
     }
+}
+
+fn structure_error(kind: &str, object: &Value) -> Option<String> {
+    STRUCTURE.iter().find_map(|(pointer, shape)| {
+        let value = object.pointer(pointer).filter(|value| !value.is_null())?;
+        let (is_shaped, of) = match shape {
+            Shape::Object => (value.is_object(), "map[string]interface {}"),
+            Shape::List => (value.is_array(), "[]string"),
+            Shape::Objects => {
+                let elements = value.as_array();
+                let is_list = elements.is_some_and(|list| list.iter().all(Value::is_object));
+                (is_list, "[]map[string]interface {}")
+            }
+        };
+        let (found, field) = (go::json_type(value), pointer.replace('/', "."));
+        (!is_shaped).then(|| {
+            format!(
+                "json: cannot unmarshal {found} into Go struct field {kind}{field} of type {of}"
+            )
+        })
+    })
 }
 
 const TIME: &str = "2006-01-02T15:04:05Z07:00";

@@ -1,14 +1,20 @@
-//! Garbage collection: objects without their owners, deletions that wait for dependents, content of namespaces.
+//! Garbage collection: objects without their owners, pods without their node, deletions that wait for dependents,
+//! content of namespaces.
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::object::{self, is_terminating, items};
+use crate::object::{self, is_terminating, items, text, time_at};
 use crate::store::Key;
 
 const USER: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
+const PODS: &str = "system:serviceaccount:kube-system:pod-garbage-collector";
+
+/// A pod may be older than its node by so much.
+const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
 const NAMESPACES: &str = "system:serviceaccount:kube-system:namespace-controller";
 
 fn is_owned_by(object: &Value, uid: &str) -> bool {
@@ -18,6 +24,7 @@ fn is_owned_by(object: &Value, uid: &str) -> bool {
 impl Cluster {
     pub(super) fn collect_garbage(&mut self) {
         self.delete_orphans();
+        self.delete_pods_without_node();
         self.finish_deletions();
         self.empty_namespaces();
     }
@@ -36,6 +43,24 @@ impl Cluster {
         let orphans: Vec<Key> = orphans.map(|(key, _)| key.clone()).collect();
         for key in orphans {
             self.delete_as(USER, &key, None);
+        }
+    }
+
+    /// Deletes the pods that have been bound for a while to a node that does not exist.
+    fn delete_pods_without_node(&mut self) {
+        let nodes = self.snapshot("nodes");
+        let has_node =
+            |pod: &Value| nodes.iter().any(|(key, _)| key.name == text(pod, "/spec/nodeName"));
+        for (key, pod) in self.snapshot("pods") {
+            if text(&pod, "/spec/nodeName").is_empty() || has_node(&pod) {
+                continue;
+            }
+            let created = time_at(&pod, "/metadata/creationTimestamp");
+            if created.is_some_and(|created| self.now().duration_since(created) < QUARANTINE) {
+                self.is_restless = true;
+            } else {
+                self.delete_as(PODS, &key, Some(0));
+            }
         }
     }
 

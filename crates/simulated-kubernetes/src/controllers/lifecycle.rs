@@ -41,6 +41,7 @@ impl Cluster {
                     self.mark_not_ready(pod_key);
                 }
             }
+            self.is_restless |= !is_ready || !self.kubelets.contains_key(&key.name);
             self.set_taints(&key, is_ready, is_silent || is_unknown);
             self.evict_by_taints(&key, &pods);
         }
@@ -106,6 +107,7 @@ impl Cluster {
         if taints.is_empty() {
             return;
         }
+        self.is_restless = true;
         let here = pods.iter().filter(|(_, pod)| text(pod, "/spec/nodeName") == key.name);
         for (pod_key, pod) in here.filter(|(_, pod)| !is_terminating(pod)) {
             let is_over = |taint: &&Value| is_over(pod, taint, self.now());

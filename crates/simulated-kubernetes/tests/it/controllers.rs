@@ -89,6 +89,18 @@ async fn pods_of_a_deleted_owner_are_collected() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_of_a_deleted_node_are_replaced_elsewhere() {
+    let kubernetes = running(&["w1", "w2"]);
+    kubernetes.apply(workload("Deployment", "web", 4));
+    seconds(60).await;
+    call(&kubernetes, "DELETE", "/api/v1/nodes/w1", json!(null)).await;
+    seconds(10).await;
+    let web = pods(&kubernetes, "web-");
+    assert_eq!(web.len(), 4);
+    assert!(web.iter().all(|pod| node_of(pod) == "w2" && is_ready(pod)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn silent_node_is_unknown_after_40_s_and_its_pods_terminate_forever_after_300_s() {
     let kubernetes = running(&["w1", "w2"]);
     kubernetes.apply(workload("Deployment", "web", 2));

@@ -53,11 +53,17 @@ async fn pods_restart_after_a_boot_and_the_new_boot_id_may_be_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn static_pods_of_the_control_plane_restart_too() {
+async fn static_pods_of_the_control_plane_outlive_a_deletion_and_restart_after_a_boot() {
     let kubernetes = running(&["w1"]);
     kubernetes.add_node(&NodeSettings::new("cp1", "10.0.0.100").control_plane());
     seconds(5).await;
     let etcd = || kubernetes.object("pods", "kube-system", "etcd-cp1").unwrap();
+    assert!(is_ready(&etcd()));
+    let uid = etcd()["metadata"]["uid"].clone();
+    let path = "/api/v1/namespaces/kube-system/pods/etcd-cp1";
+    call(&kubernetes, "DELETE", path, json!(null)).await;
+    seconds(6).await;
+    assert_ne!(etcd()["metadata"]["uid"], uid);
     assert!(is_ready(&etcd()));
     kubernetes.kubelet_down("cp1");
     kubernetes.kubelet_up("cp1", "second-boot");

@@ -9,4 +9,5 @@ mod evictions;
 mod kubelets;
 mod process;
 mod replay;
+mod robustness;
 mod support;

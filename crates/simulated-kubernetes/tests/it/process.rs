@@ -13,6 +13,7 @@ use kube::config::{
 };
 use kube::{Client, Config};
 use serde_json::json;
+use simulated_kubernetes::{MASTERS, Pki};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 
@@ -113,6 +114,17 @@ async fn real_client_uses_the_process_over_tls() {
         server.client(AuthInfo { token: Some("t".to_owned().into()), ..AuthInfo::default() }).await;
     let denied = Api::<Node>::all(limited.clone()).list(&ListParams::default()).await.unwrap_err();
     assert!(matches!(denied, kube::Error::Api(status) if status.code == 403));
+    let (certificate, key) = Pki::new().unwrap().client("admin", &[MASTERS]).unwrap();
+    fs::write(server.path("foreign.pem"), certificate).unwrap();
+    fs::write(server.path("foreign-key.pem"), key).unwrap();
+    let foreign = AuthInfo {
+        client_certificate: Some(server.path("foreign.pem")),
+        client_key: Some(server.path("foreign-key.pem")),
+        ..AuthInfo::default()
+    };
+    let foreign = Api::<Node>::all(server.client(foreign).await);
+    let rejected = foreign.list(&ListParams::default()).await.unwrap_err();
+    assert!(matches!(rejected, kube::Error::Api(status) if status.code == 401));
     let request = http::Request::get("/stand-in/effects").body(Vec::new()).unwrap();
     assert!(limited.request_text(request).await.is_err());
     let fault = json!({"method": "POST", "requests": 1, "action": "close-after"});
