@@ -1,35 +1,58 @@
 //! Kubernetes, and OpenShift, which has the same API.
 //!
+//! - `budget`: disruption budgets (pure)
 //! - `client`: clients, made from options
+//! - `contents`: a node and what is on it
+//! - `cordon`: cordons
+//! - `daemon_sets`: which DaemonSets exist
+//! - `evictions`: evictions of pods
 //! - `failure`: what failed requests mean, and which of them are retried
-//! - `node`: nodes (pure)
+//! - `forecast`: forecasts of drains
+//! - `lists`: lists, page by page
+//! - `machine`: Machines of Cluster API
+//! - `node`: which node is a host's (pure)
+//! - `node_state`, `pod_state`: the states of nodes and pods, digested from their objects (pure)
+//! - `nodes`: all nodes
+//! - `patch`: JSON Patches (pure)
+//! - `registration`: nodes that are registered, removed and found for hosts
+//! - `selector`: label selectors (pure)
+//! - `tolerations`: whether pods tolerate taints (pure)
+//! - `workloads`: how many ready pods controllers have
 
+mod budget;
 mod client;
+mod contents;
+mod cordon;
+mod daemon_sets;
+mod evictions;
 mod failure;
+mod forecast;
+mod lists;
+mod machine;
 mod node;
+mod node_state;
+mod nodes;
+mod patch;
+mod pod_state;
 #[cfg(test)]
 mod recorded;
+mod registration;
+mod selector;
+mod tolerations;
+mod workloads;
 
 use std::time::Duration;
 
 use bus::{Error, Kind, Result};
-use futures_util::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{GetParams, ListParams, PostParams};
-use kube::core::Request;
 use kube::{Api, Client};
-use model::{Address, KubernetesOptions, abridged};
-use serde_json::Value;
+use model::KubernetesOptions;
+use serde_json::json;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 pub use client::{ClientFactory, ClientFunction};
-use failure::{Retries, retried};
-
-/// Nodes on a page of a list.
-const PAGE: u32 = 500;
-
-/// Nodes that are removed concurrently.
-const REMOVALS: usize = 8;
+use daemon_sets::DaemonSets;
 
 /// A Kubernetes cluster.
 #[derive(Debug)]
@@ -40,6 +63,9 @@ pub(crate) struct Kubernetes {
     host: String,
     nodes: Api<Node>,
     create_nodes: bool,
+    /// The uid that identifies the Kubernetes, once it was read.
+    id: OnceCell<String>,
+    daemon_sets: DaemonSets,
     /// Timeout of an operation, including retries.
     timeout: Duration,
 }
@@ -52,33 +78,20 @@ impl Kubernetes {
         options: &KubernetesOptions,
         timeout: Duration,
     ) -> Self {
+        let client = failure::checked(client, options.token.clone());
         Self {
             name: name.to_owned(),
             host: options.server_url.host_str().unwrap_or_default().to_owned(),
-            nodes: Api::all(failure::checked(client, options.token.clone())),
+            nodes: Api::all(client),
             create_nodes: options.create_nodes,
+            id: OnceCell::new(),
+            daemon_sets: DaemonSets::default(),
             timeout,
         }
     }
 
-    pub(crate) async fn register_node(&self, address: &str) -> Result<()> {
-        self.before_deadline(|deadline| self.register(address, deadline)).await
-    }
-
-    pub(crate) async fn remove_node(&self, address: &str) -> Result<()> {
-        self.before_deadline(|deadline| self.remove(address, deadline)).await
-    }
-
-    pub(crate) async fn remove_nodes(&self, addresses: &[Address]) -> Result<()> {
-        self.before_deadline(|deadline| self.remove_all(addresses, deadline)).await
-    }
-
-    pub(crate) async fn check_registered(&self, address: &str) -> Result<()> {
-        self.before_deadline(|deadline| self.registered(address, deadline)).await.map(drop)
-    }
-
-    pub(crate) async fn node_status(&self, address: &str) -> Result<Value> {
-        self.before_deadline(|deadline| self.raw(address, deadline)).await
+    fn client(&self) -> Client {
+        self.nodes.clone().into_client()
     }
 
     async fn before_deadline<T, F>(&self, operation: impl FnOnce(Instant) -> F) -> Result<T>
@@ -106,7 +119,12 @@ impl Kubernetes {
                     let message = format!("the container manager {name} cannot answer now: {text}");
                     Error::unavailable(message)
                 }
-                401 => not_done(format!("the token or certificate is not accepted: {text}")),
+                401 => not_done(format!("the token or certificate is not accepted: {text}"))
+                    .with_data(json!({"status": 401})),
+                403 => not_done(format!(
+                    "{text}; conf/kubernetes/rbac.yaml has the rights that it needs"
+                ))
+                .with_data(json!({"status": 403})),
                 _ => not_done(text),
             };
         }
@@ -127,202 +145,6 @@ impl Kubernetes {
             not_done(error.to_string())
         };
         described.with_source(error)
-    }
-
-    /// Looks for the node first, and again whenever a creation has failed: its outcome may be unknown.
-    async fn register(&self, address: &str, deadline: Instant) -> Result<()> {
-        let mut retries = Retries::until(deadline);
-        loop {
-            if let Some(node) = self.find(address, deadline).await? {
-                return self.adopt(address, &node);
-            }
-            self.check_creation(address)?;
-            let created = self.nodes.create(&PostParams::default(), &node::new(address)).await;
-            let retry = match created {
-                Ok(_) => {
-                    let name = &self.name;
-                    tracing::info!(
-                        container_manager.name = name,
-                        node.name = address,
-                        "node created"
-                    );
-                    return Ok(());
-                }
-                Err(error) if failure::is_transient(&error) || failure::already_exists(&error) => {
-                    retries.pause(error).await
-                }
-                Err(error) => Err(error),
-            };
-            retry.map_err(|error| self.failed("create the node", error))?;
-        }
-    }
-
-    fn adopt(&self, address: &str, node: &Node) -> Result<()> {
-        let (name, node_name) = (&self.name, node::name(node));
-        if node::is_terminating(node) {
-            return Err(refused(format!(
-                "the node {node_name} is being deleted from the container manager {name}: register {address} again after that"
-            )));
-        }
-        tracing::info!(
-            container_manager.name = name,
-            host.address = address,
-            node.name = node_name,
-            "node registered"
-        );
-        Ok(())
-    }
-
-    fn check_creation(&self, address: &str) -> Result<()> {
-        let name = &self.name;
-        if !self.create_nodes {
-            return Err(refused(format!(
-                "the container manager {name} has no node {address}, and its option `create_nodes` is false: its kubelet has to register it"
-            )));
-        }
-        node::check_name(address).map_err(|why| {
-            refused(format!("the container manager {name} cannot have a node {address}: {why}"))
-        })
-    }
-
-    async fn remove(&self, address: &str, deadline: Instant) -> Result<()> {
-        match self.find(address, deadline).await? {
-            Some(node) => self.delete(address, node, deadline).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn remove_all(&self, addresses: &[Address], deadline: Instant) -> Result<()> {
-        let nodes = self.list(deadline).await?;
-        let removals: Vec<_> =
-            addresses.iter().map(|address| self.remove_listed(&nodes, address, deadline)).collect();
-        let removed: Vec<_> = stream::iter(removals).buffer_unordered(REMOVALS).collect().await;
-        let failures: Vec<_> = removed.into_iter().filter_map(Result::err).collect();
-        let count = failures.len();
-        match failures.into_iter().next() {
-            None => Ok(()),
-            Some(first) if count == 1 => Err(first),
-            Some(first) => {
-                Err(Error::new(first.kind(), format!("{count} nodes were not removed: {first}")))
-            }
-        }
-    }
-
-    async fn remove_listed(&self, nodes: &[Node], address: &str, deadline: Instant) -> Result<()> {
-        match self.of_host(nodes, address)? {
-            Some(node) => self.delete(address, node.clone(), deadline).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Deletes exactly this node, if it was created by this service.
-    async fn delete(&self, address: &str, mut node: Node, deadline: Instant) -> Result<()> {
-        let mut retries = Retries::until(deadline);
-        loop {
-            let (name, node_name) = (&self.name, node::name(&node));
-            if !node::is_ours(&node) {
-                tracing::info!(
-                    container_manager.name = name,
-                    host.address = address,
-                    node.name = node_name,
-                    "node left: it was not created by this service"
-                );
-                return Ok(());
-            }
-            let deletion = node::deletion(&node);
-            let retry = match retried(deadline, || self.nodes.delete(node_name, &deletion)).await {
-                Err(error) if failure::is_conflict(&error) => retries.pause(error).await,
-                Err(error) if !failure::is_missing_node(&error) => Err(error),
-                _ => {
-                    tracing::info!(
-                        container_manager.name = name,
-                        host.address = address,
-                        node.name = node_name,
-                        "node removed"
-                    );
-                    return Ok(());
-                }
-            };
-            retry.map_err(|error| self.failed("delete the node", error))?;
-            // Another node has this name now.
-            match self.find(address, deadline).await? {
-                Some(found) => node = found,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    async fn registered(&self, address: &str, deadline: Instant) -> Result<Node> {
-        let node = self.find(address, deadline).await?;
-        node.ok_or_else(|| self.not_registered(address))
-    }
-
-    fn not_registered(&self, address: &str) -> Error {
-        refused(format!("{address} is not registered with the container manager {}", self.name))
-    }
-
-    /// The node of a host as the server sends it: [`Node`] lacks fields of later versions of Kubernetes.
-    async fn raw(&self, address: &str, deadline: Instant) -> Result<Value> {
-        let node = self.registered(address, deadline).await?;
-        let client = self.nodes.clone().into_client();
-        let send = async || {
-            let request = Request::new(self.nodes.resource_url());
-            let request = request.get(node::name(&node), &GetParams::default());
-            client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await
-        };
-        match retried(deadline, send).await {
-            Ok(node) => Ok(node::without_managed_fields(node)),
-            Err(error) if failure::is_missing_node(&error) => Err(self.not_registered(address)),
-            Err(error) => Err(self.failed("show the node", error)),
-        }
-    }
-
-    /// The node of a host: the one of that name, else the one that has the address.
-    async fn find(&self, address: &str, deadline: Instant) -> Result<Option<Node>> {
-        if node::check_name(address).is_ok() {
-            match retried(deadline, || self.nodes.get(address)).await {
-                Ok(node) => return Ok(Some(node)),
-                Err(error) if failure::is_missing_node(&error) => {}
-                Err(error) => return Err(self.failed("show the node", error)),
-            }
-        }
-        let nodes = self.list(deadline).await?;
-        Ok(self.of_host(&nodes, address)?.cloned())
-    }
-
-    fn of_host<'a>(&self, nodes: &'a [Node], address: &str) -> Result<Option<&'a Node>> {
-        node::of_host(nodes, address).map_err(|names| {
-            refused(format!(
-                "{address} is an address of more than one node of the container manager {}: {}",
-                self.name,
-                abridged(names, ", ")
-            ))
-        })
-    }
-
-    /// All nodes, page by page.
-    async fn list(&self, deadline: Instant) -> Result<Vec<Node>> {
-        let mut retries = Retries::until(deadline);
-        let first = ListParams::default().limit(PAGE);
-        let (mut nodes, mut params) = (Vec::new(), first.clone());
-        loop {
-            let retry = match retried(deadline, || self.nodes.list(&params)).await {
-                Ok(page) => {
-                    nodes.extend(page.items);
-                    match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                        Some(token) => params.continue_token = Some(token),
-                        None => return Ok(nodes),
-                    }
-                    continue;
-                }
-                // The list has expired between two pages and is started again.
-                Err(error) if failure::is_expired(&error) => retries.pause(error).await,
-                Err(error) => Err(error),
-            };
-            retry.map_err(|error| self.failed("list the nodes", error))?;
-            nodes.clear();
-            params = first.clone();
-        }
     }
 }
 

@@ -3,10 +3,12 @@
 //! - [`config`][]: the configuration
 //! - `service`: the methods on the bus
 //! - `managers`: the configured container managers
+//! - `debts`: nodes that are to be uncordoned
 //! - `trivial`: the container manager that only remembers its nodes
 //! - `kubernetes`: Kubernetes and OpenShift
 
 pub mod config;
+mod debts;
 mod kubernetes;
 mod managers;
 mod service;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use bus::{Bus, Error, Kind, Result, warn_unless_outage};
+use model::messages::{KubernetesNodes, NodesRequest};
 use model::{
     Address, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType,
     KubernetesOptions, Model as _, ident,
@@ -74,6 +75,30 @@ impl Manager {
         match self {
             Self::Trivial(trivial) => trivial.node_status(address).await,
             Self::Kubernetes(kubernetes) => kubernetes.node_status(address).await,
+        }
+    }
+
+    /// All nodes of a Kubernetes; none for a container manager that is not one.
+    pub(crate) async fn nodes(&self, request: &NodesRequest) -> Result<KubernetesNodes> {
+        match self {
+            Self::Trivial(_) => Ok(KubernetesNodes::default()),
+            Self::Kubernetes(kubernetes) => kubernetes.nodes(request).await,
+        }
+    }
+
+    /// The Kubernetes.
+    ///
+    /// # Errors
+    /// [`Kind::ContainerManager`] when it is none.
+    pub(crate) fn kubernetes(&self) -> Result<&Kubernetes> {
+        match self {
+            Self::Kubernetes(kubernetes) => Ok(kubernetes),
+            Self::Trivial(trivial) => {
+                let name = trivial.name();
+                let message =
+                    format!("the container manager {name} has no nodes that can be cordoned");
+                Err(Error::new(Kind::ContainerManager, message))
+            }
         }
     }
 }

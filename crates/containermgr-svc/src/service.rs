@@ -4,18 +4,26 @@ use std::sync::Arc;
 
 use bus::jsonrpc::Params;
 use bus::{Bus, Call, Context, Error, Kind, Result, presence, topology};
-use model::messages::{Node, Nodes};
+use model::messages::{
+    CordonRequest, EvictAnswer, EvictRequest, Node, NodeRequest, Nodes, NodesRequest,
+    UncordonRequest, WorkloadsAnswer, WorkloadsRequest,
+};
 use model::{Address, ident};
 use runtime::{Files, Lifecycle};
+use serde::Serialize;
 use serde_json::Value;
 use storage_client::StorageClient;
 
 use crate::ClientFactory;
 use crate::config::Config;
+use crate::debts::Debts;
 use crate::managers::{Manager, Managers};
 
 /// Requests that are served concurrently: each waits for a container manager.
 const PREFETCH: usize = 64;
+
+/// The parameters of methods that take an object only.
+const NAMED: &[&str] = &[];
 
 /// Serves the methods of `container` until the daemon stops. `files` holds the certificates and keys that configurations
 /// name.
@@ -38,7 +46,8 @@ pub async fn run_with(
     lifecycle: &Lifecycle,
 ) -> Result<()> {
     let storage = StorageClient::new(bus.clone(), Context::service("containermgr"));
-    let managers = Arc::new(Managers::new(storage, config, files, clients));
+    let managers = Arc::new(Managers::new(storage.clone(), config, files, clients));
+    let debts = Debts::new(Arc::clone(&managers), storage);
     let serving = Arc::clone(&managers);
     let handler = move |call| {
         let managers = Arc::clone(&serving);
@@ -51,6 +60,7 @@ pub async fn run_with(
         tokio::select! {
             () = stopping => {}
             () = managers.follow(&bus) => {}
+            () = debts.pay_all(&bus) => {}
         }
     });
     Ok(())
@@ -81,11 +91,48 @@ async fn answer(managers: &Managers, call: Call) -> Result<Value> {
             let (manager, address) = node(managers, call.params).await?;
             manager.node_status(&address).await
         }
+        "nodes" => {
+            let request: NodesRequest = call.params.parse(NAMED)?;
+            let manager = managers.get(&request.container_manager_name).await?;
+            to_json(&manager.nodes(&request).await?)
+        }
+        "node" => {
+            let request: NodeRequest = call.params.parse(NAMED)?;
+            let manager = managers.get(&request.container_manager_name).await?;
+            to_json(&manager.kubernetes()?.node_contents(&request).await?)
+        }
+        "cordon" => {
+            let request: CordonRequest = call.params.parse(NAMED)?;
+            let manager = managers.get(&request.container_manager_name).await?;
+            to_json(&manager.kubernetes()?.cordon(&request).await?)
+        }
+        "uncordon" => {
+            let request: UncordonRequest = call.params.parse(NAMED)?;
+            let manager = managers.get(&request.container_manager_name).await?;
+            to_json(&manager.kubernetes()?.uncordon(&request).await?)
+        }
+        "evict" => {
+            let request: EvictRequest = call.params.parse(NAMED)?;
+            let manager = managers.get(&request.container_manager_name).await?;
+            let pods = manager.kubernetes()?.evict(&request).await?;
+            to_json(&EvictAnswer { pods })
+        }
+        "workloads" => {
+            let request: WorkloadsRequest = call.params.parse(NAMED)?;
+            let manager = managers.get(&request.container_manager_name).await?;
+            let ready = manager.kubernetes()?.workloads(&request.workloads).await?;
+            to_json(&WorkloadsAnswer { ready })
+        }
         other => {
             let message = format!("the container manager service has no method {other:?}");
             Err(Error::new(Kind::MethodNotFound, message))
         }
     }
+}
+
+fn to_json(answer: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(answer)
+        .map_err(|error| Error::internal("cannot write the answer as JSON").with_source(error))
 }
 
 async fn node(managers: &Managers, params: Params) -> Result<(Manager, Address)> {

@@ -21,6 +21,10 @@ impl Trivial {
         Self { storage, name: name.to_owned() }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) async fn register_node(&self, address: &str) -> Result<()> {
         self.change(|record| record.nodes.insert(address.into())).await
     }

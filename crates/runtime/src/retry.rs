@@ -70,6 +70,15 @@ impl Schedule {
         jitter: Jitter::Full,
     };
 
+    /// The uncordon of a node that is owed, for as long as it takes.
+    pub const CORDON_DEBT: Self = Self {
+        first: Duration::from_secs(1),
+        longest: Duration::from_mins(1),
+        factor: 2.0,
+        retries: None,
+        jitter: Jitter::Half,
+    };
+
     /// A request that has read records which another request was deleting.
     pub const STALE_RECORDS: Self = Self {
         first: Duration::from_millis(5),
@@ -126,13 +135,14 @@ impl Iterator for Pauses {
 mod tests {
     use super::*;
 
-    const ALL: [Schedule; 7] = [
+    const ALL: [Schedule; 8] = [
         Schedule::BROKER,
         Schedule::THROTTLED_HOST,
         Schedule::INVESTIGATION,
         Schedule::HOST_UP,
         Schedule::WEBHOOK,
         Schedule::KUBERNETES,
+        Schedule::CORDON_DEBT,
         Schedule::STALE_RECORDS,
     ];
 

@@ -97,9 +97,19 @@ pub(super) fn text(status: &Status) -> String {
 
 /// Whether the node does not exist. An unknown path is a 404 as well.
 pub(super) fn is_missing_node(error: &Error) -> bool {
-    let Error::Api(status) = error else { return false };
-    let kind = status.details.as_ref().map(|details| &*details.kind);
-    (status.code, &*status.reason, kind) == (404, reason::NOT_FOUND, Some("nodes"))
+    is_missing(error, "nodes")
+}
+
+/// Whether the object does not exist, or its namespace does not. The kind is in the plural, as in a path.
+pub(super) fn is_missing(error: &Error, kind: &str) -> bool {
+    matches!(error, Error::Api(status) if is_missing_status(status, kind))
+}
+
+/// The same of the status of an answer.
+pub(super) fn is_missing_status(status: &Status, kind: &str) -> bool {
+    let missing = status.details.as_ref().map_or("", |details| &*details.kind);
+    (status.code, &*status.reason) == (404, reason::NOT_FOUND)
+        && (missing == kind || missing == "namespaces")
 }
 
 /// Whether the request failed because an object of that name exists.
@@ -110,6 +120,11 @@ pub(super) fn already_exists(error: &Error) -> bool {
 /// Whether the object is not the one that the preconditions name.
 pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.code == 409 && !status.is_already_exists())
+}
+
+/// Whether the object has changed since it was read: a test of a JSON Patch fails with 422.
+pub(super) fn is_stale(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if matches!(status.code, 409 | 422))
 }
 
 /// Whether a list was started too long ago to be continued.
@@ -210,25 +225,28 @@ where
     }
 }
 
+/// The error of a recorded exchange.
+#[cfg(test)]
+pub(super) fn recorded_error(id: &str) -> Error {
+    Error::Api(tests::recorded(&super::recorded::one(id)).boxed())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
 
+    use super::recorded_error as error;
     use super::*;
     use crate::kubernetes::recorded::{Exchange, all, one};
 
     /// The status of a recorded exchange that is no success.
-    fn recorded(exchange: &Exchange) -> Status {
+    pub(super) fn recorded(exchange: &Exchange) -> Status {
         let code = StatusCode::from_u16(exchange.status.unwrap()).unwrap();
         let mut headers = HeaderMap::new();
         if let Some(seconds) = exchange.headers["Retry-After"].as_str() {
             headers.insert(RETRY_AFTER, seconds.parse().unwrap());
         }
         status(code, &headers, &exchange.body(), None)
-    }
-
-    fn error(id: &str) -> Error {
-        Error::Api(recorded(&one(id)).boxed())
     }
 
     fn forbidden(body: &str, token: Option<&str>) -> String {

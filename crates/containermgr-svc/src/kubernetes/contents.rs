@@ -1,0 +1,165 @@
+//! A node and what is on it: its pods, its attached volumes and its storage drivers.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bus::{Error, Result};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
+use kube::Api;
+use kube::api::ListParams;
+use kube::core::Selector;
+use model::PodState;
+use model::messages::{AttachedVolume, NodeContents, NodeRequest};
+use tokio::time::Instant;
+
+use super::daemon_sets::ListedPod;
+use super::failure::{self, retried};
+use super::{Kubernetes, node, node_state, selector};
+
+/// A volume that is attached to a node.
+#[derive(Debug)]
+struct Attachment {
+    name: String,
+    /// The name of its PersistentVolume; empty if it is part of a pod.
+    volume: String,
+}
+
+impl Kubernetes {
+    pub(crate) async fn node_contents(&self, request: &NodeRequest) -> Result<NodeContents> {
+        let skip = skip_selector(request.skip_selector.as_deref())?;
+        if node::check_name(&request.node).is_err() {
+            return Ok(NodeContents::default());
+        }
+        self.before_deadline(|deadline| self.contents(request, skip.as_ref(), deadline)).await
+    }
+
+    async fn contents(
+        &self,
+        request: &NodeRequest,
+        skip: Option<&Selector>,
+        deadline: Instant,
+    ) -> Result<NodeContents> {
+        let name = &request.node;
+        let mut contents = NodeContents { exists: true, ..NodeContents::default() };
+        if request.state {
+            let node = match retried(deadline, || self.nodes.get(name)).await {
+                Ok(node) => node,
+                Err(error) if failure::is_missing_node(&error) => {
+                    return Ok(NodeContents::default());
+                }
+                Err(error) => return Err(self.failed("show the node", error)),
+            };
+            contents.state = Some(node_state::digest(&node));
+        }
+        let mut pods = None;
+        if request.pods {
+            let mut listed = self.pods_of(name, skip, deadline).await?;
+            self.mark_orphans(listed.iter_mut(), deadline).await?;
+            pods = Some(listed);
+        }
+        if request.volumes {
+            let attachments = self.attachments(name, deadline).await?;
+            if pods.is_none() && attachments.iter().any(|attachment| !attachment.volume.is_empty())
+            {
+                pods = Some(self.pods_of(name, skip, deadline).await?);
+            }
+            let pods = pods.as_deref().unwrap_or_default();
+            contents.volumes = self.volumes(attachments, pods, deadline).await?;
+            contents.drivers = self.drivers(name, deadline).await?;
+        }
+        if request.pods {
+            contents.pods = pods.into_iter().flatten().map(|pod| pod.state).collect();
+        }
+        Ok(contents)
+    }
+
+    /// The pods on a node.
+    pub(super) async fn pods_of(
+        &self,
+        node: &str,
+        skip: Option<&Selector>,
+        deadline: Instant,
+    ) -> Result<Vec<ListedPod>> {
+        let api: Api<Pod> = Api::all(self.client());
+        let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
+        let digest = |pod| Some(ListedPod::of(&pod, skip));
+        self.list(&api, params, "list the pods", deadline, digest).await
+    }
+
+    async fn attachments(&self, node: &str, deadline: Instant) -> Result<Vec<Attachment>> {
+        let api: Api<VolumeAttachment> = Api::all(self.client());
+        let digest = |attachment: VolumeAttachment| {
+            (attachment.spec.node_name == node).then(|| Attachment {
+                name: attachment.metadata.name.unwrap_or_default(),
+                volume: attachment.spec.source.persistent_volume_name.unwrap_or_default(),
+            })
+        };
+        let params = ListParams::default();
+        self.list(&api, params, "list the VolumeAttachments", deadline, digest).await
+    }
+
+    /// The attached volumes, each with the uids of the pods that use it.
+    async fn volumes(
+        &self,
+        attachments: Vec<Attachment>,
+        pods: &[ListedPod],
+        deadline: Instant,
+    ) -> Result<Vec<AttachedVolume>> {
+        let users = if attachments.iter().all(|attachment| attachment.volume.is_empty()) {
+            HashMap::new()
+        } else {
+            self.users_of_volumes(pods, deadline).await?
+        };
+        let volume = |attachment: Attachment| AttachedVolume {
+            pods: users.get(&attachment.volume).cloned().unwrap_or_default(),
+            name: attachment.name,
+        };
+        Ok(attachments.into_iter().map(volume).collect())
+    }
+
+    /// The uids of the pods that use a PersistentVolume, by its name. Each claim is read once.
+    async fn users_of_volumes(
+        &self,
+        pods: &[ListedPod],
+        deadline: Instant,
+    ) -> Result<HashMap<String, Vec<String>>> {
+        let claims: BTreeSet<_> = pods.iter().flat_map(claims_of).collect();
+        let mut users: HashMap<String, Vec<String>> = HashMap::new();
+        for claim in claims {
+            let (namespace, name) = claim;
+            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client(), namespace);
+            let found = match retried(deadline, || api.get(name)).await {
+                Ok(found) => found,
+                Err(error) if failure::is_missing(&error, "persistentvolumeclaims") => continue,
+                Err(error) => return Err(self.failed("show a PersistentVolumeClaim", error)),
+            };
+            let Some(volume) = found.spec.and_then(|spec| spec.volume_name) else { continue };
+            let using = pods.iter().filter(|pod| claims_of(pod).any(|other| other == claim));
+            users.entry(volume).or_default().extend(using.map(|pod| pod.state.uid.clone()));
+        }
+        Ok(users)
+    }
+
+    /// The drivers of the CSINode of a node, which has one only if it has drivers.
+    async fn drivers(&self, node: &str, deadline: Instant) -> Result<Vec<String>> {
+        let api: Api<CSINode> = Api::all(self.client());
+        match retried(deadline, || api.get(node)).await {
+            Ok(found) => Ok(found.spec.drivers.into_iter().map(|driver| driver.name).collect()),
+            Err(error) if failure::is_missing(&error, "csinodes") => Ok(Vec::new()),
+            Err(error) => Err(self.failed("show the CSINode", error)),
+        }
+    }
+}
+
+/// The claims of a pod, each with its namespace.
+fn claims_of(pod: &ListedPod) -> impl Iterator<Item = (&str, &str)> {
+    let PodState { namespace, .. } = &pod.state;
+    pod.claims.iter().map(move |claim| (namespace.as_str(), claim.as_str()))
+}
+
+/// The selector of pods that stay; an empty one selects none, as `kubectl drain --pod-selector` has it.
+pub(super) fn skip_selector(text: Option<&str>) -> Result<Option<Selector>> {
+    text.filter(|text| !text.trim().is_empty())
+        .map(|text| selector::parse(text).map_err(Error::invalid))
+        .transpose()
+}
