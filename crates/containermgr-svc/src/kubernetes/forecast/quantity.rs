@@ -217,7 +217,7 @@ mod tests {
         }));
         assert_eq!(whole, Requests { cpu: 3010, memory: 1 << 20, pods: 1 });
         assert_eq!(
-            of(json!({"containers": [{"name": "c"}]})),
+            of(&json!({"containers": [{"name": "c"}]})),
             Requests { pods: 1, ..Requests::default() }
         );
     }
