@@ -4,8 +4,8 @@ use bus;
 use bus::{Error, Result};
 use model::messages::{OperationPlan, PlannedAction, PlannedHost, UnavailableHost};
 use model::{
-    Address, AlarmView, ClusterHead, ClusterName, Drain, FailureReason, Lease, Operation,
-    OperationKind, OperationStatus, Options, RebootWhen, Stamp, abridged, ident,
+    Address, AlarmView, ClusterHead, ClusterName, Drain, FailureReason, HostPlacement, Lease,
+    Operation, OperationKind, OperationStatus, Options, RebootWhen, Stamp, abridged, ident,
 };
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction, queries};
@@ -16,6 +16,7 @@ use crate::journal::{accepted, save_newest};
 use crate::members;
 use crate::node_plan::NodePlan;
 use crate::nodes::Nodes;
+use crate::quorum::tolerated;
 use crate::rejection::Rejection;
 use crate::schedule::{Availability, Member, order};
 use crate::unfinished::Unfinished;
@@ -199,13 +200,14 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
         }
         members.retain(|member| only.iter().any(|address| member.address == *address));
     }
+    let placements = placements(context).await?;
     let manager = &cluster.record.container_manager;
     let nodes = if manager.is_empty() {
         NodePlan::default()
     } else {
         let instance = queries::instance(storage).await?;
         let nodes = Nodes::new(&context.deps.bus, manager);
-        NodePlan::new(&nodes, &members, request.kind, options, &instance).await
+        NodePlan::new(&nodes, &members, request.kind, options, &instance, &placements).await
     };
     let place = |address: &str| nodes.place(address);
     order(&mut members, options.order.unwrap_or_default(), place);
@@ -229,7 +231,29 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
             .or_else(|| refusal(&plan, options, hostset.len()))
             .or_else(|| plan.nodes.refused.take()),
     };
+    plan.refused = plan.refused.or_else(|| too_small_group(&plan.members, &placements));
     Ok(plan)
+}
+
+async fn placements(context: &Context) -> Result<Vec<HostPlacement>> {
+    let found = context.storage.list::<HostPlacement>().await?;
+    Ok(found.into_iter().map(|found| found.record).collect())
+}
+
+/// The rejection of an operation on a member of a quorum group that has no majority without it.
+fn too_small_group(members: &[Member], placements: &[HostPlacement]) -> Option<Rejection> {
+    let size = |group: &str| placements.iter().filter(|other| other.quorum_group == group).count();
+    let HostPlacement { address, quorum_group, .. } = placements.iter().find(|placement| {
+        !placement.quorum_group.is_empty()
+            && tolerated(size(&placement.quorum_group)) == 0
+            && members.iter().any(|member| member.address == placement.address)
+    })?;
+    let message = format!(
+        "{address} is one of {} hosts of the quorum group {quorum_group}, which has no majority without it: add \
+         hosts to the group, or take {address} out of it with `commctl host place`",
+        size(quorum_group)
+    );
+    Some(Rejection::new(FailureReason::QuorumTooSmall, message))
 }
 
 /// A conflict that names the operation that is in process.

@@ -2,7 +2,7 @@
 
 use bus::{Error, Kind, Result};
 use model::messages::{CordonAnswer, CordonHost, CordonRequest, CordonedHost};
-use model::{CordonDebt, CordonOwner, DebtState, NodeState, OperationKind};
+use model::{CordonDebt, CordonOwner, DebtState, HostPlacement, NodeState, OperationKind};
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction, queries};
 
@@ -133,7 +133,9 @@ async fn find(context: &Context, request: &CordonHost, caller: &bus::Context) ->
         let found = nodes.all(None, Vec::new()).await.map_err(|error| failed(&error))?;
         let members =
             members::recorded(context, std::slice::from_ref(address), OperationKind::Drain).await?;
-        let node = recorded_node(&found.nodes, &members[0])
+        let placement = storage.find::<HostPlacement>(address).await?;
+        let node_name = placement.map(|placement| placement.record.node_name).unwrap_or_default();
+        let node = recorded_node(&found.nodes, &members[0], &node_name)
             .map_err(|HostFailure { message, .. }| Error::conflict(message))?;
         let node = node.cloned().ok_or_else(no_node)?;
         Ok((nodes, found.kubernetes, node))

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use bus::{Error, Kind};
 use model::messages::{DrainForecast, KubernetesNodes};
-use model::{Address, DrainCheck, FailureReason, NodeState, OperationKind, Options, abridged};
+use model::{
+    Address, DrainCheck, FailureReason, HostPlacement, NodeState, OperationKind, Options, abridged,
+};
 
 use crate::host_error::HostFailure;
 use crate::identity::{Identity, candidates, node_of};
@@ -45,6 +47,7 @@ impl NodePlan {
         kind: OperationKind,
         options: &Options,
         instance: &str,
+        placements: &[HostPlacement],
     ) -> Self {
         let found = match nodes.all(None, Vec::new()).await {
             Ok(found) => found,
@@ -53,7 +56,7 @@ impl NodePlan {
         if found.kubernetes.is_empty() {
             return Self::default();
         }
-        let mut plan = Self::of(&found, members, kind, options, instance);
+        let mut plan = Self::of(&found, members, kind, options, instance, placements);
         let drained: Vec<_> = plan.hosts.values().filter(|node| node.skipped.is_none()).collect();
         let drained: Vec<_> = drained.into_iter().map(|node| node.name.clone()).collect();
         if plan.refused.is_some() || !options.drains() || drained.is_empty() {
@@ -77,22 +80,24 @@ impl NodePlan {
         kind: OperationKind,
         options: &Options,
         instance: &str,
+        placements: &[HostPlacement],
     ) -> Self {
         let mut plan = Self::default();
         let mut problems = Vec::new();
         let mut without = Vec::new();
         for member in members {
-            let node = match recorded_node(&found.nodes, member) {
-                Ok(Some(node)) => node,
-                Ok(None) => {
-                    without.push(&member.address);
-                    continue;
-                }
-                Err(failure) => {
-                    problems.push((failure.code, failure.message));
-                    continue;
-                }
-            };
+            let node =
+                match recorded_node(&found.nodes, member, node_name(placements, &member.address)) {
+                    Ok(Some(node)) => node,
+                    Ok(None) => {
+                        without.push(&member.address);
+                        continue;
+                    }
+                    Err(failure) => {
+                        problems.push((failure.code, failure.message));
+                        continue;
+                    }
+                };
             if let Some((other, _)) = plan.hosts.iter().find(|(_, host)| host.name == node.name) {
                 let message =
                     format!("{other} and {} are both the node {}", member.address, node.name);
@@ -200,8 +205,9 @@ impl NodePlan {
 pub(crate) fn recorded_node<'a>(
     nodes: &'a [NodeState],
     member: &Member,
+    node_name: &str,
 ) -> Result<Option<&'a NodeState>, HostFailure> {
-    let Member { address, node_name, machine_id, boot_id, runs_kubelet, .. } = member;
+    let Member { address, machine_id, boot_id, runs_kubelet, .. } = member;
     let (runs_kubelet, has_machine_id) = (*runs_kubelet, !machine_id.is_empty());
     let found = node_of(nodes, Identity { address, node_name, machine_id, boot_id, runs_kubelet });
     match found {
@@ -211,6 +217,12 @@ pub(crate) fn recorded_node<'a>(
         }
         found => found,
     }
+}
+
+/// The name of the node of a host, as an administrator has set it; else empty.
+fn node_name<'a>(placements: &'a [HostPlacement], address: &str) -> &'a str {
+    let placement = placements.iter().find(|placement| placement.address == *address);
+    placement.map_or("", |placement| &placement.node_name)
 }
 
 fn planned(node: &NodeState, options: &Options, instance: &str) -> PlannedNode {
@@ -257,8 +269,6 @@ mod tests {
             boot_id: boot_id.to_owned(),
             machine_id: String::new(),
             runs_kubelet: true,
-            node_name: String::new(),
-            quorum_group: String::new(),
             is_self: false,
             last_done: Stamp::default(),
         }
@@ -278,7 +288,7 @@ mod tests {
         let found =
             KubernetesNodes { kubernetes: "k1".to_owned(), nodes, ..KubernetesNodes::default() };
         let options = serde_json::from_value(options).unwrap();
-        NodePlan::of(&found, members, OperationKind::Restart, &options, "i1")
+        NodePlan::of(&found, members, OperationKind::Restart, &options, "i1", &[])
     }
 
     #[test]

@@ -64,8 +64,6 @@ mod tests {
             boot_id: String::new(),
             machine_id: String::new(),
             runs_kubelet: false,
-            node_name: String::new(),
-            quorum_group: "etcd".to_owned(),
             is_self: false,
             last_done: Stamp::default(),
         };

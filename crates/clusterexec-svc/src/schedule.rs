@@ -126,10 +126,6 @@ pub(crate) struct Member {
     pub(crate) machine_id: String,
     /// Whether it ran a kubelet then.
     pub(crate) runs_kubelet: bool,
-    /// The name of its node, as an administrator has set it; else empty.
-    pub(crate) node_name: String,
-    /// The quorum group that it is a member of; empty for none.
-    pub(crate) quorum_group: String,
     /// Whether the executor runs on it.
     pub(crate) is_self: bool,
     /// When the last operation of the same kind was done on it; empty for never.

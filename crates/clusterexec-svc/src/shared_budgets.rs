@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use bus::Result;
 use model::messages::KubernetesNodes;
 use model::{
-    Address, BudgetClaim, BudgetClaims, HostState, Operation, OperationStatus, WaitReason,
+    Address, BudgetClaim, BudgetClaims, HostPlacement, Operation, OperationStatus, WaitReason,
 };
 use storage_client::Revised;
 
@@ -37,17 +37,16 @@ pub(crate) enum Decision {
 /// When the storage service fails.
 pub(crate) async fn decide(journal: &Journal<'_>, index: usize) -> Result<Decision> {
     let address = &journal.operation.hosts[index];
-    let state = journal.context.storage.find::<HostState>(address).await?;
-    let state = state.map(|state| state.record).unwrap_or_default();
+    let HostPlacement { node_name, quorum_group, .. } = placement(journal, address).await?;
     let mut claims = Vec::new();
     if let Some(nodes) = &journal.nodes {
-        match of_kubernetes(journal, nodes, address, &state.node_name).await? {
+        match of_kubernetes(journal, nodes, address, &node_name).await? {
             Decision::Start(own) => claims.extend(own),
             waits @ Decision::Wait(_) => return Ok(waits),
         }
     }
-    if !state.quorum_group.is_empty() {
-        match of_quorum_group(journal, address, &state.quorum_group).await? {
+    if !quorum_group.is_empty() {
+        match of_quorum_group(journal, address, &quorum_group).await? {
             Decision::Start(own) => claims.extend(own),
             waits @ Decision::Wait(_) => return Ok(waits),
         }
@@ -62,21 +61,25 @@ pub(crate) async fn decide(journal: &Journal<'_>, index: usize) -> Result<Decisi
 pub(crate) async fn recheck(journal: &Journal<'_>, index: usize) -> Result<Option<Waiting>> {
     let part = journal.part(index);
     let is_control_plane = part.node.is_some_and(|node| node.is_control_plane);
-    let state = journal.context.storage.find::<HostState>(&part.address).await?;
-    let state = state.map(|state| state.record).unwrap_or_default();
+    let HostPlacement { node_name, quorum_group, .. } = placement(journal, &part.address).await?;
     if let Some(nodes) = journal.nodes.as_ref().filter(|_| is_control_plane)
         && let Decision::Wait(waiting) =
-            of_kubernetes(journal, nodes, &part.address, &state.node_name).await?
+            of_kubernetes(journal, nodes, &part.address, &node_name).await?
     {
         return Ok(Some(waiting));
     }
-    if !state.quorum_group.is_empty()
+    if !quorum_group.is_empty()
         && let Decision::Wait(waiting) =
-            of_quorum_group(journal, &part.address, &state.quorum_group).await?
+            of_quorum_group(journal, &part.address, &quorum_group).await?
     {
         return Ok(Some(waiting));
     }
     Ok(None)
+}
+
+async fn placement(journal: &Journal<'_>, address: &Address) -> Result<HostPlacement> {
+    let found = journal.context.storage.find::<HostPlacement>(address).await?;
+    Ok(found.map(|found| found.record).unwrap_or_default())
 }
 
 async fn of_kubernetes(
@@ -124,9 +127,9 @@ async fn of_quorum_group(
     group: &str,
 ) -> Result<Decision> {
     let (context, operation) = (journal.context, &journal.operation);
-    let states = context.storage.list::<HostState>().await?.into_iter();
-    let addresses = states.filter(|state| state.record.quorum_group == group);
-    let addresses: Vec<_> = addresses.map(|state| state.record.address).collect();
+    let placements = context.storage.list::<HostPlacement>().await?.into_iter();
+    let in_group = placements.filter(|placement| placement.record.quorum_group == group);
+    let addresses: Vec<_> = in_group.map(|placement| placement.record.address).collect();
     let members = members::probed(context, &addresses, &[address], operation.kind).await?;
     let own = BudgetClaim {
         address: address.clone(),

@@ -46,7 +46,7 @@ use std::time::Duration;
 use bus::{Error, Kind, Result};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
-use model::KubernetesOptions;
+use model::{KubernetesOptions, Limit};
 use serde_json::json;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -63,6 +63,8 @@ pub(crate) struct Kubernetes {
     host: String,
     nodes: Api<Node>,
     create_nodes: bool,
+    max_unavailable: Option<Limit>,
+    single_node: bool,
     /// The uid that identifies the Kubernetes, once it was read.
     id: OnceCell<String>,
     daemon_sets: DaemonSets,
@@ -84,6 +86,8 @@ impl Kubernetes {
             host: options.server_url.host_str().unwrap_or_default().to_owned(),
             nodes: Api::all(client),
             create_nodes: options.create_nodes,
+            max_unavailable: options.max_unavailable,
+            single_node: options.single_node,
             id: OnceCell::new(),
             daemon_sets: DaemonSets::default(),
             timeout,

@@ -257,12 +257,6 @@ pub struct HostState {
     /// Whether it ran a kubelet then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runs_kubelet: bool,
-    /// The name of its node in Kubernetes, as an administrator has set it; empty if its address decides.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub node_name: String,
-    /// The quorum group that it is a member of, as an administrator has set it; empty for none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub quorum_group: String,
     /// How much of a set-up was asked for.
     #[serde(default)]
     pub bootstrap: Bootstrap,

@@ -28,6 +28,7 @@ mod enrollment;
 pub mod explain;
 mod host;
 pub mod host_keys;
+mod host_placement;
 mod idempotency;
 pub mod ident;
 pub mod json;
@@ -63,6 +64,7 @@ pub use container_manager::{
 };
 pub use enrollment::{Enrolled, Enrollment};
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
+pub use host_placement::HostPlacement;
 pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use kubernetes::{
     BudgetClaim, BudgetClaims, Controller, CordonDebt, CordonOwner, DebtState, Instance, NodeState,

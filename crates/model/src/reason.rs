@@ -364,7 +364,7 @@ reasons! {
         NodesUnknown "nodes-unknown":
             "starts no further host because its container manager does not say which nodes are available",
             "check the API server and the container manager's configuration",
-            "the container manager lists its nodes";
+            "the container manager says which nodes are available";
         ExecutorAway "executor-away":
             "is in process, and no executor is running that carries it out",
             "start the service commissaire-clusterexec-service on a machine, and look at its log",

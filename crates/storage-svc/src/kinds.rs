@@ -4,10 +4,10 @@ use bus::{Error, Result};
 use model::{
     Alarm, BudgetClaims, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember,
     ClusterRecord, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    CordonDebt, Enrollment, Freeze, Host, HostCreds, HostState, IdempotentRequest, Instance, Lease,
-    Model, Network, NewestOperation, Operation, OperationControl, OperationEvent, OperationHost,
-    OperationKind, OperationWait, PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind,
-    json,
+    CordonDebt, Enrollment, Freeze, Host, HostCreds, HostPlacement, HostState, IdempotentRequest,
+    Instance, Lease, Model, Network, NewestOperation, Operation, OperationControl, OperationEvent,
+    OperationHost, OperationKind, OperationWait, PendingWebhook, RefusedLogIns, ServerKeys,
+    WriteProbe, each_kind, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -47,7 +47,7 @@ static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 
 /// All others.
-static KINDS: [Kind; 29] = [
+static KINDS: [Kind; 30] = [
     Kind::of::<Alarm>(),
     Kind::of::<BudgetClaims>(),
     Kind::of::<CheckReport>(),
@@ -62,6 +62,7 @@ static KINDS: [Kind; 29] = [
     Kind::of::<Enrollment>(),
     Kind::of::<Host>(),
     Kind::of::<HostCreds>(),
+    Kind::of::<HostPlacement>(),
     Kind::of::<HostState>(),
     Kind::of::<IdempotentRequest>(),
     Kind::of::<Instance>(),

@@ -3,7 +3,8 @@
 use host_access::Session;
 use model::messages::NodeRequest;
 use model::{
-    CordonDebt, CordonOwner, DebtState, HostNode, HostState, NodeState, Operation, OperationStatus,
+    CordonDebt, CordonOwner, DebtState, HostNode, HostPlacement, NodeState, Operation,
+    OperationStatus,
 };
 use model::{OperationHost, Outcome, PodKind, PodState, Step, WaitReason};
 use tokio::time::sleep;
@@ -76,8 +77,8 @@ async fn find(
 ) -> Result<Option<HostNode>, HostError> {
     let facts = session.facts(FACTS_TIMEOUT).await?;
     let storage = &run.context().storage;
-    let recorded = run.journal.retry(|| storage.find::<HostState>(run.address())).await?;
-    let node_name = recorded.map(|recorded| recorded.record.node_name).unwrap_or_default();
+    let placement = run.journal.retry(|| storage.find::<HostPlacement>(run.address())).await?;
+    let node_name = placement.map(|placement| placement.record.node_name).unwrap_or_default();
     let all = until_answered(run, || nodes.client.all(None, Vec::new())).await?;
     if all.kubernetes.is_empty() {
         // The container manager has no nodes of its own.

@@ -113,8 +113,6 @@ fn member(address: &str, availability: Availability, last_done: &str) -> Member 
         boot_id: String::new(),
         machine_id: String::new(),
         runs_kubelet: false,
-        node_name: String::new(),
-        quorum_group: String::new(),
         is_self: address == "self",
         last_done: last_done.into(),
     }

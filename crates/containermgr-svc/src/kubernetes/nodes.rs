@@ -48,7 +48,14 @@ impl Kubernetes {
                 }
             };
             nodes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-            Ok(KubernetesNodes { kubernetes, server: self.host.clone(), nodes, forecasts })
+            Ok(KubernetesNodes {
+                kubernetes,
+                server: self.host.clone(),
+                max_unavailable: self.max_unavailable,
+                single_node: self.single_node,
+                nodes,
+                forecasts,
+            })
         })
         .await
     }

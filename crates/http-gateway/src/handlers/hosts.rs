@@ -15,8 +15,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use bus::{topology, warn_unless_outage};
 use model::{
-    Address, FailureReason, Host, HostCreds, HostState, Lease, LeasePurpose, ServerKeys, Stamp,
-    Status, host_keys,
+    Address, FailureReason, Host, HostCreds, HostPlacement, HostState, Lease, LeasePurpose,
+    ServerKeys, Stamp, Status, host_keys,
 };
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -129,6 +129,7 @@ async fn delete(
             .delete::<Host>(&address)
             .delete::<HostCreds>(&address)
             .delete::<HostState>(&address)
+            .delete::<HostPlacement>(&address)
             // Whoever investigates it notices at the next write.
             .delete::<Lease>(&LeasePurpose::Investigation(&address).name());
         Ok((transaction, ()))

@@ -10,8 +10,10 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::Limit;
+
 /// Every option there is.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 11] = [
     "server_url",
     "apiserver",
     "token",
@@ -21,6 +23,8 @@ const KNOWN: [&str; 9] = [
     "certificate_authority_data",
     "insecure_skip_tls_verify",
     "create_nodes",
+    "max_unavailable",
+    "single_node",
 ];
 
 /// How a Kubernetes API is reached.
@@ -38,6 +42,11 @@ pub struct KubernetesOptions {
     pub insecure_skip_tls_verify: bool,
     /// Make the nodes that are missing; otherwise their kubelets have to.
     pub create_nodes: bool,
+    /// How many nodes may be unavailable at a time, over all operations; by default the smallest budget of those that are
+    /// under way.
+    pub max_unavailable: Option<Limit>,
+    /// Whether the last node on which pods can be scheduled may be rebooted.
+    pub single_node: bool,
 }
 
 /// Where the certificates of the authorities are.
@@ -71,6 +80,8 @@ impl KubernetesOptions {
             authority: authority(options)?,
             insecure_skip_tls_verify: flag(options, "insecure_skip_tls_verify", false)?,
             create_nodes: flag(options, "create_nodes", true)?,
+            max_unavailable: limit(options, "max_unavailable")?,
+            single_node: flag(options, "single_node", false)?,
             server_url,
         };
         let any_certificate = parsed.certificate.is_some() || parsed.authority.is_some();
@@ -120,6 +131,12 @@ fn flag(options: &Map<String, Value>, name: &str, default: bool) -> Result<bool,
         Some(Value::Bool(flag)) => Ok(*flag),
         Some(_) => Err(format!("the option `{name}` is true or false")),
     }
+}
+
+fn limit(options: &Map<String, Value>, name: &str) -> Result<Option<Limit>, String> {
+    let Some(given) = options.get(name) else { return Ok(None) };
+    let limit = serde_json::from_value(given.clone());
+    limit.map(Some).map_err(|error| format!("the option `{name}`: {error}"))
 }
 
 /// The URL that paths of the API are appended to: the manual's example ends with `/api/`.
@@ -195,6 +212,7 @@ mod tests {
     fn the_defaults_verify_and_create() {
         let options = parsed(json!({"server_url": "https://k:6443", "token": "aaa"})).unwrap();
         assert!(!options.insecure_skip_tls_verify && options.create_nodes);
+        assert!(options.max_unavailable.is_none() && !options.single_node);
         assert_eq!(options.token.unwrap().expose_secret(), "aaa");
         assert!(options.authority.is_none() && options.certificate.is_none());
     }
@@ -240,6 +258,8 @@ mod tests {
                 "of no use",
             ),
             (json!({"server_url": url, "create_nodes": "false"}), "is true or false"),
+            (json!({"server_url": url, "max_unavailable": 0}), "`max_unavailable`: "),
+            (json!({"server_url": url, "single_node": 1}), "is true or false"),
         ] {
             let error = parsed(options.clone()).unwrap_err();
             assert!(error.contains(says) && !error.contains("canary"), "{options}: {error}");

@@ -434,11 +434,26 @@ mod tests {
             let options: Options = serde_json::from_value(given).unwrap();
             options.validate().unwrap_err()
         };
-        let unknown = json!({"drain": true});
+        let unknown = json!({"teleport": true});
         let options: Options = serde_json::from_value(unknown.clone()).unwrap();
         assert_eq!(options.validate(), Ok(()), "a record of a later version");
-        assert!(options.known().unwrap_err().starts_with("unknown option `drain`"));
+        assert!(options.known().unwrap_err().starts_with("unknown option `teleport`"));
         assert_eq!(serde_json::to_value(&options).unwrap(), unknown);
+        for (given, named) in [
+            (json!({"drain": {"forse": true}}), "unknown option `drain.forse`"),
+            (json!({"ready": {"setle": 1}}), "unknown option `ready.setle`"),
+        ] {
+            let options: Options = serde_json::from_value(given.clone()).unwrap();
+            assert_eq!(options.validate(), Ok(()), "a record of a later version");
+            assert!(options.known().unwrap_err().starts_with(named));
+            assert_eq!(serde_json::to_value(&options).unwrap(), given);
+        }
+        assert!(refused(json!({"drain": {"timeout": 0}})).starts_with("drain.timeout"));
+        assert!(refused(json!({"drain": {"attempts": 0}})).starts_with("drain.attempts"));
+        assert!(
+            refused(json!({"drain": {"skip_selector": " "}})).starts_with("drain.skip_selector")
+        );
+        assert!(refused(json!({"ready": {"timeout": 86_401}})).starts_with("ready.timeout"));
         assert!(refused(json!({"soak": 100_000})).starts_with("soak"));
         assert!(refused(json!({"settle": 86_401})).starts_with("settle"));
         assert!(refused(json!({"health_timeout": 0})).starts_with("health_timeout"));

@@ -13,9 +13,9 @@ use model::messages::{
     ContinueOperation, LogInTried, Node, Nodes, OperationPlan, PlannedAction, StartOperation,
 };
 use model::{
-    Bootstrap, Cluster, ClusterRestart, ContainerManagerType, NetworkType, OperationKind,
-    OperationStatus, Order, Outcome, RECORD_FORMAT, RebootWhen, ResumeAfterAlarm, Status, Step,
-    Wanted, WatcherRecord, WebhookEvent,
+    Bootstrap, Cluster, ClusterRestart, ContainerManagerType, DrainCheck, NetworkType,
+    OnDrainTimeout, OperationKind, OperationStatus, Order, Outcome, RECORD_FORMAT, RebootWhen,
+    ResumeAfterAlarm, Status, Step, Wanted, WatcherRecord, WebhookEvent,
 };
 use runtime::Lifecycle;
 use serde::Serialize;
@@ -105,9 +105,9 @@ fn records_of_a_later_version_are_read() {
             kind.check(&later.to_string()).unwrap_or_else(|e| panic!("{type_name} {later}: {e}"));
         }
     }
-    let step: Step = serde_json::from_value(json!("drain")).unwrap();
+    let step: Step = serde_json::from_value(json!("hibernate")).unwrap();
     assert!(step == Step::Unknown && step.is_under_way());
-    let outcome: Outcome = serde_json::from_value(json!("postponed")).unwrap();
+    let outcome: Outcome = serde_json::from_value(json!("deferred")).unwrap();
     assert_eq!(outcome, Outcome::Unknown);
 }
 
@@ -165,7 +165,9 @@ fn words_are_those_that_the_version_before_reads() {
     };
     are("Bootstrap", words_of::<Bootstrap>());
     are("ContainerManagerType", words_of::<ContainerManagerType>());
+    are("DrainCheck", words_of::<DrainCheck>());
     are("NetworkType", words_of::<NetworkType>());
+    are("OnDrainTimeout", words_of::<OnDrainTimeout>());
     are("OperationKind", words_of::<OperationKind>());
     are("OperationStatus", words_of::<OperationStatus>());
     are("Order", words_of::<Order>());

@@ -43,10 +43,10 @@ async fn is_paused(fixture: &Fixture) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_host_is_neither_started_nor_rebooted_during_an_alarm_that_concerns_its_cluster() {
     let fixture = fixture(1).await;
+    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
     let mut cluster = fixture.storage.get::<Cluster>("c1").await.unwrap();
     cluster.record.container_manager = "m1".to_owned();
     fixture.storage.transact(&Transaction::default().update(&cluster).unwrap()).await.unwrap();
-    let (held, operation) = accepted(&fixture, "o1", json!({})).await;
     let journal = Journal::new(&fixture.context, &held, operation);
     let budget = Budget::new(&journal);
     for (scope, waits) in [

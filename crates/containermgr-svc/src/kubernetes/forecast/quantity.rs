@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn requests_of_containers_are_added_and_of_init_containers_compared() {
         let two = of(
-            json!({"containers": [container("100m", "1Mi", None), container("1", "1Mi", None)]}),
+            &json!({"containers": [container("100m", "1Mi", None), container("1", "1Mi", None)]}),
         );
         assert_eq!(two, Requests { cpu: 1100, memory: 2 << 20, pods: 1 });
         assert_eq!(two.to_string(), "1100m CPU and 2 MiB of memory");

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bus::topology;
 use model::messages::{CordonHost, CordonedHost, OperationPlan};
-use model::{Address, HostState, OperationKind, ident};
+use model::{Host, HostPlacement, Model as _, OperationKind};
 use serde::{Deserialize, Serialize};
-use storage_client::{Revised, Transaction, queries};
+use storage_client::{Transaction, queries};
 use utoipa::ToSchema;
 
 use super::found;
@@ -22,8 +22,6 @@ use crate::params::{AddressParam, Params, SpelledBody};
 /// The query by which the cordon of others is removed, too.
 const FOREIGN: &str = "foreign";
 
-/// The longest name of a node.
-const NODE_NAME_MAX: usize = 253;
 
 /// Cordons the node of a host: no pods are scheduled on it, and operations leave the host alone.
 #[utoipa::path(
@@ -118,7 +116,7 @@ pub(super) async fn drain(
 
 /// The drain of a host.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Drained {
+pub(super) struct Drained {
     /// The id of the operation.
     operation: String,
 }
@@ -126,7 +124,7 @@ pub struct Drained {
 /// What an administrator sets about a host in Kubernetes and in quorum groups.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
-pub struct Placement {
+pub(super) struct Placement {
     /// The name of its node; without it, its address decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     node_name: Option<String>,
@@ -136,21 +134,12 @@ pub struct Placement {
 }
 
 impl Placement {
-    fn of(state: &HostState) -> Self {
+    fn of(placement: &HostPlacement) -> Self {
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
-        Self { node_name: given(&state.node_name), quorum_group: given(&state.quorum_group) }
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        if let Some(name) = &self.node_name {
-            let fits =
-                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-            if name.is_empty() || name.len() > NODE_NAME_MAX || !name.chars().all(fits) {
-                return Err("node_name: the name of a node in Kubernetes is expected".to_owned());
-            }
+        Self {
+            node_name: given(&placement.node_name),
+            quorum_group: given(&placement.quorum_group),
         }
-        let group = self.quorum_group.as_deref().map_or(Ok(()), ident::name);
-        group.map_err(|e| format!("quorum_group: {e}"))
     }
 }
 
@@ -168,8 +157,8 @@ pub(super) async fn placement(
     Params(AddressParam(address)): Params<AddressParam>,
 ) -> Result<Json<Placement>, ApiError> {
     found(&api, &address).await?;
-    let state = api.storage.find::<HostState>(&address).await?;
-    Ok(Json(state.map(|state| Placement::of(&state.record)).unwrap_or_default()))
+    let found = api.storage.find::<HostPlacement>(&address).await?;
+    Ok(Json(found.map(|found| Placement::of(&found.record)).unwrap_or_default()))
 }
 
 /// Sets the node of a host and its quorum group; what is missing in the body is unset.
@@ -188,24 +177,25 @@ pub(super) async fn place(
     Params(AddressParam(address)): Params<AddressParam>,
     SpelledBody(new): SpelledBody<Placement>,
 ) -> Result<Json<Placement>, ApiError> {
-    new.validate().map_err(ApiError::bad_request)?;
+    let record = HostPlacement {
+        address: address.clone(),
+        node_name: new.node_name.unwrap_or_default(),
+        quorum_group: new.quorum_group.unwrap_or_default(),
+    };
+    record.validate().map_err(ApiError::bad_request)?;
     let plan = || async {
         let host = found(&api, &address).await?;
         let mut transaction = Transaction::default();
         if let Some(membership) = queries::cluster_of(&api.storage, &address).await? {
             transaction = not_under_operation(&api, &membership.cluster.record.name).await?;
         }
-        let state = api.storage.find::<HostState>(&address).await?;
-        let missing = || Revised { record: new_state(&address), revision: 0 };
-        let Revised { record: mut state, .. } = state.unwrap_or_else(missing);
-        state.node_name = new.node_name.clone().unwrap_or_default();
-        state.quorum_group = new.quorum_group.clone().unwrap_or_default();
-        // With the revision of the host: other services save its state only with that.
-        Ok((transaction.update(&host)?.save(&state)?, Placement::of(&state)))
+        let transaction = transaction.check::<Host>(&address, Some(host.revision));
+        let transaction = if record.node_name.is_empty() && record.quorum_group.is_empty() {
+            transaction.delete::<HostPlacement>(&address)
+        } else {
+            transaction.save(&record)?
+        };
+        Ok((transaction, Placement::of(&record)))
     };
     api.commit(plan).await.map(Json)
-}
-
-fn new_state(address: &Address) -> HostState {
-    HostState { address: address.clone(), ..HostState::default() }
 }
