@@ -1,5 +1,4 @@
-//! Writes that no client asks for: of controllers, kubelets, and of tests as an administrator. They are in the log of
-//! effects like requests.
+//! Writes by controllers, kubelets and tests, which bypass the API and are logged as effects.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use crate::resource::{self, Resource};
 use crate::route::Target;
 use crate::store::Key;
 
-/// The user of writes by tests.
+/// The user name of writes by tests.
 const ADMINISTRATOR: &str = "system:admin";
 
 /// The resource with this plural name.
@@ -66,7 +65,7 @@ impl Cluster {
         Some(stored)
     }
 
-    /// Changes an object, if it exists and the change is one.
+    /// Updates an object; does nothing if it does not exist or does not change.
     pub(crate) fn update_as(
         &mut self,
         user: &str,

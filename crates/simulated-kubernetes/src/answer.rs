@@ -1,4 +1,4 @@
-//! Answers, before they are sent.
+//! Responses of the pure core.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl From<Failure> for Answer {
     }
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// An answer.

@@ -1,5 +1,4 @@
-//! The state of the server, and what becomes of a request to it. There is no I/O here, and no clock: the shell sets the
-//! time.
+//! The server state and request dispatch. Pure: no I/O and no clock; the shell sets the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,13 +22,13 @@ use crate::status::Failure;
 use crate::store::{Key, Store};
 use crate::users::{Identity, Users};
 
-/// Namespaces that exist from the start.
+/// Namespaces that exist initially.
 const NAMESPACES: &[&str] = &["kube-system", "kube-public", "default", "kube-node-lease"];
 
-/// A body may have this many bytes.
+/// Maximum size of a request body in bytes.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
-/// Deadline of requests that name none.
+/// Default request timeout.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The state of the server.
@@ -42,22 +41,22 @@ pub(crate) struct Cluster {
     pub(crate) kubelets: BTreeMap<String, Kubelet>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) requests: BTreeMap<String, u64>,
-    /// Whether the store does not answer.
-    pub(crate) is_store_away: bool,
-    /// Whether connections are closed at once.
-    pub(crate) is_api_away: bool,
-    /// The revision up to which all controllers have reacted.
+    /// Whether the store is unavailable.
+    pub(crate) is_store_unavailable: bool,
+    /// Whether all connections are closed immediately.
+    pub(crate) is_api_unavailable: bool,
+    /// The revision of the last controller iteration.
     pub(crate) reconciled: u64,
-    /// Whether something changes with time alone: pods that start or end, nodes that are silent or not ready.
+    /// Whether time-dependent transitions are pending: starting or terminating pods, nodes without heartbeats.
     pub(crate) is_restless: bool,
     start: Timestamp,
     elapsed: Duration,
-    /// What the request at hand changes, for its effect.
+    /// Summary of the changes made by the current request, for its effect.
     pub(crate) changes: Option<String>,
 }
 
 impl Cluster {
-    /// A cluster without nodes, at `start`.
+    /// A cluster without nodes; the wall-clock time is `start`.
     pub(crate) fn new(seed: u64, start: Timestamp) -> Self {
         let mut cluster = Self {
             store: Store::new(),
@@ -67,8 +66,8 @@ impl Cluster {
             kubelets: BTreeMap::new(),
             effects: Vec::new(),
             requests: BTreeMap::new(),
-            is_store_away: false,
-            is_api_away: false,
+            is_store_unavailable: false,
+            is_api_unavailable: false,
             reconciled: 0,
             is_restless: false,
             start,
@@ -106,7 +105,7 @@ impl Cluster {
         object::time(self.now())
     }
 
-    /// Carries out a request, and logs it.
+    /// Executes a request and records its effect.
     pub(crate) fn handle(&mut self, request: &Request) -> Outcome {
         let Some(user) = self.users.authenticate(request) else {
             return Answer::from(Failure::unauthorized()).into();
@@ -162,7 +161,7 @@ impl Cluster {
             let message = format!("Request entity too large: limit is {BODY_LIMIT}");
             return Err(Failure::new(413, "RequestEntityTooLarge", message));
         }
-        if self.is_store_away
+        if self.is_store_unavailable
             && resource.storage != Storage::Review
             && !(request.method == Method::GET && request.parameter("resourceVersion") == "0")
         {
@@ -209,7 +208,7 @@ impl Cluster {
     ) -> Result<(), Failure> {
         let verb = route::verb(request, target);
         let mut named = target.clone();
-        // A list or watch of one object by its name is a request for this object.
+        // For authorization, a list or watch with a field selector on the name is a request for that object.
         if named.name.is_empty()
             && let Ok(selector) = FieldSelector::parse("", request.parameter("fieldSelector"))
             && let Some(name) = selector.name()
@@ -253,7 +252,7 @@ impl Cluster {
     }
 }
 
-/// The answer of a server whose store does not answer, at the deadline of the request.
+/// The response of a server with an unavailable store, after the request timeout.
 fn timed_out(request: &Request) -> Outcome {
     let seconds = request.parameter("timeout").trim_end_matches('s').parse();
     let timeout = seconds.map_or(TIMEOUT, Duration::from_secs);

@@ -1,4 +1,4 @@
-//! What tests do with a server in another process: `/stand-in/…`, for `system:masters` only.
+//! The control API for tests against the server process: `/stand-in/…`, for `system:masters` only.
 
 use std::time::Duration;
 
@@ -42,27 +42,27 @@ struct Node {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KubeletChange {
-    /// Stops the kubelet, or starts it after a boot.
+    /// `false` stops the kubelet, `true` starts it after a boot.
     up: Option<bool>,
     #[serde(default)]
     boot_id: String,
-    /// How long the node stays as it was last reported.
+    /// Delay of the first report after the boot, in seconds.
     #[serde(default)]
     delay_seconds: u64,
-    /// Whether the kubelet reports its node as ready.
+    /// The readiness that the kubelet reports.
     ready: Option<bool>,
-    /// How long pods take to start.
+    /// Start time of pods, in seconds.
     pod_start_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateChange {
-    api_away: Option<bool>,
-    store_away: Option<bool>,
+    api_unavailable: Option<bool>,
+    store_unavailable: Option<bool>,
 }
 
-/// Carries out a request to the control API, faults or not.
+/// Handles a request to the control API; faults do not apply.
 pub(crate) fn handle(kubernetes: &SimulatedKubernetes, request: &Request) -> Answer {
     let user = kubernetes.with(|cluster| cluster.users.authenticate(request));
     match user {
@@ -104,15 +104,19 @@ fn carry_out(kubernetes: &SimulatedKubernetes, request: &Request) -> Result<Answ
             kubernetes.add_node(&settings);
         }
         (&Method::PUT, "kubelets") => {
+            if !kubernetes.with(|cluster| cluster.kubelets.contains_key(name)) {
+                let message = format!("no node {name:?} was added; add it at {PREFIX}nodes");
+                return Err(Failure::new(404, "NotFound", message));
+            }
             change_kubelet(kubernetes, name, &parsed(request)?);
         }
         (&Method::PUT, "state") => {
             let change: StateChange = parsed(request)?;
-            if let Some(is_away) = change.api_away {
-                kubernetes.set_api_away(is_away);
+            if let Some(is_unavailable) = change.api_unavailable {
+                kubernetes.set_api_unavailable(is_unavailable);
             }
-            if let Some(is_away) = change.store_away {
-                kubernetes.set_store_away(is_away);
+            if let Some(is_unavailable) = change.store_unavailable {
+                kubernetes.set_store_unavailable(is_unavailable);
             }
         }
         (&Method::POST, "compact") => kubernetes.compact(),

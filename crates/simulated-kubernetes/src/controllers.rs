@@ -1,4 +1,4 @@
-//! The controllers of a Kubernetes, as simple as clients notice. They run once a second.
+//! Controllers, reduced to the behaviour that API clients observe. They run once a second.
 
 mod daemon_sets;
 mod deployments;
@@ -18,9 +18,9 @@ use crate::cluster::Cluster;
 use crate::store::Key;
 
 impl Cluster {
-    /// One round of all kubelets and controllers; none while the API is unavailable to them.
+    /// One iteration of all kubelets and controllers; skipped while the API is unavailable.
     pub(crate) fn tick(&mut self) {
-        if self.is_api_away || self.is_store_away {
+        if self.is_api_unavailable || self.is_store_unavailable {
             return;
         }
         self.report_nodes();
@@ -40,7 +40,7 @@ impl Cluster {
         self.reconcile_budgets();
     }
 
-    /// All objects of a resource, as they are now.
+    /// The current objects of a resource.
     fn snapshot(&self, plural: &str) -> Vec<(Key, Arc<Value>)> {
         let objects = self.store.list(resource_named(plural), None);
         objects.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()

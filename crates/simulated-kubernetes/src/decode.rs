@@ -1,4 +1,4 @@
-//! Bodies of requests: from bytes to an object of the wanted kind.
+//! Decoding of request bodies into objects of the expected kind.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::resource::{RESOURCES, Resource};
 use crate::schema;
 use crate::status::{Failure, FieldError};
 
-/// Other kinds that the server knows.
+/// Registered kinds that are not resources: API version and kind.
 const OTHER_KINDS: &[(&str, &str)] = &[
     ("v1", "Binding"),
     ("policy/v1", "Eviction"),
@@ -19,15 +19,15 @@ const OTHER_KINDS: &[(&str, &str)] = &[
 const SCHEME: &str = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30";
 const HEADER: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
 
-/// An object that a client sent.
+/// A decoded object.
 #[derive(Debug)]
 pub(crate) struct Decoded {
     pub(crate) object: Value,
-    /// What the client should hear about it.
+    /// Warnings for the response.
     pub(crate) warnings: Vec<String>,
 }
 
-/// How the server treats fields that it does not know.
+/// Handling of unknown and duplicate fields (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldValidation {
     Ignore,
@@ -80,7 +80,7 @@ pub(crate) fn yaml(body: &[u8]) -> Result<Value, String> {
     serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The object in the body, which has to be of this kind in one of these versions. The first version is the default.
+/// Decodes an object of this kind in one of these versions; the first version is the default.
 pub(crate) fn object(request: &Request, versions: &[&str], kind: &str) -> Result<Decoded, Failure> {
     let mut object = json_body(request, kind)?;
     let version = object["apiVersion"].as_str().unwrap_or(versions[0]).to_owned();
@@ -125,7 +125,7 @@ pub(crate) fn object(request: &Request, versions: &[&str], kind: &str) -> Result
     Ok(Decoded { object, warnings })
 }
 
-/// Removes the fields that the server does not know, and says which they are.
+/// Removes unknown fields and returns a warning for each.
 pub(crate) fn unknown_fields(kind: &str, object: &mut Value) -> Vec<String> {
     let unknown = schema::drop_unknown(kind, object).into_iter();
     unknown.map(|field| format!("unknown field {field:?}")).collect()
@@ -142,7 +142,7 @@ fn is_known(version: &str, kind: &str) -> bool {
         || RESOURCES.iter().any(|known| known.api_version() == version && known.kind == kind)
 }
 
-/// Checks the parameters of a write; `kind` is that of its options.
+/// Validates the query parameters of a write; `kind` is the kind of its options.
 pub(crate) fn check_options(request: &Request, kind: &str) -> Result<(), Failure> {
     let mut errors = Vec::new();
     let dry_run = request.parameter("dryRun");

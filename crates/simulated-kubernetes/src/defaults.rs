@@ -1,4 +1,4 @@
-//! Defaults: what the server adds to an object that a client writes, as recorded.
+//! Defaulting and admission of written objects, as recorded.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn default(object: &mut Value, field: &str, value: Value) {
     }
 }
 
-/// What decoding adds to each object that is written.
+/// Applies the defaults of creation and update.
 pub(crate) fn decoded(kind: &str, object: &mut Value) {
     prune_nulls(object);
     for map in ["labels", "annotations", "finalizers", "ownerReferences"] {
@@ -63,7 +63,7 @@ pub(crate) fn decoded(kind: &str, object: &mut Value) {
     }
 }
 
-/// What creation adds. A status that has a subresource of its own starts over.
+/// Applies the defaults of creation, including the initial status.
 pub(crate) fn created(kind: &str, object: &mut Value) {
     match kind {
         "Namespace" => {
@@ -200,7 +200,7 @@ fn pod(pod: &mut Value) {
     let conditions = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
     let conditions = conditions.into_iter().flatten();
     for condition in conditions.filter(|condition| condition.is_object()) {
-        // A time that is not known is written out.
+        // The server serializes unset times of pod conditions as `null`.
         for time in ["lastProbeTime", "lastTransitionTime"] {
             let known = condition[time].take();
             condition[time] = known;

@@ -17,7 +17,7 @@ use crate::route::Target;
 use crate::status::{self, Failure};
 use crate::store::Key;
 
-/// How to delete.
+/// The options of a deletion.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeleteOptions {
     pub(crate) grace_period: Option<i64>,
@@ -69,7 +69,7 @@ impl DeleteOptions {
         }
     }
 
-    /// Whether an object is the one that is meant.
+    /// Checks the preconditions.
     pub(crate) fn check(&self, resource: &Resource, object: &Value) -> Result<(), Failure> {
         let name = object::name(object);
         let uid = object::uid(object);
@@ -90,12 +90,12 @@ impl DeleteOptions {
     }
 }
 
-/// What became of an object that was to be deleted.
+/// The result of a deletion.
 #[derive(Debug)]
 pub(crate) struct Deleted {
     pub(crate) object: Value,
-    /// Whether the object no longer exists.
-    pub(crate) is_gone: bool,
+    /// Whether the object has been removed from the store.
+    pub(crate) is_removed: bool,
 }
 
 impl Cluster {
@@ -113,7 +113,7 @@ impl Cluster {
             None => String::new(),
         });
         let object = deleted.object;
-        let is_status = deleted.is_gone && !["Pod", "Namespace"].contains(&resource.kind);
+        let is_status = deleted.is_removed && !["Pod", "Namespace"].contains(&resource.kind);
         let body = if is_status {
             status::deleted(resource, object::name(&object), &object["metadata"]["uid"])
         } else {
@@ -137,8 +137,8 @@ impl Cluster {
         Ok(Answer::json(200, &page.list).into())
     }
 
-    /// Deletes an object, or marks it as terminating when something holds it: a grace period, a finalizer, or the
-    /// content of a namespace.
+    /// Deletes an object, or marks it as terminating while a grace period, a finalizer or the content of a namespace
+    /// delays the removal.
     pub(crate) fn delete_object(
         &mut self,
         resource: &'static Resource,
@@ -170,20 +170,23 @@ impl Cluster {
         }
         let is_held = grace > 0 || !finalizers.is_empty() || resource.kind == "Namespace";
         if options.is_dry_run {
-            return Ok(Deleted { object, is_gone: !is_held });
+            return Ok(Deleted { object, is_removed: !is_held });
         }
         if is_held {
-            return Ok(Deleted { object: self.commit(key.clone(), &old, object), is_gone: false });
+            return Ok(Deleted {
+                object: self.commit(key.clone(), &old, object),
+                is_removed: false,
+            });
         }
-        // The last state of a pod is visible to watches.
+        // Watches receive the last state of a pod before its removal.
         if resource.kind == "Pod" {
             object = self.commit(key.clone(), &old, object);
         }
         self.store.remove(key);
-        Ok(Deleted { object, is_gone: true })
+        Ok(Deleted { object, is_removed: true })
     }
 
-    /// Sets the time of the end; one that is set already can only come closer.
+    /// Sets `deletionTimestamp`; the grace period of a terminating object can only be shortened.
     fn mark_terminating(&self, resource: &Resource, object: &mut Value, grace: i64) {
         let known = number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
         let was_terminating = is_terminating(object);
@@ -202,7 +205,7 @@ impl Cluster {
     }
 }
 
-/// Pods that no kubelet runs end at once.
+/// The effective grace period of a pod in seconds; 0 for unscheduled and finished pods.
 fn grace_period(pod: &Value, wanted: Option<i64>) -> i64 {
     let is_bound = !text(pod, "/spec/nodeName").is_empty();
     let is_finished = ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"));

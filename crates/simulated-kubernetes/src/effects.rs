@@ -1,4 +1,4 @@
-//! The log of what was done, for assertions.
+//! The log of executed requests and of writes by controllers and kubelets, for assertions.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::route::Target;
 
-/// How many changed fields a summary names.
+/// Maximum number of changed fields in a summary.
 const SUMMARIZED: usize = 6;
 
-/// Metadata that says nothing about what a client wanted.
+/// Server-managed metadata, which is left out of summaries.
 const UNSUMMARIZED: &[&str] =
     &["managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"];
 
-/// A request that was carried out, or a write of a controller or kubelet.
+/// An executed request, or a write by a controller or kubelet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Effect {
     /// The time since the start of the server.
@@ -33,7 +33,7 @@ pub struct Effect {
     pub name: String,
     /// The HTTP status of the answer.
     pub status: u16,
-    /// For writes: what changed, in one line.
+    /// For writes: a one-line summary of the change.
     pub summary: Option<String>,
 }
 
@@ -71,7 +71,7 @@ impl Effect {
     }
 }
 
-/// What differs between two states of an object: `unschedulable=true note=-`.
+/// The difference between two states of an object, such as `unschedulable=true note=-`.
 pub(crate) fn changes(before: &Value, after: &Value) -> String {
     let mut changes = Vec::new();
     compare("", before, after, &mut changes);

@@ -1,4 +1,4 @@
-//! Subresources of pods: evictions, by the rules of disruption budgets, and bindings.
+//! Pod subresources `eviction`, with disruption budgets, and `binding`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::selector::LabelSelector;
 use crate::status::{self, Failure};
 use crate::store::Key;
 
-/// Seconds that a client should wait for a budget that its controller has not seen yet.
+/// `Retry-After` for a budget that its controller has not processed yet, in seconds.
 const PROCESSING: u64 = 10;
 
 impl Cluster {
@@ -56,7 +56,7 @@ impl Cluster {
         Ok(Answer::json(201, &status::success(201)).into())
     }
 
-    /// Lets the budget of a pod allow its eviction, and counts it.
+    /// Checks the disruption budget of a pod and decrements it.
     fn use_budget(&mut self, pod: &Value, is_dry_run: bool) -> Result<(), Failure> {
         let phase = text(pod, "/status/phase");
         if ["Succeeded", "Failed", "Pending"].contains(&phase) || is_terminating(pod) {

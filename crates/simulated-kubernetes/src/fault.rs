@@ -4,30 +4,33 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Requests that go wrong, and how.
+/// A fault: a filter for requests and an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Only requests with this method.
+    /// Matches only requests with this method.
     #[serde(default)]
     pub method: Option<String>,
-    /// Only requests whose path with its query begins so.
+    /// Matches only requests whose path with its query starts with this text.
     #[serde(default)]
     pub path: Option<String>,
-    /// Only requests of this user.
+    /// Matches only requests whose path with its query contains this text, such as `/eviction`.
+    #[serde(default)]
+    pub path_contains: Option<String>,
+    /// Matches only requests of this user.
     #[serde(default)]
     pub user: Option<String>,
-    /// How many requests it is for; without a number, it lasts until it is cleared.
+    /// Number of requests that the fault applies to; without a limit, it applies until it is cleared.
     #[serde(default)]
     pub requests: Option<u32>,
-    /// What happens to the requests.
+    /// The action for matching requests.
     pub action: FaultAction,
 }
 
-/// What happens to a request that meets a fault.
+/// The action of a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultAction {
-    /// It is not carried out, and answered so.
+    /// Do not execute the request; send this response.
     Answer {
         /// The HTTP status.
         status: u16,
@@ -38,46 +41,52 @@ pub enum FaultAction {
         #[serde(default)]
         body: String,
     },
-    /// It is not carried out; 429 with these seconds in `Retry-After` and without a cause.
+    /// Do not execute the request; respond with 429, `Retry-After` and no cause.
     Throttle {
         /// Seconds.
         retry_after: u64,
     },
-    /// It is not carried out, and the connection is closed.
+    /// Do not execute the request; close the connection.
     CloseBefore,
-    /// It is carried out, and the connection is closed instead of an answer.
+    /// Execute the request; close the connection without a response.
     CloseAfter,
-    /// It is not carried out, and never answered.
+    /// Do not execute the request; never respond.
     Hang,
-    /// It is carried out after this time.
+    /// Execute the request after this delay.
     Delay(Duration),
 }
 
 impl Fault {
     /// A fault of all requests, until it is cleared.
     pub fn new(action: FaultAction) -> Self {
-        Self { method: None, path: None, user: None, requests: None, action }
+        Self { method: None, path: None, path_contains: None, user: None, requests: None, action }
     }
 
-    /// Only for requests with this method.
+    /// Restricts the fault to requests with this method.
     #[must_use]
     pub fn on_method(self, method: &str) -> Self {
         Self { method: Some(method.to_owned()), ..self }
     }
 
-    /// Only for requests whose path with its query begins so.
+    /// Restricts the fault to requests whose path with its query starts with this text.
     #[must_use]
     pub fn on_path(self, path: &str) -> Self {
         Self { path: Some(path.to_owned()), ..self }
     }
 
-    /// Only for requests of this user.
+    /// Restricts the fault to requests whose path with its query contains this text, such as `/eviction`.
+    #[must_use]
+    pub fn on_path_containing(self, part: &str) -> Self {
+        Self { path_contains: Some(part.to_owned()), ..self }
+    }
+
+    /// Restricts the fault to requests of this user.
     #[must_use]
     pub fn of_user(self, user: &str) -> Self {
         Self { user: Some(user.to_owned()), ..self }
     }
 
-    /// Only for this many requests.
+    /// Limits the number of affected requests.
     #[must_use]
     pub fn times(self, requests: u32) -> Self {
         Self { requests: Some(requests), ..self }
@@ -86,12 +95,13 @@ impl Fault {
     fn applies_to(&self, method: &str, target: &str, user: &str) -> bool {
         self.method.as_deref().is_none_or(|wanted| wanted == method)
             && self.path.as_deref().is_none_or(|prefix| target.starts_with(prefix))
+            && self.path_contains.as_deref().is_none_or(|part| target.contains(part))
             && self.user.as_deref().is_none_or(|wanted| wanted == user)
             && self.requests != Some(0)
     }
 }
 
-/// The faults that are waiting for requests; the oldest that applies is first.
+/// Active faults; the oldest matching one applies.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
@@ -104,7 +114,7 @@ impl Faults {
         self.0.clear();
     }
 
-    /// What happens to this request, if anything.
+    /// The action for this request, if a fault matches.
     pub(crate) fn meet(&mut self, method: &str, target: &str, user: &str) -> Option<FaultAction> {
         let mut faults = self.0.iter_mut();
         let fault = faults.find(|fault| fault.applies_to(method, target, user))?;

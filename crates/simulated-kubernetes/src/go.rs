@@ -1,4 +1,4 @@
-//! Messages that the server takes over from Go's standard library.
+//! Error messages of Go's standard library that appear in responses.
 
 use std::fmt::Write as _;
 
@@ -40,7 +40,7 @@ pub(crate) fn printed(value: &Value) -> String {
     }
 }
 
-/// What Go calls the type of a JSON value.
+/// Go's name for the type of a JSON value.
 pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -52,7 +52,7 @@ pub(crate) fn json_type(value: &Value) -> &'static str {
     }
 }
 
-/// The error for a number in a query that is none; `function` is that of Go's package `strconv`.
+/// The error for an invalid number in a query; `function` is a function of Go's package `strconv`.
 pub(crate) fn number_error(function: &str, text: &str) -> String {
     format!("strconv.{function}: parsing {text:?}: invalid syntax")
 }
@@ -65,7 +65,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The beginning of a body, as messages about bodies quote it.
+/// The excerpt of a body that is quoted in decoding errors: text if it starts with `{`, else hexadecimal.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     const LENGTH: usize = 30;
     let start = &body[..body.len().min(LENGTH)];

@@ -1,4 +1,4 @@
-//! Kubelets: they report their node, start the pods that are bound to it, and end those that are deleted.
+//! Kubelets: node heartbeats, pod start and pod termination.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::cluster::Cluster;
 use crate::object::{self, condition, items, number, set_condition, text, time_at};
 use crate::store::Key;
 
-/// Time between two reports of a node.
+/// Interval between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// How long a terminating pod runs on that says nothing else, in seconds.
+/// Default termination time of a pod in seconds.
 const TERMINATES_AFTER: i64 = 1;
 
-/// The annotation of a pod that says how many seconds it runs on once it is deleted.
+/// JSON pointer to the annotation with the termination time of a pod in seconds.
 const TERMINATES_AFTER_ANNOTATION: &str = "/metadata/annotations/stand-in~1terminates-after";
 
-/// The annotation of pods that only show static pods.
+/// JSON pointer to the annotation of mirror pods.
 const MIRROR_ANNOTATION: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
 
 /// The kubelet of one node.
@@ -30,14 +30,14 @@ pub(crate) struct Kubelet {
     pub(crate) is_up: bool,
     pub(crate) boot_id: String,
     pub(crate) machine_id: String,
-    /// Whether it reports its node as ready.
+    /// The readiness that it reports.
     pub(crate) is_ready: bool,
-    /// Before this time it does nothing.
+    /// Inactive until this time, in time since the start of the server.
     pub(crate) silent_until: Duration,
-    /// How long pods take to start.
+    /// Time from binding to readiness of a pod.
     pub(crate) pod_start: Duration,
     heartbeat: Option<Duration>,
-    /// When the pods that it runs are ready, by uid.
+    /// Time at which a starting pod becomes ready, by uid.
     starts: BTreeMap<String, Duration>,
     ready: BTreeSet<String>,
 }
@@ -57,7 +57,7 @@ impl Kubelet {
         }
     }
 
-    /// Starts after a boot, and acts from `silent_until` on: none of the pods runs.
+    /// Resets the state after a boot: no pod is running, and the first report is at `silent_until`.
     pub(crate) fn boot(&mut self, boot_id: &str, silent_until: Duration) {
         boot_id.clone_into(&mut self.boot_id);
         self.is_up = true;
@@ -67,31 +67,31 @@ impl Kubelet {
         self.ready.clear();
     }
 
-    /// Reports at the next opportunity.
+    /// Makes the next report due immediately.
     pub(crate) fn report_soon(&mut self) {
         self.heartbeat = None;
     }
 }
 
-/// Conditions that a kubelet reports beside `Ready`, with their reasons.
+/// Conditions that a kubelet reports in addition to `Ready`, with their reasons.
 const PRESSURES: &[(&str, &str)] = &[
     ("MemoryPressure", "KubeletHasSufficientMemory"),
     ("DiskPressure", "KubeletHasNoDiskPressure"),
     ("PIDPressure", "KubeletHasSufficientPID"),
 ];
 
-/// What a kubelet does about a pod.
+/// The next action of a kubelet for a pod.
 enum Step {
-    /// The pod has ended.
+    /// Remove the terminated pod.
     End,
-    /// The containers have stopped with the node, and start again.
+    /// Mark the pod as not ready: its containers restart after a boot.
     Restart,
-    /// The containers run.
+    /// Mark the pod as running and ready.
     Start,
 }
 
 impl Cluster {
-    /// Has all kubelets report that are up.
+    /// Sends due heartbeats of all active kubelets.
     pub(crate) fn report_nodes(&mut self) {
         let names: Vec<_> = self.kubelets.keys().cloned().collect();
         for name in names {
@@ -103,7 +103,7 @@ impl Cluster {
         }
     }
 
-    /// Has all kubelets start and end their pods that are up.
+    /// Starts and terminates pods on nodes with an active kubelet.
     pub(crate) fn run_pods(&mut self) {
         let pods = self.store.list(resource_named("pods"), None);
         let pods: Vec<_> = pods.map(|(key, pod)| (key.clone(), Arc::clone(pod))).collect();
@@ -121,7 +121,7 @@ impl Cluster {
         self.kubelets.get(node).is_some_and(acts)
     }
 
-    /// Reports the state of a node, when it is time.
+    /// Reports the status of a node if a heartbeat is due.
     fn report(&mut self, name: &str) {
         let now = self.elapsed();
         let Some(kubelet) = self.kubelets.get_mut(name) else { return };
@@ -164,7 +164,7 @@ impl Cluster {
         });
     }
 
-    /// Reports only that nothing has changed. No controller has to react to it.
+    /// Updates only the heartbeat times. Controllers do not depend on these, so this does not trigger them.
     fn beat(&mut self, user: &str, key: &Key, node: &Value, time: &str) {
         let mut reported = node.clone();
         let conditions = reported.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
@@ -188,7 +188,7 @@ impl Cluster {
             None => {}
             Some(Step::End) => {
                 self.delete_as(&user, key, Some(0));
-                if text(pod, MIRROR_ANNOTATION) != "" {
+                if !text(pod, MIRROR_ANNOTATION).is_empty() {
                     self.mirror_again(&user, pod);
                 }
             }
@@ -203,7 +203,7 @@ impl Cluster {
         }
     }
 
-    /// Registers a static pod again whose mirror was deleted: it still runs.
+    /// Recreates a deleted mirror pod: the static pod is still running.
     fn mirror_again(&mut self, user: &str, pod: &Value) {
         let mut mirror = json!({"apiVersion": "v1", "kind": "Pod", "spec": pod["spec"]});
         for field in ["name", "namespace", "labels", "annotations", "ownerReferences"] {
@@ -239,7 +239,7 @@ impl Cluster {
     }
 }
 
-/// When a pod that is being deleted ends.
+/// The end of a terminating pod: the smaller of grace period and termination time after its deletion.
 fn end(pod: &Value) -> Option<Timestamp> {
     let deadline = time_at(pod, "/metadata/deletionTimestamp")?;
     let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();

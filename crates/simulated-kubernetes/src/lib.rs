@@ -1,20 +1,20 @@
 //! A Kubernetes API server that exists only in memory, for tests.
 //!
-//! Its state comes from the requests that it got: objects with revisions, patches, watches, disruption budgets, rights.
-//! Kubelets and controllers act on the same state. Statuses, messages and defaults are those that were recorded of a
-//! kube-apiserver 1.36; `tests/it/replay.rs` compares them. Time is tokio's, so that tests may pause it, and uids and
-//! generated names come from a seed: the same requests give the same state.
+//! Its state depends on the requests only: objects with revisions, patches, watches, disruption budgets, RBAC. Kubelets
+//! and controllers act on the same state. Status codes, messages and defaults are those of recorded exchanges with
+//! kube-apiserver 1.36; `tests/it/replay.rs` compares them. All times derive from tokio's clock, which tests may pause,
+//! and uids and generated names from a seed, so that a run is deterministic.
 //!
 //! No release binary contains this crate.
 //!
 //! # Layout
 //!
-//! - Objects (pure): `resource` (what there is), `store` (objects with their history), `object`, `names`, `quantity`
-//! - Requests (pure): `cluster` (the way of a request), `request`, `route`, `users`, `rbac`, `decode`, `answer`, `status`
-//! - What requests do (pure): `read`, `watch`, `write`, `patch`, `managed`, `delete`, `evict`, `reviews`, `paths`
-//! - Rules (pure): `defaults`, `validate`, `schema`, `selector`, `go` (messages of Go's libraries)
-//! - What goes on by itself (pure): `kubelet`, `node`, `controllers`, `actor` (their writes)
-//! - For tests: `effects` (the log), `fault`, `control` (the same over HTTP)
+//! - Objects (pure): `resource` (the table), `store` (versioned objects), `object`, `names`, `quantity`
+//! - Requests (pure): `cluster` (dispatch), `request`, `route`, `users`, `rbac`, `decode`, `answer`, `status`
+//! - Operations (pure): `read`, `watch`, `write`, `patch`, `managed`, `delete`, `evict`, `reviews`, `paths`
+//! - Rules (pure): `defaults`, `validate`, `schema`, `selector`, `go` (error messages of Go)
+//! - Background activity (pure): `kubelet`, `node`, `controllers`, `actor` (their writes)
+//! - Test support: `effects` (the log), `fault`, `control` (the HTTP control API)
 //! - Shells: `service` (in process), `pki` and `listener` (TLS)
 
 mod actor;
@@ -68,25 +68,26 @@ use crate::actor::resource_named;
 use crate::cluster::Cluster;
 pub use crate::effects::Effect;
 pub use crate::fault::{Fault, FaultAction};
+use crate::kubelet::Kubelet;
 pub use crate::node::NodeSettings;
 pub use crate::pki::Pki;
 pub use crate::service::{AnswerBody, ConnectionClosed, KubernetesService};
 use crate::store::Key;
 pub use crate::users::{Certificate, Identity, MASTERS};
 
-/// How often kubelets and controllers act.
+/// Interval of kubelets and controllers.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What a server begins with.
+/// Settings of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// The seed of uids and generated names.
     pub seed: u64,
-    /// The wall-clock time at the start; it goes on with tokio's clock.
+    /// The wall-clock time at the start; it advances with tokio's clock.
     pub start: Timestamp,
 }
 
-/// A Kubernetes with its API server; clones share it.
+/// A cluster with its API server; clones share it.
 #[derive(Clone)]
 pub struct SimulatedKubernetes {
     shared: Arc<Shared>,
@@ -99,14 +100,14 @@ struct Shared {
 }
 
 impl SimulatedKubernetes {
-    /// A Kubernetes without nodes.
+    /// A cluster without nodes.
     pub fn new(settings: Settings) -> Self {
         let cluster = Mutex::new(Cluster::new(settings.seed, settings.start));
         let (changes, _) = tokio::sync::watch::channel(0);
         Self { shared: Arc::new(Shared { cluster, started: Instant::now(), changes }) }
     }
 
-    /// Reads or changes the state, at the present time. The lock is held for operations in memory only.
+    /// Accesses the state at the current time. The lock is never held across an await.
     pub(crate) fn with<T>(&self, access: impl FnOnce(&mut Cluster) -> T) -> T {
         let mut cluster = self.shared.cluster.lock().unwrap_or_else(PoisonError::into_inner);
         cluster.set_time(self.shared.started.elapsed());
@@ -120,7 +121,14 @@ impl SimulatedKubernetes {
         result
     }
 
-    /// Is notified when objects change.
+    fn with_kubelet(&self, node: &str, change: impl FnOnce(&mut Kubelet)) {
+        self.with(|cluster| {
+            let kubelet = cluster.kubelets.get_mut(node);
+            change(kubelet.unwrap_or_else(|| panic!("no node {node:?} was added")));
+        });
+    }
+
+    /// A channel that is notified of changes of objects.
     pub(crate) fn changes(&self) -> Receiver<u64> {
         self.shared.changes.subscribe()
     }
@@ -155,7 +163,7 @@ impl SimulatedKubernetes {
         self.with(|cluster| cluster.users.remove(token));
     }
 
-    /// Gives a service account a token.
+    /// Adds a bearer token for a service account.
     pub fn add_service_account_token(&self, token: &str, namespace: &str, name: &str) {
         self.with(|cluster| {
             let known = cluster.service_account(namespace, name);
@@ -165,23 +173,29 @@ impl SimulatedKubernetes {
         });
     }
 
-    /// Whether requests without credentials are rejected (401) instead of denied (403).
+    /// Disables or enables anonymous access: requests without credentials are rejected with 401 or denied with 403.
     pub fn reject_anonymous(&self, is_rejected: bool) {
         self.with(|cluster| cluster.users.is_anonymous_rejected = is_rejected);
     }
 
-    /// Creates an object as an administrator, or replaces it, status included.
+    /// Creates or replaces an object as an administrator, including its status.
     pub fn apply(&self, object: Value) {
         self.with(|cluster| cluster.apply(object));
     }
 
     /// An object by its resource (plural name or kind); the namespace of objects of the cluster is empty.
+    ///
+    /// # Panics
+    /// If there is no such resource.
     pub fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let key = Key::new(resource_named(resource), namespace, name);
         self.with(|cluster| cluster.store.get(&key).map(|object| Value::clone(object)))
     }
 
     /// All objects of a resource (plural name or kind), ordered by namespace and name.
+    ///
+    /// # Panics
+    /// If there is no such resource.
     pub fn objects(&self, resource: &str) -> Vec<Value> {
         let resource = resource_named(resource);
         self.with(|cluster| {
@@ -200,82 +214,91 @@ impl SimulatedKubernetes {
         self.with(|cluster| cluster.add_mirror_pod(node, component));
     }
 
-    /// Stops a kubelet: its node reports nothing, and its pods neither start nor end.
+    /// Stops a kubelet: no heartbeats, and its pods neither start nor terminate.
+    ///
+    /// # Panics
+    /// If no node with this name was added.
     pub fn kubelet_down(&self, node: &str) {
-        self.with(|cluster| {
-            if let Some(kubelet) = cluster.kubelets.get_mut(node) {
-                kubelet.is_up = false;
-            }
-        });
+        self.with_kubelet(node, |kubelet| kubelet.is_up = false);
     }
 
     /// Starts a kubelet after a boot: the pods of its node restart.
+    ///
+    /// # Panics
+    /// If no node with this name was added.
     pub fn kubelet_up(&self, node: &str, boot_id: &str) {
         self.kubelet_up_after(node, boot_id, Duration::ZERO);
     }
 
-    /// Starts a kubelet after a boot; for `delay`, the node stays as it was last reported.
+    /// Starts a kubelet after a boot; its first report, with the new boot id, is after `delay`.
+    ///
+    /// # Panics
+    /// If no node with this name was added.
     pub fn kubelet_up_after(&self, node: &str, boot_id: &str, delay: Duration) {
-        self.with(|cluster| cluster.boot_kubelet(node, boot_id, delay));
+        self.with(|cluster| cluster.is_restless = true);
+        let silent_until = self.shared.started.elapsed() + delay;
+        self.with_kubelet(node, |kubelet| kubelet.boot(boot_id, silent_until));
     }
 
-    /// Has a kubelet report its node as ready or not from now on.
+    /// Sets the readiness that a kubelet reports from now on.
+    ///
+    /// # Panics
+    /// If no node with this name was added.
     pub fn set_kubelet_ready(&self, node: &str, is_ready: bool) {
-        self.with(|cluster| {
-            if let Some(kubelet) = cluster.kubelets.get_mut(node) {
-                kubelet.is_ready = is_ready;
-                kubelet.report_soon();
-            }
+        self.with_kubelet(node, |kubelet| {
+            kubelet.is_ready = is_ready;
+            kubelet.report_soon();
         });
     }
 
-    /// How long pods take to start on a node; 2 s unless set.
+    /// Sets the time that pods take to start on a node; default 2 s.
+    ///
+    /// # Panics
+    /// If no node with this name was added.
     pub fn set_pod_start(&self, node: &str, time: Duration) {
-        self.with(|cluster| {
-            if let Some(kubelet) = cluster.kubelets.get_mut(node) {
-                kubelet.pod_start = time;
-            }
-        });
+        self.with_kubelet(node, |kubelet| kubelet.pod_start = time);
     }
 
-    /// Has requests go wrong.
+    /// Adds a fault.
     pub fn fault(&self, fault: Fault) {
         self.with(|cluster| cluster.faults.add(fault));
     }
 
-    /// Ends all faults.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.with(|cluster| cluster.faults.clear());
     }
 
-    /// Closes all connections at once, and each new one before anything is carried out; or no longer.
-    pub fn set_api_away(&self, is_away: bool) {
-        self.with(|cluster| cluster.is_api_away = is_away);
-        // Watches have to notice it.
+    /// Makes the API unavailable or available: while unavailable, watches end and new requests are not executed; the
+    /// connection is closed.
+    pub fn set_api_unavailable(&self, is_unavailable: bool) {
+        self.with(|cluster| cluster.is_api_unavailable = is_unavailable);
+        // Wakes up the watches.
         self.shared.changes.send_modify(|_| {});
     }
 
-    /// Has the store not answer: requests time out, health checks fail, cached reads go on; or no longer.
-    pub fn set_store_away(&self, is_away: bool) {
-        self.with(|cluster| cluster.is_store_away = is_away);
+    /// Makes the store unavailable or available: while unavailable, requests time out with 504, health checks fail, and
+    /// reads with `resourceVersion=0` succeed.
+    pub fn set_store_unavailable(&self, is_unavailable: bool) {
+        self.with(|cluster| cluster.is_store_unavailable = is_unavailable);
     }
 
-    /// Forgets all older revisions: lists and watches that need them fail with 410.
+    /// Compacts the history: lists and watches at older revisions fail with 410.
     pub fn compact(&self) {
         self.with(|cluster| cluster.store.compact());
     }
 
-    /// The log of what was done, oldest first.
+    /// The log of effects, oldest first.
     pub fn effects(&self) -> Vec<Effect> {
         self.with(|cluster| cluster.effects.clone())
     }
 
-    /// The log of what was done since this was last called, oldest first; for long runs.
+    /// Removes and returns the log of effects, oldest first; bounds the memory of long runs.
     pub fn take_effects(&self) -> Vec<Effect> {
         self.with(|cluster| std::mem::take(&mut cluster.effects))
     }
 
-    /// How many requests there were of a user.
+    /// The number of requests by a user.
     pub fn requests_of(&self, user: &str) -> u64 {
         self.with(|cluster| cluster.requests.get(user).copied().unwrap_or_default())
     }

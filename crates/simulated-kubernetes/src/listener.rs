@@ -1,4 +1,4 @@
-//! The server on a TLS port, with HTTP/1.1 and HTTP/2.
+//! TLS listener with HTTP/1.1 and HTTP/2.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const PLAINTEXT: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 impl SimulatedKubernetes {
-    /// Serves all connections to a port; ends with an error of the listener only.
+    /// Serves connections until the listener fails.
     pub async fn serve(&self, listener: TcpListener, pki: &Pki) -> anyhow::Result<()> {
         let address = listener.local_addr()?.ip().to_string();
         let (config, verifier) = pki.server(&address)?;
@@ -51,18 +51,18 @@ async fn serve(
         return;
     }
     if first != [HANDSHAKE] {
-        // The request has to be read: else the system resets the connection, and the client may lose the answer.
+        // Closing with unread data resets the connection, and the client may lose the response.
         let mut request = [0; 4096];
         if stream.read(&mut request).await.is_ok() {
             drop(stream.write_all(PLAINTEXT).await);
         }
         return;
     }
-    // A client that does not trust the server ends the handshake.
+    // The handshake fails if the client does not trust the server.
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let certificate = identify(stream.get_ref().1.peer_certificates(), &*verifier);
     let service = TowerToHyperService::new(kubernetes.service_for(certificate));
     let builder = Builder::new(TokioExecutor::new());
-    // Connections end with an error whenever a fault closes them.
+    // An error is expected when a fault closes the connection.
     drop(builder.serve_connection(TokioIo::new(stream), service).await);
 }

@@ -11,9 +11,9 @@ use simulated_kubernetes::{MASTERS, Pki, Settings, SimulatedKubernetes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What the control API offers.
-const CONTROL: &str = r#"Objects are written through the API as in any Kubernetes. What a real one does not
-offer is below /stand-in/, for the group system:masters, with JSON bodies:
+/// The part of the help about the control API.
+const CONTROL: &str = r#"Objects are written through the Kubernetes API. The control API below /stand-in/ is for
+the group system:masters; bodies are JSON:
 
   POST   /stand-in/nodes        {"name": "w1", "address": "10.0.0.1"}
                                 also machine_id, boot_id, control_plane, allocatable
@@ -23,15 +23,16 @@ offer is below /stand-in/, for the group system:masters, with JSON bodies:
   POST   /stand-in/users        {"token": "t", "name": "u", "groups": []}
   DELETE /stand-in/users/t
   POST   /stand-in/faults       {"method": "PATCH", "path": "/api/v1/nodes",
-                                 "user": "u", "requests": 1, "action": ACTION}
+                                 "path_contains": "w1", "user": "u", "requests": 1,
+                                 "action": ACTION}
                                 ACTION: "close-before", "close-after", "hang",
                                 {"throttle": {"retry_after": 5}},
                                 {"delay": {"secs": 1, "nanos": 0}},
                                 {"answer": {"status": 502, "body": "…"}}
   DELETE /stand-in/faults
-  PUT    /stand-in/state        {"api_away": true}, {"store_away": true}
-  POST   /stand-in/compact      older revisions are gone (410)
-  GET    /stand-in/effects      what was done, oldest first
+  PUT    /stand-in/state        {"api_unavailable": true}, {"store_unavailable": true}
+  POST   /stand-in/compact      older revisions are compacted (410)
+  GET    /stand-in/effects      the log of effects, oldest first
   GET    /stand-in/requests     the number of requests by user
 
 Example:

@@ -1,6 +1,6 @@
-//! `metadata.managedFields`: which client set which field, and server-side apply, which depends on it.
+//! Field ownership (`metadata.managedFields`) and conflict detection of server-side apply.
 //!
-//! Lists with a merge key are owned by element, other lists as a whole.
+//! Lists with a merge key are owned per element, other lists as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::patch::merge_key;
 /// The steps to a field, written as in `fieldsV1`: `f:spec`, `k:{"type":"Ready"}`.
 type Path = Vec<String>;
 
-/// Metadata that belongs to the server.
+/// Server-managed metadata, which is not tracked.
 const UNOWNED: &[&str] = &[
     "name",
     "generateName",
@@ -26,7 +26,7 @@ const UNOWNED: &[&str] = &[
     "managedFields",
 ];
 
-/// Who changes an object, and how.
+/// The manager of a change.
 #[derive(Debug, Clone)]
 pub(crate) struct Manager<'a> {
     /// The name of the client.
@@ -111,7 +111,8 @@ fn tree(paths: &BTreeSet<Path>) -> Value {
     root
 }
 
-/// Records in `new` that `manager` made it from `old`. With `applied`, the manager owns exactly its fields.
+/// Updates `managedFields` of `new` for a change from `old` by `manager`. With `applied`, the manager owns exactly
+/// the fields of this configuration.
 pub(crate) fn record(old: &Value, new: &mut Value, manager: &Manager<'_>, applied: Option<&Value>) {
     let (before, after) = (leaves(old), leaves(new));
     let is_changed = |path: &Path| before.get(path) != after.get(path);
@@ -166,7 +167,7 @@ pub(crate) struct Conflict {
     pub(crate) field: String,
 }
 
-/// The fields of `config` that others own and that differ.
+/// The fields of `config` whose values differ and that other managers own.
 pub(crate) fn conflicts(live: &Value, config: &Value, manager: &str) -> Vec<Conflict> {
     let current = leaves(live);
     let mut conflicts = Vec::new();
@@ -202,7 +203,7 @@ fn printed(path: &Path) -> String {
     path.iter().map(step).collect()
 }
 
-/// Removes the fields from `object` that `manager` applied earlier and no longer applies, unless others own them too.
+/// Removes fields that `manager` applied earlier, does not apply any more, and owns alone.
 pub(crate) fn remove_abandoned(object: &mut Value, config: &Value, manager: &str) {
     let wanted = leaves(config);
     let entries = items(object, "/metadata/managedFields");

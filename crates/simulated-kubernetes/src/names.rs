@@ -1,8 +1,8 @@
-//! Identifiers and names that only look random: the same seed gives the same sequence.
+//! Deterministic uids and name suffixes: the same seed gives the same sequence.
 
 use uuid::Builder;
 
-/// The letters and digits of generated names: those that form no words.
+/// The alphabet of generated names, as in Kubernetes: no vowels and no similar digits.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A generator of identifiers (`SplitMix64`).

@@ -1,6 +1,4 @@
-//! Nodes and their kubelets, as tests control them.
-
-use std::time::Duration;
+//! Functions by which tests control nodes and kubelets.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +9,7 @@ use crate::object;
 /// Static pods of control-plane nodes.
 const CONTROL_PLANE_PODS: &[&str] = &["etcd", "kube-apiserver"];
 
-/// A node, as its kubelet registers it.
+/// The settings of a new node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeSettings {
     /// The name.
@@ -24,7 +22,7 @@ pub struct NodeSettings {
     pub boot_id: String,
     /// Whether it has the label, the taint and the static pods of the control plane.
     pub is_control_plane: bool,
-    /// What pods may request: `cpu`, `memory`, `pods` as quantities.
+    /// Allocatable resources: `cpu`, `memory` and `pods` as quantities.
     pub allocatable: Map<String, Value>,
 }
 
@@ -101,14 +99,5 @@ impl Cluster {
                 "containers": [{"name": component, "image": format!("example.invalid/{component}:1")}],
                 "tolerations": [{"operator": "Exists", "effect": "NoExecute"}]}});
         self.create_as(&format!("system:node:{node}"), pod);
-    }
-
-    /// Has a kubelet act again after a boot.
-    pub(crate) fn boot_kubelet(&mut self, node: &str, boot_id: &str, delay: Duration) {
-        let silent_until = self.elapsed() + delay;
-        self.is_restless = true;
-        if let Some(kubelet) = self.kubelets.get_mut(node) {
-            kubelet.boot(boot_id, silent_until);
-        }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::go;
 use crate::status::Failure;
 
-/// How a patch says what changes.
+/// The format of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Json,
@@ -16,7 +16,7 @@ pub(crate) enum Format {
     Apply,
 }
 
-/// Lists whose elements strategic merge patches and server-side apply match by a key; others are replaced as a whole.
+/// Merge keys of lists for strategic merge patches and server-side apply; other lists are atomic.
 const MERGE_KEYS: &[(&str, &str)] = &[
     ("addresses", "type"),
     ("conditions", "type"),
@@ -28,7 +28,7 @@ const MERGE_KEYS: &[(&str, &str)] = &[
     ("volumes", "name"),
 ];
 
-/// The field that identifies the elements of the list in this field.
+/// The merge key of the list in this field.
 pub(crate) fn merge_key(field: &str) -> Option<&'static str> {
     MERGE_KEYS.iter().find(|(list, _)| *list == field).map(|(_, key)| *key)
 }
@@ -81,7 +81,7 @@ fn json_patched(object: &mut Value, patch: &Value) -> Result<(), Failure> {
         Failure::new(422, "Invalid", message).with_details(json!({}))
     };
     for operation in patch.as_array().into_iter().flatten() {
-        // To the server, a field that is not there is `null`.
+        // The server treats a missing field as `null` in `test`.
         let pointer = operation["path"].as_str().unwrap_or_default();
         let is_null_tested = operation["op"] == "test" && operation["value"].is_null();
         if is_null_tested && object.pointer(pointer).is_none() {
@@ -133,8 +133,8 @@ fn without_directives(fields: &Map<String, Value>) -> Map<String, Value> {
     fields.map(|(field, value)| (field.clone(), value.clone())).collect()
 }
 
-/// The elements of the patch keep their order, and so do those that only the server has; an element of the patch comes
-/// after those that preceded it on the server.
+/// Merges lists by key. Patched elements keep the order of the patch, unpatched elements their own; an element that
+/// preceded a patched element before the merge still precedes it.
 fn merge_list(
     live: Option<&Vec<Value>>,
     patch: &[Value],

@@ -1,4 +1,4 @@
-//! Paths that name no resource: the version, the health, and what the server has.
+//! Non-resource paths: version, health checks and discovery.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ impl Cluster {
         let parts: Vec<_> = path.split('/').skip(1).collect();
         match parts[..] {
             ["version"] => Answer::json(200, &version()),
-            ["healthz" | "livez" | "readyz"] if self.is_store_away => Answer::text(
+            ["healthz" | "livez" | "readyz"] if self.is_store_unavailable => Answer::text(
                 500,
                 &format!(
                     "[+]ping ok\n[-]etcd failed: reason withheld\n{} check failed\n",

@@ -1,4 +1,4 @@
-//! The certificates of a server that runs as a process.
+//! Certificates for the server process.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::go::hex;
 use crate::users::{Certificate, Identity};
 
-/// An authority that signs certificates of the server and of clients.
+/// A certificate authority for server and client certificates.
 pub struct Pki {
     authority: CertifiedIssuer<'static, KeyPair>,
-    /// A secret that only this authority has.
+    /// Digest of the private key, used as a random token.
     secret: String,
 }
 
@@ -48,7 +48,7 @@ impl Pki {
         self.authority.pem()
     }
 
-    /// A token that cannot be guessed.
+    /// A random token.
     pub fn token(&self) -> &str {
         &self.secret
     }
@@ -66,7 +66,7 @@ impl Pki {
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
-    /// TLS for a server with this address, and what decides whether the certificate of a client is trusted.
+    /// The TLS configuration for a server with this address, and the verifier for client certificates.
     pub(crate) fn server(
         &self,
         address: &str,
@@ -92,7 +92,7 @@ impl Pki {
     }
 }
 
-/// The user that a certificate names, when the authority has signed it.
+/// The identity in a client certificate, if the chain is trusted.
 pub(crate) fn identify(
     chain: Option<&[CertificateDer<'_>]>,
     verifier: &dyn ClientCertVerifier,
@@ -115,7 +115,8 @@ pub(crate) fn identify(
     Certificate::Trusted(Identity::new(name, "", &groups, &fingerprint))
 }
 
-/// Accepts the handshake with any certificate, as a kube-apiserver does: it rejects the requests.
+/// Accepts any client certificate in the handshake; untrusted ones are rejected per request with 401, as by a
+/// kube-apiserver.
 #[derive(Debug)]
 struct AnyCertificate(Arc<dyn ClientCertVerifier>);
 

@@ -14,7 +14,7 @@ const SUFFIXES: &[(&str, f64)] = &[
     ("", 1.0),
 ];
 
-/// The amount that a text says; `None` when it is no quantity.
+/// Parses a quantity; `None` if it is invalid.
 pub(crate) fn parse(text: &str) -> Option<f64> {
     let end = text.find(|character: char| !character.is_ascii_digit() && character != '.');
     let (digits, suffix) = text.split_at(end.unwrap_or(text.len()));

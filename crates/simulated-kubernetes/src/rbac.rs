@@ -1,4 +1,4 @@
-//! What users may do: the rules of cluster roles that cluster role bindings give them.
+//! Authorization by cluster roles and cluster role bindings.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::route::Target;
 use crate::store::Store;
 use crate::users::{Identity, MASTERS};
 
-/// What somebody wants to do.
+/// An action to be authorized.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Action<'a> {
     /// A verb on a resource or one of its objects.
@@ -17,13 +17,13 @@ pub(crate) enum Action<'a> {
     Path { verb: &'a str, path: &'a str },
 }
 
-/// Paths that everybody may read.
+/// Paths that are readable without authentication.
 const PUBLIC: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
 
-/// Paths that users with credentials may read: what the server has.
+/// Discovery paths, readable by authenticated users.
 const DISCOVERY: &[&str] = &["/api", "/api/", "/apis", "/apis/"];
 
-/// Why a user may do something; `None` when it may not.
+/// The reason why an action is allowed; `None` if it is denied.
 pub(crate) fn allowed(store: &Store, user: &Identity, action: Action<'_>) -> Option<String> {
     if user.is_in(MASTERS) || is_granted_to_all(user, action) {
         return Some(String::new());

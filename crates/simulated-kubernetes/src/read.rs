@@ -22,7 +22,7 @@ use crate::store::Key;
 
 const EXPIRED_TOKEN: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
-/// The encoding of continue tokens; as lenient as Go's.
+/// Encoding of continue tokens: base64url without padding; trailing bits are accepted, as in Go.
 const TOKENS: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -31,7 +31,7 @@ const TOKENS: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
 
-/// How a client wants objects.
+/// The requested representation of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Json,
@@ -70,14 +70,14 @@ impl Form {
     fn answer(self, body: &Value) -> Answer {
         let mut answer = Answer::json(200, body);
         if self == Self::Yaml {
-            // Any JSON text is YAML.
+            // Every JSON document is a YAML document.
             "application/yaml".clone_into(&mut answer.headers[0].1);
         }
         answer
     }
 }
 
-/// Which objects a list or watch is about.
+/// The filter of a list or watch.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
     pub(crate) resource: &'static Resource,
@@ -120,10 +120,10 @@ impl Selection {
     }
 }
 
-/// Where a list in pages goes on.
+/// The position encoded in a continue token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Continue {
-    /// `None` for the present state.
+    /// The revision of the first page; `None` for the current state.
     revision: Option<u64>,
     /// The path of the last object that was listed.
     after: String,
@@ -190,7 +190,7 @@ impl Cluster {
         Ok(form.answer(&self.page(request, resource, target, form)?.list).into())
     }
 
-    /// The page that a list request asks for.
+    /// One page of a list.
     pub(crate) fn page(
         &self,
         request: &Request,
@@ -253,7 +253,7 @@ impl Cluster {
         Ok(Page { keys: objects.into_iter().map(|(key, _)| key).collect(), list })
     }
 
-    /// The revision whose state a list shows; `None` for the present one.
+    /// The revision of a list; `None` for the current one.
     fn list_revision(
         &self,
         request: &Request,

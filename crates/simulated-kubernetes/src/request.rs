@@ -1,4 +1,4 @@
-//! A request without its connection.
+//! Requests to the pure core.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 
 use crate::users::Certificate;
 
-/// What decides about the answer.
+/// A request, as the pure core needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     /// The method.

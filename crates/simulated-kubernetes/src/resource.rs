@@ -1,4 +1,4 @@
-//! The resources that the server has: one table.
+//! The table of resources.
 
 /// Whether the objects of a resource are in a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,14 +9,14 @@ pub(crate) enum Scope {
     Namespaced,
 }
 
-/// How much the server does with the objects of a resource.
+/// How the objects of a resource are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     /// Objects are stored.
     Stored,
-    /// Objects are stored, and their `metadata.generation` counts the changes of what they specify.
+    /// Objects are stored; `metadata.generation` counts changes of the spec.
     Generations,
-    /// An object is a question that is answered and not stored.
+    /// Objects are answered at once and not stored.
     Review,
 }
 

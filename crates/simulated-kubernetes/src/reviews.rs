@@ -1,4 +1,4 @@
-//! Questions about users and rights, and tokens of service accounts.
+//! Access reviews, token reviews and service account tokens.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ impl Cluster {
         Ok(Answer::json(201, &review).into())
     }
 
-    /// The user that a service account's pods are.
+    /// The identity of a service account.
     pub(crate) fn service_account(&self, namespace: &str, name: &str) -> Option<Identity> {
         let accounts = resource::named("serviceaccounts")?;
         let key = crate::store::Key::new(accounts, namespace, name);

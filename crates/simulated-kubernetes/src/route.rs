@@ -1,20 +1,20 @@
-//! What a request is about: the resource, the object and the verb that its method and path mean.
+//! Routing: the resource, object and verb of a request.
 
 use http::Method;
 
 use crate::request::Request;
 use crate::resource::{self, Resource};
 
-/// What a path names.
+/// The target of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Something else than a resource, such as `/healthz`.
+    /// A non-resource path, such as `/healthz`.
     Path(String),
-    /// A resource, be it known or not.
+    /// A resource path; the resource may be unknown.
     Resource(Target),
 }
 
-/// A resource, its objects or one of them.
+/// The target of a resource request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Target {
     /// The API group; empty for the core group.
@@ -29,7 +29,7 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// The subresource; empty for the object itself.
     pub(crate) subresource: String,
-    /// The parts of the path below a subresource.
+    /// Whether the path continues below the subresource.
     pub(crate) is_deeper: bool,
     /// Whether the path begins with the deprecated `watch`.
     pub(crate) is_watch: bool,
@@ -96,7 +96,7 @@ impl Route {
     }
 }
 
-/// The verb that a request to a resource means, as rules of roles name it.
+/// The RBAC verb of a request to a resource.
 pub(crate) fn verb(request: &Request, target: &Target) -> &'static str {
     let is_named = !target.name.is_empty();
     match request.method {

@@ -1,4 +1,4 @@
-//! The types of fields, as far as something depends on them: enough to reject what a real server rejects.
+//! Types of the fields that the stand-in depends on; a partial replacement for the schemas of a real server.
 
 use serde_json::Value;
 
@@ -9,11 +9,11 @@ use crate::quantity;
 /// A check of one value: the error, or `None`.
 type Check = fn(&Value) -> Option<String>;
 
-/// The fields of a node's spec with their types; others are unknown and dropped.
+/// The fields of a node spec; others are unknown.
 const NODE_SPEC: &[&str] =
     &["configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
 
-/// What a field has to be.
+/// The expected JSON type of a field.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     Object,
@@ -22,7 +22,7 @@ enum Shape {
     Objects,
 }
 
-/// The fields of all kinds whose inner fields something reads or writes.
+/// Expected types by JSON pointer, for all kinds: the fields whose children are accessed.
 const STRUCTURE: &[(&str, Shape)] = &[
     ("/metadata", Shape::Object),
     ("/metadata/annotations", Shape::Object),
@@ -55,7 +55,7 @@ const STRUCTURE: &[(&str, Shape)] = &[
     ("/status/nodeInfo", Shape::Object),
 ];
 
-/// An object with fields that the server does not know: their paths, for warnings. They are removed.
+/// Removes unknown fields and returns their paths.
 pub(crate) fn drop_unknown(kind: &str, object: &mut Value) -> Vec<String> {
     if kind != "Node" {
         return Vec::new();
@@ -163,7 +163,7 @@ pub(crate) fn duplicate_fields(text: &str) -> Vec<String> {
     duplicates
 }
 
-/// A walk over a JSON text that keeps what a map would lose.
+/// A parser over a JSON text that detects duplicate keys.
 struct Walk<'a> {
     rest: &'a str,
     duplicates: &'a mut Vec<String>,

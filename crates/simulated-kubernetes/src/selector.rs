@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::object::{fields, items, text};
 
-/// What the value of a label or field has to be.
+/// The requirement for the value of a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Test {
     Exists,
@@ -118,7 +118,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// What follows a key.
+    /// Parses the operator and the values after a key.
     fn test(&mut self) -> Result<Test, String> {
         let operator = self.peek();
         if matches!(operator, "" | ",") {
@@ -134,7 +134,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// A value, which may be empty.
+    /// Parses a value, which may be empty.
     fn value(&mut self) -> String {
         if is_identifier(self.peek()) { self.next().to_owned() } else { String::new() }
     }

@@ -1,4 +1,4 @@
-//! The server as a tower service: what the state decides, at its time.
+//! The tower service: asynchronous shell around the pure core.
 
 use std::error::Error;
 use std::fmt;
@@ -26,7 +26,7 @@ use crate::users::Certificate;
 use crate::watch::Watch;
 use crate::{SimulatedKubernetes, control};
 
-/// How often a watch sends a bookmark, when its client wants them.
+/// Interval of bookmarks in a watch.
 const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
 
 /// The server closed the connection.
@@ -44,7 +44,7 @@ impl Error for ConnectionClosed {}
 /// The body of an answer; the stream of a watch fails when the connection is closed.
 pub type AnswerBody = UnsyncBoxBody<Bytes, ConnectionClosed>;
 
-/// The server, for one kind of client certificate.
+/// The API as a tower service, for connections with one client certificate.
 #[derive(Debug, Clone)]
 pub struct KubernetesService {
     kubernetes: SimulatedKubernetes,
@@ -92,7 +92,7 @@ async fn answer(
         return Ok(response(request, control::handle(&kubernetes, request)));
     }
     let fault = kubernetes.with(|cluster| {
-        if cluster.is_api_away {
+        if cluster.is_api_unavailable {
             return Some(FaultAction::CloseBefore);
         }
         let user = cluster.users.authenticate(request).map(|user| user.name).unwrap_or_default();
@@ -186,7 +186,7 @@ impl Events {
             }
             let watch = &mut self.watch;
             let events = self.kubernetes.with(|cluster| {
-                let is_up = !cluster.is_api_away;
+                let is_up = !cluster.is_api_unavailable;
                 is_up.then(|| cluster.next_events(watch, is_bookmark_due))
             });
             let Some(events) = events else {

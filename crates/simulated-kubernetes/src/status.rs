@@ -1,10 +1,10 @@
-//! What the server answers instead of an object: `Status` bodies, worded as a kube-apiserver 1.36 words them.
+//! `Status` responses, with the messages of kube-apiserver 1.36.
 
 use serde_json::{Value, json};
 
 use crate::resource::Resource;
 
-/// A request that was refused: the HTTP status and the `Status` that explains it.
+/// A rejected request: the HTTP status and the `Status` body.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Failure {
     /// The HTTP status.
@@ -15,14 +15,14 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<u64>,
 }
 
-/// One reason why an object is invalid.
+/// A validation error of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FieldError {
     /// The path of the field.
     pub(crate) field: String,
     /// The reason, such as `FieldValueInvalid`.
     pub(crate) reason: &'static str,
-    /// What is wrong with the value.
+    /// The description of the error.
     pub(crate) message: String,
 }
 
@@ -85,7 +85,7 @@ impl Failure {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
-    /// An error without a reason, as the server answers for what it did not foresee.
+    /// An internal error, which has no reason.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }

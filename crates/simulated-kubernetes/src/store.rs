@@ -1,4 +1,4 @@
-//! The objects with their history: one counter of revisions over all resources, as in etcd.
+//! Versioned object store: one revision counter over all resources, as in etcd.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -9,13 +9,13 @@ use serde_json::Value;
 use crate::object;
 use crate::resource::Resource;
 
-/// How many changes are kept before the oldest are compacted by themselves.
+/// Maximum number of changes in the history; older ones are compacted.
 const HISTORY: usize = 20_000;
 
-/// The revision of an empty store, where the numbers of a real server begin that has just started.
+/// The revision of an empty store.
 const FIRST: u64 = 200;
 
-/// Where an object is stored; the order of lists.
+/// The key of an object; lists are ordered by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     /// The plural name of the resource.
@@ -32,7 +32,7 @@ impl Key {
         Self { resource: resource.plural, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// As in continue tokens.
+    /// The key as in continue tokens: `NAMESPACE/NAME` or `NAME`.
     pub(crate) fn path(&self) -> String {
         if self.namespace.is_empty() {
             self.name.clone()
@@ -170,13 +170,13 @@ impl Store {
         Ok(self.history.range(from..))
     }
 
-    /// Forgets the history: lists and watches of older revisions fail from now on.
+    /// Compacts the history: lists and watches at older revisions fail with 410.
     pub(crate) fn compact(&mut self) {
         self.compacted = self.revision;
         self.history.clear();
     }
 
-    /// The object that owns others under this uid.
+    /// The object with this uid.
     pub(crate) fn with_uid(&self, uid: &str) -> Option<&Arc<Value>> {
         self.objects.values().find(|object| object::uid(object) == uid)
     }

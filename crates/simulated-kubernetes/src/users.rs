@@ -1,4 +1,4 @@
-//! Who a request comes from.
+//! Authentication.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::request::Request;
 
-/// The group that may do everything.
+/// The group with all rights.
 pub const MASTERS: &str = "system:masters";
 
 const ANONYMOUS: &str = "system:anonymous";
@@ -21,14 +21,14 @@ pub struct Identity {
     pub name: String,
     /// Empty for users without one.
     pub uid: String,
-    /// All groups, those that the server adds included.
+    /// All groups, including `system:authenticated`.
     pub groups: Vec<String>,
-    /// Which credential it was.
+    /// The value of `authentication.kubernetes.io/credential-id`; empty for none.
     pub credential_id: String,
 }
 
 impl Identity {
-    /// A user that has proved who it is.
+    /// An authenticated user.
     pub fn new(name: &str, uid: &str, groups: &[&str], credential_id: &str) -> Self {
         let groups = groups.iter().copied().chain([AUTHENTICATED]).map(str::to_owned);
         let (name, uid) = (name.to_owned(), uid.to_owned());
@@ -41,7 +41,7 @@ impl Identity {
         Self { name: ANONYMOUS.to_owned(), uid, groups, credential_id }
     }
 
-    /// A service account, as its tokens prove it.
+    /// The identity of a service account token.
     pub(crate) fn service_account(namespace: &str, name: &str, uid: &str, token_id: &str) -> Self {
         let user = format!("system:serviceaccount:{namespace}:{name}");
         let group = format!("system:serviceaccounts:{namespace}");
@@ -70,12 +70,12 @@ impl Identity {
 /// The certificate of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Certificate {
-    /// The client has none.
+    /// No certificate was presented.
     #[default]
     None,
-    /// The client's authority is another one.
+    /// The certificate is not signed by the authority of the server.
     Untrusted,
-    /// The client is this user.
+    /// The certificate identifies this user.
     Trusted(Identity),
 }
 
@@ -108,7 +108,7 @@ impl Users {
         self.by_token.get(token)
     }
 
-    /// The user that a request comes from; `None` when its credentials are invalid.
+    /// The user of a request; `None` if its credentials are invalid.
     pub(crate) fn authenticate(&self, request: &Request) -> Option<Identity> {
         match &request.certificate {
             Certificate::Trusted(identity) => return Some(identity.clone()),

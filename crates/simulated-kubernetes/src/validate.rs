@@ -1,4 +1,4 @@
-//! Which objects are valid: names, labels, annotations, finalizers, taints, and what an update may not change.
+//! Validation of names, labels, annotations, finalizers, taints and immutable fields.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ fn is_qualified(text: &str) -> bool {
         && bytes.last().is_some_and(is_end)
 }
 
-/// What is wrong with the key of a label, an annotation or a taint.
+/// The errors of a qualified name: the key of a label, an annotation or a taint.
 fn key_errors(key: &str) -> Vec<&'static str> {
     let (prefix, part) = match key.split_once('/') {
         Some((prefix, part)) => (Some(prefix), part),
@@ -74,7 +74,7 @@ fn name_errors(metadata: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// What is wrong with labels.
+/// The errors of all labels.
 fn label_errors(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (key, value) in fields(object, "/metadata/labels").into_iter().flatten() {
@@ -148,7 +148,7 @@ fn taint_errors(node: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// What is wrong with an object that is to be created.
+/// The validation errors of a new object.
 pub(crate) fn created(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let mut errors = name_errors(&object["metadata"]);
     errors.extend(label_errors(object));
@@ -168,7 +168,7 @@ fn kind_errors(resource: &Resource, object: &Value) -> Vec<FieldError> {
     }
 }
 
-/// What is wrong with an update. The server checks metadata several times, and reports each time.
+/// The validation errors of an update. The server validates metadata several times and reports duplicates.
 pub(crate) fn updated(resource: &Resource, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if new["metadata"]["uid"] != old["metadata"]["uid"] {

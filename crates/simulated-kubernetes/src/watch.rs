@@ -15,23 +15,23 @@ use crate::route::Target;
 use crate::status::Failure;
 use crate::store::Change;
 
-/// How long a watch lasts that names no time; a real server chooses 30 to 60 minutes.
+/// Default timeout of a watch; a real server chooses 30 to 60 minutes.
 const TIMEOUT: Duration = Duration::from_mins(30);
 
-/// A watch at some point of its stream.
+/// The state of a watch.
 #[derive(Debug)]
 pub(crate) struct Watch {
     selection: Selection,
     form: Form,
-    /// The revision up to which the client knows everything.
+    /// The revision up to which events have been sent.
     revision: u64,
-    /// Events that come before all changes.
+    /// Events to be sent first.
     initial: Vec<Value>,
     /// Whether the stream has ended, because of an error.
     pub(crate) is_over: bool,
-    /// Whether the client wants bookmarks.
+    /// Whether the client requested bookmarks.
     pub(crate) has_bookmarks: bool,
-    /// How long the stream lasts.
+    /// Duration of the stream.
     pub(crate) timeout: Duration,
 }
 
@@ -125,7 +125,7 @@ impl Cluster {
         Ok(Outcome::Watch(Box::new(watch)))
     }
 
-    /// The events that the watch has not sent yet, one a line; empty when there are none.
+    /// Pending events, one per line; empty if there are none.
     pub(crate) fn next_events(&self, watch: &mut Watch, is_bookmark_due: bool) -> Bytes {
         let mut events = std::mem::take(&mut watch.initial);
         if !watch.is_over {

@@ -18,7 +18,7 @@ use crate::store::Key;
 use crate::validate;
 use crate::{defaults, effects, go, schema};
 
-/// Metadata that an update leaves as it is.
+/// Metadata fields that an update cannot change.
 const PRESERVED: &[&str] = &[
     "creationTimestamp",
     "deletionTimestamp",
@@ -84,7 +84,7 @@ impl Cluster {
         Ok(Value::clone(&self.store.put(key, object)))
     }
 
-    /// Gives a new object what the server decides: a name, a uid, times and defaults.
+    /// Sets the server-managed fields of a new object: name, uid, timestamps, generation and defaults.
     pub(crate) fn complete(&mut self, resource: &Resource, object: &mut Value) {
         let prefix = text(object, "/metadata/generateName").to_owned();
         if object::name(object).is_empty() && !prefix.is_empty() {
@@ -98,7 +98,7 @@ impl Cluster {
         if resource.storage == Storage::Generations {
             object["metadata"]["generation"] = 1.into();
         }
-        // Kinds that keep the status of a creation have no status of their own there.
+        // Of the kinds with a status subresource, only nodes keep the status of the create request.
         if resource.has_status() && resource.kind != "Node" {
             object::remove(object, "", "status");
         }
@@ -252,7 +252,7 @@ impl Cluster {
         Ok(Answer::json(200, &new).into())
     }
 
-    /// Stores `new` in place of `old` as a client wants it, and returns what is stored then.
+    /// Validates and stores an update by a client; returns the stored object.
     fn update(
         &mut self,
         request: &Request,
@@ -284,7 +284,7 @@ impl Cluster {
         Ok(self.commit(key, old, new))
     }
 
-    /// Takes over from `old` what a write through this subresource does not change.
+    /// Restores the fields of `old` that a write through this subresource cannot change.
     pub(crate) fn prepare(resource: &Resource, subresource: &str, old: &Value, new: &mut Value) {
         for field in ["apiVersion", "kind"] {
             new[field] = old[field].clone();
@@ -318,8 +318,7 @@ impl Cluster {
         }
     }
 
-    /// Stores `new` unless it says the same as `old`; an object that was only held by finalizers disappears with the
-    /// last one.
+    /// Stores `new` unless it equals `old`. Removing the last finalizer of a terminating object deletes it.
     pub(crate) fn commit(&mut self, key: Key, old: &Arc<Value>, new: Value) -> Value {
         let grace =
             object::number(&new, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
@@ -338,7 +337,7 @@ impl Cluster {
     }
 }
 
-/// Whether the objects differ in more than who set what.
+/// Whether the objects differ in anything but `managedFields`.
 fn is_changed(old: &Value, new: &Value) -> bool {
     let without = |object: &Value| {
         let mut object = object.clone();

@@ -1,4 +1,4 @@
-//! Daemon sets: one pod for each node that it tolerates, also on nodes that are cordoned or not ready.
+//! Daemon set controller: one pod per tolerated node, including cordoned and not-ready nodes.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::object::{is_terminating, items, text};
 
 const USER: &str = "system:serviceaccount:kube-system:daemon-set-controller";
 
-/// Taints that the pods of all daemon sets tolerate.
+/// Tolerations that are added to all daemon pods: taint key and effect.
 const TOLERATED: &[(&str, &str)] = &[
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -19,7 +19,7 @@ const TOLERATED: &[(&str, &str)] = &[
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 ];
 
-/// Taints of nodes that keep no daemon pod away.
+/// Keys of node taints that daemon pods always tolerate.
 const CONDITIONS: &[&str] = &[
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",

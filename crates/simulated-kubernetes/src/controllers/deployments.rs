@@ -1,4 +1,4 @@
-//! Deployments and their replica sets. A new template replaces all pods at once.
+//! Deployment and replica set controllers. A template change replaces all pods at once.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ const DEPLOYMENTS: &str = "system:serviceaccount:kube-system:deployment-controll
 const REPLICA_SETS: &str = "system:serviceaccount:kube-system:replicaset-controller";
 const HASH: &str = "pod-template-hash";
 
-/// A name for a template (FNV-1a over its JSON).
+/// The `pod-template-hash` of a template (FNV-1a over its JSON).
 fn hash(template: &Value) -> String {
     let bytes = template.to_string().into_bytes();
     let hash = bytes
@@ -72,7 +72,7 @@ impl Cluster {
                 pod["metadata"]["generateName"] = format!("{}-", key.name).into();
                 self.create_as(REPLICA_SETS, pod);
             }
-            // Pods that serve nobody go first.
+            // Unready pods are deleted first.
             active.sort_by_key(|(_, pod)| !is_ready(pod));
             for (key, _) in active.split_off(wanted.min(active.len())) {
                 self.delete_as(REPLICA_SETS, &key, None);

@@ -1,4 +1,4 @@
-//! Disruption budgets: how many pods may be evicted.
+//! Disruption controller: the status of pod disruption budgets.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::selector::LabelSelector;
 
 const USER: &str = "system:serviceaccount:kube-system:disruption-controller";
 
-/// A pod whose eviction was allowed counts as disrupted for so long, if it does not terminate.
+/// Lifetime of an entry in `disruptedPods` if the pod does not terminate.
 const DISRUPTION: SignedDuration = SignedDuration::from_secs(120);
 
 impl Cluster {
@@ -64,7 +64,7 @@ impl Cluster {
         }
     }
 
-    /// The pods whose eviction was allowed a short time ago, and that do not terminate yet.
+    /// Entries of `disruptedPods` that are still valid: recent, and the pod is not yet terminating.
     fn disrupted(&self, budget: &Value, pods: &[Pod]) -> Map<String, Value> {
         let entries = fields(budget, "/status/disruptedPods").into_iter().flatten();
         let is_pending = |name: &str, time: &Value| {
@@ -78,7 +78,7 @@ impl Cluster {
         entries.map(|(name, time)| (name.clone(), time.clone())).collect()
     }
 
-    /// How many pods there should be, and how many of them have to be healthy.
+    /// The expected number of pods and the desired number of healthy ones.
     fn expectation(&self, spec: &Value, pods: &[Pod]) -> (i64, i64) {
         let count = i64::try_from(pods.len()).unwrap_or(i64::MAX);
         if let Some(unavailable) = spec.get("maxUnavailable") {
@@ -94,7 +94,7 @@ impl Cluster {
         }
     }
 
-    /// The replicas that the controllers of these pods want.
+    /// Sum of `spec.replicas` of the controllers of these pods; pods without a scalable controller count as one each.
     fn replicas(&self, pods: &[Pod]) -> i64 {
         let mut wanted: BTreeMap<&str, i64> = BTreeMap::new();
         let mut others = 0;
@@ -116,7 +116,7 @@ impl Cluster {
     }
 }
 
-/// A number, or a percentage of `whole` rounded up.
+/// An absolute number, or a percentage of `whole`, rounded up.
 fn amount(value: &Value, whole: i64) -> i64 {
     let percentage = value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok());
     match percentage {

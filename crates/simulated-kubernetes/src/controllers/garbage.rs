@@ -13,7 +13,7 @@ use crate::store::Key;
 const USER: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 const PODS: &str = "system:serviceaccount:kube-system:pod-garbage-collector";
 
-/// A pod may be older than its node by so much.
+/// Minimum age of a pod before it is deleted because its node does not exist.
 const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
 const NAMESPACES: &str = "system:serviceaccount:kube-system:namespace-controller";
 

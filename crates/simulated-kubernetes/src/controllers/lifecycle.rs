@@ -1,4 +1,4 @@
-//! The life cycle of nodes: silent kubelets, taints, and pods on nodes that are unreachable.
+//! Node lifecycle controller: missing heartbeats, condition taints, and taint-based eviction.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::store::Key;
 
 const USER: &str = "system:serviceaccount:kube-system:node-controller";
 
-/// A node whose kubelet reports nothing for so long is in an unknown state.
+/// Time without a heartbeat after which `Ready` becomes `Unknown` (node monitor grace period).
 const GRACE: SignedDuration = SignedDuration::from_secs(40);
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -70,7 +70,7 @@ impl Cluster {
         });
     }
 
-    /// Has the taints of a node say what its conditions and its spec say.
+    /// Updates the condition taints of a node and the taint of a cordon.
     fn set_taints(&mut self, key: &Key, is_ready: bool, is_unreachable: bool) {
         let Some(node) = self.store.get(key) else { return };
         let is_not_ready = !is_ready && !is_unreachable;
@@ -99,7 +99,7 @@ impl Cluster {
         }
     }
 
-    /// Deletes the pods that tolerate a taint of the node no longer.
+    /// Deletes pods whose toleration of a `NoExecute` taint has expired.
     fn evict_by_taints(&mut self, key: &Key, pods: &[(Key, std::sync::Arc<Value>)]) {
         let Some(node) = self.store.get(key).cloned() else { return };
         let taints = items(&node, "/spec/taints").iter();

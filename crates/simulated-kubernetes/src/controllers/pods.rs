@@ -1,4 +1,4 @@
-//! Pods of controllers.
+//! Helpers for the pods of controllers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::store::Key;
 /// A pod with its key.
 pub(super) type Pod = (Key, Arc<Value>);
 
-/// Whether the pod counts as one of its controller's: it neither ends nor has ended.
+/// Whether the pod counts toward the replicas of its controller: not terminating and not finished.
 pub(super) fn is_active(pod: &Value) -> bool {
     !is_terminating(pod) && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
 }

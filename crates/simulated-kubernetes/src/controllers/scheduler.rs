@@ -1,4 +1,5 @@
-//! The scheduler: the node with the fewest pods that has room and is tolerated.
+//! The scheduler: among the nodes with sufficient allocatable resources and tolerated taints, the one with the fewest
+//! pods.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::quantity;
 
 const USER: &str = "system:kube-scheduler";
 
-/// What the pods of a node request.
+/// Sum of the resource requests of the pods on a node.
 #[derive(Debug, Clone, Default)]
 struct Usage {
     pods: usize,
@@ -51,7 +52,7 @@ fn request(pod: &Value, resource: &str) -> f64 {
     requests.sum()
 }
 
-/// How long a pod tolerates a taint; `None` when it does not.
+/// Duration for which a pod tolerates a taint; `None` if it does not.
 pub(super) fn tolerates(pod: &Value, taint: &Value) -> Option<Duration> {
     let tolerations = items(pod, "/spec/tolerations").iter();
     let times = tolerations.filter_map(|toleration| {
@@ -71,7 +72,7 @@ pub(super) fn tolerates(pod: &Value, taint: &Value) -> Option<Duration> {
     times.max()
 }
 
-/// Whether the node has the labels that the pod wants.
+/// Whether the node matches the `nodeSelector` of the pod.
 pub(super) fn matches_node_selector(pod: &Value, node: &Value) -> bool {
     let mut wanted = fields(pod, "/spec/nodeSelector").into_iter().flatten();
     wanted.all(|(label, value)| node["metadata"]["labels"][label] == *value)

@@ -1,4 +1,4 @@
-//! Stateful sets: pods with fixed names, one after another.
+//! Stateful set controller: pods with stable names, created in order.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ impl Cluster {
         }
     }
 
-    /// Creates the pods that are missing. The name of a terminating pod is taken until it is gone.
+    /// Creates missing pods. The name of a terminating pod cannot be reused until the pod is removed.
     fn create_next(&mut self, set: &Value, name: &str, wanted: i64, pods: &[Pod]) {
         let is_parallel = set["spec"]["podManagementPolicy"] == "Parallel";
         for ordinal in 0..wanted {

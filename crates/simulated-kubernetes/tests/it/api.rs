@@ -88,10 +88,10 @@ async fn watch_delivers_changes_of_selected_objects_and_ends_with_the_connection
         text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].clone());
     assert_eq!(kinds.collect::<Vec<_>>(), ["ADDED", "MODIFIED", "DELETED"]);
     assert!(next().await.unwrap().contains("BOOKMARK"));
-    kubernetes.set_api_away(true);
+    kubernetes.set_api_unavailable(true);
     assert!(next().await.is_err());
     assert!(send(kubernetes.service(), get("/api/v1/nodes")).await.is_err());
-    kubernetes.set_api_away(false);
+    kubernetes.set_api_unavailable(false);
     assert_eq!(call(&kubernetes, "GET", "/api/v1/nodes", json!(null)).await.status, 200);
 }
 
@@ -136,7 +136,11 @@ async fn faults_meet_the_requests_that_they_are_for() {
     };
     let is_cordoned =
         || kubernetes.object("nodes", "", "w0").unwrap()["spec"]["unschedulable"] == true;
-    let fault = |action| Fault::new(action).on_method("PATCH").on_path("/api/v1/nodes").times(1);
+    let fault = |action| {
+        let fault = Fault::new(action).on_method("PATCH").on_path("/api/v1/nodes");
+        fault.on_path_containing("/w0").times(1)
+    };
+    kubernetes.fault(Fault::new(FaultAction::Hang).on_path_containing("/eviction"));
     kubernetes.fault(fault(FaultAction::CloseBefore));
     assert!(cordon().await.is_err());
     assert!(!is_cordoned());
@@ -147,7 +151,7 @@ async fn faults_meet_the_requests_that_they_are_for() {
     assert!(timeout(Duration::from_mins(10), cordon()).await.is_err());
     kubernetes.fault(fault(FaultAction::Delay(Duration::from_secs(30))));
     let before = Instant::now();
-    kubernetes.fault(Fault::new(FaultAction::CloseBefore).of_user("somebody"));
+    kubernetes.fault(Fault::new(FaultAction::CloseBefore).of_user("another"));
     assert_eq!(cordon().await.unwrap().status, 200);
     assert_eq!(before.elapsed(), Duration::from_secs(30));
     call(&kubernetes, "PATCH", "/api/v1/nodes/w0", json!({"spec": {"unschedulable": null}})).await;
@@ -198,4 +202,38 @@ async fn json_patch_tests_guard_the_cordon() {
         {"op": "add", "path": "/spec/unschedulable", "value": true}]);
     assert_eq!(call(&kubernetes, "PATCH", path, cordon.clone()).await.status, 200);
     assert_eq!(call(&kubernetes, "PATCH", path, cordon).await.status, 422);
+}
+
+#[tokio::test(start_paused = true)]
+async fn custom_resources_reject_strategic_merge_patches() {
+    let kubernetes = kubernetes();
+    let path = "/apis/cluster.x-k8s.io/v1beta1/namespaces/default/machines";
+    let machine = json!({"metadata": {"name": "m", "finalizers": ["machine.cluster.x-k8s.io"]}});
+    assert_eq!(call(&kubernetes, "POST", path, machine).await.status, 422);
+    let machine = json!({"metadata": {"name": "m"}, "spec": {"clusterName": "c"}});
+    assert_eq!(call(&kubernetes, "POST", path, machine).await.status, 201);
+    let path = format!("{path}/m");
+    let annotations = json!({"cluster.x-k8s.io/skip-remediation": ""});
+    let patch = json!({"metadata": {"annotations": annotations}});
+    let patched = call(&kubernetes, "PATCH", &path, patch.clone()).await;
+    assert_eq!(patched.json()["metadata"]["annotations"], annotations);
+    assert_eq!(patched.json()["metadata"]["generation"], 1);
+    let request = Request::patch(&path).header("authorization", format!("Bearer {ADMIN}"));
+    let request = request.header("content-type", "application/strategic-merge-patch+json");
+    let request = request.body(Full::new(patch.to_string().into())).unwrap();
+    assert_eq!(send(kubernetes.service(), request).await.unwrap().status, 415);
+}
+
+#[tokio::test(start_paused = true)]
+async fn token_review_names_the_user_of_a_token() {
+    let kubernetes = kubernetes();
+    kubernetes.add_user("t", "operator", &["operators"]);
+    let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let review = async |token: &str| {
+        call(&kubernetes, "POST", path, json!({"spec": {"token": token}})).await.json()
+    };
+    let known = review("t").await;
+    assert_eq!(known["status"]["authenticated"], true);
+    assert_eq!(known["status"]["user"]["username"], "operator");
+    assert_eq!(review("x").await["status"]["authenticated"], json!(null));
 }

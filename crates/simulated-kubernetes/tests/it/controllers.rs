@@ -44,7 +44,7 @@ async fn pods_stay_pending_when_no_node_has_room_or_is_schedulable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stateful_set_replaces_a_pod_only_when_its_predecessor_is_gone() {
+async fn stateful_set_replaces_a_pod_only_when_its_predecessor_is_removed() {
     let kubernetes = running(&["w1"]);
     let mut db = workload("StatefulSet", "db", 2);
     db["spec"]["template"]["metadata"]["annotations"] = json!({"stand-in/terminates-after": "10"});
@@ -101,7 +101,7 @@ async fn pods_of_a_deleted_node_are_replaced_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_node_is_unknown_after_40_s_and_its_pods_terminate_forever_after_300_s() {
+async fn silent_node_is_unknown_after_40_s_and_its_pods_stay_terminating_after_300_s() {
     let kubernetes = running(&["w1", "w2"]);
     kubernetes.apply(workload("Deployment", "web", 2));
     seconds(8).await;

@@ -1,4 +1,4 @@
-//! The stand-in against what a real API server was recorded to answer, and against a real client.
+//! Tests of the stand-in: recorded exchanges of a real API server, behaviour, and a real client.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

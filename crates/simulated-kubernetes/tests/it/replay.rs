@@ -1,5 +1,5 @@
-//! All recorded exchanges, sent in their order: the answers have to be the recorded ones, apart from what differs
-//! between any two servers (times, uids, resource versions, generated names).
+//! Replays all recorded exchanges in order. Responses have to equal the recorded ones except for values that differ
+//! between any two servers: times, uids, resource versions and generated names.
 
 mod amendments;
 mod comparison;
@@ -43,7 +43,7 @@ fn exchanges(renamed: &[(&str, &str)]) -> Vec<Exchange> {
     lines.collect()
 }
 
-/// A replay at some point.
+/// The state of a replay.
 struct Replay {
     kubernetes: SimulatedKubernetes,
     comparison: Comparison,
@@ -72,7 +72,7 @@ impl Replay {
         self.renamed.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
     }
 
-    /// Does what was done before this exchange without being recorded.
+    /// Performs the unrecorded actions that precede this exchange.
     async fn prepare(&mut self, id: &str) {
         match id {
             "noanon-notoken-list-401" => self.kubernetes.reject_anonymous(true),
@@ -93,8 +93,8 @@ impl Replay {
                 }
                 self.kubernetes.compact();
             }
-            "etcddown-get-1x-noanswer" => self.kubernetes.set_store_away(true),
-            "etcdback-readyz-200" => self.kubernetes.set_store_away(false),
+            "etcddown-get-1x-noanswer" => self.kubernetes.set_store_unavailable(true),
+            "etcdback-readyz-200" => self.kubernetes.set_store_unavailable(false),
             _ => {}
         }
     }
@@ -141,7 +141,7 @@ impl Replay {
         send(service, request).await.ok()
     }
 
-    /// What differs between the answer and the recorded one.
+    /// Replays one exchange; the error describes the difference from the recording.
     async fn play(&mut self, exchange: &Exchange) -> Result<(), String> {
         self.prepare(&exchange.id).await;
         let answer = self.send(exchange).await;
@@ -171,7 +171,7 @@ impl Replay {
         if exchange.response.is_null() {
             return Ok(());
         }
-        self.comparison.compare("", &exchange.response, &answer.json())
+        self.comparison.compare_response(&exchange.response, &answer.json())
     }
 }
 
@@ -186,7 +186,7 @@ fn identity(certificate: amendments::ClientCertificate) -> Certificate {
     }
 }
 
-/// Replays everything, and returns what differs: ids with differences.
+/// Replays all exchanges; returns ids and differences.
 async fn differences(renamed: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
     let mut replay = Replay::new(renamed);
     let mut differences = Vec::new();

@@ -1,4 +1,4 @@
-//! Objects with fields of the wrong types: they may be refused or taken, and the server goes on.
+//! Objects with fields of wrong types: requests may be rejected, but neither the server nor controllers may panic.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A client without `kube`: requests and answers as JSON.
+//! A minimal client (requests and responses as JSON) and test objects.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -20,7 +20,7 @@ pub(crate) fn kubernetes() -> SimulatedKubernetes {
     kubernetes
 }
 
-/// An answer that has arrived.
+/// A received response.
 #[derive(Debug, Clone)]
 pub(crate) struct Answered {
     pub(crate) status: u16,
@@ -107,7 +107,7 @@ pub(crate) fn running(workers: &[&str]) -> SimulatedKubernetes {
     kubernetes
 }
 
-/// Waits until the next controllers have acted after this time.
+/// Waits for this time and half a second, so that controllers have run.
 pub(crate) async fn seconds(count: u64) {
     tokio::time::sleep(std::time::Duration::from_millis(count * 1000 + 500)).await;
 }

@@ -1,5 +1,4 @@
-//! What the recording does not say: credentials, headers, bodies that were too large for it, and what the stand-in
-//! does not do.
+//! Data missing from the recording (credentials, `Accept` headers, large bodies), and excluded exchanges.
 
 use serde_json::Value;
 
@@ -9,10 +8,7 @@ pub(super) const EXCLUDED: &[(&str, &str)] = &[
         "api-v1-resources-200",
         "the recording is cut after six resources, most of which the stand-in does not have",
     ),
-    (
-        "node-list-table-200",
-        "tables are for the eyes of kubectl's users; no client of ours asks for one",
-    ),
+    ("node-list-table-200", "the stand-in has no printer columns; only kubectl requests tables"),
     (
         "plain-http-400",
         "the TLS listener of the process answers it, before there is a request; see the test of the process",

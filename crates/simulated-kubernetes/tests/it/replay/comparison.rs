@@ -1,4 +1,4 @@
-//! Comparing answers of two servers: what has to be equal, and what only has to correspond.
+//! Comparison of responses of two servers, up to a consistent mapping of uids, names and revisions.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,27 @@ use serde_json::Value;
 /// Times that the recorded server set begin so; others came from requests, and have to be equal.
 const RECORDED_IN: &str = "2026-11-2";
 
-/// The recorder cut long texts.
+/// Marks texts that the recorder cut.
 const CUT: char = '…';
 
-/// The recorder kept so many elements of a list.
+/// Maximum list length in the recording; the recorder cut longer lists.
 const KEPT: usize = 6;
 
-/// Which uids, names and revisions of ours correspond to recorded ones.
+/// The mapping from recorded uids, names and revisions to those of the stand-in.
 #[derive(Debug)]
 pub(super) struct Comparison {
-    /// Names that are others in this replay; inside of tokens they are recorded.
+    /// Renamed objects: recorded tokens contain the original names.
     renamed: Vec<(&'static str, &'static str)>,
     texts: BTreeMap<String, String>,
     revisions: BTreeMap<u64, u64>,
+    /// Revisions of objects: those of the stand-in with the recorded ones.
+    objects: BTreeMap<u64, u64>,
 }
 
 impl Comparison {
     pub(super) fn new(renamed: &[(&'static str, &'static str)]) -> Self {
-        Self { renamed: renamed.to_vec(), texts: BTreeMap::new(), revisions: BTreeMap::new() }
+        let (texts, revisions, objects) = Default::default();
+        Self { renamed: renamed.to_vec(), texts, revisions, objects }
     }
 
     /// A request with our uids, names, revisions and tokens.
@@ -77,7 +80,7 @@ impl Comparison {
         }
     }
 
-    /// The same recorded revision is the same of ours, and later ones are not earlier.
+    /// Adds a pair of revisions; the mapping has to be a monotone function.
     fn learn_revision(&mut self, recorded: &str, ours: &str) -> Result<(), String> {
         let numbers = (recorded.parse::<u64>(), ours.parse::<u64>());
         let (Ok(recorded), Ok(ours)) = numbers else {
@@ -98,13 +101,37 @@ impl Comparison {
         Ok(())
     }
 
-    /// What differs between a recorded value and ours; `field` is the path of both.
-    pub(super) fn compare(
+    /// Adds a pair of revisions of an object: writes that changed it are the same ones on both servers.
+    fn learn_object_revision(&mut self, recorded: &str, ours: &str) -> Result<(), String> {
+        self.learn_revision(recorded, ours)?;
+        let (Ok(recorded), Ok(ours)) = (recorded.parse(), ours.parse()) else { return Ok(()) };
+        match self.objects.insert(ours, recorded) {
+            Some(known) if known != recorded => {
+                Err(format!("revision {ours} for {recorded} and for {known}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares a recorded response with ours.
+    pub(super) fn compare_response(
         &mut self,
-        field: &str,
         recorded: &Value,
         ours: &Value,
     ) -> Result<(), String> {
+        let (mut recorded, mut ours) = (recorded.clone(), ours.clone());
+        // The revision of a list is not that of an object.
+        if recorded["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) {
+            let revision =
+                |list: &mut Value| list["metadata"]["resourceVersion"].take().to_string();
+            let (wanted, found) = (revision(&mut recorded), revision(&mut ours));
+            self.learn_revision(wanted.trim_matches('"'), found.trim_matches('"'))?;
+        }
+        self.compare("", &recorded, &ours)
+    }
+
+    /// Compares a recorded value with ours; `field` is the path of both.
+    fn compare(&mut self, field: &str, recorded: &Value, ours: &Value) -> Result<(), String> {
         match (recorded, ours) {
             (Value::Object(wanted), Value::Object(found)) => {
                 // The recorder removed it.
@@ -119,7 +146,7 @@ impl Comparison {
                     self.learn(&text(name), &text(ours))?;
                 }
                 let (mut names, mut ours) = (keys(wanted), keys(found));
-                // Times and names are keys in places; they are compared as texts.
+                // Some keys are names.
                 names = names.iter().map(|name| self.substituted(name)).collect();
                 names.sort();
                 ours.sort();
@@ -160,7 +187,7 @@ impl Comparison {
         };
         let result = match name {
             "uid" => self.learn(wanted, found),
-            "resourceVersion" => self.learn_revision(wanted, found),
+            "resourceVersion" => self.learn_object_revision(wanted, found),
             "continue" => self.compare_token(wanted, found),
             "token" | "serverAddress" => Ok(()),
             _ => return self.compare_text(field, wanted, found),
