@@ -126,7 +126,11 @@ impl Cluster {
 }
 
 fn manager<'a>(user: &'a str, subresource: &'a str, time: &'a str) -> Manager<'a> {
-    let name = user.strip_prefix("system:").unwrap_or(user);
-    let name = if name.starts_with("node:") { "kubelet" } else { name };
+    let user = user.strip_prefix("system:").unwrap_or(user);
+    let name = match user.split(':').next() {
+        Some("node") => "kubelet",
+        Some("serviceaccount") => "kube-controller-manager",
+        _ => user,
+    };
     Manager { name, operation: "Update", subresource, time }
 }

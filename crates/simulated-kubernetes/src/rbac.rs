@@ -1,11 +1,13 @@
-//! Authorization by cluster roles and cluster role bindings.
+//! Authorization (RBAC): roles and their bindings, of the cluster and of namespaces.
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::object::{items, name, text};
+use crate::object::{items, name, namespace, text};
 use crate::resource;
 use crate::route::Target;
-use crate::store::Store;
+use crate::store::{Key, Store};
 use crate::users::{Identity, MASTERS};
 
 /// An action to be authorized.
@@ -28,26 +30,50 @@ pub(crate) fn allowed(store: &Store, user: &Identity, action: Action<'_>) -> Opt
     if user.is_in(MASTERS) || is_granted_to_all(user, action) {
         return Some(String::new());
     }
-    let bindings = resource::named("clusterrolebindings")?;
-    store.list(bindings, None).find_map(|(_, binding)| {
-        let subject = items(binding, "/subjects").iter().find(|subject| is_user(subject, user))?;
-        let role = text(binding, "/roleRef/name");
-        let permits = |rule: &Value| permits(rule, action);
-        let rules = role_named(store, role)?;
-        if !items(&rules, "/rules").iter().any(permits) {
-            return None;
-        }
-        let of = match text(subject, "/kind") {
-            "ServiceAccount" => {
-                format!("{}/{}", text(subject, "/name"), text(subject, "/namespace"))
-            }
-            _ => text(subject, "/name").to_owned(),
-        };
-        let (binding, kind) = (name(binding), text(subject, "/kind"));
-        Some(format!(
-            "RBAC: allowed by ClusterRoleBinding {binding:?} of ClusterRole {role:?} to {kind} {of:?}"
-        ))
+    let in_cluster = bindings(store, "clusterrolebindings", None);
+    let granted = in_cluster.into_iter().find_map(|binding| {
+        let (role, subject) = grant(store, &binding, user, action)?;
+        let name = name(&binding);
+        Some(format!("RBAC: allowed by ClusterRoleBinding {name:?} of {role} to {subject}"))
+    });
+    let Action::Resource { target, .. } = action else { return granted };
+    granted.or_else(|| {
+        let namespace =
+            Some(target.namespace.as_str()).filter(|namespace| !namespace.is_empty())?;
+        let in_namespace = bindings(store, "rolebindings", Some(namespace));
+        in_namespace.into_iter().find_map(|binding| {
+            let (role, subject) = grant(store, &binding, user, action)?;
+            let name = format!("{}/{namespace}", name(&binding));
+            Some(format!("RBAC: allowed by RoleBinding {name:?} of {role} to {subject}"))
+        })
     })
+}
+
+fn bindings(store: &Store, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+    let resource = resource::named(plural).into_iter();
+    let bindings = resource.flat_map(|resource| store.list(resource, namespace));
+    bindings.map(|(_, binding)| Arc::clone(binding)).collect()
+}
+
+/// The role and the subject by which a binding allows an action, as reasons name them.
+fn grant(
+    store: &Store,
+    binding: &Value,
+    user: &Identity,
+    action: Action<'_>,
+) -> Option<(String, String)> {
+    let subject = items(binding, "/subjects").iter().find(|subject| is_user(subject, user))?;
+    let (kind, role) = (text(binding, "/roleRef/kind"), text(binding, "/roleRef/name"));
+    let resource = resource::named(kind)?;
+    let role_object = store.get(&Key::new(resource, namespace(binding), role))?;
+    if !items(role_object, "/rules").iter().any(|rule| permits(rule, action)) {
+        return None;
+    }
+    let of = match text(subject, "/kind") {
+        "ServiceAccount" => format!("{}/{}", text(subject, "/name"), text(subject, "/namespace")),
+        _ => text(subject, "/name").to_owned(),
+    };
+    Some((format!("{kind} {role:?}"), format!("{} {of:?}", text(subject, "/kind"))))
 }
 
 /// The roles `system:public-info-viewer`, `system:discovery` and `system:basic-user`.
@@ -68,11 +94,6 @@ fn is_granted_to_all(user: &Identity, action: Action<'_>) -> bool {
         }
         _ => false,
     }
-}
-
-fn role_named(store: &Store, role: &str) -> Option<std::sync::Arc<Value>> {
-    let roles = resource::named("clusterroles")?;
-    store.list(roles, None).find(|(_, object)| name(object) == role).map(|(_, role)| role.clone())
 }
 
 fn is_user(subject: &Value, user: &Identity) -> bool {

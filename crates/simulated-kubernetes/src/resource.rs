@@ -125,6 +125,8 @@ pub(crate) static RESOURCES: &[Resource] = &[
         Generations,
         STATUS,
     ),
+    resource((RBAC, "v1"), ("roles", "Role"), Namespaced, Stored, &[]),
+    resource((RBAC, "v1"), ("rolebindings", "RoleBinding"), Namespaced, Stored, &[]),
     resource((RBAC, "v1"), ("clusterroles", "ClusterRole"), Cluster, Stored, &[]),
     resource((RBAC, "v1"), ("clusterrolebindings", "ClusterRoleBinding"), Cluster, Stored, &[]),
     resource(

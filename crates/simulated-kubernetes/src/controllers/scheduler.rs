@@ -80,7 +80,8 @@ pub(super) fn matches_node_selector(pod: &Value, node: &Value) -> bool {
 
 fn is_candidate(pod: &Value, node: &Value) -> bool {
     let mut taints = items(node, "/spec/taints").iter();
-    !is_true(node, "/spec/unschedulable")
+    let cordon = json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"});
+    (!is_true(node, "/spec/unschedulable") || tolerates(pod, &cordon).is_some())
         && has_condition(node, "Ready")
         && matches_node_selector(pod, node)
         && taints

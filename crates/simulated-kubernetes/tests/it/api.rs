@@ -120,6 +120,17 @@ async fn one_verb_short_is_denied_with_the_verb() {
     assert_eq!(status("POST", path).await.status, 404);
     assert_eq!(status("DELETE", "/api/v1/nodes/w1").await.status, 403);
     assert_eq!(status("DELETE", "/api/v1/nodes/w0").await.status, 200);
+    let path = "/api/v1/namespaces/default/pods";
+    assert_eq!(status("GET", path).await.status, 403);
+    kubernetes.apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "read", "namespace": "default"},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]}));
+    kubernetes.apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "read", "namespace": "default"},
+        "roleRef": {"kind": "Role", "name": "read"},
+        "subjects": [{"kind": "User", "name": "system:serviceaccount:default:agent"}]}));
+    assert_eq!(status("GET", path).await.status, 200);
+    assert_eq!(status("GET", "/api/v1/pods").await.status, 403);
     kubernetes.remove_user("agent-token");
     assert_eq!(status("GET", "/api/v1/nodes").await.status, 401);
 }
@@ -214,13 +225,13 @@ async fn custom_resources_reject_strategic_merge_patches() {
     assert_eq!(call(&kubernetes, "POST", path, machine).await.status, 201);
     let path = format!("{path}/m");
     let annotations = json!({"cluster.x-k8s.io/skip-remediation": ""});
-    let patch = json!({"metadata": {"annotations": annotations}});
-    let patched = call(&kubernetes, "PATCH", &path, patch.clone()).await;
+    let change = json!({"metadata": {"annotations": annotations}});
+    let patched = call(&kubernetes, "PATCH", &path, change.clone()).await;
     assert_eq!(patched.json()["metadata"]["annotations"], annotations);
     assert_eq!(patched.json()["metadata"]["generation"], 1);
     let request = Request::patch(&path).header("authorization", format!("Bearer {ADMIN}"));
     let request = request.header("content-type", "application/strategic-merge-patch+json");
-    let request = request.body(Full::new(patch.to_string().into())).unwrap();
+    let request = request.body(Full::new(change.to_string().into())).unwrap();
     assert_eq!(send(kubernetes.service(), request).await.unwrap().status, 415);
 }
 

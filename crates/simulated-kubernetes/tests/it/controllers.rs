@@ -41,6 +41,11 @@ async fn pods_stay_pending_when_no_node_has_room_or_is_schedulable() {
     assert_eq!(node_of(&pods(&kubernetes, "small-")[0]), "");
     let node = kubernetes.object("nodes", "", "w1").unwrap();
     assert_eq!(node["spec"]["taints"][0]["key"], "node.kubernetes.io/unschedulable");
+    let mut tolerant = workload("Deployment", "tolerant", 1);
+    tolerant["spec"]["template"]["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    kubernetes.apply(tolerant);
+    seconds(3).await;
+    assert_eq!(node_of(&pods(&kubernetes, "tolerant-")[0]), "w1");
 }
 
 #[tokio::test(start_paused = true)]
