@@ -53,6 +53,8 @@ pub(crate) struct Cluster {
     elapsed: Duration,
     /// Summary of the changes made by the current request, for its effect.
     pub(crate) changes: Option<String>,
+    /// Name of the object created by the current request.
+    pub(crate) created: Option<String>,
 }
 
 impl Cluster {
@@ -73,6 +75,7 @@ impl Cluster {
             start,
             elapsed: Duration::ZERO,
             changes: None,
+            created: None,
         };
         for namespace in NAMESPACES {
             let object = json!({"apiVersion": "v1", "kind": "Namespace",
@@ -124,7 +127,8 @@ impl Cluster {
                 (route::verb(request, &target).to_owned(), target, outcome)
             }
         };
-        let changes = self.changes.take();
+        let (changes, created) = (self.changes.take(), self.created.take());
+        target.name = created.unwrap_or(target.name);
         if target.resource == "namespaces" {
             target.namespace.clear();
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::object::items;
+use crate::object::{self, items};
 use crate::patch::merge_key;
 
 /// The steps to a field, written as in `fieldsV1`: `f:spec`, `k:{"type":"Ready"}`.
@@ -214,16 +214,15 @@ pub(crate) fn remove_abandoned(object: &mut Value, config: &Value, manager: &str
     };
     let (mine, others) = (of(true), of(false));
     for path in mine.difference(&others).filter(|path| !wanted.contains_key(*path)) {
-        let mut parent = &mut *object;
-        let Some((last, steps)) = path.split_last() else { continue };
+        // Elements of lists stay.
         if path.iter().any(|step| step.starts_with("k:")) {
             continue;
         }
-        for step in steps {
-            parent = &mut parent[step.trim_start_matches("f:")];
-        }
-        if let Some(fields) = parent.as_object_mut() {
-            fields.remove(last.trim_start_matches("f:"));
-        }
+        let Some((field, parents)) = path.split_last() else { continue };
+        let pointer = parents.iter().fold(String::new(), |pointer, step| {
+            let name = step.trim_start_matches("f:").replace('~', "~0").replace('/', "~1");
+            format!("{pointer}/{name}")
+        });
+        object::remove(object, &pointer, field.trim_start_matches("f:"));
     }
 }

@@ -26,6 +26,7 @@ const PRESERVED: &[&str] = &[
     "generateName",
     "generation",
     "managedFields",
+    "namespace",
     "resourceVersion",
 ];
 
@@ -76,8 +77,8 @@ impl Cluster {
         }
         let time = self.time();
         managed::record(&json!({}), &mut object, &manager(request, "", &time), applied);
-        let changes = if request.is_dry_run() { "(dry run)" } else { &name };
-        self.changes = Some(changes.to_owned());
+        self.changes = Some(if request.is_dry_run() { "(dry run)" } else { "" }.to_owned());
+        self.created = Some(name);
         if request.is_dry_run() {
             return Ok(object);
         }
@@ -295,10 +296,8 @@ impl Cluster {
                 None => drop(object::remove(new, "/metadata", field)),
             }
         }
-        for field in ["uid", "namespace"] {
-            if new["metadata"][field].is_null() {
-                new["metadata"][field] = old["metadata"][field].clone();
-            }
+        if new["metadata"]["uid"].is_null() {
+            new["metadata"]["uid"] = old["metadata"]["uid"].clone();
         }
         let kept: &[&str] = match subresource {
             "status" => &["spec"],
@@ -347,15 +346,22 @@ fn is_changed(old: &Value, new: &Value) -> bool {
     without(old) != without(new)
 }
 
+/// Checks that the object is the one in the URL.
 fn check_name(target: &Target, object: &Value) -> Result<(), Failure> {
-    let name = object::name(object);
-    if name == target.name {
-        return Ok(());
+    let (name, namespace) = (object::name(object), object::namespace(object));
+    if name != target.name {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
     }
-    Err(Failure::bad_request(format!(
-        "the name of the object ({name}) does not match the name on the URL ({})",
-        target.name
-    )))
+    if !target.namespace.is_empty() && !["", target.namespace.as_str()].contains(&namespace) {
+        return Err(Failure::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the URL ({})",
+            target.namespace
+        )));
+    }
+    Ok(())
 }
 
 fn manager<'a>(request: &'a Request, subresource: &'a str, time: &'a str) -> Manager<'a> {

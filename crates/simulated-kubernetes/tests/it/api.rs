@@ -183,14 +183,19 @@ async fn effects_say_who_did_what_when() {
     let patch = json!({"spec": {"unschedulable": true},
         "metadata": {"annotations": {"commissaire.io/cordoned-by": "i/o"}}});
     call(&kubernetes, "PATCH", "/api/v1/nodes/w0", patch).await;
-    let effects = kubernetes.effects();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}});
+    let path = "/api/v1/namespaces/default/pods";
+    call(&kubernetes, "POST", &format!("{path}?dryRun=All"), pod).await;
+    let mut effects = kubernetes.effects();
+    let dry_run = effects.pop().unwrap();
+    assert_eq!(dry_run.summary.as_deref(), Some("create pods default/p (dry run)"));
     let last = effects.last().unwrap();
     assert_eq!(last.at, Duration::from_millis(4500));
     assert_eq!((last.user.as_str(), last.verb.as_str(), last.status), ("admin", "patch", 200));
     let summary = last.summary.as_deref().unwrap();
     assert_eq!(summary, "patch nodes w0 commissaire.io/cordoned-by=i/o unschedulable=true");
     assert!(effects.iter().any(|effect| effect.user == "system:node:w0"));
-    assert_eq!(kubernetes.requests_of("admin"), 1);
+    assert_eq!(kubernetes.requests_of("admin"), 2);
     let managed = &kubernetes.object("nodes", "", "w0").unwrap()["metadata"]["managedFields"];
     let owner = managed
         .as_array()

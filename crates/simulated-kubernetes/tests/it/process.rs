@@ -132,6 +132,17 @@ async fn real_client_uses_the_process_over_tls() {
     let node: Node = serde_json::from_value(json!({"metadata": {"name": "w2"}})).unwrap();
     assert!(nodes.create(&PostParams::default(), &node).await.is_err());
     assert!(nodes.get_opt("w2").await.unwrap().is_some());
+    control(&admin, "PUT", "kubelets/w1", &json!({"up": true, "boot_id": "second"})).await;
+    let unknown = http::Request::put("/stand-in/kubelets/w9").body(b"{}".to_vec()).unwrap();
+    assert!(admin.request_text(unknown).await.unwrap_err().to_string().contains("w9"));
+    control(&admin, "PUT", "state", &json!({"api_unavailable": true})).await;
+    assert!(nodes.get("w1").await.is_err());
+    control(&admin, "PUT", "state", &json!({"api_unavailable": false})).await;
+    assert!(nodes.get("w1").await.is_ok());
+    let effects = http::Request::get("/stand-in/effects").body(Vec::new()).unwrap();
+    let effects: serde_json::Value = admin.request(effects).await.unwrap();
+    let mut effects = effects.as_array().unwrap().iter();
+    assert!(effects.any(|effect| effect["summary"] == "create nodes w2"), "{effects:?}");
     let address = server.read("url").replace("https://", "");
     let mut plaintext = tokio::net::TcpStream::connect(address).await.unwrap();
     plaintext.write_all(b"GET /api/v1/nodes HTTP/1.1\r\n\r\n").await.unwrap();

@@ -1,8 +1,11 @@
 //! Objects with fields of wrong types: requests may be rejected, but neither the server nor controllers may panic.
 
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use crate::support::{budget, call, running, seconds, workload};
+use crate::support::{ADMIN, budget, call, running, seconds, send, workload};
 
 /// The JSON pointers of all values inside of a value.
 fn pointers(value: &Value) -> Vec<String> {
@@ -82,6 +85,13 @@ async fn values_of_wrong_types_stop_neither_requests_nor_controllers() {
                     call(&kubernetes, "POST", &path, object.clone()).await;
                     call(&kubernetes, "PATCH", &format!("{path}/{name}"), patch).await;
                 }
+                let applied = Request::patch(format!("{path}/{name}?fieldManager=m&force=true"));
+                let applied = applied.header("authorization", format!("Bearer {ADMIN}"));
+                let applied = applied.header("content-type", "application/apply-patch+yaml");
+                let mut config = object.clone();
+                *config.pointer_mut(&pointer).unwrap() = wrong.clone();
+                let config = Full::new(Bytes::from(config.to_string()));
+                send(kubernetes.service(), applied.body(config).unwrap()).await.unwrap();
                 seconds(2).await;
                 call(&kubernetes, "DELETE", &path, json!(null)).await;
                 let finalizers = json!({"metadata": {"finalizers": null}});
