@@ -184,8 +184,8 @@ async fn effects_say_who_did_what_when() {
         "metadata": {"annotations": {"commissaire.io/cordoned-by": "i/o"}}});
     call(&kubernetes, "PATCH", "/api/v1/nodes/w0", patch).await;
     let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}});
-    let path = "/api/v1/namespaces/default/pods";
-    call(&kubernetes, "POST", &format!("{path}?dryRun=All"), pod).await;
+    let dry_run = "/api/v1/namespaces/default/pods?dryRun=All";
+    call(&kubernetes, "POST", dry_run, pod).await;
     let mut effects = kubernetes.effects();
     let dry_run = effects.pop().unwrap();
     assert_eq!(dry_run.summary.as_deref(), Some("create pods default/p (dry run)"));
