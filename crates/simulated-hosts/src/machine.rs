@@ -273,7 +273,7 @@ impl Machine {
     }
 
     /// Whether it is up and to stay so.
-    pub(crate) fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.power == Power::On && self.is_reachable
     }
 

@@ -4,13 +4,15 @@
 //! over a channel that is already open. The go-ahead is valid for a moment only. If this process ends or the connection
 //! is lost, the task ends without running the command.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bus::error::chain;
 use host_access::{Playbook, PlaybookError, Session, Summary};
-use model::{FailureReason, WaitReason};
+use model::{Address, FailureReason, WaitReason};
 use runtime::random;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::drain::{evict_all, last_look};
@@ -27,6 +29,9 @@ const GO_AHEAD: &str = "commissaire_go_ahead";
 
 /// How often in succession a go-ahead may arrive too late.
 const LATE: usize = 10;
+
+/// How old the last list of the pods on a node may be at the decision.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// The outcome of a playbook whose command waits for a go-ahead.
 pub(super) enum Played {
@@ -135,14 +140,7 @@ async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<An
         Ok(uptime) => uptime,
         Err(error) => return Ok(lost(error)),
     };
-    let decide = run.journal.retry(|| run.budget.decide(run.index, &answering));
-    // At the same time: both are as old as the slower of them when the go-ahead is given.
-    let shared = run.journal.retry(|| shared_budgets::recheck(run.journal, run.index));
-    let (decision, on_node, shared) = tokio::join!(decide, last_look(run), shared);
-    let decision = match (decision?, on_node?.or(shared?)) {
-        (Decision::Go(_), Some(waiting)) => Decision::Wait(waiting),
-        (decision, _) => decision,
-    };
+    let decision = decide(run, &answering).await?;
     let (sent, answer) = match decision {
         Decision::Go(decided) => (channel.give(uptime, decided).await, Answer::Given),
         Decision::Wait(reason) => (channel.refuse().await, Answer::Rejected(reason)),
@@ -153,6 +151,26 @@ async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<An
         tracing::debug!(host.address = session.address(), error = chain(&error), "not confirmed");
     }
     Ok(answer)
+}
+
+/// Decides by the node of the host, by the budgets that clusters share and by the one of the operation. Hosts answer faster
+/// than an API server, so their part comes last: the go-ahead is valid for a moment from its end.
+async fn decide(
+    run: &HostRun<'_>,
+    answering: &BTreeMap<Address, Duration>,
+) -> Result<Decision, HostError> {
+    let shared = run.journal.retry(|| shared_budgets::recheck(run.journal, run.index));
+    let (on_node, shared) = tokio::join!(last_look(run), shared);
+    if let Some(waiting) = on_node?.or(shared?) {
+        return Ok(Decision::Wait(waiting));
+    }
+    let looked = Instant::now();
+    let decision = run.journal.retry(|| run.budget.decide(run.index, answering)).await?;
+    if run.part().node.is_some() && looked.elapsed() > LAST_LOOK {
+        let message = "the list of the pods on its node was too old when the decision was made";
+        return Ok(Decision::Wait(Waiting::new(WaitReason::GoAheadMissed, message)));
+    }
+    Ok(decision)
 }
 
 #[cfg(test)]

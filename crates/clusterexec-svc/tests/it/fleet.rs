@@ -47,7 +47,7 @@ pub(crate) struct Fleet {
     pub(crate) bus: Bus,
     /// The number of log-ins of executors.
     log_ins: Arc<AtomicUsize>,
-    life: Lifecycle,
+    pub(crate) life: Lifecycle,
     _folder: tempfile::TempDir,
 }
 
@@ -179,7 +179,7 @@ impl Fleet {
         self.executor_on(config, kill.hosts.clone(), own, Some(kill)).await
     }
 
-    /// A bus that passes on requests to the storage service, until it is cut.
+    /// A bus that passes on requests to the storage service and the container manager service, until it is cut.
     async fn link(&self, is_cut: &Arc<AtomicBool>, kill: Option<Kill>) -> Bus {
         let (hub, bus, cut) = (self.bus.clone(), Bus::memory(), Arc::clone(is_cut));
         let (kill, requests) = (kill.map(Arc::new), Arc::new(AtomicUsize::new(0)));
@@ -203,7 +203,9 @@ impl Fleet {
                 hub.ask(&call.key, &call.params.value(), &call.context).await
             }
         };
-        bus.serve(topology::STORAGE, usize::from(u16::MAX), &self.life, forward).await.unwrap();
+        let prefetch = usize::from(u16::MAX);
+        bus.serve(topology::STORAGE, prefetch, &self.life, forward.clone()).await.unwrap();
+        bus.serve(topology::CONTAINERMGR, prefetch, &self.life, forward).await.unwrap();
         bus
     }
 

@@ -10,6 +10,8 @@ mod budget;
 mod control;
 mod fleet;
 mod health;
+mod kubernetes;
+mod nodes;
 mod removed;
 mod restart;
 mod settle;

@@ -22,7 +22,6 @@ use crate::params::{AddressParam, Params, SpelledBody};
 /// The query by which the cordon of others is removed, too.
 const FOREIGN: &str = "foreign";
 
-
 /// Cordons the node of a host: no pods are scheduled on it, and operations leave the host alone.
 #[utoipa::path(
     put,

@@ -1,0 +1,255 @@
+//! Operations on hosts that are nodes of a Kubernetes.
+
+use std::time::Duration;
+
+use model::{DebtState, OperationStatus, Outcome, Step, Wanted};
+use serde_json::json;
+use simulated_kubernetes::{Effect, Fault, FaultAction};
+use tokio::time::sleep;
+
+use crate::fleet::address;
+use crate::kubernetes::{KubernetesFleet, node};
+
+#[tokio::test(start_paused = true)]
+async fn nodes_are_cordoned_and_drained_before_their_reboot_and_uncordoned_afterwards() {
+    let all = KubernetesFleet::start(3, 0).await;
+    all.deploy("web", 6, 1).await;
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({})).await.unwrap();
+    let ended = all.fleet.ended("o1").await;
+    assert_eq!(ended.status, OperationStatus::Finished, "{:?}", all.fleet.events("o1").await);
+    all.fleet.assert_commands(&[0, 1, 2], 1);
+    let changes = all.changes();
+    for number in 0..3 {
+        assert!(!all.is_cordoned(number));
+        let place = |what: &str| {
+            let found = changes.iter().position(|change| {
+                change.contains(&format!("nodes {}", node(number))) && change.contains(what)
+            });
+            found.unwrap_or_else(|| panic!("{what} of {number} in {changes:#?}"))
+        };
+        assert!(place("unschedulable=true") < place("unschedulable=-"), "{changes:#?}");
+        let part = all.fleet.part("o1", number).await;
+        let node = part.node.unwrap();
+        assert!(node.was_ready && !node.is_cordoned && node.attempts == 1);
+        assert_ne!(part.boot_id_after, part.boot_id_before);
+    }
+    assert_eq!(all.debts().await, []);
+    // The pods are where they can be.
+    assert_eq!((0..3).map(|number| all.pods_on(number).len()).sum::<usize>(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_that_a_budget_blocks_postpones_its_host_and_pauses_the_operation_at_the_end() {
+    let all = KubernetesFleet::start(3, 0).await;
+    all.deploy("web", 3, 0).await;
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({"drain": {"timeout": 60, "attempts": 2}})).await.unwrap();
+    let blocked = async || {
+        let events = all.fleet.logged("o1", 0, Step::Drain).await;
+        events.into_iter().find(|(outcome, _)| *outcome == Outcome::Waiting)
+    };
+    let (_, sentence) = all.fleet.until("the drain is blocked", blocked).await;
+    assert!(sentence.starts_with("drain of node w0: 1 pod cannot be evicted: "), "{sentence}");
+    assert!(sentence.contains("default/web"), "{sentence}");
+    let reason = all.fleet.paused("o1").await;
+    assert!(reason.contains("only hosts are left whose nodes could not be drained"), "{reason}");
+    assert!(all.fleet.hosts.commands().is_empty(), "nothing was rebooted");
+    all.settled().await;
+    assert!((0..3).all(|number| !all.is_cordoned(number)));
+    for number in 0..3 {
+        let part = all.fleet.part("o1", number).await;
+        assert_eq!(part.step, Step::Pending);
+        assert!(part.postponed.unwrap().starts_with("drain of node"), "{number}");
+    }
+    // Once the budget allows it and the operation is resumed, all are restarted.
+    let mut budget = all.kubernetes.object("poddisruptionbudgets", "default", "web").unwrap();
+    budget["spec"]["maxUnavailable"] = json!(1);
+    all.kubernetes.apply(budget);
+    all.fleet.say("o1", Wanted::Run).await;
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    assert_eq!(all.fleet.hosts.commands().len(), 3);
+    assert_eq!(all.debts().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cordons_of_others_are_left_alone() {
+    let all = KubernetesFleet::start(3, 0).await;
+    all.change_node(1, |node| node["spec"]["unschedulable"] = json!(true));
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({"max_unavailable": 2})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    all.fleet.assert_commands(&[0, 2], 2);
+    assert!(all.is_cordoned(1));
+    let skipped = all.fleet.part("o1", 1).await;
+    assert_eq!(skipped.step, Step::Skipped);
+    assert!(skipped.skipped.unwrap().contains("cordoned by"), "it says by whom");
+    let executor_options = json!({"cluster_name": "c1", "operation_id": "o2",
+        "options": {"max_unavailable": 2, "drain": {"include_cordoned": true}}});
+    executor.ask("restart", executor_options).await.unwrap();
+    assert_eq!(all.fleet.ended("o2").await.status, OperationStatus::Finished);
+    let last = all.fleet.hosts.commands().pop().unwrap();
+    assert_eq!(last.address, address(1).as_str(), "it is the last one");
+    assert!(all.is_cordoned(1), "and its cordon stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn operation_is_rejected_while_pods_without_a_controller_block_it() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.kubernetes.apply(json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "naked", "namespace": "default"},
+        "spec": {"nodeName": "w1", "containers": [{"name": "c", "image": "i"}]}}));
+    sleep(Duration::from_secs(5)).await;
+    let executor = all.fleet.executor().await;
+    let refused = executor.start("restart", json!({})).await.unwrap_err().to_string();
+    assert!(refused.contains("default/naked") && refused.contains("w1"), "{refused}");
+    assert!(all.changes().is_empty(), "nothing was started");
+    executor.start("restart", json!({"drain": {"force": true}})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    assert!(all.kubernetes.object("pods", "default", "naked").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_that_runs_a_kubelet_and_is_no_node_is_never_touched() {
+    let all = KubernetesFleet::start(2, 0).await;
+    // The address now belongs to another machine.
+    all.fleet.hosts.edit(&address(0), |machine| machine.facts.machine_id = "f".repeat(32));
+    all.kubernetes.kubelet_down("w0");
+    all.fleet.hosts.reboot(&address(0));
+    all.kubernetes.kubelet_down("w0");
+    let executor = all.fleet.executor().await;
+    executor
+        .start("restart", json!({"max_failures": 1, "hosts": [address(0).as_str()]}))
+        .await
+        .ok();
+    sleep(Duration::from_mins(5)).await;
+    assert!(all.fleet.hosts.commands().is_empty());
+    assert!(!all.is_cordoned(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_is_uncordoned_after_an_outage_of_the_api_server_that_began_at_any_step() {
+    for step in [Step::Cordon, Step::Drain, Step::Verify, Step::Ready, Step::Uncordon] {
+        let all = KubernetesFleet::start(2, 0).await;
+        all.deploy("web", 2, 1).await;
+        all.slow_down();
+        let executor = all.fleet.executor().await;
+        executor.start("restart", json!({})).await.unwrap();
+        all.fleet.at("o1", 0, step).await;
+        all.kubernetes.set_api_unavailable(true);
+        sleep(Duration::from_mins(1)).await;
+        all.kubernetes.set_api_unavailable(false);
+        let ended = all.fleet.ended("o1").await;
+        assert_eq!(
+            ended.status,
+            OperationStatus::Finished,
+            "{step} {:?}",
+            all.fleet.events("o1").await
+        );
+        all.settled().await;
+        assert!((0..2).all(|number| !all.is_cordoned(number)), "{step}");
+        all.fleet.assert_commands(&[0, 1], 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_is_not_ready_again_stays_cordoned_until_it_is() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.slow_down();
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({"ready": {"timeout": 120}})).await.unwrap();
+    all.fleet.at("o1", 0, Step::Drain).await;
+    all.kubernetes.set_kubelet_ready("w0", false);
+    let ended = all.fleet.ended("o1").await;
+    assert_eq!(ended.status, OperationStatus::Failed);
+    let part = all.fleet.part("o1", 0).await;
+    assert_eq!((part.step, part.reason.as_str()), (Step::Failed, "node-not-ready"));
+    assert!(all.is_cordoned(0));
+    assert_eq!(all.debts().await, [("w0".to_owned(), DebtState::Kept)]);
+    all.kubernetes.set_kubelet_ready("w0", true);
+    all.settled().await;
+    assert!(!all.is_cordoned(0) && all.fleet.part("o1", 0).await.late);
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_others_uncordon_is_cordoned_again_once() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.deploy("web", 2, 0).await;
+    let executor = all.fleet.executor().await;
+    let options = json!({"drain": {"timeout": 300, "attempts": 1}});
+    executor.start("restart", options).await.unwrap();
+    for _ in 0..2 {
+        all.fleet.until("it is cordoned", async || all.is_cordoned(0).then_some(())).await;
+        all.change_node(0, |node| {
+            node["spec"].as_object_mut().unwrap().remove("unschedulable");
+        });
+    }
+    let postponed = async || all.fleet.part("o1", 0).await.postponed;
+    let reason = all.fleet.until("it is postponed", postponed).await;
+    assert!(reason.contains("removed by others"), "{reason}");
+    let events = all.fleet.logged("o1", 0, Step::Drain).await;
+    assert!(events.iter().any(|(_, detail)| detail.contains("cordoned again")), "{events:?}");
+    assert!(all.fleet.hosts.commands().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_plane_loses_one_node_at_a_time_and_comes_after_the_workers() {
+    let all = KubernetesFleet::start(5, 3).await;
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({"max_unavailable": 3})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    let commands = all.fleet.hosts.commands();
+    let order: Vec<_> =
+        commands.iter().map(|command| command.address.as_str().to_owned()).collect();
+    let workers: Vec<_> = (3..5).map(|number| address(number).to_string()).collect();
+    assert_eq!(order[..2], workers, "the workers are first");
+    for command in &commands[2..] {
+        let control_plane = (0..3).map(|number| address(number).to_string());
+        let down = control_plane.filter(|other| command.down.contains(other)).count();
+        assert_eq!(down, 0, "{command:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn executor_that_is_killed_at_any_request_leaves_no_cordon_without_a_debt() {
+    for number in (3..120).step_by(4) {
+        for is_carried_out in [true, false] {
+            let all = KubernetesFleet::start(2, 0).await;
+            all.deploy("web", 2, 1).await;
+            let config = clusterexec_svc::Config::default();
+            let first = all.fleet.executor_killed_at(config, number, is_carried_out).await;
+            let started = first.start("restart", json!({}));
+            let died = all.fleet.until("it dies", async || first.is_dead().then_some(()));
+            tokio::select! {
+                biased;
+                () = died => {}
+                started = started => { started.unwrap(); }
+            }
+            let second = all.fleet.executor().await;
+            if all.fleet.find::<model::Operation>("o1").await.is_none() {
+                second.start("restart", json!({})).await.unwrap();
+            }
+            let ended = all.fleet.ended("o1").await;
+            assert_eq!(ended.status, OperationStatus::Finished, "{number} {is_carried_out}");
+            all.settled().await;
+            assert!((0..2).all(|number| !all.is_cordoned(number)), "{number} {is_carried_out}");
+            all.fleet.assert_commands(&[0, 1], 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn eviction_that_the_api_server_throttles_is_repeated_when_it_says() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.deploy("web", 2, 1).await;
+    let throttle = Fault::new(FaultAction::Throttle { retry_after: 7 });
+    all.kubernetes.fault(throttle.on_method("POST").on_path_containing("/eviction").times(1));
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    let effects = all.kubernetes.effects();
+    let first = |is_wanted: fn(&Effect) -> bool| effects.iter().find(|e| is_wanted(e)).unwrap().at;
+    let cordon = first(|effect| effect.verb == "patch" && effect.resource == "nodes");
+    let evicted = first(|effect| effect.subresource == "eviction" && effect.status == 201);
+    assert!(evicted - cordon >= Duration::from_secs(7), "{effects:?}");
+}
