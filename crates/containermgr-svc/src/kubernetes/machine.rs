@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -16,6 +15,9 @@ use super::{Kubernetes, node};
 
 /// The API group of Cluster API.
 const GROUP: &str = "cluster.x-k8s.io";
+
+/// The versions of its API, the preferred one first.
+const VERSIONS: [&str; 2] = ["v1beta2", "v1beta1"];
 
 /// The annotation of a node with the name of its Machine.
 const MACHINE: &str = "cluster.x-k8s.io/machine";
@@ -34,18 +36,6 @@ const OURS: &str = "commissaire.io";
 pub(super) struct MachineName {
     namespace: String,
     name: String,
-}
-
-/// The answer to a request for an API group.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Group {
-    preferred_version: Version,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Version {
-    version: String,
 }
 
 impl MachineName {
@@ -75,18 +65,19 @@ impl Kubernetes {
         deadline: Instant,
     ) -> Option<String> {
         match self.annotate(machine, deadline).await {
-            Ok(()) => None,
+            Ok(true) => None,
+            Ok(false) => Some(machine.warning("this Kubernetes has no such Machine")),
             Err(kube::Error::Api(status)) => Some(machine.warning(&failure::text(&status))),
             Err(error) => Some(machine.warning(&error.to_string())),
         }
     }
 
-    async fn annotate(&self, machine: &MachineName, deadline: Instant) -> kube::Result<()> {
-        let api = self.machines(machine, deadline).await?;
-        let found = retried(deadline, || api.get(&machine.name)).await?;
+    /// False if there is no such Machine.
+    async fn annotate(&self, machine: &MachineName, deadline: Instant) -> kube::Result<bool> {
+        let Some((api, found)) = self.machine(machine, deadline).await? else { return Ok(false) };
         let annotations = found.metadata.annotations.unwrap_or_default();
         if annotations.contains_key(SKIP_REMEDIATION) {
-            return Ok(());
+            return Ok(true);
         }
         let version = found.metadata.resource_version;
         let mut operations =
@@ -96,7 +87,7 @@ impl Kubernetes {
         }
         let path = annotation_path(SKIP_REMEDIATION);
         operations.push(json!({"op": "add", "path": path, "value": OURS}));
-        self.patch_machine(&api, machine, operations.into(), deadline).await
+        patch(&api, machine, operations.into(), deadline).await.map(|()| true)
     }
 
     /// Removes the annotation from a Machine if it is ours; returns a warning if that is not allowed.
@@ -108,19 +99,12 @@ impl Kubernetes {
         machine: &MachineName,
         deadline: Instant,
     ) -> Result<Option<String>> {
-        let removed = async {
-            let api = self.machines(machine, deadline).await?;
-            let path = annotation_path(SKIP_REMEDIATION);
-            let operations = json!([{"op": "test", "path": path, "value": OURS},
-                                    {"op": "remove", "path": path}]);
-            self.patch_machine(&api, machine, operations, deadline).await
-        };
-        match removed.await {
+        match self.remove_annotation(machine, deadline).await {
             Ok(()) => Ok(None),
-            // The annotation is not ours, or there is no such Machine in this Kubernetes.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 422) => Ok(None),
+            // Others have removed it at the same time.
+            Err(error) if failure::is_stale(&error) => Ok(None),
             Err(kube::Error::Api(status)) if status.code == 403 => Ok(Some(format!(
-                "the annotation {SKIP_REMEDIATION} of the Machine {}/{} was not removed: {}",
+                "the annotation {SKIP_REMEDIATION} of the Machine {}/{} cannot be removed: {}",
                 machine.namespace,
                 machine.name,
                 failure::text(&status)
@@ -129,32 +113,52 @@ impl Kubernetes {
         }
     }
 
-    /// The Machines of a namespace, in the version that the API server prefers.
-    async fn machines(
+    async fn remove_annotation(
         &self,
         machine: &MachineName,
-        deadline: Instant,
-    ) -> kube::Result<Api<DynamicObject>> {
-        let send = async || {
-            let request = http::Request::get(format!("/apis/{GROUP}")).body(Vec::new());
-            self.client().request::<Group>(request.map_err(kube::Error::HttpError)?).await
-        };
-        let group = retried(deadline, send).await?;
-        let kind = GroupVersionKind::gvk(GROUP, &group.preferred_version.version, "Machine");
-        let resource = ApiResource::from_gvk(&kind);
-        Ok(Api::namespaced_with(self.client(), &machine.namespace, &resource))
-    }
-
-    async fn patch_machine(
-        &self,
-        api: &Api<DynamicObject>,
-        machine: &MachineName,
-        operations: Value,
         deadline: Instant,
     ) -> kube::Result<()> {
-        let (params, patch) = json_patch(operations)?;
-        retried(deadline, || api.patch(&machine.name, &params, &patch)).await.map(drop)
+        let Some((api, found)) = self.machine(machine, deadline).await? else { return Ok(()) };
+        let annotations = found.metadata.annotations.unwrap_or_default();
+        if annotations.get(SKIP_REMEDIATION).is_none_or(|value| value != OURS) {
+            return Ok(());
+        }
+        let path = annotation_path(SKIP_REMEDIATION);
+        let operations = json!([{"op": "test", "path": path, "value": OURS},
+                                {"op": "remove", "path": path}]);
+        patch(&api, machine, operations, deadline).await
     }
+
+    /// A Machine, in the first version that the API server has; `None` if it does not exist in this Kubernetes: Machines
+    /// may be in the one that manages it.
+    async fn machine(
+        &self,
+        machine: &MachineName,
+        deadline: Instant,
+    ) -> kube::Result<Option<(Api<DynamicObject>, DynamicObject)>> {
+        for version in VERSIONS {
+            let kind = GroupVersionKind::gvk(GROUP, version, "Machine");
+            let resource = ApiResource::from_gvk(&kind);
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client(), &machine.namespace, &resource);
+            match retried(deadline, || api.get(&machine.name)).await {
+                Ok(found) => return Ok(Some((api, found))),
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn patch(
+    api: &Api<DynamicObject>,
+    machine: &MachineName,
+    operations: Value,
+    deadline: Instant,
+) -> kube::Result<()> {
+    let (params, patch) = json_patch(operations)?;
+    retried(deadline, || api.patch(&machine.name, &params, &patch)).await.map(drop)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod api;
 mod pki;
+pub(crate) mod simulated;
 
 use bus::{Bus, Context, Error};
 use containermgr_svc::ClientFactory;

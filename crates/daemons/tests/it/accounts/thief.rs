@@ -33,18 +33,19 @@ const REQUESTS: [(Daemon, &str); 4] = [
 ];
 
 /// The routing keys that daemons send to, besides those of storage, which all do.
-const SENT: [(&str, &[Daemon]); 7] = [
+const SENT: [(&str, &[Daemon]); 8] = [
     ("jobs.clusterexec.restart", &[Daemon::Server]),
     ("jobs.investigate", &[Daemon::Server, Daemon::Watcher]),
     ("jobs.watcher", &[Daemon::Server]),
     ("hosts.try_login", &[Daemon::Server]),
-    ("container.remove_node", &[Daemon::Server, Daemon::Investigator]),
-    ("container.remove_all_nodes", &[Daemon::Server]),
+    ("container.remove_node", &[Daemon::Server, Daemon::Investigator, Daemon::Clusterexec]),
+    ("container.remove_all_nodes", &[Daemon::Server, Daemon::Clusterexec]),
+    ("container.uncordon", &[Daemon::Server, Daemon::Clusterexec]),
     ("notify.storage.Host.deleted", &[Daemon::Storage]),
 ];
 
 /// Records and the accounts that may write and read them.
-const RECORDS: [(&str, &[Daemon], &[Daemon]); 5] = [
+const RECORDS: [(&str, &[Daemon], &[Daemon]); 6] = [
     (
         "HostCreds",
         &[Daemon::Server, Daemon::Investigator, Daemon::Watcher],
@@ -52,6 +53,11 @@ const RECORDS: [(&str, &[Daemon], &[Daemon]); 5] = [
     ),
     ("ContainerManagerSecret", &[Daemon::Server], &[Daemon::Server, Daemon::Containermgr]),
     ("Network", &[Daemon::Server], &[Daemon::Server, Daemon::Investigator]),
+    (
+        "CordonDebt",
+        &[Daemon::Clusterexec, Daemon::Containermgr],
+        &[Daemon::Server, Daemon::Clusterexec, Daemon::Containermgr],
+    ),
     ("Freeze", &[Daemon::Server], &[Daemon::Server, Daemon::Clusterexec]),
     ("Operation", &[Daemon::Clusterexec], &[Daemon::Server, Daemon::Watcher, Daemon::Clusterexec]),
 ];
@@ -217,7 +223,11 @@ impl<'a> Thief<'a> {
         for (queue, key, allowed) in [
             ("requests.clusterexec", "restart", &[Daemon::Server][..]),
             ("requests.hosts", "try_login", &[Daemon::Server, Daemon::Watcher]),
-            ("requests.containermgr", "remove_node", &[Daemon::Server, Daemon::Investigator]),
+            (
+                "requests.containermgr",
+                "remove_node",
+                &[Daemon::Server, Daemon::Investigator, Daemon::Clusterexec],
+            ),
         ] {
             if allowed.contains(&self.daemon) {
                 continue;
