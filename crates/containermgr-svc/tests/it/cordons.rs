@@ -189,11 +189,6 @@ async fn debt_that_is_due_is_paid_by_several_replicas() {
 async fn debt_is_paid_once_the_api_server_answers() {
     let simulated = Simulated::start(&["w1"]).await;
     simulated.cordon("w1", "i/1", "").await;
-    simulated.nodes().await;
-    simulated.kubernetes.set_api_away(true);
-    let kubernetes = simulated.fixture.storage.list::<CordonDebt>().await.unwrap();
-    assert!(kubernetes.is_empty());
-    simulated.kubernetes.set_api_away(false);
     let owed = debt(&simulated, DebtState::Held).await;
     simulated.kubernetes.set_api_away(true);
     let due = CordonDebt { state: DebtState::Due, ..owed };

@@ -4,14 +4,13 @@ use model::messages::Eviction;
 use serde_json::json;
 use simulated_kubernetes::{Fault, FaultAction};
 
-use crate::support::simulated::{Simulated, budget, seconds, workload};
+use crate::support::simulated::{Simulated, workload};
 
 /// Two ready pods of a Deployment on one node.
 async fn with_two_pods() -> Simulated {
     let simulated = Simulated::start(&["w1"]).await;
     simulated.kubernetes.apply(workload("Deployment", "web", 2));
-    seconds(5).await;
-    assert_eq!(simulated.pods_of("web").len(), 2);
+    simulated.until_ready("web", 2).await;
     simulated
 }
 
@@ -23,17 +22,19 @@ fn fault(action: FaultAction) -> Fault {
 #[tokio::test]
 async fn pods_are_evicted_as_their_budget_allows() {
     let simulated = with_two_pods().await;
-    simulated.kubernetes.apply(budget("web", "web", 1));
-    seconds(2).await;
+    simulated.apply_budget("web", 1).await;
     let mut pods = simulated.pods_of("web");
     pods.push(("gone".to_owned(), "uid".to_owned()));
     pods.push((pods[1].0.clone(), "another".to_owned()));
     simulated.requests();
     let outcomes = simulated.evict(&pods).await;
     assert_eq!(simulated.requests().len(), 4);
-    let message = "disruption budget default/web needs 1 healthy pods and has 1".to_owned();
     assert!(outcomes[..2].contains(&Eviction::Accepted), "{outcomes:?}");
-    assert!(outcomes[..2].contains(&Eviction::Budget { message }), "{outcomes:?}");
+    let of_budget = |outcome: &Eviction| {
+        let Eviction::Budget { message } = outcome else { return false };
+        message.starts_with("disruption budget default/web ")
+    };
+    assert!(outcomes[..2].iter().any(of_budget), "{outcomes:?}");
     assert_eq!(outcomes[2..], [Eviction::Gone, Eviction::Gone]);
 }
 
@@ -41,9 +42,8 @@ async fn pods_are_evicted_as_their_budget_allows() {
 async fn several_budgets_of_a_pod_are_named() {
     let simulated = with_two_pods().await;
     for name in ["a", "b"] {
-        simulated.kubernetes.apply(budget(name, "web", 0));
+        simulated.apply_budget(name, 0).await;
     }
-    seconds(2).await;
     let pods = simulated.pods_of("web");
     let outcomes = simulated.evict(&pods[..1]).await;
     let Eviction::Impossible { message } = &outcomes[0] else { panic!("{outcomes:?}") };

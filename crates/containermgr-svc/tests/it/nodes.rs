@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use simulated_kubernetes::{Fault, FaultAction, NodeSettings};
 
 use crate::support::Fixture;
-use crate::support::simulated::{Simulated, budget, seconds, workload};
+use crate::support::simulated::{Simulated, workload};
 
 #[tokio::test]
 async fn nodes_are_listed_with_the_id_of_their_kubernetes() {
@@ -47,8 +47,8 @@ async fn writer_of_a_cordon_is_named() {
 async fn drains_are_forecast() {
     let simulated = Simulated::start(&["w1"]).await;
     simulated.kubernetes.apply(workload("Deployment", "web", 2));
-    simulated.kubernetes.apply(budget("web", "web", 2));
-    seconds(4).await;
+    simulated.until_ready("web", 2).await;
+    simulated.apply_budget("web", 2).await;
     let bare = json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "bare", "namespace": "default"},
         "spec": {"nodeName": "w1", "containers": [{"name": "c", "image": "example.invalid/app:1"}]}});
@@ -72,7 +72,7 @@ async fn list_of_the_pods_on_a_node_takes_one_request() {
     let simulated = Simulated::start(&["w1", "w2"]).await;
     simulated.kubernetes.apply(workload("DaemonSet", "agent", 0));
     simulated.kubernetes.add_mirror_pod("w1", "kube-proxy");
-    seconds(4).await;
+    simulated.until_ready("agent", 2).await;
     simulated.requests();
     for requests in [&["list pods", "list daemonsets"][..], &["list pods"], &["list pods"]] {
         let contents = simulated.pods("w1").await;
@@ -143,7 +143,17 @@ async fn ready_pods_of_controllers_are_counted() {
     let simulated = Simulated::start(&["w1"]).await;
     simulated.kubernetes.apply(workload("Deployment", "web", 2));
     simulated.kubernetes.apply(workload("StatefulSet", "db", 1));
-    seconds(6).await;
+    simulated.until_ready("web", 2).await;
+    simulated.until_ready("db", 1).await;
+    simulated
+        .until(|kubernetes| {
+            let ready = |resource: &str, name: &str| {
+                kubernetes.object(resource, "default", name).unwrap()["status"]["readyReplicas"]
+                    .clone()
+            };
+            ready("deployments", "web") == 2 && ready("statefulsets", "db") == 1
+        })
+        .await;
     let sets = simulated.kubernetes.objects("replicasets");
     let set = sets[0]["metadata"]["name"].as_str().unwrap();
     let workload =

@@ -112,6 +112,43 @@ impl Simulated {
             .collect()
     }
 
+    /// Waits until so many pods that are labelled `app=APP` are ready.
+    pub(crate) async fn until_ready(&self, app: &str, count: usize) {
+        self.until(|kubernetes| {
+            let is_ready = |pod: &Value| {
+                let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+                let mut conditions = conditions.map(|known| (&known["type"], &known["status"]));
+                conditions.any(|(kind, status)| kind == "Ready" && status == "True")
+            };
+            let pods = kubernetes.objects("pods").into_iter();
+            let pods = pods.filter(|pod| pod["metadata"]["labels"]["app"] == app);
+            pods.filter(is_ready).count() == count
+        })
+        .await;
+    }
+
+    /// Applies a disruption budget of pods that are labelled `app=web`, and waits until it counts two healthy ones.
+    pub(crate) async fn apply_budget(&self, name: &str, min_available: u32) {
+        self.kubernetes.apply(json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"minAvailable": min_available, "selector": {"matchLabels": {"app": "web"}}}}));
+        self.until(|kubernetes| {
+            let budget = kubernetes.object("poddisruptionbudgets", "default", name).unwrap();
+            budget["status"]["currentHealthy"] == 2
+        })
+        .await;
+    }
+
+    /// Waits until controllers and kubelets have brought about this state.
+    pub(crate) async fn until(&self, is_reached: impl Fn(&SimulatedKubernetes) -> bool) {
+        let reached = async {
+            while !is_reached(&self.kubernetes) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), reached).await.unwrap();
+    }
+
     /// The verbs and resources of the requests since this was last called.
     pub(crate) fn requests(&self) -> Vec<String> {
         let effects = self.kubernetes.take_effects().into_iter();
@@ -131,18 +168,6 @@ pub(crate) fn workload(kind: &str, name: &str, replicas: u32) -> Value {
         workload["spec"]["replicas"] = replicas.into();
     }
     workload
-}
-
-/// A disruption budget of pods that are labelled `app=APP`.
-pub(crate) fn budget(name: &str, app: &str, min_available: u32) -> Value {
-    json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"minAvailable": min_available, "selector": {"matchLabels": {"app": app}}}})
-}
-
-/// Waits until controllers and kubelets have acted.
-pub(crate) async fn seconds(count: u64) {
-    tokio::time::sleep(Duration::from_millis(count * 1000 + 500)).await;
 }
 
 /// Clients of this Kubernetes, with the token of the service's account.
