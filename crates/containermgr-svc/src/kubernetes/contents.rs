@@ -163,3 +163,90 @@ pub(super) fn skip_selector(text: Option<&str>) -> Result<Option<Selector>> {
         .map(|text| selector::parse(text).map_err(Error::invalid))
         .transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use http::Request;
+    use kube::Client;
+    use kube::client::Body;
+    use model::KubernetesOptions;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubernetes::recorded::one;
+
+    /// A Kubernetes whose API server answers by path, 404 for other paths, and the paths of the requests.
+    fn answering(answers: Value) -> (Kubernetes, Arc<Mutex<Vec<String>>>) {
+        let paths = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&paths);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let path = request.uri().path().to_owned();
+            let found = answers.get(&path).cloned();
+            seen.lock().unwrap().push(path);
+            let status = if found.is_some() { 200 } else { 404 };
+            let body = found.unwrap_or_else(|| {
+                let mut missing = one("node-get-missing-404").response;
+                missing["details"]["kind"] = "csinodes".into();
+                missing
+            });
+            let response = http::Response::builder().status(status);
+            std::future::ready(response.body(Body::from(body.to_string().into_bytes())))
+        });
+        let options = json!({"server_url": "https://api.test"});
+        let options = KubernetesOptions::parse(options.as_object().unwrap()).unwrap();
+        let client = Client::new(service, "default");
+        (Kubernetes::with_client("k", client, &options, Duration::from_secs(5)), paths)
+    }
+
+    fn pod(name: &str, claim: &str) -> Value {
+        json!({"metadata": {"namespace": "shop", "name": name, "uid": name}, "spec": {"containers": [],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]}})
+    }
+
+    fn attachment(name: &str, node: &str, volume: &str) -> Value {
+        json!({"metadata": {"name": name}, "spec": {"attacher": "csi", "nodeName": node,
+            "source": {"persistentVolumeName": volume}}, "status": {"attached": true}})
+    }
+
+    fn list(kind: &str, items: Value) -> Value {
+        json!({"kind": kind, "apiVersion": "v1", "metadata": {}, "items": items})
+    }
+
+    #[tokio::test]
+    async fn pods_that_use_an_attached_volume_are_found_by_their_claims() {
+        const CLAIM: &str = "/api/v1/namespaces/shop/persistentvolumeclaims/data";
+        let attachments = json!([
+            attachment("a1", "w1", "pv-1"),
+            attachment("a2", "w1", "pv-2"),
+            attachment("a3", "w2", "pv-3"),
+        ]);
+        let (kubernetes, paths) = answering(json!({
+            "/api/v1/pods": list("PodList", json!([pod("db-0", "data"), pod("db-1", "data")])),
+            "/apis/storage.k8s.io/v1/volumeattachments": list("VolumeAttachmentList", attachments),
+            CLAIM: {"metadata": {"name": "data"}, "spec": {"volumeName": "pv-1"}},
+        }));
+        let request =
+            NodeRequest { node: "w1".to_owned(), volumes: true, ..NodeRequest::default() };
+        let contents = kubernetes.node_contents(&request).await.unwrap();
+        let volume = |name: &str, pods: &[&str]| AttachedVolume {
+            name: name.to_owned(),
+            pods: pods.iter().map(|pod| (*pod).to_owned()).collect(),
+        };
+        assert_eq!(contents.volumes, [volume("a1", &["db-0", "db-1"]), volume("a2", &[])]);
+        assert!(contents.pods.is_empty() && contents.drivers.is_empty());
+        let paths = paths.lock().unwrap();
+        assert_eq!(paths.iter().filter(|path| *path == CLAIM).count(), 1, "{paths:?}");
+        assert_eq!(paths.len(), 4, "{paths:?}");
+    }
+
+    #[test]
+    fn blank_selector_selects_no_pods() {
+        for text in [None, Some(""), Some(" ")] {
+            assert!(skip_selector(text).unwrap().is_none());
+        }
+        assert!(skip_selector(Some("app=web")).unwrap().is_some());
+    }
+}
