@@ -211,7 +211,7 @@ mod tests {
             "source": {"persistentVolumeName": volume}}, "status": {"attached": true}})
     }
 
-    fn list(kind: &str, items: Value) -> Value {
+    fn list(kind: &str, items: &Value) -> Value {
         json!({"kind": kind, "apiVersion": "v1", "metadata": {}, "items": items})
     }
 
@@ -224,8 +224,8 @@ mod tests {
             attachment("a3", "w2", "pv-3"),
         ]);
         let (kubernetes, paths) = answering(json!({
-            "/api/v1/pods": list("PodList", json!([pod("db-0", "data"), pod("db-1", "data")])),
-            "/apis/storage.k8s.io/v1/volumeattachments": list("VolumeAttachmentList", attachments),
+            "/api/v1/pods": list("PodList", &json!([pod("db-0", "data"), pod("db-1", "data")])),
+            "/apis/storage.k8s.io/v1/volumeattachments": list("VolumeAttachmentList", &attachments),
             CLAIM: {"metadata": {"name": "data"}, "spec": {"volumeName": "pv-1"}},
         }));
         let request =

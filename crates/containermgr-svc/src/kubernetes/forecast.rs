@@ -13,6 +13,7 @@ mod quantity;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bus::Result;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
@@ -35,6 +36,9 @@ const ALL_PODS_MAX: usize = 1000;
 
 /// The number of nodes whose pods fit on a page of a list of all pods.
 const NODES_ON_A_PAGE: usize = 10;
+
+/// Nodes whose pods are listed concurrently.
+const CONCURRENT: usize = 8;
 
 /// What is known of a pod.
 #[derive(Debug)]
@@ -113,12 +117,15 @@ impl Kubernetes {
         if nodes <= ALL_PODS_MAX || wanted.len() >= nodes / NODES_ON_A_PAGE {
             return self.list(&api, ListParams::default(), action, deadline, digest).await;
         }
-        let mut pods = Vec::new();
-        for node in wanted {
+        let (api, digest) = (&api, &digest);
+        let lists = wanted.iter().map(|node| {
             let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
-            pods.extend(self.list(&api, params, action, deadline, digest).await?);
-        }
-        Ok(pods)
+            self.list(api, params, action, deadline, digest)
+        });
+        let lists: Vec<_> = lists.collect();
+        let listed: Vec<Vec<_>> =
+            stream::iter(lists).buffer_unordered(CONCURRENT).try_collect().await?;
+        Ok(listed.into_iter().flatten().collect())
     }
 
     /// The disruption budgets of all namespaces.

@@ -20,7 +20,7 @@ const DAEMON_SET: &str = "DaemonSet";
 /// The seconds that a pod gets to end where it does not say so.
 const GRACE_PERIOD: i64 = 30;
 
-/// The state of a pod. Every DaemonSet counts as existing until [`mark_orphans`].
+/// The state of a pod. Every DaemonSet counts as existing until [`Kubernetes::mark_orphans`](super::Kubernetes::mark_orphans).
 pub(super) fn digest(pod: &Pod, skip: Option<&Selector>) -> PodState {
     let metadata = &pod.metadata;
     let controller = controller(pod);

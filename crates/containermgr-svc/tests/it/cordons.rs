@@ -5,9 +5,9 @@ use std::time::Duration;
 use model::messages::CordonAnswer;
 use model::{CordonDebt, DebtState};
 use serde_json::{Value, json};
-use simulated_kubernetes::{Fault, FaultAction};
+use simulated_kubernetes::FaultAction;
 
-use crate::support::simulated::{Simulated, clients};
+use crate::support::simulated::{Simulated, clients, fault_once};
 
 const OWNER: &str = "commissaire.io/cordoned-by";
 const ADDED: &str = "commissaire.io/cordon-added";
@@ -92,13 +92,7 @@ async fn missing_node_and_one_with_another_uid_are_missing() {
 async fn node_that_changes_at_the_same_time_is_read_again() {
     let simulated = Simulated::start(&["w1"]).await;
     // The first patch is carried out, and its answer is lost.
-    let lost = |action| Fault {
-        method: Some("PATCH".to_owned()),
-        path: None,
-        user: Some("system:serviceaccount:commissaire:commissaire".to_owned()),
-        requests: Some(1),
-        action,
-    };
+    let lost = |action| fault_once("PATCH", "/api/v1/nodes/w1", &action);
     simulated.kubernetes.fault(lost(FaultAction::CloseAfter));
     assert_eq!(simulated.cordon("w1", "i/1", "").await, done());
     simulated.kubernetes.fault(lost(FaultAction::Answer {
@@ -190,14 +184,14 @@ async fn debt_is_paid_once_the_api_server_answers() {
     let simulated = Simulated::start(&["w1"]).await;
     simulated.cordon("w1", "i/1", "").await;
     let owed = debt(&simulated, DebtState::Held).await;
-    simulated.kubernetes.set_api_away(true);
+    simulated.kubernetes.set_api_unavailable(true);
     let due = CordonDebt { state: DebtState::Due, ..owed };
     simulated.fixture.storage.save(&due).await.unwrap();
     until(&simulated, &due.id, |debt| {
         debt.is_some_and(|debt| debt.reason.contains("does not answer"))
     })
     .await;
-    simulated.kubernetes.set_api_away(false);
+    simulated.kubernetes.set_api_unavailable(false);
     until(&simulated, &due.id, |debt| debt.is_none()).await;
     assert!(simulated.node("w1")["spec"].get("unschedulable").is_none());
 }

@@ -4,7 +4,7 @@ use model::messages::Eviction;
 use serde_json::json;
 use simulated_kubernetes::{Fault, FaultAction};
 
-use crate::support::simulated::{Simulated, workload};
+use crate::support::simulated::{Simulated, fault_once, workload};
 
 /// Two ready pods of a Deployment on one node.
 async fn with_two_pods() -> Simulated {
@@ -14,9 +14,8 @@ async fn with_two_pods() -> Simulated {
     simulated
 }
 
-fn fault(action: FaultAction) -> Fault {
-    let (path, user) = (Some("/api/v1/namespaces/default/pods/".to_owned()), None);
-    Fault { method: Some("POST".to_owned()), path, user, requests: Some(1), action }
+fn fault(action: &FaultAction) -> Fault {
+    fault_once("POST", "/api/v1/namespaces/default/pods/", action)
 }
 
 #[tokio::test]
@@ -60,14 +59,14 @@ async fn eviction_that_fails_is_not_repeated() {
         (FaultAction::Answer { status: 503, headers: Vec::new(), body: String::new() }, 5),
     ] {
         simulated.requests();
-        simulated.kubernetes.fault(fault(action.clone()));
+        simulated.kubernetes.fault(fault(&action));
         let outcomes = simulated.evict(&pods[..1]).await;
         let Eviction::Later { seconds, .. } = &outcomes[0] else { panic!("{outcomes:?}") };
         assert_eq!(*seconds, expected, "{action:?}");
         assert!(simulated.requests().len() <= 1);
     }
     // The answer is lost, and the eviction is carried out.
-    simulated.kubernetes.fault(fault(FaultAction::CloseAfter));
+    simulated.kubernetes.fault(fault(&FaultAction::CloseAfter));
     let outcomes = simulated.evict(&pods[..1]).await;
     assert!(matches!(outcomes[0], Eviction::Later { .. }), "{outcomes:?}");
     assert!(matches!(simulated.evict(&pods[..1]).await[0], Eviction::Accepted | Eviction::Gone));

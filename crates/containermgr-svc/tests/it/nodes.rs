@@ -4,10 +4,10 @@ use bus::Kind;
 use model::PodKind;
 use model::messages::{KubernetesNodes, NodeContents, WorkloadsAnswer};
 use serde_json::{Value, json};
-use simulated_kubernetes::{Fault, FaultAction, NodeSettings};
+use simulated_kubernetes::{FaultAction, NodeSettings};
 
 use crate::support::Fixture;
-use crate::support::simulated::{Simulated, workload};
+use crate::support::simulated::{Simulated, fault_once, workload};
 
 #[tokio::test]
 async fn nodes_are_listed_with_the_id_of_their_kubernetes() {
@@ -201,13 +201,7 @@ async fn list_that_expires_is_started_again() {
             "message": "expired", "reason": "Expired", "code": 410})
         .to_string(),
     };
-    simulated.kubernetes.fault(Fault {
-        method: None,
-        path: Some("/api/v1/nodes".to_owned()),
-        user: None,
-        requests: Some(1),
-        action: expired,
-    });
+    simulated.kubernetes.fault(fault_once("GET", "/api/v1/nodes", &expired));
     assert_eq!(simulated.nodes().await.nodes.len(), 1);
 }
 

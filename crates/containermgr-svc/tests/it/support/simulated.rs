@@ -9,7 +9,7 @@ use kube::client::Body;
 use model::messages::{CordonAnswer, EvictAnswer, Eviction, KubernetesNodes, NodeContents};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use simulated_kubernetes::{NodeSettings, Settings, SimulatedKubernetes};
+use simulated_kubernetes::{Fault, FaultAction, NodeSettings, Settings, SimulatedKubernetes};
 use tower::ServiceBuilder;
 
 use super::{Fixture, TOKEN};
@@ -168,6 +168,13 @@ pub(crate) fn workload(kind: &str, name: &str, replicas: u32) -> Value {
         workload["spec"]["replicas"] = replicas.into();
     }
     workload
+}
+
+/// A fault of the next request with this method and the beginning of this path.
+pub(crate) fn fault_once(method: &str, path: &str, action: &FaultAction) -> Fault {
+    // By its text: a new filter does not have to be named here.
+    let fault = json!({"method": method, "path": path, "requests": 1, "action": action});
+    serde_json::from_value(fault).unwrap()
 }
 
 /// Clients of this Kubernetes, with the token of the service's account.
