@@ -201,8 +201,16 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
         members.retain(|member| only.iter().any(|address| member.address == *address));
     }
     let placements = placements(context).await?;
+    let rejection = match storage.find::<Lease>(&Unfinished::Operation(name).lease_name()).await? {
+        Some(_) => Some(already_in_process(context, name).await?),
+        None => cluster
+            .record
+            .refusal()
+            .map(|message| Rejection::new(FailureReason::ClusterIsChanging, message)),
+    };
     let manager = &cluster.record.container_manager;
-    let nodes = if manager.is_empty() {
+    // A container manager that does not answer is not waited for if the operation is rejected anyway.
+    let nodes = if manager.is_empty() || rejection.is_some() {
         NodePlan::default()
     } else {
         let instance = queries::instance(storage).await?;
@@ -221,17 +229,10 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
         skip_unreachable: options.skip_unreachable == Some(true),
         nodes,
     };
-    let lease = Unfinished::Operation(name).lease_name();
-    plan.refused = match storage.find::<Lease>(&lease).await? {
-        Some(_) => Some(already_in_process(context, name).await?),
-        None => cluster
-            .record
-            .refusal()
-            .map(|message| Rejection::new(FailureReason::ClusterIsChanging, message))
-            .or_else(|| refusal(&plan, options, hostset.len()))
-            .or_else(|| plan.nodes.refused.take()),
-    };
-    plan.refused = plan.refused.or_else(|| too_small_group(&plan.members, &placements));
+    plan.refused = rejection
+        .or_else(|| refusal(&plan, options, hostset.len()))
+        .or_else(|| plan.nodes.refused.take())
+        .or_else(|| too_small_group(&plan.members, &placements));
     Ok(plan)
 }
 

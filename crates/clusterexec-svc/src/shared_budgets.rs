@@ -60,6 +60,9 @@ pub(crate) async fn decide(journal: &Journal<'_>, index: usize) -> Result<Decisi
 /// When the storage service fails.
 pub(crate) async fn recheck(journal: &Journal<'_>, index: usize) -> Result<Option<Waiting>> {
     let part = journal.part(index);
+    if part.claims.is_empty() {
+        return Ok(None);
+    }
     let is_control_plane = part.node.is_some_and(|node| node.is_control_plane);
     let HostPlacement { node_name, quorum_group, .. } = placement(journal, &part.address).await?;
     if let Some(nodes) = journal.nodes.as_ref().filter(|_| is_control_plane)

@@ -355,7 +355,7 @@ reasons! {
             "one of the named nodes is available again";
         ControlPlane "control-plane":
             "waits because another node of the control plane is unavailable",
-            "see to the named nodes",
+            "see to the named nodes of the control plane",
             "all other nodes of the control plane are available";
         QuorumGroup "quorum-group":
             "waits because a quorum group would lose its majority",

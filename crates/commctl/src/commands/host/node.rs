@@ -149,19 +149,10 @@ impl Place {
 
 /// Drains the node of a host that leaves its cluster, and waits until that has ended. A host that is no node is not drained.
 pub(super) async fn drain_first(client: &Client, address: &str) -> Result<(), Error> {
-    let plan = client.post(&["host", address, "drain"], &json!({"dry_run": true})).await;
-    match plan {
-        Ok(plan) => {
-            let has_node = plan["hosts"]
-                .as_array()
-                .is_some_and(|hosts| hosts.iter().any(|host| host["node"].is_string()));
-            if !has_node {
-                return Ok(());
-            }
-        }
-        // It is in no cluster, or not registered any more.
-        Err(Error::Refused { status: 404 | 409, .. }) => return Ok(()),
-        Err(error) => return Err(error),
+    let status = client.find(&["host", address, "status"]).await?;
+    let node = status.as_ref().map(|status| &status["container_manager"]);
+    if node.is_none_or(|node| node["kind"] != "Node") {
+        return Ok(());
     }
     let started = start(client, address, Map::new()).await.map_err(|error| {
         error.advise("drain it later, or leave its pods where they are with --no-drain".to_owned())
