@@ -106,6 +106,8 @@ pub const CONTAINER_CORDON: &str = "container.cordon";
 pub const CONTAINER_UNCORDON: &str = "container.uncordon";
 /// `container.evict`
 pub const CONTAINER_EVICT: &str = "container.evict";
+/// `container.control_plane`
+pub const CONTAINER_CONTROL_PLANE: &str = "container.control_plane";
 /// `container.workloads`
 pub const CONTAINER_WORKLOADS: &str = "container.workloads";
 

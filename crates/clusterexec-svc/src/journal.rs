@@ -32,7 +32,7 @@ use deadlines::Deadlines;
 use lines::{OPERATION, event, reason};
 pub(crate) use lines::{accepted, save_newest};
 pub use preconditions::Preconditions;
-use webhooks::save_all;
+use webhooks::{is_drain_blocked, save_all};
 
 /// The pause before a request is retried while the store does not answer.
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -464,12 +464,12 @@ impl<'a> Journal<'a> {
         let events: Vec<_> = events.collect();
         let debtor = self.nodes.as_ref().map(|nodes| &nodes.debtor);
         let debt = debtor.and_then(|debtor| debtor.change(&self.operation, &before, &after, &now));
-        let webhooks = if ended_wait.is_some() {
+        let mut webhooks = Vec::new();
+        if ended_wait.is_some() || is_drain_blocked(&before) != is_drain_blocked(&after) {
             let hosts = self.hosts_with(index, &after);
-            self.wait_webhooks(ended_wait.as_ref(), None, &hosts).await?
-        } else {
-            Vec::new()
-        };
+            webhooks.extend(self.wait_webhooks(ended_wait.as_ref(), None, &hosts).await?);
+            webhooks.extend(self.drain_webhooks(&before, &hosts).await?);
+        }
         let written = self
             .retry(|| async {
                 let mut transaction = part_saved(&before, &after, &events)?;
@@ -483,8 +483,8 @@ impl<'a> Journal<'a> {
                 }
                 if ended_wait.is_some() {
                     transaction = transaction.delete::<OperationWait>(&self.operation.id);
-                    transaction = save_all(transaction, &webhooks)?;
                 }
+                transaction = save_all(transaction, &webhooks)?;
                 self.held.transact(self.completed(transaction, &after.address, along).await?).await
             })
             .await;

@@ -5,9 +5,9 @@ use bus::error::chain;
 use bus::{Bus, Error, Kind, topology};
 use model::DrainOptions;
 use model::messages::{
-    CordonAnswer, CordonRequest, EvictAnswer, EvictRequest, EvictedPod, Eviction, KubernetesNodes,
-    NodeContents, NodeRequest, NodesRequest, UncordonRequest, Workload, WorkloadsAnswer,
-    WorkloadsRequest,
+    ControlPlaneAnswer, ControlPlaneRequest, CordonAnswer, CordonRequest, EvictAnswer,
+    EvictRequest, EvictedPod, Eviction, KubernetesNodes, NodeContents, NodeRequest, NodesRequest,
+    UncordonRequest, Workload, WorkloadsAnswer, WorkloadsRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,6 +112,15 @@ impl Nodes {
         let request = EvictRequest { container_manager_name: self.manager.clone(), pods };
         let answer: EvictAnswer = self.request(topology::CONTAINER_EVICT, &request).await?;
         Ok(answer.pods)
+    }
+
+    /// What of the control plane is not ready, beside the node `except`; `None` if all is.
+    pub(crate) async fn control_plane_problem(&self, except: &str) -> Result<Option<String>> {
+        let (container_manager_name, except) = (self.manager.clone(), except.to_owned());
+        let request = ControlPlaneRequest { container_manager_name, except };
+        let answer: ControlPlaneAnswer =
+            self.request(topology::CONTAINER_CONTROL_PLANE, &request).await?;
+        Ok(answer.problem)
     }
 
     /// The ready pods of controllers, in their order.

@@ -99,6 +99,15 @@ async fn of_kubernetes(
     let [node] = candidates(&found.nodes, address, node_name)[..] else {
         return Ok(Decision::Start(Vec::new()));
     };
+    if node.is_control_plane {
+        match nodes.client.control_plane_problem(&node.name).await {
+            Ok(None) => {}
+            Ok(Some(problem)) => {
+                return Ok(Decision::Wait(Waiting::new(WaitReason::ControlPlane, problem)));
+            }
+            Err(error) => return Ok(Decision::Wait(unknown(nodes, &error))),
+        }
+    }
     let operation = &journal.operation;
     let members = journal.context.members_of(&operation.cluster).await?;
     let own = BudgetClaim {

@@ -38,6 +38,7 @@ impl Waiting {
             WaitReason::OthersUnderWay
             | WaitReason::GoAheadMissed
             | WaitReason::Draining
+            | WaitReason::DrainBlocked
             | WaitReason::KubernetesAway => self.reason,
             _ => WaitReason::HostGate,
         }

@@ -22,6 +22,7 @@
 mod budget;
 mod client;
 mod contents;
+mod control_plane;
 mod cordon;
 mod daemon_sets;
 mod evictions;
@@ -50,6 +51,7 @@ use model::{KubernetesOptions, Limit};
 use serde_json::json;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+use url::Url;
 
 pub use client::{ClientFactory, ClientFunction};
 use daemon_sets::DaemonSets;
@@ -81,9 +83,10 @@ impl Kubernetes {
         timeout: Duration,
     ) -> Self {
         let client = failure::checked(client, options.token.clone());
+        let server = options.server_url.as_ref();
         Self {
             name: name.to_owned(),
-            host: options.server_url.host_str().unwrap_or_default().to_owned(),
+            host: server.and_then(Url::host_str).unwrap_or_default().to_owned(),
             nodes: Api::all(client),
             create_nodes: options.create_nodes,
             max_unavailable: options.max_unavailable,
@@ -137,8 +140,11 @@ impl Kubernetes {
                 "no trusted connection to the container manager {name}: {why}; see `certificate_authority_path` and `certificate_path` in its options"
             ))
         } else if is_transient {
-            let host = &self.host;
-            Error::unavailable(format!("the container manager {name} at {host} does not answer"))
+            let place = match self.host.as_str() {
+                "" => String::new(),
+                host => format!(" at {host}"),
+            };
+            Error::unavailable(format!("the container manager {name}{place} does not answer"))
         } else if failure::is_too_large(&error) {
             not_done("its answer is too large".to_owned())
         } else if let kube::Error::SerdeError(why) = &error {

@@ -225,8 +225,7 @@ impl Managers {
             ContainerManagerType::Kubernetes | ContainerManagerType::Openshift => {
                 let options = config.joined(secret).map_err(unusable)?;
                 let options = KubernetesOptions::parse(&options).map_err(unusable)?;
-                let timeout = self.config.connect_timeout();
-                let client = self.clients.client(&options, timeout, &self.files).await;
+                let client = self.clients.client(&options, &self.config, &self.files).await;
                 let client = client.map_err(unusable)?;
                 if options.insecure_skip_tls_verify {
                     tracing::warn!(

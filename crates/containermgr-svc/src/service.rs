@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bus::jsonrpc::Params;
 use bus::{Bus, Call, Context, Error, Kind, Result, presence, topology};
 use model::messages::{
-    CordonRequest, EvictAnswer, EvictRequest, Node, NodeRequest, Nodes, NodesRequest,
-    UncordonRequest, WorkloadsAnswer, WorkloadsRequest,
+    ControlPlaneAnswer, ControlPlaneRequest, CordonRequest, EvictAnswer, EvictRequest, Node,
+    NodeRequest, Nodes, NodesRequest, UncordonRequest, WorkloadsAnswer, WorkloadsRequest,
 };
 use model::{Address, ident};
 use runtime::{Files, Lifecycle};
@@ -116,6 +116,12 @@ async fn answer(managers: &Managers, call: Call) -> Result<Value> {
             let manager = managers.get(&request.container_manager_name).await?;
             let pods = manager.kubernetes()?.evict(&request).await?;
             to_json(&EvictAnswer { pods })
+        }
+        "control_plane" => {
+            let request: ControlPlaneRequest = call.params.parse(NAMED)?;
+            let manager = managers.get(&request.container_manager_name).await?;
+            let problem = manager.kubernetes()?.control_plane_problem(&request.except).await?;
+            to_json(&ControlPlaneAnswer { problem })
         }
         "workloads" => {
             let request: WorkloadsRequest = call.params.parse(NAMED)?;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-pub use options::{Authority, KubernetesOptions};
+pub use options::{Authority, ClientCertificate, KubeconfigFile, KubernetesOptions};
 
 use super::{Address, Model, ident};
 

@@ -59,8 +59,8 @@ pub use cluster::{Cluster, ClusterChange, ClusterHead, ClusterMember, Failure, O
 pub use cluster_name::ClusterName;
 pub use cluster_record::{ClusterRecord, NewestOperation};
 pub use container_manager::{
-    Authority, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    ContainerManagerType, KubernetesOptions, MASK, Secrets,
+    Authority, ClientCertificate, ContainerManagerConfig, ContainerManagerNodes,
+    ContainerManagerSecret, ContainerManagerType, KubeconfigFile, KubernetesOptions, MASK, Secrets,
 };
 pub use enrollment::{Enrolled, Enrollment};
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};

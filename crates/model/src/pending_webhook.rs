@@ -37,6 +37,8 @@ pub enum WebhookEvent {
     Paused,
     /// An operation has waited for long.
     Waiting,
+    /// The drain of a node is blocked.
+    DrainBlocked,
     /// Another executor continues an operation.
     TakenOver,
     /// An alarm was raised.
@@ -51,6 +53,7 @@ impl WebhookEvent {
             Self::Failed => "failed",
             Self::Paused => "paused",
             Self::Waiting => "waiting",
+            Self::DrainBlocked => "drain-blocked",
             Self::TakenOver => "taken-over",
             Self::Alarm => "alarm",
         }

@@ -411,6 +411,10 @@ reasons! {
             "waits until the pods of its node are evicted",
             "see to the pods that the message names",
             "the last of the pods is gone, or the timeout of the drain ends";
+        DrainBlocked "drain-blocked":
+            "waits for pods on its node that cannot be evicted",
+            "see to the pods and disruption budgets that the message names",
+            "the pods are evicted, or the timeout of the drain ends";
         KubernetesAway "kubernetes-away":
             "waits because the API server of its Kubernetes does not answer, or rejects the credentials",
             "check the API server and the container manager's configuration",

@@ -223,7 +223,10 @@ impl Drain {
                     }
                     self.evict(run, nodes, &round, &pods).await?;
                     let sentence = round.sentence(&node.name);
-                    self.write(run, WaitReason::Draining, &sentence, round.is_blocked()).await?;
+                    let is_blocked = round.is_blocked();
+                    let reason =
+                        if is_blocked { WaitReason::DrainBlocked } else { WaitReason::Draining };
+                    self.write(run, reason, &sentence, is_blocked).await?;
                     sentence
                 }
                 Err(message) => {

@@ -36,7 +36,29 @@ pub(super) fn save_all(
     webhooks.iter().try_fold(transaction, Transaction::save)
 }
 
+/// Whether pods block the drain of a host.
+pub(super) fn is_drain_blocked(host: &OperationHost) -> bool {
+    host.wait.as_ref().is_some_and(|wait| wait.reason == WaitReason::DrainBlocked.word())
+}
+
 impl Journal<'_> {
+    /// Reports that the drain of the first host is blocked, or that no drain is any more, after a change of the host `before`.
+    pub(super) async fn drain_webhooks(
+        &self,
+        before: &OperationHost,
+        hosts: &[OperationHost],
+    ) -> Result<Vec<PendingWebhook>> {
+        let blocked = hosts.iter().filter(|host| is_drain_blocked(host)).count();
+        let is_resolved = match (is_drain_blocked(before), blocked) {
+            (false, 1) => false,
+            (true, 0) => true,
+            _ => return Ok(Vec::new()),
+        };
+        let wait = self.state().wait.clone().map(|wait| wait.wait);
+        let events = [(Some(WebhookEvent::DrainBlocked), is_resolved)];
+        self.webhooks(&self.operation, hosts, wait.as_ref(), events).await
+    }
+
     /// Whether the wait that follows `before` is reported: a pause is at once, and other waits are once they are overdue.
     pub(super) fn is_reported(
         &self,

@@ -3,19 +3,21 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bus::error::chain;
 use http::{HeaderValue, Uri};
 use kube::client::RustlsTlsError;
-use kube::config::AuthInfo;
-use model::{Authority, KubernetesOptions};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use model::{Authority, ClientCertificate, KubeconfigFile, KubernetesOptions};
 use runtime::Files;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::ExposeSecret as _;
+use url::Url;
+
+use crate::config::Config;
 
 /// How clients of Kubernetes API servers are made.
 #[derive(Clone, Default)]
@@ -49,11 +51,11 @@ impl ClientFactory {
     pub(crate) async fn client(
         &self,
         options: &KubernetesOptions,
-        connect_timeout: Duration,
+        config: &Config,
         files: &Files,
     ) -> Result<kube::Client, String> {
         match self {
-            Self::Network => network_client(options, connect_timeout, files).await,
+            Self::Network => network_client(options, config, files).await,
             Self::Function(make) => make(options),
         }
     }
@@ -61,23 +63,18 @@ impl ClientFactory {
 
 async fn network_client(
     options: &KubernetesOptions,
-    connect_timeout: Duration,
+    config: &Config,
     files: &Files,
 ) -> Result<kube::Client, String> {
-    let server_url = options.server_url.as_str();
-    let uri: Uri = server_url.parse().map_err(|e| format!("`server_url` {server_url}: {e}"))?;
-    let mut config = kube::Config::new(uri);
-    config.connect_timeout = Some(connect_timeout);
-    // Retries need a deadline, and must not repeat a creation.
-    config.default_retry = false;
-    config.accept_invalid_certs = options.insecure_skip_tls_verify;
-    config.root_cert = match &options.authority {
-        Some(authority) => Some(root_certificates(authority, files).await?),
-        // Without verification the system's authorities, which may be missing, are not loaded.
-        None => options.insecure_skip_tls_verify.then(Vec::new),
+    let mut connection = match (&options.kubeconfig, &options.server_url) {
+        (Some(kubeconfig), _) => of_kubeconfig(kubeconfig, config).await?,
+        (None, Some(server_url)) => of_options(server_url, options, config, files).await?,
+        (None, None) => return Err("the option `server_url` is missing".to_owned()),
     };
-    config.auth_info = auth_info(options, files).await?;
-    kube::Client::try_from(config).map_err(|error| match (&error, &options.certificate) {
+    connection.connect_timeout = Some(config.connect_timeout());
+    // Retries need a deadline, and must not repeat a creation.
+    connection.default_retry = false;
+    kube::Client::try_from(connection).map_err(|error| match (&error, &options.certificate) {
         (
             kube::Error::RustlsTls(
                 RustlsTlsError::InvalidIdentityPem(_)
@@ -85,17 +82,58 @@ async fn network_client(
                 | RustlsTlsError::MissingCertificate
                 | RustlsTlsError::UnknownPrivateKeyFormat,
             ),
-            Some((certificate, key)),
-        ) => format!(
-            "{} and {} are no certificate and its private key in PEM",
-            certificate.display(),
-            key.display()
-        ),
+            Some(given),
+        ) => match given {
+            ClientCertificate::Files { certificate, key } => format!(
+                "{} and {} are no certificate and its private key in PEM",
+                certificate.display(),
+                key.display()
+            ),
+            ClientCertificate::Pem { .. } => {
+                "`certificate_data` and `certificate_key_data` are no certificate and its private key in PEM"
+                    .to_owned()
+            }
+        },
         _ => format!("its client cannot be made: {}", chain(&error)),
     })
 }
 
-async fn auth_info(options: &KubernetesOptions, files: &Files) -> Result<AuthInfo, String> {
+async fn of_options(
+    server_url: &Url,
+    options: &KubernetesOptions,
+    config: &Config,
+    files: &Files,
+) -> Result<kube::Config, String> {
+    let server_url = server_url.as_str();
+    let uri: Uri = server_url.parse().map_err(|e| format!("`server_url` {server_url}: {e}"))?;
+    let mut connection = kube::Config::new(uri);
+    connection.accept_invalid_certs = options.insecure_skip_tls_verify;
+    connection.root_cert = match &options.authority {
+        Some(authority) => Some(root_certificates(authority, files).await?),
+        // Without verification the system's authorities, which may be missing, are not loaded.
+        None => options.insecure_skip_tls_verify.then(Vec::new),
+    };
+    connection.auth_info = auth_info(options, config, files).await?;
+    Ok(connection)
+}
+
+async fn of_kubeconfig(file: &KubeconfigFile, config: &Config) -> Result<kube::Config, String> {
+    let path = config.credentials("kubeconfig_path", &file.path)?;
+    let unusable = |error: &KubeconfigError| format!("{}: {}", path.display(), chain(error));
+    // Paths in it are relative to it.
+    let read = path.clone();
+    let read = tokio::task::spawn_blocking(move || Kubeconfig::read_from(read)).await;
+    let kubeconfig = read.map_err(|error| error.to_string())?.map_err(|e| unusable(&e))?;
+    let options =
+        KubeConfigOptions { context: file.context.clone(), ..KubeConfigOptions::default() };
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(&e))
+}
+
+async fn auth_info(
+    options: &KubernetesOptions,
+    config: &Config,
+    files: &Files,
+) -> Result<AuthInfo, String> {
     let mut auth_info = AuthInfo::default();
     if let Some(token) = &options.token {
         // The library panics on a token that fits into no header.
@@ -103,9 +141,23 @@ async fn auth_info(options: &KubernetesOptions, files: &Files) -> Result<AuthInf
             .map_err(|_| "its token has characters that are not allowed in a token".to_owned())?;
         auth_info.token = Some(token.clone());
     }
-    if let Some((certificate, key)) = &options.certificate {
-        auth_info.client_certificate_data = Some(BASE64.encode(read(files, certificate).await?));
-        auth_info.client_key_data = Some(BASE64.encode(read(files, key).await?).into());
+    if let Some(path) = &options.token_file {
+        let path = config.credentials("token_path", path)?;
+        // The library reads it again once a minute; a missing one is noticed now.
+        read(files, &path).await?;
+        auth_info.token_file = Some(path.display().to_string());
+    }
+    match &options.certificate {
+        None => {}
+        Some(ClientCertificate::Files { certificate, key }) => {
+            auth_info.client_certificate_data =
+                Some(BASE64.encode(read(files, certificate).await?));
+            auth_info.client_key_data = Some(BASE64.encode(read(files, key).await?).into());
+        }
+        Some(ClientCertificate::Pem { certificate, key }) => {
+            auth_info.client_certificate_data = Some(BASE64.encode(certificate));
+            auth_info.client_key_data = Some(key.clone());
+        }
     }
     Ok(auth_info)
 }

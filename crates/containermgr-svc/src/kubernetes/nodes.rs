@@ -15,7 +15,7 @@ use super::forecast::Place;
 use super::{Kubernetes, node_state};
 
 /// The namespace whose uid identifies a Kubernetes.
-const SYSTEM: &str = "kube-system";
+pub(super) const SYSTEM: &str = "kube-system";
 
 impl Kubernetes {
     /// The uid of the namespace `kube-system`: it identifies the Kubernetes.

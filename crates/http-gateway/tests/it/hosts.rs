@@ -3,6 +3,7 @@
 mod creation;
 mod credentials;
 mod hostkey;
+mod node;
 mod races;
 mod repetition;
 mod rotation;

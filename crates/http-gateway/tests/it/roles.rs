@@ -17,7 +17,7 @@ fn may(role: &str, method: &str, path: &str) -> bool {
         }
         "reader" => reads && !is("/creds") && !is("/enrollment") && !is("/secrets"),
         "operator" => {
-            let configures = is("/containermanager") || is("/network");
+            let configures = is("/containermanager") || is("/network") || is("/placement");
             !is("/creds") && !is("/enrollment") && !is("/secrets") && (reads || !configures)
         }
         _ => true,

@@ -20,7 +20,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, an operation `o1`,
 /// a network `n1` and a container manager `k1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 38] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 41] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -49,6 +49,9 @@ pub(crate) const ROUTES: [(&str, &[&str]); 38] = [
     ("/api/v0/host/10.0.0.1/status", &["GET", "HEAD"]),
     ("/api/v0/host/10.0.0.1/investigate", &["POST"]),
     ("/api/v0/host/10.0.0.1/hostkey", &["PUT"]),
+    ("/api/v0/host/10.0.0.1/cordon", &["DELETE", "PUT"]),
+    ("/api/v0/host/10.0.0.1/drain", &["POST"]),
+    ("/api/v0/host/10.0.0.1/placement", &["GET", "HEAD", "PUT"]),
     ("/api/v0/publickey", &["GET", "HEAD"]),
     ("/api/v0/enrollments", &["GET", "HEAD", "POST"]),
     ("/api/v0/enrollment/e1", &["DELETE"]),
@@ -68,7 +71,7 @@ pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 15] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 17] = [
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
     ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
@@ -83,6 +86,8 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 15] = [
     ("PUT", "/api/v0/network/n2", "{}"),
     ("POST", "/api/v0/enrollments", "{}"),
     ("POST", "/api/v0/host/10.0.0.1/investigate", "{}"),
+    ("POST", "/api/v0/host/10.0.0.1/drain", "{}"),
+    ("PUT", "/api/v0/host/10.0.0.1/placement", "{}"),
     (
         "PUT",
         "/api/v0/host/10.0.0.1/hostkey",

@@ -1,6 +1,6 @@
 //! The options of a Kubernetes or OpenShift container manager.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,10 +13,15 @@ use url::Url;
 use crate::Limit;
 
 /// Every option there is.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 16] = [
     "server_url",
     "apiserver",
     "token",
+    "token_path",
+    "kubeconfig_path",
+    "kubeconfig_context",
+    "certificate_data",
+    "certificate_key_data",
     "certificate_path",
     "certificate_key_path",
     "certificate_authority_path",
@@ -30,12 +35,16 @@ const KNOWN: [&str; 11] = [
 /// How a Kubernetes API is reached.
 #[derive(Debug, Clone)]
 pub struct KubernetesOptions {
-    /// `server_url`, or `apiserver`: what the paths of the API (`/api/v1/…`) are appended to.
-    pub server_url: Url,
+    /// `server_url`, or `apiserver`: what the paths of the API (`/api/v1/…`) are appended to. `None` with a kubeconfig.
+    pub server_url: Option<Url>,
+    /// A kubeconfig in the service's directory for credentials.
+    pub kubeconfig: Option<KubeconfigFile>,
     /// A bearer token.
     pub token: Option<SecretString>,
-    /// Files with a client certificate and its key, in PEM.
-    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// A file with a bearer token in the service's directory for credentials; it is read again when it changes.
+    pub token_file: Option<PathBuf>,
+    /// A client certificate and its key.
+    pub certificate: Option<ClientCertificate>,
     /// Who has signed the server's certificate; `None` for the system's authorities.
     pub authority: Option<Authority>,
     /// Take any certificate of the server.
@@ -47,6 +56,34 @@ pub struct KubernetesOptions {
     pub max_unavailable: Option<Limit>,
     /// Whether the last node on which pods can be scheduled may be rebooted.
     pub single_node: bool,
+}
+
+/// A kubeconfig.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubeconfigFile {
+    /// Its path below the service's directory for credentials.
+    pub path: PathBuf,
+    /// The context in it; `None` for its current one.
+    pub context: Option<String>,
+}
+
+/// A client certificate and its private key.
+#[derive(Debug, Clone)]
+pub enum ClientCertificate {
+    /// In files, in PEM.
+    Files {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+    },
+    /// Here, in PEM.
+    Pem {
+        /// The certificate.
+        certificate: String,
+        /// The key, in base64.
+        key: SecretString,
+    },
 }
 
 /// Where the certificates of the authorities are.
@@ -67,15 +104,19 @@ impl KubernetesOptions {
         if let Some(unknown) = options.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             return Err(unknown_option(unknown));
         }
+        let kubeconfig = kubeconfig(options)?;
         let server_url = match (text(options, "server_url")?, text(options, "apiserver")?) {
-            (Some(url), None) | (None, Some(url)) => base_url(url)?,
+            (Some(url), None) | (None, Some(url)) => Some(base_url(url)?),
+            (None, None) if kubeconfig.is_some() => None,
             (None, None) => return Err("the option `server_url` is missing".to_owned()),
             (Some(_), Some(_)) => {
                 return Err("`server_url` and `apiserver` are the same option: give one".to_owned());
             }
         };
         let parsed = Self {
+            kubeconfig,
             token: text(options, "token")?.map(SecretString::from),
+            token_file: below(options, "token_path")?,
             certificate: certificate(options)?,
             authority: authority(options)?,
             insecure_skip_tls_verify: flag(options, "insecure_skip_tls_verify", false)?,
@@ -85,7 +126,23 @@ impl KubernetesOptions {
             server_url,
         };
         let any_certificate = parsed.certificate.is_some() || parsed.authority.is_some();
-        if parsed.server_url.scheme() == "http" && any_certificate {
+        let is_http = parsed.server_url.as_ref().is_some_and(|url| url.scheme() == "http");
+        if parsed.kubeconfig.is_some() {
+            const OWN: [&str; 5] = [
+                "kubeconfig_path",
+                "kubeconfig_context",
+                "create_nodes",
+                "max_unavailable",
+                "single_node",
+            ];
+            if let Some(other) = options.keys().find(|name| !OWN.contains(&name.as_str())) {
+                return Err(format!("the option `{other}` does not go with `kubeconfig_path`"));
+            }
+        }
+        if parsed.token.is_some() && parsed.token_file.is_some() {
+            return Err("give `token` or `token_path`, not both".to_owned());
+        }
+        if is_http && any_certificate {
             return Err("certificates go with https: the `server_url` says http".to_owned());
         }
         if parsed.insecure_skip_tls_verify && parsed.authority.is_some() {
@@ -160,12 +217,56 @@ fn base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn certificate(options: &Map<String, Value>) -> Result<Option<(PathBuf, PathBuf)>, String> {
-    match (text(options, "certificate_path")?, text(options, "certificate_key_path")?) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => Ok(Some((certificate.into(), key.into()))),
-        (Some(_), None) => Err("`certificate_path` needs `certificate_key_path`".to_owned()),
-        (None, Some(_)) => Err("`certificate_key_path` needs `certificate_path`".to_owned()),
+fn certificate(options: &Map<String, Value>) -> Result<Option<ClientCertificate>, String> {
+    let files = match (text(options, "certificate_path")?, text(options, "certificate_key_path")?) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => {
+            let (certificate, key) = (certificate.into(), key.into());
+            Some(ClientCertificate::Files { certificate, key })
+        }
+        (Some(_), None) => return Err("`certificate_path` needs `certificate_key_path`".to_owned()),
+        (None, Some(_)) => return Err("`certificate_key_path` needs `certificate_path`".to_owned()),
+    };
+    let data = match (text(options, "certificate_data")?, text(options, "certificate_key_data")?) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => {
+            let certificate = pem(certificate).ok_or_else(|| {
+                "the option `certificate_data` is a certificate in PEM, or that in base64"
+                    .to_owned()
+            })?;
+            Some(ClientCertificate::Pem { certificate, key: key.to_owned().into() })
+        }
+        (Some(_), None) => return Err("`certificate_data` needs `certificate_key_data`".to_owned()),
+        (None, Some(_)) => return Err("`certificate_key_data` needs `certificate_data`".to_owned()),
+    };
+    match (files, data) {
+        (Some(_), Some(_)) => {
+            Err("give `certificate_path` or `certificate_data`, not both".to_owned())
+        }
+        (files, data) => Ok(files.or(data)),
+    }
+}
+
+fn kubeconfig(options: &Map<String, Value>) -> Result<Option<KubeconfigFile>, String> {
+    let context = text(options, "kubeconfig_context")?.map(str::to_owned);
+    match below(options, "kubeconfig_path")? {
+        Some(path) => Ok(Some(KubeconfigFile { path, context })),
+        None if context.is_some() => Err("`kubeconfig_context` needs `kubeconfig_path`".to_owned()),
+        None => Ok(None),
+    }
+}
+
+/// A path below the service's directory for credentials: an option must not name any other file of the service.
+fn below(options: &Map<String, Value>, name: &str) -> Result<Option<PathBuf>, String> {
+    let Some(path) = text(options, name)? else { return Ok(None) };
+    let path = PathBuf::from(path);
+    let is_below = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if is_below {
+        Ok(Some(path))
+    } else {
+        Err(format!(
+            "the option `{name}` is a path below the directory `credentials-directory`, without `..`"
+        ))
     }
 }
 
@@ -218,6 +319,16 @@ mod tests {
     }
 
     #[test]
+    fn credentials_may_be_in_files_of_the_service() {
+        let options = parsed(json!({"kubeconfig_path": "prod/config", "kubeconfig_context": "c"}));
+        let expected = KubeconfigFile { path: "prod/config".into(), context: Some("c".to_owned()) };
+        let options = options.unwrap();
+        assert_eq!((options.kubeconfig, options.server_url), (Some(expected), None));
+        let options = parsed(json!({"server_url": "https://k", "token_path": "token"})).unwrap();
+        assert_eq!(options.token_file, Some("token".into()));
+    }
+
+    #[test]
     fn urls_lead_to_the_root_of_the_api() {
         for (given, base) in [
             ("https://192.168.152.101:8080/api/", "https://192.168.152.101:8080/"),
@@ -225,7 +336,10 @@ mod tests {
             ("http://[::1]:8080/api/v1", "http://[::1]:8080/"),
             ("https://rancher/k8s/clusters/c-1/", "https://rancher/k8s/clusters/c-1"),
         ] {
-            assert_eq!(parsed(json!({"apiserver": given})).unwrap().server_url.as_str(), base);
+            assert_eq!(
+                parsed(json!({"apiserver": given})).unwrap().server_url.unwrap().as_str(),
+                base
+            );
         }
     }
 
@@ -258,6 +372,16 @@ mod tests {
                 "of no use",
             ),
             (json!({"server_url": url, "create_nodes": "false"}), "is true or false"),
+            (json!({"kubeconfig_path": "/etc/passwd"}), "`credentials-directory`"),
+            (json!({"kubeconfig_path": "a/../../b"}), "`credentials-directory`"),
+            (json!({"kubeconfig_path": "k", "server_url": url}), "`server_url` does not go with"),
+            (json!({"server_url": url, "kubeconfig_context": "c"}), "needs `kubeconfig_path`"),
+            (json!({"server_url": url, "token_path": "/etc/shadow"}), "`credentials-directory`"),
+            (json!({"server_url": url, "token": "canary", "token_path": "t"}), "not both"),
+            (
+                json!({"server_url": url, "certificate_data": "canary"}),
+                "needs `certificate_key_data`",
+            ),
             (json!({"server_url": url, "max_unavailable": 0}), "`max_unavailable`: "),
             (json!({"server_url": url, "single_node": 1}), "is true or false"),
         ] {

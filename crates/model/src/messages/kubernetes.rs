@@ -218,6 +218,22 @@ pub enum Eviction {
     },
 }
 
+/// The parameters of `container.control_plane`: whether the control plane is complete without one of its nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlPlaneRequest {
+    /// The name of the container manager.
+    pub container_manager_name: String,
+    /// The name of the node that does not count.
+    pub except: String,
+}
+
+/// The answer to `container.control_plane`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlPlaneAnswer {
+    /// What is not ready, in a sentence; `None` if the API server and the static pods of all other nodes are.
+    pub problem: Option<String>,
+}
+
 /// The parameters of `container.workloads`: how many ready pods controllers have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadsRequest {
