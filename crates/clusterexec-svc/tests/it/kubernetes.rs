@@ -93,6 +93,16 @@ impl KubernetesFleet {
             .unwrap();
     }
 
+    /// Moves the hosts from this one on into a second cluster, `c2`, with the same container manager.
+    pub(crate) async fn split(&self, from: usize) {
+        let storage = &self.fleet.storage;
+        let mut first = storage.get::<Cluster>("c1").await.unwrap().record;
+        let hostset = first.hostset.split_off(from);
+        storage.save(&first).await.unwrap();
+        let second = Cluster { name: "c2".into(), hostset, ..first };
+        storage.save(&second).await.unwrap();
+    }
+
     /// Runs the controllers, and kubelets that are up while their hosts are.
     fn run(&self) {
         let kubernetes = self.kubernetes.clone();

@@ -1,13 +1,15 @@
 //! Operations on hosts that are nodes of a Kubernetes.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
-use model::{DebtState, OperationStatus, Outcome, Step, Wanted};
-use serde_json::json;
-use simulated_kubernetes::{Effect, Fault, FaultAction};
+use clusterexec_svc::Config;
+use model::{BudgetClaims, DebtState, HostPlacement, OperationStatus, Outcome, Step, Wanted};
+use serde_json::{Value, json};
+use simulated_kubernetes::{Effect, Fault, FaultAction, MASTERS};
 use tokio::time::sleep;
 
-use crate::fleet::address;
+use crate::fleet::{Executor, address};
 use crate::kubernetes::{KubernetesFleet, node};
 
 #[tokio::test(start_paused = true)]
@@ -252,4 +254,210 @@ async fn eviction_that_the_api_server_throttles_is_repeated_when_it_says() {
     let cordon = first(|effect| effect.verb == "patch" && effect.resource == "nodes");
     let evicted = first(|effect| effect.subresource == "eviction" && effect.status == 201);
     assert!(evicted - cordon >= Duration::from_secs(7), "{effects:?}");
+}
+
+/// Starts a restart of the second cluster.
+async fn restart_second(executor: &Executor, options: Value) {
+    let params = json!({"cluster_name": "c2", "operation_id": "o2", "options": options});
+    executor.ask("restart", params).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn operations_of_two_clusters_share_the_budget_of_their_kubernetes() {
+    let all = KubernetesFleet::start(4, 0).await;
+    all.split(2).await;
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({"settle": 120})).await.unwrap();
+    all.fleet.at("o1", 0, Step::Settle).await;
+    restart_second(&executor, json!({})).await;
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    assert_eq!(all.fleet.ended("o2").await.status, OperationStatus::Finished);
+    let reasons = all.fleet.reasons("o2", Outcome::Waiting).await;
+    assert!(reasons.contains(&"node-budget".to_owned()), "{reasons:?}");
+    for command in all.fleet.hosts.commands() {
+        assert!(command.down.is_empty(), "{command:?}");
+    }
+    let claims = all.fleet.storage.list::<BudgetClaims>().await.unwrap();
+    assert!(claims.iter().all(|claims| claims.record.claims.is_empty()), "{claims:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn quorum_group_over_two_clusters_keeps_its_majority() {
+    let all = KubernetesFleet::start(4, 0).await;
+    all.split(2).await;
+    let executor = all.fleet.executor().await;
+    for number in [0, 2] {
+        let placement = HostPlacement {
+            address: address(number),
+            quorum_group: "etcd".to_owned(),
+            ..HostPlacement::default()
+        };
+        all.fleet.storage.save(&placement).await.unwrap();
+    }
+    let refused = executor.start("restart", json!({})).await.unwrap_err().to_string();
+    assert!(refused.contains("one of 2 hosts of the quorum group etcd"), "{refused}");
+    let third = HostPlacement {
+        address: address(3),
+        quorum_group: "etcd".to_owned(),
+        ..HostPlacement::default()
+    };
+    all.fleet.storage.save(&third).await.unwrap();
+    let options = || json!({"max_unavailable": 2, "settle": 120});
+    executor.start("restart", options()).await.unwrap();
+    all.fleet.at("o1", 0, Step::Settle).await;
+    restart_second(&executor, options()).await;
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    assert_eq!(all.fleet.ended("o2").await.status, OperationStatus::Finished);
+    let reasons = all.fleet.reasons("o2", Outcome::Waiting).await;
+    assert!(reasons.contains(&"quorum-group".to_owned()), "{reasons:?}");
+    let group: Vec<_> = [0, 2, 3].map(|number| address(number).to_string()).to_vec();
+    for command in all.fleet.hosts.commands() {
+        if group.contains(&command.address) {
+            assert!(command.down.iter().all(|down| !group.contains(down)), "{command:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_that_times_out_stops_the_operation_or_is_overridden_if_that_is_asked_for() {
+    for (on_timeout, status, commands) in
+        [("stop", OperationStatus::Failed, 0), ("reboot", OperationStatus::Finished, 2)]
+    {
+        let all = KubernetesFleet::start(2, 0).await;
+        all.deploy("web", 2, 0).await;
+        let executor = all.fleet.executor().await;
+        let options = json!({"drain": {"timeout": 30, "on_timeout": on_timeout}});
+        executor.start("restart", options).await.unwrap();
+        assert_eq!(all.fleet.ended("o1").await.status, status, "{on_timeout}");
+        assert_eq!(all.fleet.hosts.commands().len(), commands, "{on_timeout}");
+        if status == OperationStatus::Failed {
+            assert_eq!(all.fleet.part("o1", 0).await.reason, "drain-timeout");
+        }
+        all.settled().await;
+        assert!((0..2).all(|number| !all.is_cordoned(number)), "{on_timeout}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_while_the_api_server_does_not_answer_or_denies_the_account() {
+    let all = KubernetesFleet::start(2, 0).await;
+    let executor = all.fleet.executor().await;
+    all.kubernetes.set_api_unavailable(true);
+    let error = executor.start("restart", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), bus::Kind::Unavailable, "{error}");
+    all.kubernetes.set_api_unavailable(false);
+    // The account has lost its rights.
+    all.kubernetes.add_user("token", "commissaire", &[]);
+    let error = executor.start("restart", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), bus::Kind::ContainerManager, "{error}");
+    assert!(error.to_string().contains("conf/kubernetes/rbac.yaml"), "{error}");
+    assert!(all.fleet.hosts.commands().is_empty());
+    all.kubernetes.add_user("token", "commissaire", &[MASTERS]);
+    executor.start("restart", json!({})).await.unwrap();
+    all.fleet.at("o1", 0, Step::Verify).await;
+    all.kubernetes.add_user("token", "commissaire", &[]);
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Failed);
+    assert_eq!(all.fleet.part("o1", 0).await.reason, "kubernetes-denied");
+    all.kubernetes.add_user("token", "commissaire", &[MASTERS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rollout_waits_while_the_api_server_does_not_answer() {
+    let all = KubernetesFleet::start(2, 0).await;
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({"soak": 60})).await.unwrap();
+    all.fleet.at("o1", 0, Step::Done).await;
+    all.kubernetes.set_api_unavailable(true);
+    let waits = async || {
+        let reasons = all.fleet.reasons("o1", Outcome::Waiting).await;
+        reasons.contains(&"nodes-unknown".to_owned()).then_some(())
+    };
+    all.fleet.until("it waits for the nodes", waits).await;
+    all.kubernetes.set_api_unavailable(false);
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_cordon_and_uncordon_single_hosts_and_operations_leave_them_alone() {
+    let all = KubernetesFleet::start(3, 0).await;
+    let executor = all.fleet.executor().await;
+    let host = |number: usize| json!({"address": address(number).as_str()});
+    let cordoned = executor.ask("cordon", host(0)).await.unwrap();
+    assert_eq!((&cordoned["node"], &cordoned["cordoned"]), (&json!("w0"), &json!(true)));
+    assert!(all.is_cordoned(0));
+    assert_eq!(all.debts().await, [("w0".to_owned(), DebtState::Kept)]);
+    executor.start("restart", json!({"max_unavailable": 2})).await.unwrap();
+    let busy = executor.ask("cordon", host(1)).await.unwrap_err().to_string();
+    assert!(busy.contains("an operation is in process"), "{busy}");
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    assert_eq!(all.fleet.part("o1", 0).await.step, Step::Skipped);
+    assert!(all.is_cordoned(0), "it stays cordoned");
+    executor.ask("uncordon", host(0)).await.unwrap();
+    assert!(!all.is_cordoned(0) && all.debts().await.is_empty());
+    // A cordon of others is removed only if that is asked for.
+    all.change_node(2, |node| node["spec"]["unschedulable"] = json!(true));
+    let foreign = executor.ask("uncordon", host(2)).await.unwrap_err().to_string();
+    assert!(foreign.contains("cordoned by"), "{foreign}");
+    let mut asked = host(2);
+    asked["foreign"] = json!(true);
+    executor.ask("uncordon", asked).await.unwrap();
+    assert!(!all.is_cordoned(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drained_host_is_not_rebooted_and_its_node_stays_cordoned() {
+    let all = KubernetesFleet::start(3, 0).await;
+    all.deploy("web", 3, 1).await;
+    let executor = all.fleet.executor().await;
+    executor.start("drain", json!({"hosts": [address(0).as_str()]})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    assert_eq!(all.fleet.part("o1", 0).await.step, Step::Done);
+    assert!(all.fleet.hosts.commands().is_empty());
+    assert!(all.is_cordoned(0) && all.pods_on(0).is_empty());
+    assert_eq!(all.debts().await, [("w0".to_owned(), DebtState::Kept)]);
+    let host = json!({"address": address(0).as_str()});
+    executor.ask("uncordon", host).await.unwrap();
+    assert!(!all.is_cordoned(0) && all.debts().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_drains_the_node_before_anything_is_applied() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.deploy("web", 2, 1).await;
+    let executor = all.fleet.executor().await;
+    executor.start("upgrade", json!({"reboot": "always"})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    let events = all.fleet.events("o1").await.into_iter();
+    let steps =
+        events.filter(|event| event.host == address(0) && event.outcome == Outcome::Started);
+    let steps: Vec<_> = steps.map(|event| event.step).collect();
+    let expected =
+        ["probe", "cordon", "drain", "apply", "reboot", "verify", "settle", "ready", "uncordon"];
+    assert_eq!(steps, expected);
+    assert_eq!(all.debts().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocked_drain_is_reported_to_the_webhook_and_resolved() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.deploy("web", 2, 0).await;
+    let config =
+        Config { webhook_url: Some("http://receiver.test/".parse().unwrap()), ..Config::default() };
+    let executor = all.fleet.executor_with(config).await;
+    executor.start("restart", json!({"drain": {"timeout": 600}})).await.unwrap();
+    let posts = RefCell::new(Vec::<Value>::new());
+    let reported = async |resolved: bool| {
+        let new = all.fleet.receiver.take().into_iter();
+        posts.borrow_mut().extend(new.map(|post| serde_json::from_str(&post.body).unwrap()));
+        let is_wanted =
+            |body: &&Value| body["event"] == "drain-blocked" && body["resolved"] == resolved;
+        posts.borrow().iter().find(is_wanted).cloned()
+    };
+    let report = all.fleet.until("it is reported", async || reported(false).await).await;
+    assert!(report.to_string().contains("default/web"), "{report}");
+    let mut budget = all.kubernetes.object("poddisruptionbudgets", "default", "web").unwrap();
+    budget["spec"]["maxUnavailable"] = json!(1);
+    all.kubernetes.apply(budget);
+    all.fleet.until("it is resolved", async || reported(true).await).await;
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
 }

@@ -13,8 +13,9 @@ use serde_json::json;
 use crate::support::{Fixture, recorded};
 
 fn client(options: &KubernetesOptions) -> Result<kube::Client, String> {
-    if options.server_url.host_str() != Some("known.test") {
-        return Err(format!("there is no server {}", options.server_url));
+    let server_url = options.server_url.as_ref().unwrap();
+    if server_url.host_str() != Some("known.test") {
+        return Err(format!("there is no server {server_url}"));
     }
     let service = tower::service_fn(|_: Request<Body>| {
         let body = recorded("node-get-200")["response"].to_string().into_bytes();

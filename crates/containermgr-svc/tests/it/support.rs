@@ -52,7 +52,11 @@ impl Fixture {
     /// The same with clients that the test makes.
     pub(crate) async fn start_service_with(&self, clients: ClientFactory) -> Lifecycle {
         let life = Lifecycle::new();
-        let config = containermgr_svc::Config { connect_timeout: 2, timeout: 4 };
+        let config = containermgr_svc::Config {
+            connect_timeout: 2,
+            timeout: 4,
+            ..containermgr_svc::Config::default()
+        };
         let files = Files::Memory(self.files.clone());
         let bus = self.bus.clone();
         containermgr_svc::run_with(bus, config, files, clients, &life).await.unwrap();

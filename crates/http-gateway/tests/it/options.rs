@@ -13,6 +13,7 @@ fn plan() -> Value {
         "unavailable": [{"address": "10.0.0.2", "reason": "unreachable"}],
         "hosts": [{"address": "10.0.0.1", "action": "restart", "reason": ""},
                   {"address": "10.0.0.2", "action": "skip", "reason": "unreachable"}],
+        "warnings": ["node w1: disruption budget shop/web allows 0 disruptions now"],
     })
 }
 
@@ -24,6 +25,7 @@ async fn options_are_passed_on_to_the_executor() {
         "include_self": false, "soak": 60, "settle": 45, "strict_units": true, "health_command": "systemctl is-active web",
         "health_url": "http://{address}/", "health_timeout": 90, "order": "least_recent",
         "hosts": ["10.0.0.1", "10.0.0.2"], "resume_after_alarm": "auto",
+        "drain": {"timeout": 900, "force": true}, "ready": {"settle": 5},
     });
     for (kind, own, version) in [
         ("restart", json!({"if_needed": true}), None),
@@ -65,6 +67,8 @@ async fn what_does_not_fit_is_named_and_starts_nothing() {
         ("reboot", json!([null, true, "perhaps", {"never": null}])),
         ("if_needed", json!([null, "yes"])),
         ("resume_after_alarm", json!([null, true, "never"])),
+        ("drain", json!([null, 1, "no", [], {"timeout": 0}, {"forse": true}, {"check": "now"}])),
+        ("ready", json!([null, true, {"settle": "5s"}, {"timeuot": 5}])),
         ("dry_run", json!([null, "true", 1])),
     ] {
         for value in values.as_array().unwrap() {
