@@ -363,7 +363,7 @@ reasons! {
             "enough of the named hosts are available again";
         NodesUnknown "nodes-unknown":
             "starts no further host because its container manager does not say which nodes are available",
-            "check the API server and the container manager's configuration",
+            "see to what the message names: the API server, or the configuration of the container manager",
             "the container manager says which nodes are available";
         ExecutorAway "executor-away":
             "is in process, and no executor is running that carries it out",

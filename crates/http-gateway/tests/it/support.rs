@@ -72,6 +72,7 @@ pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
 pub(crate) const WITH_BODY: [(&str, &str, &str); 17] = [
+    ("POST", "/api/v0/host/10.0.0.1/drain", "{}"),
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
     ("PUT", "/api/v0/cluster/c1/hosts", r#"{"old": ["10.0.0.1"], "new": []}"#),
@@ -86,7 +87,6 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 17] = [
     ("PUT", "/api/v0/network/n2", "{}"),
     ("POST", "/api/v0/enrollments", "{}"),
     ("POST", "/api/v0/host/10.0.0.1/investigate", "{}"),
-    ("POST", "/api/v0/host/10.0.0.1/drain", "{}"),
     ("PUT", "/api/v0/host/10.0.0.1/placement", "{}"),
     (
         "PUT",
