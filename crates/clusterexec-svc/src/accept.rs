@@ -77,12 +77,17 @@ impl OperationRequest {
                 "if_needed: is an option of a restart, not of a {kind}"
             )));
         }
+        if given.packages.is_some() && kind != OperationKind::Upgrade {
+            let message = format!("packages: is an option of an upgrade, not of a {kind}");
+            return Err(Error::invalid(message));
+        }
         if !kind.facts().reboots && given.drain == Some(Drain::Off) {
             return Err(Error::invalid("drain: false is no option of a drain"));
         }
         self.options = self.options.or(defaults);
         // Defaults are for all kinds of operations.
         self.options.reboot = self.options.reboot.filter(|_| kind == OperationKind::Upgrade);
+        self.options.packages = self.options.packages.filter(|_| kind == OperationKind::Upgrade);
         self.options.if_needed = self.options.if_needed.filter(|_| kind == OperationKind::Restart);
         Ok(self)
     }

@@ -21,6 +21,7 @@ mod ready;
 mod reboot;
 mod report;
 mod settle;
+mod stage;
 mod uncordon;
 mod verify;
 mod work;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub mod packages;
 mod release;
 
 pub use release::{OsRelease, OsReleaseError};

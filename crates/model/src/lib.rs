@@ -78,8 +78,8 @@ pub use operation::records::*;
 pub use operation::{
     ADDRESS, Drain, DrainCheck, DrainOptions, Freeze, HostNode, HostResult, KindFacts, Limit,
     OnDrainTimeout, Operation, OperationControl, OperationEvent, OperationHost, OperationKind,
-    OperationWait, Options, Order, Outcome, PackageChange, PackageChanges, ReadyOptions,
-    RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted, Work, work,
+    OperationWait, Options, Order, Outcome, PackageChange, PackageChanges, PackageOptions,
+    ReadyOptions, RebootWhen, ResumeAfterAlarm, Step, Tree, TreeChange, Wait, Wanted, Work, work,
 };
 pub use pending_webhook::{PendingWebhook, WebhookEvent, WebhookSubject};
 pub use reason::{FailureReason, Subject, WaitReason, Words};

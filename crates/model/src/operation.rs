@@ -19,8 +19,8 @@ pub(crate) use kind::records;
 pub use kind::{KindFacts, OperationKind, Work, work};
 pub use node::HostNode;
 pub use options::{
-    ADDRESS, Drain, DrainCheck, DrainOptions, Limit, OnDrainTimeout, Options, Order, ReadyOptions,
-    RebootWhen, ResumeAfterAlarm,
+    ADDRESS, Drain, DrainCheck, DrainOptions, Limit, OnDrainTimeout, Options, Order,
+    PackageOptions, ReadyOptions, RebootWhen, ResumeAfterAlarm,
 };
 pub use progress::{OperationEvent, OperationHost, Outcome, Step};
 pub use result::{HostResult, PackageChange, PackageChanges, Tree, TreeChange};

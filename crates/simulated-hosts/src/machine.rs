@@ -89,6 +89,8 @@ pub struct Machine {
     pub next_host_key: Option<String>,
     /// The exit status of commands that operators have run on it.
     pub command_status: i32,
+    /// What they print.
+    pub command_output: String,
     /// The error of each log-in.
     pub log_in_error: Option<fn(&Target) -> AccessError>,
     /// The error of each question for its facts.
@@ -154,6 +156,7 @@ impl Machine {
             reboots_again: None,
             next_host_key: None,
             command_status: 0,
+            command_output: String::new(),
             log_in_error: None,
             facts_error: None,
             playbook_error: None,

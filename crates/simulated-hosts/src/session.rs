@@ -121,7 +121,7 @@ impl Session for SimulatedSession {
     ) -> Result<Output, AccessError> {
         let output = |machine: &mut Machine| Output {
             status: machine.command_status,
-            stdout: String::new(),
+            stdout: machine.command_output.clone(),
             stderr: String::new(),
         };
         self.ask(output).await

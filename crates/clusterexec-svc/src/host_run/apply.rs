@@ -32,7 +32,8 @@ const LOG_IN_AGAIN: Duration = Duration::from_secs(2);
 pub(super) async fn apply(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let session = log_in(run.context(), &run.target).await?;
     let facts = session.facts(FACTS_TIMEOUT).await?;
-    let work = Work::of(&run.journal.operation, &facts, run.address())?;
+    // A host that does not support it is left alone.
+    Work::of(&run.journal.operation, &facts, run.address(), false)?;
     if run.part().step != Step::Apply {
         save_failed_units(run, session.as_ref()).await?;
         if run.part().step == Step::Probe && run.journal.nodes.is_some() {
@@ -47,6 +48,8 @@ pub(super) async fn apply(run: &mut HostRun<'_>) -> Result<(), HostError> {
         let lines = [LogLine(Step::Apply, Outcome::Started, "")];
         enter(run.journal, run.index, change, &lines).await?;
     }
+    let is_node = run.part().node.is_some();
+    let work = Work::of(&run.journal.operation, &facts, run.address(), is_node)?;
     let summary = play_to_the_end(run, session, &work).await?;
     let result = report::result(&summary.data);
     let option = run.journal.operation.options.reboot;

@@ -1,6 +1,6 @@
 //! The node of a host: which it is, and whether the operation may work on it.
 
-use host_access::Session;
+use host_access::{Facts, Session};
 use model::messages::NodeRequest;
 use model::{
     CordonDebt, CordonOwner, DebtState, HostNode, HostPlacement, NodeState, Operation,
@@ -10,6 +10,7 @@ use model::{OperationHost, Outcome, PodKind, PodState, Step, WaitReason};
 use tokio::time::sleep;
 
 use super::host::HostRun;
+use super::stage::stage;
 use crate::control::{CHECK_AGAIN, Gate, Purpose, enter, gate};
 use crate::host_error::{HostError, HostFailure};
 use crate::identity::{Identity, node_of};
@@ -32,10 +33,14 @@ pub(super) async fn enter_with_node(
     otherwise: Step,
     detail: &str,
 ) -> Result<(), HostError> {
-    let node = match &run.journal.nodes {
+    let found = match &run.journal.nodes {
         Some(nodes) => find(run, nodes, session, boot_id).await?,
         None => None,
     };
+    if let Some((_, facts)) = &found {
+        stage(run, session, facts).await?;
+    }
+    let node = found.map(|(node, _)| node);
     let reboots = run.journal.operation.kind.facts().reboots;
     if node.is_none() && !reboots {
         return Err(HostError::Skipped("it is no node".to_owned()));
@@ -68,13 +73,13 @@ pub(super) async fn enter_with_node(
     enter(run.journal, run.index, change, &lines).await
 }
 
-/// The node of the host, with its state before anything is done; `None` if the host has none.
+/// The node of the host, with its state before anything is done, and the facts of the host; `None` if it has no node.
 async fn find(
     run: &HostRun<'_>,
     nodes: &HostNodes,
     session: &dyn Session,
     boot_id: &str,
-) -> Result<Option<HostNode>, HostError> {
+) -> Result<Option<(HostNode, Facts)>, HostError> {
     let facts = session.facts(FACTS_TIMEOUT).await?;
     let storage = &run.context().storage;
     let placement = run.journal.retry(|| storage.find::<HostPlacement>(run.address())).await?;
@@ -102,7 +107,7 @@ async fn find(
         ..NodeRequest::default()
     };
     let contents = until_answered(run, || nodes.client.node(request.clone())).await?;
-    Ok(Some(HostNode {
+    let node = HostNode {
         kubernetes: all.kubernetes,
         name: state.name.clone(),
         uid: state.uid.clone(),
@@ -114,7 +119,8 @@ async fn find(
         drivers: contents.drivers,
         attempts: run.part().node.map_or(0, |node| node.attempts),
         ..HostNode::default()
-    }))
+    };
+    Ok(Some((node, facts)))
 }
 
 /// The name by which a pod is recognized that its kubelet starts again after a reboot; `None` for other pods.

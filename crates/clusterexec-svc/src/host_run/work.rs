@@ -5,6 +5,7 @@
 //! this process ends; the next run of the playbook waits for it and gets its result.
 
 use bus::error::chain;
+use host_access::os::packages;
 use host_access::{Facts, Playbook, PlaybookError};
 use model::{FailureReason, Operation, OperationKind, Step};
 use serde_json::{Map, Value, json};
@@ -19,7 +20,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// The upgrade or deployment of a host with these facts.
+    /// The upgrade or deployment of a host with these facts; that of a node leaves the packages of Kubernetes alone.
     ///
     /// # Errors
     /// When such a host does not support it.
@@ -27,13 +28,16 @@ impl Work {
         operation: &Operation,
         facts: &Facts,
         address: &str,
+        is_node: bool,
     ) -> Result<Self, HostFailure> {
         if operation.kind == OperationKind::Upgrade {
             let commands = facts.os.commands(&facts.version, facts.ostree);
+            let excludes = is_node && !operation.options.upgrades_kubernetes();
+            let upgrade = packages::upgrade(facts.os, &commands, excludes);
             let vars = [
                 // Without a command of its own, the refresh of the package lists is part of the upgrade.
                 ("commissaire_refresh_command", commands.refresh.unwrap_or("true")),
-                ("commissaire_upgrade_command", commands.upgrade),
+                ("commissaire_upgrade_command", upgrade.as_str()),
                 ("commissaire_recover_command", commands.recover.unwrap_or_default()),
             ];
             return Ok(Self::new(Playbook::Upgrade, operation, &vars));

@@ -461,3 +461,19 @@ async fn blocked_drain_is_reported_to_the_webhook_and_resolved() {
     all.fleet.until("it is resolved", async || reported(true).await).await;
     assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
 }
+
+#[tokio::test(start_paused = true)]
+async fn node_on_which_there_is_nothing_to_upgrade_is_not_drained() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.deploy("web", 2, 1).await;
+    all.fleet.hosts.edit(&address(0), |machine| {
+        machine.command_output = "nothing to upgrade\n".to_owned();
+    });
+    let executor = all.fleet.executor().await;
+    executor.start("upgrade", json!({})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    let skipped = all.fleet.part("o1", 0).await;
+    assert_eq!(skipped.skipped.as_deref(), Some("there is nothing to upgrade"));
+    assert_eq!(all.fleet.part("o1", 1).await.step, Step::Done);
+    assert!(all.changes().iter().all(|change| !change.contains("w0")), "{:?}", all.changes());
+}

@@ -98,6 +98,9 @@ pub(crate) struct Upgrade {
     /// Whether it ends with a reboot [default: if-needed on OSTree hosts, never on others]
     #[arg(long, value_enum, help_heading = ROLL)]
     reboot: Option<Reboot>,
+    /// On Kubernetes nodes, also upgrade the packages of Kubernetes and the container runtime
+    #[arg(long, help_heading = ROLL)]
+    with_kubernetes_packages: bool,
     /// Accepted as the original does, and ignored: hosts are brought up to date
     #[arg(hide = true)]
     _version: Option<String>,
@@ -139,12 +142,16 @@ impl Operation for Upgrade {
     }
 
     fn body(&self) -> Value {
-        match self.reboot {
+        let mut body = match self.reboot {
             None => json!({}),
             Some(Reboot::Never) => json!({"reboot": "never"}),
             Some(Reboot::IfNeeded) => json!({"reboot": "if-needed"}),
             Some(Reboot::Always) => json!({"reboot": "always"}),
+        };
+        if self.with_kubernetes_packages {
+            body["packages"] = json!({"kubernetes": true});
         }
+        body
     }
 }
 

@@ -69,6 +69,7 @@ async fn what_does_not_fit_is_named_and_starts_nothing() {
         ("resume_after_alarm", json!([null, true, "never"])),
         ("drain", json!([null, 1, "no", [], {"timeout": 0}, {"forse": true}, {"check": "now"}])),
         ("ready", json!([null, true, {"settle": "5s"}, {"timeuot": 5}])),
+        ("packages", json!([null, true, {"kubernetes": "yes"}, {"kubernets": true}])),
         ("dry_run", json!([null, "true", 1])),
     ] {
         for value in values.as_array().unwrap() {

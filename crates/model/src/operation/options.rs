@@ -16,7 +16,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::super::ident;
 
-pub use drain::{Drain, DrainCheck, DrainOptions, OnDrainTimeout, ReadyOptions};
+pub use drain::{Drain, DrainCheck, DrainOptions, OnDrainTimeout, PackageOptions, ReadyOptions};
 
 /// The longest health command or URL, in bytes.
 const TEXT_MAX: usize = 4096;
@@ -211,6 +211,9 @@ pub struct Options {
     /// When these nodes count as ready after their reboot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<ReadyOptions>,
+    /// Which packages an upgrade of a node leaves out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packages: Option<PackageOptions>,
     /// Options of later versions, in records that these have written: kept, but unknown to this version.
     #[serde(flatten)]
     #[schema(ignore)]
@@ -219,7 +222,7 @@ pub struct Options {
 
 impl Options {
     /// The names of all of them.
-    pub const NAMES: [&str; 17] = [
+    pub const NAMES: [&str; 18] = [
         "max_unavailable",
         "max_failures",
         "skip_unreachable",
@@ -237,6 +240,7 @@ impl Options {
         "resume_after_alarm",
         "drain",
         "ready",
+        "packages",
     ];
 
     /// These, and `defaults` where nothing is said.
@@ -267,6 +271,7 @@ impl Options {
                 Some(ready) => Some(ready.or(defaults.ready.as_ref())),
                 None => defaults.ready,
             },
+            packages: self.packages.or(defaults.packages),
             unknown: self.unknown,
         }
     }
@@ -304,8 +309,18 @@ impl Options {
         if let Some(drain) = self.drain_options() {
             check(&drain.unknown, "drain.", &DrainOptions::NAMES)?;
         }
-        let ready = self.ready.as_ref();
-        ready.map_or(Ok(()), |ready| check(&ready.unknown, "ready.", &ReadyOptions::NAMES))
+        if let Some(ready) = &self.ready {
+            check(&ready.unknown, "ready.", &ReadyOptions::NAMES)?;
+        }
+        let packages = self.packages.as_ref();
+        packages.map_or(Ok(()), |packages| {
+            check(&packages.unknown, "packages.", &PackageOptions::NAMES)
+        })
+    }
+
+    /// Whether an upgrade of a node also upgrades the packages of Kubernetes.
+    pub fn upgrades_kubernetes(&self) -> bool {
+        self.packages.as_ref().is_some_and(|packages| packages.kubernetes == Some(true))
     }
 
     /// How nodes are drained; `None` if they are not.
@@ -391,7 +406,7 @@ mod tests {
             "include_self": true, "soak": 1, "settle": 0, "strict_units": true, "health_command": "true",
             "health_url": "http://{address}/", "health_timeout": 5, "order": "least_recent",
             "hosts": ["a"], "reboot": "if-needed", "if_needed": true, "resume_after_alarm": "auto",
-            "drain": {"force": true}, "ready": {"settle": 5},
+            "drain": {"force": true}, "ready": {"settle": 5}, "packages": {"kubernetes": true},
         });
         let options: Options = serde_json::from_value(all.clone()).unwrap();
         assert_eq!(serde_json::to_value(&options).unwrap(), all);

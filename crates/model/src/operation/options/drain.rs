@@ -127,6 +127,25 @@ pub struct ReadyOptions {
     pub unknown: BTreeMap<String, Value>,
 }
 
+/// Which packages an upgrade of a node leaves out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct PackageOptions {
+    /// Also upgrade the packages of Kubernetes and the container runtime. `false` by default: a kubelet is upgraded in step
+    /// with its control plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<bool>,
+    /// Options of later versions, in records that these have written.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+impl PackageOptions {
+    /// The names of all of them.
+    pub const NAMES: [&str; 1] = ["kubernetes"];
+}
+
 impl Drain {
     /// This, with `defaults` for the options of a drain that are missing.
     pub(super) fn or(self, defaults: Option<&Self>) -> Self {
