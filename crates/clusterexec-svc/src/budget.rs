@@ -65,7 +65,8 @@ impl<'a> Budget<'a> {
     /// Notes that nothing happens to the host at `index` before its next go-ahead.
     pub(crate) fn wait(&self, index: usize) {
         // A drained node is unavailable already.
-        if !self.journal.part(index).node.is_some_and(|node| node.attempts > 0) {
+        let node = self.journal.part(index).node;
+        if !node.is_some_and(|node| node.is_cordoned || node.was_cordoned) {
             self.waiting().insert(index);
         }
     }

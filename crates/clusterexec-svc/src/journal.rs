@@ -73,7 +73,7 @@ struct State {
 
 /// Whether a host was postponed too often for a further turn.
 fn is_exhausted(host: &OperationHost, attempts: u32) -> bool {
-    host.node.as_ref().is_some_and(|node| node.attempts >= attempts)
+    host.postponements >= attempts
 }
 
 impl State {
@@ -336,6 +336,7 @@ impl<'a> Journal<'a> {
         let change = |host: &mut OperationHost| {
             host.step = Step::Pending;
             host.postponed = Some(reason.to_owned());
+            host.postponements += 1;
         };
         self.save_end(index, change, &[LogLine(step, Outcome::Postponed, reason)]).await
     }
@@ -361,12 +362,7 @@ impl<'a> Journal<'a> {
         for index in exhausted {
             let part = self.part(index);
             reasons.push(format!("{}: {}", part.address, part.postponed.unwrap_or_default()));
-            let change = |host: &mut OperationHost| {
-                if let Some(node) = &mut host.node {
-                    node.attempts = 0;
-                }
-            };
-            self.save(index, change, &[]).await?;
+            self.save(index, |host| host.postponements = 0, &[]).await?;
         }
         Ok(reasons)
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::done::save_drained;
 use super::host::HostRun;
-use super::node::missing;
+use super::node::{missing, wait};
 use crate::control::{Gate, Purpose, enter, gate};
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::{HostNodes, LogLine};
@@ -203,7 +203,7 @@ impl Drain {
             if lists % NODE_EVERY == 0 {
                 self.check_node(run).await?;
             }
-            check_gate(run).await?;
+            self.until_resumed(run).await?;
             let message = match self.list(nodes, &node).await {
                 Err(NodesError::Away(message)) => Err(message),
                 Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
@@ -242,6 +242,14 @@ impl Drain {
             }
             tokio::time::sleep(LIST_AGAIN).await;
         }
+    }
+
+    /// Waits while the operation is paused; that time does not count.
+    async fn until_resumed(&mut self, run: &HostRun<'_>) -> Result<(), HostError> {
+        let begun = Instant::now();
+        until_resumed(run).await?;
+        self.since += begun.elapsed();
+        Ok(())
     }
 
     async fn list(&self, nodes: &HostNodes, node: &HostNode) -> Result<Vec<PodState>, NodesError> {
@@ -310,7 +318,7 @@ impl Drain {
                 Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
             };
             self.write(run, WaitReason::Draining, &sentence, false).await?;
-            check_gate(run).await?;
+            until_resumed(run).await?;
             if Instant::now() >= deadline {
                 return self.time_out(run, &sentence).await;
             }
@@ -367,15 +375,18 @@ fn is_silent(run: &HostRun<'_>, state: &NodeState) -> bool {
     heartbeat.is_none_or(|heartbeat| left(now, heartbeat, UNREACHABLE_AFTER).is_zero())
 }
 
-/// Waits while the operation is paused, with the node as it is.
+/// Waits while the operation is paused: no further pod is evicted.
 ///
 /// # Errors
 /// The host is skipped when the operation is aborted, and has failed when its record is deleted.
-async fn check_gate(run: &HostRun<'_>) -> Result<(), HostError> {
+async fn until_resumed(run: &HostRun<'_>) -> Result<(), HostError> {
     run.journal.record_of(run.index).await?;
-    match run.journal.retry(|| gate(run.journal, Purpose::Continue)).await? {
-        Gate::Aborted(by) => Err(HostError::Skipped(by)),
-        Gate::Open(_) | Gate::Closed(_) => Ok(()),
+    loop {
+        match run.journal.retry(|| gate(run.journal, Purpose::Continue)).await? {
+            Gate::Aborted(by) => return Err(HostError::Skipped(by)),
+            Gate::Open(_) => return Ok(()),
+            Gate::Closed(waiting) => wait(run, &waiting).await?,
+        }
     }
 }
 

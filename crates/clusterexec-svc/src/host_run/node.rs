@@ -56,7 +56,6 @@ pub(super) async fn enter_with_node(
         is_cordoned: step == Step::Cordon,
         cordoned_at: (step == Step::Cordon).then(|| now.clone()),
         drain_began: (step == Step::Drain).then(|| now.clone()),
-        attempts: node.attempts + u32::from(drains),
         ..node
     });
     let change = |host: &mut OperationHost| {
@@ -117,7 +116,6 @@ async fn find(
         heartbeat: state.heartbeat.clone(),
         pods: contents.pods.iter().filter(|pod| pod.is_ready).filter_map(returning).collect(),
         drivers: contents.drivers,
-        attempts: run.part().node.map_or(0, |node| node.attempts),
         ..HostNode::default()
     };
     Ok(Some((node, facts)))

@@ -35,9 +35,6 @@ pub struct HostNode {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub cordoned_at: Option<Stamp>,
-    /// How often it was cordoned to be drained; begins again when the operation is resumed.
-    #[schema(required)]
-    pub attempts: u32,
     /// When the drain in process began.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -149,9 +149,17 @@ pub struct OperationHost {
     /// Why its turn has ended without effect and comes again after the other hosts; absent if it was not postponed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postponed: Option<String>,
+    /// How often it was postponed; begins again when the operation is resumed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub postponements: u32,
     /// It was given up, came back by itself and is `done` since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl OperationHost {
