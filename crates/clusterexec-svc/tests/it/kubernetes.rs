@@ -25,7 +25,7 @@ const MIRROR: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_millis(400);
 
 /// The user of the container manager.
-const USER: &str = "commissaire";
+pub(crate) const USER: &str = "commissaire";
 
 /// The fleet with its Kubernetes: host 0 is the node `w0`.
 pub(crate) struct KubernetesFleet {

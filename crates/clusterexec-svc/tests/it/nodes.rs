@@ -10,7 +10,7 @@ use simulated_kubernetes::{Effect, Fault, FaultAction, MASTERS, NodeSettings};
 use tokio::time::sleep;
 
 use crate::fleet::{Executor, address};
-use crate::kubernetes::{KubernetesFleet, node};
+use crate::kubernetes::{KubernetesFleet, USER, node};
 
 #[tokio::test(start_paused = true)]
 async fn nodes_are_cordoned_and_drained_before_their_reboot_and_uncordoned_afterwards() {
@@ -519,4 +519,38 @@ async fn node_on_which_there_is_nothing_to_upgrade_is_not_drained() {
     assert_eq!(skipped.skipped.as_deref(), Some("there is nothing to upgrade"));
     assert_eq!(all.fleet.part("o1", 1).await.step, Step::Done);
     assert!(all.changes().iter().all(|change| !change.contains("w0")), "{:?}", all.changes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_costs_few_requests_and_its_node_is_cordoned_for_little_longer_than_it_has_to_be() {
+    let all = KubernetesFleet::start(5, 0).await;
+    all.deploy("web", 15, 15).await;
+    let executor = all.fleet.executor().await;
+    let before = all.kubernetes.requests_of(USER);
+    executor.start("restart", json!({})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    let requests = all.kubernetes.requests_of(USER) - before;
+    let effects = all.kubernetes.effects();
+    let evicted = effects.iter().filter(|effect| effect.subresource == "eviction").count();
+    let mut cordoned = Vec::new();
+    for number in 0..5 {
+        let (name, marks) = (node(number), ["unschedulable=true", "unschedulable=-"]);
+        let times = marks.map(|mark| {
+            let is_wanted = |effect: &&Effect| {
+                effect.user == USER
+                    && effect.name == name
+                    && effect.summary.as_ref().is_some_and(|summary| summary.contains(mark))
+            };
+            effects.iter().find(is_wanted).unwrap().at
+        });
+        cordoned.push(times[1] - times[0]);
+    }
+    let waited: u64 = cordoned.iter().map(Duration::as_secs).sum();
+    let allowed = 5 * 14 + u64::try_from(evicted).unwrap() + waited;
+    assert!(requests <= allowed, "{requests} requests, and {allowed} are allowed");
+    cordoned.sort_unstable();
+    // Hosts are down for six seconds, then they settle; pods end within a second.
+    let needed = Duration::from_secs(6 + 30 + 1);
+    let median = cordoned[2].saturating_sub(needed);
+    assert!(median <= Duration::from_secs(20), "{cordoned:?}");
 }
