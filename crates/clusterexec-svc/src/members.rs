@@ -98,6 +98,7 @@ fn member(
         boot_id: state.map(|state| state.boot_id.clone()).unwrap_or_default(),
         machine_id: state.map(|state| state.machine_id.clone()).unwrap_or_default(),
         runs_kubelet: state.is_some_and(|state| state.runs_kubelet),
+        rebooters: state.map(|state| state.rebooters.clone()).unwrap_or_default(),
         is_self: state.is_some_and(|state| state.boot_id == own_boot_id),
         last_done: done.cloned().unwrap_or_default(),
     }

@@ -64,7 +64,13 @@ impl NodePlan {
         }
         let drain = options.drain_options().cloned().unwrap_or_default();
         match nodes.all(Some(&drain), drained).await {
-            Ok(found) => plan.add_forecasts(&found.forecasts, drain.check.unwrap_or_default()),
+            Ok(found) => {
+                plan.add_forecasts(&found.forecasts, drain.check.unwrap_or_default());
+                let rivals = found.rivals.iter();
+                plan.warnings.extend(rivals.map(|rival| {
+                    format!("{rival} runs in the Kubernetes, too: it may drain and reboot nodes at the same time")
+                }));
+            }
             Err(error) => plan.refused = Some(unavailable(&nodes.manager, &error)),
         }
         plan
@@ -128,6 +134,15 @@ impl NodePlan {
             ));
         }
         plan.add_server_warning(found);
+        plan.warnings.extend(members.iter().filter(|member| !member.rebooters.is_empty()).map(
+            |member| {
+                let rebooters = member.rebooters.join(", ");
+                format!(
+                    "{} is rebooted by {rebooters}, too, as of its last investigation",
+                    member.address
+                )
+            },
+        ));
         plan
     }
 
@@ -269,6 +284,7 @@ mod tests {
             boot_id: boot_id.to_owned(),
             machine_id: String::new(),
             runs_kubelet: true,
+            rebooters: Vec::new(),
             is_self: false,
             last_done: Stamp::default(),
         }
@@ -322,8 +338,10 @@ mod tests {
         let twice = refused(&[member("10.0.0.1", "b"), member("w1", "b")]);
         assert!(twice.error.to_string().contains("are both the node w1"), "{:?}", twice.error);
         let plain = Member { runs_kubelet: false, ..member("10.0.0.9", "b") };
-        let plan = plan(nodes(), &[plain], json!({}));
+        let rebooters = vec!["zincati".to_owned()];
+        let plan = plan(nodes(), &[Member { rebooters, ..plain }], json!({}));
         assert!(plan.refused.is_none() && plan.warnings[0].contains("10.0.0.9"));
+        assert!(plan.warnings[1].contains("10.0.0.9 is rebooted by zincati"));
     }
 
     #[test]

@@ -64,6 +64,7 @@ mod tests {
             boot_id: String::new(),
             machine_id: String::new(),
             runs_kubelet: false,
+            rebooters: Vec::new(),
             is_self: false,
             last_done: Stamp::default(),
         };

@@ -126,6 +126,8 @@ pub(crate) struct Member {
     pub(crate) machine_id: String,
     /// Whether it ran a kubelet then.
     pub(crate) runs_kubelet: bool,
+    /// Services that rebooted it by themselves then.
+    pub(crate) rebooters: Vec<String>,
     /// Whether the executor runs on it.
     pub(crate) is_self: bool,
     /// When the last operation of the same kind was done on it; empty for never.

@@ -38,6 +38,7 @@ mod pod_state;
 #[cfg(test)]
 mod recorded;
 mod registration;
+mod rivals;
 mod selector;
 mod tolerations;
 mod workloads;

@@ -35,6 +35,8 @@ pub struct Facts {
     pub container_runtime: Option<String>,
     /// Whether a kubelet runs.
     pub kubelet: bool,
+    /// Services that reboot the host by themselves, such as `unattended-upgrades`.
+    pub rebooters: Vec<String>,
     /// The version of its Python.
     pub python: Option<(u32, u32)>,
     /// Its machine architecture, as `uname -m` names it.
@@ -98,6 +100,9 @@ pub async fn gather(session: &SshSession, deadline: Duration) -> Result<Facts, F
     })
 }
 
+/// The services that the script looks for.
+const REBOOTERS: [&str; 3] = ["zincati", "dnf-automatic", "unattended-upgrades"];
+
 #[derive(Debug, PartialEq, Eq)]
 enum Problem {
     Os(OsReleaseError),
@@ -129,6 +134,10 @@ fn parse(text: &str) -> Result<Facts, Problem> {
         ostree: values("ostree").any(|value| value == "yes"),
         container_runtime: runtime(&running).map(str::to_owned),
         kubelet: running.contains("kubelet"),
+        rebooters: values("rebooter")
+            .filter(|name| REBOOTERS.contains(name))
+            .map(str::to_owned)
+            .collect(),
         python: values("python").find_map(two_numbers),
         machine: values("machine").next().map(word).unwrap_or_default(),
     })
@@ -222,6 +231,8 @@ disk: 0:40 overlay overlay 99999 5 19 20% /
 running: containerd
 running: docker
 running: kubelet
+rebooter: zincati
+rebooter: something else
 python: 3.12
 ";
 
@@ -233,6 +244,7 @@ python: 3.12
         assert_eq!(facts.boot_id, "3b0c9e0e-4a3d-4c1f-9d0a-0b6f0f0a0b0c");
         assert_eq!(facts.machine_id, "4c4c4544004d3510804cb4c04f4d3333");
         assert!(facts.ostree && facts.kubelet);
+        assert_eq!(facts.rebooters, ["zincati"]);
         assert_eq!(facts.container_runtime.as_deref(), Some("docker"));
         assert_eq!((facts.python, facts.machine.as_str()), (Some((3, 12)), "x86_64"));
     }

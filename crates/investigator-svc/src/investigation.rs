@@ -192,6 +192,7 @@ async fn save_facts(
     state.saw_boot(&now, &facts.boot_id);
     state.machine_id.clone_from(&facts.machine_id);
     state.runs_kubelet = facts.kubelet;
+    state.rebooters.clone_from(&facts.rebooters);
     let mut transaction = Transaction::default().update(&host)?.save(&state)?;
     if pin(&mut creds.record, session.host_keys()) {
         // Others may have been given meanwhile: then it begins again with those.

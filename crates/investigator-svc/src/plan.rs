@@ -79,6 +79,7 @@ mod tests {
             space: 1,
             boot_id: String::new(),
             machine_id: String::new(),
+            rebooters: Vec::new(),
             ostree: false,
             container_runtime: None,
             kubelet: false,

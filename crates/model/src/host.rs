@@ -257,6 +257,9 @@ pub struct HostState {
     /// Whether it ran a kubelet then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runs_kubelet: bool,
+    /// Services that rebooted it by themselves then, such as `unattended-upgrades`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rebooters: Vec<String>,
     /// How much of a set-up was asked for.
     #[serde(default)]
     pub bootstrap: Bootstrap,

@@ -365,6 +365,7 @@ fn debian() -> Facts {
         space: 20_000_000_000,
         boot_id: String::new(),
         machine_id: String::new(),
+        rebooters: Vec::new(),
         ostree: false,
         container_runtime: None,
         kubelet: false,

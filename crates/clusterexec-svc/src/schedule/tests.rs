@@ -113,6 +113,7 @@ fn member(address: &str, availability: Availability, last_done: &str) -> Member 
         boot_id: String::new(),
         machine_id: String::new(),
         runs_kubelet: false,
+        rebooters: Vec::new(),
         is_self: address == "self",
         last_done: last_done.into(),
     }

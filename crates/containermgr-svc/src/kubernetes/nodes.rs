@@ -38,6 +38,10 @@ impl Kubernetes {
             let (params, action) = (ListParams::default(), "list the nodes");
             let listed = self.list(&self.nodes, params, action, deadline, digest).await?;
             let (mut nodes, places): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
+            let rivals = match forecasts {
+                None => Vec::new(),
+                Some(_) => self.rivals(deadline).await?,
+            };
             let forecasts = match forecasts {
                 None => BTreeMap::new(),
                 Some(options) => {
@@ -55,6 +59,7 @@ impl Kubernetes {
                 single_node: self.single_node,
                 nodes,
                 forecasts,
+                rivals,
             })
         })
         .await

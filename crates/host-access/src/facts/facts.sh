@@ -46,6 +46,18 @@ if command -v systemctl >/dev/null 2>&1; then
   done
 fi
 
+# Services that reboot the host by themselves.
+if command -v systemctl >/dev/null 2>&1; then
+  systemctl is-active --quiet zincati 2>/dev/null && echo 'rebooter: zincati'
+  systemctl is-enabled --quiet dnf-automatic.timer 2>/dev/null &&
+    grep -qE '^[[:space:]]*reboot[[:space:]]*=[[:space:]]*when' /etc/dnf/automatic.conf 2>/dev/null &&
+    echo 'rebooter: dnf-automatic'
+fi
+if command -v unattended-upgrade >/dev/null 2>&1; then
+  apt-config dump Unattended-Upgrade::Automatic-Reboot 2>/dev/null | grep -qiE '"(true|1|yes)"' &&
+    echo 'rebooter: unattended-upgrades'
+fi
+
 for python in python3 /usr/bin/python3 /usr/libexec/platform-python python; do
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
   echo "python: $version"

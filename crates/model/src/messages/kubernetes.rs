@@ -38,6 +38,9 @@ pub struct KubernetesNodes {
     /// What a drain of nodes would meet, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub forecasts: BTreeMap<String, DrainForecast>,
+    /// Others who reboot or drain nodes and run in the Kubernetes, such as `kured`; looked for with forecasts only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rivals: Vec<String>,
 }
 
 /// What a drain of a node would meet now.
