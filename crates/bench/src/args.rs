@@ -83,6 +83,8 @@ pub enum What {
     Steps,
     /// From the last look at 100 members, one of them silent, until a command runs on a host
     Window,
+    /// What a look at 1,000 nodes of a Kubernetes costs
+    Nodes,
     /// Log-ins beside 300 clients that guess passwords, and beside 5,000 silent connections
     Strangers,
     /// How much an etcd grows by the checks of 2,500 hosts
@@ -111,6 +113,7 @@ impl fmt::Display for What {
             Self::Watch => "watch",
             Self::Steps => "steps",
             Self::Window => "window",
+            Self::Nodes => "nodes",
             Self::Strangers => "strangers",
             Self::Etcd => "etcd",
             Self::Registrations => "registrations",

@@ -5,7 +5,8 @@
 //!
 //! - [`args`][]: the command line
 //! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][],
-//!   [`registrations`][], [`steps`][], [`window`][], [`strangers`][], [`etcd`][]: what is measured
+//!   [`registrations`][], [`steps`][], [`window`][], [`nodes`][], [`strangers`][],
+//!   [`etcd`][]: what is measured
 //! - [`bare_server`][], [`bare_restart`][], [`bare_playbook`][]: the raw parts
 //! - [`client`][]: the HTTP client, the same for both
 //! - [`process`][]: the servers, as processes
@@ -29,6 +30,7 @@ pub mod executor;
 pub mod get;
 pub mod instructions;
 pub mod load;
+pub mod nodes;
 pub mod process;
 pub mod registrations;
 pub mod report;
@@ -144,6 +146,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
             What::Watch => watch::measure(&setup, report).await,
             What::Steps => steps::measure(&setup, report).await,
             What::Window => window::measure(&setup, report).await,
+            What::Nodes => nodes::measure(&setup, report).await,
             What::Strangers => strangers::measure(&setup, report).await,
             What::Etcd => etcd::measure(&setup, report).await,
             What::Registrations => registrations::measure(&setup, report).await,

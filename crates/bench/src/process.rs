@@ -136,13 +136,7 @@ impl Process {
     /// # Errors
     /// When the kernel does not tell.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let text = std::fs::read_to_string(path).context("the process is gone")?;
-        // The second field is a name in brackets, which may hold anything.
-        let (_, fields) = text.rsplit_once(')').context("no processor time")?;
-        let times = fields.split_whitespace().skip(11).take(2);
-        let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>();
-        Ok(Duration::from_millis(ticks.context("no processor time")? * TICK_MS))
+        cpu(&format!("/proc/{}/stat", self.child.id()))
     }
 
     /// The bytes of memory that it has now.
@@ -160,6 +154,23 @@ impl Process {
     pub fn share(&self) -> anyhow::Result<u64> {
         share(self.child.id())
     }
+}
+
+/// The processor time that this process has taken so far.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn own_cpu() -> anyhow::Result<Duration> {
+    cpu("/proc/self/stat")
+}
+
+fn cpu(path: &str) -> anyhow::Result<Duration> {
+    let text = std::fs::read_to_string(path).context("the process is gone")?;
+    // The second field is a name in brackets, which may hold anything.
+    let (_, fields) = text.rsplit_once(')').context("no processor time")?;
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>();
+    Ok(Duration::from_millis(ticks.context("no processor time")? * TICK_MS))
 }
 
 impl Server {
