@@ -78,8 +78,9 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     run.await.context("no container manager service")?;
     let look = async || {
         let request = json!({"container_manager_name": "k"});
-        let found = bus.request(topology::CONTAINER_NODES, &request, &Context::service("bench"));
-        let found = found.await.context("no answer")?;
+        let context = Context::service("bench");
+        let found = bus.request(topology::CONTAINER_NODES, &request, &context).await;
+        let found = found.context("no answer")?;
         let count = found["nodes"].as_array().map_or(0, Vec::len);
         anyhow::ensure!(count == NODES, "{count} nodes");
         anyhow::Ok(())
@@ -99,9 +100,9 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> anyhow::Result<()> {
     });
     report.row(Row {
         what: format!("look at {NODES} nodes, requests"),
-        ours: Figure::Count(u64::try_from(requests)?),
+        ours: Figure::Count(u32::try_from(requests)?),
         bare: None,
-        bound: Some(Bound::Most(Figure::Count(u64::try_from(REQUESTS)?))),
+        bound: Some(Bound::Most(Figure::Count(u32::try_from(REQUESTS)?))),
     });
     life.shutdown(Duration::from_secs(5)).await;
     Ok(())

@@ -102,7 +102,7 @@ async fn find(
         node: state.name.clone(),
         state: true,
         pods: true,
-        volumes: true,
+        drivers: true,
         ..NodeRequest::default()
     };
     let contents = until_answered(run, || nodes.client.node(request.clone())).await?;

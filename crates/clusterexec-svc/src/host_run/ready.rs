@@ -7,7 +7,7 @@ mod gate;
 use std::time::Duration;
 
 use model::messages::NodeRequest;
-use model::{FailureReason, OperationHost, Outcome, Step, WaitReason};
+use model::{FailureReason, HostNode, OperationHost, Outcome, Step, WaitReason};
 use tokio::time::Instant;
 
 use super::done::save_done;
@@ -15,7 +15,7 @@ use super::host::HostRun;
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::LogLine;
 use crate::nodes::NodesError;
-use gate::problem;
+use gate::{Part, Problem, problem};
 
 /// The pause between two looks at the node.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -32,13 +32,21 @@ pub(super) struct Readiness {
     ready_since: Option<Instant>,
     /// Why it is not ready.
     problem: String,
+    /// What was not ready at the last look.
+    missing: Part,
     /// Whether the node does not exist any more.
     is_gone: bool,
 }
 
 impl Readiness {
     pub(super) fn new() -> Self {
-        Self { begun: Instant::now(), ready_since: None, problem: String::new(), is_gone: false }
+        Self {
+            begun: Instant::now(),
+            ready_since: None,
+            problem: String::new(),
+            missing: Part::Node,
+            is_gone: false,
+        }
     }
 
     /// Looks at the node of the host once.
@@ -48,24 +56,33 @@ impl Readiness {
     pub(super) async fn look(&mut self, run: &HostRun<'_>, boot_id: &str) -> Result<(), HostError> {
         let Some((nodes, node)) = run.node() else { return Ok(()) };
         let read = |request: NodeRequest| nodes.client.node(request);
-        let name = node.name.clone();
-        let state = NodeRequest { node: name.clone(), state: true, ..NodeRequest::default() };
-        let pods = NodeRequest { pods: true, volumes: true, ..state.clone() };
-        // The pods are listed once the node itself is ready.
-        let is_node_ready = self.ready_since.is_some() || self.problem.starts_with("pod");
+        // One request a look: of what was not ready at the last one, else of the node.
         let looked = async {
-            let contents = read(if is_node_ready { pods.clone() } else { state }).await?;
-            if !is_node_ready && problem(&node, boot_id, &contents, false).is_none() {
-                return read(pods).await;
+            let contents = read(request(&node, self.missing)).await?;
+            if let Some(problem) = problem(&node, boot_id, &contents, self.missing) {
+                return Ok(Some((self.missing, problem)));
             }
-            Ok(contents)
+            if self.ready_since.is_some() {
+                return Ok(None);
+            }
+            for part in Part::ALL.into_iter().filter(|part| *part != self.missing) {
+                let contents = read(request(&node, part)).await?;
+                if let Some(problem) = problem(&node, boot_id, &contents, part) {
+                    return Ok(Some((part, problem)));
+                }
+            }
+            Ok(None)
         };
         let problem = match looked.await {
-            Ok(contents) if contents.state.as_ref().is_none_or(|state| state.uid != node.uid) => {
+            Ok(None) => None,
+            Ok(Some((_, Problem::Gone))) => {
                 self.is_gone = true;
                 None
             }
-            Ok(contents) => problem(&node, boot_id, &contents, true),
+            Ok(Some((part, Problem::NotReady(problem)))) => {
+                self.missing = part;
+                Some(problem)
+            }
             Err(NodesError::Away(message)) => Some(message),
             Err(NodesError::Denied(message) | NodesError::Refused(message)) => {
                 return Err(HostFailure::new(FailureReason::KubernetesDenied, message).into());
@@ -74,12 +91,23 @@ impl Readiness {
         match problem {
             None => {
                 self.ready_since.get_or_insert_with(Instant::now);
+                self.missing = Part::Node;
                 self.problem.clear();
             }
             Some(problem) => {
                 self.ready_since = None;
                 self.problem = problem;
             }
+        }
+        Ok(())
+    }
+
+    /// Looks at everything once more: pods and drivers are not looked at while the node stays ready.
+    async fn look_at_all(&mut self, run: &HostRun<'_>, boot_id: &str) -> Result<(), HostError> {
+        let ready_since = self.ready_since.take();
+        self.look(run, boot_id).await?;
+        if self.ready_since.is_some() {
+            self.ready_since = ready_since;
         }
         Ok(())
     }
@@ -104,6 +132,17 @@ impl Readiness {
 
     fn has_settled(&self, settle: Duration) -> bool {
         self.is_gone || self.ready_since.is_some_and(|since| since.elapsed() >= settle)
+    }
+}
+
+/// The request for a part of what has to be ready.
+fn request(node: &HostNode, part: Part) -> NodeRequest {
+    NodeRequest {
+        node: node.name.clone(),
+        state: part == Part::Node,
+        pods: part == Part::Pods,
+        drivers: part == Part::Drivers,
+        ..NodeRequest::default()
     }
 }
 
@@ -139,8 +178,12 @@ pub(super) async fn ready(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let mut is_logged = false;
     // A node that was not ready before does not have to be.
     let must_be_ready = run.part().node.is_some_and(|node| node.was_ready);
-    while must_be_ready && !readiness.has_settled(options.settle()) {
-        readiness.look(run, &boot_id).await?;
+    while must_be_ready {
+        if readiness.has_settled(options.settle()) {
+            readiness.look_at_all(run, &boot_id).await?;
+        } else {
+            readiness.look(run, &boot_id).await?;
+        }
         if readiness.has_settled(options.settle()) {
             break;
         }

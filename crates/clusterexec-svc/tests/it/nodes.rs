@@ -1,6 +1,7 @@
 //! Operations on hosts that are nodes of a Kubernetes.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clusterexec_svc::Config;
@@ -547,7 +548,11 @@ async fn host_costs_few_requests_and_its_node_is_cordoned_for_little_longer_than
     }
     let waited: u64 = cordoned.iter().map(Duration::as_secs).sum();
     let allowed = 5 * 14 + u64::try_from(evicted).unwrap() + waited;
-    assert!(requests <= allowed, "{requests} requests, and {allowed} are allowed");
+    let mut kinds = BTreeMap::<_, usize>::new();
+    for effect in effects.iter().filter(|effect| effect.user == USER) {
+        *kinds.entry((effect.verb.clone(), effect.resource.clone())).or_default() += 1;
+    }
+    assert!(requests <= allowed, "{requests} requests, and {allowed} are allowed: {kinds:?}");
     cordoned.sort_unstable();
     // Hosts are down for six seconds, then they settle; pods end within a second.
     let needed = Duration::from_secs(6 + 30 + 1);

@@ -65,6 +65,8 @@ impl Kubernetes {
             }
             let pods = pods.as_deref().unwrap_or_default();
             contents.volumes = self.volumes(attachments, pods, deadline).await?;
+        }
+        if request.drivers {
             contents.drivers = self.drivers(name, deadline).await?;
         }
         if request.pods {

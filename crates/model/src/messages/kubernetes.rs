@@ -74,9 +74,12 @@ pub struct NodeRequest {
     /// Whether its pods are listed.
     #[serde(default)]
     pub pods: bool,
-    /// Whether its attached volumes are listed, and the drivers of its CSINode.
+    /// Whether its attached volumes are listed.
     #[serde(default)]
     pub volumes: bool,
+    /// Whether the drivers of its CSINode are read.
+    #[serde(default)]
+    pub drivers: bool,
     /// The option `drain.skip_selector`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_selector: Option<String>,

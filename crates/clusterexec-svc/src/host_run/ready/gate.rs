@@ -5,7 +5,32 @@ use model::{HostNode, abridged};
 
 use crate::host_run::node::returning;
 
-/// Why a node is not ready again; `None` if it is. Its pods count only `with_pods`.
+/// A part of what has to be ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The node itself.
+    Node,
+    /// The DaemonSet and mirror pods that were ready before.
+    Pods,
+    /// The drivers of its CSINode that were registered before.
+    Drivers,
+}
+
+impl Part {
+    /// All of them, in the order in which they become ready.
+    pub(super) const ALL: [Self; 3] = [Self::Node, Self::Pods, Self::Drivers];
+}
+
+/// Why a part is not ready.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// The node does not exist any more.
+    Gone,
+    /// It is not ready yet.
+    NotReady(String),
+}
+
+/// Why a part is not ready again; `None` if it is.
 ///
 /// A report of its kubelet with the new boot id was made after the boot; the heartbeat has to be a later one than before
 /// the reboot, too.
@@ -13,41 +38,60 @@ pub(super) fn problem(
     before: &HostNode,
     boot_id: &str,
     contents: &NodeContents,
-    with_pods: bool,
-) -> Option<String> {
+    part: Part,
+) -> Option<Problem> {
+    match part {
+        Part::Node => node_problem(before, boot_id, contents),
+        Part::Pods => pods_problem(before, contents),
+        Part::Drivers => drivers_problem(before, contents),
+    }
+}
+
+fn not_ready(message: String) -> Option<Problem> {
+    Some(Problem::NotReady(message))
+}
+
+fn node_problem(before: &HostNode, boot_id: &str, contents: &NodeContents) -> Option<Problem> {
     let name = &before.name;
-    let Some(node) = &contents.state else {
-        return Some(format!("the node {name} does not exist"));
+    let Some(node) = contents.state.as_ref().filter(|node| node.uid == before.uid) else {
+        return Some(Problem::Gone);
     };
     if node.boot_id != boot_id {
-        return Some(format!("the node {name} still reports the boot id {}", node.boot_id));
+        return not_ready(format!("the node {name} still reports the boot id {}", node.boot_id));
     }
     if node.heartbeat <= before.heartbeat {
-        return Some(format!("the kubelet of the node {name} has not reported since its boot"));
+        return not_ready(format!(
+            "the kubelet of the node {name} has not reported since its boot"
+        ));
     }
     if !node.is_ready {
-        return Some(format!("the node {name} is not Ready"));
+        return not_ready(format!("the node {name} is not Ready"));
     }
-    if let Some(problem) = node.problems.first() {
-        return Some(format!("the node {name} has {problem}"));
-    }
-    if !with_pods {
-        return None;
-    }
+    let problem = node.problems.first()?;
+    not_ready(format!("the node {name} has {problem}"))
+}
+
+fn pods_problem(before: &HostNode, contents: &NodeContents) -> Option<Problem> {
     let is_back = |expected: &&String| {
         let mut pods = contents.pods.iter().filter(|pod| returning(pod).as_ref() == Some(expected));
         pods.any(|pod| pod.is_ready && pod.ready_changed > before.heartbeat)
     };
     let missing: Vec<_> = before.pods.iter().filter(|pod| !is_back(pod)).collect();
-    if !missing.is_empty() {
-        return Some(format!("pods of the node {name} are not ready: {}", abridged(missing, ", ")));
+    if missing.is_empty() {
+        return None;
     }
+    let (name, missing) = (&before.name, abridged(missing, ", "));
+    not_ready(format!("pods of the node {name} are not ready: {missing}"))
+}
+
+fn drivers_problem(before: &HostNode, contents: &NodeContents) -> Option<Problem> {
     let missing: Vec<_> =
         before.drivers.iter().filter(|driver| !contents.drivers.contains(driver)).collect();
     if missing.is_empty() {
         return None;
     }
-    Some(format!("pods of the node {name} have not registered: {}", abridged(missing, ", ")))
+    let (name, missing) = (&before.name, abridged(missing, ", "));
+    not_ready(format!("volume drivers of the node {name} have not registered: {missing}"))
 }
 
 #[cfg(test)]
@@ -97,31 +141,46 @@ mod tests {
         }
     }
 
+    /// Which part is not ready, and why.
+    fn found(contents: &NodeContents) -> Option<(Part, Problem)> {
+        let problems =
+            Part::ALL.into_iter().map(|part| (part, problem(&before(), "b2", contents, part)));
+        let mut problems = problems.filter_map(|(part, problem)| Some((part, problem?)));
+        let first = problems.next();
+        assert!(problems.next().is_none(), "one part at a time");
+        first
+    }
+
     #[test]
     fn node_is_ready_once_everything_is_as_before_and_of_the_new_boot() {
-        assert_eq!(problem(&before(), "b2", &after(), true), None);
+        assert_eq!(found(&after()), None);
         type Change = fn(&mut NodeContents);
-        let changes: [(Change, &str); 9] = [
-            (|c| c.state = None, "does not exist"),
-            (|c| c.state.as_mut().unwrap().boot_id = "b1".to_owned(), "boot id b1"),
-            (|c| c.state.as_mut().unwrap().heartbeat = BEFORE.into(), "has not reported"),
-            (|c| c.state.as_mut().unwrap().is_ready = false, "not Ready"),
+        let changes: [(Change, Part, &str); 8] = [
+            (|c| c.state.as_mut().unwrap().boot_id = "b1".to_owned(), Part::Node, "boot id b1"),
+            (|c| c.state.as_mut().unwrap().heartbeat = BEFORE.into(), Part::Node, "not reported"),
+            (|c| c.state.as_mut().unwrap().is_ready = false, Part::Node, "not Ready"),
             (
                 |c| c.state.as_mut().unwrap().problems.push("DiskPressure".to_owned()),
+                Part::Node,
                 "DiskPressure",
             ),
-            (|c| c.pods[0].is_ready = false, "kube-system/proxy"),
-            (|c| c.pods[1].ready_changed = BEFORE.into(), "kube-system/etcd-w1"),
-            (|c| c.pods.truncate(1), "kube-system/etcd-w1"),
-            (|c| c.drivers.clear(), "csi.example"),
+            (|c| c.pods[0].is_ready = false, Part::Pods, "kube-system/proxy"),
+            (|c| c.pods[1].ready_changed = BEFORE.into(), Part::Pods, "kube-system/etcd-w1"),
+            (|c| c.pods.truncate(1), Part::Pods, "kube-system/etcd-w1"),
+            (|c| c.drivers.clear(), Part::Drivers, "csi.example"),
         ];
-        for (index, (change, named)) in changes.into_iter().enumerate() {
+        for (change, part, named) in changes {
             let mut contents = after();
             change(&mut contents);
-            let found = problem(&before(), "b2", &contents, true).unwrap();
-            assert!(found.contains(named), "{found}");
-            let is_of_the_node = index < 5;
-            assert_eq!(problem(&before(), "b2", &contents, false).is_some(), is_of_the_node);
+            let Some((found, Problem::NotReady(why))) = found(&contents) else { panic!("{named}") };
+            assert!(found == part && why.contains(named), "{why}");
         }
+        let gone = |change: Change| {
+            let mut contents = after();
+            change(&mut contents);
+            found(&contents) == Some((Part::Node, Problem::Gone))
+        };
+        assert!(gone(|contents| contents.state = None));
+        assert!(gone(|contents| contents.state.as_mut().unwrap().uid = "another".to_owned()));
     }
 }
