@@ -12,7 +12,6 @@ use crate::commands::operation::NodeOptions;
 use crate::context::Context;
 use crate::error::Error;
 use crate::live;
-use crate::progress::Progress;
 use crate::wait::Wait;
 
 pub(super) const CORDON: &str = "\
@@ -154,10 +153,17 @@ pub(super) async fn drain_first(client: &Client, address: &str) -> Result<(), Er
     if node.is_none_or(|node| node["kind"] != "Node") {
         return Ok(());
     }
-    let started = start(client, address, Map::new()).await.map_err(|error| {
-        error.advise("drain it later, or leave its pods where they are with --no-drain".to_owned())
-    })?;
-    wait_for(client, address, &started, Duration::from_hours(24)).await.map(drop)
+    let drained = async {
+        let started = start(client, address, Map::new()).await?;
+        wait_for(client, address, &started, Duration::from_hours(24)).await
+    };
+    drained.await.map(drop).map_err(|error| match error {
+        Error::Interrupted(_) => error,
+        error => error.advise(
+            "nothing was removed: drain it later, or leave its pods where they are with --no-drain"
+                .to_owned(),
+        ),
+    })
 }
 
 async fn start(client: &Client, address: &str, body: Map<String, Value>) -> Result<Value, Error> {
@@ -171,10 +177,9 @@ async fn wait_for(
     timeout: Duration,
 ) -> Result<Value, Error> {
     let id = live::text(started, "operation").to_owned();
-    let mut wait = Wait::new(format!("the drain of {address}"), "in_process".to_owned(), timeout)?;
-    let progress = Progress::default();
-    let has_ended = |operation: &Value| Ok(operation["status"] != "in_process");
-    let ended = wait.until(client, &["operation", &id], &progress, has_ended).await?;
+    let come_back = format!("commctl operation events --follow {id}");
+    let mut wait = Wait::new(format!("the drain of {address}"), come_back, timeout)?;
+    let ended = live::watch(client, &id, "drained", &mut wait).await?;
     let is_done = ended["hosts"]
         .as_array()
         .is_some_and(|hosts| hosts.iter().all(|host| host["step"] == "done"));
