@@ -235,9 +235,7 @@ impl Drain {
                     sentence
                 }
             };
-            let allowed =
-                self.options.timeout().max(Duration::from_secs(grace_period) + AFTER_GRACE);
-            if self.has_exceeded(allowed) {
+            if self.has_exceeded(allowed_time(self.options.timeout(), grace_period)) {
                 return self.time_out(run, &sentence).await;
             }
             tokio::time::sleep(LIST_AGAIN).await;
@@ -365,6 +363,14 @@ impl Drain {
                 run.save_node(|node| node.is_forced = true, &line).await
             }
         }
+    }
+}
+
+/// How long a drain may take whose pods have a grace period of so many seconds at most; 0 while none is being deleted.
+fn allowed_time(timeout: Duration, grace_period: u64) -> Duration {
+    match grace_period {
+        0 => timeout,
+        seconds => timeout.max(Duration::from_secs(seconds) + AFTER_GRACE),
     }
 }
 

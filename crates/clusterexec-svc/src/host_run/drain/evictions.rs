@@ -54,7 +54,8 @@ pub(crate) struct Round {
     pub(crate) refused_pods: usize,
     /// Pods that are being deleted, each with its grace period.
     pub(crate) terminating: Vec<String>,
-    /// The longest grace period of a pod that has to go, in seconds.
+    /// The longest grace period of a pod that is being deleted, or whose eviction was accepted, in seconds. A pod that is not
+    /// evicted does not extend the drain.
     pub(crate) grace_period: u64,
 }
 
@@ -88,8 +89,10 @@ impl Evictions {
                     round.grace_period = round.grace_period.max(grace);
                 }
                 PodClass::Evict | PodClass::EvictOnce => {
-                    round.grace_period = round.grace_period.max(pod.grace_period);
                     let request = self.requests.get(&pod.uid);
+                    if request.is_some_and(|request| request.refusal == Refusal::None) {
+                        round.grace_period = round.grace_period.max(pod.grace_period);
+                    }
                     if request.is_none_or(|request| request.next <= now) {
                         round.evict.push(eviction_of(pod, self.is_unreachable));
                     }
@@ -230,12 +233,14 @@ mod tests {
         for seconds in 0..5 {
             let round = evictions.next(&pods, &options, start + Duration::from_secs(seconds));
             assert!(round.evict.is_empty() && round.is_blocked() && !round.is_done());
+            assert_eq!(round.grace_period, 0, "it was not accepted");
         }
         let again = evictions.next(&pods, &options, start + AGAIN);
         assert_eq!(names(&again), ["web-1"]);
         evictions.note(&again.evict, &[Eviction::Accepted], start, 1.0);
         let round = evictions.next(&pods, &options, start + AGAIN);
         assert!(round.evict.is_empty() && !round.is_blocked());
+        assert_eq!(round.grace_period, 30);
         assert!(evictions.next(&[], &options, start + AGAIN).is_done());
     }
 
