@@ -20,6 +20,9 @@ use gate::{Part, Problem, problem};
 /// The pause between two looks at the node.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// The pause between two writes of why the node is not ready yet.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
 /// Timeout of a look while the host settles, which goes on in the meantime.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -175,7 +178,7 @@ pub(super) async fn ready(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let options = run.journal.operation.options.ready.clone().unwrap_or_default();
     let mut readiness = run.readiness.take().unwrap_or_else(Readiness::new);
     let deadline = readiness.begun + options.timeout().max(options.settle());
-    let mut is_logged = false;
+    let mut written: Option<Instant> = None;
     // A node that was not ready before does not have to be.
     let must_be_ready = run.part().node.is_some_and(|node| node.was_ready);
     while must_be_ready {
@@ -190,12 +193,13 @@ pub(super) async fn ready(run: &mut HostRun<'_>) -> Result<(), HostError> {
         if Instant::now() >= deadline {
             return Err(not_ready(run, &readiness.problem, options.timeout()).into());
         }
-        if !readiness.problem.is_empty() && !is_logged {
-            let detail = readiness.problem.clone();
-            let wait = run.wait(WaitReason::NodeReturning, &detail);
+        let is_recent = written.is_some_and(|at| at.elapsed() < WRITE_AGAIN);
+        let detail = readiness.problem.clone();
+        let wait = run.wait(WaitReason::NodeReturning, &detail);
+        if !detail.is_empty() && !is_recent && run.part().wait.as_ref() != Some(&wait) {
             let change = |host: &mut OperationHost| host.wait = Some(wait.clone());
             run.save(change, &[LogLine(Step::Ready, Outcome::Waiting, &detail)]).await?;
-            is_logged = true;
+            written = Some(Instant::now());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -222,10 +226,10 @@ pub(super) async fn is_ready(run: &HostRun<'_>, boot_id: &str) -> Result<bool, H
 
 fn not_ready(run: &HostRun<'_>, problem: &str, timeout: Duration) -> HostFailure {
     let node = run.part().node.map(|node| node.name).unwrap_or_default();
+    let address = run.address();
     let message = format!(
-        "the node {node} of {} was not ready {} s after the host was verified: {problem}; it stays cordoned: \
-         look at its kubelet, then uncordon it with `kubectl uncordon {node}`",
-        run.address(),
+        "the node {node} of {address} was not ready {} s after the host was verified: {problem}; it stays cordoned: \
+         look at its kubelet, then uncordon it with `commctl host uncordon {address}`",
         timeout.as_secs()
     );
     HostFailure::new(FailureReason::NodeNotReady, message)
