@@ -186,7 +186,7 @@ impl<'a> View<'a> {
 fn of_event(event: &Value, done: &str) -> Result<String, String> {
     let (step, detail) = (text(event, "step"), text(event, "detail"));
     match (text(event, "outcome"), step) {
-        ("ok", "verify" | "settle" | "ready" | "uncordon" | "done") => Ok(done.to_owned()),
+        ("ok", "verify" | "settle" | "done") => Ok(done.to_owned()),
         ("failed", _) => Ok(joined(&["failed", step, detail])),
         ("skipped", _) => Ok(joined(&["skipped", detail])),
         ("waiting", _) => Err(joined(&["waiting", detail])),
@@ -241,6 +241,9 @@ mod tests {
             ("verify", "ok", "boot id 2", true, "restarted"),
             ("settle", "started", "boot id 2", false, "settle: boot id 2"),
             ("settle", "ok", "up for 30 s", true, "restarted"),
+            ("ready", "ok", "", false, "ready ok"),
+            ("uncordon", "ok", "node w1", false, "uncordon ok: node w1"),
+            ("done", "ok", "boot id 2", true, "restarted"),
             ("verify", "failed", "gone", true, "failed: verify: gone"),
             ("pending", "skipped", "not needed", true, "skipped: not needed"),
         ] {

@@ -50,7 +50,9 @@ pub(super) async fn save_done(
         details.push(format!("units that have failed since: {}", failed_units.join(", ")));
     }
     let detail = details.join("; ");
-    let lines = [LogLine(part.step, Outcome::Ok, &detail)];
+    // The removal of a cordon has an event of its own, before evicted pods are waited for.
+    let step = if part.step == Step::Uncordon { Step::Done } else { part.step };
+    let lines = [LogLine(step, Outcome::Ok, &detail)];
     let status = |_: &mut Host, state: &mut HostState| {
         state.saw_boot(&now, boot_id);
         state.operations.insert(kind.clone(), now.clone());

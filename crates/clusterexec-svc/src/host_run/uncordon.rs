@@ -81,7 +81,7 @@ async fn await_workloads(run: &HostRun<'_>) -> Result<(), HostError> {
         if !is_logged {
             let wait = run.wait(WaitReason::WorkloadsReturning, &detail);
             let change = |host: &mut OperationHost| host.wait = Some(wait.clone());
-            run.save(change, &[]).await?;
+            run.save(change, &[LogLine(Step::Uncordon, Outcome::Waiting, &detail)]).await?;
             is_logged = true;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
