@@ -2,7 +2,7 @@
 
 use bus::{Error, Kind, Result};
 use model::messages::{CordonAnswer, CordonHost, CordonRequest, CordonedHost};
-use model::{CordonDebt, CordonOwner, DebtState, HostPlacement, NodeState, OperationKind};
+use model::{Address, CordonDebt, CordonOwner, DebtState, HostPlacement, NodeState, OperationKind};
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction, queries};
 
@@ -66,6 +66,9 @@ pub(crate) async fn uncordon(
     request: &CordonHost,
     caller: &bus::Context,
 ) -> Result<CordonedHost> {
+    if let Some(debt) = debt_of_former_member(context, &request.address).await? {
+        return uncordon_former_member(context, debt).await;
+    }
     let found = find(context, request, caller).await?;
     let Found { nodes, node, debt, held } = &found;
     let ours = context.storage.find::<CordonDebt>(&debt.id).await?;
@@ -75,17 +78,21 @@ pub(crate) async fn uncordon(
             return release(held, Ok(found.answer(false, Vec::new()))).await;
         }
         None if request.foreign => String::new(),
-        None => return release(held, Err(foreign(node))).await,
+        None => return release(held, Err(stays(node))).await,
     };
     let answer = match nodes.uncordon(&node.name, &node.uid, owner).await {
         Ok(CordonAnswer::Foreign { state }) if state.unschedulable && !request.foreign => {
             delete(held, ours).await?;
-            Err(foreign(&state))
+            Err(stays(&state))
         }
         Ok(CordonAnswer::Foreign { state }) if state.unschedulable => {
-            nodes.uncordon(&node.name, &node.uid, String::new()).await.map_err(|e| failed(&e))?;
-            delete(held, ours).await?;
-            Ok(found.answer(false, Vec::new()))
+            match nodes.uncordon(&node.name, &node.uid, String::new()).await {
+                Ok(_) => {
+                    delete(held, ours).await?;
+                    Ok(found.answer(false, Vec::new()))
+                }
+                Err(error) => Err(failed(&error)),
+            }
         }
         Ok(_) => {
             delete(held, ours).await?;
@@ -95,14 +102,54 @@ pub(crate) async fn uncordon(
             Some(Revised { record, .. }) => {
                 let due = CordonDebt { state: DebtState::Due, ..record };
                 held.transact(Transaction::default().save(&due)?).await?;
-                let warning =
-                    format!("it is uncordoned as soon as that is possible: {}", error.message());
-                Ok(found.answer(true, vec![warning]))
+                Ok(found.answer(true, vec![later(&error)]))
             }
             None => Err(failed(&error)),
         },
     };
     release(held, answer).await
+}
+
+/// The debt for the node of a host that was drained and has left its cluster.
+async fn debt_of_former_member(
+    context: &Context,
+    address: &Address,
+) -> Result<Option<Revised<CordonDebt>>> {
+    if queries::cluster_of(&context.storage, address).await?.is_some() {
+        return Ok(None);
+    }
+    let debts = context.storage.list::<CordonDebt>().await?;
+    Ok(debts.into_iter().find(|debt| debt.record.address == *address))
+}
+
+/// Uncordons the node of a host that is in no cluster: no operation works on it.
+async fn uncordon_former_member(
+    context: &Context,
+    debt: Revised<CordonDebt>,
+) -> Result<CordonedHost> {
+    let CordonDebt { id, container_manager, node, node_uid, address, cordoned_by, .. } =
+        &debt.record;
+    let nodes = Nodes::new(&context.deps.bus, container_manager);
+    let answer = nodes.uncordon(node, node_uid, cordoned_by.clone()).await;
+    let (transaction, warnings) = match &answer {
+        Ok(_) => {
+            let check = Transaction::default().check::<CordonDebt>(id, Some(debt.revision));
+            (check.delete::<CordonDebt>(id), Vec::new())
+        }
+        Err(error) => {
+            let due = CordonDebt { state: DebtState::Due, ..debt.record.clone() };
+            let due = Revised { record: due, revision: debt.revision };
+            (Transaction::default().update(&due)?, vec![later(error)])
+        }
+    };
+    context.storage.transact(&transaction).await?;
+    match answer {
+        Ok(CordonAnswer::Foreign { state }) if state.unschedulable => Err(foreign(&state)),
+        answer => {
+            let (address, node) = (address.clone(), node.clone());
+            Ok(CordonedHost { address, node, cordoned: answer.is_err(), warnings })
+        }
+    }
 }
 
 impl Found {
@@ -117,7 +164,12 @@ async fn find(context: &Context, request: &CordonHost, caller: &bus::Context) ->
     let membership = queries::cluster_of(storage, address).await?;
     let no_node =
         || Error::conflict(format!("{address} is no node: its cluster has no Kubernetes"));
-    let cluster = membership.ok_or_else(no_node)?.cluster.record;
+    let no_cluster = || {
+        Error::conflict(format!(
+            "{address} is in no cluster, so it has no container manager: cordon and uncordon its node with kubectl"
+        ))
+    };
+    let cluster = membership.ok_or_else(no_cluster)?.cluster.record;
     if cluster.container_manager.is_empty() {
         return Err(no_node());
     }
@@ -174,6 +226,20 @@ async fn delete(held: &Held, debt: Option<Revised<CordonDebt>>) -> Result<()> {
 
 fn foreign(node: &NodeState) -> Error {
     Error::conflict(format!("the node {} is {}", node.name, node.cordon()))
+}
+
+/// The rejection of an uncordon because others have cordoned the node.
+fn stays(node: &NodeState) -> Error {
+    Error::conflict(format!(
+        "the node {} is {}: nothing was changed; remove the cordon of others with `commctl host uncordon --foreign`",
+        node.name,
+        node.cordon()
+    ))
+}
+
+/// The warning about a node that stays cordoned until the API server answers.
+fn later(error: &NodesError) -> String {
+    format!("it is uncordoned as soon as that is possible: {}", error.message())
 }
 
 fn missing(node: &NodeState) -> Error {
