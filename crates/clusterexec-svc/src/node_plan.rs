@@ -126,7 +126,7 @@ impl NodePlan {
             plan.refused = Some(Rejection::new(*reason, abridged(messages, "; ")));
             return plan;
         }
-        plan.refused = options.drains().then(|| plan.last_node(found)).flatten();
+        plan.refused = options.drains().then(|| plan.last_node(found, kind)).flatten();
         if !without.is_empty() {
             plan.warnings.push(format!(
                 "these hosts are no nodes, and are neither cordoned nor drained: {}",
@@ -147,15 +147,17 @@ impl NodePlan {
     }
 
     /// The rejection of a drain of the only node on which pods can be scheduled.
-    fn last_node(&self, found: &KubernetesNodes) -> Option<Rejection> {
+    fn last_node(&self, found: &KubernetesNodes, kind: OperationKind) -> Option<Rejection> {
         let mut usable = found.nodes.iter().filter(|node| node.unavailable_because().is_none());
         let (Some(node), None) = (usable.next(), usable.next()) else { return None };
         self.hosts.values().find(|host| host.name == node.name && host.skipped.is_none())?;
-        let message = format!(
-            "{} is the only node on which pods can be scheduled: bring another node back, or reboot it without a \
-             drain with the option `drain: false`",
-            node.name
-        );
+        let remedy = if kind.facts().reboots {
+            "bring another node back, or reboot it without a drain with the option `drain: false`"
+        } else {
+            "bring another node back first"
+        };
+        let message =
+            format!("{} is the only node on which pods can be scheduled: {remedy}", node.name);
         Some(Rejection::new(FailureReason::PodsBlock, message))
     }
 
@@ -184,7 +186,11 @@ impl NodePlan {
         if blocked == 0 {
             return;
         }
-        let message = format!("{blocked} pods block a drain: {}", abridged(&blockers, ", "));
+        let blocking = match blocked {
+            1 => "1 pod blocks".to_owned(),
+            count => format!("{count} pods block"),
+        };
+        let message = format!("{blocking} a drain: {}", abridged(&blockers, ", "));
         match check {
             DrainCheck::Later => self.warnings.push(message),
             DrainCheck::Start => {
@@ -370,7 +376,7 @@ mod tests {
         let mut refusing = NodePlan::default();
         refusing.add_forecasts(&forecasts, DrainCheck::Start);
         let message = refusing.refused.unwrap().error.to_string();
-        assert!(message.starts_with("1 pods block a drain: shop/naked has no controller (on w1)"));
+        assert!(message.starts_with("1 pod blocks a drain: shop/naked has no controller (on w1)"));
         let mut later = NodePlan::default();
         later.add_forecasts(&forecasts, DrainCheck::Later);
         assert!(later.refused.is_none());

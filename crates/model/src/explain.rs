@@ -517,8 +517,12 @@ pub fn installation(facts: &InstallationFacts<'_>) -> Explanation {
     // An operation uncordons the nodes of its hosts under way.
     let debts = debts.iter().filter(|debt| debt.state != DebtState::Held);
     all.extend(debts.map(|debt| {
-        let CordonDebt { node, address, cordoned_by, reason, since, .. } = debt;
-        let mut detail = format!("the node {node} of {address}, cordoned by {cordoned_by}");
+        let CordonDebt { node, address, operation, reason, since, .. } = debt;
+        let mut detail = format!("the node {node} of {address}");
+        // The reason of a cordon by an operator names that operator.
+        if !operation.is_empty() {
+            detail = format!("{detail}, by the operation {operation}");
+        }
         if !reason.is_empty() {
             detail = format!("{detail}: {reason}");
         }

@@ -242,7 +242,7 @@ reasons! {
             "an operation finds the machine of the host behind the node";
         NodeNotReady "node-not-ready":
             "is back after its reboot, and its node did not become ready in Kubernetes in time",
-            "look at the kubelet on it with `journalctl --unit kubelet`, then uncordon the node with `kubectl uncordon`",
+            "look at the kubelet on it with `journalctl --unit kubelet`, then uncordon the node with `commctl host uncordon`",
             "another operation sees the node ready";
         KubernetesDenied "kubernetes-denied":
             "has a node that the account of its container manager may not read or change",
@@ -330,7 +330,7 @@ reasons! {
             "see to the cause of the alarm, then resume it; with `resume_after_alarm: auto` it is not paused",
             "an operator has seen to the alarm, and resumes or aborts it";
         DrainPaused "drain-paused":
-            "was paused because only hosts are left whose nodes could not be drained",
+            "was paused and waits for an operator",
             "see to the pods that the message names, then resume it with `commctl operation resume`",
             "an operator has seen to the pods, and resumes or aborts it";
         Frozen "frozen":

@@ -468,7 +468,7 @@ fn installation_is_explained_by_the_worst_and_names_the_rest() {
     let debt = CordonDebt {
         node: "w1".to_owned(),
         address: "10.0.0.1".into(),
-        cordoned_by: "i1/o1".to_owned(),
+        operation: "o1".to_owned(),
         since: "t5".into(),
         state: DebtState::Kept,
         reason: "it is not back".to_owned(),
@@ -542,7 +542,7 @@ fn installation_is_explained_by_the_worst_and_names_the_rest() {
             "degraded",
             "node-cordoned",
             "the installation has cordoned a node that is not uncordoned yet: the node w1 of 10.0.0.1, \
-             cordoned by i1/o1: it is not back",
+             by the operation o1: it is not back",
             Some("t5"),
         ),
     ];
