@@ -130,8 +130,10 @@ struct Drain {
     since: Instant,
     /// The time that had passed before.
     passed: Duration,
-    /// When its state was last written, and whether it was blocked.
-    written: Option<(Instant, bool)>,
+    /// When its state was last written.
+    written: Option<Instant>,
+    /// Why it was last found to be blocked.
+    blocked_by: Option<WaitReason>,
 }
 
 impl Drain {
@@ -144,7 +146,7 @@ impl Drain {
         let passed = began.as_ref().and_then(Stamp::timestamp);
         let passed = passed.map_or(Duration::ZERO, |began| longest - left(now, began, longest));
         let evictions = std::mem::take(&mut run.evictions);
-        Self { options, evictions, since: Instant::now(), passed, written: None }
+        Self { options, evictions, since: Instant::now(), passed, written: None, blocked_by: None }
     }
 
     fn has_exceeded(&self, allowed: Duration) -> bool {
@@ -324,7 +326,8 @@ impl Drain {
         }
     }
 
-    /// Records why the drain has not ended: at once with an event when it becomes blocked, else every few seconds.
+    /// Records why the drain has not ended: at once when it becomes blocked, else every few seconds. That it is blocked,
+    /// and that it is blocked for another reason, are events.
     async fn write(
         &mut self,
         run: &HostRun<'_>,
@@ -333,20 +336,20 @@ impl Drain {
         is_blocked: bool,
     ) -> Result<(), HostError> {
         let wait = run.wait(reason, sentence);
-        let becomes_blocked = is_blocked && self.written.is_none_or(|(_, blocked)| !blocked);
-        let is_recent = self.written.is_some_and(|(at, _)| at.elapsed() < WRITE_AGAIN);
-        if run.part().wait.as_ref() == Some(&wait) || is_recent && !becomes_blocked {
+        let is_event = is_blocked && self.blocked_by != Some(reason);
+        let is_first = is_event && self.blocked_by.is_none();
+        let is_recent = self.written.is_some_and(|at| at.elapsed() < WRITE_AGAIN);
+        if run.part().wait.as_ref() == Some(&wait) || is_recent && !is_first {
             return Ok(());
         }
-        self.written = Some((Instant::now(), is_blocked || !becomes_blocked && self.was_blocked()));
+        self.written = Some(Instant::now());
+        if is_blocked {
+            self.blocked_by = Some(reason);
+        }
         let change = |host: &mut OperationHost| host.wait = Some(wait.clone());
         let line = [LogLine(Step::Drain, Outcome::Waiting, sentence)];
-        let lines = if becomes_blocked { &line[..] } else { &[] };
+        let lines = if is_event { &line[..] } else { &[] };
         Ok(run.save(change, lines).await?)
-    }
-
-    fn was_blocked(&self) -> bool {
-        self.written.is_some_and(|(_, blocked)| blocked)
     }
 
     /// The end of a drain that has taken too long.
