@@ -23,11 +23,12 @@ use serde_json::json;
 use testbed::Testbed;
 
 use self::session::Session;
+use crate::nodes::fleet::Fleet;
 use crate::processes::Form;
 use crate::server::{Server, eventually};
 
 /// The snapshots, which have no others beside them.
-const SESSIONS: [&str; 8] = [
+const SESSIONS: [&str; 9] = [
     "clusters",
     "container_managers",
     "enrollments",
@@ -35,6 +36,7 @@ const SESSIONS: [&str; 8] = [
     "local",
     "log_ins",
     "networks",
+    "nodes",
     "operations",
 ];
 
@@ -311,6 +313,60 @@ async fn operations() {
     session.run("cluster restart abort c1");
     session.run("-o table operation list c1");
     session.end("operations");
+}
+
+/// Hosts that are nodes of a Kubernetes.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes() {
+    let Some(fleet) = Fleet::start("commctl::nodes", 2).await else { return };
+    fleet.deploy("web", 2, 1, None).await;
+    let mut session = Session::start().await;
+    let (first, second) = (fleet.address(0), fleet.address(1));
+    session.named(first, "HOST-0");
+    session.named(second, "HOST-1");
+    session.named(&fleet.testbed.exec(1, "cat /etc/machine-id"), "MACHINE-1");
+    fleet.cluster(&session.server).await;
+    session.run(&format!("host cordon {first}"));
+    session.run(&format!("host cordon {first}"));
+    session.run("explain");
+    session.run("cluster restart start --dry-run c1");
+    session.run(&format!("host uncordon {first}"));
+    session.run(&format!("host uncordon {first}"));
+    fleet.cordon_by_others(0).await;
+    session.run(&format!("host cordon {first}"));
+    session.run(&format!("host uncordon {first}"));
+    session.run(&format!("host drain --wait {first}"));
+    session.run(&format!("host uncordon --foreign {first}"));
+    session.run("host cordon 192.0.2.1");
+
+    session.run(&format!("host drain --dry-run {first}"));
+    session.run(&format!("host drain --wait {first}"));
+    session.run("explain");
+    session.run(&format!("explain {first}"));
+    session.run(&format!("host drain {second}"));
+    session.run(&format!("host uncordon {first}"));
+    session.run("explain");
+
+    session.run(&format!("host place {first} --node-name w1"));
+    session.run("cluster restart start --dry-run c1");
+    session.run(&format!("host place {first} --node-name w9"));
+    session.run(&format!("host cordon {first}"));
+    session.run(&format!("host place {first} --node-name w0 --quorum-group etcd"));
+    session.run(&format!("host place {first}"));
+    session.run("host place 192.0.2.1 --quorum-group etcd");
+
+    fleet.create_naked_pod("naked", 1).await;
+    session.run("cluster restart start c1");
+    session.run(&format!("host drain {second}"));
+    session.run(&format!("host unjoin {second} c1"));
+    session.run(&format!("host unjoin --no-drain {second} c1"));
+    session.run(&format!("host cordon {second}"));
+    session.run(&format!("host unjoin {first} c1"));
+    session.run("explain");
+    session.run(&format!("host uncordon {first}"));
+    session.run(&format!("host join {first} c1"));
+    session.run(&format!("host uncordon {first}"));
+    session.end("nodes");
 }
 
 async fn ctrl_c_leaves_a_restart_running(session: &Session, address: &str) {

@@ -72,6 +72,7 @@ mod first_start;
 mod main_job;
 mod matrix;
 mod moments;
+mod nodes;
 mod processes;
 mod registering;
 mod reload;
