@@ -71,6 +71,8 @@ pub struct Effect {
     pub host_key: String,
     /// The addresses of other hosts that were unavailable all the time since [`STALE`] earlier.
     pub unavailable: Vec<String>,
+    /// The addresses of other hosts that are unavailable, each with the time since when.
+    pub unavailable_since: Vec<(String, Instant)>,
 }
 
 /// How old the state of the hosts may be on which a disruptive command is based.
@@ -196,7 +198,10 @@ impl SimulatedHosts {
             }
             let then = now.checked_sub(STALE).unwrap_or(now);
             let others = machines.iter().filter(|(other, _)| *other != address);
-            let unavailable = others.filter(|(_, machine)| !machine.was_available_since(then));
+            let unavailable =
+                others.clone().filter(|(_, machine)| !machine.was_available_since(then));
+            let since = others
+                .filter_map(|(other, machine)| Some((other.clone(), machine.unavailable_since()?)));
             let machine = &machines[address];
             Effect {
                 process: Arc::clone(&self.process),
@@ -206,6 +211,7 @@ impl SimulatedHosts {
                 boot_id: machine.boot_id().to_owned(),
                 host_key: machine.host_key.clone(),
                 unavailable: unavailable.map(|(other, _)| other.clone()).collect(),
+                unavailable_since: since.collect(),
             }
         };
         observer(&effect);

@@ -61,6 +61,8 @@ pub struct Machine {
     pub needs_reboot: bool,
     /// What it is and has; the boot id in it does not count.
     pub facts: Facts,
+    /// The boot id that it reports in place of its own.
+    pub reported_boot_id: Option<String>,
     /// The key that it shows.
     pub host_key: String,
     /// How it answers log-ins.
@@ -142,6 +144,7 @@ impl Machine {
             failed_units: Vec::new(),
             needs_reboot: true,
             facts: debian(),
+            reported_boot_id: None,
             host_key: HOST_KEY.to_owned(),
             log_in: LogIn::Accepted,
             has_sshd: true,
@@ -226,6 +229,12 @@ impl Machine {
     pub(crate) fn was_available_since(&self, then: Instant) -> bool {
         let before = self.availability.iter().rposition(|(at, _)| *at <= then);
         self.availability.range(before.unwrap_or_default()..).any(|(_, is_available)| *is_available)
+    }
+
+    /// Since when it is unavailable; `None` if it is available.
+    pub(crate) fn unavailable_since(&self) -> Option<Instant> {
+        let (at, is_available) = self.availability.back()?;
+        (!is_available).then_some(*at)
     }
 
     fn boots_at(&mut self, now: Instant) {
@@ -324,6 +333,11 @@ impl Machine {
 
     pub(crate) fn boot_id(&self) -> &str {
         &self.boot_id
+    }
+
+    /// The boot id that clients see.
+    pub(crate) fn shown_boot_id(&self) -> String {
+        self.reported_boot_id.clone().unwrap_or_else(|| self.boot_id.clone())
     }
 
     pub(crate) fn uptime(&self, now: Instant) -> Duration {

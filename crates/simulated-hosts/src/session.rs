@@ -89,20 +89,20 @@ impl Session for SimulatedSession {
     }
 
     async fn boot_id(&self) -> Result<String, AccessError> {
-        self.ask(|machine| machine.boot_id().to_owned()).await
+        self.ask(|machine| machine.shown_boot_id()).await
     }
 
     async fn facts(&self, _timeout: Duration) -> Result<Facts, FactsError> {
         let facts = |machine: &mut Machine| match machine.facts_error {
             Some(error) => Err(error(&self.address)),
-            None => Ok(Facts { boot_id: machine.boot_id().to_owned(), ..machine.facts.clone() }),
+            None => Ok(Facts { boot_id: machine.shown_boot_id(), ..machine.facts.clone() }),
         };
         self.ask(facts).await.map_err(FactsError::Access)?
     }
 
     async fn system_state(&self) -> Result<SystemState, AccessError> {
         let state = |machine: &mut Machine| SystemState {
-            boot_id: machine.boot_id().to_owned(),
+            boot_id: machine.shown_boot_id(),
             uptime: machine.uptime(Instant::now()),
             state: machine.system_state(Instant::now()).to_owned(),
             failed_units: machine.failed_units.clone(),

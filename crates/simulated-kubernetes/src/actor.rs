@@ -14,7 +14,7 @@ use crate::route::Target;
 use crate::store::Key;
 
 /// The user name of writes by tests.
-const ADMINISTRATOR: &str = "system:admin";
+pub(crate) const ADMINISTRATOR: &str = "system:admin";
 
 /// The resource with this plural name.
 ///

@@ -64,7 +64,7 @@ use serde_json::Value;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::actor::resource_named;
+use crate::actor::{ADMINISTRATOR, resource_named};
 use crate::cluster::Cluster;
 pub use crate::effects::Effect;
 pub use crate::fault::{Fault, FaultAction};
@@ -181,6 +181,15 @@ impl SimulatedKubernetes {
     /// Creates or replaces an object as an administrator, including its status.
     pub fn apply(&self, object: Value) {
         self.with(|cluster| cluster.apply(object));
+    }
+
+    /// Deletes an object as an administrator, if it exists; the namespace of objects of the cluster is empty.
+    ///
+    /// # Panics
+    /// If there is no such resource.
+    pub fn delete(&self, resource: &str, namespace: &str, name: &str) {
+        let key = Key::new(resource_named(resource), namespace, name);
+        self.with(|cluster| cluster.delete_as(ADMINISTRATOR, &key, None));
     }
 
     /// An object by its resource (plural name or kind); the namespace of objects of the cluster is empty.

@@ -76,6 +76,12 @@ impl Sent {
             Request::Join(host) => ("PUT", member(*host), json!({})),
             Request::Delete(host) => ("DELETE", format!("/host/{}", address(*host)), json!({})),
             Request::Create(host) => ("PUT", format!("/host/{}", address(*host)), json!({})),
+            Request::Cordon(host) => ("PUT", of_host(*host, "cordon"), json!({})),
+            Request::Uncordon(host) => ("DELETE", of_host(*host, "cordon"), json!({})),
+            Request::Drain(host) => {
+                let options = json!({"drain": {"check": "later", "timeout": 60}});
+                ("POST", of_host(*host, "drain"), options)
+            }
         };
         Some(Self { method, path, body, client: client_name(number) })
     }
@@ -101,6 +107,10 @@ impl Sent {
             operation: operation.map(|(_, id)| id.to_owned()),
         })
     }
+}
+
+fn of_host(host: usize, what: &str) -> String {
+    format!("/host/{}/{what}", address(host))
 }
 
 fn member(host: usize) -> String {

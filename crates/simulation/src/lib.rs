@@ -11,6 +11,7 @@
 //! - `trace`: the story of a run
 //! - `reads`: what a request read from the store (pure)
 //! - `truth`: the store's commits and the hosts' real state, and the invariants
+//! - `kubernetes`: the Kubernetes whose nodes the hosts are, in scenarios with one
 //! - `network`: the connections of processes to the bus and to hosts
 //! - `processes`: replicas, started, stopped and crashed
 //! - `client`: requests of clients and operators
@@ -20,6 +21,7 @@
 
 mod client;
 mod fate;
+mod kubernetes;
 mod network;
 mod processes;
 mod reads;
@@ -32,3 +34,4 @@ mod trace;
 mod truth;
 
 pub use run::Outcome;
+pub use scenario::Shape;

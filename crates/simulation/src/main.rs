@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use simulation::Outcome;
 use simulation::search::{self, Case, KeyFile};
+use simulation::{Outcome, Shape};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,7 +28,8 @@ struct Args {
     /// Runs the scenarios of the corpus.
     #[arg(long, group = "what")]
     corpus: bool,
-    /// Runs each fault at each step of the executor, for each kind of operation, with and without a second executor.
+    /// Runs each fault at each step of the executor, for each kind of operation, with and without a second executor; on
+    /// nodes of a Kubernetes also at each step of the container manager.
     #[arg(long, group = "what")]
     matrix: bool,
     /// Prints the story of one seed: time, actor, event.
@@ -43,6 +44,9 @@ struct Args {
     /// The number of hosts.
     #[arg(long, default_value_t = 20)]
     hosts: usize,
+    /// Has each seed with Kubernetes, which otherwise the seed decides.
+    #[arg(long)]
+    kubernetes: bool,
     /// The number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -67,13 +71,14 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let key_file = KeyFile::new()?;
+    let shape = Shape { hosts: args.hosts, always_kubernetes: args.kubernetes };
     if let Some(seed) = args.shrink {
-        let smallest = search::shrink(seed, args.hosts, &key_file)?;
+        let smallest = search::shrink(seed, shape, &key_file)?;
         println!("{}", smallest.as_deref().unwrap_or("the seed does not fail"));
         return Ok(exit_code(smallest.is_none()));
     }
     let story = match (args.trace, &args.replay) {
-        (Some(seed), _) => Some(search::story(seed, args.hosts, &key_file)?),
+        (Some(seed), _) => Some(search::story(seed, shape, &key_file)?),
         (None, Some(file)) => Some(search::replay(&search::from_file(file)?, &key_file)?),
         (None, None) => None,
     };
@@ -82,12 +87,12 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(exit_code(outcome.violations.is_empty()));
     }
     let cases: Box<dyn Iterator<Item = Case> + Send> = match &args.seeds {
-        Some(seeds) => Box::new(search::seeds(seeds.clone(), args.hosts)),
+        Some(seeds) => Box::new(search::seeds(seeds.clone(), shape)),
         None if args.corpus => Box::new(search::corpus(&args.corpus_folder)?.into_iter()),
         None if args.matrix => Box::new(search::matrix(&key_file)?.into_iter()),
         None => {
             let corpus = search::corpus(&args.corpus_folder)?;
-            Box::new(corpus.into_iter().chain(search::seeds(SEEDS, args.hosts)))
+            Box::new(corpus.into_iter().chain(search::seeds(SEEDS, shape)))
         }
     };
     search(&args, cases, &key_file)

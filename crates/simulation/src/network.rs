@@ -1,5 +1,9 @@
 //! The simulated bus: it encodes and decodes every message, delays and loses messages, and runs each request in a task of
 //! its consumer, as a broker between processes does.
+//!
+//! - `api`: the connections of container managers to an API server
+
+pub(crate) mod api;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -268,6 +272,7 @@ impl Consumer {
         if Instant::now() >= deadline {
             return Err(late());
         }
+        let _about_node = self.link.network.0.truth.call(&call.key, &call.params.value());
         let answer = (self.handler)(call).await?;
         let value: Value = answer
             .parse()

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::client::{CLIENTS, PASSWORD, client_name};
 use crate::fate::Point;
+use crate::kubernetes::Kubernetes;
 use crate::network::{Link, Network};
 use crate::scenario::{Replica, Service};
 
@@ -33,6 +34,8 @@ pub(crate) struct Ground {
     pub(crate) store: Memory,
     pub(crate) hosts: SimulatedHosts,
     pub(crate) clock: Clock,
+    /// The Kubernetes whose nodes the hosts are, if there is one.
+    pub(crate) kubernetes: Option<Kubernetes>,
     /// The file of the sealing key.
     pub(crate) key_file: std::path::PathBuf,
 }
@@ -60,13 +63,17 @@ impl Processes {
         &self.ground
     }
 
+    pub(crate) fn ground_mut(&mut self) -> &mut Ground {
+        &mut self.ground
+    }
+
     pub(crate) fn is_running(&self, replica: Replica) -> bool {
         self.running.contains_key(&replica)
     }
 
-    /// The number of steps of a replica since its start.
-    pub(crate) fn steps(&self, replica: Replica) -> u64 {
-        self.running.get(&replica).map_or(0, |process| process.link.steps())
+    /// The number of steps of each replica since its start.
+    pub(crate) fn steps(&self) -> BTreeMap<Replica, u64> {
+        self.running.iter().map(|(replica, process)| (*replica, process.link.steps())).collect()
     }
 
     /// The gateways that run.
@@ -82,7 +89,7 @@ impl Processes {
     /// Starts a replica, with faults at its steps.
     pub(crate) async fn start(&mut self, replica: Replica, points: &[Point]) -> anyhow::Result<()> {
         let name = replica.to_string();
-        let Ground { network, store, clock, key_file, .. } = &self.ground;
+        let Ground { network, store, clock, key_file, kubernetes, .. } = &self.ground;
         let (life, link) = (Lifecycle::new(), network.link(&name, points));
         let bus = Bus::over_transport(Arc::new(link.clone()));
         let deps = Deps {
@@ -109,6 +116,12 @@ impl Processes {
             }
             Service::Watcher => {
                 watcher_svc::run(deps, watcher_svc::Config::default(), &life).await?;
+            }
+            Service::ContainerManager => {
+                let kubernetes = kubernetes.as_ref().context("no Kubernetes")?;
+                let (clients, files) = (link.clients(&kubernetes.api), MemoryFiles::default());
+                let (config, files) = (containermgr_svc::Config::default(), Files::Memory(files));
+                containermgr_svc::run_with(bus, config, files, clients, &life).await?;
             }
             Service::Gateway => {
                 let audit = self.audits.entry(replica).or_insert_with(Audit::memory).clone();

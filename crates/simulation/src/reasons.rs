@@ -67,7 +67,8 @@ impl Stage {
         let link = network.link("administrator", &[]);
         let bus = Bus::over_transport(std::sync::Arc::new(link));
         let storage = StorageClient::new(bus, Context::service("administrator"));
-        let ground = Ground { network, store, hosts: hosts.clone(), clock, key_file };
+        let ground =
+            Ground { network, store, hosts: hosts.clone(), clock, kubernetes: None, key_file };
         let (processes, seen) = (Processes::new(ground), BTreeMap::new());
         let mut stage =
             Self { processes, storage, hosts, count, operation: None, seen, _folder: folder };

@@ -1,15 +1,19 @@
 //! What happens in a run: made from a seed, before anything runs. Pure.
+//!
+//! - `draw`: scenarios from seeds, and those of the crash matrix
+//! - `kubernetes`: what a scenario with Kubernetes has in addition
+
+mod draw;
+pub(crate) mod kubernetes;
 
 use std::time::Duration;
 
 use model::OperationKind;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
-use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::fate::{Fault, MessageFaults, Point};
+use crate::fate::{MessageFaults, Point};
+use kubernetes::{KubernetesEvent, KubernetesTraits};
 
 /// The services with replicas: each has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,6 +23,8 @@ pub(crate) enum Service {
     Investigator,
     Watcher,
     Gateway,
+    /// Only in scenarios with Kubernetes.
+    ContainerManager,
 }
 
 /// A replica of a service.
@@ -36,18 +42,21 @@ impl std::fmt::Display for Replica {
             Service::Investigator => "investigator",
             Service::Watcher => "watcher",
             Service::Gateway => "gateway",
+            Service::ContainerManager => "containermgr",
         };
         write!(f, "{name}-{}", self.number)
     }
 }
 
-/// All replicas, in the order in which they are started.
+/// The replicas of all scenarios.
 pub(crate) fn replicas() -> Vec<Replica> {
     use Service::{Executor, Gateway, Investigator, Storage, Watcher};
-    [Storage, Executor, Investigator, Watcher, Gateway]
-        .into_iter()
-        .flat_map(|service| [1, 2].map(|number| Replica { service, number }))
-        .collect()
+    pairs(&[Storage, Executor, Investigator, Watcher, Gateway])
+}
+
+fn pairs(services: &[Service]) -> Vec<Replica> {
+    let pair = |service: &Service| [1, 2].map(|number| Replica { service: *service, number });
+    services.iter().flat_map(pair).collect()
 }
 
 /// An event of a scenario.
@@ -83,6 +92,8 @@ pub(crate) enum Happening {
     ClockStep(i64),
     /// A request of a client or an operator.
     Request(Request),
+    /// A fault of Kubernetes, or something that others do to its nodes.
+    Kubernetes(KubernetesEvent),
 }
 
 /// A request to a gateway.
@@ -109,6 +120,12 @@ pub(crate) enum Request {
     Delete(usize),
     /// Register a host again.
     Create(usize),
+    /// Cordon the node of a host.
+    Cordon(usize),
+    /// Uncordon the node of a host.
+    Uncordon(usize),
+    /// Drain the node of a host.
+    Drain(usize),
 }
 
 /// How a host behaves.
@@ -165,106 +182,18 @@ pub(crate) struct Scenario {
     pub(crate) happenings: Vec<(Duration, Happening)>,
     /// When all faults end.
     pub(crate) heals_at: Duration,
+    /// The Kubernetes whose nodes the hosts are, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kubernetes: Option<KubernetesTraits>,
 }
 
-impl Scenario {
-    /// The scenario of a seed, with so many hosts.
-    pub(crate) fn new(seed: u64, hosts: usize) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let clusters = if hosts > 3 && random.random_bool(0.3) { 2 } else { 1 };
-        let cluster_of = (0..hosts).map(|host| host % clusters).collect();
-        let traits = (0..hosts).map(|_| HostTraits::random(&mut random)).collect();
-        let messages = MessageFaults {
-            delayed: share(&mut random, 0.05),
-            requests_lost: share(&mut random, 0.01),
-            answers_lost: share(&mut random, 0.01),
-            repeated: share(&mut random, 0.01),
-        };
-        // Half of the runs are dense: all their faults are within a minute or two.
-        let lasts = Duration::from_secs_f64(60.0 * 5_f64.powf(random.random()));
-        let mut happenings = Vec::new();
-        for cluster in 0..clusters {
-            let at = moment(&mut random, lasts / 8);
-            happenings.push((at, Happening::Request(start(&mut random, hosts, cluster))));
-        }
-        for _ in 0..random.random_range(0..12) {
-            let at = moment(&mut random, lasts);
-            happenings.push((at, fault(&mut random, hosts)));
-        }
-        for _ in 0..random.random_range(0..8) {
-            let at = moment(&mut random, lasts);
-            let request = request(&mut random, hosts, clusters);
-            happenings.push((at, Happening::Request(request)));
-        }
-        happenings.sort_by_key(|(at, _)| *at);
-        let points = if random.random_bool(0.5) { points(&mut random) } else { Vec::new() };
-        Self {
-            note: String::new(),
-            seed,
-            hosts: traits,
-            cluster_of,
-            clusters,
-            messages,
-            points,
-            has_second_executor: true,
-            happenings,
-            heals_at: lasts,
-        }
-    }
-
-    /// One of the crash matrix: an operation of this kind on three hosts, and a fault at one step of the executor.
-    pub(crate) fn single(
-        kind: OperationKind,
-        point: Option<Point>,
-        has_second_executor: bool,
-    ) -> Self {
-        let seconds = Duration::from_secs;
-        let traits = HostTraits {
-            shutdown: seconds(1),
-            boot: Some(seconds(5)),
-            play_start: seconds(1),
-            apply_takes: seconds(5),
-            flaw: None,
-        };
-        let options = json!({"settle": 2, "reboot": "always"});
-        let request = Request::Start { cluster: 0, kind, options: options_of(kind, options) };
-        let executor = Replica { service: Service::Executor, number: 1 };
-        Self {
-            note: String::new(),
-            seed: 0,
-            hosts: vec![traits; 3],
-            cluster_of: vec![0; 3],
-            clusters: 1,
-            messages: MessageFaults::default(),
-            points: point.into_iter().map(|point| (executor, point)).collect(),
-            has_second_executor,
-            happenings: vec![(seconds(1), Happening::Request(request))],
-            heals_at: Duration::from_mins(3),
-        }
-    }
-}
-
-/// The options of a request to start an operation of this kind.
-fn options_of(kind: OperationKind, mut options: Value) -> Value {
-    if kind != OperationKind::Upgrade
-        && let Some(options) = options.as_object_mut()
-    {
-        options.remove("reboot");
-    }
-    options
-}
-
-/// Faults at steps of the executors.
-fn points(random: &mut StdRng) -> Vec<(Replica, Point)> {
-    let mut points = Vec::new();
-    for number in [1, 2] {
-        for _ in 0..random.random_range(0..4) {
-            let step = random.random_range(0..800);
-            let fault = *Fault::ALL.choose(random).unwrap_or(&Fault::CrashBefore);
-            points.push((Replica { service: Service::Executor, number }, Point { step, fault }));
-        }
-    }
-    points
+/// What scenarios from seeds have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// The number of hosts.
+    pub hosts: usize,
+    /// Whether each has Kubernetes; otherwise its seed decides.
+    pub always_kubernetes: bool,
 }
 
 impl Scenario {
@@ -296,12 +225,21 @@ impl Scenario {
                 smaller.push(Self { hosts, ..self.clone() });
             }
         }
+        let kubernetes = self.kubernetes.iter().flat_map(KubernetesTraits::smaller);
+        smaller.extend(kubernetes.map(|it| Self { kubernetes: Some(it), ..self.clone() }));
         smaller
     }
 
-    /// Whether a replica exists in this run.
-    pub(crate) fn is_used(&self, replica: Replica) -> bool {
-        self.has_second_executor || replica.service != Service::Executor || replica.number == 1
+    /// The replicas of this scenario, in the order in which they are started.
+    pub(crate) fn replicas(&self) -> Vec<Replica> {
+        let mut replicas = replicas();
+        replicas.retain(|replica| {
+            self.has_second_executor || replica.service != Service::Executor || replica.number == 1
+        });
+        if self.kubernetes.is_some() {
+            replicas.extend(pairs(&[Service::ContainerManager]));
+        }
+        replicas
     }
 
     /// The faults at steps of a replica.
@@ -318,6 +256,9 @@ impl Scenario {
         scenario
             .happenings
             .retain(|(_, happening)| happening.host().is_none_or(|host| host < keep));
+        if let Some(kubernetes) = &mut scenario.kubernetes {
+            kubernetes.truncate(keep);
+        }
         scenario
     }
 }
@@ -337,148 +278,14 @@ impl Happening {
                 Request::Leave(host)
                 | Request::Join(host)
                 | Request::Delete(host)
-                | Request::Create(host),
+                | Request::Create(host)
+                | Request::Cordon(host)
+                | Request::Uncordon(host)
+                | Request::Drain(host),
             ) => Some(*host),
+            Self::Kubernetes(event) => event.host(),
             _ => None,
         }
-    }
-}
-
-impl HostTraits {
-    fn random(random: &mut StdRng) -> Self {
-        let millis = |random: &mut StdRng, range: std::ops::Range<u64>| {
-            Duration::from_millis(random.random_range(range))
-        };
-        let boot = match random.random_range(0..100) {
-            0 => None,
-            // Longer than a host has for its reboot.
-            1 => Some(millis(random, 800_000..1_500_000)),
-            2..10 => Some(millis(random, 30_000..120_000)),
-            _ => Some(millis(random, 1_000..20_000)),
-        };
-        Self {
-            shutdown: millis(random, 0..4_000),
-            boot,
-            play_start: millis(random, 500..4_000),
-            apply_takes: millis(random, 500..40_000),
-            flaw: random.random_bool(0.08).then(|| Flaw::random(random)),
-        }
-    }
-}
-
-impl Flaw {
-    fn random(random: &mut StdRng) -> Self {
-        let after = Duration::from_millis(random.random_range(0..60_000));
-        let all = [
-            Self::Down,
-            Self::LosesCommand,
-            Self::LosesAnswer,
-            Self::LosesAnswer,
-            Self::IgnoresCommands,
-            Self::DiskFull,
-            Self::FallsBack,
-            Self::RebootsAgain(after),
-            Self::RebootsAgain(after),
-            Self::OtherKey,
-            Self::FailedUnit,
-        ];
-        *all.choose(random).unwrap_or(&Self::Down)
-    }
-}
-
-fn moment(random: &mut StdRng, before: Duration) -> Duration {
-    before.mul_f64(random.random())
-}
-
-/// None in half of the scenarios.
-fn share(random: &mut StdRng, most: f64) -> f64 {
-    if random.random_bool(0.5) { 0.0 } else { random.random::<f64>() * most }
-}
-
-fn start(random: &mut StdRng, hosts: usize, cluster: usize) -> Request {
-    use OperationKind::{Deploy, Restart, Upgrade};
-
-    let kinds = [Restart, Restart, Restart, Upgrade, Deploy];
-    let kind = *kinds.choose(random).unwrap_or(&Restart);
-    // With many hosts, some of them fail.
-    let some = (hosts / 5).max(4);
-    let settle = *[0, 0, 3, 10, 30].choose(random).unwrap_or(&0);
-    let mut options = json!({"settle": settle, "reboot": "always"});
-    if random.random_bool(0.5) {
-        options["max_unavailable"] = json!(random.random_range(1..=some));
-    }
-    if random.random_bool(0.3) {
-        options["max_failures"] = json!(random.random_range(0..some));
-    }
-    if random.random_bool(0.2) {
-        options["soak"] = json!(random.random_range(1..20));
-    }
-    if random.random_bool(0.2) {
-        options["skip_unreachable"] = json!(true);
-    }
-    Request::Start { cluster, kind, options: options_of(kind, options) }
-}
-
-fn fault(random: &mut StdRng, hosts: usize) -> Happening {
-    let seconds =
-        |random: &mut StdRng, most: u64| Duration::from_millis(random.random_range(0..most * 1000));
-    let host = random.random_range(0..hosts);
-    match random.random_range(0..18) {
-        0..=2 => {
-            let replica = *replicas()
-                .choose(random)
-                .unwrap_or(&Replica { service: Service::Executor, number: 1 });
-            Happening::Crash { replica, down_for: seconds(random, 60) }
-        }
-        3 => {
-            let replica = Replica { service: Service::Executor, number: random.random_range(1..3) };
-            Happening::Stop { replica, down_for: seconds(random, 60) }
-        }
-        4 => Happening::BrokerOutage(seconds(random, 60)),
-        5 => Happening::StoreOutage(seconds(random, 60)),
-        6 | 7 => Happening::HostReboots(host),
-        8 => {
-            let down_for = random.random_bool(0.7).then(|| seconds(random, 300));
-            Happening::HostFails { host, down_for }
-        }
-        9 => Happening::HostUnreachable { host, lasts: seconds(random, 150) },
-        10 => Happening::HostConnectionsLost(host),
-        11 => {
-            let is_throttled = random.random();
-            Happening::HostRefuses { host, is_throttled, lasts: seconds(random, 200) }
-        }
-        12 => Happening::HostKeyChanges { host, lasts: seconds(random, 300) },
-        14 => {
-            let number = random.random_range(1..3);
-            let replica = Replica { service: Service::Executor, number };
-            Happening::Stall { replica, lasts: seconds(random, 40) }
-        }
-        15 => {
-            let every = random.random_range(1..4);
-            Happening::NetworkOutage { every, lasts: seconds(random, 400) }
-        }
-        13 => {
-            let delay = Duration::from_millis(random.random_range(0..600));
-            Happening::HostSlow { host, delay, lasts: seconds(random, 120) }
-        }
-        _ => Happening::ClockStep(random.random_range(-20_000..20_000)),
-    }
-}
-
-fn request(random: &mut StdRng, hosts: usize, clusters: usize) -> Request {
-    let (host, cluster) = (random.random_range(0..hosts), random.random_range(0..clusters));
-    match random.random_range(0..14) {
-        0 | 1 => Request::Pause(cluster),
-        2..=4 => Request::Resume(cluster),
-        5 => Request::Abort(cluster),
-        6 => Request::Freeze,
-        7 => Request::Unfreeze,
-        8 => Request::Continue(cluster),
-        9 => Request::Leave(host),
-        10 => Request::Join(host),
-        11 => Request::Delete(host),
-        12 => Request::Create(host),
-        _ => start(random, hosts, cluster),
     }
 }
 
@@ -498,8 +305,27 @@ mod tests {
 
     #[test]
     fn same_seed_gives_the_same_scenario_and_another_seed_another_one() {
-        assert_eq!(Scenario::new(7, 20), Scenario::new(7, 20));
-        assert_ne!(Scenario::new(7, 20), Scenario::new(8, 20));
+        let shape = Shape { hosts: 20, always_kubernetes: false };
+        assert_eq!(Scenario::new(7, shape), Scenario::new(7, shape));
+        assert_ne!(Scenario::new(7, shape), Scenario::new(8, shape));
+    }
+
+    #[test]
+    fn kubernetes_leaves_what_else_a_seed_gives_unchanged() {
+        let by_seed = Shape { hosts: 20, always_kubernetes: false };
+        let always = Shape { always_kubernetes: true, ..by_seed };
+        let mut count = 0;
+        for seed in 0..100 {
+            let scenario = Scenario::new(seed, by_seed);
+            let with = Scenario::new(seed, always);
+            assert_eq!((&scenario.hosts, &scenario.messages), (&with.hosts, &with.messages));
+            assert!(with.kubernetes.is_some());
+            if scenario.kubernetes.is_some() {
+                assert_eq!(scenario, with);
+                count += 1;
+            }
+        }
+        assert!((5..50).contains(&count), "{count}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use storage_svc::secrets::Sealer;
 
 use crate::fate::{Fault, Point};
 use crate::run::{Outcome, run};
-use crate::scenario::Scenario;
+use crate::scenario::{Replica, Scenario, Service, Shape};
 
 /// A scenario with what it is called in reports.
 #[derive(Debug)]
@@ -42,13 +42,13 @@ impl KeyFile {
     }
 }
 
-/// The scenarios of these seeds, with so many hosts.
-pub fn seeds(seeds: Range<u64>, hosts: usize) -> impl Iterator<Item = Case> + Send {
-    seeds.map(move |seed| seed_case(seed, hosts))
+/// The scenarios of these seeds.
+pub fn seeds(seeds: Range<u64>, shape: Shape) -> impl Iterator<Item = Case> + Send {
+    seeds.map(move |seed| seed_case(seed, shape))
 }
 
-fn seed_case(seed: u64, hosts: usize) -> Case {
-    Case { name: format!("seed {seed}"), scenario: Scenario::new(seed, hosts) }
+fn seed_case(seed: u64, shape: Shape) -> Case {
+    Case { name: format!("seed {seed}"), scenario: Scenario::new(seed, shape) }
 }
 
 /// The scenarios in the files of a folder.
@@ -76,7 +76,8 @@ pub fn from_file(path: &Path) -> anyhow::Result<Case> {
     Ok(Case { name, scenario })
 }
 
-/// Each fault at each step of the executor, for each kind of operation, with and without a second executor.
+/// Each fault at each step of the executor, for each kind of operation, with and without a second executor; and for a
+/// restart of nodes of a Kubernetes, also each fault at each step of the container manager.
 ///
 /// # Errors
 /// When the simulation itself fails, or an operation without a fault does.
@@ -84,18 +85,38 @@ pub fn matrix(key_file: &KeyFile) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for kind in [OperationKind::Restart, OperationKind::Upgrade, OperationKind::Deploy] {
         for has_second in [false, true] {
-            let executors = if has_second { "two executors" } else { "one executor" };
-            let without = run(&Scenario::single(kind, None, has_second), &key_file.path(), false)?;
-            anyhow::ensure!(without.violations.is_empty(), "{kind}: {:?}", without.violations);
-            for step in 0..without.steps {
-                cases.extend(Fault::ALL.into_iter().map(|fault| Case {
-                    name: format!("{kind}, {fault:?} at step {step}, {executors}"),
-                    scenario: Scenario::single(kind, Some(Point { step, fault }), has_second),
-                }));
-            }
+            let single = Scenario::single(kind, has_second);
+            add_faults(&mut cases, &kind.to_string(), &single, Service::Executor, key_file)?;
+        }
+    }
+    for has_second in [false, true] {
+        let single = Scenario::single(OperationKind::Restart, has_second).on_nodes();
+        for service in [Service::Executor, Service::ContainerManager] {
+            add_faults(&mut cases, "restart of nodes", &single, service, key_file)?;
         }
     }
     Ok(cases)
+}
+
+/// Adds each fault at each step of the first replica of a service.
+fn add_faults(
+    cases: &mut Vec<Case>,
+    name: &str,
+    scenario: &Scenario,
+    service: Service,
+    key_file: &KeyFile,
+) -> anyhow::Result<()> {
+    let executors = if scenario.has_second_executor { "two executors" } else { "one executor" };
+    let without = run(scenario, &key_file.path(), false)?;
+    anyhow::ensure!(without.violations.is_empty(), "{name}: {:?}", without.violations);
+    let replica = Replica { service, number: 1 };
+    for step in 0..without.steps.get(&replica).copied().unwrap_or_default() {
+        cases.extend(Fault::ALL.into_iter().map(|fault| Case {
+            name: format!("{name}, {fault:?} at step {step} of {replica}, {executors}"),
+            scenario: scenario.with_point(replica, Point { step, fault }),
+        }));
+    }
+    Ok(())
 }
 
 /// Runs all cases on so many threads; `report` gets each outcome with the name of its case. With `is_repeated`, each is
@@ -140,8 +161,8 @@ pub fn run_all(
 ///
 /// # Errors
 /// When the simulation itself fails.
-pub fn story(seed: u64, hosts: usize, key_file: &KeyFile) -> anyhow::Result<Outcome> {
-    replay(&seed_case(seed, hosts), key_file)
+pub fn story(seed: u64, shape: Shape, key_file: &KeyFile) -> anyhow::Result<Outcome> {
+    replay(&seed_case(seed, shape), key_file)
 }
 
 /// The story of a case.
@@ -157,11 +178,11 @@ pub fn replay(case: &Case, key_file: &KeyFile) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// When the simulation itself fails.
-pub fn shrink(seed: u64, hosts: usize, key_file: &KeyFile) -> anyhow::Result<Option<String>> {
+pub fn shrink(seed: u64, shape: Shape, key_file: &KeyFile) -> anyhow::Result<Option<String>> {
     let fails = |scenario: &Scenario| -> anyhow::Result<bool> {
         Ok(!run(scenario, &key_file.path(), false)?.violations.is_empty())
     };
-    let mut smallest = Scenario::new(seed, hosts);
+    let mut smallest = Scenario::new(seed, shape);
     if !fails(&smallest)? {
         return Ok(None);
     }

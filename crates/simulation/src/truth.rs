@@ -1,5 +1,7 @@
 //! The state of store and hosts, independent of what services know, and the invariants, which are checked after each event.
 
+pub(crate) mod kubernetes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::reads::Read;
 use crate::trace::Trace;
+use kubernetes::Nodes;
 
 /// How old the intent of an effect may be: an operator's pause in the meantime does not reach the host any more. The
 /// intent is at most a second old when it is decided on, and the go-ahead is valid for 300 ms from then on.
@@ -58,6 +61,8 @@ struct State {
     owners: BTreeMap<String, String>,
     /// The key that each host has shown when it was registered.
     host_keys: BTreeMap<String, String>,
+    /// The nodes of the Kubernetes, if there is one.
+    nodes: Option<Nodes>,
     violations: Vec<String>,
 }
 
@@ -316,6 +321,8 @@ impl State {
         {
             self.members_changed.insert(cluster.clone(), Instant::now());
             self.members.insert(address.to_owned(), cluster);
+        } else if let Some(nodes) = &mut self.nodes {
+            nodes.put(key, value, found);
         }
     }
 
@@ -339,6 +346,8 @@ impl State {
             && let Some(cluster) = self.members.remove(address)
         {
             self.members_changed.insert(cluster, Instant::now());
+        } else if let Some(nodes) = &mut self.nodes {
+            nodes.delete(key);
         }
     }
 
@@ -410,9 +419,10 @@ impl State {
     fn check_effect(&mut self, effect: &Effect) -> Vec<String> {
         let mut found = Vec::new();
         let Effect { address, unit, unavailable, .. } = effect;
-        let Some(operation) = self.operation_on(address) else {
+        let Some(operation) = self.operation_on(address).cloned() else {
             return vec![format!("7: {address} is changed without an operation in process on it")];
         };
+        self.check_nodes(effect, &operation, &mut found);
         let (id, cluster) = (operation.id.clone(), operation.cluster.clone());
         let now = Instant::now();
         let of_cluster = |host: &String| self.members.get(host) == Some(&cluster);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use simulation::Outcome;
 use simulation::search::{self, Case, KeyFile};
+use simulation::{Outcome, Shape};
 
 /// The cases that fail.
 fn failures(cases: impl IntoIterator<Item = Case, IntoIter: Send>) -> anyhow::Result<Vec<String>> {
@@ -28,7 +28,14 @@ fn scenarios_of_the_corpus_hold() {
 
 #[test]
 fn seeds_hold() {
-    assert_eq!(failures(search::seeds(0..8, 6)).unwrap(), [""; 0]);
+    let shape = Shape { hosts: 6, always_kubernetes: false };
+    assert_eq!(failures(search::seeds(0..8, shape)).unwrap(), [""; 0]);
+}
+
+#[test]
+fn seeds_with_kubernetes_hold() {
+    let shape = Shape { hosts: 8, always_kubernetes: true };
+    assert_eq!(failures(search::seeds(0..4, shape)).unwrap(), [""; 0]);
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn effect(address: &str, unavailable: &[&str], process: &str) -> Effect {
         boot_id: "b1".to_owned(),
         host_key: "key".to_owned(),
         unavailable: unavailable.iter().map(|host| (*host).to_owned()).collect(),
+        unavailable_since: Vec::new(),
     }
 }
 
