@@ -222,6 +222,10 @@ impl<'a> Journal<'a> {
             host.step = Step::Probe;
             host.started_at = Some(now.clone());
             host.claims = preconditions.claimed();
+            // The cordon of an earlier turn is a debt of its own.
+            if let Some(node) = &mut host.node {
+                node.is_cordoned = false;
+            }
         };
         let lines = [LogLine(Step::Probe, Outcome::Started, "")];
         let along = Along::Start(preconditions);

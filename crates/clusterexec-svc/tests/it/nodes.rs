@@ -55,6 +55,14 @@ async fn drain_that_a_budget_blocks_postpones_its_host_and_pauses_the_operation_
     let (_, sentence) = all.fleet.until("the drain is blocked", blocked).await;
     assert!(sentence.starts_with("drain of node w0: 1 pod cannot be evicted: "), "{sentence}");
     assert!(sentence.contains("default/web"), "{sentence}");
+    let second_turn = async || {
+        let part = all.fleet.part("o1", 0).await;
+        let is_second = part.node.is_some_and(|node| node.attempts == 2);
+        (part.step == Step::Drain && is_second).then_some(())
+    };
+    all.fleet.until("its second turn", second_turn).await;
+    let debts = all.debts().await;
+    assert!(debts.contains(&("w0".to_owned(), DebtState::Held)), "{debts:?}");
     let reason = all.fleet.paused("o1").await;
     assert!(reason.contains("only hosts are left whose nodes could not be drained"), "{reason}");
     assert!(all.fleet.hosts.commands().is_empty(), "nothing was rebooted");
