@@ -30,7 +30,9 @@ pub(crate) fn wait_for(
         if found.iter().all(|(node, _)| is_own(node)) {
             return Some(Waiting::for_budget(String::new()));
         }
-        Some(Waiting::new(reason, message))
+        let is_claimed = |node: &NodeState| claims.iter().any(|claim| claim.node == node.name);
+        let is_for_operations = found.iter().all(|(node, _)| is_claimed(node));
+        Some(Waiting { is_for_operations, ..Waiting::new(reason, message) })
     };
     if node.is_control_plane {
         let control_plane: Vec<_> =
@@ -120,6 +122,17 @@ mod tests {
         assert_eq!(reason("w0", &nodes, &[], 2), Some(WaitReason::NodeBudget));
         // One that is unavailable already takes no further place.
         assert_eq!(reason("w3", &nodes, &[], 1), None);
+    }
+
+    #[test]
+    fn only_operations_are_waited_for_without_limit() {
+        let mut nodes = nodes(0, 3);
+        let waits = |nodes: &[NodeState]| {
+            wait_for(&nodes[0], nodes, &[claim("w1")], 1, false, "o1").unwrap().is_for_operations
+        };
+        assert!(waits(&nodes));
+        nodes[2].unschedulable = true;
+        assert!(!waits(&nodes));
     }
 
     #[test]

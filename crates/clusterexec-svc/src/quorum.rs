@@ -47,7 +47,9 @@ pub(crate) fn wait_for(
         members.len(),
         abridged(names, ", ")
     );
-    Some(Waiting::new(WaitReason::QuorumGroup, message))
+    let is_for_operations =
+        !unavailable.is_empty() && unavailable.iter().all(|(member, _)| claim(member).is_some());
+    Some(Waiting { is_for_operations, ..Waiting::new(WaitReason::QuorumGroup, message) })
 }
 
 #[cfg(test)]

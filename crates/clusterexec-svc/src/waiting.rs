@@ -15,11 +15,13 @@ pub struct Waiting {
     pub reason: WaitReason,
     /// A sentence for the operator: what exactly is waited for.
     pub message: String,
+    /// Whether only other operations use a shared budget up: their ends are waited for, however long that takes.
+    pub(crate) is_for_operations: bool,
 }
 
 impl Waiting {
     pub(crate) fn new(reason: WaitReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: message.into(), is_for_operations: false }
     }
 
     /// The disruption budget is used up; the message is empty if only hosts under way use it.
@@ -57,7 +59,11 @@ pub(crate) struct Ongoing {
 impl Ongoing {
     /// The wait that continues `before`, if its reason is the same, or begins now.
     pub(crate) fn after(before: Option<&Self>, waiting: Waiting) -> Self {
-        match before.filter(|before| before.waiting.reason == waiting.reason) {
+        let is_same = |before: &&Self| {
+            before.waiting.reason == waiting.reason
+                && before.waiting.is_for_operations == waiting.is_for_operations
+        };
+        match before.filter(is_same) {
             Some(before) => Self { waiting, since: before.since, is_new: false },
             None => Self { waiting, since: Instant::now(), is_new: true },
         }
@@ -70,7 +76,14 @@ impl Ongoing {
 
     /// The message of a wait for unavailable hosts that has lasted longer than `limit`.
     pub(crate) fn budget_exceeds(&self, limit: Duration) -> Option<&str> {
-        let is_exceeded = self.waiting.reason == WaitReason::Budget && self.exceeds(limit);
+        let is_budget = matches!(
+            self.waiting.reason,
+            WaitReason::Budget
+                | WaitReason::NodeBudget
+                | WaitReason::ControlPlane
+                | WaitReason::QuorumGroup
+        );
+        let is_exceeded = is_budget && !self.waiting.is_for_operations && self.exceeds(limit);
         is_exceeded.then_some(self.waiting.message.as_str())
     }
 }

@@ -33,7 +33,8 @@ async fn a_done_host_that_reboots_by_itself_pauses_the_operation() {
     let looks =
         [budget.done_hosts.pause_for_reboots(&now), budget.done_hosts.pause_for_reboots(&now)];
     let seen = futures_util::future::try_join_all(looks).await.unwrap();
-    let [Some(Waiting { reason: WaitReason::UnexpectedReboot, message: why }), None] = &seen[..]
+    let [Some(Waiting { reason: WaitReason::UnexpectedReboot, message: why, .. }), None] =
+        &seen[..]
     else {
         panic!("reported once: {seen:?}")
     };
