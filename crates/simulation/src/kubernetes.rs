@@ -29,6 +29,9 @@ const USER: &str = "commissaire";
 /// The pause between two looks at hosts and nodes.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The pause between two compactions of the history of the API server, which is kept in memory.
+const COMPACTION: Duration = Duration::from_mins(5);
+
 /// The taint of nodes that the cluster autoscaler deletes.
 const DELETION_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
 
@@ -136,7 +139,13 @@ impl Kubernetes {
                 sleep(LOOK).await;
             }
         };
-        tokio::join!(self.api.run(), follow);
+        let compact = async {
+            loop {
+                sleep(COMPACTION).await;
+                self.api.compact();
+            }
+        };
+        tokio::join!(self.api.run(), follow, compact);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -232,14 +232,28 @@ impl<'a> World<'a> {
     /// Invariant 4: each operation ends, or pauses with a reason.
     async fn end(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + LIVENESS;
+        let mut aborted = BTreeSet::new();
         loop {
             let running = self.truth.in_process();
+            // Other operations may wait for places that a paused one has in the budget of a Kubernetes.
+            for cluster in 0..self.scenario.clusters {
+                let is_it = |(_, of): &&(String, _)| *of == cluster_name(cluster);
+                if self.scenario.kubernetes.is_some()
+                    && let Some((id, _)) = running.iter().find(is_it)
+                    && self.truth.is_paused_with_reason(id)
+                    && aborted.insert(id.clone())
+                {
+                    self.send(&Request::Abort(cluster));
+                }
+            }
             if self.truth.is_frozen() && !running.is_empty() {
                 self.send(&Request::Unfreeze);
             }
             let stuck: Vec<_> = running
                 .into_iter()
-                .filter(|(id, _)| !self.truth.is_paused_with_reason(id))
+                .filter(|(id, _)| {
+                    self.scenario.kubernetes.is_some() || !self.truth.is_paused_with_reason(id)
+                })
                 .collect();
             if stuck.is_empty() {
                 return Ok(());
@@ -258,16 +272,8 @@ impl<'a> World<'a> {
 }
 
 impl World<'_> {
-    /// Aborts the operations that wait for an operator, and checks that nodes are uncordoned and places in budgets given
-    /// back then.
+    /// Checks that nodes are uncordoned, and places in budgets given back, after all operations.
     async fn settle(&mut self) -> anyhow::Result<()> {
-        let Some(kubernetes) = &self.scenario.kubernetes else { return Ok(()) };
-        for cluster in 0..kubernetes.manager_of.len() {
-            let name = cluster_name(cluster);
-            if self.truth.in_process().iter().any(|(_, of)| *of == *name) {
-                self.send(&Request::Abort(cluster));
-            }
-        }
         let deadline = Instant::now() + SETTLED;
         loop {
             let mut unsettled = self.truth.unsettled();

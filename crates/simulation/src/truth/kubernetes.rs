@@ -49,6 +49,8 @@ pub(super) struct Nodes {
     rebooted: BTreeMap<String, String>,
     /// The number of requests under way about each node.
     requests: BTreeMap<String, usize>,
+    /// Whether a debt was deleted, or a request about a node has ended, since the last look.
+    has_paid: bool,
     /// Nodes whose cordons without a debt were reported.
     reported: BTreeSet<String>,
 }
@@ -65,6 +67,7 @@ impl Drop for RequestAboutNode {
             && let Some(count) = nodes.requests.get_mut(&self.node)
         {
             *count -= 1;
+            nodes.has_paid = true;
         }
     }
 }
@@ -91,6 +94,7 @@ impl Truth {
             written: Vec::new(),
             rebooted: BTreeMap::new(),
             requests: BTreeMap::new(),
+            has_paid: false,
             reported: BTreeSet::new(),
         });
     }
@@ -171,10 +175,14 @@ impl Truth {
     pub(crate) fn look_at_nodes(&self) {
         let mut written = Vec::new();
         self.with_nodes(|nodes, found| {
-            nodes.forget_returned();
-            nodes.check_cordons(found);
             nodes.take_effects();
             written = std::mem::take(&mut nodes.written);
+            if written.is_empty() && !nodes.has_paid {
+                return;
+            }
+            nodes.has_paid = false;
+            nodes.forget_returned();
+            nodes.check_cordons(found);
         });
         for (user, summary) in written {
             self.trace.detail(&user, &summary);
@@ -236,6 +244,7 @@ impl Nodes {
     pub(super) fn delete(&mut self, key: &str) {
         if let Some(id) = key.strip_prefix(CordonDebt::PREFIX) {
             self.debts.remove(id);
+            self.has_paid = true;
         }
         self.claims.remove(key);
     }
