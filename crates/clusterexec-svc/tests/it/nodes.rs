@@ -57,8 +57,7 @@ async fn drain_that_a_budget_blocks_postpones_its_host_and_pauses_the_operation_
     assert!(sentence.contains("default/web"), "{sentence}");
     let second_turn = async || {
         let part = all.fleet.part("o1", 0).await;
-        let is_second = part.node.is_some_and(|node| node.attempts == 2);
-        (part.step == Step::Drain && is_second).then_some(())
+        (part.step == Step::Drain && part.postponements == 1).then_some(())
     };
     all.fleet.until("its second turn", second_turn).await;
     let debts = all.debts().await;
