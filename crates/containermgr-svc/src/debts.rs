@@ -1,8 +1,9 @@
-//! The debts to uncordon nodes: each that is due is paid, for as long as it takes.
+//! The debts to uncordon nodes: each that is due is paid, for as long as it takes. One that is kept becomes due once others
+//! have uncordoned or deleted its node.
 //!
 //! Every replica pays all of them. That is harmless: an uncordon is idempotent, and a debt is deleted by compare-and-swap.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bus::error::chain;
 use bus::{Bus, Error, Kind, Result, warn_unless_outage};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use model::messages::{CordonAnswer, UncordonRequest};
+use model::messages::{CordonAnswer, NodeRequest, UncordonRequest};
 use model::{CordonDebt, DebtState, Model as _};
 use runtime::random;
 use runtime::retry::Schedule;
@@ -59,11 +60,20 @@ impl Debts {
         let mut changes = bus.subscribe(&pattern).await?;
         let mut lists = tokio::time::interval(LIST_AGAIN);
         let (mut payments, mut under_way) = (FuturesUnordered::new(), HashSet::new());
+        let (mut checks, mut kept) = (FuturesUnordered::new(), HashMap::new());
         loop {
             let mut due = Vec::new();
             tokio::select! {
                 _ = lists.tick() => {
                     let debts = self.storage.list::<CordonDebt>().await?;
+                    // A debt is saved before its cordon is requested: it is checked when it has not changed for a while.
+                    let known = std::mem::take(&mut kept);
+                    for debt in debts.iter().filter(|debt| debt.record.state == DebtState::Kept) {
+                        if known.get(&debt.record.id) == Some(&debt.revision) {
+                            checks.push(self.check_kept(debt.clone()));
+                        }
+                        kept.insert(debt.record.id.clone(), debt.revision);
+                    }
                     due.extend(debts.into_iter().map(|debt| debt.record).filter(is_due));
                 }
                 change = changes.next() => {
@@ -75,6 +85,7 @@ impl Debts {
                 Some(id) = payments.next() => {
                     under_way.remove(&id);
                 }
+                Some(()) = checks.next() => {}
             }
             for debt in due {
                 if under_way.insert(debt.id.clone()) {
@@ -82,6 +93,42 @@ impl Debts {
                 }
             }
         }
+    }
+
+    /// Makes a kept debt due if its node is not cordoned for it any more; it is settled like every other then. Without an
+    /// answer, it is checked again later.
+    async fn check_kept(&self, mut debt: Revised<CordonDebt>) {
+        if !matches!(self.is_cordoned(&debt.record).await, Ok(false)) {
+            return;
+        }
+        let id = debt.record.id.clone();
+        debt.record.state = DebtState::Due;
+        let saved =
+            async { self.storage.transact(&Transaction::default().update(&debt)?).await.map(drop) };
+        if let Err(error) = saved.await {
+            tracing::debug!(cordon_debt = id, error = chain(&error), "cordon debt not saved");
+        }
+    }
+
+    /// Whether the node of a debt is cordoned, and has the owner of the debt.
+    async fn is_cordoned(&self, debt: &CordonDebt) -> Result<bool> {
+        let _permit = self.permits.acquire().await;
+        let manager = self.managers.get(&debt.container_manager).await?;
+        let kubernetes = manager.kubernetes()?;
+        if kubernetes.id().await? != debt.kubernetes() {
+            return Ok(true);
+        }
+        let request = NodeRequest {
+            container_manager_name: debt.container_manager.clone(),
+            node: debt.node.clone(),
+            state: true,
+            ..NodeRequest::default()
+        };
+        let state = kubernetes.node_contents(&request).await?.state;
+        Ok(state.is_some_and(|state| {
+            let is_same = state.uid == debt.node_uid && state.cordoned_by == debt.cordoned_by;
+            state.unschedulable && is_same
+        }))
     }
 
     /// Pays a debt until it is settled or not due any more; returns its id.

@@ -227,3 +227,29 @@ async fn debt_is_kept_with_the_reason_while_its_kubernetes_cannot_be_reached() {
         until(&simulated, &id, |debt| debt.unwrap().reason.contains(reason)).await;
     }
 }
+
+/// Lets a minute pass at once, and the service act on it.
+async fn pass_a_minute() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(1)).await;
+    // Storage answers in real time.
+    tokio::time::resume();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+#[tokio::test]
+async fn debt_that_is_kept_is_settled_once_others_have_uncordoned_its_node() {
+    let simulated = Simulated::start(&["w1"]).await;
+    simulated.cordon("w1", "i/1", "").await;
+    let kept = debt(&simulated, DebtState::Kept).await;
+    for _ in 0..3 {
+        pass_a_minute().await;
+    }
+    until(&simulated, &kept.id, |debt| debt == Some(&kept)).await;
+    simulated.change_node("w1", |node| {
+        node["spec"].as_object_mut().unwrap().remove("unschedulable");
+    });
+    pass_a_minute().await;
+    until(&simulated, &kept.id, |debt| debt.is_none()).await;
+    assert_eq!(simulated.node("w1")["metadata"]["annotations"], Value::Null);
+}
