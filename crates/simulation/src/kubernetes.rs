@@ -361,7 +361,7 @@ impl Kubernetes {
                 }
             }
             KubernetesEvent::NakedPod(_) => {
-                self.api.apply(workloads::naked_pod(&format!("late-{name}"), name))
+                self.api.apply(workloads::naked_pod(&format!("late-{name}"), name));
             }
             _ => {}
         }
