@@ -97,16 +97,18 @@ pub(super) async fn last_look(run: &HostRun<'_>) -> Result<Option<Waiting>, Host
         }
         Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
     };
-    if contents.state.as_ref().is_none_or(|state| !is_cordoned(run, nodes, &node, state)) {
+    let state = contents.state.filter(|state| is_cordoned(run, nodes, &node, state));
+    let Some(state) = state else {
         let message = format!("the node {} is not cordoned any more", node.name);
         return Ok(Some(Waiting::new(WaitReason::Draining, message)));
-    }
+    };
+    // Nothing ends the pods of a silent kubelet but the reboot.
+    let is_unreachable = !state.is_ready && is_silent(run, &state);
     // Replacements of pods that tolerate the cordon stay.
-    let is_new = |pod: &&PodState| {
-        matches!(
-            pod.class(&options),
-            PodClass::Evict | PodClass::Terminating | PodClass::NoController | PodClass::LocalData
-        )
+    let is_new = |pod: &&PodState| match pod.class(&options) {
+        PodClass::Evict | PodClass::NoController | PodClass::LocalData => true,
+        PodClass::Terminating => !is_unreachable,
+        PodClass::Stays | PodClass::EvictOnce => false,
     };
     let new: Vec<_> = contents.pods.iter().filter(is_new).map(PodState::full_name).collect();
     if new.is_empty() {
