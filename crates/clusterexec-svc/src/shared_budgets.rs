@@ -2,7 +2,7 @@
 //! are records, so that all operations count them: a claim is made in the transaction that starts a host, and ends in the
 //! one that ends its turn.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use bus::Result;
 use model::messages::KubernetesNodes;
@@ -179,7 +179,7 @@ async fn claim(
 }
 
 async fn remove_ended(journal: &Journal<'_>, claims: &mut BudgetClaims) -> Result<()> {
-    let operations: HashSet<_> =
+    let operations: BTreeSet<_> =
         claims.claims.iter().map(|claim| claim.operation.clone()).collect();
     for id in operations {
         let found = journal.context.storage.find::<Operation>(&id).await?;
