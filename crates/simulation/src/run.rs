@@ -276,10 +276,7 @@ impl World<'_> {
     async fn settle(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + SETTLED;
         loop {
-            let mut unsettled = self.truth.unsettled();
-            let running = self.truth.in_process().into_iter();
-            unsettled
-                .extend(running.map(|(id, _)| format!("4: {id} was aborted and has not ended")));
+            let unsettled = self.truth.unsettled();
             if unsettled.is_empty() {
                 return Ok(());
             }

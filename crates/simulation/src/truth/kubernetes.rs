@@ -18,6 +18,9 @@ use super::{State, Truth, parsed};
 /// The annotation with the owner of a cordon.
 const CORDONED_BY: &str = "/metadata/annotations/commissaire.io~1cordoned-by";
 
+/// When the deletion of an object was requested.
+const DELETED_AT: &str = "/metadata/deletionTimestamp";
+
 /// How old the look at a node may be at a request to reboot: a second, and the time for which the go-ahead is valid.
 const LAST_LOOK: Duration = Duration::from_millis(1000 + 300 + 100);
 
@@ -355,7 +358,9 @@ impl Nodes {
         }
         let skip = operation.options.drain_options().and_then(|it| it.skip_selector.as_deref());
         for pod in self.api.objects("pods") {
-            if pod["spec"]["nodeName"] != name.as_str() || stays(&pod, skip) {
+            // The pods of a silent kubelet never end.
+            let is_stuck = !is_true(&node, "Ready") && !text(&pod, DELETED_AT).is_empty();
+            if pod["spec"]["nodeName"] != name.as_str() || is_stuck || stays(&pod, skip) {
                 continue;
             }
             let pod =
