@@ -325,7 +325,7 @@ mod tests {
         let skipping = plan(nodes.clone(), &members, json!({}));
         assert!(skipping.refused.is_none());
         let skipped = |plan: &NodePlan, host: &str| plan.node(host).unwrap().skipped.clone();
-        assert_eq!(skipped(&skipping, "10.0.0.3").unwrap(), "cordoned by somebody else");
+        assert_eq!(skipped(&skipping, "10.0.0.3").unwrap(), "cordoned by others");
         assert_eq!(skipped(&skipping, "10.0.0.4"), None);
         let including = plan(nodes, &members, json!({"drain": {"include_cordoned": true}}));
         assert_eq!(skipped(&including, "10.0.0.3"), None);

@@ -241,7 +241,7 @@ mod tests {
         assert!(contents.pods.is_empty() && contents.drivers.is_empty());
         let paths = paths.lock().unwrap();
         assert_eq!(paths.iter().filter(|path| *path == CLAIM).count(), 1, "{paths:?}");
-        assert_eq!(paths.len(), 4, "{paths:?}");
+        assert_eq!(paths.len(), 3, "{paths:?}");
     }
 
     #[test]

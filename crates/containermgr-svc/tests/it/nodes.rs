@@ -115,7 +115,7 @@ async fn volumes_and_drivers_are_listed() {
     simulated.kubernetes.apply(json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSINode",
         "metadata": {"name": "w1"}, "spec": {"drivers": [{"name": "csi.example", "nodeID": "w1"}]}}));
     simulated.requests();
-    let params = json!({"node": "w1", "state": true, "volumes": true});
+    let params = json!({"node": "w1", "state": true, "volumes": true, "drivers": true});
     let contents: NodeContents = simulated.ask("node", params).await;
     assert_eq!(contents.volumes.len(), 1);
     assert_eq!((contents.volumes[0].name.as_str(), contents.volumes[0].pods.len()), ("a1", 0));

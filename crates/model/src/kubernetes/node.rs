@@ -76,7 +76,7 @@ impl NodeState {
     /// Who has cordoned the node, and since when, for a sentence.
     pub fn cordon(&self) -> String {
         let by = match (self.cordoned_by.as_str(), self.cordon_manager.as_str()) {
-            ("", "") => "somebody else",
+            ("", "") => "others",
             ("", manager) => manager,
             (owner, _) => owner,
         };
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn cordons_name_their_owner_or_their_field_manager() {
         let mut node = NodeState { unschedulable: true, ..NodeState::default() };
-        assert_eq!(node.cordon(), "cordoned by somebody else");
+        assert_eq!(node.cordon(), "cordoned by others");
         node.cordon_manager = "kubectl-cordon".to_owned();
         node.cordoned_at = "2026-11-30T12:00:00.000000".into();
         assert_eq!(node.cordon(), "cordoned by kubectl-cordon since 2026-11-30T12:00:00.000000");

@@ -22,7 +22,7 @@ pub struct NodesRequest {
 /// The nodes of a Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KubernetesNodes {
-    /// The uid of the namespace `kube-system`: it identifies the Kubernetes, whatever container managers reach it.
+    /// The uid of the namespace `kube-system`: the same through all container managers.
     pub kubernetes: String,
     /// The host name or address of the API server, from the configuration.
     #[serde(default)]
@@ -212,7 +212,7 @@ pub enum Eviction {
         /// What the API server says about it.
         message: String,
     },
-    /// It cannot be evicted until somebody repairs something, such as two disruption budgets for one pod.
+    /// It cannot be evicted until its configuration is repaired, such as two disruption budgets for one pod.
     Impossible {
         /// What the API server says about it.
         message: String,

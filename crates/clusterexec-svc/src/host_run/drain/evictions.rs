@@ -168,7 +168,7 @@ impl Round {
         self.remaining == 0
     }
 
-    /// Whether a pod needs somebody's attention, and not only time.
+    /// Whether a pod needs an operator, and not only time.
     pub(crate) fn is_blocked(&self) -> bool {
         !self.refused.is_empty() || !self.blockers.is_empty()
     }
