@@ -138,7 +138,7 @@ impl Answers {
                         .into_body()
                         .collect()
                         .await
-                        .map(|body| body.to_bytes())
+                        .map(http_body_util::Collected::to_bytes)
                         .unwrap_or_default()
                         .to_vec(),
                     Err(_) => Vec::new(),

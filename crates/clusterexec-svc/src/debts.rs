@@ -9,6 +9,7 @@ use model::{
 
 /// A change of a debt.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives until the transaction is composed")]
 pub(crate) enum DebtChange {
     /// It is created, or its state changes.
     Save(CordonDebt),

@@ -345,9 +345,9 @@ mod tests {
         assert!(twice.error.to_string().contains("are both the node w1"), "{:?}", twice.error);
         let plain = Member { runs_kubelet: false, ..member("10.0.0.9", "b") };
         let rebooters = vec!["zincati".to_owned()];
-        let plan = plan(nodes(), &[Member { rebooters, ..plain }], json!({}));
-        assert!(plan.refused.is_none() && plan.warnings[0].contains("10.0.0.9"));
-        assert!(plan.warnings[1].contains("10.0.0.9 is rebooted by zincati"));
+        let found = plan(nodes(), &[Member { rebooters, ..plain }], json!({}));
+        assert!(found.refused.is_none() && found.warnings[0].contains("10.0.0.9"));
+        assert!(found.warnings[1].contains("10.0.0.9 is rebooted by zincati"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// A service and what it is told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few, for as long as the process runs")]
 pub enum Service {
     /// The REST gateway, and where to write its address.
     Server(Box<http_gateway::Config>, Option<PathBuf>),

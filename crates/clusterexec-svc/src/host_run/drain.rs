@@ -146,7 +146,8 @@ impl Drain {
         let now = run.context().deps.clock.wall();
         let longest = Duration::from_hours(24 * 365);
         let passed = began.as_ref().and_then(Stamp::timestamp);
-        let passed = passed.map_or(Duration::ZERO, |began| longest - left(now, began, longest));
+        let passed = passed
+            .map_or(Duration::ZERO, |began| longest.saturating_sub(left(now, began, longest)));
         let evictions = std::mem::take(&mut run.evictions);
         Self { options, evictions, since: Instant::now(), passed, written: None, blocked_by: None }
     }

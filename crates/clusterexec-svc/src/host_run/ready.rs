@@ -7,7 +7,7 @@ mod gate;
 use std::time::Duration;
 
 use model::messages::NodeRequest;
-use model::{FailureReason, HostNode, OperationHost, Outcome, Step, WaitReason};
+use model::{FailureReason, HostNode, OperationHost, Outcome, ReadyOptions, Step, WaitReason};
 use tokio::time::Instant;
 
 use super::done::save_done;
@@ -124,13 +124,11 @@ impl Readiness {
         if run.part().node.is_none() {
             return Ok(());
         }
-        match tokio::time::timeout(LOOK, self.look(run, boot_id)).await {
-            Ok(looked) => looked,
-            Err(_) => {
-                self.ready_since = None;
-                Ok(())
-            }
+        if let Ok(looked) = tokio::time::timeout(LOOK, self.look(run, boot_id)).await {
+            return looked;
         }
+        self.ready_since = None;
+        Ok(())
     }
 
     fn has_settled(&self, settle: Duration) -> bool {
@@ -177,18 +175,39 @@ pub(super) async fn ready(run: &mut HostRun<'_>) -> Result<(), HostError> {
     let boot_id = run.verified.clone().unwrap_or_default();
     let options = run.journal.operation.options.ready.clone().unwrap_or_default();
     let mut readiness = run.readiness.take().unwrap_or_else(Readiness::new);
+    // A node that was not ready before does not have to be.
+    if run.part().node.is_some_and(|node| node.was_ready) {
+        wait_until_ready(run, &mut readiness, &options, &boot_id).await?;
+    }
+    let detail = if readiness.is_gone { "the node was deleted in the meantime" } else { "" };
+    let is_gone = readiness.is_gone;
+    let change = |host: &mut OperationHost| {
+        host.step = Step::Uncordon;
+        if let Some(node) = host.node.as_mut().filter(|_| is_gone) {
+            node.is_cordoned = false;
+        }
+    };
+    let lines =
+        [LogLine(Step::Ready, Outcome::Ok, detail), LogLine(Step::Uncordon, Outcome::Started, "")];
+    Ok(run.save(change, &lines).await?)
+}
+
+async fn wait_until_ready(
+    run: &mut HostRun<'_>,
+    readiness: &mut Readiness,
+    options: &ReadyOptions,
+    boot_id: &str,
+) -> Result<(), HostError> {
     let deadline = readiness.begun + options.timeout().max(options.settle());
     let mut written: Option<Instant> = None;
-    // A node that was not ready before does not have to be.
-    let must_be_ready = run.part().node.is_some_and(|node| node.was_ready);
-    while must_be_ready {
+    loop {
         if readiness.has_settled(options.settle()) {
-            readiness.look_at_all(run, &boot_id).await?;
+            readiness.look_at_all(run, boot_id).await?;
         } else {
-            readiness.look(run, &boot_id).await?;
+            readiness.look(run, boot_id).await?;
         }
         if readiness.has_settled(options.settle()) {
-            break;
+            return Ok(());
         }
         if Instant::now() >= deadline {
             return Err(not_ready(run, &readiness.problem, options.timeout()).into());
@@ -203,17 +222,6 @@ pub(super) async fn ready(run: &mut HostRun<'_>) -> Result<(), HostError> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    let detail = if readiness.is_gone { "the node was deleted in the meantime" } else { "" };
-    let is_gone = readiness.is_gone;
-    let change = |host: &mut OperationHost| {
-        host.step = Step::Uncordon;
-        if let Some(node) = host.node.as_mut().filter(|_| is_gone) {
-            node.is_cordoned = false;
-        }
-    };
-    let lines =
-        [LogLine(Step::Ready, Outcome::Ok, detail), LogLine(Step::Uncordon, Outcome::Started, "")];
-    Ok(run.save(change, &lines).await?)
 }
 
 /// Whether the node of a host that came back late is ready again.

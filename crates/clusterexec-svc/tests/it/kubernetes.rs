@@ -73,7 +73,7 @@ impl KubernetesFleet {
                             "options": {"server_url": "https://api.test"}});
         let config: ContainerManagerConfig = serde_json::from_value(config).unwrap();
         let mut cluster = storage.get::<Cluster>("c1").await.unwrap();
-        cluster.record.container_manager = "k".to_owned();
+        "k".clone_into(&mut cluster.record.container_manager);
         let transaction = Transaction::default().save(&config).unwrap();
         storage.transact(&transaction.update(&cluster).unwrap()).await.unwrap();
         let kubernetes = self.kubernetes.clone();

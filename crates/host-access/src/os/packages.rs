@@ -96,19 +96,18 @@ pub fn stage(os: Os, commands: &Commands, ostree: bool, excludes: bool) -> Strin
     }
     let Without { before, options, after } = Without::of(family, excludes);
     let upgrade = format!("{}{options}", commands.upgrade);
-    let steps = match family {
-        Family::Debian => format!(
+    let steps = if family == Family::Debian {
+        format!(
             "if [ \"$({upgrade} --simulate | grep -c '^Inst ')\" = 0 ]; then {nothing}; else\n\
              {upgrade} --download-only >/dev/null; fi"
-        ),
+        )
+    } else {
         // 100: there are updates.
-        _ => {
-            let manager = commands.upgrade.split(' ').next().unwrap_or_default();
-            format!(
-                "{manager} -q{options} check-update >/dev/null\n\
-                 case $? in 0) {nothing} ;; 100) {upgrade} --downloadonly >/dev/null ;; *) exit 1 ;; esac"
-            )
-        }
+        let manager = commands.upgrade.split(' ').next().unwrap_or_default();
+        format!(
+            "{manager} -q{options} check-update >/dev/null\n\
+             case $? in 0) {nothing} ;; 100) {upgrade} --downloadonly >/dev/null ;; *) exit 1 ;; esac"
+        )
     };
     format!("{refresh}{before}{steps}{after}\n")
 }
@@ -119,7 +118,7 @@ fn nothing_and_exit() -> String {
 
 /// Shell that lists the packages with updates in `packages`, and ends if there are none: zypper excludes none by itself.
 fn suse_packages(excludes: bool) -> String {
-    let excluded = if excludes {
+    let filter = if excludes {
         let patterns = KUBERNETES.map(|name| name.replace('.', "\\.").replace('*', ".*"));
         format!(" | grep -vxE '{}'", patterns.join("|"))
     } else {
@@ -127,7 +126,7 @@ fn suse_packages(excludes: bool) -> String {
     };
     format!(
         "packages=$(zypper --non-interactive --quiet list-updates | \
-         awk -F'|' '/^v /{{ gsub(/ /, \"\", $3); print $3 }}'{excluded})\n\
+         awk -F'|' '/^v /{{ gsub(/ /, \"\", $3); print $3 }}'{filter})\n\
          [ -n \"$packages\" ] || exit 0\n"
     )
 }

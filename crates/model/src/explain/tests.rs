@@ -442,6 +442,21 @@ fn operation_and_its_cluster_have_the_same_sentence() {
     assert_eq!(found.related[0], *operation);
 }
 
+/// One that is held for an operation, and one that is kept.
+fn debts() -> [CordonDebt; 2] {
+    let debt = CordonDebt {
+        node: "w1".to_owned(),
+        address: "10.0.0.1".into(),
+        operation: "o1".to_owned(),
+        since: "t5".into(),
+        state: DebtState::Kept,
+        reason: "it is not back".to_owned(),
+        ..CordonDebt::default()
+    };
+    let held = CordonDebt { state: DebtState::Held, ..debt.clone() };
+    [held, debt]
+}
+
 #[test]
 fn installation_is_explained_by_the_worst_and_names_the_rest() {
     let (freeze, alarm) = (freeze(), alarm("many"));
@@ -465,17 +480,7 @@ fn installation_is_explained_by_the_worst_and_names_the_rest() {
         WaitReason::StoreReadOnly,
         WaitReason::AuditLogFailed,
     ];
-    let debt = CordonDebt {
-        node: "w1".to_owned(),
-        address: "10.0.0.1".into(),
-        operation: "o1".to_owned(),
-        since: "t5".into(),
-        state: DebtState::Kept,
-        reason: "it is not back".to_owned(),
-        ..CordonDebt::default()
-    };
-    let held = CordonDebt { state: DebtState::Held, ..debt.clone() };
-    let debts = [held, debt];
+    let debts = debts();
     let facts = InstallationFacts {
         failed: &failed,
         missing: &missing,

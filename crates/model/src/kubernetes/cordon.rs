@@ -172,6 +172,7 @@ impl Model for Instance {
     const ID: &'static str = "name";
     const PREFIX: &'static str = "/commissaire/instance/";
 
+    #[expect(clippy::misnamed_getters, reason = "the field `id` is the id of the installation")]
     fn id(&self) -> &str {
         &self.name
     }

@@ -6,6 +6,7 @@ use crate::{DrainOptions, Stamp};
 
 /// The state of a pod on a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct PodState {
     /// Its namespace.
     pub namespace: String,

@@ -63,6 +63,7 @@ pub struct DrainForecast {
 
 /// The parameters of `container.node`: one node, what is on it, or both.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each asks for a part of its own")]
 pub struct NodeRequest {
     /// The name of the container manager.
     pub container_manager_name: String,

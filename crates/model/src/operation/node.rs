@@ -9,6 +9,7 @@ use super::super::messages::Workload;
 /// The node of a host in an operation: which it is, and its state before the reboot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct HostNode {
     /// The id of the Kubernetes.
     #[schema(required)]

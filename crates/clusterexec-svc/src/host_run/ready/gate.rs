@@ -47,28 +47,27 @@ pub(super) fn problem(
     }
 }
 
-fn not_ready(message: String) -> Option<Problem> {
-    Some(Problem::NotReady(message))
-}
-
 fn node_problem(before: &HostNode, boot_id: &str, contents: &NodeContents) -> Option<Problem> {
     let name = &before.name;
     let Some(node) = contents.state.as_ref().filter(|node| node.uid == before.uid) else {
         return Some(Problem::Gone);
     };
     if node.boot_id != boot_id {
-        return not_ready(format!("the node {name} still reports the boot id {}", node.boot_id));
+        return Some(Problem::NotReady(format!(
+            "the node {name} still reports the boot id {}",
+            node.boot_id
+        )));
     }
     if node.heartbeat <= before.heartbeat {
-        return not_ready(format!(
+        return Some(Problem::NotReady(format!(
             "the kubelet of the node {name} has not reported since its boot"
-        ));
+        )));
     }
     if !node.is_ready {
-        return not_ready(format!("the node {name} is not Ready"));
+        return Some(Problem::NotReady(format!("the node {name} is not Ready")));
     }
     let problem = node.problems.first()?;
-    not_ready(format!("the node {name} has {problem}"))
+    Some(Problem::NotReady(format!("the node {name} has {problem}")))
 }
 
 fn pods_problem(before: &HostNode, contents: &NodeContents) -> Option<Problem> {
@@ -81,7 +80,7 @@ fn pods_problem(before: &HostNode, contents: &NodeContents) -> Option<Problem> {
         return None;
     }
     let (name, missing) = (&before.name, abridged(missing, ", "));
-    not_ready(format!("pods of the node {name} are not ready: {missing}"))
+    Some(Problem::NotReady(format!("pods of the node {name} are not ready: {missing}")))
 }
 
 fn drivers_problem(before: &HostNode, contents: &NodeContents) -> Option<Problem> {
@@ -91,7 +90,9 @@ fn drivers_problem(before: &HostNode, contents: &NodeContents) -> Option<Problem
         return None;
     }
     let (name, missing) = (&before.name, abridged(missing, ", "));
-    not_ready(format!("volume drivers of the node {name} have not registered: {missing}"))
+    Some(Problem::NotReady(format!(
+        "volume drivers of the node {name} have not registered: {missing}"
+    )))
 }
 
 #[cfg(test)]
@@ -153,8 +154,8 @@ mod tests {
 
     #[test]
     fn node_is_ready_once_everything_is_as_before_and_of_the_new_boot() {
-        assert_eq!(found(&after()), None);
         type Change = fn(&mut NodeContents);
+        assert_eq!(found(&after()), None);
         let changes: [(Change, Part, &str); 8] = [
             (|c| c.state.as_mut().unwrap().boot_id = "b1".to_owned(), Part::Node, "boot id b1"),
             (|c| c.state.as_mut().unwrap().heartbeat = BEFORE.into(), Part::Node, "not reported"),

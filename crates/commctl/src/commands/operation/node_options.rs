@@ -11,6 +11,7 @@ const NODES: &str = "Options for hosts that are Kubernetes nodes";
 /// How nodes are drained, and when they count as ready.
 #[derive(Debug, Args)]
 #[command(next_help_heading = NODES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct NodeOptions {
     /// Reboot the nodes without a cordon and a drain; they have to become ready all the same
     #[arg(long, conflicts_with_all = DRAIN)]
