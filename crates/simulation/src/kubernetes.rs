@@ -239,7 +239,9 @@ impl Kubernetes {
         self.api.clear_faults();
         self.api.set_api_unavailable(false);
         self.api.set_store_unavailable(false);
-        for (_, end) in std::mem::take(&mut self.state().ends) {
+        // Not within the loop, which would hold the lock.
+        let ends = std::mem::take(&mut self.state().ends);
+        for (_, end) in ends {
             self.end(&end);
         }
     }
