@@ -2,7 +2,9 @@
 
 use bus::{Error, Kind, Result};
 use model::messages::{CordonAnswer, CordonHost, CordonRequest, CordonedHost};
-use model::{Address, CordonDebt, CordonOwner, DebtState, HostPlacement, NodeState, OperationKind};
+use model::{
+    Address, CordonDebt, CordonOwner, DebtState, HostPlacement, Lease, NodeState, OperationKind,
+};
 use storage_client::lease::Held;
 use storage_client::{Revised, Transaction, queries};
 
@@ -174,7 +176,12 @@ async fn find(context: &Context, request: &CordonHost, caller: &bus::Context) ->
         return Err(no_node());
     }
     let lease = Unfinished::Operation(&cluster.name).lease_name();
-    let held = context.leases.try_acquire(&lease).await?.ok_or_else(|| {
+    // An abandoned lease is that of an operation which another executor takes over.
+    let held = match storage.find::<Lease>(&lease).await? {
+        Some(_) => None,
+        None => context.leases.try_acquire(&lease).await?,
+    };
+    let held = held.ok_or_else(|| {
         Error::conflict(format!(
             "an operation is in process on the cluster {}: wait until it has ended",
             cluster.name
