@@ -243,7 +243,7 @@ impl<'a> World<'a> {
                     && self.truth.is_paused_with_reason(id)
                     && aborted.insert(id.clone())
                 {
-                    self.send(&Request::Abort(cluster));
+                    self.send_about(&Request::Abort(cluster), Some(id));
                 }
             }
             if self.truth.is_frozen() && !running.is_empty() {

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 20;
 
 impl World<'_> {
-    /// Sends a request in a task of its own, again and again until it is answered.
+    /// Sends a request; one about an operation is about the latest one of its cluster, by its time stamp.
     pub(super) fn send(&mut self, request: &Request) {
         let cluster = match request {
             Request::Pause(cluster)
@@ -26,9 +26,14 @@ impl World<'_> {
             _ => None,
         };
         let operation = cluster.and_then(|cluster| self.truth.latest_operation(&cluster));
+        self.send_about(request, operation.as_deref());
+    }
+
+    /// Sends a request about an operation in a task of its own, again and again until it is answered.
+    pub(super) fn send_about(&mut self, request: &Request, operation: Option<&str>) {
         let number = self.requests;
         self.requests += 1;
-        let Some(sent) = Sent::new(request, number, operation.as_deref()) else { return };
+        let Some(sent) = Sent::new(request, number, operation) else { return };
         let (trace, gateways) = (self.trace.clone(), self.processes.gateways());
         if gateways.is_empty() {
             return;
