@@ -1,6 +1,9 @@
 //! Operations that ended before all of their hosts were done: continued, or with hosts that come back late.
 
+use model::messages::CordonHost;
+
 use super::*;
+use crate::manual_cordon;
 
 /// Ends an operation of three hosts: the first done, the second failed for this reason, the third untouched.
 async fn failed_operation(fixture: &Fixture, reason: FailureReason) {
@@ -120,4 +123,25 @@ async fn a_host_that_returns_late_is_done_and_the_operation_stays_failed() {
     assert_eq!((record.status, record.failures), (OperationStatus::Failed, vec![]));
     let status = fixture.storage.get::<Host>(&address(1)).await.unwrap().record.status;
     assert_eq!(status, Status::Disassociated, "the status from before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cordon_by_an_operator_leaves_the_abandoned_lease_of_an_operation() {
+    let fixture = fixture(1).await;
+    let mut cluster = fixture.storage.get::<Cluster>("c1").await.unwrap().record;
+    "k".clone_into(&mut cluster.container_manager);
+    fixture.storage.save(&cluster).await.unwrap();
+    // Due at once, as that of an executor that has stopped.
+    let abandoned = Lease { name: "operation.c1".into(), ..Unfinished::LateHosts("x").lease() };
+    fixture.storage.save(&abandoned).await.unwrap();
+    let request = CordonHost { address: address(0), foreign: false };
+    let caller = bus::Context::service("test");
+    for error in [
+        manual_cordon::cordon(&fixture.context, &request, &caller).await.unwrap_err(),
+        manual_cordon::uncordon(&fixture.context, &request, &caller).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("an operation is in process"), "{error}");
+    }
+    let lease = fixture.storage.get::<Lease>("operation.c1").await.unwrap().record;
+    assert_eq!(lease, abandoned);
 }
