@@ -95,7 +95,7 @@ async fn of_kubernetes(
         Ok(found) => found,
         Err(error) => return Ok(Decision::Wait(unknown(nodes, &error))),
     };
-    // A host that is none of the nodes, or several, is looked at in its first step, before any effect.
+    // A host without a node, or with several, is checked in its first step, before any effect.
     let [node] = candidates(&found.nodes, address, node_name)[..] else {
         return Ok(Decision::Start(Vec::new()));
     };

@@ -89,7 +89,7 @@ impl Manager {
     /// The Kubernetes.
     ///
     /// # Errors
-    /// [`Kind::ContainerManager`] when it is none.
+    /// [`Kind::ContainerManager`] when it is of another type.
     pub(crate) fn kubernetes(&self) -> Result<&Kubernetes> {
         match self {
             Self::Kubernetes(kubernetes) => Ok(kubernetes),

@@ -19,7 +19,7 @@ pub(crate) const ADMINISTRATOR: &str = "system:admin";
 /// The resource with this plural name.
 ///
 /// # Panics
-/// When there is none.
+/// When the stand-in does not have it.
 pub(crate) fn resource_named(plural: &str) -> &'static Resource {
     resource::named(plural).unwrap_or_else(|| panic!("no resource {plural:?}"))
 }

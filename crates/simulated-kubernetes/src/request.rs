@@ -18,7 +18,7 @@ pub(crate) struct Request {
     pub(crate) target: String,
     /// The parameters of the query, decoded.
     pub(crate) query: Vec<(String, String)>,
-    /// The media type of the body, without parameters; empty when there is none.
+    /// The media type of the body, without parameters; empty without the header.
     pub(crate) content_type: String,
     /// The media types that the client accepts.
     pub(crate) accept: String,

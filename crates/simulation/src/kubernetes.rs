@@ -250,7 +250,7 @@ impl Kubernetes {
         self.state().ends.push((Instant::now() + after, end));
     }
 
-    /// The name of a node; `None` if there is none.
+    /// The name of a node; `None` if no node has the number.
     fn name(&self, choice: NodeChoice) -> Option<String> {
         match choice {
             NodeChoice::OfHost(host) => {

@@ -35,7 +35,7 @@ pub(super) struct Readiness {
     ready_since: Option<Instant>,
     /// Why it is not ready.
     problem: String,
-    /// What was not ready at the last look.
+    /// The part that it is about.
     missing: Part,
     /// Whether the node does not exist any more.
     is_gone: bool,

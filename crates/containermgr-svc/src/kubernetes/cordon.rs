@@ -40,7 +40,7 @@ impl Change<'_> {
         }
     }
 
-    /// What is done, for the message of an error.
+    /// The request, as the message of an error names it.
     fn action(&self) -> &'static str {
         match self {
             Self::Cordon(_) => "cordon the node",

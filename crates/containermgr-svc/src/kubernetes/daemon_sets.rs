@@ -18,7 +18,7 @@ use super::{Kubernetes, pod_state};
 /// How long it is remembered whether a DaemonSet exists.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// What is remembered of DaemonSets, by their uids.
+/// The cached DaemonSets, by their uids.
 #[derive(Debug, Default)]
 pub(super) struct DaemonSets(Mutex<HashMap<String, (bool, Instant)>>);
 

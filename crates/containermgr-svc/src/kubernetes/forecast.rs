@@ -40,7 +40,7 @@ const NODES_ON_A_PAGE: usize = 10;
 /// Nodes whose pods are listed concurrently.
 const CONCURRENT: usize = 8;
 
-/// What is known of a pod.
+/// A pod and the facts that forecasts need.
 #[derive(Debug)]
 struct RunningPod {
     node: String,

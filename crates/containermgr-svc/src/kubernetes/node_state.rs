@@ -33,7 +33,7 @@ const START_UP_PREFIXES: [&str; 2] =
 /// The suffix of the start-up taints of network and storage plug-ins, such as `node.cilium.io/agent-not-ready`.
 const START_UP_SUFFIX: &str = "/agent-not-ready";
 
-/// Taints of nodes that an autoscaler deletes. `DeletionCandidateOfClusterAutoscaler` is none of them: it is taken back.
+/// Taints of nodes that an autoscaler deletes. `DeletionCandidateOfClusterAutoscaler` is not among them, because it is taken back.
 const DELETION_TAINTS: [&str; 3] =
     ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"];
 

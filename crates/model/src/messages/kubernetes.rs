@@ -237,7 +237,7 @@ pub struct ControlPlaneRequest {
 /// The answer to `container.control_plane`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlPlaneAnswer {
-    /// What is not ready, in a sentence; `None` if the API server and the static pods of all other nodes are.
+    /// Why the control plane is not ready, in a sentence; `None` if the API server and the static pods of all other nodes are.
     pub problem: Option<String>,
 }
 
