@@ -70,7 +70,12 @@ impl NodePlan {
                 plan.warnings.extend(rivals.map(|rival| {
                     format!("{rival} runs in the Kubernetes, too: it may drain and reboot nodes at the same time")
                 }));
+                plan.warnings.extend(found.warnings);
             }
+            Err(error) if drain.check == Some(DrainCheck::Later) => plan.warnings.push(format!(
+                "what may block or delay the drains is not known: {}",
+                error.message()
+            )),
             Err(error) => plan.refused = Some(unavailable(&nodes.manager, &error)),
         }
         plan

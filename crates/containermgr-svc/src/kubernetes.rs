@@ -55,6 +55,7 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use client::{ClientFactory, ClientFunction};
+use control_plane::StaticServers;
 use daemon_sets::DaemonSets;
 
 /// A Kubernetes cluster.
@@ -71,6 +72,7 @@ pub(crate) struct Kubernetes {
     /// The uid that identifies the Kubernetes, once it was read.
     id: OnceCell<String>,
     daemon_sets: DaemonSets,
+    static_servers: StaticServers,
     /// Timeout of an operation, including retries.
     timeout: Duration,
 }
@@ -94,6 +96,7 @@ impl Kubernetes {
             single_node: options.single_node,
             id: OnceCell::new(),
             daemon_sets: DaemonSets::default(),
+            static_servers: StaticServers::default(),
             timeout,
         }
     }

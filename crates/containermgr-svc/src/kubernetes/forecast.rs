@@ -2,11 +2,13 @@
 //!
 //! - `budgets`: what disruption budgets allow (pure)
 //! - `drained`: pods that a drain evicts, and its forecast (pure)
+//! - `local_volumes`: volumes that only some nodes reach
 //! - `place`: nodes on which evicted pods may run (pure)
 //! - `quantity`: the resources that pods request (pure)
 
 mod budgets;
 mod drained;
+mod local_volumes;
 mod place;
 mod quantity;
 
@@ -19,13 +21,12 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use kube::api::ListParams;
 use kube::core::Selector;
+use model::DrainOptions;
 use model::messages::DrainForecast;
-use model::{DrainOptions, NodeState};
 use tokio::time::Instant;
 
 use super::Kubernetes;
 use super::budget::Budget;
-use super::pod_state::is_control_plane;
 use drained::DrainedPod;
 pub(super) use place::Place;
 use quantity::Requests;
@@ -50,24 +51,18 @@ struct RunningPod {
 }
 
 impl Kubernetes {
-    /// The forecasts of drains of the nodes with these names, by name. Nodes that turn out to run a server of the control
-    /// plane are marked.
+    /// The forecasts of drains of the nodes with these names, by name.
     pub(super) async fn forecasts(
         &self,
-        wanted: &[String],
+        wanted: &HashSet<&str>,
         options: &DrainOptions,
         skip: Option<&Selector>,
-        nodes: &mut [NodeState],
         mut places: Vec<Place>,
         deadline: Instant,
     ) -> Result<BTreeMap<String, DrainForecast>> {
-        let wanted: HashSet<&str> = wanted.iter().map(String::as_str).collect();
-        let wanted: HashSet<_> = nodes
-            .iter()
-            .map(|node| node.name.clone())
-            .filter(|name| wanted.contains(name.as_str()))
-            .collect();
-        let mut pods = self.running_pods(&wanted, nodes.len(), skip, deadline).await?;
+        let names = places.iter().map(|place| place.name.clone());
+        let wanted: HashSet<_> = names.filter(|name| wanted.contains(name.as_str())).collect();
+        let mut pods = self.running_pods(&wanted, places.len(), skip, deadline).await?;
         let listed = pods.iter_mut().filter_map(|pod| pod.drained.as_mut()).map(|pod| &mut pod.pod);
         self.mark_orphans(listed, deadline).await?;
         let budgets = self.budgets(deadline).await?;
@@ -84,11 +79,6 @@ impl Kubernetes {
             if let Some(used) = used.get(&place.name) {
                 place.free -= *used;
             }
-        }
-        for node in nodes {
-            let pods = of_nodes.get(&node.name).into_iter().flatten();
-            let mut states = pods.map(|pod| &pod.pod.state);
-            node.is_control_plane |= states.any(|pod| is_control_plane(pod, &node.name));
         }
         let forecast = |name: String| {
             let pods = of_nodes.remove(&name).unwrap_or_default();
@@ -107,11 +97,13 @@ impl Kubernetes {
         deadline: Instant,
     ) -> Result<Vec<RunningPod>> {
         let api: Api<Pod> = Api::all(self.client());
+        let volumes = self.local_volumes(deadline).await?;
         let action = "list the pods";
         let digest = |pod: Pod| {
             let node = pod.spec.as_ref()?.node_name.clone()?;
             let requests = Requests::of(&pod);
-            let drained = wanted.contains(&node).then(|| DrainedPod::of(pod, requests, skip));
+            let drained =
+                wanted.contains(&node).then(|| DrainedPod::of(pod, requests, skip, &volumes));
             Some(RunningPod { node, requests, drained })
         };
         if nodes <= ALL_PODS_MAX || wanted.len() >= nodes / NODES_ON_A_PAGE {

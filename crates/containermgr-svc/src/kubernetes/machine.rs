@@ -1,14 +1,21 @@
 //! Machines of Cluster API: while a node is cordoned, their health checks do not replace its machine.
 
+use std::collections::BTreeMap;
+
 use bus::Result;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
+use model::abridged;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::failure::{self, retried};
+use super::forecast::Place;
 use super::node_state::annotation;
 use super::patch::{annotation_path, json_patch};
 use super::{Kubernetes, node};
@@ -58,6 +65,76 @@ impl MachineName {
 }
 
 impl Kubernetes {
+    /// The warning of a plan about those of these nodes whose machines may be replaced by health checks.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub(super) async fn remediation_warning(
+        &self,
+        drained: impl Iterator<Item = &Place>,
+        deadline: Instant,
+    ) -> Result<Option<String>> {
+        let mut namespaces: BTreeMap<&str, Vec<(&MachineName, &str)>> = BTreeMap::new();
+        for place in drained {
+            if let Some(machine) = &place.machine {
+                namespaces.entry(&machine.namespace).or_default().push((machine, &place.name));
+            }
+        }
+        let (mut nodes, mut reason) = (Vec::new(), String::new());
+        for found in namespaces.values() {
+            // Rights are given by namespace: one Machine stands for all.
+            let Some((machine, _)) = found.first() else { continue };
+            if let Some(why) = self.cannot_annotate(machine, deadline).await? {
+                nodes.extend(found.iter().map(|(_, node)| *node));
+                reason = why;
+            }
+        }
+        Ok((!nodes.is_empty()).then(|| {
+            format!(
+                "health checks of Cluster API may replace the Machines of these nodes, because the annotation \
+                 {SKIP_REMEDIATION} cannot be set ({reason}): {}; the timeout of a MachineHealthCheck has to be longer \
+                 than the turn of a host",
+                abridged(nodes, ", ")
+            )
+        }))
+    }
+
+    /// Why a Machine cannot be annotated; `None` if it can.
+    async fn cannot_annotate(
+        &self,
+        machine: &MachineName,
+        deadline: Instant,
+    ) -> Result<Option<String>> {
+        match self.machine(machine, deadline).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(Some("this Kubernetes has no such Machines".to_owned())),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                return Ok(Some(failure::text(&status)));
+            }
+            Err(error) => return Err(self.failed("show the Machine", error)),
+        }
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    verb: Some("patch".to_owned()),
+                    group: Some(GROUP.to_owned()),
+                    resource: Some("machines".to_owned()),
+                    namespace: Some(machine.namespace.clone()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client());
+        let params = PostParams::default();
+        let reviewed = retried(deadline, || api.create(&params, &review)).await;
+        let reviewed = reviewed.map_err(|error| self.failed("review its rights", error))?;
+        let is_allowed = reviewed.status.is_some_and(|status| status.allowed);
+        let denied = "the account may not patch machines; conf/kubernetes/rbac.yaml has the role";
+        Ok((!is_allowed).then(|| denied.to_owned()))
+    }
+
     /// Annotates a Machine so that it is not replaced. Best effort: returns a warning if that was impossible.
     pub(super) async fn skip_remediation(
         &self,

@@ -1,6 +1,6 @@
 //! All nodes of a Kubernetes, with forecasts of their drains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bus::Result;
 use k8s_openapi::api::core::v1::{Namespace, Node};
@@ -38,17 +38,17 @@ impl Kubernetes {
             let (params, action) = (ListParams::default(), "list the nodes");
             let listed = self.list(&self.nodes, params, action, deadline, digest).await?;
             let (mut nodes, places): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
-            let rivals = match forecasts {
-                None => Vec::new(),
-                Some(_) => self.rivals(deadline).await?,
-            };
+            let places: Vec<_> = places.into_iter().flatten().collect();
+            self.mark_control_plane(&mut nodes, deadline).await?;
+            let wanted: HashSet<_> = request.forecast.iter().map(String::as_str).collect();
+            let (mut rivals, mut warnings) = (Vec::new(), Vec::new());
             let forecasts = match forecasts {
                 None => BTreeMap::new(),
                 Some(options) => {
-                    let places = places.into_iter().flatten().collect();
-                    let wanted = &request.forecast;
-                    self.forecasts(wanted, options, skip.as_ref(), &mut nodes, places, deadline)
-                        .await?
+                    rivals = self.rivals(deadline).await?;
+                    let drained = places.iter().filter(|place| wanted.contains(&*place.name));
+                    warnings.extend(self.remediation_warning(drained, deadline).await?);
+                    self.forecasts(&wanted, options, skip.as_ref(), places, deadline).await?
                 }
             };
             nodes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -60,6 +60,7 @@ impl Kubernetes {
                 nodes,
                 forecasts,
                 rivals,
+                warnings,
             })
         })
         .await

@@ -27,10 +27,23 @@ async fn nodes_are_listed_with_the_id_of_their_kubernetes() {
     assert_eq!((node.addresses[0].as_str(), node.uid.clone()), ("10.0.0.1", simulated.uid("w1")));
     assert!(node.is_ready && node.heartbeat.is_valid() && !node.is_control_plane);
     assert!(all.nodes[0].is_control_plane);
-    assert_eq!(simulated.requests(), ["get namespaces", "list nodes"]);
-    // The id is remembered.
+    assert_eq!(simulated.requests(), ["get namespaces", "list nodes", "list pods"]);
+    // The id is remembered, and so are the nodes of the control plane.
     simulated.nodes().await;
     assert_eq!(simulated.requests(), ["list nodes"]);
+}
+
+#[tokio::test]
+async fn node_that_runs_etcd_belongs_to_the_control_plane_without_a_label() {
+    let simulated = Simulated::start(&["w1", "w2", "w3"]).await;
+    simulated.kubernetes.add_mirror_pod("w1", "kube-proxy");
+    simulated.kubernetes.add_mirror_pod("w2", "etcd");
+    simulated.kubernetes.add_mirror_pod("w3", "kube-apiserver");
+    for _ in 0..2 {
+        let all = simulated.nodes().await;
+        let found: Vec<_> = all.nodes.iter().map(|node| node.is_control_plane).collect();
+        assert_eq!(found, [false, true, true]);
+    }
 }
 
 #[tokio::test]
@@ -65,6 +78,68 @@ async fn drains_are_forecast() {
     // There is no other node.
     assert_eq!(forecast.warnings.len(), 3);
     assert!(forecast.warnings[1].contains("may run on no other node"), "{:?}", forecast.warnings);
+}
+
+#[tokio::test]
+async fn plan_warns_of_machines_that_health_checks_may_replace() {
+    let simulated = Simulated::start(&["w1", "w2"]).await;
+    let warnings = async || {
+        let params = json!({"drain": {}, "forecast": ["w1"]});
+        simulated.ask::<KubernetesNodes>("nodes", params).await.warnings
+    };
+    // That of a node that is not drained does not matter.
+    for (node, namespace) in [("w1", ""), ("w2", "default")] {
+        simulated.change_node(node, |node| {
+            node["metadata"]["annotations"] = json!({"cluster.x-k8s.io/machine": "m1",
+                "cluster.x-k8s.io/cluster-namespace": namespace});
+        });
+    }
+    assert_eq!(warnings().await, Vec::<String>::new());
+    simulated.change_node("w1", |node| {
+        node["metadata"]["annotations"]["cluster.x-k8s.io/cluster-namespace"] = "default".into();
+    });
+    let found = warnings().await;
+    assert!(found[0].contains("this Kubernetes has no such Machines): w1;"), "{found:?}");
+    simulated.kubernetes.apply(json!({"apiVersion": "cluster.x-k8s.io/v1beta1", "kind": "Machine",
+        "metadata": {"name": "m1", "namespace": "default"}, "spec": {}}));
+    assert_eq!(warnings().await, Vec::<String>::new());
+    let role = |verbs: &[&str]| {
+        simulated.kubernetes.apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole", "metadata": {"name": "commissaire-machines"},
+            "rules": [{"apiGroups": ["cluster.x-k8s.io"], "resources": ["machines"], "verbs": verbs}]}));
+    };
+    role(&["get"]);
+    let found = warnings().await;
+    assert!(found[0].contains("may not patch machines"), "{found:?}");
+    role(&["patch"]);
+    let found = warnings().await;
+    assert!(found[0].contains("cannot get resource"), "{found:?}");
+}
+
+#[tokio::test]
+async fn plan_warns_of_pods_whose_volume_is_on_their_node() {
+    let simulated = Simulated::start(&["w1", "w2"]).await;
+    let mut database = workload("StatefulSet", "db", 1);
+    database["spec"]["template"]["spec"]["volumes"] =
+        json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
+    simulated.kubernetes.apply(database);
+    simulated.until_ready("db", 1).await;
+    let pod = simulated.kubernetes.object("pods", "default", "db-0").unwrap();
+    let node = pod["spec"]["nodeName"].as_str().unwrap();
+    let warnings = async || {
+        let params = json!({"drain": {}, "forecast": [node]});
+        let all: KubernetesNodes = simulated.ask("nodes", params).await;
+        all.forecasts[node].warnings.clone()
+    };
+    assert_eq!(warnings().await, Vec::<String>::new());
+    let terms = json!([{"matchExpressions": [
+        {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]);
+    simulated.kubernetes.apply(json!({"apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": "v1"},
+        "spec": {"claimRef": {"namespace": "default", "name": "data"},
+                 "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}));
+    let found = warnings().await;
+    assert!(found[0].starts_with("default/db-0 may run on no other node"), "{found:?}");
 }
 
 #[tokio::test]

@@ -41,6 +41,9 @@ pub struct KubernetesNodes {
     /// Others who reboot or drain nodes and run in the Kubernetes, such as `kured`; looked for with forecasts only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rivals: Vec<String>,
+    /// What else may go wrong in a drain, in sentences; looked for with forecasts only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What a drain of a node would meet now.

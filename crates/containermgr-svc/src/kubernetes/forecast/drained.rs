@@ -8,6 +8,7 @@ use model::messages::DrainForecast;
 use model::{DrainOptions, PodClass, PodKind};
 
 use super::budgets;
+use super::local_volumes::LocalVolumes;
 use super::place::{Demands, Place};
 use super::quantity::Requests;
 use crate::kubernetes::budget::Budget;
@@ -28,14 +29,20 @@ pub(super) struct DrainedPod {
 }
 
 impl DrainedPod {
-    pub(super) fn of(pod: Pod, requests: Requests, skip: Option<&Selector>) -> Self {
+    pub(super) fn of(
+        pod: Pod,
+        requests: Requests,
+        skip: Option<&Selector>,
+        volumes: &LocalVolumes,
+    ) -> Self {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let listed = ListedPod::of(&pod, skip);
         Self {
             is_pending: phase == Some("Pending"),
             labels: pod.metadata.labels.clone().unwrap_or_default(),
-            pod: ListedPod::of(&pod, skip),
             requests,
-            demands: Demands::of(pod),
+            demands: Demands::of(pod, &listed, volumes),
+            pod: listed,
         }
     }
 }
@@ -143,8 +150,8 @@ fn homeless(
                 pod.requests
             )),
             None => warnings.push(format!(
-                "{name} may run on no other node that is ready and schedulable: see its node selector, affinity and \
-                 tolerations"
+                "{name} may run on no other node that is ready and schedulable: see its node selector, affinity, \
+                 tolerations and volumes"
             )),
         }
     }
@@ -182,7 +189,20 @@ mod tests {
         });
         let pod: Pod = serde_json::from_value(merged(base, more)).unwrap();
         let requests = Requests::of(&pod);
-        DrainedPod::of(pod, requests, None)
+        DrainedPod::of(pod, requests, None, &volumes())
+    }
+
+    /// The claim `shop/data` is bound to a volume of the node `w1`.
+    fn volumes() -> LocalVolumes {
+        let term = json!({"matchExpressions": [
+            {"key": "kubernetes.io/hostname", "operator": "In", "values": ["w1"]}]});
+        let volume = json!({"metadata": {"name": "v1"},
+            "spec": {"claimRef": {"namespace": "shop", "name": "data"},
+                     "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}});
+        let other = json!({"metadata": {"name": "v2"},
+            "spec": {"claimRef": {"namespace": "shop", "name": "shared"}}});
+        let volumes = [volume, other].map(|volume| serde_json::from_value(volume).unwrap());
+        LocalVolumes::from_list(volumes)
     }
 
     fn budget(name: &str, allowed: u32) -> Budget {
@@ -287,6 +307,13 @@ mod tests {
         let picky = pod("gpu-1", json!({"spec": {"nodeSelector": {"gpu": "true"}}}));
         let warnings = of(vec![picky], json!({}), &[], &places).warnings;
         assert!(warnings[0].starts_with("shop/gpu-1 may run on no other node"), "{warnings:?}");
+        let using = |claim: &str| {
+            let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+            pod("pg-0", json!({"spec": {"volumes": volumes}}))
+        };
+        let warnings = of(vec![using("data")], json!({}), &[], &places).warnings;
+        assert!(warnings[0].starts_with("shop/pg-0 may run on no other node"), "{warnings:?}");
+        assert!(of(vec![using("shared")], json!({}), &[], &places).warnings.is_empty());
         // Nothing replaces a pod without a controller.
         let bare = pod("bare", json!({"metadata": {"ownerReferences": null}}));
         assert!(of(vec![bare], json!({"force": true}), &[], &[]).warnings.is_empty());

@@ -7,13 +7,18 @@ use k8s_openapi::api::core::v1::{
 };
 use model::NodeState;
 
+use super::local_volumes::LocalVolumes;
 use super::quantity::Requests;
+use crate::kubernetes::daemon_sets::ListedPod;
+use crate::kubernetes::machine::MachineName;
 use crate::kubernetes::tolerations::tolerate;
 
 /// A node on which evicted pods may run.
 #[derive(Debug, Clone)]
 pub(in crate::kubernetes) struct Place {
-    pub(super) name: String,
+    pub(in crate::kubernetes) name: String,
+    /// Its Machine of Cluster API, if it has one.
+    pub(in crate::kubernetes) machine: Option<MachineName>,
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     /// Whether new pods are scheduled on it.
@@ -25,9 +30,11 @@ pub(in crate::kubernetes) struct Place {
 impl Place {
     /// The node, as if no pods ran on it.
     pub(in crate::kubernetes) fn of(node: Node, state: &NodeState) -> Self {
+        let machine = MachineName::of(&node);
         let allocatable = node.status.and_then(|status| status.allocatable);
         Self {
             name: state.name.clone(),
+            machine,
             labels: node.metadata.labels.unwrap_or_default(),
             taints: node.spec.and_then(|spec| spec.taints).unwrap_or_default(),
             is_usable: state.unavailable_because().is_none() && state.deletion_taint.is_empty(),
@@ -41,17 +48,20 @@ impl Place {
 pub(super) struct Demands {
     node_selector: BTreeMap<String, String>,
     affinity: Option<NodeSelector>,
+    /// The nodes that can reach its volumes, by volume.
+    volumes: Vec<NodeSelector>,
     tolerations: Vec<Toleration>,
 }
 
 impl Demands {
-    pub(super) fn of(pod: Pod) -> Self {
+    pub(super) fn of(pod: Pod, listed: &ListedPod, volumes: &LocalVolumes) -> Self {
         let spec = pod.spec.unwrap_or_default();
         let affinity = spec.affinity.and_then(|affinity| affinity.node_affinity);
         Self {
             node_selector: spec.node_selector.unwrap_or_default(),
             affinity: affinity
                 .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution),
+            volumes: volumes.of(listed),
             tolerations: spec.tolerations.unwrap_or_default(),
         }
     }
@@ -61,8 +71,8 @@ impl Demands {
         place.is_usable
             && place.taints.iter().all(|taint| self.tolerates(taint))
             && self.node_selector.iter().all(|(key, value)| place.labels.get(key) == Some(value))
-            && self.affinity.as_ref().is_none_or(|affinity| {
-                affinity.node_selector_terms.iter().any(|term| matches(term, place))
+            && self.affinity.iter().chain(&self.volumes).all(|selector| {
+                selector.node_selector_terms.iter().any(|term| matches(term, place))
             })
     }
 
@@ -121,7 +131,9 @@ mod tests {
         let mut pod = json!({"metadata": {}, "spec": {"containers": []}});
         let Value::Object(spec) = spec else { panic!("an object") };
         pod["spec"].as_object_mut().unwrap().extend(spec);
-        Demands::of(serde_json::from_value(pod).unwrap()).allow(place)
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let listed = ListedPod::of(&pod, None);
+        Demands::of(pod, &listed, &LocalVolumes::default()).allow(place)
     }
 
     #[test]
