@@ -530,6 +530,27 @@ async fn node_on_which_there_is_nothing_to_upgrade_is_not_drained() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn node_whose_version_is_booted_is_not_drained_for_its_deployment() {
+    let all = KubernetesFleet::start(2, 0).await;
+    for host in 0..2 {
+        all.fleet.hosts.edit(&address(host), |machine| {
+            machine.facts.ostree = true;
+            let deployments = json!({"deployments": [{"version": "42.1", "booted": true}]});
+            machine.command_output = deployments.to_string();
+        });
+    }
+    let executor = all.fleet.executor().await;
+    executor.start("deploy", json!({})).await.unwrap();
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+    for host in 0..2 {
+        let skipped = all.fleet.part("o1", host).await.skipped;
+        assert_eq!(skipped.as_deref(), Some("42.1 is booted already"));
+    }
+    let is_cordon = |change: &String| change.contains("unschedulable");
+    assert!(!all.changes().iter().any(is_cordon), "{:?}", all.changes());
+}
+
+#[tokio::test(start_paused = true)]
 async fn host_costs_few_requests_and_its_node_is_cordoned_for_little_longer_than_it_has_to_be() {
     let all = KubernetesFleet::start(5, 0).await;
     all.deploy("web", 15, 15).await;

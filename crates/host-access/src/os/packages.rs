@@ -112,6 +112,14 @@ pub fn stage(os: Os, commands: &Commands, ostree: bool, excludes: bool) -> Strin
     format!("{refresh}{before}{steps}{after}\n")
 }
 
+/// The command that shows the deployments of an OSTree host as JSON, the one of the next boot first.
+pub const OSTREE_STATUS: &str = "rpm-ostree status --json";
+
+/// A script that downloads a version of the tree of an OSTree host. There is no quote in a version that was checked.
+pub fn stage_version(version: &str) -> String {
+    format!("rpm-ostree deploy --download-only '{version}' >/dev/null\n")
+}
+
 fn nothing_and_exit() -> String {
     format!("{{ echo '{NOTHING}'; exit 0; }}")
 }
