@@ -45,7 +45,7 @@ pub(crate) fn node_of<'a>(
         (_, [node], _) | (_, [], [node]) => Ok(Some(node)),
         // Its kubelet has never reported.
         ([node], [], []) if node.machine_id.is_empty() && node.boot_id.is_empty() => Ok(Some(node)),
-        ([node], [], []) => Err(another_machine(host.address, node)),
+        ([node], [], []) => Err(another_machine(host, node)),
         (several, ..) => Err(ambiguous(host.address, several)),
     }
 }
@@ -91,11 +91,16 @@ fn ambiguous(address: &str, nodes: &[&NodeState]) -> HostFailure {
     HostFailure::new(FailureReason::NodeAmbiguous, message)
 }
 
-fn another_machine(address: &str, node: &NodeState) -> HostFailure {
-    let NodeState { name, machine_id, boot_id, .. } = node;
+fn another_machine(host: Identity<'_>, node: &NodeState) -> HostFailure {
+    let (NodeState { name, machine_id, boot_id, .. }, address) = (node, host.address);
+    let remedy = if host.node_name.is_empty() {
+        "see whether the address was given to another machine".to_owned()
+    } else {
+        format!("correct the name of its node with `commctl host place {address} --node-name NODE`")
+    };
     let message = format!(
         "{address} is not the machine behind the node {name}, which reports the machine id {machine_id} and the \
-         boot id {boot_id}: nothing was done to it; see whether the address was given to another machine"
+         boot id {boot_id}: nothing was done to it; {remedy}"
     );
     HostFailure::new(FailureReason::AnotherMachine, message)
 }

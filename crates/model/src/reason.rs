@@ -400,7 +400,7 @@ reasons! {
             "none: after ten attempts in succession the host fails",
             "a go-ahead arrives in time";
         Postponed "postponed":
-            "was postponed without effect, and its turn comes again after the other hosts",
+            "has not finished its turn, which comes again after the other hosts",
             "see to what the message names",
             "the rollout starts the host again";
         Cordoning "cordoning":
@@ -425,7 +425,7 @@ reasons! {
             "the node stays ready with the new boot id, or the timeout ends";
         Uncordoning "uncordoning":
             "is being uncordoned in Kubernetes by an operation",
-            "none: the API server is asked until it answers",
+            "none: if the API server does not answer now, the node is uncordoned once it does",
             "the API server has accepted the change";
         WorkloadsReturning "workloads-returning":
             "is done, and the controllers of its evicted pods have fewer ready pods than before",
@@ -541,7 +541,7 @@ reasons! {
             "most of the hosts have answered again for five minutes";
         NodeCordoned "node-cordoned":
             "has cordoned a node that is not uncordoned yet",
-            "see to its host, then uncordon it with `commctl host uncordon`",
+            "see to what the message names; if that does not uncordon the node, use `commctl host uncordon`",
             "the node is uncordoned or deleted";
         AllFrozen "all-frozen":
             "starts no further host in any operation, because an operator has set a freeze",

@@ -302,6 +302,7 @@ impl Drain {
                 volumes: true,
                 ..NodeRequest::default()
             };
+            let mut reason = WaitReason::Draining;
             let sentence = match nodes.client.node(request).await {
                 Ok(contents) => {
                     let free = contents.volumes.iter().filter(|volume| volume.pods.is_empty());
@@ -316,11 +317,12 @@ impl Drain {
                     format!("drain of node {}: {count} volumes still attached: {names}", node.name)
                 }
                 Err(NodesError::Away(message)) => {
+                    reason = WaitReason::KubernetesAway;
                     format!("drain of node {}: {message}", node.name)
                 }
                 Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
             };
-            self.write(run, WaitReason::Draining, &sentence, false).await?;
+            self.write(run, reason, &sentence, reason == WaitReason::KubernetesAway).await?;
             until_resumed(run).await?;
             if Instant::now() >= deadline {
                 return self.time_out(run, &sentence).await;

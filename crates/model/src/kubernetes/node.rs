@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CordonOwner;
 use crate::Stamp;
 
 /// The state of a node, as the API server shows it.
@@ -75,10 +76,15 @@ impl NodeState {
 
     /// Who has cordoned the node, and since when, for a sentence.
     pub fn cordon(&self) -> String {
-        let by = match (self.cordoned_by.as_str(), self.cordon_manager.as_str()) {
-            ("", "") => "others",
-            ("", manager) => manager,
-            (owner, _) => owner,
+        let by = match (self.cordoned_by.parse(), self.cordon_manager.as_str()) {
+            (Ok(CordonOwner::Manual { principal, .. }), _) => {
+                format!("{principal} with `commctl host cordon`")
+            }
+            (Ok(CordonOwner::Operation { instance, operation }), _) => {
+                format!("the operation {operation} of the installation {instance}")
+            }
+            (Err(()), "") => "others".to_owned(),
+            (Err(()), manager) => manager.to_owned(),
         };
         if self.cordoned_at.is_empty() {
             format!("cordoned by {by}")
@@ -115,6 +121,9 @@ mod tests {
         node.cordoned_at = "2026-11-30T12:00:00.000000".into();
         assert_eq!(node.cordon(), "cordoned by kubectl-cordon since 2026-11-30T12:00:00.000000");
         node.cordoned_by = "i2/manual/ann".to_owned();
-        assert!(node.cordon().starts_with("cordoned by i2/manual/ann since "));
+        assert!(node.cordon().starts_with("cordoned by ann with `commctl host cordon` since "));
+        node.cordoned_by = "i2/o1".to_owned();
+        let expected = "cordoned by the operation o1 of the installation i2 since ";
+        assert!(node.cordon().starts_with(expected));
     }
 }

@@ -146,7 +146,7 @@ pub struct OperationHost {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(ignore)]
     pub claims: Vec<String>,
-    /// Why its turn has ended without effect and comes again after the other hosts; absent if it was not postponed.
+    /// Why its turn was not finished and comes again after the other hosts; absent if it was not postponed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postponed: Option<String>,
     /// How often it was postponed; begins again when the operation is resumed.
@@ -218,7 +218,7 @@ pub enum Outcome {
     Waiting,
     /// It was left out.
     Skipped,
-    /// It ended without effect, and comes again after the other hosts.
+    /// It was not finished, and comes again after the other hosts.
     Postponed,
     /// An outcome of a later version, in a record that this has written.
     #[serde(other)]

@@ -171,6 +171,10 @@ pub(super) async fn get(
         skipped: Some(LEFT_OUT.to_owned()),
         ..OperationHost::pending(&operation.id, address)
     }));
+    let debts = debts(&api, &operation.id, &hosts).await?;
+    for node in hosts.iter_mut().filter_map(|host| host.node.as_mut()) {
+        node.is_cordoned = debts.iter().any(|debt| debt.node == node.name);
+    }
     let Operation { id, cluster, kind, version, options, status, reason, .. } = operation;
     let Operation { started_by, request_id, started_at, finished_at, sick, .. } = operation;
     let Operation { continues, continued_by, .. } = operation;
@@ -193,13 +197,17 @@ pub(super) async fn get(
         explanation,
         counts: HostCounts::of(&hosts),
         sick,
-        debts: debts(&api, &hosts).await?,
+        debts,
         hosts: hosts.iter().map(without_id).collect::<Result<_, _>>()?,
     }))
 }
 
-/// The cordons of the nodes of an operation's hosts.
-async fn debts(api: &Api, hosts: &[OperationHost]) -> Result<Vec<CordonDebt>, ApiError> {
+/// The cordons by an operation of the nodes of its hosts, as far as they are still there.
+async fn debts(
+    api: &Api,
+    operation: &str,
+    hosts: &[OperationHost],
+) -> Result<Vec<CordonDebt>, ApiError> {
     let nodes = hosts.iter().filter_map(|host| host.node.as_ref());
     let cordoned = nodes.filter(|node| node.is_cordoned);
     let cordoned: Vec<_> =
@@ -208,7 +216,8 @@ async fn debts(api: &Api, hosts: &[OperationHost]) -> Result<Vec<CordonDebt>, Ap
         return Ok(Vec::new());
     }
     let found = api.storage.get_many::<CordonDebt>(&cordoned).await?;
-    Ok(found.into_iter().flatten().map(|found| found.record).collect())
+    let found = found.into_iter().flatten().map(|found| found.record);
+    Ok(found.filter(|debt| debt.operation == operation).collect())
 }
 
 impl Control {
