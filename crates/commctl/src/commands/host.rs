@@ -198,10 +198,14 @@ impl Delete {
         let client = context.client()?;
         let delete = async |name: &str| {
             let address = address::known(&client, name).await?;
-            if !self.no_drain {
-                drain_first(&client, &address).await?;
+            let is_drained = !self.no_drain && drain_first(&client, &address).await?;
+            client.delete(&["host", &address]).await?;
+            if is_drained {
+                eprintln!(
+                    "the node of {address} stays cordoned: delete or uncordon it with kubectl"
+                );
             }
-            client.delete(&["host", &address]).await.map(drop)
+            Ok(())
         };
         delete_each(&self.addresses, delete).await
     }
@@ -218,11 +222,12 @@ impl Membership {
     async fn unjoin(&self, context: &Context, drains: bool) -> Result<(), Error> {
         let client = context.client()?;
         let host = self.member(&client).await?;
-        if drains {
-            drain_first(&client, &host).await?;
-        }
+        let is_drained = drains && drain_first(&client, &host).await?;
         client.delete(&self.path(&host)).await?;
         eprintln!("{host} is no longer in {}", self.cluster);
+        if is_drained {
+            eprintln!("its node stays cordoned: commctl host uncordon {host}");
+        }
         Ok(())
     }
 

@@ -353,6 +353,7 @@ async fn nodes() {
     session.run(&format!("host cordon {first}"));
     session.run(&format!("host place {first} --node-name w0 --quorum-group etcd"));
     session.run(&format!("host place {first}"));
+    session.run(&format!("host place {first} --node-name= --quorum-group="));
     session.run("host place 192.0.2.1 --quorum-group etcd");
 
     fleet.create_naked_pod("naked", 1).await;

@@ -31,9 +31,10 @@ pub(super) const PLACE: &str = "\
 Examples:
   commctl host place 10.0.0.1 --node-name worker-1
   commctl host place 10.0.0.9 --quorum-group etcd
+  commctl host place 10.0.0.9 --quorum-group=
   commctl host place 10.0.0.9
 
-What is not given is unset. Operations keep a majority of a quorum group available, over all clusters.";
+What is not given stays as it is; an empty value unsets it. Operations keep a majority of a quorum group available, over all clusters.";
 
 /// The node of a host.
 #[derive(Debug, Args)]
@@ -76,7 +77,7 @@ pub(crate) struct Drain {
 /// What an administrator sets about a host.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
-    /// Name of its node in Kubernetes; without it, its address decides
+    /// Name of its node in Kubernetes, for one that does not have the host's address
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
     /// Quorum group that it is a member of
@@ -140,24 +141,31 @@ impl Place {
         let address = address::known(&client, &self.address).await?;
         let fields = [("node_name", &self.node_name), ("quorum_group", &self.quorum_group)];
         let given = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        let body: Map<_, _> = given.map(|(name, value)| (name.to_owned(), json!(value))).collect();
-        let placement = client.put(&["host", &address, "placement"], &Value::Object(body)).await?;
+        let given: Map<_, _> = given.map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let path = ["host", &address, "placement"];
+        let mut placement = client.get(&path).await?;
+        if let (Some(placement), false) = (placement.as_object_mut(), given.is_empty()) {
+            placement.extend(given);
+            let changed = client.put(&path, &Value::Object(placement.clone())).await?;
+            return context.print(&changed, "host");
+        }
         context.print(&placement, "host")
     }
 }
 
-/// Drains the node of a host that leaves its cluster, and waits until that has ended. A host that is no node is not drained.
-pub(super) async fn drain_first(client: &Client, address: &str) -> Result<(), Error> {
+/// Drains the node of a host that leaves its cluster, and waits until that has ended. False for a host that is no node: it is
+/// not drained.
+pub(super) async fn drain_first(client: &Client, address: &str) -> Result<bool, Error> {
     let status = client.find(&["host", address, "status"]).await?;
     let node = status.as_ref().map(|status| &status["container_manager"]);
     if node.is_none_or(|node| node["kind"] != "Node") {
-        return Ok(());
+        return Ok(false);
     }
     let drained = async {
         let started = start(client, address, Map::new()).await?;
         wait_for(client, address, &started, Duration::from_hours(24)).await
     };
-    drained.await.map(drop).map_err(|error| match error {
+    drained.await.map(|_| true).map_err(|error| match error {
         Error::Interrupted(_) => error,
         error => error.advise(
             "nothing was removed: drain it later, or leave its pods where they are with --no-drain"

@@ -125,10 +125,8 @@ pub(super) struct Drained {
 #[serde(default)]
 pub(super) struct Placement {
     /// The name of its node; without it, its address decides.
-    #[serde(skip_serializing_if = "Option::is_none")]
     node_name: Option<String>,
     /// The quorum group that it is a member of: operations keep a majority of it available, over all clusters.
-    #[serde(skip_serializing_if = "Option::is_none")]
     quorum_group: Option<String>,
 }
 
