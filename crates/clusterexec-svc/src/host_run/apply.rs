@@ -91,7 +91,7 @@ async fn play_to_the_end(
             Played::Ended(Err(error)) => error,
             // The command has not begun, so neither has its time.
             Played::NotYet(reason) => {
-                late.count(&reason, run.address())?;
+                late.count(&reason, run)?;
                 wait_for_turn(run, reason).await?;
                 deadline = Instant::now() + run.context().config.apply_timeout();
                 if !session.is_alive().await {

@@ -30,8 +30,11 @@ const GO_AHEAD: &str = "commissaire_go_ahead";
 /// How often in succession a go-ahead may arrive too late.
 const LATE: usize = 10;
 
-/// How old the last list of the pods on a node may be at the decision.
+/// How old the last list of the pods on a node may be at the decision, from its request on.
 const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// How often a list that is too old by the time of its answer is requested again, before the go-ahead is rejected.
+const LOOKS: usize = 3;
 
 /// The outcome of a playbook whose command waits for a go-ahead.
 pub(super) enum Played {
@@ -41,18 +44,41 @@ pub(super) enum Played {
     NotYet(Waiting),
 }
 
-/// The go-aheads of one host that arrived too late, in succession.
+/// The go-aheads of one host that were not given, in succession.
 #[derive(Default)]
-pub(super) struct Late(usize);
+pub(super) struct Late {
+    /// Those that arrived too late.
+    missed: usize,
+    /// Since when the API server has not answered, or too slowly.
+    away_since: Option<Instant>,
+}
 
 impl Late {
     /// Counts why a command did not run.
     ///
     /// # Errors
-    /// The host has failed when too many go-aheads arrived too late.
-    pub(super) fn count(&mut self, waiting: &Waiting, address: &str) -> Result<(), HostFailure> {
-        self.0 = if waiting.reason == WaitReason::GoAheadMissed { self.0 + 1 } else { 0 };
-        if self.0 < LATE {
+    /// The host has failed when too many go-aheads arrived too late, and is postponed when its node could not be looked at
+    /// for as long as a drain may take.
+    pub(super) fn count(&mut self, waiting: &Waiting, run: &HostRun<'_>) -> Result<(), HostError> {
+        let options = run.journal.operation.options.drain_options().cloned().unwrap_or_default();
+        if self.is_away_for(options.timeout(), waiting.reason) {
+            return Err(HostError::Postponed(waiting.message.clone()));
+        }
+        Ok(self.count_missed(waiting.reason, run.address())?)
+    }
+
+    /// Whether the API server has not answered, or too slowly, for so long.
+    fn is_away_for(&mut self, allowed: Duration, reason: WaitReason) -> bool {
+        if reason != WaitReason::KubernetesAway {
+            self.away_since = None;
+            return false;
+        }
+        self.away_since.get_or_insert_with(Instant::now).elapsed() >= allowed
+    }
+
+    fn count_missed(&mut self, reason: WaitReason, address: &str) -> Result<(), HostFailure> {
+        self.missed = if reason == WaitReason::GoAheadMissed { self.missed + 1 } else { 0 };
+        if self.missed < LATE {
             return Ok(());
         }
         let message = format!(
@@ -159,18 +185,46 @@ async fn decide(
     run: &HostRun<'_>,
     answering: &BTreeMap<Address, Duration>,
 ) -> Result<Decision, HostError> {
-    let shared = run.journal.retry(|| shared_budgets::recheck(run.journal, run.index));
-    let (on_node, shared) = tokio::join!(last_look(run), shared);
-    if let Some(waiting) = on_node?.or(shared?) {
-        return Ok(Decision::Wait(waiting));
+    for _ in 0..LOOKS {
+        let shared = run.journal.retry(|| shared_budgets::recheck(run.journal, run.index)).await?;
+        if let Some(waiting) = shared {
+            return Ok(Decision::Wait(waiting));
+        }
+        // The list is as old as its request: the API server may have made it long before its answer arrives.
+        let requested = Instant::now();
+        if let Some(waiting) = last_look(run).await? {
+            return Ok(Decision::Wait(waiting));
+        }
+        let answered_after = requested.elapsed();
+        let is_node = run.part().node.is_some();
+        if is_node && answered_after > LAST_LOOK {
+            continue;
+        }
+        let decision = run.journal.retry(|| run.budget.decide(run.index, answering)).await?;
+        let is_go = matches!(decision, Decision::Go(_));
+        if is_go && is_node && requested.elapsed() > LAST_LOOK {
+            return Ok(Decision::Wait(too_old(answered_after)));
+        }
+        return Ok(decision);
     }
-    let looked = Instant::now();
-    let decision = run.journal.retry(|| run.budget.decide(run.index, answering)).await?;
-    if run.part().node.is_some() && looked.elapsed() > LAST_LOOK {
-        let message = "the list of the pods on its node was too old when the decision was made";
-        return Ok(Decision::Wait(Waiting::new(WaitReason::GoAheadMissed, message)));
+    Ok(Decision::Wait(too_slow()))
+}
+
+/// The list of the pods was too old when everything else was decided.
+fn too_old(answered_after: Duration) -> Waiting {
+    if answered_after > LAST_LOOK / 2 {
+        return too_slow();
     }
-    Ok(decision)
+    let message = "the list of the pods on its node was too old when the decision was made";
+    Waiting::new(WaitReason::GoAheadMissed, message)
+}
+
+fn too_slow() -> Waiting {
+    let message = format!(
+        "the list of the pods on its node takes more than {} s: right before a reboot or an upgrade it has to be newer",
+        LAST_LOOK.as_secs()
+    );
+    Waiting::new(WaitReason::KubernetesAway, message)
 }
 
 #[cfg(test)]
@@ -179,15 +233,16 @@ mod tests {
 
     #[test]
     fn host_fails_when_its_go_ahead_is_late_for_the_tenth_time_in_succession() {
-        let late = || Waiting::new(WaitReason::GoAheadMissed, "");
-        let mut count = Late::default();
+        let mut late = Late::default();
+        let mut count = |reason| late.count_missed(reason, "10.0.0.1");
         for _ in 1..LATE {
-            count.count(&late(), "10.0.0.1").unwrap();
+            count(WaitReason::GoAheadMissed).unwrap();
         }
-        count.count(&Waiting::new(WaitReason::Budget, ""), "10.0.0.1").unwrap();
+        count(WaitReason::Budget).unwrap();
         for _ in 1..LATE {
-            count.count(&late(), "10.0.0.1").unwrap();
+            count(WaitReason::GoAheadMissed).unwrap();
         }
-        assert_eq!(count.count(&late(), "10.0.0.1").unwrap_err().code, FailureReason::GoAheadLate);
+        let failure = count(WaitReason::GoAheadMissed).unwrap_err();
+        assert_eq!(failure.code, FailureReason::GoAheadLate);
     }
 }

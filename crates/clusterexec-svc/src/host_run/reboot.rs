@@ -50,7 +50,7 @@ pub(super) async fn reboot(run: &mut HostRun<'_>) -> Result<(), HostError> {
                 if lost == 0 && run.part().rebooted_at != earlier {
                     run.save(|host| host.rebooted_at.clone_from(&earlier), &[]).await?;
                 }
-                late.count(&reason, run.address())?;
+                late.count(&reason, run)?;
                 wait_for_turn(run, reason).await?;
                 probed = session.is_alive().await.then_some(session);
             }

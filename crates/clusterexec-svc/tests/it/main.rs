@@ -11,6 +11,7 @@ mod control;
 mod fleet;
 mod health;
 mod kubernetes;
+mod last_look;
 mod nodes;
 mod removed;
 mod restart;

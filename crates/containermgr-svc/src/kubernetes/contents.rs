@@ -8,8 +8,8 @@ use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
 use kube::Api;
 use kube::api::ListParams;
 use kube::core::Selector;
-use model::PodState;
 use model::messages::{AttachedVolume, NodeContents, NodeRequest};
+use model::{NodeState, PodState};
 use tokio::time::Instant;
 
 use super::daemon_sets::ListedPod;
@@ -41,22 +41,19 @@ impl Kubernetes {
     ) -> Result<NodeContents> {
         let name = &request.node;
         let mut contents = NodeContents { exists: true, ..NodeContents::default() };
-        if request.state {
-            let node = match retried(deadline, || self.nodes.get(name)).await {
-                Ok(node) => node,
-                Err(error) if failure::is_missing_node(&error) => {
-                    return Ok(NodeContents::default());
-                }
-                Err(error) => return Err(self.failed("show the node", error)),
-            };
-            contents.state = Some(node_state::digest(&node));
+        // At the same time: right before a reboot both have to be new.
+        let (state, listed) = tokio::join!(self.state_of(request, deadline), async {
+            match request.pods {
+                true => self.marked_pods_of(name, skip, deadline).await.map(Some),
+                false => Ok(None),
+            }
+        });
+        match state? {
+            Some(state) => contents.state = Some(state),
+            None if request.state => return Ok(NodeContents::default()),
+            None => {}
         }
-        let mut pods = None;
-        if request.pods {
-            let mut listed = self.pods_of(name, skip, deadline).await?;
-            self.mark_orphans(listed.iter_mut(), deadline).await?;
-            pods = Some(listed);
-        }
+        let mut pods = listed?;
         if request.volumes {
             let attachments = self.attachments(name, deadline).await?;
             if pods.is_none() && attachments.iter().any(|attachment| !attachment.volume.is_empty())
@@ -73,6 +70,34 @@ impl Kubernetes {
             contents.pods = pods.into_iter().flatten().map(|pod| pod.state).collect();
         }
         Ok(contents)
+    }
+
+    /// The state of a node, if the request is for that; `None` also if there is no such node.
+    async fn state_of(
+        &self,
+        request: &NodeRequest,
+        deadline: Instant,
+    ) -> Result<Option<NodeState>> {
+        if !request.state {
+            return Ok(None);
+        }
+        match retried(deadline, || self.nodes.get(&request.node)).await {
+            Ok(node) => Ok(Some(node_state::digest(&node))),
+            Err(error) if failure::is_missing_node(&error) => Ok(None),
+            Err(error) => Err(self.failed("show the node", error)),
+        }
+    }
+
+    /// The pods on a node; those whose DaemonSet does not exist are marked.
+    async fn marked_pods_of(
+        &self,
+        node: &str,
+        skip: Option<&Selector>,
+        deadline: Instant,
+    ) -> Result<Vec<ListedPod>> {
+        let mut listed = self.pods_of(node, skip, deadline).await?;
+        self.mark_orphans(listed.iter_mut(), deadline).await?;
+        Ok(listed)
     }
 
     /// The pods on a node.
