@@ -19,6 +19,12 @@ pub(crate) const TOKEN: &str = "token";
 /// What the path of a node begins with.
 const NODES: &str = "/api/v1/nodes/";
 
+/// The path of all pods.
+const PODS: &str = "/api/v1/pods?";
+
+/// What precedes the name of a node in a request for the pods on it.
+const ON_NODE: &str = "fieldSelector=spec.nodeName%3D";
+
 type Answer = Result<Response<AnswerBody>, ConnectionClosed>;
 
 impl Link {
@@ -89,6 +95,9 @@ impl Link {
             truth.trace().detail(&self.process, &format!("{what} is lost"));
             return Err(ConnectionClosed);
         }
+        if let Some(node) = listed_node(&what) {
+            truth.pods_listed(node);
+        }
         let object = |name: &&str| kubernetes.object("nodes", "", name);
         let before = node.as_ref().and_then(object);
         let answer = kubernetes.service().oneshot(request).await;
@@ -106,4 +115,11 @@ impl Link {
         }
         if fate.fault == Some(Fault::AnswerLost) { Err(ConnectionClosed) } else { answer }
     }
+}
+
+/// The node whose pods a request lists, if it begins such a list.
+fn listed_node(what: &str) -> Option<&str> {
+    let (_, query) = what.split_once(PODS)?;
+    let (_, rest) = query.split_once(ON_NODE)?;
+    (!query.contains("continue=")).then(|| rest.split('&').next().unwrap_or_default())
 }

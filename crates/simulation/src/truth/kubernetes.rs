@@ -21,7 +21,8 @@ const CORDONED_BY: &str = "/metadata/annotations/commissaire.io~1cordoned-by";
 /// When the deletion of an object was requested.
 const DELETED_AT: &str = "/metadata/deletionTimestamp";
 
-/// How old the look at a node may be at a request to reboot: a second, and the time for which the go-ahead is valid.
+/// How old the list of the pods on a node may be at a request to reboot, from the moment at which the API server made it: a
+/// second, and the time for which the go-ahead is valid.
 const LAST_LOOK: Duration = Duration::from_millis(1000 + 300 + 100);
 
 /// How old the look at a quorum group may be at a request to reboot: it is made before that at the other members of the
@@ -46,6 +47,8 @@ pub(super) struct Nodes {
     started: Instant,
     /// When each pod came to its node since then, by its name.
     arrived: BTreeMap<String, Duration>,
+    /// When the API server has made the last list of the pods on each node.
+    listed: BTreeMap<String, Instant>,
     /// What was written since the last look, by whom.
     written: Vec<(String, String)>,
     /// Hosts that were rebooted and have not returned, each with its boot id from before.
@@ -94,6 +97,7 @@ impl Truth {
             touched: BTreeMap::new(),
             started: Instant::now(),
             arrived: BTreeMap::new(),
+            listed: BTreeMap::new(),
             written: Vec::new(),
             rebooted: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -123,6 +127,13 @@ impl Truth {
         let is_about_cordon = [CONTAINER_CORDON, CONTAINER_UNCORDON].contains(&key);
         let node = params["node"].as_str().filter(|_| is_about_cordon)?;
         Some(self.request_about_node(node))
+    }
+
+    /// Notes that the API server makes a list of the pods on a node.
+    pub(crate) fn pods_listed(&self, node: &str) {
+        self.with_nodes(|nodes, _| {
+            nodes.listed.insert(node.to_owned(), Instant::now());
+        });
     }
 
     /// Notes what others do to a node.
@@ -354,6 +365,12 @@ impl Nodes {
         if !is_cordoned(&node) || part.uid != text(&node, "/metadata/uid") {
             found.push(format!(
                 "drains: {address} is rebooted, and its node {name} is not cordoned"
+            ));
+        }
+        let age = self.listed.get(&name).map(Instant::elapsed);
+        if age.is_none_or(|age| age > LAST_LOOK) {
+            found.push(format!(
+                "drains: {address} is rebooted, and the pods on its node {name} were listed {age:?} before"
             ));
         }
         let skip = operation.options.drain_options().and_then(|it| it.skip_selector.as_deref());
