@@ -131,6 +131,16 @@ impl Readiness {
         Ok(())
     }
 
+    /// Why the node does not count as ready.
+    fn problem(&self, settle: Duration) -> String {
+        let Some(since) = self.ready_since else { return self.problem.clone() };
+        format!(
+            "it is ready, but only for {} s, and has to be for {} s (`ready.settle`)",
+            since.elapsed().as_secs(),
+            settle.as_secs()
+        )
+    }
+
     fn has_settled(&self, settle: Duration) -> bool {
         self.is_gone || self.ready_since.is_some_and(|since| since.elapsed() >= settle)
     }
@@ -210,7 +220,8 @@ async fn wait_until_ready(
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(not_ready(run, &readiness.problem, options.timeout()).into());
+            let problem = readiness.problem(options.settle());
+            return Err(not_ready(run, &problem, options.timeout()).into());
         }
         let is_recent = written.is_some_and(|at| at.elapsed() < WRITE_AGAIN);
         let detail = readiness.problem.clone();

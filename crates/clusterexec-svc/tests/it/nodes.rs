@@ -225,6 +225,21 @@ async fn node_that_is_not_ready_again_stays_cordoned_until_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn node_that_is_ready_for_too_short_at_the_deadline_fails_its_host_with_that_reason() {
+    let all = KubernetesFleet::start(2, 0).await;
+    let executor = all.fleet.executor().await;
+    executor.start("restart", json!({"ready": {"timeout": 60, "settle": 60}})).await.unwrap();
+    all.fleet.at("o1", 0, Step::Verify).await;
+    all.kubernetes.set_kubelet_ready("w0", false);
+    all.fleet.at("o1", 0, Step::Ready).await;
+    all.kubernetes.set_kubelet_ready("w0", true);
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Failed);
+    let failure = all.fleet.part("o1", 0).await.failure.unwrap();
+    let message = serde_json::to_string(&failure).unwrap();
+    assert!(message.contains("it is ready, but only for "), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn node_that_others_uncordon_is_cordoned_again_once() {
     let all = KubernetesFleet::start(2, 0).await;
     all.deploy("web", 2, 0).await;
