@@ -1,26 +1,24 @@
 //! The Kubernetes of a run: an API server in memory, nodes whose kubelets follow the simulated hosts, and others who act
 //! on them.
 //!
+//! - `events`: faults of it, and what others do to its nodes
 //! - `workloads`: what runs in it (pure)
 
+mod events;
 mod workloads;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use simulated_hosts::SimulatedHosts;
-use simulated_kubernetes::{
-    Fault, FaultAction, MASTERS, NodeSettings, Settings, SimulatedKubernetes,
-};
-use tokio::time::{Instant, sleep};
+use simulated_kubernetes::{MASTERS, NodeSettings, Settings, SimulatedKubernetes};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::network::api::TOKEN;
 use crate::scenario::address;
-use crate::scenario::kubernetes::{
-    ApiFault, KubernetesEvent, KubernetesTraits, Lie, NodeChoice, NodeTraits,
-};
+use crate::scenario::kubernetes::{KubernetesEvent, KubernetesTraits, Lie, NodeChoice, NodeTraits};
 use crate::truth::Truth;
 
 /// The user of the container managers.
@@ -28,6 +26,9 @@ const USER: &str = "commissaire";
 
 /// The pause between two looks at hosts and nodes.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// The same while an event awaits a host at its reboot.
+const CLOSE_LOOK: Duration = Duration::from_millis(50);
 
 /// The pause between two compactions of the history of the API server, which is kept in memory.
 const COMPACTION: Duration = Duration::from_mins(5);
@@ -51,6 +52,10 @@ struct State {
     kubelets: BTreeMap<usize, Kubelet>,
     /// What ends later, and when.
     ends: Vec<(Instant, End)>,
+    /// Events that happen to the node of the next host at its reboot.
+    awaiting: Vec<KubernetesEvent>,
+    /// The number of pods that were bound to a node by hand.
+    bound: usize,
 }
 
 /// The kubelet of a host's node.
@@ -136,7 +141,7 @@ impl Kubernetes {
                 self.follow();
                 self.truth.look_at_nodes();
                 self.end_due(Instant::now());
-                sleep(LOOK).await;
+                self.sleep_and_happen().await;
             }
         };
         let compact = async {
@@ -146,6 +151,16 @@ impl Kubernetes {
             }
         };
         tokio::join!(self.api.run(), follow, compact);
+    }
+
+    /// Sleeps until the next look; what awaits a host at its reboot happens in the meantime.
+    async fn sleep_and_happen(&self) {
+        let next = Instant::now() + LOOK;
+        while !self.state().awaiting.is_empty() && Instant::now() + CLOSE_LOOK < next {
+            self.happen_at_reboot();
+            sleep(CLOSE_LOOK).await;
+        }
+        sleep_until(next).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -237,6 +252,7 @@ impl Kubernetes {
     /// Ends all faults; kubelets that have been stopped start, and nodes that others have cordoned stay so.
     pub(crate) fn heal(&self) {
         self.api.clear_faults();
+        self.state().awaiting.clear();
         self.api.set_api_unavailable(false);
         self.api.set_store_unavailable(false);
         // Not within the loop, which would hold the lock.
@@ -256,132 +272,12 @@ impl Kubernetes {
             NodeChoice::OfHost(host) => {
                 self.traits.nodes.get(host)?.as_ref().map(|_| node_name(host))
             }
+            NodeChoice::AtReboot => self.truth.node_at_reboot(),
             NodeChoice::Cordoned(place) => {
                 let mut names: Vec<_> = self.api.objects("nodes").iter().filter_map(ours).collect();
                 (!names.is_empty()).then(|| names.swap_remove(place % names.len()))
             }
         }
-    }
-
-    /// Changes a node as an administrator.
-    fn change(&self, name: &str, change: impl FnOnce(&mut Value)) {
-        let Some(before) = self.api.object("nodes", "", name) else { return };
-        let mut after = before.clone();
-        change(&mut after);
-        self.truth.touched(&before, Some(&after));
-        self.api.apply(after);
-    }
-
-    /// Carries an event out.
-    pub(crate) fn carry_out(&self, event: &KubernetesEvent) {
-        match event {
-            KubernetesEvent::ApiOutage(lasts) => {
-                self.api.set_api_unavailable(true);
-                self.end_later(*lasts, End::ApiOutage);
-            }
-            KubernetesEvent::ApiStoreOutage(lasts) => {
-                self.api.set_store_unavailable(true);
-                self.end_later(*lasts, End::ApiStoreOutage);
-            }
-            KubernetesEvent::ApiFault { fault, requests } => {
-                let action = match fault {
-                    ApiFault::Throttled => FaultAction::Throttle { retry_after: 3 },
-                    ApiFault::InternalError => FaultAction::Answer {
-                        status: 500,
-                        headers: Vec::new(),
-                        body: "internal error".to_owned(),
-                    },
-                    ApiFault::Hangs => FaultAction::Hang,
-                    ApiFault::AnswerLost => FaultAction::CloseAfter,
-                };
-                self.api.fault(Fault::new(action).times(*requests));
-            }
-            KubernetesEvent::Compaction => self.api.compact(),
-            KubernetesEvent::Budget { workload, max_unavailable } => {
-                let workload = self.traits.workloads.get(*workload).zip(Some(*workload));
-                if let Some((of, number)) = workload
-                    && let Some(budget) = workloads::budget(of, number, *max_unavailable)
-                {
-                    self.api.apply(budget);
-                }
-            }
-            KubernetesEvent::AddressMoves { host, runs_kubelet } => {
-                self.move_address(*host, *runs_kubelet);
-            }
-            KubernetesEvent::Cordon(node)
-            | KubernetesEvent::Uncordon(node)
-            | KubernetesEvent::Delete { node, .. }
-            | KubernetesEvent::DeletionTaint { node, .. }
-            | KubernetesEvent::NotReady { node, .. }
-            | KubernetesEvent::KubeletStops(node)
-            | KubernetesEvent::NakedPod(node) => {
-                if let Some(name) = self.name(*node) {
-                    self.happen_to(&name, event);
-                }
-            }
-        }
-    }
-
-    fn happen_to(&self, name: &str, event: &KubernetesEvent) {
-        let host = name.strip_prefix('n').and_then(|host| host.parse::<usize>().ok());
-        match event {
-            KubernetesEvent::Cordon(_) => {
-                self.change(name, |node| node["spec"]["unschedulable"] = true.into());
-            }
-            // As `kubectl uncordon` does it: annotations stay.
-            KubernetesEvent::Uncordon(_) => self.change(name, |node| {
-                if let Some(spec) = node["spec"].as_object_mut() {
-                    spec.remove("unschedulable");
-                }
-            }),
-            KubernetesEvent::Delete { recreated_after, .. } => {
-                if let Some(node) = self.api.object("nodes", "", name) {
-                    self.truth.touched(&node, None);
-                    self.api.delete("nodes", "", name);
-                }
-                if let Some((after, host)) = recreated_after.zip(host) {
-                    self.end_later(after, End::Recreate(host));
-                }
-            }
-            KubernetesEvent::DeletionTaint { lasts, .. } => {
-                self.change(name, |node| {
-                    let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-                    taints.push(json!({"key": DELETION_TAINT, "effect": "NoSchedule"}));
-                    node["spec"]["taints"] = taints.into();
-                });
-                self.end_later(*lasts, End::DeletionTaint(name.to_owned()));
-            }
-            KubernetesEvent::NotReady { lasts, .. } => {
-                self.api.set_kubelet_ready(name, false);
-                self.end_later(*lasts, End::NotReady(name.to_owned()));
-            }
-            KubernetesEvent::KubeletStops(_) => {
-                self.api.kubelet_down(name);
-                let mut state = self.state();
-                if let Some(kubelet) = host.and_then(|host| state.kubelets.get_mut(&host)) {
-                    kubelet.stopped_in.clone_from(&kubelet.runs_in);
-                }
-            }
-            KubernetesEvent::NakedPod(_) => {
-                self.api.apply(workloads::naked_pod(&format!("late-{name}"), name));
-            }
-            _ => {}
-        }
-    }
-
-    /// Gives the address of a host to another machine. The one behind its node runs on, without that address.
-    fn move_address(&self, host: usize, runs_kubelet: bool) {
-        let address = address(host);
-        self.hosts.edit(&address, |machine| {
-            machine.facts.machine_id = machine_id(usize::MAX - host);
-            machine.facts.kubelet = runs_kubelet;
-            machine.reported_boot_id = None;
-            machine.boot.get_or_insert(Duration::from_secs(20));
-        });
-        self.hosts.power_off(&address);
-        self.hosts.power_on(&address);
-        self.truth.address_moved(&address);
-        self.state().kubelets.remove(&host);
     }
 }
 

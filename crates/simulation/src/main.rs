@@ -1,5 +1,6 @@
 //! `tools/simulate` runs this program: it searches schedules of faults.
 
+use std::collections::BTreeMap;
 use std::num::ParseIntError;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -56,6 +57,9 @@ struct Args {
     /// Runs everything twice: both runs must be the same.
     #[arg(long)]
     twice: bool,
+    /// Prints in how many runs each wait, failure and pause was reached.
+    #[arg(long)]
+    coverage: bool,
     /// The folder of the corpus.
     #[arg(long, value_name = "FOLDER", default_value = "crates/simulation/corpus", hide = true)]
     corpus_folder: PathBuf,
@@ -110,8 +114,12 @@ fn search(
 ) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let (mut runs, mut failed) = (0, 0);
+    let mut reached = BTreeMap::<String, usize>::new();
     let report = |name: &str, outcome: Outcome| {
         runs += 1;
+        for what in outcome.reached {
+            *reached.entry(what).or_default() += 1;
+        }
         if outcome.violations.is_empty() {
             return true;
         }
@@ -123,6 +131,9 @@ fn search(
         !args.first
     };
     search::run_all(cases, args.threads, args.twice, key_file, report)?;
+    for (what, count) in reached.iter().filter(|_| args.coverage) {
+        println!("{count:>6} {what}");
+    }
     println!("{runs} runs, {failed} failed, in {:.1} s", begun.elapsed().as_secs_f64());
     Ok(exit_code(failed == 0))
 }

@@ -53,6 +53,8 @@ pub struct Outcome {
     pub story: String,
     /// The simulated time.
     pub took: Duration,
+    /// What was reached, such as `wait drain-blocked`.
+    pub reached: BTreeSet<String>,
     /// The steps of each replica that runs at the end.
     pub(crate) steps: BTreeMap<Replica, u64>,
 }
@@ -123,6 +125,7 @@ impl<'a> World<'a> {
         Ok(Outcome {
             steps,
             violations: world.truth.violations(),
+            reached: world.truth.reached(),
             digest: trace.digest(),
             story: trace.text(),
             took: begun.elapsed(),

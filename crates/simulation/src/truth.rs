@@ -1,8 +1,9 @@
 //! The state of store and hosts, independent of what services know, and the invariants, which are checked after each event.
 
+mod coverage;
 pub(crate) mod kubernetes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::reads::Read;
 use crate::trace::Trace;
+use coverage::Coverage;
 use kubernetes::Nodes;
 
 /// How old the intent of an effect may be: an operator's pause in the meantime does not reach the host any more. The
@@ -63,6 +65,7 @@ struct State {
     host_keys: BTreeMap<String, String>,
     /// The nodes of the Kubernetes, if there is one.
     nodes: Option<Nodes>,
+    coverage: Coverage,
     violations: Vec<String>,
 }
 
@@ -86,6 +89,11 @@ impl Truth {
     /// The violations found so far.
     pub(crate) fn violations(&self) -> Vec<String> {
         self.state().violations.clone()
+    }
+
+    /// What was reached so far.
+    pub(crate) fn reached(&self) -> BTreeSet<String> {
+        self.state().coverage.0.clone()
     }
 
     /// Records a violation.
@@ -287,6 +295,7 @@ impl State {
                 found.push(format!("2: the host {id} was done, and is at {} again", part.step));
             }
             self.check_soak(&part, found);
+            self.coverage.part(&part);
             self.parts.insert(id.to_owned(), part);
         } else if let Some(id) = key.strip_prefix(OperationEvent::PREFIX) {
             let Some(event) = parsed::<OperationEvent>(value) else { return };
@@ -302,6 +311,7 @@ impl State {
         } else if let Some(id) = key.strip_prefix(OperationControl::PREFIX) {
             let Some(control) = parsed::<OperationControl>(value) else { return };
             self.check_reason(&control, found);
+            self.coverage.control(&control);
             if control.wanted == Wanted::Run {
                 self.stopped.remove(id);
             } else {

@@ -34,7 +34,8 @@ fn objects_of(workload: &Workload, number: usize) -> Vec<Value> {
     objects
 }
 
-fn name(number: usize) -> String {
+/// The name of the workload with this number.
+pub(super) fn name(number: usize) -> String {
     format!("app{number}")
 }
 
@@ -76,5 +77,26 @@ pub(super) fn budget(workload: &Workload, number: usize, max_unavailable: usize)
 pub(super) fn naked_pod(name: &str, node: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "default"},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]}})
+}
+
+/// A ReplicaSet of one pod.
+pub(super) fn replica_set(name: &str) -> Value {
+    let labels = json!({"app": name});
+    json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+}
+
+/// The pod of a ReplicaSet, bound to a node.
+pub(super) fn bound_pod(set: &Value, node: &str) -> Value {
+    let (name, uid) = (&set["metadata"]["name"], &set["metadata"]["uid"]);
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": uid,
+        "controller": true, "blockOwnerDeletion": true});
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": name},
+            "ownerReferences": [owner]},
         "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]}})
 }

@@ -93,6 +93,8 @@ pub(crate) enum NodeChoice {
     OfHost(usize),
     /// The one at this place, modulo their number, among the nodes that an operation has cordoned at that moment.
     Cordoned(usize),
+    /// That of the next host that is drained and at its reboot; the event happens then.
+    AtReboot,
 }
 
 /// A fault of the Kubernetes, or something that others do to its nodes.
@@ -120,6 +122,10 @@ pub(crate) enum KubernetesEvent {
     KubeletStops(NodeChoice),
     /// A pod without a controller is created on a node.
     NakedPod(NodeChoice),
+    /// A pod with a controller is bound to a node without the scheduler; its replacement is scheduled.
+    BoundPod(NodeChoice),
+    /// A DaemonSet is deleted.
+    DaemonSetDeleted(usize),
     /// A disruption budget changes.
     Budget { workload: usize, max_unavailable: usize },
     /// The address of a host is given to another machine.
@@ -203,12 +209,13 @@ impl KubernetesEvent {
             | Self::DeletionTaint { node, .. }
             | Self::NotReady { node, .. }
             | Self::KubeletStops(node)
-            | Self::NakedPod(node) => node,
+            | Self::NakedPod(node)
+            | Self::BoundPod(node) => node,
             _ => return None,
         };
         match node {
             NodeChoice::OfHost(host) => Some(*host),
-            NodeChoice::Cordoned(_) => None,
+            NodeChoice::Cordoned(_) | NodeChoice::AtReboot => None,
         }
     }
 }

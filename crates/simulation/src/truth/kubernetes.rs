@@ -6,14 +6,14 @@ use std::time::Duration;
 use bus::topology::{CONTAINER_CORDON, CONTAINER_UNCORDON};
 use model::{
     BudgetClaims, CordonDebt, DebtState, Instance, Model as _, Operation, OperationHost,
-    OperationStatus,
+    OperationStatus, Step,
 };
 use serde_json::Value;
 use simulated_hosts::{Effect, STALE};
 use simulated_kubernetes::SimulatedKubernetes;
 use tokio::time::Instant;
 
-use super::{State, Truth, parsed};
+use super::{State, Truth, operation_of, parsed};
 
 /// The annotation with the owner of a cordon.
 const CORDONED_BY: &str = "/metadata/annotations/commissaire.io~1cordoned-by";
@@ -152,6 +152,17 @@ impl Truth {
                 Some(true) => {}
             }
         });
+    }
+
+    /// The name of the node of a host that is drained and at its reboot.
+    pub(crate) fn node_at_reboot(&self) -> Option<String> {
+        let state = self.state();
+        state.parts.values().find_map(|part| {
+            let operation = state.operations.get(operation_of(&part.id))?;
+            let node = part.node.as_ref().filter(|_| part.step == Step::Reboot)?;
+            let is_drained = operation.options.drains() && !node.is_forced;
+            is_drained.then(|| node.name.clone())
+        })
     }
 
     /// Notes that the address of a machine is given to another one: no node is on the new one.

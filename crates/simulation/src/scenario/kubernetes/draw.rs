@@ -261,7 +261,8 @@ fn event(random: &mut StdRng, hosts: usize, workloads: usize) -> KubernetesEvent
     } else {
         NodeChoice::OfHost(random.random_range(0..hosts))
     };
-    match random.random_range(0..21) {
+    let late = if random.random_bool(0.7) { NodeChoice::AtReboot } else { node };
+    match random.random_range(0..25) {
         0 | 1 => KubernetesEvent::ApiOutage(millis(random, 300)),
         2 => KubernetesEvent::ApiStoreOutage(millis(random, 120)),
         3..=5 => {
@@ -284,8 +285,10 @@ fn event(random: &mut StdRng, hosts: usize, workloads: usize) -> KubernetesEvent
         13 => KubernetesEvent::DeletionTaint { node, lasts: millis(random, 200) },
         14 | 15 => KubernetesEvent::NotReady { node, lasts: millis(random, 200) },
         16 => KubernetesEvent::KubeletStops(node),
-        17 | 18 => KubernetesEvent::NakedPod(node),
-        19 => KubernetesEvent::Budget {
+        17 | 18 => KubernetesEvent::NakedPod(late),
+        19..=21 => KubernetesEvent::BoundPod(late),
+        22 => KubernetesEvent::DaemonSetDeleted(random.random_range(0..workloads)),
+        23 => KubernetesEvent::Budget {
             workload: random.random_range(0..workloads),
             max_unavailable: random.random_range(0..3),
         },
