@@ -49,7 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) reconciled: u64,
     /// Whether time-dependent transitions are pending: starting or terminating pods, nodes without heartbeats.
     pub(crate) is_restless: bool,
-    start: Timestamp,
+    /// The wall-clock time at the start.
+    pub(crate) start: Timestamp,
     elapsed: Duration,
     /// Summary of the changes made by the current request, for its effect.
     pub(crate) changes: Option<String>,

@@ -86,6 +86,9 @@ fn carry_out(kubernetes: &SimulatedKubernetes, request: &Request) -> Result<Answ
             let requests = kubernetes.with(|cluster| cluster.requests.clone());
             return Ok(Answer::json(200, &json!(requests)));
         }
+        (&Method::GET, "state") => {
+            return Ok(Answer::json(200, &json!({"start": kubernetes.start().to_string()})));
+        }
         (&Method::POST, "users") => {
             let user: User = parsed(request)?;
             let groups: Vec<_> = user.groups.iter().map(String::as_str).collect();

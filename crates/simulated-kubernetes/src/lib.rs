@@ -297,6 +297,11 @@ impl SimulatedKubernetes {
         self.with(|cluster| cluster.store.compact());
     }
 
+    /// The wall-clock time at the start.
+    pub fn start(&self) -> Timestamp {
+        self.with(|cluster| cluster.start)
+    }
+
     /// The log of effects, oldest first.
     pub fn effects(&self) -> Vec<Effect> {
         self.with(|cluster| cluster.effects.clone())

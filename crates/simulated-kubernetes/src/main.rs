@@ -21,7 +21,7 @@ the group system:masters; bodies are JSON:
                                 {"up": true, "boot_id": "b2", "delay_seconds": 5}
                                 {"ready": false}, {"pod_start_seconds": 10}
   POST   /stand-in/users        {"token": "t", "name": "u", "groups": []}
-  DELETE /stand-in/users/t
+  DELETE /stand-in/users/t      the token is rejected from then on (401)
   POST   /stand-in/faults       {"method": "PATCH", "path": "/api/v1/nodes",
                                  "path_contains": "w1", "user": "u", "requests": 1,
                                  "action": ACTION}
@@ -31,6 +31,7 @@ the group system:masters; bodies are JSON:
                                 {"answer": {"status": 502, "body": "…"}}
   DELETE /stand-in/faults
   PUT    /stand-in/state        {"api_unavailable": true}, {"store_unavailable": true}
+  GET    /stand-in/state        {"start": "2026-12-01T10:00:00.5Z"}: effects are stamped relative to it
   POST   /stand-in/compact      older revisions are compacted (410)
   GET    /stand-in/effects      the log of effects, oldest first
   GET    /stand-in/requests     the number of requests by user

@@ -97,6 +97,21 @@ pub(crate) static RESOURCES: &[Resource] = &[
         Generations,
         &["status", "binding", "eviction"],
     ),
+    resource(
+        ("", "v1"),
+        ("persistentvolumeclaims", "PersistentVolumeClaim"),
+        Namespaced,
+        Stored,
+        STATUS,
+    ),
+    // Without a controller: their pods have to be created with them.
+    resource(
+        ("", "v1"),
+        ("replicationcontrollers", "ReplicationController"),
+        Namespaced,
+        Generations,
+        STATUS,
+    ),
     resource(("", "v1"), ("serviceaccounts", "ServiceAccount"), Namespaced, Stored, &["token"]),
     resource(
         ("policy", "v1"),
