@@ -17,6 +17,9 @@ use simulated_kubernetes::{MASTERS, Pki};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 
+/// Ten times as long as a process takes to start or to end on a busy machine.
+const HANG: Duration = Duration::from_secs(90);
+
 /// A server, ended when dropped.
 struct Server {
     child: Child,
@@ -32,13 +35,12 @@ impl Server {
             .spawn()
             .unwrap();
         let server = Self { child, state };
-        for _ in 0..400 {
-            if server.state.path().join("url").exists() && !server.read("url").is_empty() {
-                return server;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the server did not listen within 20 s");
+        let url = server.path("url");
+        eventually("the server listens", || {
+            fs::read_to_string(&url).ok().filter(|url| !url.is_empty())
+        })
+        .await;
+        server
     }
 
     fn path(&self, name: &str) -> String {
@@ -88,6 +90,18 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Asks at short intervals until there is an answer.
+async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    while begun.elapsed() < HANG {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not within {HANG:?}: {what}");
 }
 
 async fn control(client: &Client, method: &str, path: &str, body: &serde_json::Value) {
@@ -143,6 +157,12 @@ async fn real_client_uses_the_process_over_tls() {
     let effects: serde_json::Value = admin.request(effects).await.unwrap();
     let mut effects = effects.as_array().unwrap().iter();
     assert!(effects.any(|effect| effect["summary"] == "create nodes w2"), "{effects:?}");
+    let state = http::Request::get("/stand-in/state").body(Vec::new()).unwrap();
+    let state: serde_json::Value = admin.request(state).await.unwrap();
+    assert!(state["start"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{state}");
+    control(&admin, "DELETE", "users/t", &json!({})).await;
+    let revoked = Api::<Node>::all(limited.clone()).list(&ListParams::default()).await.unwrap_err();
+    assert!(matches!(revoked, kube::Error::Api(status) if status.code == 401));
     let address = server.read("url").replace("https://", "");
     let mut plaintext = tokio::net::TcpStream::connect(address).await.unwrap();
     plaintext.write_all(b"GET /api/v1/nodes HTTP/1.1\r\n\r\n").await.unwrap();
@@ -156,13 +176,6 @@ async fn real_client_uses_the_process_over_tls() {
 async fn terminate(child: &mut Child) {
     let id = child.id().to_string();
     assert!(Command::new("kill").arg(&id).status().unwrap().success());
-    let before = Instant::now();
-    while before.elapsed() < Duration::from_secs(10) {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            return;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the process did not end within 10 s of SIGTERM");
+    let status = eventually("the process ends", || child.try_wait().unwrap()).await;
+    assert!(status.success());
 }
