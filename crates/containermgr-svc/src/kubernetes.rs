@@ -16,6 +16,7 @@
 //! - `patch`: JSON Patches (pure)
 //! - `registration`: nodes that are registered, removed and found for hosts
 //! - `selector`: label selectors (pure)
+//! - `token_file`: tokens in files
 //! - `tolerations`: whether pods tolerate taints (pure)
 //! - `workloads`: how many ready pods controllers have
 
@@ -40,6 +41,7 @@ mod recorded;
 mod registration;
 mod rivals;
 mod selector;
+mod token_file;
 mod tolerations;
 mod workloads;
 

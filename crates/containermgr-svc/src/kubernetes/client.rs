@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+use super::token_file;
 use crate::config::Config;
 
 /// How clients of Kubernetes API servers are made.
@@ -68,13 +69,13 @@ async fn network_client(
 ) -> Result<kube::Client, String> {
     let mut connection = match (&options.kubeconfig, &options.server_url) {
         (Some(kubeconfig), _) => of_kubeconfig(kubeconfig, config).await?,
-        (None, Some(server_url)) => of_options(server_url, options, config, files).await?,
+        (None, Some(server_url)) => of_options(server_url, options, files).await?,
         (None, None) => return Err("the option `server_url` is missing".to_owned()),
     };
     connection.connect_timeout = Some(config.connect_timeout());
     // Retries need a deadline, and must not repeat a creation.
     connection.default_retry = false;
-    kube::Client::try_from(connection).map_err(|error| match (&error, &options.certificate) {
+    let client = kube::Client::try_from(connection).map_err(|error| match (&error, &options.certificate) {
         (
             kube::Error::RustlsTls(
                 RustlsTlsError::InvalidIdentityPem(_)
@@ -95,13 +96,19 @@ async fn network_client(
             }
         },
         _ => format!("its client cannot be made: {}", chain(&error)),
-    })
+    })?;
+    match &options.token_file {
+        None => Ok(client),
+        Some(path) => {
+            let path = config.credentials("token_path", path)?;
+            token_file::authorized(client, path, files).await
+        }
+    }
 }
 
 async fn of_options(
     server_url: &Url,
     options: &KubernetesOptions,
-    config: &Config,
     files: &Files,
 ) -> Result<kube::Config, String> {
     let server_url = server_url.as_str();
@@ -113,7 +120,7 @@ async fn of_options(
         // Without verification the system's authorities, which may be missing, are not loaded.
         None => options.insecure_skip_tls_verify.then(Vec::new),
     };
-    connection.auth_info = auth_info(options, config, files).await?;
+    connection.auth_info = auth_info(options, files).await?;
     Ok(connection)
 }
 
@@ -129,23 +136,13 @@ async fn of_kubeconfig(file: &KubeconfigFile, config: &Config) -> Result<kube::C
     kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|e| unusable(&e))
 }
 
-async fn auth_info(
-    options: &KubernetesOptions,
-    config: &Config,
-    files: &Files,
-) -> Result<AuthInfo, String> {
+async fn auth_info(options: &KubernetesOptions, files: &Files) -> Result<AuthInfo, String> {
     let mut auth_info = AuthInfo::default();
     if let Some(token) = &options.token {
         // The library panics on a token that fits into no header.
         HeaderValue::from_str(token.expose_secret())
             .map_err(|_| "its token has characters that are not allowed in a token".to_owned())?;
         auth_info.token = Some(token.clone());
-    }
-    if let Some(path) = &options.token_file {
-        let path = config.credentials("token_path", path)?;
-        // The library reads it again once a minute; a missing one is noticed now.
-        read(files, &path).await?;
-        auth_info.token_file = Some(path.display().to_string());
     }
     match &options.certificate {
         None => {}
