@@ -6,7 +6,7 @@ mod evictions;
 
 use std::time::Duration;
 
-use model::messages::{CordonAnswer, CordonRequest, NodeRequest, Workload};
+use model::messages::{CordonAnswer, CordonRequest, Eviction, NodeRequest, Workload};
 use model::stamp::left;
 use model::{
     DrainOptions, FailureReason, HostNode, NodeState, OnDrainTimeout, OperationHost, Outcome,
@@ -284,7 +284,16 @@ impl Drain {
         match nodes.client.evict(round.evict.clone()).await {
             Ok(outcomes) => {
                 self.evictions.note(&round.evict, &outcomes, now, random::fraction());
-                Ok(())
+                let mut outcomes = outcomes.into_iter();
+                // Only an administrator can change that: the node is not kept cordoned until then.
+                let denied = outcomes.find_map(|outcome| match outcome {
+                    Eviction::Denied { message } => Some(message),
+                    _ => None,
+                });
+                denied.map_or(Ok(()), |message| {
+                    let node = run.part().node.map(|node| node.name).unwrap_or_default();
+                    Err(HostError::Postponed(format!("drain of node {node}: {message}")))
+                })
             }
             Err(NodesError::Away(_)) => Ok(()),
             Err(error) => Err(HostError::Postponed(error.message().to_owned())),

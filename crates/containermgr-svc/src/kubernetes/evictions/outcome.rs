@@ -13,6 +13,10 @@ const DISRUPTION_BUDGET: &str = "DisruptionBudget";
 /// The cause of a refusal in a namespace that is being deleted.
 const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 
+/// What the API server says of a request that an admission webhook has denied, such as one that lets an operator move a
+/// database first.
+const ADMISSION_WEBHOOK: &str = "admission webhook";
+
 /// What the API server says of a pod in several disruption budgets; it names none of them.
 const SEVERAL_BUDGETS: &str = "more than one PodDisruptionBudget";
 
@@ -49,6 +53,7 @@ pub(super) fn of(pod: &EvictedPod, evicted: kube::Result<()>) -> Result<Outcome,
         403 if cause(&status, NAMESPACE_TERMINATING).is_some() => {
             Eviction::Later { seconds: LATER, message }
         }
+        403 if message.contains(ADMISSION_WEBHOOK) => Eviction::Impossible { message },
         403 => Eviction::Denied { message },
         500 if message.contains(SEVERAL_BUDGETS) => return Ok(Outcome::SeveralBudgets(message)),
         500.. => Eviction::Later { seconds: seconds(&status), message },
@@ -176,6 +181,16 @@ mod tests {
             panic!("known")
         };
         assert!(matches!(outcome, Eviction::Later { seconds: 5, .. }));
+    }
+
+    #[test]
+    fn eviction_that_a_webhook_denies_is_no_missing_right() {
+        let id = "noright-post-api-v1-namespaces-default-pods-agent-x1-eviction-403";
+        let Error::Api(mut status) = recorded_error(id) else { panic!("a status") };
+        "admission webhook \"drain.test\" denied the request: not now"
+            .clone_into(&mut status.message);
+        let outcome = of(&pod(), Err(Error::Api(status))).unwrap();
+        assert!(matches!(outcome, Outcome::Known(Eviction::Impossible { .. })), "{outcome:?}");
     }
 
     #[test]
