@@ -136,6 +136,8 @@ struct Drain {
     written: Option<Instant>,
     /// Why it was last found to be blocked.
     blocked_by: Option<WaitReason>,
+    /// Whether there was an event that controllers of evicted pods are not waited for.
+    is_uncounted: bool,
 }
 
 impl Drain {
@@ -149,7 +151,15 @@ impl Drain {
         let passed = passed
             .map_or(Duration::ZERO, |began| longest.saturating_sub(left(now, began, longest)));
         let evictions = std::mem::take(&mut run.evictions);
-        Self { options, evictions, since: Instant::now(), passed, written: None, blocked_by: None }
+        Self {
+            options,
+            evictions,
+            since: Instant::now(),
+            passed,
+            written: None,
+            blocked_by: None,
+            is_uncounted: false,
+        }
     }
 
     fn has_exceeded(&self, allowed: Duration) -> bool {
@@ -276,7 +286,12 @@ impl Drain {
         if round.evict.is_empty() {
             return Ok(());
         }
-        save_workloads(run, nodes, round, pods).await?;
+        let uncounted = save_workloads(run, nodes, round, pods).await?;
+        if let Some(problem) = uncounted.filter(|_| !self.is_uncounted) {
+            self.is_uncounted = true;
+            let detail = format!("controllers of evicted pods are not waited for: {problem}");
+            run.log(&[LogLine(Step::Drain, Outcome::Waiting, &detail)]).await?;
+        }
         run.journal.held.check()?;
         let now = Instant::now();
         // Before the answer: without one, the request may have been carried out.
@@ -413,17 +428,18 @@ async fn until_resumed(run: &HostRun<'_>) -> Result<(), HostError> {
     }
 }
 
-/// Saves how many ready pods the controllers of the pods have that are evicted first.
+/// Saves how many ready pods the controllers of the pods have that are evicted first. Returns why some of them may not be
+/// read, if so: these are not waited for.
 async fn save_workloads(
     run: &HostRun<'_>,
     nodes: &HostNodes,
     round: &Round,
     pods: &[PodState],
-) -> Result<(), HostError> {
+) -> Result<Option<String>, HostError> {
     let ready = run.journal.operation.options.ready.clone().unwrap_or_default();
     let known = run.part().node.map(|node| node.workloads).unwrap_or_default();
     if !ready.awaits_workloads() {
-        return Ok(());
+        return Ok(None);
     }
     let evicted = |pod: &&PodState| round.evict.iter().any(|evicted| evicted.uid == pod.uid);
     let workload = |pod: &PodState| {
@@ -431,20 +447,29 @@ async fn save_workloads(
         Some(Workload { namespace: pod.namespace.clone(), controller })
     };
     let mut new: Vec<_> = pods.iter().filter(evicted).filter_map(workload).collect();
-    new.sort_unstable();
+    new.sort_unstable_by(|one, other| {
+        let kinds = one.controller.kind.cmp(&other.controller.kind);
+        kinds.then_with(|| one.cmp(other))
+    });
     new.dedup();
     new.retain(|workload| !known.iter().any(|(other, _)| other == workload));
-    if new.is_empty() {
-        return Ok(());
+    // Of each kind at once: the account may lack the right to read some kinds.
+    let (mut counted, mut problem) = (Vec::new(), None);
+    for workloads in new.chunk_by(|one, other| one.controller.kind == other.controller.kind) {
+        match nodes.client.workloads(workloads.to_vec()).await {
+            Ok(ready) => {
+                let ready = workloads.iter().cloned().zip(ready);
+                counted.extend(ready.filter_map(|(workload, ready)| Some((workload, ready?))));
+            }
+            // Without an answer, these controllers are not waited for.
+            Err(NodesError::Away(_)) => {}
+            Err(error) => problem = Some(error.message().to_owned()),
+        }
     }
-    // Without an answer, these controllers are not waited for.
-    let Ok(ready) = nodes.client.workloads(new.clone()).await else { return Ok(()) };
-    let counted: Vec<_> = new
-        .into_iter()
-        .zip(ready)
-        .filter_map(|(workload, ready)| Some((workload, ready?)))
-        .collect();
-    run.save_node(|node| node.workloads.extend(counted.iter().cloned()), &[]).await
+    if !counted.is_empty() {
+        run.save_node(|node| node.workloads.extend(counted.iter().cloned()), &[]).await?;
+    }
+    Ok(problem)
 }
 
 impl Round {

@@ -10,6 +10,7 @@ use super::done::save_done;
 use super::host::HostRun;
 use crate::host_error::HostError;
 use crate::journal::LogLine;
+use crate::nodes::NodesError;
 
 /// How long the controllers of evicted pods are waited for.
 const WORKLOADS_TIMEOUT: Duration = Duration::from_mins(10);
@@ -62,6 +63,13 @@ async fn await_workloads(run: &HostRun<'_>) -> Result<(), HostError> {
     let mut is_logged = false;
     while let Some((workload, before)) = missing.last() {
         let found = nodes.client.workloads(vec![workload.clone()]).await;
+        if let Err(NodesError::Denied(message) | NodesError::Refused(message)) = &found {
+            let kind = workload.controller.kind.clone();
+            let detail = format!("controllers of the kind {kind} are not waited for: {message}");
+            run.log(&[LogLine(Step::Uncordon, Outcome::Waiting, &detail)]).await?;
+            missing.retain(|(other, _)| other.controller.kind != kind);
+            continue;
+        }
         let ready = found.ok().and_then(|ready| ready.first().copied());
         // A controller that does not exist any more has nothing to recover.
         if ready.is_some_and(|ready| ready.is_none_or(|ready| ready >= *before)) {
