@@ -1,6 +1,6 @@
 //! Cordons by operators: of the node of one host, outside of operations.
 
-use bus::{Error, Kind, Result};
+use bus::{Error, Result};
 use model::messages::{CordonAnswer, CordonHost, CordonRequest, CordonedHost};
 use model::{
     Address, CordonDebt, CordonOwner, DebtState, HostPlacement, Lease, NodeState, OperationKind,
@@ -254,9 +254,5 @@ fn missing(node: &NodeState) -> Error {
 }
 
 fn failed(error: &NodesError) -> Error {
-    let kind = match error {
-        NodesError::Away(_) => Kind::Unavailable,
-        NodesError::Denied(_) | NodesError::Refused(_) => Kind::ContainerManager,
-    };
-    Error::new(kind, error.message())
+    error.answer(error.message())
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use bus::{Error, Kind};
 use model::messages::{DrainForecast, KubernetesNodes};
 use model::{
     Address, DrainCheck, FailureReason, HostPlacement, NodeState, OperationKind, Options, abridged,
@@ -268,15 +267,11 @@ fn planned(node: &NodeState, options: &Options, instance: &str) -> PlannedNode {
 
 /// The rejection of an operation because its nodes are not known.
 fn unavailable(manager: &str, error: &NodesError) -> Rejection {
-    let kind = match error {
-        NodesError::Away(_) => Kind::Unavailable,
-        NodesError::Denied(_) | NodesError::Refused(_) => Kind::ContainerManager,
-    };
     let message = format!(
         "the nodes of the container manager {manager} are not known, and nothing is started: {}",
         error.message()
     );
-    Rejection { reason: FailureReason::KubernetesUnavailable, error: Error::new(kind, message) }
+    Rejection { reason: FailureReason::KubernetesUnavailable, error: error.answer(message) }
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 /// The field of an error's data that holds the HTTP status of the API server's answer.
 const STATUS: &str = "status";
 
+/// The part that is unavailable while a container manager does not answer, or rejects the credentials.
+const CONTAINER_MANAGER: &str = "container manager";
+
 /// The nodes that a container manager reaches.
 #[derive(Debug, Clone)]
 pub(crate) struct Nodes {
@@ -40,6 +43,15 @@ impl NodesError {
     pub(crate) fn message(&self) -> &str {
         match self {
             Self::Away(message) | Self::Denied(message) | Self::Refused(message) => message,
+        }
+    }
+
+    /// The answer with this message to a request of a client that needs the nodes.
+    pub(crate) fn answer(&self, message: impl Into<String>) -> Error {
+        match self {
+            // Without a part, the client would learn neither which service is meant nor why it does not answer.
+            Self::Away(_) => Error::unavailable(message).of_part(CONTAINER_MANAGER),
+            Self::Denied(_) | Self::Refused(_) => Error::new(Kind::ContainerManager, message),
         }
     }
 }

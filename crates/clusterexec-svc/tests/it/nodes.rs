@@ -411,7 +411,18 @@ async fn nothing_starts_while_the_api_server_does_not_answer_or_denies_the_accou
     all.kubernetes.set_api_unavailable(true);
     let error = executor.start("restart", json!({})).await.unwrap_err();
     assert_eq!(error.kind(), bus::Kind::Unavailable, "{error}");
+    // The gateway passes on the message of an error that names what is unavailable.
+    assert_eq!(error.part(), Some("container manager"), "{error:?}");
+    assert!(
+        error.to_string().contains("the container manager k at api.test does not answer"),
+        "{error}"
+    );
     all.kubernetes.set_api_unavailable(false);
+    all.kubernetes.remove_user("token");
+    let error = executor.start("restart", json!({})).await.unwrap_err();
+    assert_eq!(error.kind(), bus::Kind::Unavailable, "{error}");
+    assert_eq!(error.part(), Some("container manager"), "{error:?}");
+    assert!(error.to_string().contains("the token or certificate is not accepted"), "{error}");
     // The account has lost its rights.
     all.kubernetes.add_user("token", "commissaire", &[]);
     let error = executor.start("restart", json!({})).await.unwrap_err();
