@@ -17,7 +17,8 @@ fn event_of(wait: &Wait) -> Option<WebhookEvent> {
         WaitReason::Paused
         | WaitReason::UnexpectedReboot
         | WaitReason::BudgetTimeout
-        | WaitReason::AlarmTimeout => Some(WebhookEvent::Paused),
+        | WaitReason::AlarmTimeout
+        | WaitReason::DrainPaused => Some(WebhookEvent::Paused),
         WaitReason::Frozen | WaitReason::Alarm | WaitReason::Budget => Some(WebhookEvent::Waiting),
         _ => None,
     }

@@ -514,28 +514,62 @@ async fn upgrade_drains_the_node_before_anything_is_applied() {
     assert_eq!(all.debts().await, []);
 }
 
+/// Waits for a call of the webhook about this event, resolved or not; calls are not ordered, and those seen are kept.
+async fn called(
+    all: &KubernetesFleet,
+    calls: &RefCell<Vec<Value>>,
+    event: &str,
+    resolved: bool,
+) -> Value {
+    let what = format!("the webhook is called about {event}, resolved: {resolved}");
+    all.fleet
+        .until(&what, async || {
+            let new = all.fleet.receiver.take().into_iter();
+            let new = new.map(|post| serde_json::from_str(&post.body).unwrap());
+            calls.borrow_mut().extend(new);
+            let is_wanted = |body: &&Value| body["event"] == event && body["resolved"] == resolved;
+            calls.borrow().iter().find(is_wanted).cloned()
+        })
+        .await
+}
+
+fn with_webhook() -> Config {
+    Config { webhook_url: Some("http://receiver.test/".parse().unwrap()), ..Config::default() }
+}
+
 #[tokio::test(start_paused = true)]
 async fn blocked_drain_is_reported_to_the_webhook_and_resolved() {
     let all = KubernetesFleet::start(2, 0).await;
     all.deploy("web", 2, 0).await;
-    let config =
-        Config { webhook_url: Some("http://receiver.test/".parse().unwrap()), ..Config::default() };
-    let executor = all.fleet.executor_with(config).await;
+    let executor = all.fleet.executor_with(with_webhook()).await;
     executor.start("restart", json!({"drain": {"timeout": 600}})).await.unwrap();
-    let posts = RefCell::new(Vec::<Value>::new());
-    let reported = async |resolved: bool| {
-        let new = all.fleet.receiver.take().into_iter();
-        posts.borrow_mut().extend(new.map(|post| serde_json::from_str(&post.body).unwrap()));
-        let is_wanted =
-            |body: &&Value| body["event"] == "drain-blocked" && body["resolved"] == resolved;
-        posts.borrow().iter().find(is_wanted).cloned()
-    };
-    let report = all.fleet.until("it is reported", async || reported(false).await).await;
+    let calls = RefCell::default();
+    let report = called(&all, &calls, "drain-blocked", false).await;
     assert!(report.to_string().contains("default/web"), "{report}");
     let mut budget = all.kubernetes.object("poddisruptionbudgets", "default", "web").unwrap();
     budget["spec"]["maxUnavailable"] = json!(1);
     all.kubernetes.apply(budget);
-    all.fleet.until("it is resolved", async || reported(true).await).await;
+    called(&all, &calls, "drain-blocked", true).await;
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_for_hosts_that_could_not_be_drained_is_reported_to_the_webhook() {
+    let all = KubernetesFleet::start(2, 0).await;
+    all.deploy("web", 2, 0).await;
+    let executor = all.fleet.executor_with(with_webhook()).await;
+    let options = json!({"drain": {"timeout": 60, "attempts": 1}});
+    executor.start("restart", options).await.unwrap();
+    let calls = RefCell::default();
+    let paused = called(&all, &calls, "paused", false).await;
+    assert_eq!(paused["state"], "paused", "{paused}");
+    assert!(paused["explanation"].to_string().contains("default/web"), "{paused}");
+    called(&all, &calls, "drain-blocked", true).await;
+    let mut budget = all.kubernetes.object("poddisruptionbudgets", "default", "web").unwrap();
+    budget["spec"]["maxUnavailable"] = json!(1);
+    all.kubernetes.apply(budget);
+    all.fleet.say("o1", Wanted::Run).await;
+    called(&all, &calls, "paused", true).await;
     assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
 }
 
