@@ -22,7 +22,7 @@ use crate::fleet::{Fleet, address};
 const MIRROR: Duration = Duration::from_millis(250);
 
 /// How long a request takes to a slow API server.
-const SLOW: Duration = Duration::from_millis(400);
+pub(crate) const SLOW: Duration = Duration::from_millis(400);
 
 /// The user of the container manager.
 pub(crate) const USER: &str = "commissaire";

@@ -15,6 +15,7 @@ mod last_look;
 mod nodes;
 mod removed;
 mod restart;
+mod rights;
 mod settle;
 mod take_over;
 mod upgrade;
