@@ -97,6 +97,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         Generations,
         &["status", "binding", "eviction"],
     ),
+    resource(("", "v1"), ("persistentvolumes", "PersistentVolume"), Cluster, Stored, STATUS),
     resource(
         ("", "v1"),
         ("persistentvolumeclaims", "PersistentVolumeClaim"),
@@ -124,14 +125,6 @@ pub(crate) static RESOURCES: &[Resource] = &[
     resource((APPS, "v1"), ("deployments", "Deployment"), Namespaced, Generations, STATUS),
     resource((APPS, "v1"), ("replicasets", "ReplicaSet"), Namespaced, Generations, STATUS),
     resource((APPS, "v1"), ("statefulsets", "StatefulSet"), Namespaced, Generations, STATUS),
-    resource(("", "v1"), ("persistentvolumes", "PersistentVolume"), Cluster, Stored, STATUS),
-    resource(
-        ("", "v1"),
-        ("persistentvolumeclaims", "PersistentVolumeClaim"),
-        Namespaced,
-        Stored,
-        STATUS,
-    ),
     resource(("coordination.k8s.io", "v1"), ("leases", "Lease"), Namespaced, Stored, &[]),
     resource(
         ("storage.k8s.io", "v1"),
