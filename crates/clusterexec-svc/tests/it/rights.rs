@@ -60,6 +60,7 @@ const RIGHTS: &[(Right<'_>, Consequence)] = &[
     (("list", "volumeattachments"), Postponed(Step::Drain)),
     (("get", "csinodes"), Postponed(Step::Probe)),
     (("get", "persistentvolumeclaims"), Postponed(Step::Drain)),
+    (("list", "persistentvolumes"), Rejected),
     // Of the optional roles.
     (("create", "nodes"), Nothing),
     (("delete", "nodes"), Nothing),
