@@ -12,7 +12,7 @@ use crate::processes::Form;
 use crate::server::Server;
 
 /// What is another one in each run, and what stands in its place.
-const FILTERS: [(&str, &str); 12] = [
+const FILTERS: [(&str, &str); 13] = [
     (r"commctl [0-9.]+ \([^)]+\)", "commctl VERSION (COMMIT, DATE)"),
     // It may have passed before the next look.
     (r"! HOST bootstrapping\n", ""),
@@ -27,6 +27,8 @@ const FILTERS: [(&str, &str); 12] = [
     (r"(ssh-ed25519) AAAA[+/=0-9A-Za-z]+", "$1 KEY"),
     (r"(cpus|memory|space): \d+", "$1: NUMBER"),
     (r"\bos: \w+", "os: OS"),
+    // That of the pods that were still terminating at a look, if there were any.
+    (r"grace_period: \d+", "grace_period: SECONDS"),
 ];
 
 /// A server, a home, and what was said.
