@@ -74,6 +74,7 @@ mod matrix;
 mod moments;
 mod nodes;
 mod processes;
+mod receiver;
 mod registering;
 mod reload;
 mod replicas;

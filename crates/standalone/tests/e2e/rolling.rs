@@ -8,10 +8,10 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testbed::Testbed;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::processes::Form;
+use crate::receiver::Receiver;
 use crate::server::{Server, eventually};
 
 /// A port on which nobody listens: a host that is there says so at once, one that is not says nothing.
@@ -204,9 +204,9 @@ async fn some_hosts_in_the_order_of_their_last_restart_where_they_need_it(form: 
 async fn an_unhealthy_host_stops_the_roll_and_somebody_is_told(form: Form) {
     let test = "an_unhealthy_host_stops_the_roll";
     let Some(testbed) = Testbed::up_booted(test, &["debian"; 2]) else { return };
-    let hook = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/told?token=s3cret", hook.local_addr().unwrap());
-    let server = Server::start(form, json!({"clusterexec": {"webhook-url": url}})).await;
+    let receiver = Receiver::start("/hook?token=s3cret").await;
+    let config = json!({"clusterexec": {"webhook-url": receiver.url}});
+    let server = Server::start(form, config).await;
     server.cluster(&testbed).await;
     let mut addresses: Vec<_> = (0..2).map(|host| testbed.address(host).0.to_owned()).collect();
     addresses.sort_unstable();
@@ -222,9 +222,9 @@ async fn an_unhealthy_host_stops_the_roll_and_somebody_is_told(form: Form) {
     for word in [addresses[0].as_str(), "no database", "commctl host investigate"] {
         assert!(failure["reason"].as_str().unwrap().contains(word), "{record}");
     }
-    let told = told(&hook).await;
-    assert_eq!((&told["event"], &told["operation"]["cluster"]), (&json!("failed"), &json!("c1")));
-    assert_eq!(told["operation"]["failures"][0]["host"], addresses[0].as_str());
+    let body = receiver.next(|_| true).await.body;
+    assert_eq!((&body["event"], &body["operation"]["cluster"]), (&json!("failed"), &json!("c1")));
+    assert_eq!(body["operation"]["failures"][0]["host"], addresses[0].as_str());
 
     for host in 0..2 {
         testbed.exec(host, "touch /etc/healthy");
@@ -234,7 +234,7 @@ async fn an_unhealthy_host_stops_the_roll_and_somebody_is_told(form: Form) {
     assert_eq!(server.settled(&addresses[0]).await["host"]["status"], "disassociated");
     server.put("/cluster/c1/restart", options).await;
     assert_eq!(server.restarted().await["status"], "finished");
-    assert_eq!(self::told(&hook).await["event"], "finished");
+    assert_eq!(receiver.next(|_| true).await.body["event"], "finished");
     assert!(!server.log().contains("s3cret"), "the webhook's address may hold a secret");
 }
 
@@ -269,24 +269,6 @@ async fn the_controllers_own_machine_goes_last_and_the_operation_ends_after_it_i
     assert_eq!(record["status"], "finished", "{record}");
     assert_eq!(record["restarted"].as_array().unwrap().last().unwrap(), own.as_str());
     assert_eq!(testbed.events().iter().filter(|event| !event.up).count(), 2, "each once");
-}
-
-/// What the webhook is told next.
-async fn told(hook: &TcpListener) -> Value {
-    let (mut stream, _) = hook.accept().await.unwrap();
-    let mut request = String::new();
-    loop {
-        let mut part = [0; 4096];
-        let count = stream.read(&mut part).await.unwrap();
-        request.push_str(std::str::from_utf8(&part[..count]).unwrap());
-        let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
-        let head = head.to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        if body.len() == length.parse::<usize>().unwrap() {
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-            return serde_json::from_str(body).unwrap();
-        }
-    }
 }
 
 forms!(
