@@ -312,7 +312,7 @@ pub(crate) async fn eventually<T: Debug, F: Future<Output = Option<T>>>(
     what: &str,
     ask: impl FnMut() -> F,
 ) -> T {
-    poll(what, Duration::from_millis(100), ask).await
+    poll(what, Duration::from_millis(100), LONG, ask).await
 }
 
 /// Asks at short intervals until there is an answer: for moments that pass quickly.
@@ -320,21 +320,23 @@ pub(crate) async fn soon<T: Debug, F: Future<Output = Option<T>>>(
     what: &str,
     ask: impl FnMut() -> F,
 ) -> T {
-    poll(what, Duration::from_millis(2), ask).await
+    poll(what, Duration::from_millis(2), LONG, ask).await
 }
 
-async fn poll<T: Debug, F: Future<Output = Option<T>>>(
+/// Asks at this interval until there is an answer, and for this long.
+pub(crate) async fn poll<T: Debug, F: Future<Output = Option<T>>>(
     what: &str,
     every: Duration,
+    limit: Duration,
     mut ask: impl FnMut() -> F,
 ) -> T {
     let begin = Instant::now();
     let mut ticks = tokio::time::interval(every);
-    while begin.elapsed() < LONG {
+    while begin.elapsed() < limit {
         ticks.tick().await;
         if let Some(answer) = ask().await {
             return answer;
         }
     }
-    panic!("not within {LONG:?}: {what}");
+    panic!("not within {limit:?}: {what}");
 }

@@ -8,10 +8,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testbed::Testbed;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::stand_in::StandIn;
-use crate::server::{Server, eventually};
+use crate::server::{Server, eventually, poll};
 
 /// How often the hosts are compared with their nodes.
 const FOLLOW: Duration = Duration::from_millis(200);
@@ -63,7 +62,12 @@ impl Fleet {
 
     /// The cluster `c1` of all hosts, with the container manager `k`.
     pub(crate) async fn cluster(&self, server: &Server) {
-        let manager = json!({"type": "kubernetes", "options": self.api.options().await});
+        self.cluster_with(server, self.api.options().await).await;
+    }
+
+    /// The same, with these options of the container manager.
+    pub(crate) async fn cluster_with(&self, server: &Server, options: Value) {
+        let manager = json!({"type": "kubernetes", "options": options});
         server.put("/containermanager/k", manager).await;
         server.put("/cluster/c1", json!({"container_manager": "k"})).await;
         for host in 0..self.count() {
@@ -93,6 +97,25 @@ impl Fleet {
     pub(crate) fn delay_reports(&self, host: usize, delay: Duration) {
         let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         delays.insert(node(host), delay);
+    }
+
+    /// Has the kubelet of a host that was booted report now, without its delay.
+    pub(crate) async fn report_now(&self, host: usize) {
+        self.delay_reports(host, Duration::ZERO);
+        let up = json!({"up": true, "boot_id": self.testbed.boot_id(host)});
+        self.api.control(Method::PUT, &format!("kubelets/{}", node(host)), &up).await;
+    }
+
+    /// A node that is no host: pods of all hosts can run on it.
+    pub(crate) async fn add_spare_node(&self) {
+        let spare = json!({"name": "spare", "address": "192.0.2.1"});
+        self.api.control(Method::POST, "nodes", &spare).await;
+    }
+
+    /// Sets how many pods of a deployment may be unavailable.
+    pub(crate) async fn set_budget(&self, app: &str, budget: u32) {
+        let path = format!("/apis/policy/v1/namespaces/default/poddisruptionbudgets/{app}");
+        self.api.call(Method::PATCH, &path, &json!({"spec": {"maxUnavailable": budget}})).await;
     }
 
     /// A deployment whose pods may run on this node only, or on all of them, and a disruption budget that allows so many of
@@ -154,33 +177,35 @@ impl Fleet {
         server.stored(&format!("/commissaire/operation_hosts/{id}.{address}")).await
     }
 
+    /// The debt to uncordon the node of a host of the newest operation.
+    pub(crate) async fn debt(&self, server: &Server, host: usize) -> Option<Value> {
+        let part = self.part(server, host).await?;
+        let kubernetes = part["node"]["kubernetes"].as_str()?;
+        let id = format!("{kubernetes}.{}", node(host));
+        server.stored(&format!("/commissaire/cordon_debts/{id}")).await
+    }
+
     /// Waits until a host has reached a step of the newest operation.
     pub(crate) async fn at(&self, server: &Server, host: usize, wanted: &str) {
         let place = |step: &str| STEPS.iter().position(|known| *known == step);
-        let begun = Instant::now();
-        while begun.elapsed() < ROLLOUT {
-            let part = self.part(server, host).await;
-            let step = part.as_ref().and_then(|part| part["step"].as_str()).unwrap_or_default();
-            assert_ne!(step, "failed", "{part:?}");
-            if place(step) >= place(wanted) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{} did not come to {wanted}", node(host));
+        let what = format!("{} is at {wanted}", node(host));
+        poll(&what, Duration::from_millis(10), ROLLOUT, async || {
+            let part = self.part(server, host).await?;
+            let step = part["step"].as_str().unwrap_or_default();
+            assert_ne!(step, "failed", "{part}");
+            (place(step) >= place(wanted)).then_some(())
+        })
+        .await;
     }
 
     /// Waits for the end of the newest operation.
     pub(crate) async fn ended(&self, server: &Server) -> Value {
-        let begun = Instant::now();
-        while begun.elapsed() < ROLLOUT {
+        poll("the operation ends", Duration::from_millis(200), ROLLOUT, async || {
             let record = server.get_at_last("/cluster/c1/restart").await;
-            if record["status"] != "in_process" {
-                return server.operation().await;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        panic!("the operation did not end: {}", server.operation().await);
+            (record["status"] != "in_process").then_some(())
+        })
+        .await;
+        server.operation().await
     }
 
     /// Waits until no node is cordoned, and the installation owes none.
@@ -194,13 +219,18 @@ impl Fleet {
 
     /// Each of these hosts has been rebooted once, and the others have not; never two were down at a time.
     pub(crate) fn assert_rebooted(&self, hosts: &[usize]) {
+        self.assert_each_rebooted_once(hosts);
+        assert!(self.testbed.most_away() <= 1, "{:?}", self.testbed.events());
+    }
+
+    /// Each of these hosts has been rebooted once, and the others have not.
+    pub(crate) fn assert_each_rebooted_once(&self, hosts: &[usize]) {
         for (host, before) in self.first_boots.iter().enumerate() {
             let seen = self.testbed.run(&["events", &self.testbed.hosts()[host]]);
             let downs = seen.lines().filter(|line| line.contains("down")).count();
             assert_eq!(downs, usize::from(hosts.contains(&host)), "{}: {seen}", node(host));
             assert_eq!(self.testbed.boot_id(host) != *before, hosts.contains(&host));
         }
-        assert!(self.testbed.most_away() <= 1, "{:?}", self.testbed.events());
     }
 
     /// Waits until the log of the newest operation has an event of a host with this text.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Certificate, Client, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +16,9 @@ const RBAC: &str = include_str!("../../../../../conf/kubernetes/rbac.yaml");
 
 /// The account of the container manager in the log of effects.
 pub(crate) const ACCOUNT: &str = "system:serviceaccount:commissaire:commissaire";
+
+/// The path of the account's role.
+const ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/commissaire";
 
 /// An entry of the log of effects.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,6 +50,8 @@ pub(crate) struct StandIn {
     state: tempfile::TempDir,
     client: Client,
     url: String,
+    /// The rules of the account's role.
+    rules: Value,
 }
 
 impl StandIn {
@@ -66,21 +72,61 @@ impl StandIn {
         let authority = std::fs::read(state.path().join("ca.pem")).unwrap();
         let client = Client::builder().tls_certs_only([Certificate::from_pem(&authority).unwrap()]);
         let client = client.timeout(Duration::from_secs(20)).build().unwrap();
-        let stand_in = Self { child, state, client, url };
+        let mut stand_in = Self { child, state, client, url, rules: Value::Null };
         for manifest in RBAC.split("\n---\n") {
             stand_in.apply(manifest).await;
         }
+        stand_in.rules = stand_in.get(ROLE).await["rules"].take();
         stand_in
     }
 
     /// The options of a container manager for this server, with a new token of the account.
     pub(crate) async fn options(&self) -> Value {
+        let token = self.new_token().await;
+        self.options_with("token", &token)
+    }
+
+    /// The options of a container manager for this server, with this option for its credentials.
+    pub(crate) fn options_with(&self, credentials: &str, value: &str) -> Value {
+        json!({"server_url": self.url, credentials: value,
+               "certificate_authority_data": self.read("ca.pem")})
+    }
+
+    /// A new token of the account.
+    pub(crate) async fn new_token(&self) -> String {
         let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
                              "spec": {"expirationSeconds": 86400}});
         let path = "/api/v1/namespaces/commissaire/serviceaccounts/commissaire/token";
         let token = self.call(Method::POST, path, &request).await;
-        json!({"server_url": self.url, "token": token["status"]["token"],
-               "certificate_authority_data": self.read("ca.pem")})
+        token["status"]["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Rejects a token from now on.
+    pub(crate) async fn revoke(&self, token: &str) {
+        self.control(Method::DELETE, &format!("users/{token}"), &Value::Null).await;
+    }
+
+    /// Gives the account all its rights, without this verb on this resource if there is one.
+    pub(crate) async fn grant(&self, without: Option<(&str, &str)>) {
+        let mut rules = Vec::new();
+        for rule in self.rules.as_array().unwrap() {
+            let Some(resources) = rule["resources"].as_array() else {
+                rules.push(rule.clone());
+                continue;
+            };
+            for resource in resources {
+                let mut part = rule.clone();
+                part["resources"] = json!([resource]);
+                let verbs = part["verbs"].as_array_mut().unwrap();
+                verbs.retain(|verb| {
+                    without.is_none_or(|right| *verb != right.0 || *resource != right.1)
+                });
+                if !verbs.is_empty() {
+                    rules.push(part);
+                }
+            }
+        }
+        self.call(Method::PATCH, ROLE, &json!({"rules": rules})).await;
     }
 
     fn read(&self, name: &str) -> String {
@@ -137,8 +183,13 @@ impl StandIn {
 
     /// What happens to changes of nodes by the account, until faults are cleared.
     pub(crate) async fn fault_of_node_patches(&self, action: Value) {
-        let fault = json!({"method": "PATCH", "path": "/api/v1/nodes", "user": ACCOUNT,
-                           "action": action});
+        self.fault_of_patches("", action).await;
+    }
+
+    /// What happens to changes of this node by the account, or of all if the name is empty.
+    pub(crate) async fn fault_of_patches(&self, node: &str, action: Value) {
+        let fault = json!({"method": "PATCH", "path": format!("/api/v1/nodes/{node}"),
+                           "user": ACCOUNT, "action": action});
         self.control(Method::POST, "faults", &fault).await;
     }
 
@@ -154,6 +205,13 @@ impl StandIn {
     /// The log of effects, oldest first.
     pub(crate) async fn effects(&self) -> Vec<Effect> {
         serde_json::from_value(self.control(Method::GET, "effects", &Value::Null).await).unwrap()
+    }
+
+    /// The wall-clock time of an effect.
+    pub(crate) async fn time_of(&self, effect: &Effect) -> Timestamp {
+        let state = self.control(Method::GET, "state", &Value::Null).await;
+        let start: Timestamp = state["start"].as_str().unwrap().parse().unwrap();
+        start + SignedDuration::try_from(effect.at).unwrap()
     }
 
     /// The changes that the account has made.
