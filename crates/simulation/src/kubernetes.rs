@@ -22,7 +22,7 @@ use crate::scenario::kubernetes::{KubernetesEvent, KubernetesTraits, Lie, NodeCh
 use crate::truth::Truth;
 
 /// The user of the container managers.
-const USER: &str = "commissaire";
+pub(crate) const USER: &str = "commissaire";
 
 /// The pause between two looks at hosts and nodes.
 const LOOK: Duration = Duration::from_millis(500);

@@ -1,7 +1,11 @@
 //! Provokes the reasons of failures and waits in the whole system: what `GET /explain` shows of them is compared in whole.
 //!
 //! While a scenario runs, everything is explained again and again, and the first explanation with each reason is kept.
+//!
+//! - `nodes`: the same system, with hosts that are nodes of a Kubernetes
+//! - `scenarios`: the scenarios
 
+mod nodes;
 mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +50,7 @@ struct Stage {
     processes: Processes,
     storage: StorageClient,
     hosts: SimulatedHosts,
+    truth: Truth,
     /// How many hosts are explained.
     count: usize,
     /// The operation that is explained.
@@ -70,8 +75,16 @@ impl Stage {
         let ground =
             Ground { network, store, hosts: hosts.clone(), clock, kubernetes: None, key_file };
         let (processes, seen) = (Processes::new(ground), BTreeMap::new());
-        let mut stage =
-            Self { processes, storage, hosts, count, operation: None, seen, _folder: folder };
+        let mut stage = Self {
+            processes,
+            storage,
+            hosts,
+            truth,
+            count,
+            operation: None,
+            seen,
+            _folder: folder,
+        };
         stage.run(Service::Storage).await;
         http_gateway::make_default_network(&stage.storage, NetworkType::None).await.unwrap();
         let mut transaction = Transaction::default();

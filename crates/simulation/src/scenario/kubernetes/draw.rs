@@ -241,6 +241,11 @@ fn drain_options(random: &mut StdRng) -> Value {
         "attempts": random.random_range(1..4),
         "on_timeout": on_timeout.choose(random),
     });
+    if drain["on_timeout"] != "postpone" {
+        // Such drains have to time out now and then.
+        drain["timeout"] = json!(random.random_range(5..30));
+        drain["check"] = json!("later");
+    }
     if random.random_bool(0.5) {
         drain["check"] = json!("later");
     }
