@@ -1,5 +1,5 @@
-//! The account of the container manager lacks one right of `conf/kubernetes/rbac.yaml`: what operators are told, and
-//! which nodes stay cordoned.
+//! The account of the container manager lacks one right of `conf/kubernetes/rbac.yaml`: which messages name
+//! it, and which nodes stay cordoned.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -213,10 +213,10 @@ impl KubernetesFleet {
         assert!(names(&postponed, right), "{right:?}: {postponed}");
         assert!(names(&reason, right), "{right:?}: {reason}");
         let events = self.fleet.logged("o1", number, step).await;
-        let is_told = |(outcome, detail): &(Outcome, String)| {
+        let is_named = |(outcome, detail): &(Outcome, String)| {
             *outcome == Outcome::Postponed && names(detail, right)
         };
-        assert!(events.iter().any(is_told), "{right:?}: {events:?}");
+        assert!(events.iter().any(is_named), "{right:?}: {events:?}");
         let commands = self.fleet.hosts.commands();
         let own = address(number);
         assert!(commands.iter().all(|command| command.address != own.as_str()), "{right:?}");
@@ -282,8 +282,8 @@ async fn right_that_was_missing_all_along_is_named_before_anything_is_rebooted()
                 started.unwrap();
                 all.assert_finished(&[0, 1, 2], &context).await;
                 let events = all.fleet.logged("o1", 0, *step).await;
-                let told = events.iter().filter(|(_, detail)| names(detail, right)).count();
-                assert_eq!(told, 1, "{context}: {:#?}", all.fleet.events("o1").await);
+                let named = events.iter().filter(|(_, detail)| names(detail, right)).count();
+                assert_eq!(named, 1, "{context}: {:#?}", all.fleet.events("o1").await);
             }
             Nothing => {
                 started.unwrap();
@@ -419,4 +419,35 @@ async fn controllers_that_may_not_be_read_any_more_are_not_waited_for() {
     all.assert_finished(&[0], "get replicasets").await;
     let events = all.fleet.logged("o1", 0, Step::Uncordon).await;
     assert!(events.iter().any(|(_, detail)| names(detail, right)), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn command_for_a_single_host_names_the_missing_right() {
+    let host = || json!({"address": address(0).as_str()});
+    let right = ("patch", "nodes");
+    let all = KubernetesFleet::start_with_everything().await;
+    all.grant(Some(right));
+    let executor = all.fleet.executor().await;
+    let refused = executor.ask("cordon", host()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::ContainerManager, "{refused}");
+    let refused = refused.to_string();
+    assert!(names(&refused, right) && refused.contains("conf/kubernetes/rbac.yaml"), "{refused}");
+    assert!(!all.is_cordoned(0) && all.debts().await.is_empty());
+    // A drain is an operation, and rejected like a restart.
+    all.grant(Some(("list", "pods")));
+    let drain = json!({"hosts": [address(0).as_str()]});
+    let refused = executor.start("drain", drain).await.unwrap_err().to_string();
+    assert!(names(&refused, ("list", "pods")), "{refused}");
+    assert!(refused.contains("conf/kubernetes/rbac.yaml"), "{refused}");
+
+    all.grant(None);
+    executor.ask("cordon", host()).await.unwrap();
+    all.grant(Some(right));
+    let uncordoned = executor.ask("uncordon", host()).await.unwrap();
+    assert_eq!(uncordoned["cordoned"], true, "{uncordoned}");
+    assert!(names(uncordoned["warnings"][0].as_str().unwrap(), right), "{uncordoned}");
+    let due = async || all.debt_that_names(right).await;
+    all.fleet.until("the debt has its reason", due).await;
+    all.grant(None);
+    all.assert_nothing_is_cordoned("a single host").await;
 }

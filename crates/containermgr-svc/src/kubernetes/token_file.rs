@@ -1,6 +1,6 @@
 //! A token in a file, which others replace while the service runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl TokenFile {
 }
 
 /// The header with the token in a file.
-async fn read(path: &PathBuf, files: &Files) -> Result<HeaderValue, String> {
+async fn read(path: &Path, files: &Files) -> Result<HeaderValue, String> {
     let place = path.display();
     let text = files.read_to_string(path).await;
     let text = text.map_err(|error| format!("cannot read {place}: {}", chain(&error)))?;
