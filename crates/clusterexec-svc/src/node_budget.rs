@@ -49,7 +49,8 @@ pub(crate) fn wait_for(
     let is_unavailable = node.unavailable_because().is_some();
     if !is_unavailable && all.len() >= limit {
         let message = format!(
-            "at most {limit} nodes of the Kubernetes may be unavailable at a time, and these are: {}",
+            "at most {limit} {} of the Kubernetes may be unavailable at a time, and these are: {}",
+            if limit == 1 { "node" } else { "nodes" },
             names(&all)
         );
         return wait(WaitReason::NodeBudget, &all, message);

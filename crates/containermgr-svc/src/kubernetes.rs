@@ -134,10 +134,7 @@ impl Kubernetes {
                 }
                 401 => not_done(format!("the token or certificate is not accepted: {text}"))
                     .with_data(json!({"status": 401})),
-                403 => not_done(format!(
-                    "{text}; conf/kubernetes/rbac.yaml has the rights that it needs"
-                ))
-                .with_data(json!({"status": 403})),
+                403 => not_done(with_manifests(&text)).with_data(json!({"status": 403})),
                 _ => not_done(text),
             };
         }
@@ -162,6 +159,11 @@ impl Kubernetes {
         };
         described.with_source(error)
     }
+}
+
+/// What the API server says about a missing right, and where the rights are.
+fn with_manifests(text: &str) -> String {
+    format!("{text}; conf/kubernetes/rbac.yaml has the rights that it needs")
 }
 
 fn refused(message: String) -> Error {

@@ -197,6 +197,12 @@ impl Managers {
 
     async fn take_over(&self, config: Revised<ContainerManagerConfig>) -> Result<Manager> {
         let Revised { record, revision } = config;
+        // A notification and a call may read it at the same time: what the first of them has made remembers answers.
+        if let Some((_, manager)) =
+            self.known().get(&record.name).filter(|known| known.0 == revision)
+        {
+            return Ok(manager.clone());
+        }
         let secret = self.storage.find::<ContainerManagerSecret>(&record.name).await?;
         let secret = secret.map(|secret| secret.record);
         let made = self.make(&record, secret.as_ref()).await;

@@ -8,7 +8,7 @@ use clusterexec_svc::Config;
 use model::{BudgetClaims, DebtState, HostPlacement, OperationStatus, Outcome, Step, Wanted};
 use serde_json::{Value, json};
 use simulated_kubernetes::{Effect, Fault, FaultAction, MASTERS, NodeSettings};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Executor, address};
 use crate::kubernetes::{KubernetesFleet, USER, node};
@@ -543,9 +543,22 @@ async fn blocked_drain_is_reported_to_the_webhook_and_resolved() {
     all.deploy("web", 2, 0).await;
     let executor = all.fleet.executor_with(with_webhook()).await;
     executor.start("restart", json!({"drain": {"timeout": 600}})).await.unwrap();
+    let is_rejection =
+        |effect: &Effect| (effect.subresource.as_str(), effect.status) == ("eviction", 429);
+    all.fleet
+        .until("an eviction is rejected", async || {
+            all.kubernetes.effects().iter().any(is_rejection).then_some(())
+        })
+        .await;
+    let rejected = Instant::now();
     let calls = RefCell::default();
     let report = called(&all, &calls, "drain-blocked", false).await;
     assert!(report.to_string().contains("default/web"), "{report}");
+    let wait = all.fleet.part("o1", 0).await.wait.unwrap();
+    assert!(wait.detail.contains("default/web"), "{wait:?}");
+    let events = all.fleet.logged("o1", 0, Step::Drain).await;
+    assert!(events.iter().any(|(_, detail)| detail.contains("default/web")), "{events:?}");
+    assert!(rejected.elapsed() <= Duration::from_secs(5), "{:?}", rejected.elapsed());
     let mut budget = all.kubernetes.object("poddisruptionbudgets", "default", "web").unwrap();
     budget["spec"]["maxUnavailable"] = json!(1);
     all.kubernetes.apply(budget);

@@ -43,9 +43,10 @@ impl Kubernetes {
         let mut contents = NodeContents { exists: true, ..NodeContents::default() };
         // At the same time: right before a reboot both have to be new.
         let (state, listed) = tokio::join!(self.state_of(request, deadline), async {
-            match request.pods {
-                true => self.marked_pods_of(name, skip, deadline).await.map(Some),
-                false => Ok(None),
+            if request.pods {
+                self.marked_pods_of(name, skip, deadline).await.map(Some)
+            } else {
+                Ok(None)
             }
         });
         match state? {

@@ -174,8 +174,9 @@ async fn budget_that_allows_nothing_postpones_its_host_and_pauses_the_operation(
     ] {
         let after = shown.duration_since(refusal);
         eprintln!("{what} is {after:#} after the refusal of the eviction");
-        // The clocks of the stand-in and of the product are those of this machine.
-        let is_soon = !after.is_negative() && after <= SignedDuration::from_secs(5);
+        // The clocks of the stand-in and of the product are those of this machine. That it takes five seconds at most is
+        // tested in paused time.
+        let is_soon = !after.is_negative() && after <= SignedDuration::from_secs(50);
         assert!(is_soon, "{what}: {after:#} after the refusal");
     }
 

@@ -5,7 +5,7 @@ use kube::core::Status;
 use model::abridged;
 use model::messages::{EvictedPod, Eviction};
 
-use crate::kubernetes::failure;
+use crate::kubernetes::{failure, with_manifests};
 
 /// The cause of a refusal by a disruption budget.
 const DISRUPTION_BUDGET: &str = "DisruptionBudget";
@@ -54,7 +54,7 @@ pub(super) fn of(pod: &EvictedPod, evicted: kube::Result<()>) -> Result<Outcome,
             Eviction::Later { seconds: LATER, message }
         }
         403 if message.contains(ADMISSION_WEBHOOK) => Eviction::Impossible { message },
-        403 => Eviction::Denied { message },
+        403 => Eviction::Denied { message: with_manifests(&message) },
         500 if message.contains(SEVERAL_BUDGETS) => return Ok(Outcome::SeveralBudgets(message)),
         500.. => Eviction::Later { seconds: seconds(&status), message },
         _ => Eviction::Impossible { message },
