@@ -1,7 +1,6 @@
 //! Many runs on as many threads as are wanted, and the smallest scenario that fails.
 
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -43,8 +42,11 @@ impl KeyFile {
 }
 
 /// The scenarios of these seeds.
-pub fn seeds(seeds: Range<u64>, shape: Shape) -> impl Iterator<Item = Case> + Send {
-    seeds.map(move |seed| seed_case(seed, shape))
+pub fn seeds<I>(seeds: I, shape: Shape) -> impl Iterator<Item = Case> + Send
+where
+    I: IntoIterator<Item = u64, IntoIter: Send>,
+{
+    seeds.into_iter().map(move |seed| seed_case(seed, shape))
 }
 
 fn seed_case(seed: u64, shape: Shape) -> Case {

@@ -235,7 +235,7 @@ fn add_options(random: &mut StdRng, options: &mut Value) {
 }
 
 fn drain_options(random: &mut StdRng) -> Value {
-    let on_timeout = ["postpone", "postpone", "postpone", "stop", "reboot"];
+    let on_timeout = ["postpone", "postpone", "stop", "reboot", "reboot"];
     let mut drain = json!({
         "timeout": random.random_range(10..300),
         "attempts": random.random_range(1..4),
