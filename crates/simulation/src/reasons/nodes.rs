@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use model::{Cluster, ContainerManagerConfig};
-use serde_json::{Value, json};
+use serde_json::json;
 use simulated_kubernetes::{Fault, FaultAction, MASTERS, SimulatedKubernetes};
 use tokio::time::sleep;
 
 use super::Stage;
-use crate::kubernetes::{Kubernetes, USER, node_name};
+use crate::kubernetes::{Kubernetes, USER};
 use crate::network::api::TOKEN;
 use crate::scenario::Service;
 use crate::scenario::kubernetes::{
@@ -95,13 +95,6 @@ impl Stage {
         let mut budget = self.api().object("poddisruptionbudgets", "default", "app0").unwrap();
         budget["spec"]["maxUnavailable"] = json!(pods);
         self.api().apply(budget);
-    }
-
-    /// Changes the node of a host as an administrator.
-    pub(super) fn change_node(&self, host: usize, change: impl Fn(&mut Value)) {
-        let mut node = self.api().object("nodes", "", &node_name(host)).unwrap();
-        change(&mut node);
-        self.api().apply(node);
     }
 
     /// Has the kubelet of a node report that it is ready or not, and waits until it has.
