@@ -100,7 +100,8 @@ fn another_machine(host: Identity<'_>, node: &NodeState) -> HostFailure {
     };
     let message = format!(
         "{address} is not the machine behind the node {name}, which reports the machine id {machine_id} and the \
-         boot id {boot_id}: nothing was done to it; {remedy}"
+         boot id {boot_id}, while the host has {} and {}: nothing was done to it; {remedy}",
+        host.machine_id, host.boot_id
     );
     HostFailure::new(FailureReason::AnotherMachine, message)
 }

@@ -190,16 +190,16 @@ impl NodePlan {
         if blocked == 0 {
             return;
         }
-        let blocking = match blocked {
-            1 => "1 pod blocks".to_owned(),
-            count => format!("{count} pods block"),
+        let (blocking, object) = match blocked {
+            1 => ("1 pod blocks".to_owned(), "it"),
+            count => (format!("{count} pods block"), "them"),
         };
         let message = format!("{blocking} a drain: {}", abridged(&blockers, ", "));
         match check {
             DrainCheck::Later => self.warnings.push(message),
             DrainCheck::Start => {
                 let message = format!(
-                    "{message}; see to them, evict pods without a controller with the option `drain.force`, or \
+                    "{message}; see to {object}, evict pods without a controller with the option `drain.force`, or \
                      postpone these hosts with `drain.check: later`"
                 );
                 self.refused = Some(Rejection::new(FailureReason::PodsBlock, message));

@@ -122,7 +122,7 @@ fn outcome(
                 _ => (HostState::MANAGER_REFUSES, Duration::ZERO),
             };
             reason.clone_into(&mut state.reason);
-            state.detail = format!("set up, but not registered: {error}");
+            state.detail = format!("it is set up, but not registered: {error}");
             let unchanged = still_member.check::<Host>(&host.record.address, Some(host.revision));
             Ok((unchanged.save(&state)?, pause))
         }

@@ -234,7 +234,7 @@ reasons! {
             "an operation finds the node of the host";
         NodeAmbiguous "node-ambiguous":
             "has an address that more than one node of its Kubernetes has",
-            "delete the nodes that do not exist any more",
+            "delete the node objects whose machines do not exist any more with `kubectl delete node`",
             "an operation finds one node for the host";
         AnotherMachine "node-is-another-machine":
             "is another machine than the node with its address: neither the machine id nor the boot id is the same",
@@ -331,8 +331,8 @@ reasons! {
             "an operator has seen to the alarm, and resumes or aborts it";
         DrainPaused "drain-paused":
             "was paused and waits for an operator",
-            "see to the pods that the message names, then resume it with `commctl operation resume`",
-            "an operator has seen to the pods, and resumes or aborts it";
+            "see to what the message names for each host, then resume it with `commctl operation resume`",
+            "an operator resumes or aborts it";
         Frozen "frozen":
             "starts no further host during the operator freeze",
             "end the freeze with `commctl freeze off`",
@@ -355,7 +355,7 @@ reasons! {
             "one of the named nodes is available again";
         ControlPlane "control-plane":
             "waits because another node of the control plane is unavailable",
-            "see to the named nodes of the control plane",
+            "see to the nodes or pods of the control plane that the message names",
             "all other nodes of the control plane are available";
         QuorumGroup "quorum-group":
             "waits because a quorum group would lose its majority",
@@ -409,16 +409,16 @@ reasons! {
             "the API server has accepted the cordon";
         Draining "draining":
             "waits until the pods of its node are evicted",
-            "see to the pods that the message names",
+            "none, unless it takes longer than usual: see to the pods on the node",
             "the last of the pods is gone, or the timeout of the drain ends";
         DrainBlocked "drain-blocked":
             "waits for pods on its node that cannot be evicted",
             "see to the pods and disruption budgets that the message names",
             "the pods are evicted, or the timeout of the drain ends";
         KubernetesAway "kubernetes-away":
-            "waits because the API server of its Kubernetes does not answer, or rejects the credentials",
+            "waits for the API server of its Kubernetes",
             "check the API server and the container manager's configuration",
-            "the API server answers";
+            "the API server answers in time, and accepts the credentials";
         NodeReturning "node-returning":
             "is back after its reboot, and its node has to be ready in Kubernetes",
             "look at the kubelet on it if that takes longer than usual",
@@ -428,9 +428,9 @@ reasons! {
             "none: if the API server does not answer now, the node is uncordoned once it does",
             "the API server has accepted the change";
         WorkloadsReturning "workloads-returning":
-            "is done, and the controllers of its evicted pods have fewer ready pods than before",
+            "is back, and its evicted pods are not all replaced yet",
             "none: the operation continues after ten minutes in any case",
-            "the controllers have as many ready pods as before";
+            "the controllers of the pods have as many ready pods as before";
         PackageLock "package-lock":
             "waits for another program that holds its package lock",
             "let that program end, or stop it on the host",

@@ -386,7 +386,10 @@ impl Drain {
         match self.options.on_timeout() {
             OnDrainTimeout::Postpone => Err(HostError::Postponed(sentence.to_owned())),
             OnDrainTimeout::Stop => {
-                let message = format!("{sentence}; nothing was done to {}", run.address());
+                let message = format!(
+                    "{sentence}, for longer than the timeout of the drain; {} was not rebooted",
+                    run.address()
+                );
                 Err(HostFailure::new(FailureReason::DrainTimeout, message).into())
             }
             OnDrainTimeout::Reboot => {

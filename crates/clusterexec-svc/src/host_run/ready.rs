@@ -88,6 +88,11 @@ impl Readiness {
             }
             Err(NodesError::Away(message)) => Some(message),
             Err(NodesError::Denied(message) | NodesError::Refused(message)) => {
+                let (address, name) = (run.address(), &node.name);
+                let message = format!(
+                    "{message}; {address} is back after its reboot, and its node {name} stays cordoned: look at it, then \
+                     uncordon it with `commctl host uncordon {address}`"
+                );
                 return Err(HostFailure::new(FailureReason::KubernetesDenied, message).into());
             }
         };

@@ -76,9 +76,12 @@ async fn await_workloads(run: &HostRun<'_>) -> Result<(), HostError> {
             missing.pop();
             continue;
         }
-        let names = missing.iter().map(|(workload, _)| {
+        let names = missing.iter().map(|(workload, before)| {
             let controller = &workload.controller;
-            format!("{} {}/{}", controller.kind, workload.namespace, controller.name)
+            format!(
+                "{} {}/{} (had {before} ready pods)",
+                controller.kind, workload.namespace, controller.name
+            )
         });
         let detail = format!("fewer pods are ready than before: {}", abridged(names, ", "));
         if Instant::now() >= deadline {

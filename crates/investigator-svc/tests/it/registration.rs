@@ -162,7 +162,7 @@ async fn a_refusal_is_told_and_waits_for_the_operator() {
     .await;
     assert_eq!(
         fixture.state("web_1").await.detail,
-        format!("set up, but not registered: {refusal}")
+        format!("it is set up, but not registered: {refusal}")
     );
     assert_eq!(fixture.status("web_1").await, Status::Disassociated);
     // Asked once: another host that is looked at afterwards shows that the next round has come and gone.
