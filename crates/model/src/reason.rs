@@ -332,7 +332,7 @@ reasons! {
         DrainPaused "drain-paused":
             "was paused and waits for an operator",
             "see to what the message names for each host, then resume it with `commctl operation resume`",
-            "an operator resumes or aborts it";
+            "an operator has seen to the hosts, and resumes or aborts it";
         Frozen "frozen":
             "starts no further host during the operator freeze",
             "end the freeze with `commctl freeze off`",

@@ -68,11 +68,13 @@ async fn reboot_despite_a_blocked_drain_needs_the_role_admin() {
 async fn placement_is_set_as_a_whole_and_not_during_an_operation() {
     let gateway = with_member(Ok(json!({}))).await;
     let path = "/host/10.0.0.1/placement";
-    gateway.get(path).await.is(200, &json!({}));
+    let unset = json!({"node_name": null, "quorum_group": null});
+    gateway.get(path).await.is(200, &unset);
     let both = json!({"node_name": "w1.example.com", "quorum_group": "etcd"});
     gateway.put(path, both.clone()).await.is(200, &both);
     gateway.get(path).await.is(200, &both);
-    let group = json!({"quorum_group": "etcd"});
+    let group = json!({"node_name": null, "quorum_group": "etcd"});
+    gateway.put(path, json!({"quorum_group": "etcd"})).await.is(200, &group);
     gateway.put(path, group.clone()).await.is(200, &group);
     for (wrong, named) in [
         (json!({"node_name": "W1"}), "node_name"),
@@ -86,6 +88,6 @@ async fn placement_is_set_as_a_whole_and_not_during_an_operation() {
     gateway.storage.save(&lease).await.unwrap();
     gateway.put(path, json!({})).await.refused(409, "an operation is in process");
     gateway.storage.delete::<Lease>(&name).await.unwrap();
-    gateway.put(path, json!({})).await.is(200, &json!({}));
+    gateway.put(path, json!({})).await.is(200, &unset);
     assert!(gateway.storage.find::<HostPlacement>("10.0.0.1").await.unwrap().is_none());
 }
