@@ -1,16 +1,20 @@
 //! The step `drain`: pods that other nodes can run are evicted from the node of the host, and its volumes are detached.
 //!
 //! - `evictions`: which pods are evicted next, and why the others are still there (pure)
+//! - `last_look`: whether the node is still drained, right before the reboot of its host
+//! - `workloads`: how many ready pods the controllers of the evicted pods had
 
 mod evictions;
+mod last_look;
+mod workloads;
 
 use std::time::Duration;
 
-use model::messages::{CordonAnswer, CordonRequest, Eviction, NodeRequest, Workload};
+use model::messages::{CordonAnswer, CordonRequest, Eviction, NodeRequest};
 use model::stamp::left;
 use model::{
     DrainOptions, FailureReason, HostNode, NodeState, OnDrainTimeout, OperationHost, Outcome,
-    PodClass, PodState, Stamp, Step, WaitReason,
+    PodState, Stamp, Step, WaitReason,
 };
 use runtime::random;
 use tokio::time::Instant;
@@ -22,8 +26,9 @@ use crate::control::{Gate, Purpose, enter, gate};
 use crate::host_error::{HostError, HostFailure};
 use crate::journal::{HostNodes, LogLine};
 use crate::nodes::NodesError;
-use crate::waiting::Waiting;
 pub(crate) use evictions::{Evictions, Round};
+pub(super) use last_look::last_look;
+use workloads::save_workloads;
 
 /// The pause between two lists of the pods on a node.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
@@ -71,51 +76,6 @@ pub(super) async fn evict_all(run: &mut HostRun<'_>) -> Result<(), HostError> {
     };
     run.evictions = drain.evictions;
     ended
-}
-
-/// Why the node may not be rebooted yet, right before its reboot: new pods that have to go, or a cordon that was removed.
-///
-/// # Errors
-/// When the API server rejects the request.
-pub(super) async fn last_look(run: &HostRun<'_>) -> Result<Option<Waiting>, HostError> {
-    let Some((nodes, node)) = run.node() else { return Ok(None) };
-    if !run.journal.operation.options.drains() || node.is_forced {
-        return Ok(None);
-    }
-    let options = run.journal.operation.options.drain_options().cloned().unwrap_or_default();
-    let request = NodeRequest {
-        node: node.name.clone(),
-        state: true,
-        pods: true,
-        skip_selector: options.skip_selector.clone(),
-        ..NodeRequest::default()
-    };
-    let contents = match nodes.client.node(request).await {
-        Ok(contents) => contents,
-        Err(NodesError::Away(message)) => {
-            return Ok(Some(Waiting::new(WaitReason::KubernetesAway, message)));
-        }
-        Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
-    };
-    let state = contents.state.filter(|state| is_cordoned(run, nodes, &node, state));
-    let Some(state) = state else {
-        let message = format!("the node {} is not cordoned any more", node.name);
-        return Ok(Some(Waiting::new(WaitReason::Draining, message)));
-    };
-    // Nothing ends the pods of a silent kubelet but the reboot.
-    let is_unreachable = !state.is_ready && is_silent(run, &state);
-    // Replacements of pods that tolerate the cordon stay.
-    let is_new = |pod: &&PodState| match pod.class(&options) {
-        PodClass::Evict | PodClass::NoController | PodClass::LocalData => true,
-        PodClass::Terminating => !is_unreachable,
-        PodClass::Stays | PodClass::EvictOnce => false,
-    };
-    let new: Vec<_> = contents.pods.iter().filter(is_new).map(PodState::full_name).collect();
-    if new.is_empty() {
-        return Ok(None);
-    }
-    let message = format!("drain of node {}: new pods: {}", node.name, model::abridged(new, ", "));
-    Ok(Some(Waiting::new(WaitReason::Draining, message)))
 }
 
 /// Whether the node is the one of this turn, and cordoned by this operation, or by others as before.
@@ -429,50 +389,6 @@ async fn until_resumed(run: &HostRun<'_>) -> Result<(), HostError> {
             Gate::Closed(waiting) => wait(run, &waiting).await?,
         }
     }
-}
-
-/// Saves how many ready pods the controllers of the pods have that are evicted first. Returns why some of them may not be
-/// read, if so: these are not waited for.
-async fn save_workloads(
-    run: &HostRun<'_>,
-    nodes: &HostNodes,
-    round: &Round,
-    pods: &[PodState],
-) -> Result<Option<String>, HostError> {
-    let ready = run.journal.operation.options.ready.clone().unwrap_or_default();
-    let known = run.part().node.map(|node| node.workloads).unwrap_or_default();
-    if !ready.awaits_workloads() {
-        return Ok(None);
-    }
-    let evicted = |pod: &&PodState| round.evict.iter().any(|evicted| evicted.uid == pod.uid);
-    let workload = |pod: &PodState| {
-        let controller = pod.controller.clone()?;
-        Some(Workload { namespace: pod.namespace.clone(), controller })
-    };
-    let mut new: Vec<_> = pods.iter().filter(evicted).filter_map(workload).collect();
-    new.sort_unstable_by(|one, other| {
-        let kinds = one.controller.kind.cmp(&other.controller.kind);
-        kinds.then_with(|| one.cmp(other))
-    });
-    new.dedup();
-    new.retain(|workload| !known.iter().any(|(other, _)| other == workload));
-    // Of each kind at once: the account may lack the right to read some kinds.
-    let (mut counted, mut problem) = (Vec::new(), None);
-    for workloads in new.chunk_by(|one, other| one.controller.kind == other.controller.kind) {
-        match nodes.client.workloads(workloads.to_vec()).await {
-            Ok(ready) => {
-                let ready = workloads.iter().cloned().zip(ready);
-                counted.extend(ready.filter_map(|(workload, ready)| Some((workload, ready?))));
-            }
-            // Without an answer, these controllers are not waited for.
-            Err(NodesError::Away(_)) => {}
-            Err(error) => problem = Some(error.message().to_owned()),
-        }
-    }
-    if !counted.is_empty() {
-        run.save_node(|node| node.workloads.extend(counted.iter().cloned()), &[]).await?;
-    }
-    Ok(problem)
 }
 
 impl Round {
