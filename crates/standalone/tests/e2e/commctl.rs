@@ -324,7 +324,10 @@ async fn nodes() {
     let (first, second) = (fleet.address(0), fleet.address(1));
     session.named(first, "HOST-0");
     session.named(second, "HOST-1");
-    session.named(&fleet.testbed.exec(1, "cat /etc/machine-id"), "MACHINE-1");
+    for host in 0..2 {
+        let machine_id = fleet.testbed.exec(host, "cat /etc/machine-id");
+        session.named(&machine_id, &format!("MACHINE-{host}"));
+    }
     fleet.cluster(&session.server).await;
     session.run(&format!("host cordon {first}"));
     session.run(&format!("host cordon {first}"));
