@@ -1,6 +1,7 @@
 //! What a request read from the store, by its parameters and its answer. Pure.
 
 use bus::{Error, Kind as ErrorKind};
+use model::{Cluster, Model as _};
 use serde_json::Value;
 use storage_svc::kinds::Kind;
 
@@ -18,6 +19,10 @@ pub(crate) fn read(key: &str, params: &Value, answer: Result<&Value, &Error>) ->
         return None;
     }
     let type_name = params["model_type_name"].as_str()?;
+    // It is composed of several records, and its revision is that of the newest of them.
+    if [Cluster::TYPE, Cluster::LIST_TYPE].contains(&type_name) {
+        return None;
+    }
     match (key, answer) {
         ("storage.list", Ok(answer)) => {
             let kind = Kind::listed_as(type_name).ok()?;
@@ -71,6 +76,16 @@ mod tests {
         let found = read("storage.list", &params, Ok(&answer)).unwrap();
         assert_eq!(found.prefix, Some(Kind::named("Host").unwrap().prefix));
         assert_eq!(found.records, [(key("Host", "a"), Some(7))]);
+    }
+
+    #[test]
+    fn clusters_are_not_compared_because_they_are_composed() {
+        for type_name in ["Cluster", "Clusters"] {
+            let params = json!({"model_type_name": type_name, "model_json_data": {"name": "c1"}, "revisions": true});
+            let answer = json!([{"record": {"name": "c1"}, "revision": 7}]);
+            assert_eq!(read("storage.list", &params, Ok(&answer)), None);
+            assert_eq!(read("storage.get", &params, Ok(&answer[0])), None);
+        }
     }
 
     #[test]
