@@ -53,7 +53,7 @@ pub struct Outcome {
     pub story: String,
     /// The simulated time.
     pub took: Duration,
-    /// What was reached, such as `wait drain-blocked`.
+    /// The waits, failures and pauses of the run, such as `wait drain-blocked`.
     pub reached: BTreeSet<String>,
     /// The steps of each replica that runs at the end.
     pub(crate) steps: BTreeMap<Replica, u64>,

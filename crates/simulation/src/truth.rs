@@ -91,7 +91,7 @@ impl Truth {
         self.state().violations.clone()
     }
 
-    /// What was reached so far.
+    /// The waits, failures and pauses of this run.
     pub(crate) fn reached(&self) -> BTreeSet<String> {
         self.state().coverage.0.clone()
     }

@@ -65,13 +65,12 @@ pub(super) async fn stage(
         return Ok(());
     }
     let said: String = output.stderr.trim().chars().take(OUTPUT).collect();
+    let noun = operation.kind.facts().noun;
     let message = format!(
-        "what the {} installs on {} could not be downloaded (exit status {}): {said}; nothing was done to it: once the \
-         cause is gone, start the {} again",
-        operation.kind,
+        "what the {noun} installs on {} could not be downloaded (exit status {}): {said}; nothing was done to it: once the \
+         cause is gone, start the {noun} again",
         run.address(),
-        output.status,
-        operation.kind
+        output.status
     );
     Err(HostFailure::new(FailureReason::PlaybookFailed, message).into())
 }

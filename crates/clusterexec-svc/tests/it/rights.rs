@@ -44,7 +44,7 @@ const RIGHTS: &[(Right<'_>, Consequence)] = &[
     (("get", "nodes"), Postponed(Step::Probe)),
     (("list", "nodes"), Rejected),
     (("patch", "nodes"), Postponed(Step::Cordon)),
-    // Everybody has it (`system:public-info-viewer`), unless an administrator takes it away.
+    // The group of all users has it by the role `system:public-info-viewer`, unless an administrator takes it away.
     (("get", "/readyz"), Nothing),
     // Only the names of two disruption budgets of one pod are looked up by it.
     (("get", "pods"), Nothing),

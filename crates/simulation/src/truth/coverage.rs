@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use model::{OperationControl, OperationHost, Step, Wanted};
 
-/// What was reached, each in a few words such as `wait drain-blocked`.
+/// The waits, failures and pauses of a run, such as `wait drain-blocked`.
 #[derive(Debug, Default)]
 pub(super) struct Coverage(pub(super) BTreeSet<String>);
 
