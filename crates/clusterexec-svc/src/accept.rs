@@ -85,6 +85,9 @@ impl OperationRequest {
             return Err(Error::invalid("drain: false is no option of a drain"));
         }
         self.options = self.options.or(defaults);
+        if let Some(ready) = &self.options.ready {
+            ready.check_timeout().map_err(Error::invalid)?;
+        }
         // Defaults are for all kinds of operations.
         self.options.reboot = self.options.reboot.filter(|_| kind == OperationKind::Upgrade);
         self.options.packages = self.options.packages.filter(|_| kind == OperationKind::Upgrade);

@@ -50,7 +50,7 @@ pub(crate) async fn cordon(
         Ok(CordonAnswer::Foreign { state }) => Err(foreign(&state)),
         Ok(CordonAnswer::Missing) => Err(missing(node)),
         // It may have been carried out: the debt tells.
-        Err(error @ NodesError::Away(_)) => return release(held, Err(failed(&error))).await,
+        Err(error @ NodesError::Away { .. }) => return release(held, Err(failed(&error))).await,
         Err(error) => Err(failed(&error)),
     };
     if cordoned.is_err() {

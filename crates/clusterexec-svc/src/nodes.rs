@@ -31,7 +31,12 @@ pub(crate) struct Nodes {
 #[derive(Debug, Clone)]
 pub(crate) enum NodesError {
     /// The API server or the container manager service does not answer, or rejects the credentials; it may later.
-    Away(String),
+    Away {
+        /// The sentence.
+        message: String,
+        /// Whether the credentials are rejected.
+        is_unauthorized: bool,
+    },
     /// The account of the container manager may not do that.
     Denied(String),
     /// The API server rejects the request for another reason.
@@ -42,7 +47,7 @@ impl NodesError {
     /// The sentence.
     pub(crate) fn message(&self) -> &str {
         match self {
-            Self::Away(message) | Self::Denied(message) | Self::Refused(message) => message,
+            Self::Away { message, .. } | Self::Denied(message) | Self::Refused(message) => message,
         }
     }
 
@@ -50,8 +55,10 @@ impl NodesError {
     pub(crate) fn answer(&self, message: impl Into<String>) -> Error {
         match self {
             // Without a part, the client would learn neither which service is meant nor why it does not answer.
-            Self::Away(_) => Error::unavailable(message).of_part(CONTAINER_MANAGER),
-            Self::Denied(_) | Self::Refused(_) => Error::new(Kind::ContainerManager, message),
+            Self::Away { is_unauthorized: false, .. } => {
+                Error::unavailable(message).of_part(CONTAINER_MANAGER)
+            }
+            _ => Error::new(Kind::ContainerManager, message),
         }
     }
 }
@@ -61,7 +68,10 @@ impl From<Error> for NodesError {
         let status = error.data().and_then(|data| data[STATUS].as_u64());
         let message = chain(&error);
         match (error.kind(), status) {
-            (_, Some(401)) | (Kind::Unavailable | Kind::Timeout, _) => Self::Away(message),
+            (_, Some(401)) => Self::Away { message, is_unauthorized: true },
+            (Kind::Unavailable | Kind::Timeout, _) => {
+                Self::Away { message, is_unauthorized: false }
+            }
             (_, Some(403)) => Self::Denied(message),
             _ => Self::Refused(message),
         }

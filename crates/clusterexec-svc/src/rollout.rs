@@ -29,6 +29,8 @@ const REMOVED: &str = "removed from the cluster";
 pub enum Action {
     /// Start the host at this index, under these preconditions.
     Start(usize, Preconditions),
+    /// Have the turn of the host at this index after the others, for this reason.
+    Postpone(usize, String),
     /// Wait for a host under way; with a reason also until that is over.
     Wait(Option<Waiting>),
     /// End the operation; with a reason if pending hosts are skipped for it.
@@ -106,6 +108,7 @@ async fn roll_out(journal: &Journal<'_>) -> Result<()> {
                         start.send((index, false)).ok();
                     }
                 }
+                Action::Postpone(index, reason) => journal.postpone(index, &reason).await?,
                 Action::Wait(waiting) => {
                     wait = if let Some(waiting) = waiting {
                         Some(note_wait(journal, wait.as_ref(), waiting).await?)
@@ -183,6 +186,7 @@ pub async fn next_action(journal: &Journal<'_>, budget: &Budget<'_>) -> Result<A
                 return Ok(Action::Start(index, preconditions.with_claims(claims)));
             }
             Decision::Wait(waiting) => Some(waiting),
+            Decision::Postpone(reason) => return Ok(Action::Postpone(index, reason)),
         },
     };
     Ok(match waiting {

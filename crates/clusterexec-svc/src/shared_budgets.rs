@@ -28,6 +28,8 @@ pub(crate) enum Decision {
     Start(Vec<Claims>),
     /// Not yet.
     Wait(Waiting),
+    /// Not in this turn; why.
+    Postpone(String),
 }
 
 /// Decides whether the host at `index` may be started, by the nodes and the members of its quorum group as they are now and
@@ -42,42 +44,40 @@ pub(crate) async fn decide(journal: &Journal<'_>, index: usize) -> Result<Decisi
     if let Some(nodes) = &journal.nodes {
         match of_kubernetes(journal, nodes, address, &node_name).await? {
             Decision::Start(own) => claims.extend(own),
-            waits @ Decision::Wait(_) => return Ok(waits),
+            decision => return Ok(decision),
         }
     }
     if !quorum_group.is_empty() {
         match of_quorum_group(journal, address, &quorum_group).await? {
             Decision::Start(own) => claims.extend(own),
-            waits @ Decision::Wait(_) => return Ok(waits),
+            decision => return Ok(decision),
         }
     }
     Ok(Decision::Start(claims))
 }
 
-/// Why the host at `index`, which has its claims, may not be rebooted right now; `None` if it may.
+/// Decides whether the host at `index`, which has its claims, may be rebooted right now.
 ///
 /// # Errors
 /// When the storage service fails.
-pub(crate) async fn recheck(journal: &Journal<'_>, index: usize) -> Result<Option<Waiting>> {
+pub(crate) async fn recheck(journal: &Journal<'_>, index: usize) -> Result<Decision> {
     let part = journal.part(index);
+    let go = Decision::Start(Vec::new());
     if part.claims.is_empty() {
-        return Ok(None);
+        return Ok(go);
     }
     let is_control_plane = part.node.is_some_and(|node| node.is_control_plane);
     let HostPlacement { node_name, quorum_group, .. } = placement(journal, &part.address).await?;
-    if let Some(nodes) = journal.nodes.as_ref().filter(|_| is_control_plane)
-        && let Decision::Wait(waiting) =
-            of_kubernetes(journal, nodes, &part.address, &node_name).await?
-    {
-        return Ok(Some(waiting));
+    if let Some(nodes) = journal.nodes.as_ref().filter(|_| is_control_plane) {
+        match of_kubernetes(journal, nodes, &part.address, &node_name).await? {
+            Decision::Start(_) => {}
+            decision => return Ok(decision),
+        }
     }
-    if !quorum_group.is_empty()
-        && let Decision::Wait(waiting) =
-            of_quorum_group(journal, &part.address, &quorum_group).await?
-    {
-        return Ok(Some(waiting));
+    if quorum_group.is_empty() {
+        return Ok(go);
     }
-    Ok(None)
+    of_quorum_group(journal, &part.address, &quorum_group).await
 }
 
 async fn placement(journal: &Journal<'_>, address: &Address) -> Result<HostPlacement> {
@@ -93,7 +93,7 @@ async fn of_kubernetes(
 ) -> Result<Decision> {
     let found = match nodes.client.all(None, Vec::new()).await {
         Ok(found) => found,
-        Err(error) => return Ok(Decision::Wait(unknown(nodes, &error))),
+        Err(error) => return Ok(unknown(nodes, &error)),
     };
     // A host without a node, or with several, is checked in its first step, before any effect.
     let [node] = candidates(&found.nodes, address, node_name)[..] else {
@@ -105,7 +105,7 @@ async fn of_kubernetes(
             Ok(Some(problem)) => {
                 return Ok(Decision::Wait(Waiting::new(WaitReason::ControlPlane, problem)));
             }
-            Err(error) => return Ok(Decision::Wait(unknown(nodes, &error))),
+            Err(error) => return Ok(unknown(nodes, &error)),
         }
     }
     let operation = &journal.operation;
@@ -190,11 +190,15 @@ async fn remove_ended(journal: &Journal<'_>, claims: &mut BudgetClaims) -> Resul
     Ok(())
 }
 
-fn unknown(nodes: &HostNodes, error: &NodesError) -> Waiting {
+/// What follows from a failed look at the nodes: a missing right postpones the host, anything else may end by itself.
+fn unknown(nodes: &HostNodes, error: &NodesError) -> Decision {
     let message = format!(
         "the nodes of the container manager {} are not known: {}",
         nodes.client.manager,
         error.message()
     );
-    Waiting::new(WaitReason::NodesUnknown, message)
+    match error {
+        NodesError::Denied(_) => Decision::Postpone(message),
+        _ => Decision::Wait(Waiting::new(WaitReason::NodesUnknown, message)),
+    }
 }

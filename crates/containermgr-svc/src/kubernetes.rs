@@ -138,7 +138,7 @@ impl Kubernetes {
                 _ => not_done(text),
             };
         }
-        let described = if let Some(why) = failure::tls_error(&error) {
+        if let Some(why) = failure::tls_error(&error) {
             refused(format!(
                 "no trusted connection to the container manager {name}: {why}; see `certificate_authority_path` and `certificate_path` in its options"
             ))
@@ -147,7 +147,10 @@ impl Kubernetes {
                 "" => String::new(),
                 host => format!(" at {host}"),
             };
-            Error::unavailable(format!("the container manager {name}{place} does not answer"))
+            let why = failure::causes(&error);
+            Error::unavailable(format!(
+                "the container manager {name}{place} does not answer: {why}"
+            ))
         } else if failure::is_too_large(&error) {
             not_done("its answer is too large".to_owned())
         } else if let kube::Error::SerdeError(why) = &error {
@@ -156,8 +159,7 @@ impl Kubernetes {
             ))
         } else {
             not_done(error.to_string())
-        };
-        described.with_source(error)
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn cordon(run: &HostRun<'_>) -> Result<(), HostError> {
                 run.save_node(|node| node.is_cordoned = false, &[]).await?;
                 return Err(missing(run, &node).into());
             }
-            Err(NodesError::Away(message)) => {
+            Err(NodesError::Away { message, .. }) => {
                 wait(run, &Waiting::new(WaitReason::KubernetesAway, message)).await?;
             }
             Err(NodesError::Denied(message) | NodesError::Refused(message)) => {

@@ -134,7 +134,7 @@ impl Drain {
         let state = match nodes.client.node(request).await {
             Ok(contents) => contents.state,
             // The list of the pods is tried again, and shows it.
-            Err(NodesError::Away(_)) => return Ok(()),
+            Err(NodesError::Away { .. }) => return Ok(()),
             Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
         };
         let Some(state) = state.filter(|state| state.uid == node.uid) else {
@@ -160,7 +160,7 @@ impl Drain {
             ..CordonRequest::default()
         };
         match nodes.client.cordon(request).await {
-            Ok(CordonAnswer::Done { .. }) | Err(NodesError::Away(_)) => Ok(()),
+            Ok(CordonAnswer::Done { .. }) | Err(NodesError::Away { .. }) => Ok(()),
             Ok(CordonAnswer::Foreign { state }) => {
                 Err(HostError::Postponed(format!("the node {} is {}", node.name, state.cordon())))
             }
@@ -180,7 +180,7 @@ impl Drain {
             }
             self.until_resumed(run).await?;
             let message = match self.list(nodes, &node).await {
-                Err(NodesError::Away(message)) => Err(message),
+                Err(NodesError::Away { message, .. }) => Err(message),
                 Err(error) => return Err(HostError::Postponed(error.message().to_owned())),
                 Ok(pods) => {
                     Ok(self.evictions.next(&pods, &self.options, Instant::now()).also(pods))
@@ -270,7 +270,7 @@ impl Drain {
                     Err(HostError::Postponed(format!("drain of node {node}: {message}")))
                 })
             }
-            Err(NodesError::Away(_)) => Ok(()),
+            Err(NodesError::Away { .. }) => Ok(()),
             Err(error) => Err(HostError::Postponed(error.message().to_owned())),
         }
     }
@@ -300,7 +300,7 @@ impl Drain {
                     let names = model::abridged(free, ", ");
                     format!("drain of node {}: {count} volumes still attached: {names}", node.name)
                 }
-                Err(NodesError::Away(message)) => {
+                Err(NodesError::Away { message, .. }) => {
                     reason = WaitReason::KubernetesAway;
                     format!("drain of node {}: {message}", node.name)
                 }

@@ -186,9 +186,10 @@ async fn decide(
     answering: &BTreeMap<Address, Duration>,
 ) -> Result<Decision, HostError> {
     for _ in 0..LOOKS {
-        let shared = run.journal.retry(|| shared_budgets::recheck(run.journal, run.index)).await?;
-        if let Some(waiting) = shared {
-            return Ok(Decision::Wait(waiting));
+        match run.journal.retry(|| shared_budgets::recheck(run.journal, run.index)).await? {
+            shared_budgets::Decision::Start(_) => {}
+            shared_budgets::Decision::Wait(waiting) => return Ok(Decision::Wait(waiting)),
+            shared_budgets::Decision::Postpone(reason) => return Err(HostError::Postponed(reason)),
         }
         // The list is as old as its request: the API server may have made it long before its answer arrives.
         let requested = Instant::now();

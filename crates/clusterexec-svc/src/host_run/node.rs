@@ -210,7 +210,7 @@ where
     loop {
         match request().await {
             Ok(answer) => return Ok(answer),
-            Err(NodesError::Away(message)) => {
+            Err(NodesError::Away { message, .. }) => {
                 wait(run, &Waiting::new(WaitReason::KubernetesAway, message)).await?;
             }
             Err(error) => return Err(HostError::Postponed(error.message().to_owned())),

@@ -86,7 +86,7 @@ impl Readiness {
                 self.missing = part;
                 Some(problem)
             }
-            Err(NodesError::Away(message)) => Some(message),
+            Err(NodesError::Away { message, .. }) => Some(message),
             Err(NodesError::Denied(message) | NodesError::Refused(message)) => {
                 let (address, name) = (run.address(), &node.name);
                 let message = format!(

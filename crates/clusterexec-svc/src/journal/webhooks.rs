@@ -19,7 +19,13 @@ fn event_of(wait: &Wait) -> Option<WebhookEvent> {
         | WaitReason::BudgetTimeout
         | WaitReason::AlarmTimeout
         | WaitReason::DrainPaused => Some(WebhookEvent::Paused),
-        WaitReason::Frozen | WaitReason::Alarm | WaitReason::Budget => Some(WebhookEvent::Waiting),
+        WaitReason::Frozen
+        | WaitReason::Alarm
+        | WaitReason::Budget
+        | WaitReason::NodeBudget
+        | WaitReason::ControlPlane
+        | WaitReason::QuorumGroup
+        | WaitReason::NodesUnknown => Some(WebhookEvent::Waiting),
         _ => None,
     }
 }

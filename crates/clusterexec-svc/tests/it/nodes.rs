@@ -228,7 +228,7 @@ async fn node_that_is_not_ready_again_stays_cordoned_until_it_is() {
 async fn node_that_is_ready_for_too_short_at_the_deadline_fails_its_host_with_that_reason() {
     let all = KubernetesFleet::start(2, 0).await;
     let executor = all.fleet.executor().await;
-    executor.start("restart", json!({"ready": {"timeout": 60, "settle": 60}})).await.unwrap();
+    executor.start("restart", json!({"ready": {"timeout": 60, "settle": 59}})).await.unwrap();
     all.fleet.at("o1", 0, Step::Verify).await;
     all.kubernetes.set_kubelet_ready("w0", false);
     all.fleet.at("o1", 0, Step::Ready).await;
@@ -420,8 +420,8 @@ async fn nothing_starts_while_the_api_server_does_not_answer_or_denies_the_accou
     all.kubernetes.set_api_unavailable(false);
     all.kubernetes.remove_user("token");
     let error = executor.start("restart", json!({})).await.unwrap_err();
-    assert_eq!(error.kind(), bus::Kind::Unavailable, "{error}");
-    assert_eq!(error.part(), Some("container manager"), "{error:?}");
+    assert_eq!(error.kind(), bus::Kind::ContainerManager, "{error}");
+    assert!(error.to_string().contains("the container manager k did not"), "{error}");
     assert!(error.to_string().contains("the token or certificate is not accepted"), "{error}");
     // The account has lost its rights.
     all.kubernetes.add_user("token", "commissaire", &[]);
@@ -439,19 +439,46 @@ async fn nothing_starts_while_the_api_server_does_not_answer_or_denies_the_accou
 }
 
 #[tokio::test(start_paused = true)]
-async fn rollout_waits_while_the_api_server_does_not_answer() {
+async fn rollout_waits_while_the_api_server_does_not_answer_and_the_webhook_is_called() {
     let all = KubernetesFleet::start(2, 0).await;
-    let executor = all.fleet.executor().await;
+    let executor = all.fleet.executor_with(config_with_webhook()).await;
     executor.start("restart", json!({"soak": 60})).await.unwrap();
     all.fleet.at("o1", 0, Step::Done).await;
     all.kubernetes.set_api_unavailable(true);
-    let waits = async || {
-        let reasons = all.fleet.reasons("o1", Outcome::Waiting).await;
-        reasons.contains(&"nodes-unknown".to_owned()).then_some(())
-    };
-    all.fleet.until("it waits for the nodes", waits).await;
+    assert_webhook_reports_the_wait(&all, "nodes-unknown").await;
     all.kubernetes.set_api_unavailable(false);
     assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn webhook_is_called_about_a_wait_for_the_nodes_of_others() {
+    let all = KubernetesFleet::start(3, 0).await;
+    let executor = all.fleet.executor_with(config_with_webhook()).await;
+    all.kubernetes.set_kubelet_ready("w1", false);
+    executor.start("restart", json!({"hosts": [address(0)]})).await.unwrap();
+    assert_webhook_reports_the_wait(&all, "node-budget").await;
+    all.kubernetes.set_kubelet_ready("w1", true);
+    assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished);
+}
+
+fn config_with_webhook() -> Config {
+    let webhook_url = Some("http://receiver.example/".parse().unwrap());
+    Config { webhook_url, ..Config::default() }
+}
+
+/// Waits until the operation waits for this reason, then until the webhook is called about that.
+async fn assert_webhook_reports_the_wait(all: &KubernetesFleet, reason: &str) {
+    let waits = async || {
+        let reasons = all.fleet.reasons("o1", Outcome::Waiting).await;
+        reasons.contains(&reason.to_owned()).then_some(())
+    };
+    all.fleet.until("it waits", waits).await;
+    let called = async || {
+        let posts = all.fleet.receiver.take().into_iter();
+        let mut events = posts.map(|post| post.headers["X-Commissaire-Event"].clone());
+        events.any(|event| event == "waiting").then_some(())
+    };
+    all.fleet.until("the webhook is called", called).await;
 }
 
 #[tokio::test(start_paused = true)]

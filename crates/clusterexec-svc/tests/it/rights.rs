@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bus::Kind;
-use model::{
-    CordonDebt, DebtState, Operation, OperationStatus, OperationWait, Outcome, Step, Wanted,
-};
+use model::{CordonDebt, DebtState, Operation, OperationStatus, Outcome, Step, Wanted};
 use serde_json::{Value, json};
 use simulated_kubernetes::{Effect, Fault, FaultAction};
 
@@ -318,6 +316,24 @@ async fn right_that_is_taken_away_before_the_reboot_postpones_the_host() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hosts_are_postponed_whose_nodes_may_not_be_listed_before_their_turns() {
+    let right = ("list", "nodes");
+    let all = KubernetesFleet::start_with_everything().await;
+    all.grant(None);
+    let executor = all.fleet.executor().await;
+    let options = json!({"soak": 60, "drain": {"attempts": 1}});
+    executor.start("restart", options).await.unwrap();
+    all.fleet.at("o1", 0, Step::Done).await;
+    all.grant(Some(right));
+    for number in [1, 2] {
+        all.assert_postponed(number, Step::Pending, right).await;
+    }
+    all.grant(None);
+    all.fleet.say("o1", Wanted::Run).await;
+    all.assert_finished(&[0, 1, 2], "hosts that were postponed").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn host_whose_node_may_not_be_read_any_more_is_postponed_and_its_cordon_is_a_debt() {
     let right = ("get", "nodes");
     let all = KubernetesFleet::start_with_everything().await;
@@ -343,28 +359,6 @@ async fn host_whose_node_may_not_be_read_any_more_is_postponed_and_its_cordon_is
 }
 
 /// Without the nodes it is not known how many are unavailable.
-#[tokio::test(start_paused = true)]
-async fn no_host_is_started_while_the_nodes_may_not_be_listed() {
-    let right = ("list", "nodes");
-    let all = KubernetesFleet::start_with_everything().await;
-    all.grant(None);
-    let executor = all.fleet.executor().await;
-    executor.start("restart", options()).await.unwrap();
-    all.fleet.at("o1", 0, Step::Verify).await;
-    all.grant(Some(right));
-    let waits = async || {
-        let wait = all.fleet.find::<OperationWait>("o1").await?.wait;
-        (wait.reason == "nodes-unknown").then_some(wait.detail)
-    };
-    let detail = all.fleet.until("it waits for the nodes", waits).await;
-    assert!(names(&detail, right) && detail.contains("conf/kubernetes/rbac.yaml"), "{detail}");
-    tokio::time::sleep(Duration::from_mins(5)).await;
-    assert_eq!(all.fleet.hosts.commands().len(), 1);
-    all.assert_nothing_is_cordoned("list nodes").await;
-    all.grant(None);
-    all.assert_finished(&[0, 1, 2], "list nodes").await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn right_that_is_taken_away_after_the_reboot_leaves_a_debt() {
     let host = || json!({"hosts": [address(0).as_str()]});

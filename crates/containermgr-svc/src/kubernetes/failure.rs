@@ -173,6 +173,11 @@ fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opti
     None
 }
 
+/// The causes of an error of the library, whose own text repeats the first one.
+pub(super) fn causes(error: &Error) -> String {
+    error.source().map_or_else(|| error.to_string(), chain)
+}
+
 /// Retries with exponential back-off, until a deadline.
 #[derive(Debug)]
 pub(super) struct Retries {

@@ -30,7 +30,7 @@ pub(in crate::host_run) async fn last_look(
     };
     let contents = match nodes.client.node(request).await {
         Ok(contents) => contents,
-        Err(NodesError::Away(message)) => {
+        Err(NodesError::Away { message, .. }) => {
             return Ok(Some(Waiting::new(WaitReason::KubernetesAway, message)));
         }
         Err(error) => return Err(HostError::Postponed(error.message().to_owned())),

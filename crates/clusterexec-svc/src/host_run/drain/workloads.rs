@@ -43,7 +43,7 @@ pub(super) async fn save_workloads(
                 counted.extend(ready.filter_map(|(workload, ready)| Some((workload, ready?))));
             }
             // Without an answer, these controllers are not waited for.
-            Err(NodesError::Away(_)) => {}
+            Err(NodesError::Away { .. }) => {}
             Err(error) => problem = Some(error.message().to_owned()),
         }
     }

@@ -270,6 +270,20 @@ impl ReadyOptions {
         seconds("ready.timeout", self.timeout, 1)?;
         seconds("ready.settle", self.settle, 0)
     }
+
+    /// Checks that a node can become ready in time, by all options together.
+    ///
+    /// # Errors
+    /// Names the options.
+    pub fn check_timeout(&self) -> Result<(), String> {
+        let (settle, timeout) = (self.settle().as_secs(), self.timeout().as_secs());
+        if settle < timeout {
+            return Ok(());
+        }
+        Err(format!(
+            "ready.timeout has to exceed ready.settle: they are {timeout} s and {settle} s"
+        ))
+    }
 }
 
 impl Serialize for Drain {
