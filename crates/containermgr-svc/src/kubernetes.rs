@@ -120,12 +120,12 @@ impl Kubernetes {
     }
 
     /// The error of an operation in which a request failed.
-    fn failed(&self, action: &str, error: kube::Error) -> Error {
+    fn failed(&self, action: &str, error: &kube::Error) -> Error {
         let name = &self.name;
         let not_done =
             |why| refused(format!("the container manager {name} did not {action}: {why}"));
-        let is_transient = failure::is_transient(&error);
-        if let kube::Error::Api(status) = &error {
+        let is_transient = failure::is_transient(error);
+        if let kube::Error::Api(status) = error {
             let text = failure::text(status);
             return match status.code {
                 _ if is_transient => {
@@ -138,7 +138,7 @@ impl Kubernetes {
                 _ => not_done(text),
             };
         }
-        if let Some(why) = failure::tls_error(&error) {
+        if let Some(why) = failure::tls_error(error) {
             refused(format!(
                 "no trusted connection to the container manager {name}: {why}; see `certificate_authority_path` and `certificate_path` in its options"
             ))
@@ -147,13 +147,13 @@ impl Kubernetes {
                 "" => String::new(),
                 host => format!(" at {host}"),
             };
-            let why = failure::causes(&error);
+            let why = failure::causes(error);
             Error::unavailable(format!(
                 "the container manager {name}{place} does not answer: {why}"
             ))
-        } else if failure::is_too_large(&error) {
+        } else if failure::is_too_large(error) {
             not_done("its answer is too large".to_owned())
-        } else if let kube::Error::SerdeError(why) = &error {
+        } else if let kube::Error::SerdeError(why) = error {
             not_done(format!(
                 "its answer is not that of the Kubernetes API: {why}; check `server_url`"
             ))

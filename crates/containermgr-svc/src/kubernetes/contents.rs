@@ -85,7 +85,7 @@ impl Kubernetes {
         match retried(deadline, || self.nodes.get(&request.node)).await {
             Ok(node) => Ok(Some(node_state::digest(&node))),
             Err(error) if failure::is_missing_node(&error) => Ok(None),
-            Err(error) => Err(self.failed("show the node", error)),
+            Err(error) => Err(self.failed("show the node", &error)),
         }
     }
 
@@ -159,7 +159,7 @@ impl Kubernetes {
             let found = match retried(deadline, || api.get(name)).await {
                 Ok(found) => found,
                 Err(error) if failure::is_missing(&error, "persistentvolumeclaims") => continue,
-                Err(error) => return Err(self.failed("show a PersistentVolumeClaim", error)),
+                Err(error) => return Err(self.failed("show a PersistentVolumeClaim", &error)),
             };
             let Some(volume) = found.spec.and_then(|spec| spec.volume_name) else { continue };
             let using = pods.iter().filter(|pod| claims_of(pod).any(|other| other == claim));
@@ -174,7 +174,7 @@ impl Kubernetes {
         match retried(deadline, || api.get(node)).await {
             Ok(found) => Ok(found.spec.drivers.into_iter().map(|driver| driver.name).collect()),
             Err(error) if failure::is_missing(&error, "csinodes") => Ok(Vec::new()),
-            Err(error) => Err(self.failed("show the CSINode", error)),
+            Err(error) => Err(self.failed("show the CSINode", &error)),
         }
     }
 }

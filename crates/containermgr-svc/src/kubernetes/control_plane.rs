@@ -92,7 +92,7 @@ impl Kubernetes {
                 Err(kube::Error::Api(status)) if status.code >= 500 => {
                     Ok(Some(format!("the API server is not ready: {}", failure::text(&status))))
                 }
-                Err(error) => Err(self.failed("show whether it is ready", error)),
+                Err(error) => Err(self.failed("show whether it is ready", &error)),
             }
         })
         .await

@@ -70,7 +70,7 @@ impl Kubernetes {
             let node = match retried(deadline, || self.nodes.get(name)).await {
                 Ok(node) => node,
                 Err(error) if failure::is_missing_node(&error) => return Ok(CordonAnswer::Missing),
-                Err(error) => return Err(self.failed("show the node", error)),
+                Err(error) => return Err(self.failed("show the node", &error)),
             };
             let patch = match change.decide(&node) {
                 Decision::Missing => return Ok(CordonAnswer::Missing),
@@ -81,7 +81,7 @@ impl Kubernetes {
                 Decision::Done => None,
                 Decision::Patch(operations) => {
                     let patch = json_patch(operations);
-                    Some(patch.map_err(|error| self.failed(action, error))?)
+                    Some(patch.map_err(|error| self.failed(action, &error))?)
                 }
             };
             let machine = MachineName::of(&node);
@@ -104,7 +104,7 @@ impl Kubernetes {
                     }
                     Err(error) => Err(error),
                 };
-                retry.map_err(|error| self.failed(action, error))?;
+                retry.map_err(|error| self.failed(action, &error))?;
                 let (manager, cordoned) = (&self.name, matches!(change, Change::Cordon(_)));
                 tracing::info!(
                     container_manager.name = manager,

@@ -57,7 +57,7 @@ impl Kubernetes {
                 let budgets = budgets.unwrap_or_default();
                 Ok(outcome::several_budgets(pod, &budgets, message))
             }
-            Err(error) => Err(self.failed("evict a pod", error)),
+            Err(error) => Err(self.failed("evict a pod", &error)),
         }
     }
 
@@ -74,7 +74,7 @@ impl Kubernetes {
     async fn budgets_of(&self, pod: &EvictedPod, deadline: Instant) -> Result<Vec<String>> {
         let api: Api<Pod> = Api::namespaced(self.client(), &pod.namespace);
         let found = retried(deadline, || api.get(&pod.name)).await;
-        let found = found.map_err(|error| self.failed("show the pod", error))?;
+        let found = found.map_err(|error| self.failed("show the pod", &error))?;
         let labels = found.metadata.labels.unwrap_or_default();
         let api: Api<PodDisruptionBudget> = Api::namespaced(self.client(), &pod.namespace);
         let digest = |budget| {

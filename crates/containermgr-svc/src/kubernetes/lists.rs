@@ -63,7 +63,7 @@ impl Kubernetes {
                 Err(error) if failure::is_expired(&error) => retries.pause(error).await,
                 Err(error) => Err(error),
             };
-            retry.map_err(|error| self.failed(action, error))?;
+            retry.map_err(|error| self.failed(action, &error))?;
             digests.clear();
             params = first.clone();
         }

@@ -111,7 +111,7 @@ impl Kubernetes {
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 return Ok(Some(failure::text(&status)));
             }
-            Err(error) => return Err(self.failed("show the Machine", error)),
+            Err(error) => return Err(self.failed("show the Machine", &error)),
         }
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
@@ -129,7 +129,7 @@ impl Kubernetes {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client());
         let params = PostParams::default();
         let reviewed = retried(deadline, || api.create(&params, &review)).await;
-        let reviewed = reviewed.map_err(|error| self.failed("review its rights", error))?;
+        let reviewed = reviewed.map_err(|error| self.failed("review its rights", &error))?;
         let is_allowed = reviewed.status.is_some_and(|status| status.allowed);
         let denied = "the account may not patch machines; conf/kubernetes/rbac.yaml has the role";
         Ok((!is_allowed).then(|| denied.to_owned()))
@@ -186,7 +186,7 @@ impl Kubernetes {
                 machine.name,
                 failure::text(&status)
             ))),
-            Err(error) => Err(self.failed("patch the Machine", error)),
+            Err(error) => Err(self.failed("patch the Machine", &error)),
         }
     }
 

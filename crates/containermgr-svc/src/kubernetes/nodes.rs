@@ -71,7 +71,7 @@ impl Kubernetes {
             let api: Api<Namespace> = Api::all(self.client());
             let found = retried(deadline, || api.get(SYSTEM)).await;
             let found =
-                found.map_err(|error| self.failed("show the namespace kube-system", error))?;
+                found.map_err(|error| self.failed("show the namespace kube-system", &error))?;
             Ok(found.metadata.uid.unwrap_or_default())
         };
         self.id.get_or_try_init(read).await.cloned()

@@ -60,7 +60,7 @@ impl Kubernetes {
                 }
                 Err(error) => Err(error),
             };
-            retry.map_err(|error| self.failed("create the node", error))?;
+            retry.map_err(|error| self.failed("create the node", &error))?;
         }
     }
 
@@ -150,7 +150,7 @@ impl Kubernetes {
                     return Ok(());
                 }
             };
-            retry.map_err(|error| self.failed("delete the node", error))?;
+            retry.map_err(|error| self.failed("delete the node", &error))?;
             // Another node has this name now.
             match self.find(address, deadline).await? {
                 Some(found) => node = found,
@@ -180,7 +180,7 @@ impl Kubernetes {
         match retried(deadline, send).await {
             Ok(node) => Ok(node::without_managed_fields(node)),
             Err(error) if failure::is_missing_node(&error) => Err(self.not_registered(address)),
-            Err(error) => Err(self.failed("show the node", error)),
+            Err(error) => Err(self.failed("show the node", &error)),
         }
     }
 
@@ -190,7 +190,7 @@ impl Kubernetes {
             match retried(deadline, || self.nodes.get(address)).await {
                 Ok(node) => return Ok(Some(node)),
                 Err(error) if failure::is_missing_node(&error) => {}
-                Err(error) => return Err(self.failed("show the node", error)),
+                Err(error) => return Err(self.failed("show the node", &error)),
             }
         }
         let nodes = self.all_nodes(deadline).await?;

@@ -45,7 +45,7 @@ impl Kubernetes {
                     "the upgrade controller is not looked for"
                 );
             }
-            Err(error) => return Err(self.failed("show the upgrade controller", error)),
+            Err(error) => return Err(self.failed("show the upgrade controller", &error)),
         }
         Ok(rivals)
     }

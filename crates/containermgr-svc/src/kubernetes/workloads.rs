@@ -76,7 +76,7 @@ impl Kubernetes {
             Err(error) if failure::is_missing(&error, kind) => Ok(None),
             Err(error) => {
                 let action = format!("show the {}", workload.controller.kind);
-                Err(self.failed(&action, error))
+                Err(self.failed(&action, &error))
             }
         }
     }
