@@ -1,13 +1,15 @@
 //! Who asks, and whether they may: a chain of plugins, tried in order until one accepts, and a role.
 //!
 //! Nobody is refused with anything but 403, whatever is wrong with the credentials: the answer tells
-//! nothing about which users exist.
+//! nothing about which users exist. Only a bearer token that is not accepted is a 401, by which its client renews it.
 
 mod check_queue;
 mod client_cert;
 mod http_basic;
 pub mod passwords;
 mod plugins;
+mod provider;
+mod role_mapping;
 mod setup;
 mod throttle;
 pub mod token;
@@ -24,11 +26,12 @@ use crate::error::ApiError;
 use crate::peer::ClientCertificate;
 use crate::principal::{Caller, Principal};
 use crate::source;
-use check_queue::{CheckQueue, Overloaded};
+use check_queue::CheckQueue;
 use client_cert::ClientCert;
 use http_basic::HttpBasic;
 use passwords::Passwords;
 pub use plugins::{PluginConfig, SetupError};
+use provider::{Found, Provider, bearer};
 use setup::set_up;
 use throttle::Throttle;
 use token::Token;
@@ -39,6 +42,9 @@ const LOGGED_NAME_LENGTH: usize = 64;
 
 /// `Retry-After` of a log-in that found the queue of checks full, in seconds.
 const OVERLOAD_RETRY_AFTER: u64 = 5;
+
+/// The user name under which the failures of bearer tokens are counted. A user name of HTTP Basic has no colon.
+const BEARER: &str = ":bearer";
 
 /// The plugins, and the memory of failures.
 #[derive(Debug)]
@@ -57,14 +63,26 @@ pub struct Chain {
 enum Plugin {
     HttpBasic(Box<HttpBasic>),
     ClientCert(ClientCert),
+    Provider(Arc<Provider>),
+}
+
+/// Why no plugin accepts.
+#[derive(Debug, Default)]
+struct Refused {
+    /// Too many passwords wait for their check.
+    overloaded: bool,
+    /// An identity provider does not say whether the credentials are valid.
+    is_unavailable: bool,
+    /// The credentials are valid, and give no role: what to say.
+    without_role: Option<String>,
 }
 
 impl Plugin {
     fn has_users(&self) -> bool {
         match self {
             Self::HttpBasic(basic) => basic.has_users(),
-            // Every certificate of an authority may be a user's.
-            Self::ClientCert(_) => true,
+            // Every certificate of an authority may be a user's, and everybody whom a provider knows may be one.
+            Self::ClientCert(_) | Self::Provider(_) => true,
         }
     }
 }
@@ -110,7 +128,7 @@ impl Chain {
         files: Files,
         lifecycle: &Lifecycle,
     ) -> Result<Self, SetupError> {
-        let plugins = set_up(configs, passwords, &files).await?;
+        let plugins = set_up(configs, passwords, &files, &[]).await?;
         let (plugins, throttle) = (RwLock::new(plugins), Throttle::default());
         let concurrency = thread::available_parallelism().map_or(1, usize::from);
         let checks = CheckQueue::new(concurrency, lifecycle.clone());
@@ -118,12 +136,19 @@ impl Chain {
         Ok(Self { passwords, files, plugins, throttle, checks, reloads })
     }
 
-    /// Reads the files that the plugins' configurations name again; whoever was accepted is asked anew.
+    /// Reads the files that the plugins' configurations name again; whoever was accepted is asked anew. With
+    /// `keeps_providers`, what is known of identity providers stays, such as their keys.
     ///
     /// # Errors
     /// [`SetupError`]; everything is then as it was.
-    pub async fn reload(&self, configs: &[PluginConfig]) -> Result<(), SetupError> {
-        let plugins = set_up(configs, self.passwords, &self.files).await?;
+    pub async fn reload(
+        &self,
+        configs: &[PluginConfig],
+        keeps_providers: bool,
+    ) -> Result<(), SetupError> {
+        let before = self.plugins();
+        let known = if keeps_providers { &before[..] } else { &[] };
+        let plugins = set_up(configs, self.passwords, &self.files, known).await?;
         *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = plugins;
         self.reloads.send_modify(|count| *count += 1);
         Ok(())
@@ -179,44 +204,60 @@ impl Chain {
                         return None;
                     }
                 }
+                Plugin::Provider(_) => {}
             }
         }
         None
     }
 
     /// The principal of the first plugin that accepts, and whether a password was rejected before. With `throttled`, no
-    /// password is checked.
+    /// password is checked, and no provider is asked.
     async fn first(
         &self,
         shown: Shown<'_>,
         source: IpAddr,
         throttled: bool,
-    ) -> Result<Option<(Principal, bool)>, Overloaded> {
-        let (mut failed, mut overloaded) = (false, false);
+    ) -> Result<(Principal, bool), Refused> {
+        let (mut failed, mut refused) = (false, Refused::default());
         for plugin in &*self.plugins() {
             let accepted = match plugin {
-                Plugin::HttpBasic(_) if throttled => None,
+                Plugin::HttpBasic(_) | Plugin::Provider(_) if throttled => None,
                 Plugin::HttpBasic(basic) => {
                     let checked = basic.authenticate(shown.headers, source, &self.checks).await;
-                    overloaded |= checked.is_err();
+                    refused.overloaded |= checked.is_err();
                     failed |= checked == Ok(None) && shown.has_password();
                     checked.ok().flatten()
                 }
-                Plugin::ClientCert(cert) => cert.accept(shown.certificate),
+                Plugin::ClientCert(cert) => {
+                    let accepted = cert.accept(shown.certificate);
+                    if accepted.is_none() {
+                        refused.without_role =
+                            refused.without_role.or(cert.refusal(shown.certificate));
+                    }
+                    accepted
+                }
+                Plugin::Provider(provider) => match provider.identify(shown.headers).await {
+                    None => None,
+                    Some(Found::Accepted(principal)) => Some(principal),
+                    Some(Found::WithoutRole(why)) => {
+                        refused.without_role.get_or_insert(why);
+                        None
+                    }
+                    Some(Found::Rejected) => {
+                        failed |= shown.has_password();
+                        None
+                    }
+                    Some(Found::Unavailable) => {
+                        refused.is_unavailable = true;
+                        None
+                    }
+                },
             };
             if let Some(principal) = accepted {
-                return Ok(Some((principal, failed)));
+                return Ok((principal, failed));
             }
         }
-        if overloaded { Err(Overloaded) } else { Ok(None) }
-    }
-
-    /// Why a certificate is accepted by no plugin, if it is for want of a role.
-    fn lacking_role(&self, shown: Shown<'_>) -> Option<String> {
-        self.plugins().iter().find_map(|plugin| match plugin {
-            Plugin::ClientCert(cert) => cert.refusal(shown.certificate),
-            Plugin::HttpBasic(_) => None,
-        })
+        Err(refused)
     }
 
     /// Who asks; else the answer to them. Guessing is slowed down: what was accepted before is not.
@@ -242,27 +283,28 @@ impl Chain {
         let token = Token::of(shown.headers);
         let claimed = match http_basic::credentials(shown.headers) {
             Some((user, _)) => user,
-            None => token.as_ref().map(|_| token::USER.to_owned()).unwrap_or_default(),
+            None if token.is_some() => token::USER.to_owned(),
+            None if bearer(shown.headers).is_some() => BEARER.to_owned(),
+            None => String::new(),
         };
         let limited = source::of_limits(source);
         let wait = self.throttle.refused_for(limited, &claimed);
-        let admitted = match (&token, wait) {
+        let mut admitted = match (&token, wait) {
             (Some(token), None) => token.check(storage, clock, source).await,
             _ => match self.first(shown, limited, wait.is_some()).await {
-                Ok(Some((principal, false))) => return Ok(principal),
+                Ok((principal, false)) => return Ok(principal),
                 // A certificate has opened the door, but a password was tried at it.
-                Ok(Some((principal, true))) => {
+                Ok((principal, true)) => {
                     self.throttle.failed(limited, &claimed);
                     return Ok(principal);
                 }
-                Ok(None) => Err(refusal(wait, self.lacking_role(shown))),
-                Err(Overloaded) => Err(too_many(
-                    "too many log-ins are waiting for their check: try again",
-                    OVERLOAD_RETRY_AFTER,
-                )),
+                Err(refused) => Err(refusal(wait, refused)),
             },
         };
-        if let Err(Refusal { counts: true, .. }) = admitted {
+        if let Err(Refusal { counts: true, error, .. }) = &mut admitted {
+            if bearer(shown.headers).is_some() {
+                *error = ApiError::unauthorized(error.detail());
+            }
             self.throttle.failed(limited, &claimed);
             metrics::counter!("commissaire_auth_failures_total").increment(1);
             let user: String = claimed.chars().take(LOGGED_NAME_LENGTH).collect();
@@ -277,11 +319,23 @@ fn too_many(detail: &str, seconds: u64) -> Refusal {
     ApiError::too_many(detail, seconds).into()
 }
 
-fn refusal(wait: Option<u64>, lacking_role: Option<String>) -> Refusal {
+fn refusal(wait: Option<u64>, refused: Refused) -> Refusal {
     if let Some(seconds) = wait {
         return too_many("too many failed log-ins from this address: wait", seconds);
     }
-    let unknown = || "give a user name and password that this server knows".to_owned();
-    let detail = lacking_role.unwrap_or_else(unknown);
+    if refused.overloaded {
+        let detail = "too many log-ins are waiting for their check: try again";
+        return too_many(detail, OVERLOAD_RETRY_AFTER);
+    }
+    if refused.is_unavailable {
+        let detail = "an identity provider does not answer, so it is not known who you are: try again; the log of the \
+                      gateway says why";
+        return ApiError::unavailable(detail).into();
+    }
+    if let Some(detail) = refused.without_role {
+        tracing::info!(why = detail, "refused: no role");
+        return ApiError::forbidden(detail).into();
+    }
+    let detail = "give a user name and password, or a token, that this server knows";
     Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
 }

@@ -241,7 +241,7 @@ async fn reload(state: AppState, tls: Option<Arc<Tls>>, config: Config, lifecycl
         };
         let before = std::mem::replace(&mut users, state.auth.users_files(plugins).await);
         if reload.is_some() || users != before {
-            match (state.auth.reload(plugins).await, &reload) {
+            match (state.auth.reload(plugins, reload.is_none()).await, &reload) {
                 (Ok(()), _) => tracing::info!("authentication is set up again"),
                 (Err(error), Some(reload)) => reload.failed(AUTHENTICATION_STAYS, &error),
                 (Err(error), None) => {

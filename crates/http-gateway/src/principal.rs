@@ -40,6 +40,8 @@ pub enum Authenticator {
         /// The issuer of the certificate.
         issuer: String,
     },
+    /// By an identity provider.
+    Provider,
     /// By a token of an enrollment.
     Enrollment,
 }
@@ -73,6 +75,12 @@ impl Principal {
             role,
             id: format!("certificate:{issuer}/{name}"),
         }
+    }
+
+    /// A user that an identity provider knows by this name. `provider` is unique among the plugins.
+    pub fn of_provider(provider: &str, name: &str, role: Role) -> Self {
+        let (authenticator, id) = (Authenticator::Provider, format!("{provider}:{name}"));
+        Self { authenticator, name: name.to_owned(), role, id }
     }
 
     /// A host with a token of the enrollment with this id.
@@ -109,10 +117,16 @@ mod tests {
             Principal::certificate("Example CA", "ann", Role::Admin),
             Principal::certificate("Other CA", "ann", Role::Admin),
             Principal::enrolling("ann"),
+            Principal::of_provider("openshift", "ann", Role::Admin),
         ];
         let ids = principals.map(|principal| principal.id);
-        let expected =
-            ["ann", "certificate:Example CA/ann", "certificate:Other CA/ann", "enroll:ann"];
+        let expected = [
+            "ann",
+            "certificate:Example CA/ann",
+            "certificate:Other CA/ann",
+            "enroll:ann",
+            "openshift:ann",
+        ];
         assert_eq!(ids, expected);
     }
 

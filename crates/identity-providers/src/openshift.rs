@@ -20,15 +20,14 @@ const SELF_SUBJECT_REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectre
 
 /// How tokens are checked.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Options {
     /// The API server; without an account, a URL that responds with 200 to a valid token, such as
     /// `https://HOST:6443/apis/user.openshift.io/v1/users/~`.
-    #[serde(alias = "openshift_endpoint")]
     openshift_endpoint: Url,
     /// A file with the token of an account that may create TokenReviews.
     token_path: Option<PathBuf>,
-    /// Audiences of which a token needs one; with `token-path`.
+    /// Audiences of which a token needs one; with `token_path`.
     #[serde(default)]
     audiences: Vec<String>,
     /// A file with the authorities that the certificate of the API server is verified by; those of the system if it is left
@@ -96,11 +95,11 @@ impl OpenShift {
     pub async fn new(options: Options, files: &Files) -> Result<Self, ClientError> {
         let Options { openshift_endpoint: endpoint, token_path, audiences, .. } = options;
         if endpoint.scheme() != "https" && !is_loopback(&endpoint) {
-            let message = "openshift-endpoint: tokens are sent to it, so it needs https://";
+            let message = "openshift_endpoint: tokens are sent to it, so it needs https://";
             return Err(ClientError::Option(message.to_owned()));
         }
         if token_path.is_none() && !audiences.is_empty() {
-            let message = "audiences: they are checked by a TokenReview, which needs `token-path`";
+            let message = "audiences: they are checked by a TokenReview, which needs `token_path`";
             return Err(ClientError::Option(message.to_owned()));
         }
         let authorities = options.certificate_authority_path.as_deref();
@@ -171,7 +170,7 @@ impl OpenShift {
             }
             StatusCode::UNAUTHORIZED => Err(rejected("the API server rejects the token")),
             status => Err(self.client.unavailable(&format!(
-                "{status} to a SelfSubjectReview: have openshift-endpoint end with /apis/user.openshift.io/v1/users/~"
+                "{status} to a SelfSubjectReview: have openshift_endpoint end with /apis/user.openshift.io/v1/users/~"
             ))),
         }
     }

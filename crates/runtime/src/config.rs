@@ -116,7 +116,8 @@ pub fn parse<T: DeserializeOwned>(
 }
 
 /// Members whose own members are named by somebody else: they stay as they are.
-const FREE: [&str; 3] = ["users", "options", "accounts"];
+const FREE: [&str; 6] =
+    ["users", "options", "accounts", "roles", "required-claims", "required_claims"];
 
 /// The same with `_` for `-` in the names of members, at every depth.
 fn underscored(value: Value) -> Value {

@@ -34,14 +34,22 @@ impl Cluster {
                 review["status"] = json!({"userInfo": user.user_info()});
             }
             _ => {
-                review["status"] = match self.users.with_token(text(&review, "/spec/token")) {
-                    Some(user) => json!({"authenticated": true, "user": user.user_info(),
-                        "audiences": [AUDIENCE]}),
-                    None => json!({"user": {}, "error": "[invalid bearer token, unknown]"}),
-                };
+                review["status"] = self.token_review(&review["spec"]);
             }
         }
         Ok(Answer::json(201, &review).into())
+    }
+
+    fn token_review(&self, spec: &Value) -> Value {
+        let Some(user) = self.users.with_token(text(spec, "/token")) else {
+            return json!({"user": {}, "error": "[invalid bearer token, unknown]"});
+        };
+        let audiences = object::items(spec, "/audiences");
+        if audiences.is_empty() || audiences.iter().any(|audience| audience == AUDIENCE) {
+            return json!({"authenticated": true, "user": user.user_info(), "audiences": [AUDIENCE]});
+        }
+        let error = "[invalid bearer token, token audiences are invalid for the target audiences]";
+        json!({"user": {}, "error": error})
     }
 
     fn access(&self, user: &Identity, spec: &Value) -> Value {

@@ -12,12 +12,17 @@ pub(super) const HTTP_BASIC: &str = "httpbasicauth";
 /// Client certificates.
 pub(super) const CLIENT_CERT: &str = "httpauthclientcert";
 
+/// Bearer tokens of OpenShift and Kubernetes.
+pub(super) const OPENSHIFT: &str = "openshiftbearertokenauth";
+
+/// All plugins of this version.
+pub(super) const ALL: [&str; 3] = [HTTP_BASIC, CLIENT_CERT, OPENSHIFT];
+
 /// The prefix that names of the original have.
 const ORIGINAL_PREFIX: &str = "commissaire_http.authentication.";
 
 /// Plugins of the original, and one of ours, that this version does not have yet.
-pub(super) const LATER: [&str; 4] =
-    ["keystonepasswordauth", "keystonetokenauth", "openshiftbearertokenauth", "oidc"];
+pub(super) const LATER: [&str; 3] = ["keystonepasswordauth", "keystonetokenauth", "oidc"];
 
 /// A plugin, as the configuration names it.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,19 +51,17 @@ impl PluginConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// There is no such plugin.
-    #[error(
-        "there is no authentication plugin {0:?}: known are {basic} and {cert}",
-        basic = HTTP_BASIC,
-        cert = CLIENT_CERT
-    )]
-    Unknown(String),
+    #[error("there is no authentication plugin {name:?}: known are {known}", known = ALL.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
     /// There will be such a plugin.
-    #[error(
-        "the authentication plugin {0:?} is not part of this version yet: use {basic} or {cert}",
-        basic = HTTP_BASIC,
-        cert = CLIENT_CERT
-    )]
-    Later(String),
+    #[error("the authentication plugin {name:?} is not part of this version yet: use {known}", known = ALL.join(", "))]
+    Later {
+        /// The name.
+        name: String,
+    },
     /// An option is missing or wrong.
     #[error("the authentication plugin {plugin} is told something wrong: {message}")]
     Option {
@@ -66,6 +69,14 @@ pub enum SetupError {
         plugin: &'static str,
         /// What is wrong, and what to say.
         message: String,
+    },
+    /// Its identity provider cannot be used.
+    #[error("the authentication plugin {plugin} cannot be set up")]
+    Provider {
+        /// The plugin.
+        plugin: &'static str,
+        /// Why.
+        source: identity_providers::client::ClientError,
     },
     /// A file cannot be read.
     #[error("cannot read the users file {}", path.display())]
@@ -77,11 +88,13 @@ pub enum SetupError {
     },
 }
 
-/// The options of a plugin; an unknown one is an error.
+/// The options of a plugin, whose names have `-` or `_`; an unknown one is an error.
 pub(super) fn read_options<T: DeserializeOwned>(
     plugin: &'static str,
     options: &Map<String, Value>,
 ) -> Result<T, SetupError> {
-    serde_path_to_error::deserialize(Value::Object(options.clone()))
+    let named = |(name, value): (&String, &Value)| (name.replace('-', "_"), value.clone());
+    let options = options.iter().map(named).collect();
+    serde_path_to_error::deserialize(Value::Object(options))
         .map_err(|e| SetupError::Option { plugin, message: e.to_string() })
 }

@@ -72,7 +72,6 @@ async fn malformed_and_wrong_credentials_are_403() {
         "Basic !!",
         "Basic YWRtaW4",
         encoded,
-        &format!("Bearer {encoded}"),
         &format!("Negotiate {encoded}"),
         &format!("Basic\t{encoded}"),
         &format!("{right} x"),
@@ -97,6 +96,17 @@ async fn malformed_and_wrong_credentials_are_403() {
     for value in [&b"Basic \xff\xfe"[..], b"\xc3\xa4"] {
         gateway.raw_as(value, "GET", HOSTS.as_bytes(), b"").await.refused(403, "user name");
     }
+}
+
+#[tokio::test]
+async fn bearer_token_that_is_not_accepted_is_401_with_a_challenge() {
+    let gateway = Gateway::start().await;
+    for value in ["Bearer x", "bearer a.b.c", "BEARER  YWRtaW46c2VjcmV0"] {
+        let answer = gateway.raw_as(value.as_bytes(), "GET", HOSTS.as_bytes(), b"").await;
+        answer.refused(401, "token");
+        assert_eq!(answer.header("www-authenticate"), "Bearer error=\"invalid_token\"");
+    }
+    gateway.send_as("Bearer", "GET", HOSTS).await.refused(403, "user name and password");
 }
 
 #[tokio::test]
@@ -317,11 +327,11 @@ async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
     for (name, says) in [
         ("commissaire_http.authentication.keystonepasswordauth", "not part of this version yet"),
         ("keystonetokenauth", "not part of this version yet"),
-        ("openshiftbearertokenauth", "not part of this version yet"),
+        ("openshiftbearertokenauth", "missing field `openshift_endpoint`"),
         ("oidc", "not part of this version yet"),
         ("htpasswd", "there is no authentication plugin"),
     ] {
-        let config = config(json!([{"name": name, "url": "https://example.com"}]));
+        let config = config(json!([{"name": name}]));
         let error = gateway.service_with(&config).await.unwrap_err();
         let error = bus::error::chain(&error);
         assert!(error.contains(says), "{error}");

@@ -31,6 +31,7 @@ mod operations;
 mod options;
 mod paths;
 mod properties;
+mod providers;
 mod restart;
 mod roles;
 mod schemathesis;

@@ -154,7 +154,9 @@ fn no_authorization_header_is_a_500_or_lets_anybody_in() {
         let value: Vec<u8> = value.into_iter().filter(|byte| *byte != 0x7f).collect();
         let target = format!("/api/v0{target}");
         let answer = gateway.raw_as(&value, "GET", target.as_bytes(), b"").await;
-        assert_eq!(answer.status, 403, "{}", answer.what);
+        let is_bearer = value.to_ascii_lowercase().starts_with(b"bearer ");
+        let is_refused = answer.status == 403 || is_bearer && answer.status == 401;
+        assert!(is_refused, "{}: {}", answer.what, answer.status);
         answer
     });
 }

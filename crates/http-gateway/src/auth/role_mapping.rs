@@ -1,0 +1,146 @@
+//! Roles of principals that an identity provider knows: by their names and their groups.
+
+use std::collections::BTreeMap;
+
+use identity_providers::Identity;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::plugins::{SetupError, read_options};
+use crate::principal::Role;
+
+/// The most groups that a refusal lists.
+const LISTED: usize = 20;
+
+/// The options of a plugin that are about roles; the others are for the provider.
+const OPTIONS: [&str; 4] = ["users", "roles", "default_role", "default-role"];
+
+/// The roles that a plugin gives. Who is in none of them has no role.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RoleMapping {
+    /// By the names of users.
+    users: BTreeMap<String, Role>,
+    /// By the names of groups, or of the provider's roles.
+    roles: BTreeMap<String, Role>,
+    /// That of everybody else.
+    default_role: Option<Role>,
+}
+
+impl RoleMapping {
+    /// Takes the options about roles out of those of a plugin.
+    ///
+    /// # Errors
+    /// When a role is unknown, or is that of enrollments.
+    pub(super) fn take(
+        plugin: &'static str,
+        options: &mut Map<String, Value>,
+    ) -> Result<Self, SetupError> {
+        let own = OPTIONS.into_iter().filter_map(|name| options.remove_entry(name)).collect();
+        let mapping: Self = read_options(plugin, &own)?;
+        let mut given =
+            mapping.users.values().chain(mapping.roles.values()).chain(&mapping.default_role);
+        if given.any(|role| *role == Role::Enroll) {
+            let message = "the role enroll is for tokens of enrollments".to_owned();
+            return Err(SetupError::Option { plugin, message });
+        }
+        if mapping.default_role == Some(Role::Admin) {
+            tracing::warn!(
+                plugin,
+                "everybody whom the provider knows is an administrator: `default-role` is admin"
+            );
+        } else if mapping.users.is_empty()
+            && mapping.roles.is_empty()
+            && mapping.default_role.is_none()
+        {
+            tracing::warn!(
+                plugin,
+                "nobody has a role by this plugin: give `users`, `roles` or `default-role`"
+            );
+        }
+        Ok(mapping)
+    }
+
+    /// The highest role that a name and its groups give, else that of everybody.
+    pub(super) fn role(&self, identity: &Identity) -> Option<Role> {
+        let by_groups = identity.groups.iter().filter_map(|group| self.roles.get(group));
+        let highest = self.users.get(&identity.name).into_iter().chain(by_groups).max();
+        highest.copied().or(self.default_role)
+    }
+}
+
+/// What somebody is told who has no role.
+pub(super) fn without_role(id: &str, groups: &[String]) -> String {
+    let mut listed = groups.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    if groups.len() > LISTED {
+        listed = format!("{listed} and {} more", groups.len() - LISTED);
+    }
+    let groups = match listed.as_str() {
+        "" => "no groups".to_owned(),
+        listed => format!("the groups {listed}"),
+    };
+    format!(
+        "you are {id} with {groups}, and have no role here: have an administrator give one of them a role"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn mapping(options: Value) -> Result<RoleMapping, String> {
+        let Value::Object(mut options) = options else { panic!("an object") };
+        RoleMapping::take("x", &mut options).map_err(|error| error.to_string())
+    }
+
+    fn identity(name: &str, groups: &[&str]) -> Identity {
+        let groups = groups.iter().map(ToString::to_string).collect();
+        Identity::new(name, groups, None).unwrap()
+    }
+
+    #[test]
+    fn highest_role_counts_and_nobody_has_one_unasked() {
+        let given =
+            json!({"users": {"ann": "reader"}, "roles": {"ops": "operator", "all": "reader"}});
+        let mapping = mapping(given).unwrap();
+        for (name, groups, role) in [
+            ("ann", &[][..], Some(Role::Reader)),
+            ("ann", &["ops"], Some(Role::Operator)),
+            ("bob", &["all", "ops"], Some(Role::Operator)),
+            ("bob", &["Ops", "op"], None),
+            ("Ann", &[], None),
+        ] {
+            assert_eq!(mapping.role(&identity(name, groups)), role, "{name} {groups:?}");
+        }
+        assert_eq!(RoleMapping::default().role(&identity("ann", &["admin"])), None);
+    }
+
+    #[test]
+    fn default_role_is_for_those_without_another() {
+        for name in ["default_role", "default-role"] {
+            let mapping = mapping(json!({"roles": {"low": "reader"}, name: "operator"})).unwrap();
+            assert_eq!(mapping.role(&identity("ann", &[])), Some(Role::Operator));
+            assert_eq!(mapping.role(&identity("ann", &["low"])), Some(Role::Reader));
+        }
+    }
+
+    #[test]
+    fn wrong_roles_are_refused_and_the_options_of_the_provider_stay() {
+        assert!(mapping(json!({"roles": {"a": "root"}})).unwrap_err().contains("roles.a"));
+        for enroll in [json!({"default-role": "enroll"}), json!({"users": {"a": "enroll"}})] {
+            assert!(mapping(enroll).unwrap_err().contains("the role enroll"));
+        }
+        let Value::Object(mut options) = json!({"url": "https://k", "roles": {}}) else { panic!() };
+        RoleMapping::take("x", &mut options).unwrap();
+        assert_eq!(Value::Object(options), json!({"url": "https://k"}));
+    }
+
+    #[test]
+    fn refusal_lists_the_groups() {
+        let groups: Vec<_> = (0..LISTED + 2).map(|n| format!("g{n}")).collect();
+        assert!(without_role("k:ann", &groups).contains("g19 and 2 more"));
+        assert!(without_role("k:ann", &[]).contains("you are k:ann with no groups"));
+    }
+}
