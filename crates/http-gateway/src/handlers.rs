@@ -12,3 +12,4 @@ pub mod members;
 pub mod networks;
 pub mod operations;
 pub mod secrets;
+pub mod whoami;

@@ -51,7 +51,7 @@ impl Document {
 }
 
 /// The statuses that any endpoint can answer with that needs a log-in.
-const ALL: [u16; 5] = [403, 429, 500, 503, 504];
+const ALL: [u16; 6] = [401, 403, 429, 500, 503, 504];
 
 fn complete(document: &mut Value, declared: &Declared) {
     if let Some(info) = document["info"].as_object_mut() {
@@ -153,6 +153,9 @@ fn complete_response(status: &str, method: &str, response: &mut Value) {
         }
     }
     match status {
+        "401" => {
+            headers["WWW-Authenticate"] = json!({"schema": {"type": "string"}, "required": true});
+        }
         "405" => headers["Allow"] = json!({"schema": {"type": "string"}, "required": true}),
         "429" | "503" => {
             let seconds = json!({"type": "integer", "minimum": 0});

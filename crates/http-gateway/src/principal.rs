@@ -1,11 +1,17 @@
 //! Who asks, and in which role.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use identity_providers::Identity;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What somebody may do; each may do what the one before may, but for [`Role::Enroll`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Register hosts, and nothing else.
@@ -57,36 +63,40 @@ pub struct Principal {
     pub role: Role,
     /// Its name in logs, records and limits: unique among all authenticators and issuers.
     pub id: String,
+    /// Its groups, as an identity provider names them.
+    pub groups: Arc<[String]>,
+    /// When its credentials expire, if that is known.
+    pub until: Option<Timestamp>,
 }
 
 impl Principal {
     /// A user with a password. Such a name has no colon, so it is no other principal's id.
     pub fn user(name: &str, role: Role) -> Self {
-        let (authenticator, id) = (Authenticator::Password, name.to_owned());
-        Self { authenticator, name: name.to_owned(), role, id }
+        Self::new(Authenticator::Password, name, role, name.to_owned())
     }
 
     /// The owner of a client certificate.
     pub fn certificate(issuer: &str, name: &str, role: Role) -> Self {
         let authenticator = Authenticator::Certificate { issuer: issuer.to_owned() };
-        Self {
-            authenticator,
-            name: name.to_owned(),
-            role,
-            id: format!("certificate:{issuer}/{name}"),
-        }
+        Self::new(authenticator, name, role, format!("certificate:{issuer}/{name}"))
     }
 
-    /// A user that an identity provider knows by this name. `provider` is unique among the plugins.
-    pub fn of_provider(provider: &str, name: &str, role: Role) -> Self {
-        let (authenticator, id) = (Authenticator::Provider, format!("{provider}:{name}"));
-        Self { authenticator, name: name.to_owned(), role, id }
+    /// A user that an identity provider knows. `provider` is unique among the plugins.
+    pub fn of_provider(provider: &str, identity: Identity, role: Role) -> Self {
+        let Identity { name, groups, expires } = identity;
+        let id = format!("{provider}:{name}");
+        let principal = Self::new(Authenticator::Provider, &name, role, id);
+        Self { groups: groups.into(), until: expires, ..principal }
     }
 
     /// A host with a token of the enrollment with this id.
     pub fn enrolling(id: &str) -> Self {
-        let (authenticator, role) = (Authenticator::Enrollment, Role::Enroll);
-        Self { authenticator, name: id.to_owned(), role, id: format!("enroll:{id}") }
+        Self::new(Authenticator::Enrollment, id, Role::Enroll, format!("enroll:{id}"))
+    }
+
+    fn new(authenticator: Authenticator, name: &str, role: Role, id: String) -> Self {
+        let groups = Arc::default();
+        Self { authenticator, name: name.to_owned(), role, id, groups, until: None }
     }
 
     /// The id of the enrollment whose token it has shown.
@@ -117,7 +127,11 @@ mod tests {
             Principal::certificate("Example CA", "ann", Role::Admin),
             Principal::certificate("Other CA", "ann", Role::Admin),
             Principal::enrolling("ann"),
-            Principal::of_provider("openshift", "ann", Role::Admin),
+            Principal::of_provider(
+                "openshift",
+                Identity::new("ann", Vec::new(), None).unwrap(),
+                Role::Admin,
+            ),
         ];
         let ids = principals.map(|principal| principal.id);
         let expected = [

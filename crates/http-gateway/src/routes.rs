@@ -17,7 +17,7 @@ use crate::endpoint::{Declared, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
     clusters, container_managers, docs, enrollments, explain, freeze, health, hosts, members,
-    networks, operations, secrets,
+    networks, operations, secrets, whoami,
 };
 use crate::openapi::Document;
 use crate::params::{AddressParam, BODY_MAX, Name, no_route};
@@ -52,6 +52,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
         .merge(hosts::endpoints())
         .merge(enrollments::endpoints())
         .merge(networks::endpoints())
+        .merge(whoami::endpoints())
         .merge(health::endpoints())
         .merge(metrics::endpoints())
         .merge(docs::endpoints());

@@ -66,7 +66,7 @@ impl Provider {
         Some(match identified {
             Ok(identity) => {
                 self.outage.succeeded();
-                self.principal(&identity)
+                self.principal(identity)
             }
             Err(ProviderError::Rejected(why)) => {
                 self.outage.succeeded();
@@ -80,14 +80,16 @@ impl Provider {
         })
     }
 
-    fn principal(&self, identity: &Identity) -> Found {
-        let Identity { name, groups, .. } = identity;
+    fn principal(&self, identity: Identity) -> Found {
         let provider = match &self.service {
             Service::OpenShift(_) => "openshift",
         };
-        match self.roles.role(identity) {
-            Some(role) => Found::Accepted(Principal::of_provider(provider, name, role)),
-            None => Found::WithoutRole(without_role(&format!("{provider}:{name}"), groups)),
+        match self.roles.role(&identity) {
+            Some(role) => Found::Accepted(Principal::of_provider(provider, identity, role)),
+            None => {
+                let id = format!("{provider}:{}", identity.name);
+                Found::WithoutRole(without_role(&id, &identity.groups))
+            }
         }
     }
 }

@@ -39,9 +39,9 @@ async fn every_error_is_a_problem_document() {
     gateway.send_as("", "GET", "/").await.refused(403, "give a user name and password");
 }
 
-/// Whether a path is answered during outages, too: it explains them.
-fn explains_outages(path: &str) -> bool {
-    path == "/api/v0/explain"
+/// Whether a path is answered during outages, too.
+fn is_answered_in_outages(path: &str) -> bool {
+    ["/api/v0/explain", "/api/v0/whoami"].contains(&path)
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn without_the_storage_service_every_route_is_503_at_once() {
     // A gateway that waited for an answer would not give one here.
     let (storage, timeout) = (Storage::Absent, Duration::from_hours(1));
     let gateway = Setup { storage, timeout, ..Setup::default() }.start().await;
-    for (method, path, body) in requests().filter(|(_, path, _)| !explains_outages(path)) {
+    for (method, path, body) in requests().filter(|(_, path, _)| !is_answered_in_outages(path)) {
         in_time(gateway.send(method, path, body)).await.refused(503, "no replica of the ");
     }
     // What is wrong whatever is stored is still told.
@@ -65,7 +65,7 @@ async fn when_the_storage_service_is_silent_every_route_is_504() {
         method == "PUT" && ["/restart", "/upgrade", "/deploy"].iter().any(|end| path.ends_with(end))
     };
     let is_other =
-        |method: &str, path: &str| !asks_executor(method, path) && !explains_outages(path);
+        |method: &str, path: &str| !asks_executor(method, path) && !is_answered_in_outages(path);
     for (method, path, body) in requests().filter(|(method, path, _)| is_other(method, path)) {
         gateway
             .send(method, path, body)

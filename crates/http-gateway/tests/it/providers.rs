@@ -75,22 +75,26 @@ fn config(plugins: Value) -> Config {
     Config { authentication_plugins, ..Config::default() }
 }
 
-/// What somebody with this `Authorization` is told: the status, the detail and the headers.
-async fn asked(service: &Service, authorization: &str) -> (u16, String, HeaderMap) {
+/// The answer to somebody with this `Authorization`.
+async fn send(
+    service: &Service,
+    method: &str,
+    path: &str,
+    authorization: &str,
+) -> (u16, Value, HeaderMap) {
     let peer = Peer { address: "10.0.0.7:4711".parse().unwrap(), certificate: None };
-    let request = Request::builder().method("DELETE").uri(format!("{V0}/network/n1"));
+    let request = Request::builder().method(method).uri(format!("{V0}{path}"));
     let request = request.extension(ConnectInfo(peer)).header("host", "a");
     let request = request.header("authorization", authorization);
     let response = service.answer(request.body(axum::body::Body::empty()).unwrap()).await;
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    let detail = body["detail"].as_str().unwrap_or_default().to_owned();
-    (head.status.as_u16(), detail, head.headers)
+    (head.status.as_u16(), serde_json::from_slice(&body).unwrap(), head.headers)
 }
 
 async fn is(service: &Service, authorization: &str, status: u16, words: &str) {
-    let (got, detail, headers) = asked(service, authorization).await;
+    let (got, body, headers) = send(service, "DELETE", "/network/n1", authorization).await;
+    let detail = body["detail"].as_str().unwrap_or_default();
     assert_eq!(got, status, "{authorization}: {detail}");
     assert!(detail.contains(words), "{authorization}: {detail}");
     let challenge = headers.get("www-authenticate").map(|value| value.to_str().unwrap());
@@ -201,4 +205,29 @@ async fn token_for_another_audience_is_not_accepted() {
     options["audiences"] = json!(["other"]);
     let error = gateway.service_with(&config(json!([options]))).await.unwrap_err();
     assert!(bus::error::chain(&error).contains("`token_path`"), "{error:?}");
+}
+
+#[tokio::test]
+async fn everybody_learns_who_they_are() {
+    let gateway = Gateway::start().await;
+    let openshift = OpenShift::start(&gateway).await;
+    let users = json!({USER: {"hash": bcrypt::hash(PASSWORD, 4).unwrap(), "role": "reader"}});
+    let plugins = json!([openshift.options(true), {"name": "httpbasicauth", "users": users}]);
+    let service = gateway.service_with(&config(plugins)).await.unwrap();
+    let groups = ["web-team", "all", "system:authenticated"];
+    for (authorization, expected) in [
+        (
+            format!("Bearer {ANN}"),
+            json!({"name": "openshift:ann", "role": "operator", "authenticator": "provider",
+                   "groups": groups, "until": null}),
+        ),
+        (
+            basic(format!("{USER}:{PASSWORD}")),
+            json!({"name": USER, "role": "reader", "authenticator": "password", "groups": [],
+                   "until": null}),
+        ),
+    ] {
+        let (status, body, _) = send(&service, "GET", "/whoami", &authorization).await;
+        assert_eq!((status, body), (200, expected));
+    }
 }
