@@ -36,7 +36,11 @@ impl Waiting {
     /// The reason as one of a host under way.
     pub(crate) fn host_reason(&self) -> WaitReason {
         match self.reason {
-            WaitReason::Budget => WaitReason::HostBudget,
+            WaitReason::Budget
+            | WaitReason::NodeBudget
+            | WaitReason::ControlPlane
+            | WaitReason::QuorumGroup => WaitReason::HostBudget,
+            WaitReason::NodesUnknown => WaitReason::KubernetesAway,
             WaitReason::OthersUnderWay
             | WaitReason::GoAheadMissed
             | WaitReason::Draining

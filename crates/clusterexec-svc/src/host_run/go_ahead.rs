@@ -20,6 +20,7 @@ use super::host::HostRun;
 use super::node::wait;
 use super::playbook::run_playbook;
 use crate::budget::Decision;
+use crate::control;
 use crate::host_error::{HostError, HostFailure};
 use crate::shared_budgets;
 use crate::waiting::Waiting;
@@ -143,7 +144,36 @@ pub(super) async fn wait_for_turn(
             wait(run, &rejected).await?;
             Box::pin(evict_all(run)).await
         }
+        WaitReason::NodeBudget
+        | WaitReason::ControlPlane
+        | WaitReason::QuorumGroup
+        | WaitReason::NodesUnknown => wait_for_shared_budgets(run, rejected).await,
         _ => run.budget.wait_for_turn(run.index, rejected).await,
+    }
+}
+
+/// Waits until the budgets that clusters share have a place for the host. A drained node does not stay cordoned for that
+/// longer than a drain may take: it is postponed. Without a node, the operation is paused as for its own budget.
+async fn wait_for_shared_budgets(run: &HostRun<'_>, rejected: Waiting) -> Result<(), HostError> {
+    let options = run.journal.operation.options.drain_options().cloned().unwrap_or_default();
+    let is_drained = run.part().node.is_some_and(|node| node.is_cordoned);
+    let mut since = Instant::now();
+    let mut waiting = rejected;
+    loop {
+        if is_drained && since.elapsed() >= options.timeout() {
+            return Err(HostError::Postponed(waiting.message));
+        }
+        if !waiting.is_for_operations && since.elapsed() >= run.context().config.room_timeout() {
+            let (code, message) = (WaitReason::BudgetTimeout, waiting.message.as_str());
+            run.journal.retry(|| control::pause(run.journal, code, message)).await?;
+            since = Instant::now();
+        }
+        wait(run, &waiting).await?;
+        match run.journal.retry(|| shared_budgets::recheck(run.journal, run.index)).await? {
+            shared_budgets::Decision::Start(_) => return Ok(()),
+            shared_budgets::Decision::Wait(next) => waiting = next,
+            shared_budgets::Decision::Postpone(reason) => return Err(HostError::Postponed(reason)),
+        }
     }
 }
 

@@ -223,7 +223,7 @@ where
 /// # Errors
 /// The host is skipped when the operation is aborted, and has failed when its record is deleted.
 pub(super) async fn wait(run: &HostRun<'_>, waiting: &Waiting) -> Result<(), HostError> {
-    let is_new = run.part().wait.is_none_or(|wait| wait.reason != waiting.reason.word());
+    let is_new = run.part().wait.is_none_or(|wait| wait.reason != waiting.host_reason().word());
     run.journal.wait_for(run.index, waiting, is_new).await?;
     sleep(CHECK_AGAIN).await;
     run.journal.record_of(run.index).await?;

@@ -385,6 +385,41 @@ async fn quorum_group_over_two_clusters_keeps_its_majority() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn drained_node_is_postponed_while_its_quorum_group_has_no_place_and_other_hosts_pause() {
+    for (drain, begun) in [(json!({"attempts": 1}), Step::Drain), (json!(false), Step::Probe)] {
+        let all = KubernetesFleet::start(4, 0).await;
+        all.split(2).await;
+        for number in [0, 2, 3] {
+            let placement = HostPlacement {
+                address: address(number),
+                quorum_group: "etcd".to_owned(),
+                ..HostPlacement::default()
+            };
+            all.fleet.storage.save(&placement).await.unwrap();
+        }
+        all.slow_down();
+        let executor = all.fleet.executor().await;
+        let options = json!({"hosts": [address(0)], "drain": drain});
+        executor.start("restart", options).await.unwrap();
+        all.fleet.at("o1", 0, begun).await;
+        all.fleet.hosts.power_off(&address(3));
+        let reason = all.fleet.paused("o1").await;
+        assert!(reason.contains("of the quorum group etcd"), "{drain} {reason}");
+        assert!(all.fleet.hosts.commands().is_empty(), "{drain}");
+        all.settled().await;
+        assert!(!all.is_cordoned(0), "{drain}");
+        // Each wait is one event, however often it was looked.
+        let waits = all.fleet.reasons("o1", Outcome::Waiting).await;
+        assert!(waits.len() < 10, "{drain} {waits:?}");
+        all.fleet.hosts.power_on(&address(3));
+        all.fleet.say("o1", Wanted::Run).await;
+        assert_eq!(all.fleet.ended("o1").await.status, OperationStatus::Finished, "{drain}");
+        all.settled().await;
+        assert!(!all.is_cordoned(0), "{drain}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn drain_that_times_out_stops_the_operation_or_is_overridden_if_that_is_asked_for() {
     for (on_timeout, status, commands) in
         [("stop", OperationStatus::Failed, 0), ("reboot", OperationStatus::Finished, 2)]
