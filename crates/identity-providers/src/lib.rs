@@ -1,9 +1,11 @@
 //! Who somebody is, as an identity provider says. Which role that gives is for the gateway to decide.
 //!
 //! - [`client`][]: requests to providers, with limits
+//! - [`oidc`][]: tokens of OpenID Connect
 //! - [`openshift`][]: tokens of OpenShift and Kubernetes
 
 pub mod client;
+pub mod oidc;
 pub mod openshift;
 
 use jiff::Timestamp;

@@ -1,0 +1,6 @@
+//! Tests of an issuer as a whole, with its documents in memory, in paused time.
+
+mod accepted;
+mod forgeries;
+mod options;
+mod support;
