@@ -2,5 +2,8 @@
 
 mod accepted;
 mod forgeries;
+mod network;
 mod options;
+mod refreshing;
+mod remembering;
 mod support;
