@@ -41,6 +41,8 @@ const EXPIRED: Duration = Duration::from_hours(24);
 /// Timeout of an attempt, which is two requests.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+const _: () = assert!(TIMEOUT.as_secs() < INTERVAL.as_secs(), "one attempt runs at a time");
+
 /// The most characters of another issuer's name in a message.
 const NAME_SHOWN: usize = 200;
 
@@ -133,11 +135,10 @@ impl Refresher {
         }
     }
 
-    /// Begins an attempt in a task of its own, unless one is running or the last one began too short a time ago.
+    /// Begins an attempt in a task of its own, unless the last one began too short a time ago.
     fn begin(&self) {
         let begins = self.shared.state.send_if_modified(|state| {
-            let is_due = state.attempted.is_none_or(|begun| begun.elapsed() >= INTERVAL);
-            let begins = is_due && !state.is_running;
+            let begins = state.attempted.is_none_or(|begun| begun.elapsed() >= INTERVAL);
             if begins {
                 state.attempted = Some(Instant::now());
                 state.is_running = true;
