@@ -1,16 +1,16 @@
 //! Tokens of OpenID Connect and OAuth 2.0 that are signed by one issuer (JSON Web Tokens, RFC 7519), verified by the keys
 //! that the issuer publishes.
 //!
-//! - [`options`]: the configuration of an issuer
-//! - [`token`]: the compact form of a token, and its header
-//! - [`kind`]: ID tokens and access tokens
-//! - [`claims`]: issuer, audience, times and required claims
-//! - [`identity`]: user name and groups
-//! - [`keys`]: the keys of an issuer, and signatures
-//! - [`refresh`]: when the keys are fetched
-//! - [`documents`]: the requests for them
-//! - [`verified`]: tokens that were verified recently
-//! - [`json`]: JSON without duplicate fields
+//! - `options`: the configuration of an issuer
+//! - `token`: the compact form of a token, and its header
+//! - `kind`: ID tokens and access tokens
+//! - `claims`: issuer, audience, times and required claims
+//! - `identity`: user name and groups
+//! - `keys`: the keys of an issuer, and signatures
+//! - `refresh`: when the keys are fetched
+//! - `documents`: the requests for them
+//! - `verified`: tokens that were verified recently
+//! - `json`: JSON without duplicate fields
 
 mod claims;
 mod documents;

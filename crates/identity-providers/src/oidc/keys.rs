@@ -102,7 +102,7 @@ impl Key {
     fn read(key: &Value) -> Result<Self, &'static str> {
         let text = |field: &str| key.get(field).and_then(Value::as_str);
         if SECRET_FIELDS.iter().any(|field| key.get(field).is_some()) {
-            return Err("it is not a public key alone: whoever reads it can issue tokens");
+            return Err("it has a private part, with which anyone can issue tokens");
         }
         if key.get("use").is_some_and(|purpose| purpose != "sig") {
             return Err("it is not for signatures");

@@ -3,7 +3,7 @@
 //! RFC 9068 gives access tokens the media type `at+jwt`, and tells resource servers to reject others. Keycloak, Entra ID,
 //! Okta and Auth0 leave it out or write `JWT` by default, for both kinds. So `JWT` and none are accepted, and then the
 //! claims decide, as far as they differ: an ID token is for the client (`aud` is the client's identifier), an access
-//! token for the API. Where an issuer uses the same audience for both, they may not be told apart.
+//! token for the API. Where an issuer uses the same audience for both, they may be indistinguishable.
 
 use serde::Deserialize;
 use serde_json::Value;

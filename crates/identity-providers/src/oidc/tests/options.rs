@@ -85,6 +85,21 @@ fn valid_options_are_accepted_with_dashes_and_with_underscores() {
     }
 }
 
+/// Each indented block with the name of the plugin.
+#[test]
+fn the_examples_of_the_documentation_are_valid() {
+    let page = include_str!("../../../../../docs/access.md");
+    let blocks = page.split("\n\n").filter(|block| block.contains(r#"{"name": "oidc""#));
+    let mut count = 0;
+    for block in blocks {
+        let mut options: Value = serde_json::from_str(block).unwrap();
+        options.as_object_mut().unwrap().remove("name");
+        assert_eq!(rejection(&options), None, "{block}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_final_slash_of_the_issuer_is_left_out_in_the_url_of_its_discovery_document_only() {
     let issuer = format!("{ISSUER}/");
