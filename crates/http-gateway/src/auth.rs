@@ -31,7 +31,7 @@ use client_cert::ClientCert;
 use http_basic::HttpBasic;
 use passwords::Passwords;
 pub use plugins::{PluginConfig, SetupError};
-use provider::{Found, Provider, bearer};
+use provider::{Found, Needs, Provider, bearer};
 use setup::set_up;
 use throttle::Throttle;
 use token::Token;
@@ -51,6 +51,8 @@ const BEARER: &str = ":bearer";
 pub struct Chain {
     passwords: Passwords,
     files: Files,
+    clock: Clock,
+    lifecycle: Lifecycle,
     plugins: RwLock<Arc<[Plugin]>>,
     throttle: Throttle,
     /// Admits as many password checks at a time as there are processors.
@@ -126,14 +128,17 @@ impl Chain {
         configs: &[PluginConfig],
         passwords: Passwords,
         files: Files,
+        clock: Clock,
         lifecycle: &Lifecycle,
     ) -> Result<Self, SetupError> {
-        let plugins = set_up(configs, passwords, &files, &[]).await?;
+        let needs = Needs { files: &files, clock: &clock, lifecycle };
+        let plugins = set_up(configs, passwords, needs, &[]).await?;
         let (plugins, throttle) = (RwLock::new(plugins), Throttle::default());
         let concurrency = thread::available_parallelism().map_or(1, usize::from);
         let checks = CheckQueue::new(concurrency, lifecycle.clone());
         let reloads = watch::Sender::new(0);
-        Ok(Self { passwords, files, plugins, throttle, checks, reloads })
+        let lifecycle = lifecycle.clone();
+        Ok(Self { passwords, files, clock, lifecycle, plugins, throttle, checks, reloads })
     }
 
     /// Reads the files that the plugins' configurations name again; whoever was accepted is asked anew. With
@@ -148,7 +153,8 @@ impl Chain {
     ) -> Result<(), SetupError> {
         let before = self.plugins();
         let known = if keeps_providers { &before[..] } else { &[] };
-        let plugins = set_up(configs, self.passwords, &self.files, known).await?;
+        let needs = Needs { files: &self.files, clock: &self.clock, lifecycle: &self.lifecycle };
+        let plugins = set_up(configs, self.passwords, needs, known).await?;
         *self.plugins.write().unwrap_or_else(PoisonError::into_inner) = plugins;
         self.reloads.send_modify(|count| *count += 1);
         Ok(())
@@ -204,7 +210,12 @@ impl Chain {
                         return None;
                     }
                 }
-                Plugin::Provider(_) => {}
+                Plugin::Provider(provider) => {
+                    let accepted = provider.remembered(shown.headers);
+                    if accepted.is_some() {
+                        return accepted;
+                    }
+                }
             }
         }
         None
@@ -219,8 +230,13 @@ impl Chain {
         throttled: bool,
     ) -> Result<(Principal, bool), Refused> {
         let (mut failed, mut refused) = (false, Refused::default());
-        for plugin in &*self.plugins() {
+        let plugins = self.plugins();
+        // A token that names its issuer is shown to no other provider.
+        let is_named = |plugin: &Plugin| matches!(plugin, Plugin::Provider(provider) if provider.is_named_by(shown.headers));
+        let names_one = plugins.iter().any(is_named);
+        for plugin in &*plugins {
             let accepted = match plugin {
+                Plugin::Provider(_) if names_one && !is_named(plugin) => None,
                 Plugin::HttpBasic(_) | Plugin::Provider(_) if throttled => None,
                 Plugin::HttpBasic(basic) => {
                     let checked = basic.authenticate(shown.headers, source, &self.checks).await;

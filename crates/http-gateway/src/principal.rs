@@ -81,10 +81,9 @@ impl Principal {
         Self::new(authenticator, name, role, format!("certificate:{issuer}/{name}"))
     }
 
-    /// A user that an identity provider knows. `provider` is unique among the plugins.
-    pub fn of_provider(provider: &str, identity: Identity, role: Role) -> Self {
+    /// A user that an identity provider knows. The id begins with the prefix of the provider and a colon.
+    pub fn of_provider(id: String, identity: Identity, role: Role) -> Self {
         let Identity { name, groups, expires } = identity;
-        let id = format!("{provider}:{name}");
         let principal = Self::new(Authenticator::Provider, &name, role, id);
         Self { groups: groups.into(), until: expires, ..principal }
     }
@@ -128,7 +127,7 @@ mod tests {
             Principal::certificate("Other CA", "ann", Role::Admin),
             Principal::enrolling("ann"),
             Principal::of_provider(
-                "openshift",
+                "openshift:ann".to_owned(),
                 Identity::new("ann", Vec::new(), None).unwrap(),
                 Role::Admin,
             ),

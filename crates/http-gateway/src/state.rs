@@ -87,7 +87,8 @@ impl AppState {
         lifecycle: &Lifecycle,
     ) -> Result<Self, StartError> {
         let Ports { bus, clock, audit, passwords, files } = ports;
-        let auth = Chain::new(&config.authentication_plugins, passwords, files.clone(), lifecycle);
+        let plugins = &config.authentication_plugins;
+        let auth = Chain::new(plugins, passwords, files.clone(), clock.clone(), lifecycle);
         let auth = auth.await.map_err(StartError::Auth)?;
         let custodia = config.custodia_socket_path.as_deref().map(Custodia::new).transpose();
         let retrying = Arc::default();

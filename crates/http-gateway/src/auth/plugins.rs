@@ -15,14 +15,17 @@ pub(super) const CLIENT_CERT: &str = "httpauthclientcert";
 /// Bearer tokens of OpenShift and Kubernetes.
 pub(super) const OPENSHIFT: &str = "openshiftbearertokenauth";
 
+/// Bearer tokens of an issuer of OpenID Connect.
+pub(super) const OIDC: &str = "oidc";
+
 /// All plugins of this version.
-pub(super) const ALL: [&str; 3] = [HTTP_BASIC, CLIENT_CERT, OPENSHIFT];
+pub(super) const ALL: [&str; 4] = [HTTP_BASIC, CLIENT_CERT, OPENSHIFT, OIDC];
 
 /// The prefix that names of the original have.
 const ORIGINAL_PREFIX: &str = "commissaire_http.authentication.";
 
 /// Plugins of the original, and one of ours, that this version does not have yet.
-pub(super) const LATER: [&str; 3] = ["keystonepasswordauth", "keystonetokenauth", "oidc"];
+pub(super) const LATER: [&str; 2] = ["keystonepasswordauth", "keystonetokenauth"];
 
 /// A plugin, as the configuration names it.
 #[derive(Debug, Clone, Deserialize)]
@@ -77,6 +80,15 @@ pub enum SetupError {
         plugin: &'static str,
         /// Why.
         source: identity_providers::client::ClientError,
+    },
+    /// Two providers name their users alike.
+    #[error(
+        "two authentication plugins have names that begin with {prefix:?}: give each issuer another `prefix`, and each \
+         other identity provider one plugin"
+    )]
+    Prefix {
+        /// What they begin with.
+        prefix: String,
     },
     /// A file cannot be read.
     #[error("cannot read the users file {}", path.display())]

@@ -1,15 +1,19 @@
 //! Principals that an identity provider knows.
 
 use axum::http::{HeaderMap, header};
+use identity_providers::oidc::{self, Oidc};
 use identity_providers::openshift::{self, OpenShift};
 use identity_providers::{Identity, ProviderError};
-use runtime::{Files, Outage};
+use runtime::{Clock, Files, Lifecycle, Outage};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::plugins::{OPENSHIFT, SetupError, read_options};
+use super::plugins::{OIDC, OPENSHIFT, SetupError, read_options};
 use super::role_mapping::{RoleMapping, without_role};
 use crate::principal::Principal;
+
+/// What stands before the names of users of OpenShift.
+const OPENSHIFT_PREFIX: &str = "openshift";
 
 /// A provider, and the roles of those whom it knows.
 #[derive(Debug)]
@@ -21,7 +25,16 @@ pub(super) struct Provider {
 
 #[derive(Debug)]
 enum Service {
-    OpenShift(OpenShift),
+    OpenShift(Box<OpenShift>),
+    Oidc(Box<Oidc>),
+}
+
+/// What providers depend on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Needs<'a> {
+    pub(super) files: &'a Files,
+    pub(super) clock: &'a Clock,
+    pub(super) lifecycle: &'a Lifecycle,
 }
 
 /// What a provider says of a request with credentials for it.
@@ -42,7 +55,7 @@ impl Provider {
     pub(super) async fn new(
         plugin: &'static str,
         options: &Map<String, Value>,
-        files: &Files,
+        Needs { files, clock, lifecycle }: Needs<'_>,
     ) -> Result<Self, SetupError> {
         let mut options = options.clone();
         let roles = RoleMapping::take(plugin, &mut options)?;
@@ -50,7 +63,13 @@ impl Provider {
         let service = match plugin {
             OPENSHIFT => {
                 let options: openshift::Options = read_options(plugin, &options)?;
-                Service::OpenShift(OpenShift::new(options, files).await.map_err(wrong)?)
+                let openshift = OpenShift::new(options, files).await;
+                Service::OpenShift(Box::new(openshift.map_err(wrong)?))
+            }
+            OIDC => {
+                let options: oidc::Options = read_options(plugin, &options)?;
+                let oidc = Oidc::new(options, files, clock.clone(), lifecycle).await;
+                Service::Oidc(Box::new(oidc.map_err(wrong)?))
             }
             _ => return Err(SetupError::Unknown { name: plugin.to_owned() }),
         };
@@ -62,6 +81,10 @@ impl Provider {
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Option<Found> {
         let identified = match &self.service {
             Service::OpenShift(openshift) => openshift.identify(&bearer(headers)?).await,
+            Service::Oidc(oidc) => {
+                let token = bearer(headers).filter(|token| oidc.is_for(token))?;
+                oidc.identify(&token).await
+            }
         };
         Some(match identified {
             Ok(identity) => {
@@ -80,16 +103,43 @@ impl Provider {
         })
     }
 
+    /// Whether the credentials name this provider; nothing of them is verified.
+    pub(super) fn is_named_by(&self, headers: &HeaderMap) -> bool {
+        match &self.service {
+            Service::OpenShift(_) => false,
+            Service::Oidc(oidc) => bearer(headers).is_some_and(|token| oidc.is_for(&token)),
+        }
+    }
+
+    /// The principal that was accepted a short time ago with the same credentials.
+    pub(super) fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
+        let identity = match &self.service {
+            Service::OpenShift(_) => None,
+            Service::Oidc(oidc) => oidc.remembered(&bearer(headers)?),
+        };
+        match self.principal(identity?) {
+            Found::Accepted(principal) => Some(principal),
+            _ => None,
+        }
+    }
+
+    /// What stands before the names of its principals: no other plugin has the same.
+    pub(super) fn prefix(&self) -> &str {
+        match &self.service {
+            Service::OpenShift(_) => OPENSHIFT_PREFIX,
+            Service::Oidc(oidc) => oidc.prefix(),
+        }
+    }
+
     fn principal(&self, identity: Identity) -> Found {
-        let provider = match &self.service {
-            Service::OpenShift(_) => "openshift",
+        let id = match &self.service {
+            Service::OpenShift(_) => format!("{OPENSHIFT_PREFIX}:{}", identity.name),
+            // It has the prefix, and so have its groups.
+            Service::Oidc(_) => identity.name.clone(),
         };
         match self.roles.role(&identity) {
-            Some(role) => Found::Accepted(Principal::of_provider(provider, identity, role)),
-            None => {
-                let id = format!("{provider}:{}", identity.name);
-                Found::WithoutRole(without_role(&id, &identity.groups))
-            }
+            Some(role) => Found::Accepted(Principal::of_provider(id, identity, role)),
+            None => Found::WithoutRole(without_role(&id, &identity.groups)),
         }
     }
 }

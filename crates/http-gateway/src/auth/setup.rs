@@ -1,21 +1,22 @@
 //! Setting up the plugins that a configuration names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use runtime::Files;
+use serde_json::{Map, Value};
 
 use super::Plugin;
 use super::client_cert::ClientCert;
 use super::http_basic::HttpBasic;
 use super::passwords::Passwords;
-use super::plugins::{CLIENT_CERT, HTTP_BASIC, LATER, OPENSHIFT, PluginConfig, SetupError};
-use super::provider::Provider;
+use super::plugins::{CLIENT_CERT, HTTP_BASIC, LATER, OIDC, OPENSHIFT, PluginConfig, SetupError};
+use super::provider::{Needs, Provider};
 
 /// Sets up the plugins of a configuration; the providers among those that are `known` by it stay.
 pub(super) async fn set_up(
     configs: &[PluginConfig],
     passwords: Passwords,
-    files: &Files,
+    needs: Needs<'_>,
     known: &[Plugin],
 ) -> Result<Arc<[Plugin]>, SetupError> {
     let mut plugins = Vec::with_capacity(configs.len());
@@ -27,19 +28,19 @@ pub(super) async fn set_up(
         let PluginConfig { name, options } = config;
         plugins.push(match config.plugin() {
             HTTP_BASIC => {
-                let basic = HttpBasic::new(options, passwords, files).await?;
+                let basic = HttpBasic::new(options, passwords, needs.files).await?;
                 Plugin::HttpBasic(Box::new(basic))
             }
             CLIENT_CERT => Plugin::ClientCert(ClientCert::new(options)?),
-            OPENSHIFT => {
-                Plugin::Provider(Arc::new(Provider::new(OPENSHIFT, options, files).await?))
-            }
+            OPENSHIFT => provider(OPENSHIFT, options, needs).await?,
+            OIDC => provider(OIDC, options, needs).await?,
             later if LATER.contains(&later) => {
                 return Err(SetupError::Later { name: later.to_owned() });
             }
             _ => return Err(SetupError::Unknown { name: name.clone() }),
         });
     }
+    check_prefixes(&plugins)?;
     if plugins.is_empty() {
         tracing::warn!("no authentication plugin is configured: every request will be refused");
     } else if !plugins.iter().any(Plugin::has_users) {
@@ -49,4 +50,25 @@ pub(super) async fn set_up(
         );
     }
     Ok(plugins.into())
+}
+
+async fn provider(
+    plugin: &'static str,
+    options: &Map<String, Value>,
+    needs: Needs<'_>,
+) -> Result<Plugin, SetupError> {
+    Ok(Plugin::Provider(Arc::new(Provider::new(plugin, options, needs).await?)))
+}
+
+/// Two providers with the same prefix would make the same principal of two users.
+fn check_prefixes(plugins: &[Plugin]) -> Result<(), SetupError> {
+    let mut prefixes = BTreeSet::new();
+    for plugin in plugins {
+        if let Plugin::Provider(provider) = plugin
+            && !prefixes.insert(provider.prefix())
+        {
+            return Err(SetupError::Prefix { prefix: provider.prefix().to_owned() });
+        }
+    }
+    Ok(())
 }

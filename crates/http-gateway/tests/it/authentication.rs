@@ -328,7 +328,7 @@ async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
         ("commissaire_http.authentication.keystonepasswordauth", "not part of this version yet"),
         ("keystonetokenauth", "not part of this version yet"),
         ("openshiftbearertokenauth", "missing field `openshift_endpoint`"),
-        ("oidc", "not part of this version yet"),
+        ("oidc", "missing field `issuer`"),
         ("htpasswd", "there is no authentication plugin"),
     ] {
         let config = config(json!([{"name": name}]));
