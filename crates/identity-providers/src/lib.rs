@@ -3,10 +3,12 @@
 //! - [`client`][]: requests to providers, with limits
 //! - [`oidc`][]: tokens of OpenID Connect
 //! - [`openshift`][]: tokens of OpenShift and Kubernetes
+//! - [`remembered`][]: identities of credentials that were accepted
 
 pub mod client;
 pub mod oidc;
 pub mod openshift;
+pub mod remembered;
 
 use jiff::Timestamp;
 
@@ -60,6 +62,11 @@ impl Identity {
         }
         let groups = groups.into_iter().filter(|group| is_name(group)).collect();
         Ok(Self { name: name.to_owned(), groups, expires })
+    }
+
+    /// Whether its credentials have not expired yet.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
     }
 }
 

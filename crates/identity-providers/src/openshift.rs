@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
-use runtime::Files;
+use runtime::{Clock, Files};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
 use crate::client::{Client, ClientError, Response, is_loopback};
+use crate::remembered::Remembered;
 use crate::{Identity, ProviderError, Result};
 
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -41,6 +42,7 @@ pub struct OpenShift {
     client: Client,
     endpoint: Url,
     account: Option<Account>,
+    remembered: Remembered,
 }
 
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl OpenShift {
     ///
     /// # Errors
     /// When an option is wrong.
-    pub async fn new(options: Options, files: &Files) -> Result<Self, ClientError> {
+    pub async fn new(options: Options, files: &Files, clock: Clock) -> Result<Self, ClientError> {
         let Options { openshift_endpoint: endpoint, token_path, audiences, .. } = options;
         if endpoint.scheme() != "https" && !is_loopback(&endpoint) {
             let message = "openshift_endpoint: tokens are sent to it, so it needs https://";
@@ -106,7 +108,12 @@ impl OpenShift {
         let client = Client::new(&endpoint, authorities, files).await?;
         let account =
             token_path.map(|token_path| Account { token_path, audiences, files: files.clone() });
-        Ok(Self { client, endpoint, account })
+        Ok(Self { client, endpoint, account, remembered: Remembered::new(clock) })
+    }
+
+    /// The user whose token was accepted within the last 300 s.
+    pub fn remembered(&self, token: &SecretString) -> Option<Identity> {
+        self.remembered.get(&[token.expose_secret()])
     }
 
     /// Whose token it is.
@@ -114,10 +121,15 @@ impl OpenShift {
     /// # Errors
     /// [`ProviderError`].
     pub async fn identify(&self, token: &SecretString) -> Result<Identity> {
-        match &self.account {
-            Some(account) => self.reviewed(account, token).await,
-            None => self.shown(token).await,
+        if let Some(identity) = self.remembered(token) {
+            return Ok(identity);
         }
+        let identity = match &self.account {
+            Some(account) => self.reviewed(account, token).await?,
+            None => self.shown(token).await?,
+        };
+        self.remembered.insert(&[token.expose_secret()], &identity);
+        Ok(identity)
     }
 
     async fn reviewed(&self, account: &Account, token: &SecretString) -> Result<Identity> {

@@ -1,5 +1,6 @@
-//! Providers as they are: skipped where there are none.
+//! Providers of the tests' own, and real ones where there are any.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod oidc;
+mod openshift;
