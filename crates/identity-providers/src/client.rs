@@ -59,7 +59,6 @@ pub struct Client {
 }
 
 /// A response.
-#[derive(Debug)]
 pub struct Response {
     /// The status.
     pub status: StatusCode,
@@ -172,6 +171,13 @@ async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
 
 fn cause(error: reqwest::Error) -> String {
     chain(&error.without_url())
+}
+
+// Neither headers nor body, which may hold tokens.
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Response {

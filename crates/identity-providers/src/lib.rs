@@ -1,11 +1,13 @@
 //! Who somebody is, as an identity provider says. Which role that gives is for the gateway to decide.
 //!
 //! - [`client`][]: requests to providers, with limits
+//! - [`keystone`][]: passwords and tokens of OpenStack
 //! - [`oidc`][]: tokens of OpenID Connect
 //! - [`openshift`][]: tokens of OpenShift and Kubernetes
 //! - [`remembered`][]: identities of credentials that were accepted
 
 pub mod client;
+pub mod keystone;
 pub mod oidc;
 pub mod openshift;
 pub mod remembered;
