@@ -69,6 +69,7 @@ copy_tree() { # DIRECTORY
 
 # Where the tests' own ones are: a later version may know more checks, and has a directory of its own.
 readonly SCHEMATHESIS=${XDG_CACHE_HOME:-$HOME/.cache}/commissaire/schemathesis-4.32.5
+readonly KEYSTONE=${XDG_CACHE_HOME:-$HOME/.cache}/commissaire/keystone-30.0.0
 readonly ANSIBLE_LINT=${XDG_CACHE_HOME:-$HOME/.cache}/commissaire/ansible-lint-26.10.1
 
 # ---------------------------------------------------------------- processes

@@ -3,6 +3,7 @@
 //! Whatever goes wrong here is the end of the test, so it panics, saying what.
 
 pub mod etcd;
+pub mod keystone;
 pub mod log;
 pub mod proxy;
 pub mod rabbitmq;

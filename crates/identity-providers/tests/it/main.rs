@@ -5,3 +5,4 @@
 mod keystone;
 mod oidc;
 mod openshift;
+mod real_keystone;
