@@ -31,7 +31,7 @@ use client_cert::ClientCert;
 use http_basic::HttpBasic;
 use passwords::Passwords;
 pub use plugins::{PluginConfig, SetupError};
-use provider::{Found, Needs, Provider, bearer};
+use provider::{Found, Needs, Provider, bearer, keystone_token};
 use setup::set_up;
 use throttle::Throttle;
 use token::Token;
@@ -43,8 +43,8 @@ const LOGGED_NAME_LENGTH: usize = 64;
 /// `Retry-After` of a log-in that found the queue of checks full, in seconds.
 const OVERLOAD_RETRY_AFTER: u64 = 5;
 
-/// The user name under which the failures of bearer tokens are counted. A user name of HTTP Basic has no colon.
-const BEARER: &str = ":bearer";
+/// The user name under which the failures of tokens are counted. A user name of HTTP Basic has no colon.
+const TOKEN: &str = ":token";
 
 /// The plugins, and the memory of failures.
 #[derive(Debug)]
@@ -300,7 +300,9 @@ impl Chain {
         let claimed = match http_basic::credentials(shown.headers) {
             Some((user, _)) => user,
             None if token.is_some() => token::USER.to_owned(),
-            None if bearer(shown.headers).is_some() => BEARER.to_owned(),
+            None if bearer(shown.headers).or(keystone_token(shown.headers)).is_some() => {
+                TOKEN.to_owned()
+            }
             None => String::new(),
         };
         let limited = source::of_limits(source);

@@ -5,6 +5,7 @@
 pub mod etcd;
 pub mod keystone;
 pub mod log;
+pub mod oidc;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod sshd;

@@ -107,7 +107,7 @@ impl HttpBasic {
 
     /// The user that was accepted within the last hour with the same credentials.
     pub(super) fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
-        let (user, password) = credentials(headers)?;
+        let (user, password) = hashable(headers)?;
         self.verified.get(&self.keyed(&user, &password))
     }
 
@@ -118,7 +118,7 @@ impl HttpBasic {
         source: IpAddr,
         checks: &CheckQueue,
     ) -> Result<Option<Principal>, Overloaded> {
-        let Some((user, password)) = credentials(headers) else { return Ok(None) };
+        let Some((user, password)) = hashable(headers) else { return Ok(None) };
         let known = self.users.get(&user);
         let hash = known.map_or(&self.unmatchable, |user| &user.hash).clone();
         let permit = checks.acquire(source).await?;
@@ -154,8 +154,15 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)>
     }
     let decoded = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
-    (password.len() <= LENGTH_MAX && !password.contains('\0'))
-        .then(|| (user.to_owned(), SecretString::from(password)))
+    Some((user.to_owned(), SecretString::from(password)))
+}
+
+/// The same with a password that bcrypt can tell from all others.
+fn hashable(headers: &HeaderMap) -> Option<(String, SecretString)> {
+    credentials(headers).filter(|(_, password)| {
+        let password = password.expose_secret();
+        password.len() <= LENGTH_MAX && !password.contains('\0')
+    })
 }
 
 #[cfg(test)]
@@ -289,7 +296,7 @@ mod tests {
             ),
         ) {
             let decoded = parts.concat();
-            let found = credentials(&header_of(format!("{scheme} {}", BASE64.encode(&decoded)).as_bytes()));
+            let found = hashable(&header_of(format!("{scheme} {}", BASE64.encode(&decoded)).as_bytes()));
             let text = std::str::from_utf8(&decoded).ok().filter(|_| scheme != "Bearer");
             let expected = text.and_then(|text| text.split_once(':'));
             let fits = |(_, password): &(&str, &str)| password.len() <= 72 && !password.contains('\0');
@@ -300,7 +307,7 @@ mod tests {
 
         #[test]
         fn no_bytes_in_a_header_make_it_panic(value in "[!-~]{0,100}") {
-            credentials(&header_of(format!("Basic {value}").as_bytes()));
+            hashable(&header_of(format!("Basic {value}").as_bytes()));
         }
     }
 }

@@ -15,17 +15,21 @@ pub(super) const CLIENT_CERT: &str = "httpauthclientcert";
 /// Bearer tokens of OpenShift and Kubernetes.
 pub(super) const OPENSHIFT: &str = "openshiftbearertokenauth";
 
+/// Passwords of Keystone.
+pub(super) const KEYSTONE_PASSWORD: &str = "keystonepasswordauth";
+
+/// Tokens of Keystone.
+pub(super) const KEYSTONE_TOKEN: &str = "keystonetokenauth";
+
 /// Bearer tokens of an issuer of OpenID Connect.
 pub(super) const OIDC: &str = "oidc";
 
 /// All plugins of this version.
-pub(super) const ALL: [&str; 4] = [HTTP_BASIC, CLIENT_CERT, OPENSHIFT, OIDC];
+pub(super) const ALL: [&str; 6] =
+    [HTTP_BASIC, CLIENT_CERT, KEYSTONE_PASSWORD, KEYSTONE_TOKEN, OPENSHIFT, OIDC];
 
 /// The prefix that names of the original have.
 const ORIGINAL_PREFIX: &str = "commissaire_http.authentication.";
-
-/// Plugins of the original, and one of ours, that this version does not have yet.
-pub(super) const LATER: [&str; 2] = ["keystonepasswordauth", "keystonetokenauth"];
 
 /// A plugin, as the configuration names it.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,12 +60,6 @@ pub enum SetupError {
     /// There is no such plugin.
     #[error("there is no authentication plugin {name:?}: known are {known}", known = ALL.join(", "))]
     Unknown {
-        /// The name.
-        name: String,
-    },
-    /// There will be such a plugin.
-    #[error("the authentication plugin {name:?} is not part of this version yet: use {known}", known = ALL.join(", "))]
-    Later {
         /// The name.
         name: String,
     },

@@ -1,6 +1,7 @@
 //! Principals that an identity provider knows.
 
 use axum::http::{HeaderMap, header};
+use identity_providers::keystone::{self, KeystonePassword, KeystoneToken};
 use identity_providers::oidc::{self, Oidc};
 use identity_providers::openshift::{self, OpenShift};
 use identity_providers::{Identity, ProviderError};
@@ -8,12 +9,15 @@ use runtime::{Clock, Files, Lifecycle, Outage};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::plugins::{OIDC, OPENSHIFT, SetupError, read_options};
+use super::http_basic::credentials;
+use super::plugins::{
+    KEYSTONE_PASSWORD, KEYSTONE_TOKEN, OIDC, OPENSHIFT, SetupError, read_options,
+};
 use super::role_mapping::{RoleMapping, without_role};
 use crate::principal::Principal;
 
-/// What stands before the names of users of OpenShift.
-const OPENSHIFT_PREFIX: &str = "openshift";
+/// The header with a token of Keystone.
+const KEYSTONE_HEADER: &str = "x-auth-token";
 
 /// A provider, and the roles of those whom it knows.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Provider {
 
 #[derive(Debug)]
 enum Service {
+    KeystonePassword(Box<KeystonePassword>),
+    KeystoneToken(Box<KeystoneToken>),
     OpenShift(Box<OpenShift>),
     Oidc(Box<Oidc>),
 }
@@ -60,15 +66,26 @@ impl Provider {
         let mut options = options.clone();
         let roles = RoleMapping::take(plugin, &mut options)?;
         let wrong = |source| SetupError::Provider { plugin, source };
+        let clock = clock.clone();
         let service = match plugin {
+            KEYSTONE_PASSWORD => {
+                let options: keystone::PasswordOptions = read_options(plugin, &options)?;
+                let keystone = KeystonePassword::new(options, files, clock).await;
+                Service::KeystonePassword(Box::new(keystone.map_err(wrong)?))
+            }
+            KEYSTONE_TOKEN => {
+                let options: keystone::TokenOptions = read_options(plugin, &options)?;
+                let keystone = KeystoneToken::new(options, files, clock).await;
+                Service::KeystoneToken(Box::new(keystone.map_err(wrong)?))
+            }
             OPENSHIFT => {
                 let options: openshift::Options = read_options(plugin, &options)?;
-                let openshift = OpenShift::new(options, files).await;
+                let openshift = OpenShift::new(options, files, clock).await;
                 Service::OpenShift(Box::new(openshift.map_err(wrong)?))
             }
             OIDC => {
                 let options: oidc::Options = read_options(plugin, &options)?;
-                let oidc = Oidc::new(options, files, clock.clone(), lifecycle).await;
+                let oidc = Oidc::new(options, files, clock, lifecycle).await;
                 Service::Oidc(Box::new(oidc.map_err(wrong)?))
             }
             _ => return Err(SetupError::Unknown { name: plugin.to_owned() }),
@@ -80,6 +97,11 @@ impl Provider {
     /// Who it is; `None` if the request shows no credentials for this provider.
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Option<Found> {
         let identified = match &self.service {
+            Service::KeystonePassword(keystone) => {
+                let (user, password) = credentials(headers)?;
+                keystone.identify(&user, &password).await
+            }
+            Service::KeystoneToken(keystone) => keystone.identify(&keystone_token(headers)?).await,
             Service::OpenShift(openshift) => openshift.identify(&bearer(headers)?).await,
             Service::Oidc(oidc) => {
                 let token = bearer(headers).filter(|token| oidc.is_for(token))?;
@@ -106,15 +128,20 @@ impl Provider {
     /// Whether the credentials name this provider; nothing of them is verified.
     pub(super) fn is_named_by(&self, headers: &HeaderMap) -> bool {
         match &self.service {
-            Service::OpenShift(_) => false,
             Service::Oidc(oidc) => bearer(headers).is_some_and(|token| oidc.is_for(&token)),
+            _ => false,
         }
     }
 
     /// The principal that was accepted a short time ago with the same credentials.
     pub(super) fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
         let identity = match &self.service {
-            Service::OpenShift(_) => None,
+            Service::KeystonePassword(keystone) => {
+                let (user, password) = credentials(headers)?;
+                keystone.remembered(&user, &password)
+            }
+            Service::KeystoneToken(keystone) => keystone.remembered(&keystone_token(headers)?),
+            Service::OpenShift(openshift) => openshift.remembered(&bearer(headers)?),
             Service::Oidc(oidc) => oidc.remembered(&bearer(headers)?),
         };
         match self.principal(identity?) {
@@ -126,16 +153,19 @@ impl Provider {
     /// What stands before the names of its principals: no other plugin has the same.
     pub(super) fn prefix(&self) -> &str {
         match &self.service {
-            Service::OpenShift(_) => OPENSHIFT_PREFIX,
+            Service::KeystonePassword(_) => "keystone",
+            // A name in one domain may be that of a user and a domain to the other plugin.
+            Service::KeystoneToken(_) => "keystone-token",
+            Service::OpenShift(_) => "openshift",
             Service::Oidc(oidc) => oidc.prefix(),
         }
     }
 
     fn principal(&self, identity: Identity) -> Found {
         let id = match &self.service {
-            Service::OpenShift(_) => format!("{OPENSHIFT_PREFIX}:{}", identity.name),
             // It has the prefix, and so have its groups.
             Service::Oidc(_) => identity.name.clone(),
+            _ => format!("{}:{}", self.prefix(), identity.name),
         };
         match self.roles.role(&identity) {
             Some(role) => Found::Accepted(Principal::of_provider(id, identity, role)),
@@ -150,4 +180,10 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.into())
+}
+
+/// A token of Keystone, if the request shows one.
+pub(super) fn keystone_token(headers: &HeaderMap) -> Option<SecretString> {
+    let token = headers.get(KEYSTONE_HEADER)?.to_str().ok()?.trim();
+    (!token.is_empty()).then(|| token.into())
 }

@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::Plugin;
 use super::client_cert::ClientCert;
 use super::http_basic::HttpBasic;
 use super::passwords::Passwords;
-use super::plugins::{CLIENT_CERT, HTTP_BASIC, LATER, OIDC, OPENSHIFT, PluginConfig, SetupError};
+use super::plugins::{ALL, CLIENT_CERT, HTTP_BASIC, PluginConfig, SetupError};
 use super::provider::{Needs, Provider};
 
 /// Sets up the plugins of a configuration; the providers among those that are `known` by it stay.
@@ -32,12 +30,12 @@ pub(super) async fn set_up(
                 Plugin::HttpBasic(Box::new(basic))
             }
             CLIENT_CERT => Plugin::ClientCert(ClientCert::new(options)?),
-            OPENSHIFT => provider(OPENSHIFT, options, needs).await?,
-            OIDC => provider(OIDC, options, needs).await?,
-            later if LATER.contains(&later) => {
-                return Err(SetupError::Later { name: later.to_owned() });
-            }
-            _ => return Err(SetupError::Unknown { name: name.clone() }),
+            other => match ALL.into_iter().find(|known| *known == other) {
+                Some(plugin) => {
+                    Plugin::Provider(Arc::new(Provider::new(plugin, options, needs).await?))
+                }
+                None => return Err(SetupError::Unknown { name: name.clone() }),
+            },
         });
     }
     check_prefixes(&plugins)?;
@@ -50,14 +48,6 @@ pub(super) async fn set_up(
         );
     }
     Ok(plugins.into())
-}
-
-async fn provider(
-    plugin: &'static str,
-    options: &Map<String, Value>,
-    needs: Needs<'_>,
-) -> Result<Plugin, SetupError> {
-    Ok(Plugin::Provider(Arc::new(Provider::new(plugin, options, needs).await?)))
 }
 
 /// Two providers with the same prefix would make the same principal of two users.

@@ -322,11 +322,11 @@ async fn a_certificate_without_a_role_is_refused_and_told_what_to_configure() {
 }
 
 #[tokio::test]
-async fn a_plugin_of_a_later_version_is_told_from_one_that_nobody_knows() {
+async fn plugin_without_its_options_or_that_nobody_knows_is_refused() {
     let gateway = Gateway::start().await;
     for (name, says) in [
-        ("commissaire_http.authentication.keystonepasswordauth", "not part of this version yet"),
-        ("keystonetokenauth", "not part of this version yet"),
+        ("commissaire_http.authentication.keystonepasswordauth", "missing field `url`"),
+        ("keystonetokenauth", "missing field `url`"),
         ("openshiftbearertokenauth", "missing field `openshift_endpoint`"),
         ("oidc", "missing field `issuer`"),
         ("htpasswd", "there is no authentication plugin"),

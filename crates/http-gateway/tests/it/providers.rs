@@ -1,5 +1,7 @@
 //! Principals that an identity provider knows, with the API server of the stand-in over TLS.
 
+mod real;
+
 use std::path::PathBuf;
 
 use axum::extract::ConnectInfo;
@@ -82,10 +84,21 @@ async fn send(
     path: &str,
     authorization: &str,
 ) -> (u16, Value, HeaderMap) {
+    send_with(service, method, path, &[("authorization", authorization)]).await
+}
+
+/// The answer to a request with these headers.
+async fn send_with(
+    service: &Service,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (u16, Value, HeaderMap) {
     let peer = Peer { address: "10.0.0.7:4711".parse().unwrap(), certificate: None };
     let request = Request::builder().method(method).uri(format!("{V0}{path}"));
     let request = request.extension(ConnectInfo(peer)).header("host", "a");
-    let request = request.header("authorization", authorization);
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let response = service.answer(request.body(axum::body::Body::empty()).unwrap()).await;
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -229,5 +242,41 @@ async fn everybody_learns_who_they_are() {
     ] {
         let (status, body, _) = send(&service, "GET", "/whoami", &authorization).await;
         assert_eq!((status, body), (200, expected));
+    }
+}
+
+#[tokio::test]
+async fn configurations_of_the_original_start_without_their_providers() {
+    let gateway = Gateway::start().await;
+    let log = Log::capture();
+    let prefix = "commissaire_http.authentication";
+    let nowhere = "https://127.0.0.1:1";
+    let plugins = json!([
+        {"name": format!("{prefix}.keystonepasswordauth"), "url": format!("{nowhere}/v3/auth/tokens"),
+         "domain": "Default"},
+        {"name": format!("{prefix}.keystonetokenauth"), "url": format!("{nowhere}/v3/auth/tokens")},
+        {"name": format!("{prefix}.openshiftbearertokenauth"), "openshift_endpoint": nowhere},
+    ]);
+    let service = gateway.service_with(&config(plugins)).await.unwrap();
+    let warnings = log.lines().iter().filter(|line| line.contains("nobody has a role")).count();
+    assert_eq!(warnings, 3, "{}", log.text());
+    for authorization in [basic("ann:password"), "Bearer x".to_owned()] {
+        is(&service, &authorization, 503, "an identity provider does not answer").await;
+    }
+}
+
+#[tokio::test]
+async fn two_issuers_need_different_prefixes() {
+    let gateway = Gateway::start().await;
+    let issuer = |number: u8, prefix: &str| {
+        json!({"name": "oidc", "issuer": format!("https://id{number}.example.com"),
+               "audience": "commissaire", "prefix": prefix})
+    };
+    let plugins = |second: &str| config(json!([issuer(1, "corp"), issuer(2, second)]));
+    gateway.service_with(&plugins("partner")).await.unwrap();
+    for taken in ["corp", "openshift", "enroll"] {
+        let error = gateway.service_with(&plugins(taken)).await.unwrap_err();
+        let error = bus::error::chain(&error);
+        assert!(error.contains("prefix") && error.contains(taken), "{error}");
     }
 }

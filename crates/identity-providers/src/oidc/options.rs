@@ -17,7 +17,8 @@ use crate::client::{ClientError, is_loopback};
 const PREFIX_MAX: usize = 32;
 
 /// Prefixes of principals that no identity provider has named.
-const RESERVED_PREFIXES: [&str; 3] = ["certificate", "enroll", "token"];
+const RESERVED_PREFIXES: [&str; 6] =
+    ["certificate", "enroll", "token", "keystone", "keystone-token", "openshift"];
 
 /// How tokens of an issuer are verified, and what their owners are called.
 #[derive(Debug, Deserialize)]

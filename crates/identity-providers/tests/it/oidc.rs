@@ -1,8 +1,6 @@
 //! A real OpenID provider, which `tools/testbed/oidc up` starts: `COMMISSAIRE_TEST_OIDC` is what that prints. Tests that stop
 //! it or rotate its keys start one of their own.
 
-mod provider;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -10,10 +8,24 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use identity_providers::oidc::Oidc;
 use identity_providers::{Identity, ProviderError};
+use runtime::{Clock, Files, Lifecycle};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use provider::Provider;
+use testbed::oidc::OpenIdProvider as Provider;
+
+/// A verifier of a provider's tokens, with other options than the usual ones.
+async fn verifier(provider: &Provider, others: Value) -> Oidc {
+    let mut options = json!({
+        "issuer": provider.issuer, "audience": "commissaire", "prefix": "corp",
+        "certificate-authority-path": provider.authority,
+    });
+    for (name, value) in others.as_object().unwrap() {
+        options[name] = value.clone();
+    }
+    let options = serde_json::from_value(options).unwrap();
+    Oidc::new(options, &Files::System, Clock::System, &Lifecycle::new()).await.unwrap()
+}
 
 async fn identify(oidc: &Oidc, token: &str) -> Result<Identity, ProviderError> {
     oidc.identify(&token.into()).await
@@ -40,7 +52,7 @@ fn with_unknown_key(token: &str, number: usize) -> String {
 async fn tokens_of_the_client_credentials_flow_are_accepted_with_their_roles() {
     let Some(provider) = Provider::shared("oidc client credentials") else { return };
     let options = json!({"groups-claim": "roles", "scopes": ["fleet.operate"]});
-    let oidc = provider.verifier(options).await;
+    let oidc = verifier(&provider, options).await;
     for algorithm in ["RS256", "ES256", "EdDSA"] {
         let token = provider.token(&["--algorithm", algorithm]).await;
         assert!(oidc.is_for(&token.as_str().into()));
@@ -55,17 +67,17 @@ async fn tokens_of_the_client_credentials_flow_are_accepted_with_their_roles() {
 #[tokio::test]
 async fn tokens_for_another_audience_are_rejected() {
     let Some(provider) = Provider::shared("oidc audience") else { return };
-    let oidc = provider.verifier(json!({})).await;
+    let oidc = verifier(&provider, json!({})).await;
     let token = provider.token(&["--audience", "other"]).await;
     assert!(rejection(&oidc, &token).await.contains("audience"));
-    let other = provider.verifier(json!({"audience": "other"})).await;
+    let other = verifier(&provider, json!({"audience": "other"})).await;
     assert_eq!(identify(&other, &token).await.unwrap().name, "corp:ci");
 }
 
 #[tokio::test]
 async fn tokens_that_have_expired_are_rejected() {
     let Some(provider) = Provider::shared("oidc expiry") else { return };
-    let oidc = provider.verifier(json!({})).await;
+    let oidc = verifier(&provider, json!({})).await;
     let token = provider.token(&["--client", "short"]).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(rejection(&oidc, &token).await, "the token has expired");
@@ -77,9 +89,9 @@ async fn users_log_in_with_id_tokens_or_with_access_tokens() {
     let Some(provider) = Provider::shared("oidc logins") else { return };
     let [ann, bob] = [provider.login("ann").await, provider.login("bob").await];
     let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
-    let by_access = provider.verifier(json!({})).await;
+    let by_access = verifier(&provider, json!({})).await;
     let options = json!({"token": "id", "audience": "commctl", "username-claim": "email"});
-    let by_id = provider.verifier(options).await;
+    let by_id = verifier(&provider, options).await;
     let identity = identify(&by_access, &text(&ann, "access_token")).await.unwrap();
     assert_eq!(
         (identity.name.as_str(), &identity.groups[..]),
@@ -90,7 +102,7 @@ async fn users_log_in_with_id_tokens_or_with_access_tokens() {
     // Neither in place of the other, also where the audience is the same.
     rejection(&by_access, &text(&ann, "id_token")).await;
     let both = json!({"token": "id", "audience": ["commctl", "commissaire"]});
-    let why = rejection(&provider.verifier(both).await, &text(&ann, "access_token")).await;
+    let why = rejection(&verifier(&provider, both).await, &text(&ann, "access_token")).await;
     assert!(why.contains("is not an ID token"), "{why}");
     assert!(rejection(&by_id, &text(&bob, "id_token")).await.contains("email_verified"));
 }
@@ -102,7 +114,7 @@ async fn a_provider_whose_certificate_is_not_trusted_is_unavailable() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, other.cert.pem()).unwrap();
-    let oidc = provider.verifier(json!({"certificate-authority-path": path})).await;
+    let oidc = verifier(&provider, json!({"certificate-authority-path": path})).await;
     match identify(&oidc, &provider.token(&[]).await).await {
         Err(ProviderError::Unavailable(why)) => assert!(why.contains("certificate"), "{why}"),
         other => panic!("not unavailable: {other:?}"),
@@ -112,7 +124,7 @@ async fn a_provider_whose_certificate_is_not_trusted_is_unavailable() {
 #[tokio::test]
 async fn keys_that_are_rotated_under_load_refuse_no_valid_token() {
     let Some(provider) = Provider::start("oidc rotation").await else { return };
-    let oidc = provider.verifier(json!({})).await;
+    let oidc = verifier(&provider, json!({})).await;
     let before = provider.token(&[]).await;
     assert!(identify(&oidc, &before).await.is_ok());
     let begun = Instant::now();
@@ -148,12 +160,12 @@ async fn keys_that_are_rotated_under_load_refuse_no_valid_token() {
 #[tokio::test]
 async fn a_provider_that_stops_and_starts_again_is_found() {
     let Some(provider) = Provider::start("oidc outage").await else { return };
-    let oidc = provider.verifier(json!({})).await;
+    let oidc = verifier(&provider, json!({})).await;
     let [before, again] = [provider.token(&[]).await, provider.token(&[]).await];
     identify(&oidc, &before).await.unwrap();
     provider.run(&["stop"]).await;
     identify(&oidc, &again).await.expect("its keys are known");
-    let unaware = provider.verifier(json!({})).await;
+    let unaware = verifier(&provider, json!({})).await;
     let begun = Instant::now();
     assert!(matches!(identify(&unaware, &before).await, Err(ProviderError::Unavailable(_))));
     provider.run(&["start"]).await;
