@@ -33,6 +33,11 @@ wanted() { # build|run|servers|test|lint|package|count
             echo 'sshd openssh-server openssh-server'
             echo 'python3 python3 python3'
             echo 'fail2ban-client fail2ban fail2ban-server'
+            # The OpenID provider of the testbed.
+            echo 'node nodejs nodejs'
+            echo 'npm npm npm'
+            echo 'jq jq jq'
+            echo 'openssl openssl openssl'
             /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || echo '(venv) python3-venv python3'
             # The example of a service in Python is run by a test.
             /usr/bin/python3 -c 'import pika' 2>/dev/null || echo '(pika) python3-pika python3-pika'

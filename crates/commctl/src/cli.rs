@@ -89,6 +89,12 @@ impl Cli {
 enum Command {
     /// Log in to a server, and write the configuration: the first step
     Login(login::Login),
+    /// Show who the server takes you for: name, role, groups, and until when
+    #[command(after_help = "\
+Examples:
+  commctl whoami
+  commctl -o json whoami | jq -r .role")]
+    Whoami,
     /// Create, show and delete clusters, and run operations on them
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -142,6 +148,7 @@ impl Command {
             Self::Enroll(command) => command.run(context).await,
             Self::UserData(command) => command.run(context).await,
             Self::Login(command) => command.run(context).await,
+            Self::Whoami => context.show(&["whoami"], "principal").await,
             Self::Passhash(command) => command.run(),
             Self::Completion(command) => command.run(&mut Cli::command()),
             Self::Man(command) => command.run(Cli::command()),

@@ -442,3 +442,14 @@ async fn plain_http_needs_no_roots_of_the_system() {
     let run = fleet.home.command(&["cluster", "list"]).envs(environment).spawn().unwrap();
     finish(run).await.printed("[]\n");
 }
+
+#[tokio::test]
+async fn whoami_prints_who_the_server_takes_one_for() {
+    let fleet = Fleet::new().await;
+    let caller = json!({"name": "corp:ann", "role": "operator", "authenticator": "provider",
+                        "groups": ["corp:web-team"], "until": "2026-11-30T05:00:00.000000"});
+    fleet.answers("GET", "whoami", 200, caller).await;
+    let printed = "authenticator: provider\ngroups:\n- corp:web-team\nname: corp:ann\nrole: operator\n\
+                   until: '2026-11-30T05:00:00.000000'\n";
+    fleet.run("whoami").await.printed(printed);
+}
