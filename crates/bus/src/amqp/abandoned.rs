@@ -29,8 +29,8 @@ enum Seen {
     /// No consumers, and no messages: those that wait were all taken, perhaps by a replica that has cancelled its consumer
     /// and finishes what it has begun; it keeps its queue until then.
     Idle,
-    /// Messages, and no consumers.
-    Unserved,
+    /// So many messages, and no consumers.
+    Unserved(usize),
     /// There is no such queue: the broker returns requests, and those that were in it are lost.
     Missing,
     /// The broker does not say.
@@ -73,15 +73,18 @@ async fn look_at(
         }
         // A service of another kind may name its queue as it likes.
         let is_known = || queues::is_of_known_service(link.exchange.as_str(), queue.as_str());
-        if seen == Seen::Unserved || (seen == Seen::Missing && is_known()) {
-            if suspects.contains(&queue) {
-                if seen == Seen::Unserved {
-                    link.pending.unserved().insert(queue.clone());
-                }
-                link.pending.abandon(&queue, AGE);
+        let untaken = match seen {
+            Seen::Unserved(untaken) => untaken,
+            Seen::Missing if is_known() => usize::MAX,
+            _ => continue,
+        };
+        if suspects.contains(&queue) {
+            if seen != Seen::Missing {
+                link.pending.unserved().insert(queue.clone());
             }
-            abandoned.insert(queue);
+            link.pending.abandon(&queue, AGE, untaken);
         }
+        abandoned.insert(queue);
     }
     abandoned
 }
@@ -90,7 +93,9 @@ async fn look(link: &Link, queue: &ShortString) -> Seen {
     match queues::look(&link.connection, queue).await {
         Ok(None) => Seen::Missing,
         Ok(Some(found)) if found.consumer_count() > 0 => Seen::Served,
-        Ok(Some(found)) if found.message_count() > 0 => Seen::Unserved,
+        Ok(Some(found)) if found.message_count() > 0 => {
+            Seen::Unserved(usize::try_from(found.message_count()).unwrap_or(usize::MAX))
+        }
         Ok(Some(_)) => Seen::Idle,
         Err(error) => {
             let error = &error as &dyn std::error::Error;

@@ -174,16 +174,21 @@ impl Pending {
         any.then_some(queues)
     }
 
-    /// Gives up the requests to a queue that wait for longer than `age`.
-    pub(super) fn abandon(&self, queue: &ShortString, age: Duration) {
+    /// Gives up the requests to a queue that wait for longer than `age` and may be among the `untaken` ones that no replica
+    /// has taken: the last ones.
+    pub(super) fn abandon(&self, queue: &ShortString, age: Duration, untaken: usize) {
         let mut waiters = self.waiters();
         let Some(waiters) = waiters.as_mut() else { return };
-        let abandoned = waiters.extract_if(|_, waiter| {
-            matches!(waiter, Waiter::Request(request)
-                if request.queue == *queue && request.since.elapsed() >= age)
+        let sent = waiters.iter().filter_map(|(id, waiter)| match waiter {
+            Waiter::Request(request) if request.queue == *queue => Some((request.since, *id)),
+            _ => None,
         });
-        for (_, waiter) in abandoned {
-            if let Waiter::Request(request) = waiter {
+        let mut sent: Vec<_> = sent.collect();
+        sent.sort_unstable_by(|one, other| other.cmp(one));
+        for (since, id) in sent.into_iter().take(untaken) {
+            if since.elapsed() >= age
+                && let Some(Waiter::Request(request)) = waiters.remove(&id)
+            {
                 drop(request.answer.send(Outcome::Abandoned));
             }
         }
@@ -199,5 +204,31 @@ impl Drop for Waiting {
         if let Some(waiters) = self.pending.waiters().as_mut() {
             waiters.remove(&self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::random;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_a_replica_has_taken_are_not_given_up_with_those_in_the_queue() {
+        let (pending, queue) = (Pending::new(), ShortString::from("jobs"));
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            sent.push(pending.request(random::uuid(), queue.clone(), None).unwrap());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let mut other = pending.request(random::uuid(), ShortString::from("other"), None).unwrap();
+        pending.abandon(&queue, Duration::from_secs(1), 2);
+        let ended: Vec<_> = sent.iter_mut().map(|(_, answer)| answer.try_recv().is_ok()).collect();
+        assert_eq!(ended, [false, true, true]);
+        pending.abandon(&queue, Duration::from_secs(9), usize::MAX);
+        assert!(sent[0].1.try_recv().is_err());
+        pending.abandon(&queue, Duration::from_secs(1), usize::MAX);
+        assert!(matches!(sent[0].1.try_recv(), Ok(Outcome::Abandoned)));
+        assert!(other.1.try_recv().is_err());
     }
 }
