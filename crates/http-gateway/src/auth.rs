@@ -14,6 +14,7 @@ mod setup;
 mod throttle;
 pub mod token;
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -36,6 +37,7 @@ use setup::set_up;
 use throttle::Throttle;
 use token::Token;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// The most characters of a rejected user name that are logged.
 const LOGGED_NAME_LENGTH: usize = 64;
@@ -179,13 +181,27 @@ impl Chain {
         *self.reloads.borrow()
     }
 
-    /// Resolves when `caller` has to authenticate again, because the plugins were reloaded.
+    /// Resolves when `caller` has to authenticate again, because the plugins were reloaded or the credentials have expired.
     pub fn outdated(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
         let (mut reloads, accepted) = (self.reloads.subscribe(), caller.reloads);
+        let until = caller.principal.as_ref().and_then(|principal| principal.until);
+        let left = until.map(|until| until.duration_since(self.clock.wall()));
         async move {
-            if reloads.wait_for(|count| *count != accepted).await.is_err() {
-                // The sender is dropped: the gateway stops.
-                std::future::pending::<()>().await;
+            let reloaded = async {
+                if reloads.wait_for(|count| *count != accepted).await.is_err() {
+                    // The sender is dropped: the gateway stops.
+                    pending::<()>().await;
+                }
+            };
+            let expired = async {
+                match left {
+                    Some(left) => sleep(left.try_into().unwrap_or_default()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = reloaded => {}
+                () = expired => {}
             }
         }
     }
@@ -356,4 +372,41 @@ fn refusal(wait: Option<u64>, refused: Refused) -> Refusal {
     }
     let detail = "give a user name and password, or a token, that this server knows";
     Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use identity_providers::Identity;
+
+    use super::*;
+    use crate::principal::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn caller_authenticates_again_when_the_credentials_expire_and_after_a_reload() {
+        let (files, lifecycle) = (Files::default(), Lifecycle::new());
+        let clock = Clock::simulated("2026-11-30T12:00:00Z".parse().unwrap());
+        let chain =
+            Chain::new(&[], Passwords::Plain, files, clock.clone(), &lifecycle).await.unwrap();
+        let caller = |left: Option<Duration>| {
+            let expires = left.map(|left| clock.wall() + left);
+            let identity = Identity::new("ann", Vec::new(), expires).unwrap();
+            let principal = Principal::of_provider("corp:ann".to_owned(), identity, Role::Reader);
+            let (source, reloads) = (IpAddr::from([192, 0, 2, 1]), chain.reloads());
+            Caller { source, principal: Some(principal), reloads }
+        };
+        chain.outdated(&caller(Some(Duration::ZERO))).await;
+        let mut expiring = std::pin::pin!(chain.outdated(&caller(Some(Duration::from_mins(5)))));
+        let mut lasting = std::pin::pin!(chain.outdated(&caller(None)));
+        assert!(expiring.as_mut().now_or_never().is_none());
+        tokio::time::advance(Duration::from_secs(299)).await;
+        assert!(expiring.as_mut().now_or_never().is_none());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        expiring.await;
+        assert!(lasting.as_mut().now_or_never().is_none());
+        chain.reload(&[], true).await.unwrap();
+        lasting.await;
+    }
 }
