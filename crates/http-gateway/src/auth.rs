@@ -143,7 +143,7 @@ impl Chain {
         Ok(Self { passwords, files, clock, lifecycle, plugins, throttle, checks, reloads })
     }
 
-    /// Reads the files that the plugins' configurations name again; whoever was accepted is asked anew. With
+    /// Reads the files that the plugins' configurations name again; who was accepted before has to authenticate again. With
     /// `keeps_providers`, what is known of identity providers stays, such as their keys.
     ///
     /// # Errors

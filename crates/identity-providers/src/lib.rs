@@ -1,4 +1,4 @@
-//! Who somebody is, as an identity provider says. Which role that gives is for the gateway to decide.
+//! Users by their credentials at identity providers. Their roles are decided by the gateway.
 //!
 //! - [`client`][]: requests to providers, with limits
 //! - [`keystone`][]: passwords and tokens of OpenStack
@@ -20,7 +20,7 @@ pub const NAME_MAX: usize = 256;
 /// The most groups of a user; further ones are not accepted.
 pub const GROUPS_MAX: usize = 1000;
 
-/// Who somebody is.
+/// A user that a provider knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The name, which is unique within the provider.
@@ -31,7 +31,7 @@ pub struct Identity {
     pub expires: Option<Timestamp>,
 }
 
-/// Why it is not known who somebody is.
+/// Why a user is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     /// The credentials are not valid.

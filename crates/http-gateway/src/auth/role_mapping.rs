@@ -23,7 +23,7 @@ pub(super) struct RoleMapping {
     users: BTreeMap<String, Role>,
     /// By the names of groups, or of the provider's roles.
     roles: BTreeMap<String, Role>,
-    /// That of everybody else.
+    /// That of all other users.
     default_role: Option<Role>,
 }
 
@@ -47,7 +47,7 @@ impl RoleMapping {
         if mapping.default_role == Some(Role::Admin) {
             tracing::warn!(
                 plugin,
-                "everybody whom the provider knows is an administrator: `default-role` is admin"
+                "each user that the provider knows is an administrator: `default-role` is admin"
             );
         } else if mapping.users.is_empty()
             && mapping.roles.is_empty()
@@ -55,13 +55,13 @@ impl RoleMapping {
         {
             tracing::warn!(
                 plugin,
-                "nobody has a role by this plugin: give `users`, `roles` or `default-role`"
+                "no user has a role by this plugin: configure `users`, `roles` or `default-role`"
             );
         }
         Ok(mapping)
     }
 
-    /// The highest role that a name and its groups give, else that of everybody.
+    /// The highest role that a name and its groups give, else the default one.
     pub(super) fn role(&self, identity: &Identity) -> Option<Role> {
         let by_groups = identity.groups.iter().filter_map(|group| self.roles.get(group));
         let highest = self.users.get(&identity.name).into_iter().chain(by_groups).max();
@@ -69,7 +69,7 @@ impl RoleMapping {
     }
 }
 
-/// What somebody is told who has no role.
+/// The detail of a rejection for want of a role.
 pub(super) fn without_role(id: &str, groups: &[String]) -> String {
     let mut listed = groups.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
     if groups.len() > LISTED {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn highest_role_counts_and_nobody_has_one_unasked() {
+    fn highest_role_counts_and_there_is_none_by_default() {
         let given =
             json!({"users": {"ann": "reader"}, "roles": {"ops": "operator", "all": "reader"}});
         let mapping = mapping(given).unwrap();

@@ -38,9 +38,9 @@ struct Whoami {
 #[utoipa::path(get, path = "/api/v0/whoami", responses((status = 200, body = Whoami)))]
 async fn whoami(api: Api) -> Result<Json<Whoami>, ApiError> {
     // A path that is configured to authenticate by itself has no caller.
-    let nobody = || ApiError::forbidden("nobody is logged in: this path is one of `self-auths`");
+    let without = || ApiError::forbidden("no user is logged in: this path is one of `self-auths`");
     let Principal { id, role, authenticator, groups, until, .. } =
-        api.context.principal().ok_or_else(nobody)?;
+        api.context.principal().ok_or_else(without)?;
     Ok(Json(Whoami {
         name: id.clone(),
         role: *role,

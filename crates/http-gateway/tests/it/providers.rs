@@ -25,7 +25,7 @@ const ANN: &str = "canary-of-ann";
 /// The audience of tokens that the stand-in knows.
 const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
 
-/// What both ways ask for who somebody is.
+/// The paths of the reviews that both ways request.
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/";
 
 /// An OpenShift over TLS.
@@ -77,7 +77,7 @@ fn config(plugins: Value) -> Config {
     Config { authentication_plugins, ..Config::default() }
 }
 
-/// The answer to somebody with this `Authorization`.
+/// The response to a request with this `Authorization`.
 async fn send(
     service: &Service,
     method: &str,
@@ -191,8 +191,8 @@ async fn provider_that_does_not_say_is_503_and_never_lets_anybody_in() {
             openshift
                 .api
                 .fault(Fault::new(FaultAction::Answer { status, headers, body }).on_path(path));
-            let told = "an identity provider does not answer";
-            is(&service, &format!("Bearer {ANN}"), 503, told).await;
+            let detail = "an identity provider does not answer";
+            is(&service, &format!("Bearer {ANN}"), 503, detail).await;
             openshift.api.clear_faults();
         }
         is(&service, &format!("Bearer {ANN}"), 403, "has the role operator").await;
@@ -258,7 +258,7 @@ async fn configurations_of_the_original_start_without_their_providers() {
         {"name": format!("{prefix}.openshiftbearertokenauth"), "openshift_endpoint": nowhere},
     ]);
     let service = gateway.service_with(&config(plugins)).await.unwrap();
-    let warnings = log.lines().iter().filter(|line| line.contains("nobody has a role")).count();
+    let warnings = log.lines().iter().filter(|line| line.contains("no user has a role")).count();
     assert_eq!(warnings, 3, "{}", log.text());
     for authorization in [basic("ann:password"), "Bearer x".to_owned()] {
         is(&service, &authorization, 503, "an identity provider does not answer").await;

@@ -42,7 +42,7 @@ async fn passwords_and_tokens_of_keystone_have_the_roles_that_keystone_gives() {
         assert_eq!(found, (200, json!("keystone:ann"), json!("operator")));
     }
     is(&service, &basic("ann:wrong"), 403, "user name and password").await;
-    is(&service, &basic("nobody:wrong"), 403, "user name and password").await;
+    is(&service, &basic("unknown:wrong"), 403, "user name and password").await;
     let token = keystone.token("ann", DOMAIN, PROJECT);
     let found = name_and_role(&service, ("x-auth-token", &token)).await;
     assert_eq!(found, (200, json!("keystone-token:ann"), json!("operator")));
@@ -50,7 +50,7 @@ async fn passwords_and_tokens_of_keystone_have_the_roles_that_keystone_gives() {
     assert_eq!(wrong.0, 403);
     let text = log.text();
     assert!(!text.contains(&password) && !text.contains(&token), "{text}");
-    // The original's options, which give nobody a role.
+    // The original's options, which give no user a role.
     let original = json!([
         {"name": plugins[0]["name"], "url": format!("{}/v3/auth/tokens", keystone.url()), "domain": DOMAIN},
         {"name": plugins[1]["name"], "url": format!("{}/v3", keystone.url())},
@@ -59,9 +59,9 @@ async fn passwords_and_tokens_of_keystone_have_the_roles_that_keystone_gives() {
     is(&service, &right, 403, "you are keystone:ann with no groups, and have no role here").await;
     let (status, body, _) =
         send_with(&service, "GET", "/whoami", &[("x-auth-token", &token)]).await;
-    let told = "you are keystone-token:ann@corp with the groups operator@fleet@corp, and have no role here";
+    let detail = "you are keystone-token:ann@corp with the groups operator@fleet@corp, and have no role here";
     assert_eq!(status, 403, "{body}");
-    assert!(body["detail"].as_str().unwrap().contains(told), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains(detail), "{body}");
 }
 
 #[tokio::test]
