@@ -89,7 +89,7 @@ impl Cli {
 enum Command {
     /// Log in to a server, and write the configuration: the first step
     Login(login::Login),
-    /// Show who the server takes you for: name, role, groups, and until when
+    /// Show your name, role and groups on the server, and when the credentials expire
     #[command(after_help = "\
 Examples:
   commctl whoami

@@ -444,7 +444,7 @@ async fn plain_http_needs_no_roots_of_the_system() {
 }
 
 #[tokio::test]
-async fn whoami_prints_who_the_server_takes_one_for() {
+async fn whoami_prints_the_user_as_the_server_knows_it() {
     let fleet = Fleet::new().await;
     let caller = json!({"name": "corp:ann", "role": "operator", "authenticator": "provider",
                         "groups": ["corp:web-team"], "until": "2026-11-30T05:00:00.000000"});

@@ -172,6 +172,7 @@ async fn log_ins() {
     config(&[&format!("{url}/commissaire")], "ada", "correct horse");
     config(&[&url], "rea", "correct horse");
     session.run("cluster create web");
+    session.run("whoami");
     // By a kubeconfig, whose plugin is a script.
     session.file(
         "~/login",

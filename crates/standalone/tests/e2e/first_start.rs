@@ -180,7 +180,7 @@ fn wrong_configurations_are_told() {
         ("{}", &["--tls-clientverifyfile", "/ca.pem"], "give both"),
         ("{}", &["--tls-pemfile", "/nowhere.pem"], "cannot read /nowhere.pem"),
         ("{\"authentication-plugins\": [{\"name\": \"x\"}]}", &[], "known are httpbasicauth"),
-        ("{}", &["--authentication-plugin", "oidc:issuer=x"], "not part of this version yet"),
+        ("{}", &["--authentication-plugin", "oidc:issuer=x"], "missing field `audience`"),
         ("{\"trusted-proxies\": [\"x\"]}", &[], "neither an IP address nor a network"),
         ("{\"audit-log\": \"/nonexistent/audit.log\"}", &[], "cannot open the audit log"),
     ] {

@@ -355,7 +355,7 @@ async fn token_that_is_replaced_in_its_file_is_used_by_the_operation_under_way(f
     // Without a valid token nothing is started.
     fleet.api.revoke(&new).await;
     let (status, refusal) = server.call(Method::PUT, "/cluster/c1/restart", json!({})).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{refusal}");
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "{refusal}");
     let refused = refusal["detail"].as_str().unwrap();
     for words in ["container manager k", "the token or certificate is not accepted"] {
         assert!(refused.contains(words), "{refusal}");
