@@ -73,6 +73,8 @@ enum Plugin {
 /// Why no plugin accepts.
 #[derive(Debug, Default)]
 struct Refused {
+    /// A password was checked, and is wrong: it counts as a guess, also if another plugin has no answer.
+    is_wrong_password: bool,
     /// Too many passwords wait for their check.
     overloaded: bool,
     /// An identity provider does not say whether the credentials are valid.
@@ -85,7 +87,7 @@ impl Plugin {
     fn has_users(&self) -> bool {
         match self {
             Self::HttpBasic(basic) => basic.has_users(),
-            // Every certificate of an authority may be a user's, and everybody whom a provider knows may be one.
+            // Every certificate of an authority may be a user's, and so may each user of a provider.
             Self::ClientCert(_) | Self::Provider(_) => true,
         }
     }
@@ -245,7 +247,7 @@ impl Chain {
         source: IpAddr,
         throttled: bool,
     ) -> Result<(Principal, bool), Refused> {
-        let (mut failed, mut refused) = (false, Refused::default());
+        let mut refused = Refused::default();
         let plugins = self.plugins();
         // A token that names its issuer is shown to no other provider.
         let is_named = |plugin: &Plugin| matches!(plugin, Plugin::Provider(provider) if provider.is_named_by(shown.headers));
@@ -257,7 +259,7 @@ impl Chain {
                 Plugin::HttpBasic(basic) => {
                     let checked = basic.authenticate(shown.headers, source, &self.checks).await;
                     refused.overloaded |= checked.is_err();
-                    failed |= checked == Ok(None) && shown.has_password();
+                    refused.is_wrong_password |= checked == Ok(None) && shown.has_password();
                     checked.ok().flatten()
                 }
                 Plugin::ClientCert(cert) => {
@@ -276,7 +278,7 @@ impl Chain {
                         None
                     }
                     Some(Found::Rejected) => {
-                        failed |= shown.has_password();
+                        refused.is_wrong_password |= shown.has_password();
                         None
                     }
                     Some(Found::Unavailable) => {
@@ -286,7 +288,7 @@ impl Chain {
                 },
             };
             if let Some(principal) = accepted {
-                return Ok((principal, failed));
+                return Ok((principal, refused.is_wrong_password));
             }
         }
         Err(refused)
@@ -364,11 +366,13 @@ fn refusal(wait: Option<u64>, refused: Refused) -> Refusal {
     if refused.is_unavailable {
         let detail = "an identity provider does not answer, so it is not known who you are: try again; the log of the \
                       gateway says why";
-        return ApiError::unavailable(detail).into();
+        let error = ApiError::unavailable(detail);
+        return Refusal { error, claimed: None, counts: refused.is_wrong_password };
     }
     if let Some(detail) = refused.without_role {
         tracing::info!(why = detail, "refused: no role");
-        return ApiError::forbidden(detail).into();
+        let error = ApiError::forbidden(detail);
+        return Refusal { error, claimed: None, counts: refused.is_wrong_password };
     }
     let detail = "give a user name and password, or a token, that this server knows";
     Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }

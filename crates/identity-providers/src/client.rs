@@ -72,7 +72,7 @@ impl Client {
     /// the system.
     ///
     /// # Errors
-    /// When the URL is none of a provider, or the file has no certificates.
+    /// When the URL has another scheme, no host or credentials, or the file has no certificates.
     pub async fn new(
         url: &Url,
         authorities: Option<&Path>,
@@ -85,11 +85,12 @@ impl Client {
             let message = "a URL with a user name or a password is not accepted".to_owned();
             return Err(ClientError::Option(message));
         }
-        // No connection is kept: the next one reaches another replica, after a restart too.
+        // Requests are rare, and a kept connection that the provider has closed would fail the next one.
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("commissaire/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .no_proxy()
+            .pool_max_idle_per_host(0)
             .timeout(TIMEOUT);
         if let Some(path) = authorities {
             let file = |source| ClientError::File { path: path.to_owned(), source };

@@ -24,7 +24,8 @@ const KEYSTONE_HEADER: &str = "x-auth-token";
 pub(super) struct Provider {
     service: Service,
     roles: RoleMapping,
-    outage: Outage,
+    /// An issuer reports that its keys cannot be fetched by itself.
+    outage: Option<Outage>,
 }
 
 #[derive(Debug)]
@@ -90,7 +91,8 @@ impl Provider {
             }
             _ => return Err(SetupError::Unknown { name: plugin.to_owned() }),
         };
-        let outage = Outage::new(format!("the identity provider of {plugin}"));
+        let outage =
+            (plugin != OIDC).then(|| Outage::new(format!("the identity provider of {plugin}")));
         Ok(Self { service, roles, outage })
     }
 
@@ -110,19 +112,27 @@ impl Provider {
         };
         Some(match identified {
             Ok(identity) => {
-                self.outage.succeeded();
+                self.answered();
                 self.principal(identity)
             }
             Err(ProviderError::Rejected(why)) => {
-                self.outage.succeeded();
+                self.answered();
                 tracing::debug!(why, "credentials rejected");
                 Found::Rejected
             }
             Err(ProviderError::Unavailable(why)) => {
-                self.outage.failed("unavailable", &why);
+                if let Some(outage) = &self.outage {
+                    outage.failed("unavailable", &why);
+                }
                 Found::Unavailable
             }
         })
+    }
+
+    fn answered(&self) {
+        if let Some(outage) = &self.outage {
+            outage.succeeded();
+        }
     }
 
     /// Whether the credentials name this provider; nothing of them is verified.

@@ -319,6 +319,12 @@ async fn a_certificate_without_a_role_is_refused_and_told_what_to_configure() {
         assert_eq!(got, status, "{certificate:?} {detail}");
         assert!(detail.contains(words), "{detail}");
     }
+    // A certificate without a role is no way round the limit for passwords.
+    let wrong = basic("ann:wrong");
+    for _ in 0..=60 {
+        assert_eq!(asked(&service, Some("web"), &wrong, ("GET", "/hosts")).await.0, 403);
+    }
+    assert_eq!(asked(&service, Some("web"), &wrong, ("GET", "/hosts")).await.0, 429);
 }
 
 #[tokio::test]

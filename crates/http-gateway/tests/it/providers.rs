@@ -280,3 +280,17 @@ async fn two_issuers_need_different_prefixes() {
         assert!(error.contains("prefix") && error.contains(taken), "{error}");
     }
 }
+
+#[tokio::test]
+async fn wrong_passwords_count_while_a_provider_does_not_answer() {
+    let gateway = Gateway::start().await;
+    let users = json!({USER: {"hash": bcrypt::hash(PASSWORD, 4).unwrap()}});
+    let keystone = json!({"name": "keystonepasswordauth", "url": "https://127.0.0.1:1"});
+    let plugins = json!([keystone, {"name": "httpbasicauth", "users": users}]);
+    let service = gateway.service_with(&config(plugins)).await.unwrap();
+    let wrong = basic(format!("{USER}:wrong"));
+    for _ in 0..=60 {
+        is(&service, &wrong, 503, "an identity provider does not answer").await;
+    }
+    is(&service, &wrong, 429, "too many failed log-ins").await;
+}

@@ -17,9 +17,9 @@ const SEPARATOR: char = '@';
 /// What a token must have.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// The domain of its user; any if there is none.
+    /// The domain of its user; `None` accepts each.
     pub(super) domain: Option<String>,
-    /// What it is for; anything if there is none.
+    /// What it is for; `None` accepts each project, each domain and tokens without a scope.
     pub(super) scope: Option<Scope>,
 }
 

@@ -1,4 +1,4 @@
-//! A real Keystone; the tests are skipped where there is none.
+//! A real Keystone; without one the tests are skipped.
 
 use std::io::Write as _;
 use std::path::Path;

@@ -43,7 +43,7 @@ async fn secrets_are_in_no_error_debug_output_or_log() {
             show(format!("{result:?} {token:?} {}\n", text(&result)));
         }
     }
-    // A password that is none of a header, and a token too long.
+    // A token with a line feed, one that is too long, and one that cannot be validated.
     let plugin = token_plugin("http://127.0.0.1:1", with_service()).await;
     for invalid in [format!("{TOKEN}\n"), TOKEN.repeat(400), TOKEN.to_owned()] {
         show(format!("{:?}\n", plugin.identify(&secret(&invalid)).await));
