@@ -1,6 +1,7 @@
 //! The log-in of a request: who sends it, and whether its endpoint is for them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -9,12 +10,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use storage_client::StorageClient;
 
+use crate::access::bindings::Index;
+use crate::access::gate::{self, HostRight};
 use crate::auth::Shown;
 use crate::browser;
 use crate::endpoint::Endpoint;
 use crate::error::ApiError;
 use crate::peer::Peer;
-use crate::principal::{Caller, Principal, Role};
+use crate::principal::{Caller, Principal};
 use crate::request::{Admission, RequestContext};
 use crate::source;
 use crate::state::AppState;
@@ -49,14 +52,27 @@ where
     async move {
         let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
         let reloads = state.auth.reloads();
-        let (principal, refusal) = if endpoint.has_self_auth(parts.uri.path(), &state.self_auths) {
-            (None, None)
+        let mut refuses_storage = None;
+        let (principal, admitted) = if endpoint.has_self_auth(parts.uri.path(), &state.self_auths) {
+            (None, Ok(None))
         } else {
-            authorize(&state, &peer, source, endpoint, &parts).await
+            let bindings = state.bindings.current().await.unwrap_or_else(|error| {
+                refuses_storage = Some(error);
+                Arc::new(Index::unknown())
+            });
+            authorize(&state, &peer, source, endpoint, &bindings, &mut parts).await
         };
+        let mut refusal = None;
         if let Some(context) = parts.extensions.get_mut::<RequestContext>() {
             if let Some(principal) = &principal {
                 context.bus.principal.clone_from(&principal.id);
+            }
+            // Rights may be smaller than they seem: no record is read or changed by them.
+            context.refuses_storage = refuses_storage.clone();
+            match (admitted, refuses_storage) {
+                (Ok(_), Some(error)) if endpoint.shows_credentials() => refusal = Some(error.into()),
+                (Ok(host_right), _) => context.host_right = host_right,
+                (Err(error), _) => refusal = Some(error),
             }
             context.caller = Some(Caller { source, principal, reloads });
         }
@@ -65,29 +81,24 @@ where
     .boxed()
 }
 
-/// Who sends a request, as far as that is known, and the answer to them if they may not.
+/// Who sends a request, as far as that is known; and the right that the request depends on, or the answer to it if its sender
+/// may not have another one.
 async fn authorize(
     state: &AppState,
     peer: &Peer,
     source: IpAddr,
     endpoint: Endpoint,
-    parts: &Parts,
-) -> (Option<Principal>, Option<ApiError>) {
+    bindings: &Index,
+    parts: &mut Parts,
+) -> (Option<Principal>, Result<Option<HostRight>, ApiError>) {
     let context = RequestContext::of(&parts.extensions);
     let storage = StorageClient::new(state.bus.clone(), context.bus);
     let shown = Shown { headers: &parts.headers, certificate: peer.certificate.as_ref() };
-    let principal = match state.auth.admit(shown, source, (&storage, &state.clock)).await {
-        Ok(principal) => principal,
-        Err(refusal) => return (refusal.claimed, Some(refusal.error)),
-    };
-    let Principal { id, role, .. } = &principal;
-    let query = parts.uri.query();
-    let refusal = match endpoint.role(query) {
-        _ if endpoint.admits(*role, query) => None,
-        Some(needed) if *role != Role::Enroll => {
-            Some(format!("this needs the role {needed}, and {id} has the role {role}"))
+    match state.auth.admit(shown, source, &storage, bindings).await {
+        Ok(principal) => {
+            let admitted = gate::check(&storage, &principal, endpoint, parts).await;
+            (Some(principal), admitted)
         }
-        _ => Some("the role enroll may register hosts, and nothing else".to_owned()),
-    };
-    (Some(principal), refusal.map(ApiError::forbidden))
+        Err(refusal) => (refusal.claimed, Err(refusal.error)),
+    }
 }

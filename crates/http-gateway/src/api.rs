@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
+use model::{Alarm, ClusterName};
 use runtime::retry::Schedule;
 use runtime::{Clock, random};
 use serde::Serialize;
 use serde_json::Value;
-use storage_client::{StorageClient, Transaction};
+use storage_client::{StorageClient, Transaction, queries};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::access::gate;
 use crate::error::ApiError;
 use crate::principal::Role;
 use crate::request::RequestContext;
@@ -51,6 +53,7 @@ impl Api {
         T: Send,
         Plan: Future<Output = Result<(Transaction, T), ApiError>> + Send,
     {
+        let plan = || self.with_host_right(plan());
         let mut turn = None;
         let mut stale = Schedule::STALE_RECORDS.pauses();
         for _ in 0..COMMIT_ATTEMPTS {
@@ -76,14 +79,71 @@ impl Api {
         Err(ApiError::unavailable("others keep changing the same records: try again"))
     }
 
+    /// A plan that goes through only while the sender has the right that the request depends on.
+    async fn with_host_right<T>(
+        &self,
+        plan: impl Future<Output = Result<(Transaction, T), ApiError>> + Send,
+    ) -> Result<(Transaction, T), ApiError> {
+        let (Some(right), Some(principal)) = (&self.context.host_right, self.context.principal())
+        else {
+            return plan.await;
+        };
+        let condition = right.transaction(&self.storage, principal).await?;
+        let (mut transaction, answer) = plan.await?;
+        transaction.checks.extend(condition.checks);
+        Ok((transaction, answer))
+    }
+
+    /// Whether the sender may see a cluster; without a cluster, what belongs to none. The gateway itself may see all, and so may
+    /// the clients of a path that authenticates by itself.
+    pub fn shows(&self, cluster: Option<&ClusterName>) -> bool {
+        let cluster = cluster.map(ClusterName::as_str);
+        self.context.principal().is_none_or(|principal| principal.rights.shows(cluster))
+    }
+
+    /// The alarm that concerns a cluster, without what it says about others that the sender may not see.
+    ///
+    /// # Errors
+    /// When the storage service fails.
+    pub async fn alarm(&self, cluster: &ClusterName) -> Result<Option<Alarm>, ApiError> {
+        let alarm = queries::alarm(&self.storage, cluster).await?;
+        Ok(alarm.map(|alarm| self.visible_alarm(alarm)))
+    }
+
+    /// An alarm without what it says about clusters that the sender may not see.
+    pub fn visible_alarm(&self, alarm: Alarm) -> Alarm {
+        let is_of_one_cluster = alarm.scope.starts_with("cluster.");
+        if is_of_one_cluster || self.shows(None) {
+            return alarm;
+        }
+        let reason =
+            "hosts of several clusters became unreachable or refuse log-ins at once".to_owned();
+        Alarm { reason, ..alarm }
+    }
+
+    /// Whether the sender has a role on a cluster, or on what belongs to none.
+    ///
+    /// # Errors
+    /// 403 without the role; `missing` if the sender may not see it.
+    pub fn require(
+        &self,
+        role: Role,
+        cluster: Option<&ClusterName>,
+        missing: impl FnOnce() -> ApiError,
+    ) -> Result<(), ApiError> {
+        let principal = self.context.principal();
+        principal.map_or(Ok(()), |principal| gate::require(principal, role, cluster, missing))
+    }
+
     /// The id of the operation that the request may start.
     pub fn operation_id(&self) -> String {
         self.context.operation_id.clone().unwrap_or_else(|| random::uuid().to_string())
     }
 
-    /// Whether the sender of the request has this role, or a higher one.
-    pub fn has_role(&self, role: Role) -> bool {
-        self.context.principal().is_some_and(|principal| principal.role >= role)
+    /// Whether the sender is known and has this role on a cluster, or a higher one.
+    pub fn has_role(&self, role: Role, cluster: &ClusterName) -> bool {
+        let known = self.context.principal();
+        known.is_some_and(|principal| principal.rights.on(Some(cluster)) >= Some(role))
     }
 
     /// Asks another service.
@@ -95,6 +155,9 @@ impl Api {
         key: &str,
         params: &(impl Serialize + Sync),
     ) -> Result<Value, ApiError> {
+        if let Some(error) = &self.context.refuses_storage {
+            return Err(error.clone().into());
+        }
         Ok(self.bus.request(key, params, &self.context.bus).await?)
     }
 }

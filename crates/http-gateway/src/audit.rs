@@ -24,7 +24,7 @@ use runtime::Clock;
 
 use crate::endpoint::{Endpoint, OPERATION_PATH, Target};
 use crate::error::ApiError;
-use crate::principal::Role;
+use crate::principal::{Principal, Role};
 use crate::request::{Admission, RequestContext};
 use writer::Writer;
 
@@ -48,7 +48,7 @@ pub struct Entry {
     pub time: Stamp,
     /// Who sent it; null on paths that authenticate by themselves.
     pub principal: Option<String>,
-    /// What they may do.
+    /// Their highest role.
     pub role: Option<Role>,
     /// From where.
     pub source: IpAddr,
@@ -88,7 +88,7 @@ where
     let caller = context.and_then(|context| context.caller.as_ref());
     let principal = caller.and_then(|caller| caller.principal.as_ref());
     // Strangers have no line, or they could fill the disk; one who may only register hosts has one for each attempt.
-    let is_enrolling = principal.is_some_and(|known| known.role == Role::Enroll);
+    let is_enrolling = principal.is_some_and(|known| known.role() == Some(Role::Enroll));
     let is_known = principal.is_some() || refusal.is_none();
     let is_audited = is_enrolling || (is_known && endpoint.is_audited(request.method()));
     let entry = caller.filter(|_| is_audited).map(|caller| {
@@ -97,7 +97,7 @@ where
         Entry {
             time: clock.stamp(),
             principal: principal.map(|principal| principal.id.clone()),
-            role: principal.map(|principal| principal.role),
+            role: principal.and_then(Principal::role),
             source: caller.source,
             request_id: context.map(|context| context.bus.request_id.clone()).unwrap_or_default(),
             method: request.method().to_string(),

@@ -23,6 +23,7 @@ use axum::http::HeaderMap;
 use runtime::{Clock, Files, Lifecycle};
 use storage_client::StorageClient;
 
+use crate::access::bindings::Index;
 use crate::error::ApiError;
 use crate::peer::ClientCertificate;
 use crate::principal::{Caller, Principal};
@@ -77,7 +78,7 @@ struct Refused {
     is_wrong_password: bool,
     /// Too many passwords wait for their check.
     overloaded: bool,
-    /// An identity provider does not say whether the credentials are valid.
+    /// An identity provider does not say whether the credentials are valid, or their role is unknown.
     is_unavailable: bool,
     /// The credentials are valid, and give no role: what to say.
     without_role: Option<String>,
@@ -214,22 +215,22 @@ impl Chain {
 
     /// The principal that was accepted within the last hour with the same credentials. A certificate that would be accepted
     /// ends the search: what stands behind it has no turn.
-    fn remembered(&self, shown: Shown<'_>) -> Option<Principal> {
+    fn remembered(&self, shown: Shown<'_>, bindings: &Index) -> Option<Principal> {
         for plugin in &*self.plugins() {
             match plugin {
                 Plugin::HttpBasic(basic) => {
                     let accepted = basic.remembered(shown.headers);
-                    if accepted.is_some() {
-                        return accepted;
+                    if let Some(principal) = accepted {
+                        return Some(bindings.bind(principal));
                     }
                 }
                 Plugin::ClientCert(cert) => {
-                    if cert.accept(shown.certificate).is_some() {
+                    if cert.accept(shown.certificate, bindings).is_some() {
                         return None;
                     }
                 }
                 Plugin::Provider(provider) => {
-                    let accepted = provider.remembered(shown.headers);
+                    let accepted = provider.remembered(shown.headers, bindings);
                     if accepted.is_some() {
                         return accepted;
                     }
@@ -246,6 +247,7 @@ impl Chain {
         shown: Shown<'_>,
         source: IpAddr,
         throttled: bool,
+        bindings: &Index,
     ) -> Result<(Principal, bool), Refused> {
         let mut refused = Refused::default();
         let plugins = self.plugins();
@@ -260,17 +262,19 @@ impl Chain {
                     let checked = basic.authenticate(shown.headers, source, &self.checks).await;
                     refused.overloaded |= checked.is_err();
                     refused.is_wrong_password |= checked == Ok(None) && shown.has_password();
-                    checked.ok().flatten()
+                    checked.ok().flatten().map(|principal| bindings.bind(principal))
                 }
                 Plugin::ClientCert(cert) => {
-                    let accepted = cert.accept(shown.certificate);
-                    if accepted.is_none() {
-                        refused.without_role =
-                            refused.without_role.or(cert.refusal(shown.certificate));
+                    let accepted = cert.accept(shown.certificate, bindings);
+                    if accepted.is_none()
+                        && let Some(refusal) = cert.refusal(shown.certificate)
+                    {
+                        refused.is_unavailable |= bindings.is_unknown();
+                        refused.without_role.get_or_insert(refusal);
                     }
                     accepted
                 }
-                Plugin::Provider(provider) => match provider.identify(shown.headers).await {
+                Plugin::Provider(provider) => match provider.identify(shown.headers, bindings).await {
                     None => None,
                     Some(Found::Accepted(principal)) => Some(principal),
                     Some(Found::WithoutRole(why)) => {
@@ -299,20 +303,22 @@ impl Chain {
         &self,
         shown: Shown<'_>,
         source: IpAddr,
-        (storage, clock): (&StorageClient, &Clock),
+        storage: &StorageClient,
+        bindings: &Index,
     ) -> Result<Principal, Refusal> {
-        if let Some(principal) = self.remembered(shown) {
+        if let Some(principal) = self.remembered(shown, bindings) {
             return Ok(principal);
         }
         // Boxed: it is large, and seldom needed.
-        Box::pin(self.authenticate(shown, source, (storage, clock))).await
+        Box::pin(self.authenticate(shown, source, storage, bindings)).await
     }
 
     async fn authenticate(
         &self,
         shown: Shown<'_>,
         source: IpAddr,
-        (storage, clock): (&StorageClient, &Clock),
+        storage: &StorageClient,
+        bindings: &Index,
     ) -> Result<Principal, Refusal> {
         let token = Token::of(shown.headers);
         let claimed = match http_basic::credentials(shown.headers) {
@@ -326,8 +332,8 @@ impl Chain {
         let limited = source::of_limits(source);
         let wait = self.throttle.refused_for(limited, &claimed);
         let mut admitted = match (&token, wait) {
-            (Some(token), None) => token.check(storage, clock, source).await,
-            _ => match self.first(shown, limited, wait.is_some()).await {
+            (Some(token), None) => token.check(storage, &self.clock, source).await,
+            _ => match self.first(shown, limited, wait.is_some(), bindings).await {
                 Ok((principal, false)) => return Ok(principal),
                 // A certificate has opened the door, but a password was tried at it.
                 Ok((principal, true)) => {
@@ -364,8 +370,8 @@ fn refusal(wait: Option<u64>, refused: Refused) -> Refusal {
         return too_many(detail, OVERLOAD_RETRY_AFTER);
     }
     if refused.is_unavailable {
-        let detail = "an identity provider does not answer, so it is not known who you are: try again; the log of the \
-                      gateway says why";
+        let detail = "an identity provider does not answer, or the storage service, so it is not known who you are or what you \
+                      may do: try again; the log of the gateway says why";
         let error = ApiError::unavailable(detail);
         return Refusal { error, claimed: None, counts: refused.is_wrong_password };
     }
@@ -386,6 +392,7 @@ mod tests {
     use identity_providers::Identity;
 
     use super::*;
+    use crate::access::Rights;
     use crate::principal::Role;
 
     #[tokio::test(start_paused = true)]
@@ -397,7 +404,7 @@ mod tests {
         let caller = |left: Option<Duration>| {
             let expires = left.map(|left| clock.wall() + left);
             let identity = Identity::new("ann", Vec::new(), expires).unwrap();
-            let principal = Principal::of_provider("corp:ann".to_owned(), identity, Role::Reader);
+            let principal = Principal::of_provider("corp:ann".to_owned(), identity, Rights::everywhere(Role::Reader));
             let (source, reloads) = (IpAddr::from([192, 0, 2, 1]), chain.reloads());
             Caller { source, principal: Some(principal), reloads }
         };

@@ -71,7 +71,7 @@ pub async fn leave(
 /// # Errors
 /// 404 if the cluster does not exist.
 pub async fn head(api: &Api, name: &ClusterName) -> Result<Revised<ClusterHead>, ApiError> {
-    api.storage.find::<ClusterHead>(name).await?.ok_or_else(|| missing(name))
+    api.storage.find::<ClusterHead>(name).await?.ok_or_else(|| ApiError::no_cluster(name))
 }
 
 /// The cluster of that name, with its members.
@@ -80,10 +80,5 @@ pub async fn head(api: &Api, name: &ClusterName) -> Result<Revised<ClusterHead>,
 /// 404 if the cluster does not exist.
 pub async fn found(api: &Api, name: &ClusterName) -> Result<Cluster, ApiError> {
     let found = api.storage.find::<Cluster>(name).await?;
-    Ok(found.ok_or_else(|| missing(name))?.record)
-}
-
-/// The answer for a cluster that does not exist.
-pub fn missing(name: &ClusterName) -> ApiError {
-    ApiError::not_found(format!("there is no cluster {name}"))
+    Ok(found.ok_or_else(|| ApiError::no_cluster(name))?.record)
 }

@@ -15,6 +15,19 @@ use crate::principal::Role;
 /// Where an operation is shown, before its id.
 pub const OPERATION_PATH: &str = "/api/v0/operation/";
 
+/// What of the fleet an endpoint is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The cluster, the host or the operation that its path names; without one, the whole fleet.
+    Path,
+    /// The whole fleet, whatever its path names.
+    Fleet,
+    /// What its principal may see: its handler takes care of that.
+    Handler,
+    /// Nothing of the fleet.
+    Nothing,
+}
+
 /// What an endpoint needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is declared on its own")]
@@ -25,7 +38,9 @@ pub struct Endpoint {
     reader_flag: Option<&'static str>,
     /// Where this path is configured to authenticate by itself, so does the endpoint, which is below it.
     self_auth: Option<&'static str>,
+    scope: Scope,
     registers_hosts: bool,
+    creates_cluster: bool,
     reads_credentials: bool,
     is_idempotent: bool,
     needs_no_host: bool,
@@ -37,7 +52,9 @@ impl Endpoint {
         role: None,
         reader_flag: None,
         self_auth: None,
+        scope: Scope::Path,
         registers_hosts: false,
+        creates_cluster: false,
         reads_credentials: false,
         is_idempotent: false,
         needs_no_host: false,
@@ -61,10 +78,34 @@ impl Endpoint {
         Self { self_auth: Some(path), ..self }
     }
 
-    /// It registers a host, so the role `enroll` may call it, too.
+    /// Its handler limits it to what the principal may see and change.
+    #[must_use]
+    pub const fn limited_by_handler(self) -> Self {
+        Self { scope: Scope::Handler, ..self }
+    }
+
+    /// It reaches beyond the cluster, the host or the operation that its path names.
+    #[must_use]
+    pub const fn for_all_clusters(self) -> Self {
+        Self { scope: Scope::Fleet, ..self }
+    }
+
+    /// It is about nothing of the fleet.
+    #[must_use]
+    pub const fn without_fleet(self) -> Self {
+        Self { scope: Scope::Nothing, ..self }
+    }
+
+    /// It registers a host, so the role `enroll` may call it, too. Its handler looks where the host is to be.
     #[must_use]
     pub const fn registers_hosts(self) -> Self {
-        Self { registers_hosts: true, ..self }
+        Self { registers_hosts: true, ..self.limited_by_handler() }
+    }
+
+    /// It makes the cluster that its path names.
+    #[must_use]
+    pub const fn makes_cluster(self) -> Self {
+        Self { creates_cluster: true, ..self }
     }
 
     /// Its answer may hold credentials, so the audit log records reading it.
@@ -99,6 +140,21 @@ impl Endpoint {
         }
     }
 
+    /// What of the fleet it is about.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Whether it makes the cluster that its path names.
+    pub fn creates_cluster(&self) -> bool {
+        self.creates_cluster
+    }
+
+    /// Whether it registers a host.
+    pub fn is_registration(&self) -> bool {
+        self.registers_hosts
+    }
+
     /// Whether it authenticates by itself, where these paths are configured to do so.
     pub fn has_self_auth(&self, path: &str, self_auths: &[String]) -> bool {
         self_auths.iter().any(|own| own == path || self.self_auth == Some(own))
@@ -107,6 +163,11 @@ impl Endpoint {
     /// Whether the audit log records a call: a change, or reading credentials.
     pub fn is_audited(&self, method: &Method) -> bool {
         self.reads_credentials || !(method == Method::GET || method == Method::HEAD)
+    }
+
+    /// Whether its answer may hold credentials.
+    pub fn shows_credentials(&self) -> bool {
+        self.reads_credentials
     }
 
     /// Whether a request with an `Idempotency-Key` is carried out once.
@@ -125,7 +186,7 @@ impl Endpoint {
             role: self.role.map(|_| Role::Admin),
             self_auth: self.self_auth,
             needs_no_host: self.needs_no_host,
-            ..Self::PUBLIC
+            ..Self::PUBLIC.without_fleet()
         }
     }
 }
@@ -230,7 +291,7 @@ impl Declared {
     /// What a request needs; `path` is the one of the router, `None` where it has none.
     pub fn find(&self, method: &Method, path: Option<&str>) -> Endpoint {
         // A path that does not exist tells nothing.
-        let Some(path) = path else { return Endpoint::READER };
+        let Some(path) = path else { return Endpoint::READER.without_fleet() };
         let endpoints = self.0.get(path).map(Vec::as_slice).unwrap_or_default();
         let method = if method == Method::HEAD { &Method::GET } else { method };
         match endpoints.iter().find(|(known, _)| known == method) {

@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bus::error::{Error, Kind, chain};
 use bus::warn_unless_outage;
+use model::ClusterName;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use storage_client::Damaged;
@@ -70,6 +71,21 @@ impl ApiError {
     /// 404: no route leads there.
     pub fn no_route() -> Self {
         Self::not_found("there is nothing at this path")
+    }
+
+    /// 404: there is no such cluster, or it may not be seen.
+    pub fn no_cluster(name: &ClusterName) -> Self {
+        Self::not_found(format!("there is no cluster {name}"))
+    }
+
+    /// 404: there is no such host, or it may not be seen.
+    pub fn no_host(address: &str) -> Self {
+        Self::not_found(format!("there is no host {address}"))
+    }
+
+    /// 404: there is no such operation, or it may not be seen.
+    pub fn no_operation(id: &str) -> Self {
+        Self::not_found(format!("there is no operation {id}"))
     }
 
     /// 409: the state of the world does not allow it.

@@ -20,14 +20,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bus::error::chain;
 use bus::{Bus, Context, warn_unless_outage};
 use jiff::SignedDuration;
-use model::{IdempotentRequest, KeptAnswer, Stamp};
+use model::{Host, IdempotentRequest, KeptAnswer, Stamp};
 use runtime::{Clock, Lifecycle, random};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use storage_client::{Revised, StorageClient, Transaction};
 
+use crate::access::gate;
+use crate::endpoint::Endpoint;
 use crate::error::ApiError;
 use crate::params::{BODY_MAX, unreadable};
+use crate::principal::Role;
 use crate::request::RequestContext;
 use crate::state::AppState;
 
@@ -48,11 +51,21 @@ const SWEEP: Duration = Duration::from_mins(10);
 const SWEPT: usize = 500;
 
 /// Carries out a request; with a key that was used before, it gives the answer of then.
-pub async fn once(state: AppState, request: Request, next: Next) -> Response {
-    perform(state, request, next).await.unwrap_or_else(ApiError::into_response)
+pub async fn once(
+    state: AppState,
+    endpoint: Endpoint,
+    request: Request,
+    next: Next,
+) -> Response {
+    perform(state, endpoint, request, next).await.unwrap_or_else(ApiError::into_response)
 }
 
-async fn perform(state: AppState, request: Request, next: Next) -> Result<Response, ApiError> {
+async fn perform(
+    state: AppState,
+    endpoint: Endpoint,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let Some(key) = key_of(request.headers())? else {
         return Ok(next.run(request).await);
     };
@@ -65,9 +78,13 @@ async fn perform(state: AppState, request: Request, next: Next) -> Result<Respon
     let mut context = RequestContext::of(&parts.extensions);
     let id = hash([context.bus.principal.as_bytes(), key.as_bytes()]);
     let asked = hash([parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &body]);
-    let storage = StorageClient::new(state.bus.clone(), context.bus.clone());
+    let storage = StorageClient::new(state.bus.clone(), context.bus.clone())
+        .with_refusal(context.refuses_storage.clone());
     let claim = claim(&storage, &state.clock, id, asked).await?;
     if let Some(answer) = claim.record.answer {
+        if endpoint.is_registration() {
+            may_see(&storage, &context, &answer).await?;
+        }
         return Ok(again(answer));
     }
     context.operation_id = Some(claim.record.operation_id.clone());
@@ -180,6 +197,24 @@ async fn write(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the client may still see the host that it registered: no other part of the request names it for certain.
+///
+/// # Errors
+/// 404 if it may not.
+async fn may_see(
+    storage: &StorageClient,
+    context: &RequestContext,
+    answer: &KeptAnswer,
+) -> Result<(), ApiError> {
+    let Some(principal) = context.principal() else { return Ok(()) };
+    if principal.enrollment().is_some() || principal.rights.shows(None) {
+        return Ok(());
+    }
+    let host = serde_json::from_str::<Host>(&answer.body);
+    let host = host.map_err(|_| ApiError::unavailable("a kept answer cannot be read"))?;
+    gate::require_host(storage, principal, Role::Reader, &host.address).await
 }
 
 fn again(answer: KeptAnswer) -> Response {

@@ -14,6 +14,7 @@
 //! - [`params`][]: path parameters and bodies, checked before a handler runs
 //! - [`request`][]: what is found out about a request before it is routed
 //! - [`admission`][]: whether a request is let in
+//! - [`access`][]: what principals may do, and where
 //! - [`auth`][]: who asks
 //! - [`principal`][]: who was accepted, and in which role
 //! - [`peer`][], [`source`][], [`browser`][]: from where
@@ -27,6 +28,7 @@
 //! - [`tls`][]: certificates from files
 //! - [`watching`][]: those who watch operations
 
+pub mod access;
 pub mod admission;
 pub mod api;
 pub mod audit;
@@ -145,6 +147,7 @@ pub async fn service(
 ) -> Result<Service, StartError> {
     let state = AppState::new(ports, config, &routes::DOCUMENT, lifecycle).await?;
     state.watching.listen(state.bus.clone());
+    Arc::clone(&state.bindings).follow(lifecycle);
     presence::answer_pings(&state.bus, "gateway", lifecycle);
     metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;
     let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());

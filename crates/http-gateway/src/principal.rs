@@ -1,40 +1,13 @@
-//! Who asks, and in which role.
+//! The user, host or service that a request was accepted from.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use identity_providers::Identity;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+pub use model::Role;
 
-/// What somebody may do; each may do what the one before may, but for [`Role::Enroll`].
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Register hosts, and nothing else.
-    Enroll,
-    /// Read, but for credentials.
-    Reader,
-    /// Everything but credentials, enrollments and configuration.
-    Operator,
-    /// Everything. Whoever has no role has this one, as in the original.
-    #[default]
-    Admin,
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Enroll => "enroll",
-            Self::Reader => "reader",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        })
-    }
-}
+use crate::access::Rights;
 
 /// How a principal was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +32,13 @@ pub struct Principal {
     pub authenticator: Authenticator,
     /// The name of the user, the common name of the certificate, or the id of the enrollment.
     pub name: String,
-    /// The role.
-    pub role: Role,
+    /// What it may do, and where.
+    pub rights: Rights,
+    /// Whether that is by bindings.
+    pub is_bound: bool,
     /// Its name in logs, records and limits: unique among all authenticators and issuers.
     pub id: String,
-    /// Its groups, as an identity provider names them.
+    /// Its groups, with the prefix of its identity provider.
     pub groups: Arc<[String]>,
     /// When its credentials expire, if that is known.
     pub until: Option<Timestamp>,
@@ -71,31 +46,38 @@ pub struct Principal {
 
 impl Principal {
     /// A user with a password. Such a name has no colon, so it is no other principal's id.
-    pub fn user(name: &str, role: Role) -> Self {
-        Self::new(Authenticator::Password, name, role, name.to_owned())
+    pub fn user(name: &str, rights: Rights) -> Self {
+        Self::new(Authenticator::Password, name, rights, name.to_owned())
     }
 
     /// The owner of a client certificate.
-    pub fn certificate(issuer: &str, name: &str, role: Role) -> Self {
+    pub fn certificate(issuer: &str, name: &str, rights: Rights) -> Self {
         let authenticator = Authenticator::Certificate { issuer: issuer.to_owned() };
-        Self::new(authenticator, name, role, format!("certificate:{issuer}/{name}"))
+        Self::new(authenticator, name, rights, format!("certificate:{issuer}/{name}"))
     }
 
     /// A user that an identity provider knows. The id begins with the prefix of the provider and a colon.
-    pub fn of_provider(id: String, identity: Identity, role: Role) -> Self {
+    pub fn of_provider(id: String, identity: Identity, rights: Rights) -> Self {
         let Identity { name, groups, expires } = identity;
-        let principal = Self::new(Authenticator::Provider, &name, role, id);
+        let principal = Self::new(Authenticator::Provider, &name, rights, id);
         Self { groups: groups.into(), until: expires, ..principal }
     }
 
     /// A host with a token of the enrollment with this id.
     pub fn enrolling(id: &str) -> Self {
-        Self::new(Authenticator::Enrollment, id, Role::Enroll, format!("enroll:{id}"))
+        let rights = Rights::everywhere(Role::Enroll);
+        Self::new(Authenticator::Enrollment, id, rights, format!("enroll:{id}"))
     }
 
-    fn new(authenticator: Authenticator, name: &str, role: Role, id: String) -> Self {
+    fn new(authenticator: Authenticator, name: &str, rights: Rights, id: String) -> Self {
         let groups = Arc::default();
-        Self { authenticator, name: name.to_owned(), role, id, groups, until: None }
+        let (name, is_bound, until) = (name.to_owned(), false, None);
+        Self { authenticator, name, rights, is_bound, id, groups, until }
+    }
+
+    /// Its highest role on any cluster.
+    pub fn role(&self) -> Option<Role> {
+        self.rights.highest()
     }
 
     /// The id of the enrollment whose token it has shown.
@@ -122,14 +104,14 @@ mod tests {
     #[test]
     fn principals_of_different_authenticators_and_issuers_have_different_ids() {
         let principals = [
-            Principal::user("ann", Role::Admin),
-            Principal::certificate("Example CA", "ann", Role::Admin),
-            Principal::certificate("Other CA", "ann", Role::Admin),
+            Principal::user("ann", Rights::default()),
+            Principal::certificate("Example CA", "ann", Rights::default()),
+            Principal::certificate("Other CA", "ann", Rights::default()),
             Principal::enrolling("ann"),
             Principal::of_provider(
                 "openshift:ann".to_owned(),
                 Identity::new("ann", Vec::new(), None).unwrap(),
-                Role::Admin,
+                Rights::default(),
             ),
         ];
         let ids = principals.map(|principal| principal.id);
@@ -141,12 +123,5 @@ mod tests {
             "openshift:ann",
         ];
         assert_eq!(ids, expected);
-    }
-
-    #[test]
-    fn roles_are_written_as_they_are_read() {
-        for role in [Role::Enroll, Role::Reader, Role::Operator, Role::Admin] {
-            assert_eq!(serde_json::to_value(role).unwrap(), role.to_string());
-        }
     }
 }

@@ -5,6 +5,7 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, Uri};
 use bus::Context;
 use runtime::random;
 
+use crate::access::gate::HostRight;
 use crate::error::ApiError;
 use crate::principal::{Caller, Principal};
 
@@ -20,6 +21,10 @@ pub struct RequestContext {
     pub has_trailing_slash: bool,
     /// Who sends it; `None` where an endpoint needs no log-in.
     pub caller: Option<Caller>,
+    /// The answer of the storage service to all that it asks for, while it is not known what its sender may do.
+    pub refuses_storage: Option<bus::Error>,
+    /// The right that it depends on, where that may change with the cluster of a host.
+    pub host_right: Option<HostRight>,
     /// The id of the operation that it may start, where its `Idempotency-Key` determines one.
     pub operation_id: Option<String>,
 }

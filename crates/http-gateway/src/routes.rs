@@ -10,13 +10,15 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, ready};
+use storage_client::StorageClient;
 use tracing::Instrument as _;
 use utoipa::OpenApi;
 
-use crate::endpoint::{Declared, Endpoints};
+use crate::access::redaction;
+use crate::endpoint::{Declared, Endpoint, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
-    clusters, container_managers, docs, enrollments, explain, freeze, health, hosts, members,
+    bindings, clusters, container_managers, docs, enrollments, explain, freeze, health, hosts, members,
     networks, operations, secrets, whoami,
 };
 use crate::openapi::Document;
@@ -52,6 +54,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
         .merge(hosts::endpoints())
         .merge(enrollments::endpoints())
         .merge(networks::endpoints())
+        .merge(bindings::endpoints())
         .merge(whoami::endpoints())
         .merge(health::endpoints())
         .merge(metrics::endpoints())
@@ -81,8 +84,8 @@ pub fn health_router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// The layers around a handler, from the outside: metrics, the span, panics, the log-in, the audit log, and idempotency
-/// keys. One layer of axum instead of six: axum clones what a layer surrounds for each request.
+/// The layers around a handler, from the outside: metrics, the span, panics, the log-in, the audit log, redaction, and
+/// idempotency keys. One layer of axum instead of six: axum clones what a layer surrounds for each request.
 fn every_request(
     State((state, declared)): State<(AppState, Declared)>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -96,8 +99,8 @@ fn every_request(
         let state = state.clone();
         move |Admission { request, refusal }| match refusal {
             Some(error) => Either::Left(ready(error.into_response())),
-            None if endpoint.is_idempotent() => {
-                Either::Right(Either::Left(Box::pin(idempotency::once(state, request, next))))
+            None if endpoint.is_idempotent() || is_limited(&request) => {
+                Either::Right(Either::Left(Box::pin(carry_out(state, endpoint, request, next))))
             }
             None => Either::Right(Either::Right(next.run(request))),
         }
@@ -109,6 +112,29 @@ fn every_request(
     let admit =
         move |request| catching_panics(admission::admit(state, peer, endpoint, request, record));
     metrics::measure(request, |request| with_span(request, admit))
+}
+
+/// Whether the sender of a request may see some clusters only.
+fn is_limited(request: &Request) -> bool {
+    let context = request.extensions().get::<RequestContext>();
+    let principal = context.and_then(RequestContext::principal);
+    principal.is_some_and(|principal| !principal.rights.shows(None))
+}
+
+/// Carries out a request that has an idempotency key, or whose answer is limited to what its sender may see.
+async fn carry_out(state: AppState, endpoint: Endpoint, request: Request, next: Next) -> Response {
+    let context = RequestContext::of(request.extensions());
+    let response = match endpoint.is_idempotent() {
+        true => idempotency::once(state.clone(), endpoint, request, next).await,
+        false => next.run(request).await,
+    };
+    match context.principal() {
+        Some(principal) => {
+            let storage = StorageClient::new(state.bus.clone(), context.bus.clone());
+            redaction::answer(&storage, &principal.rights, response).await
+        }
+        None => response,
+    }
 }
 
 /// Gives a request its span, and logs how it ended.

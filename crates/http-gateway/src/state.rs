@@ -12,6 +12,7 @@ use runtime::{Clock, Files, Lifecycle};
 use storage_client::{Reads, StorageClient};
 use tokio::sync::Mutex;
 
+use crate::access::Bindings;
 use crate::api::Api;
 use crate::audit::Audit;
 use crate::auth::Chain;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub reads: Option<Reads>,
     /// Who may ask.
     pub auth: Chain,
+    /// The roles of principals on clusters.
+    pub bindings: Arc<Bindings>,
     /// The public half of the server's own SSH key.
     pub public_key_file: Option<PathBuf>,
     /// Exact paths that authenticate by themselves.
@@ -96,6 +99,7 @@ impl AppState {
         Ok(Self(Arc::new(Shared {
             changes,
             reads: Reads::start(&bus, Context::service("gateway"), lifecycle),
+            bindings: Arc::new(Bindings::new(&bus)),
             bus,
             auth,
             public_key_file: config.ssh_public_key_file.clone(),
@@ -127,7 +131,8 @@ impl FromRequestParts<AppState> for Api {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let context = RequestContext::of(&parts.extensions);
         let storage = StorageClient::new(state.bus.clone(), context.bus.clone())
-            .with_reads(state.reads.clone());
+            .with_reads(state.reads.clone())
+            .with_refusal(context.refuses_storage.clone());
         let (bus, clock) = (state.bus.clone(), state.clock.clone());
         let retrying = Arc::clone(&state.retrying);
         Ok(Self { storage, context, bus, clock, retrying })

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 pub use options::{Authority, ClientCertificate, KubeconfigFile, KubernetesOptions};
 
-use super::{Address, Model, ident};
+use super::{Address, ClusterPatterns, Model, ident};
 
 /// What stands for a secret option in the plain record.
 pub const MASK: &str = "********";
@@ -46,6 +46,10 @@ pub struct ContainerManagerConfig {
     #[serde(default)]
     #[schema(required)]
     pub options: Map<String, Value>,
+    /// The clusters that may use it; all where this is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub clusters: Option<ClusterPatterns>,
 }
 
 /// What [`ContainerManagerConfig::split`] found.

@@ -17,6 +17,7 @@
 //! All of it is pure: it reads no file, waits for nothing and knows no time but the one that it is given.
 
 pub mod abridged;
+mod access;
 mod address;
 mod alarm;
 mod check_report;
@@ -52,6 +53,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use abridged::abridged;
+pub use access::{Binding, ClusterPatterns, Role, SubjectKind};
 pub use address::Address;
 pub use alarm::{Alarm, AlarmView};
 pub use check_report::{CheckReport, CheckRoster};

@@ -148,12 +148,14 @@ pub struct StorageClient {
     bus: Bus,
     context: Context,
     reads: Option<Reads>,
+    /// The answer to every request, which is then not sent.
+    refusal: Option<Error>,
 }
 
 impl StorageClient {
     /// The storage service over `bus`, asked on behalf of `context`.
     pub fn new(bus: Bus, context: Context) -> Self {
-        Self { bus, context, reads: None }
+        Self { bus, context, reads: None, refusal: None }
     }
 
     /// The same, with another deadline for requests.
@@ -166,6 +168,12 @@ impl StorageClient {
     #[must_use]
     pub fn with_reads(self, reads: Option<Reads>) -> Self {
         Self { reads, ..self }
+    }
+
+    /// The same; with an error, each request fails with it, and is not sent.
+    #[must_use]
+    pub fn with_refusal(self, refusal: Option<Error>) -> Self {
+        Self { refusal, ..self }
     }
 
     /// The record `id`.
@@ -189,6 +197,7 @@ impl StorageClient {
     async fn ask_for<T: Model>(&self, id: &str) -> Result<Answer> {
         let params =
             One { model_type_name: T::TYPE, model_json_data: (T::ID, id), revisions: true };
+        self.permitted()?;
         let alone = || self.bus.ask(keys::STORAGE_GET, &params, &self.context);
         match &self.reads {
             Some(reads) => reads.get::<T, _>(id, alone).await,
@@ -240,7 +249,7 @@ impl StorageClient {
     ) -> Result<Vec<Option<Revised<V>>>> {
         let params = json!({"model_type_name": T::TYPE, "ids": ids, "revisions": true,
                             "missing": "null"});
-        read(self.bus.ask(keys::STORAGE_GET, &params, &self.context).await?)
+        read(self.ask(keys::STORAGE_GET, &params).await?)
     }
 
     /// All records of a type, sorted by key: one snapshot.
@@ -249,7 +258,7 @@ impl StorageClient {
     /// When the storage service cannot say.
     pub async fn list<T: Model>(&self) -> Result<Vec<Revised<T>>> {
         let params = json!({"model_type_name": T::LIST_TYPE, "revisions": true});
-        read(self.bus.ask(keys::STORAGE_LIST, &params, &self.context).await?)
+        read(self.ask(keys::STORAGE_LIST, &params).await?)
     }
 
     /// All records of a type, sorted by key, as the text of a JSON array: for those who pass them on.
@@ -258,11 +267,21 @@ impl StorageClient {
     /// When the storage service cannot say.
     pub async fn list_text<T: Model>(&self) -> Result<String> {
         let params = json!({"model_type_name": T::LIST_TYPE});
-        self.bus.ask(keys::STORAGE_LIST, &params, &self.context).await?.into_text()
+        self.ask(keys::STORAGE_LIST, &params).await?.into_text()
     }
 
-    fn bus(&self, confidential: bool) -> Bus {
-        if confidential { self.bus.confidential() } else { self.bus.clone() }
+    async fn ask(&self, key: &str, params: &(impl Serialize + Sync)) -> Result<Answer> {
+        self.permitted()?;
+        self.bus.ask(key, params, &self.context).await
+    }
+
+    fn permitted(&self) -> Result<()> {
+        self.refusal.clone().map_or(Ok(()), Err)
+    }
+
+    fn bus(&self, confidential: bool) -> Result<Bus> {
+        self.permitted()?;
+        Ok(if confidential { self.bus.confidential() } else { self.bus.clone() })
     }
 
     /// Saves a record, whatever was there before, and returns it as saved.
@@ -272,7 +291,7 @@ impl StorageClient {
     pub async fn save<T: Model>(&self, record: &T) -> Result<T> {
         let params =
             Save { model_type_name: T::TYPE.to_owned(), model_json_data: to_json(record)? };
-        let bus = self.bus(T::CONFIDENTIAL);
+        let bus = self.bus(T::CONFIDENTIAL)?;
         read(bus.ask(keys::STORAGE_SAVE, &params, &self.context).await?)
     }
 
@@ -282,7 +301,7 @@ impl StorageClient {
     /// [`Kind::NotFound`] when there is none.
     pub async fn delete<T: Model>(&self, id: &str) -> Result<()> {
         let params = json!({"model_type_name": T::TYPE, "model_json_data": {T::ID: id}});
-        self.bus.request(keys::STORAGE_DELETE, &params, &self.context).await.map(drop)
+        self.ask(keys::STORAGE_DELETE, &params).await.map(drop)
     }
 
     /// Carries out a transaction and returns the revision it made.
@@ -290,7 +309,7 @@ impl StorageClient {
     /// # Errors
     /// [`Kind::Conflict`], naming the check that failed.
     pub async fn transact(&self, transaction: &Transaction) -> Result<u64> {
-        let bus = self.bus(transaction.confidential);
+        let bus = self.bus(transaction.confidential)?;
         let answer = bus.request(keys::STORAGE_TRANSACT, transaction, &self.context).await?;
         answer["revision"]
             .as_u64()

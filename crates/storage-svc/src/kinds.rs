@@ -2,7 +2,7 @@
 
 use bus::{Error, Result};
 use model::{
-    Alarm, BudgetClaims, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember,
+    Alarm, Binding, BudgetClaims, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember,
     ClusterRecord, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
     CordonDebt, Enrollment, Freeze, Host, HostCreds, HostPlacement, HostState, IdempotentRequest,
     Instance, Lease, Model, Network, NewestOperation, Operation, OperationControl, OperationEvent,
@@ -47,8 +47,9 @@ static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 
 /// All others.
-static KINDS: [Kind; 30] = [
+static KINDS: [Kind; 31] = [
     Kind::of::<Alarm>(),
+    Kind::of::<Binding>(),
     Kind::of::<BudgetClaims>(),
     Kind::of::<CheckReport>(),
     Kind::of::<CheckRoster>(),
@@ -202,6 +203,7 @@ mod tests {
     #[test]
     fn the_store_keys_are_the_documented_ones() {
         for (type_name, id, key) in [
+            ("Binding", "web", "/commissaire/bindings/web"),
             ("Host", "10.0.0.1", "/commissaire/hosts/10.0.0.1"),
             ("HostCreds", "10.0.0.1", "/commissaire/secrets/hosts/10.0.0.1"),
             ("HostState", "10.0.0.1", "/commissaire/host_state/10.0.0.1"),

@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::plugins::{CLIENT_CERT, SetupError, read_options};
+use crate::access::Rights;
+use crate::access::bindings::Index;
 use crate::peer::ClientCertificate;
 use crate::principal::{Principal, Role};
 
@@ -40,13 +42,20 @@ impl ClientCert {
             .then(|| format!("this client certificate has no role: {NO_ROLE}"))
     }
 
-    pub(super) fn accept(&self, certificate: Option<&ClientCertificate>) -> Option<Principal> {
+    /// The owner of a certificate, if it has the configured name, and has a role by a binding or by the configuration.
+    pub(super) fn accept(
+        &self,
+        certificate: Option<&ClientCertificate>,
+        bindings: &Index,
+    ) -> Option<Principal> {
         let ClientCertificate { common_name, issuer } = certificate?;
         if self.cn.is_some() && self.cn != *common_name {
             return None;
         }
         let name = common_name.as_deref().unwrap_or("certificate without a name");
-        Some(Principal::certificate(issuer, name, self.role()?))
+        let rights = self.role().map(Rights::everywhere).unwrap_or_default();
+        let principal = bindings.bind(Principal::certificate(issuer, name, rights));
+        Some(principal).filter(|principal| !principal.rights.is_empty())
     }
 }
 
@@ -59,7 +68,7 @@ mod tests {
     fn accepted(options: &Value, name: Option<&str>) -> Option<Principal> {
         let common_name = name.map(str::to_owned);
         let certificate = ClientCertificate { common_name, issuer: "CA".to_owned() };
-        ClientCert::new(options.as_object().unwrap()).unwrap().accept(Some(&certificate))
+        ClientCert::new(options.as_object().unwrap()).unwrap().accept(Some(&certificate), &Index::default())
     }
 
     #[test]
@@ -67,7 +76,7 @@ mod tests {
         let web = json!({"cn": "web", "role": "reader"});
         assert_eq!(
             accepted(&web, Some("web")),
-            Some(Principal::certificate("CA", "web", Role::Reader))
+            Some(Principal::certificate("CA", "web", Rights::everywhere(Role::Reader)))
         );
         for other in [Some("Web"), Some("web2"), Some(""), None] {
             assert_eq!(accepted(&web, other), None);
@@ -75,15 +84,15 @@ mod tests {
         let any = json!({"role": "operator"});
         assert_eq!(
             accepted(&any, Some("x")),
-            Some(Principal::certificate("CA", "x", Role::Operator))
+            Some(Principal::certificate("CA", "x", Rights::everywhere(Role::Operator)))
         );
-        assert_eq!(accepted(&any, None).unwrap().role, Role::Operator);
-        assert_eq!(ClientCert::default().accept(None), None);
+        assert_eq!(accepted(&any, None).unwrap().role(), Some(Role::Operator));
+        assert_eq!(ClientCert::default().accept(None, &Index::default()), None);
     }
 
     #[test]
     fn role_is_admin_for_a_named_certificate_alone() {
-        assert_eq!(accepted(&json!({"cn": "x"}), Some("x")).unwrap().role, Role::Admin);
+        assert_eq!(accepted(&json!({"cn": "x"}), Some("x")).unwrap().role(), Some(Role::Admin));
         for name in [Some("x"), Some(""), None] {
             assert_eq!(accepted(&json!({}), name), None);
         }

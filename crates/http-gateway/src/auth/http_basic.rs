@@ -20,6 +20,7 @@ use sha2::Sha256;
 use super::check_queue::{CheckQueue, Overloaded};
 use super::passwords::{LENGTH_MAX, Passwords};
 use super::plugins::{HTTP_BASIC, SetupError, read_options};
+use crate::access::Rights;
 use crate::principal::{Principal, Role};
 
 /// How long a verified credential is remembered: its requests neither pay for bcrypt nor wait behind guesses.
@@ -132,7 +133,7 @@ impl HttpBasic {
             Overloaded
         })?;
         let Some(role) = known.filter(|_| matches).map(|user| user.role) else { return Ok(None) };
-        let principal = Principal::user(&user, role);
+        let principal = Principal::user(&user, Rights::everywhere(role));
         self.verified.insert(remembered, principal.clone());
         Ok(Some(principal))
     }
@@ -212,7 +213,7 @@ mod tests {
         for plugin in [plugin().await, in_memory] {
             let headers = basic("admin:se:cret");
             assert_eq!(plugin.remembered(&headers), None);
-            let admin = Some(Principal::user("admin", Role::Admin));
+            let admin = Some(Principal::user("admin", Rights::everywhere(Role::Admin)));
             assert_eq!(accepted(&plugin, &headers).await, admin);
             assert_eq!(plugin.remembered(&headers), admin);
             assert_eq!(plugin.remembered(&basic("admin:other")), None);

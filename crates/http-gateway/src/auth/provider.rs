@@ -14,6 +14,8 @@ use super::plugins::{
     KEYSTONE_PASSWORD, KEYSTONE_TOKEN, OIDC, OPENSHIFT, SetupError, read_options,
 };
 use super::role_mapping::{RoleMapping, without_role};
+use crate::access::Rights;
+use crate::access::bindings::Index;
 use crate::principal::Principal;
 
 /// The header with a token of Keystone.
@@ -53,7 +55,7 @@ pub(super) enum Found {
     WithoutRole(String),
     /// Its credentials are not valid.
     Rejected,
-    /// The provider does not say.
+    /// The provider does not say, or its bindings are unknown.
     Unavailable,
 }
 
@@ -97,7 +99,11 @@ impl Provider {
     }
 
     /// Who it is; `None` if the request shows no credentials for this provider.
-    pub(super) async fn identify(&self, headers: &HeaderMap) -> Option<Found> {
+    pub(super) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        bindings: &Index,
+    ) -> Option<Found> {
         let identified = match &self.service {
             Service::KeystonePassword(keystone) => {
                 let (user, password) = credentials(headers)?;
@@ -113,7 +119,7 @@ impl Provider {
         Some(match identified {
             Ok(identity) => {
                 self.answered();
-                self.principal(identity)
+                self.principal(identity, bindings)
             }
             Err(ProviderError::Rejected(why)) => {
                 self.answered();
@@ -144,7 +150,11 @@ impl Provider {
     }
 
     /// The principal that was accepted a short time ago with the same credentials.
-    pub(super) fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
+    pub(super) fn remembered(
+        &self,
+        headers: &HeaderMap,
+        bindings: &Index,
+    ) -> Option<Principal> {
         let identity = match &self.service {
             Service::KeystonePassword(keystone) => {
                 let (user, password) = credentials(headers)?;
@@ -154,7 +164,7 @@ impl Provider {
             Service::OpenShift(openshift) => openshift.remembered(&bearer(headers)?),
             Service::Oidc(oidc) => oidc.remembered(&bearer(headers)?),
         };
-        match self.principal(identity?) {
+        match self.principal(identity?, bindings) {
             Found::Accepted(principal) => Some(principal),
             _ => None,
         }
@@ -171,16 +181,27 @@ impl Provider {
         }
     }
 
-    fn principal(&self, identity: Identity) -> Found {
+    /// The principal, by its bindings or else by the roles that are configured.
+    fn principal(&self, mut identity: Identity, bindings: &Index) -> Found {
+        let rights = self.roles.role(self.prefix(), &identity).map(Rights::everywhere).unwrap_or_default();
         let id = match &self.service {
             // It has the prefix, and so have its groups.
             Service::Oidc(_) => identity.name.clone(),
-            _ => format!("{}:{}", self.prefix(), identity.name),
+            _ => {
+                for group in &mut identity.groups {
+                    *group = format!("{}:{group}", self.prefix());
+                }
+                format!("{}:{}", self.prefix(), identity.name)
+            }
         };
-        match self.roles.role(&identity) {
-            Some(role) => Found::Accepted(Principal::of_provider(id, identity, role)),
-            None => Found::WithoutRole(without_role(&id, &identity.groups)),
+        let principal = bindings.bind(Principal::of_provider(id, identity, rights));
+        if principal.rights.is_empty() && bindings.is_unknown() {
+            return Found::Unavailable;
         }
+        if principal.rights.is_empty() {
+            return Found::WithoutRole(without_role(&principal.id, &principal.groups));
+        }
+        Found::Accepted(principal)
     }
 }
 

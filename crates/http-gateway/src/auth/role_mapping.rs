@@ -61,11 +61,16 @@ impl RoleMapping {
         Ok(mapping)
     }
 
-    /// The highest role that a name and its groups give, else the default one.
-    pub(super) fn role(&self, identity: &Identity) -> Option<Role> {
-        let by_groups = identity.groups.iter().filter_map(|group| self.roles.get(group));
-        let highest = self.users.get(&identity.name).into_iter().chain(by_groups).max();
-        highest.copied().or(self.default_role)
+    /// The highest role that a name and its groups give, else the default one. They may be given with the prefix of their
+    /// provider and a colon.
+    pub(super) fn role(&self, prefix: &str, identity: &Identity) -> Option<Role> {
+        let of = |mapping: &BTreeMap<String, Role>, name: &String| {
+            let prefixed = mapping.get(&format!("{prefix}:{name}"));
+            mapping.get(name).into_iter().chain(prefixed).max().copied()
+        };
+        let by_groups = identity.groups.iter().filter_map(|group| of(&self.roles, group));
+        let highest = of(&self.users, &identity.name).into_iter().chain(by_groups).max();
+        highest.or(self.default_role)
     }
 }
 
@@ -103,7 +108,7 @@ mod tests {
     #[test]
     fn highest_role_counts_and_there_is_none_by_default() {
         let given =
-            json!({"users": {"ann": "reader"}, "roles": {"ops": "operator", "all": "reader"}});
+            json!({"users": {"ann": "reader", "x:eve": "admin"}, "roles": {"ops": "operator", "all": "reader"}});
         let mapping = mapping(given).unwrap();
         for (name, groups, role) in [
             ("ann", &[][..], Some(Role::Reader)),
@@ -111,18 +116,19 @@ mod tests {
             ("bob", &["all", "ops"], Some(Role::Operator)),
             ("bob", &["Ops", "op"], None),
             ("Ann", &[], None),
+            ("eve", &["all"], Some(Role::Admin)),
         ] {
-            assert_eq!(mapping.role(&identity(name, groups)), role, "{name} {groups:?}");
+            assert_eq!(mapping.role("x", &identity(name, groups)), role, "{name} {groups:?}");
         }
-        assert_eq!(RoleMapping::default().role(&identity("ann", &["admin"])), None);
+        assert_eq!(RoleMapping::default().role("x", &identity("ann", &["admin"])), None);
     }
 
     #[test]
     fn default_role_is_for_those_without_another() {
         for name in ["default_role", "default-role"] {
             let mapping = mapping(json!({"roles": {"low": "reader"}, name: "operator"})).unwrap();
-            assert_eq!(mapping.role(&identity("ann", &[])), Some(Role::Operator));
-            assert_eq!(mapping.role(&identity("ann", &["low"])), Some(Role::Reader));
+            assert_eq!(mapping.role("x", &identity("ann", &[])), Some(Role::Operator));
+            assert_eq!(mapping.role("x", &identity("ann", &["low"])), Some(Role::Reader));
         }
     }
 

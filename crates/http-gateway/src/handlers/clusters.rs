@@ -5,15 +5,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use model::{
     Address, AlarmView, Cluster, ClusterChange, ClusterHead, ClusterName, ContainerManagerConfig,
-    Host, Network, Status,
+    Host, Network, Status, abridged,
 };
 use serde::{Deserialize, Serialize};
-use storage_client::{Found, Revised, Transaction, queries};
+use storage_client::{Found, Revised, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::api::Api;
-use crate::cluster_records::{found, missing, not_under_operation, unchanging};
+use crate::cluster_records::{found, not_under_operation, unchanging};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::params::{NameOfCluster, Params, SpelledBody, same};
@@ -67,12 +67,13 @@ pub struct Counts {
 /// The endpoints of clusters.
 pub fn endpoints() -> Endpoints<AppState> {
     Endpoints::new("clusters")
-        .add(routes!(list), Endpoint::READER)
+        .add(routes!(list), Endpoint::READER.limited_by_handler())
         .add(routes!(get), Endpoint::READER)
-        .add(routes!(create, delete), Endpoint::OPERATOR)
+        .add(routes!(create), Endpoint::OPERATOR.makes_cluster())
+        .add(routes!(delete), Endpoint::OPERATOR)
 }
 
-/// The names of the clusters, sorted.
+/// The names of the clusters that the caller may see, sorted.
 #[utoipa::path(
     get,
     path = "/api/v0/clusters",
@@ -80,7 +81,8 @@ pub fn endpoints() -> Endpoints<AppState> {
 )]
 async fn list(api: Api) -> Result<Json<Vec<ClusterName>>, ApiError> {
     let clusters = api.storage.list::<ClusterHead>().await?;
-    Ok(Json(clusters.into_iter().map(|cluster| cluster.record.name).collect()))
+    let names = clusters.into_iter().map(|cluster| cluster.record.name);
+    Ok(Json(names.filter(|name| api.shows(Some(name))).collect()))
 }
 
 /// The fields of a host that count for its cluster.
@@ -104,7 +106,8 @@ async fn get(
 ) -> Result<Json<ClusterView>, ApiError> {
     let cluster = found(&api, &name).await?;
     let hosts = api.storage.get_many_as::<Host, HostHealth>(&cluster.hostset);
-    let (hosts, alarm) = tokio::try_join!(hosts, queries::alarm(&api.storage, &name))?;
+    let hosts = async { hosts.await.map_err(ApiError::from) };
+    let (hosts, alarm) = tokio::try_join!(hosts, api.alarm(&name))?;
     let statuses: Vec<_> = hosts.iter().map(|h| h.as_ref().map(|h| h.record.status)).collect();
     let (status, hosts) = state_of(&statuses, cluster.container_manager.is_empty());
     let alarm = alarm.map(AlarmView::from);
@@ -142,7 +145,7 @@ async fn plan_creation(
     new: &NewCluster,
 ) -> Result<(Transaction, ClusterHead), ApiError> {
     let network = network(api, &new.network).await?;
-    let manager = container_manager(api, &new.container_manager).await?;
+    let manager = container_manager(api, &new.container_manager, name).await?;
     let cluster = ClusterHead {
         name: name.clone(),
         network: network.record.name.clone(),
@@ -174,9 +177,10 @@ async fn plan_creation(
     }
 }
 
-/// The network of that name; an unknown one falls back to the default.
+/// The network of that name; an unknown one, or one that may not be seen, falls back to the default.
 async fn network(api: &Api, name: &str) -> Result<Revised<Network>, ApiError> {
     if model::ident::name(name).is_ok()
+        && (name == Network::DEFAULT || api.shows(None))
         && let Some(network) = api.storage.find::<Network>(name).await?
     {
         return Ok(network);
@@ -186,18 +190,29 @@ async fn network(api: &Api, name: &str) -> Result<Revised<Network>, ApiError> {
     api.storage.find::<Network>(Network::DEFAULT).await?.ok_or_else(early)
 }
 
-/// The container manager of that name; an empty name is none.
+/// The container manager of that name, which serves the cluster; an empty name is none. Who does not see all clusters may use one
+/// only if it names the cluster.
 async fn container_manager(
     api: &Api,
     name: &str,
+    cluster: &ClusterName,
 ) -> Result<Option<Revised<ContainerManagerConfig>>, ApiError> {
     if name.is_empty() {
         return Ok(None);
     }
     let unknown = || ApiError::conflict(format!("there is no container manager {name:?}"));
     model::ident::name(name).map_err(|_| unknown())?;
-    let found = api.storage.find::<ContainerManagerConfig>(name).await?;
-    found.ok_or_else(unknown).map(Some)
+    let found = api.storage.find::<ContainerManagerConfig>(name).await?.ok_or_else(unknown)?;
+    match &found.record.clusters {
+        Some(clusters) if clusters.includes(cluster) => Ok(Some(found)),
+        _ if !api.shows(None) => Err(unknown()),
+        None => Ok(Some(found)),
+        Some(clusters) => {
+            let served = abridged(Vec::from(clusters.clone()), ", ");
+            let detail = format!("the container manager {name} serves the clusters {served}");
+            Err(ApiError::conflict(detail))
+        }
+    }
 }
 
 /// Removes a cluster; its hosts stay, in none. It is marked first, and has the status `deleting` until a
@@ -221,7 +236,7 @@ async fn delete(
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let mut cluster = match api.storage.find_damaged::<ClusterHead>(&name).await? {
-            None => return Err(missing(&name)),
+            None => return Err(ApiError::no_cluster(&name)),
             Some(Found::Whole(cluster)) => cluster,
             Some(damaged) => {
                 let network = Network::DEFAULT.to_owned();

@@ -5,7 +5,7 @@ use std::fmt;
 use axum::Json;
 use axum::http::StatusCode;
 use model::{
-    ClusterHead, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
+    ClusterHead, ClusterPatterns, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
     Model as _, Secrets, abridged,
 };
 use serde::Deserialize;
@@ -29,6 +29,10 @@ pub struct NewContainerManager {
     kind: ContainerManagerType,
     #[serde(default)]
     options: Map<String, Value>,
+    /// The clusters that may use it, by names and patterns such as `web-*`; all where this is missing.
+    #[serde(default, deserialize_with = "crate::params::present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    clusters: Option<ClusterPatterns>,
 }
 
 impl fmt::Debug for NewContainerManager {
@@ -92,7 +96,8 @@ async fn create(
     Body(new): Body<NewContainerManager>,
 ) -> Result<(StatusCode, Json<ContainerManagerConfig>), ApiError> {
     same("name", new.name.as_deref(), &name)?;
-    let given = ContainerManagerConfig { name: name.clone(), kind: new.kind, options: new.options };
+    let NewContainerManager { kind, options, clusters, .. } = new;
+    let given = ContainerManagerConfig { name: name.clone(), kind, options, clusters };
     let (masked, secrets) = given.clone().split().map_err(ApiError::bad_request)?;
     masked.validate().map_err(ApiError::bad_request)?;
     let plan = || async {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use bus::topology;
 use model::explain::{self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED};
 use model::{
-    ClusterName, CordonDebt, Freeze, Host, HostState, Operation, OperationHost, OperationStatus,
+    ClusterMember, ClusterName, CordonDebt, Freeze, Host, HostState, Operation, OperationHost, OperationStatus,
     Status,
 };
 use storage_client::{Revised, queries};
@@ -25,13 +25,14 @@ use crate::state::AppState;
 /// The endpoints of explanations.
 pub fn endpoints() -> Endpoints<AppState> {
     Endpoints::new("explanations")
-        .add(routes!(installation), Endpoint::READER)
+        .add(routes!(installation), Endpoint::READER.limited_by_handler())
         .add(routes!(host), Endpoint::READER)
         .add(routes!(cluster), Endpoint::READER)
         .add(routes!(operation), Endpoint::READER)
 }
 
-/// Why the installation is in its state: failed parts, missing services, alarms, the freeze, and operations in process.
+/// Why the installation is in its state: failed parts, missing services, the freeze, and the alarms and operations in process of the
+/// clusters that the caller may see.
 #[utoipa::path(
     get,
     path = "/api/v0/explain",
@@ -66,15 +67,37 @@ async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records
     }
     let freeze = queries::freeze(&api.storage).await?;
     let alarms = state.readiness.alarms(&state.ground(api)).await.unwrap_or_default();
-    let debts = api.storage.list::<CordonDebt>().await?;
-    let debts = debts.into_iter().map(|found| found.record).collect();
+    let alarms = alarms.into_iter().filter(|alarm| match alarm.scope.strip_prefix("cluster.") {
+        Some(cluster) => api.shows(Some(&cluster.into())),
+        None => true,
+    });
+    let alarms = alarms.map(|alarm| api.visible_alarm(alarm)).collect();
+    let debts = visible_debts(api).await?;
     let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
-    let in_process = all.filter(|operation| operation.status == OperationStatus::InProcess);
+    let in_process = all.filter(|operation| {
+        operation.status == OperationStatus::InProcess && api.shows(Some(&operation.cluster))
+    });
     let mut operations = Vec::new();
     for operation in in_process.take(RELATED) {
         operations.push(Known::read(api, state, operation).await?.explain().1);
     }
     Ok((freeze, alarms, debts, operations))
+}
+
+/// The cordons of this installation on hosts that the caller may see.
+async fn visible_debts(api: &Api) -> Result<Vec<CordonDebt>, ApiError> {
+    let debts = api.storage.list::<CordonDebt>().await?.into_iter().map(|found| found.record);
+    let debts: Vec<_> = debts.collect();
+    if debts.is_empty() || api.shows(None) {
+        return Ok(debts);
+    }
+    let hosts: Vec<_> = debts.iter().map(|debt| &debt.address).collect();
+    let members = api.storage.get_many::<ClusterMember>(&hosts).await?;
+    let is_visible = |member: &Option<Revised<ClusterMember>>| {
+        member.as_ref().is_some_and(|member| api.shows(Some(&member.record.cluster)))
+    };
+    let debts = debts.into_iter().zip(members);
+    Ok(debts.filter(|(_, member)| is_visible(member)).map(|(debt, _)| debt).collect())
 }
 
 /// Why a host is in its state.
@@ -98,7 +121,7 @@ async fn host(
     let (mut part, mut alarm) = (None, None);
     if let Some(cluster) = &cluster {
         part = part_of(&api, cluster, &address).await?;
-        alarm = queries::alarm(&api.storage, cluster).await?;
+        alarm = api.alarm(cluster).await?;
     }
     let services = state.readiness.services(&state.ground(&api), false).await;
     Ok(Json(explain::host(&HostFacts {
@@ -148,7 +171,7 @@ async fn cluster(
         Some(operation) => Some(Known::read(&api, &state, operation).await?.explain().1),
         None => None,
     };
-    let alarm = queries::alarm(&api.storage, &name).await?;
+    let alarm = api.alarm(&name).await?;
     let members = api.storage.get_many::<Host>(&cluster.hostset).await?;
     let failed = members.into_iter().flatten().map(|host| host.record);
     let failed: Vec<_> = failed.filter(|host| host.status == Status::Failed).collect();

@@ -120,7 +120,8 @@ async fn ready(
         let found = state.readiness.services(&ground, is_verbose).await;
         let replica = |presence| Replica::new(presence, api.clock.wall().as_second());
         let services = is_verbose.then(|| found.replicas.into_iter().map(replica).collect());
-        let alarms = if is_verbose { state.readiness.alarms(&ground).await } else { None };
+        let shows_alarms = is_verbose && api.context.refuses_storage.is_none();
+        let alarms = if shows_alarms { state.readiness.alarms(&ground).await } else { None };
         let mut degraded = found.missing;
         if !state.auth.has_users() {
             degraded.push(NO_USER.to_owned());

@@ -6,16 +6,17 @@ mod node;
 pub(crate) mod rotate;
 mod ticket;
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use bus::{topology, warn_unless_outage};
 use model::{
-    Address, FailureReason, Host, HostCreds, HostPlacement, HostState, Lease, LeasePurpose,
+    Address, ClusterMember, FailureReason, Host, HostCreds, HostPlacement, HostState, Lease, LeasePurpose,
     ServerKeys, Stamp, Status, host_keys,
 };
 use secrecy::ExposeSecret as _;
@@ -32,6 +33,7 @@ use crate::cluster_records::not_under_operation;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes;
+use crate::principal::Role;
 use crate::params::{AddressParam, Params, SpelledBody, present, same_address};
 use crate::state::AppState;
 
@@ -47,7 +49,7 @@ pub struct Named {
 /// and register it again with another key could do the same in two steps. Only an administrator may change its credentials.
 pub fn endpoints() -> Endpoints<AppState> {
     Endpoints::new("hosts")
-        .add(routes!(list), Endpoint::READER)
+        .add(routes!(list), Endpoint::READER.limited_by_handler())
         .add(routes!(create::create_unnamed), Endpoint::OPERATOR.registers_hosts().idempotent())
         .add(routes!(get), Endpoint::READER)
         .add(routes!(create::create), Endpoint::OPERATOR.registers_hosts().idempotent())
@@ -60,18 +62,28 @@ pub fn endpoints() -> Endpoints<AppState> {
         .add(routes!(node::cordon, node::uncordon), Endpoint::OPERATOR)
         .add(routes!(node::drain), Endpoint::OPERATOR.idempotent())
         .add(routes!(node::placement), Endpoint::READER)
-        .add(routes!(node::place), Endpoint::ADMIN)
-        .add(routes!(public_key), Endpoint::READER)
+        .add(routes!(node::place), Endpoint::ADMIN.for_all_clusters())
+        .add(routes!(public_key), Endpoint::READER.without_fleet())
 }
 
-/// The hosts, sorted by their addresses.
+/// The hosts that the caller may see, sorted by their addresses.
 #[utoipa::path(
     get,
     path = "/api/v0/hosts",
     responses((status = 200, body = [Host])),
 )]
-async fn list(api: Api) -> Result<impl IntoResponse, ApiError> {
-    api.storage.list_text::<Host>().await.map(as_json).map_err(ApiError::from)
+async fn list(api: Api) -> Result<Response, ApiError> {
+    if api.shows(None) {
+        return Ok(as_json(api.storage.list_text::<Host>().await?).into_response());
+    }
+    // A host that joins another cluster in between is left out.
+    let hosts = api.storage.list::<Host>().await?;
+    let members = api.storage.list::<ClusterMember>().await?.into_iter().map(|found| found.record);
+    let members = members.filter(|member| api.shows(Some(&member.cluster)));
+    let visible: HashSet<_> = members.map(|member| member.address).collect();
+    let hosts = hosts.into_iter().map(|found| found.record);
+    let hosts: Vec<_> = hosts.filter(|host| visible.contains(&host.address)).collect();
+    Ok(Json(hosts).into_response())
 }
 
 /// Records as the storage service has checked and written them: doing that again would only take time.
@@ -93,7 +105,7 @@ async fn get(
     Params(AddressParam(address)): Params<AddressParam>,
 ) -> Result<impl IntoResponse, ApiError> {
     match api.storage.get_text::<Host>(&address).await {
-        Err(error) if error.is_not_found() => Err(missing(&address)),
+        Err(error) if error.is_not_found() => Err(ApiError::no_host(&address)),
         answered => answered.map(as_json).map_err(ApiError::from),
     }
 }
@@ -116,7 +128,7 @@ async fn delete(
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
         let host = api.storage.find_damaged::<Host>(&address).await?;
-        let host = host.ok_or_else(|| missing(&address))?;
+        let host = host.ok_or_else(|| ApiError::no_host(&address))?;
         let mut transaction = Transaction::default();
         if let Some(found) = queries::cluster_of(&api.storage, &address).await? {
             let queries::Membership { mut cluster, member } = found;
@@ -153,7 +165,7 @@ async fn credentials(
 ) -> Result<Json<Credentials>, ApiError> {
     found(&api, &address).await?;
     // Missing: the host was deleted in between.
-    let creds = api.storage.find::<HostCreds>(&address).await?.ok_or_else(|| missing(&address))?;
+    let creds = api.storage.find::<HostCreds>(&address).await?.ok_or_else(|| ApiError::no_host(&address))?;
     let creds = creds.record;
     let view = Credentials {
         ssh_priv_key: creds.ssh_priv_key.expose_secret().to_owned(),
@@ -312,6 +324,7 @@ async fn accept_key(
             )));
         }
         let mut creds = creds_of(&api, &address).await?;
+        may_use_key(&api, Role::Operator, &creds.record)?;
         creds.record.ssh_host_key = seen;
         let transaction = look_again(&api, &mut host).await?.update(&creds)?;
         Ok((transaction, host.record))
@@ -392,11 +405,24 @@ async fn look_again(api: &Api, host: &mut Revised<Host>) -> Result<Transaction, 
 /// # Errors
 /// 404 when there is none.
 pub(super) async fn found(api: &Api, address: &str) -> Result<Revised<Host>, ApiError> {
-    api.storage.find::<Host>(address).await?.ok_or_else(|| missing(address))
+    api.storage.find::<Host>(address).await?.ok_or_else(|| ApiError::no_host(address))
 }
 
-fn missing(address: &str) -> ApiError {
-    ApiError::not_found(format!("there is no host {address}"))
+/// Whether credentials may be taken to a machine that has not been reached with them: the server's own key is accepted by the
+/// hosts of all clusters, and an address may be that of any of them.
+///
+/// # Errors
+/// 403 for the server's own key, if the caller does not have the role on all clusters.
+fn may_use_key(api: &Api, needed: Role, creds: &HostCreds) -> Result<(), ApiError> {
+    if !creds.ssh_priv_key.expose_secret().is_empty() {
+        return Ok(());
+    }
+    api.require(needed, None, || {
+        ApiError::forbidden(format!(
+            "hosts of all clusters accept the server's own SSH key, so this needs the role {needed} on all clusters: use \
+             another key for this host"
+        ))
+    })
 }
 
 /// The credentials of a host whose record was read a moment ago.

@@ -22,6 +22,7 @@ use crate::nodes::{self, Registered, join};
 use crate::params::{
     AddressParam, NameOfCluster, Params, SpelledBody, present, same, same_address,
 };
+use crate::principal::Role;
 use crate::state::AppState;
 
 /// The members as somebody saw them, and as they shall be.
@@ -241,7 +242,7 @@ async fn fit_to_join(
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
-    let missing = |address: &Address| ApiError::not_found(format!("there is no host {address}"));
+    let missing = |address: &Address| ApiError::no_host(address);
     if let Some(invalid) = addresses.iter().find(|address| ident::address(address).is_err()) {
         return Err(missing(invalid));
     }
@@ -249,6 +250,9 @@ async fn fit_to_join(
     let members = api.storage.get_many::<ClusterMember>(addresses).await?;
     let fit = |((host, member), address): (Found, &Address)| {
         let host = host.ok_or_else(|| missing(address))?;
+        let current = member.as_ref().map(|member| &member.record.cluster);
+        // A host that the caller may not see does not exist for it.
+        api.require(Role::Operator, current, || missing(address))?;
         let status = host.record.status;
         if !status.is_ready() {
             let detail = format!("the host {address} is not ready, but {status}: see its status");

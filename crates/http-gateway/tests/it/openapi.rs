@@ -38,6 +38,7 @@ fn documented() -> BTreeMap<String, Vec<String>> {
 fn filled(path: &str) -> String {
     let name = match path {
         _ if path.contains("/network/") => "n1",
+        _ if path.contains("/binding/") => "b1",
         _ if path.contains("/containermanager/") => "k1",
         _ => "c1",
     };

@@ -133,7 +133,7 @@ async fn tokens_of_openshift_are_accepted_in_both_ways_and_their_groups_give_rol
         is(&service, "Bearer \u{20}", 403, "user name and password").await;
         is(&service, ANN, 403, "user name and password").await;
         is(&service, &basic(format!("ann:{ANN}")), 403, "user name and password").await;
-        let without = "you are openshift:bob with the groups dba, system:authenticated, and have no role here";
+        let without = "you are openshift:bob with the groups openshift:dba, openshift:system:authenticated, and have no role here";
         is(&service, "Bearer of-bob", 403, without).await;
     }
     let text = log.text();
@@ -227,16 +227,18 @@ async fn everybody_learns_who_they_are() {
     let users = json!({USER: {"hash": bcrypt::hash(PASSWORD, 4).unwrap(), "role": "reader"}});
     let plugins = json!([openshift.options(true), {"name": "httpbasicauth", "users": users}]);
     let service = gateway.service_with(&config(plugins)).await.unwrap();
-    let groups = ["web-team", "all", "system:authenticated"];
+    let groups = ["openshift:web-team", "openshift:all", "openshift:system:authenticated"];
+    let everywhere =
+        |role: &str| json!([{"role": role, "clusters": ["*"], "run_commands": false}]);
     for (authorization, expected) in [
         (
             format!("Bearer {ANN}"),
-            json!({"name": "openshift:ann", "role": "operator", "authenticator": "provider",
+            json!({"name": "openshift:ann", "role": "operator", "rights": everywhere("operator"), "authenticator": "provider",
                    "groups": groups, "until": null}),
         ),
         (
             basic(format!("{USER}:{PASSWORD}")),
-            json!({"name": USER, "role": "reader", "authenticator": "password", "groups": [],
+            json!({"name": USER, "role": "reader", "rights": everywhere("reader"), "authenticator": "password", "groups": [],
                    "until": null}),
         ),
     ] {

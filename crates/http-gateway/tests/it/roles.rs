@@ -15,10 +15,13 @@ fn may(role: &str, method: &str, path: &str) -> bool {
         "enroll" => {
             method == "PUT" && (path.ends_with("/host") || path.ends_with("/host/10.0.0.1"))
         }
-        "reader" => reads && !is("/creds") && !is("/enrollment") && !is("/secrets"),
+        "reader" => {
+            reads && !is("/creds") && !is("/enrollment") && !is("/secrets") && !is("/binding")
+        }
         "operator" => {
             let configures = is("/containermanager") || is("/network") || is("/placement");
-            !is("/creds") && !is("/enrollment") && !is("/secrets") && (reads || !configures)
+            let is_admins = is("/creds") || is("/enrollment") || is("/secrets") || is("/binding");
+            !is_admins && (reads || !configures)
         }
         _ => true,
     }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use model::{
-    Address, ClusterHead, ClusterMember, Host, HostCreds, HostState, Model as _, Status, host_keys,
+    Address, ClusterHead, ClusterMember, ClusterName, Host, HostCreds, HostState, Model as _, Status, host_keys,
     ident,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,10 +14,11 @@ use storage_client::{Revised, Transaction, queries};
 
 use super::new_host::{NewHost, infer};
 use super::ticket::Ticket;
-use super::{creds_of, look_again, wake_investigator};
+use super::{creds_of, look_again, may_use_key, wake_investigator};
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::params::{AddressParam, Params, SpelledBody, same_address};
+use crate::principal::Role;
 use crate::state::AppState;
 
 /// Who registers a host.
@@ -88,7 +89,10 @@ async fn register(
     let creds = credentials(&address, &new)?;
     let plan = || async {
         match (api.storage.find::<Host>(&address).await?, &ticket) {
-            (None, None) => plan_creation(&api, &address, &new, &creds, registrant).await,
+            (None, None) => {
+                may_register(&api, &new, &creds)?;
+                plan_creation(&api, &address, &new, &creds, registrant).await
+            }
             (None, Some(ticket)) => {
                 let (enrollment, enrolled) =
                     ticket.redeem(&api, &address, state.clock.stamp()).await?;
@@ -100,8 +104,9 @@ async fn register(
                 Ok((transaction.update(&enrollment)?, host))
             }
             (Some(existing), ticket) => {
-                if let Some(ticket) = ticket {
-                    ticket.must_be_of(&api, &address).await?;
+                match ticket {
+                    Some(ticket) => ticket.must_be_of(&api, &address).await?,
+                    None => may_register_again(&api, &address).await?,
                 }
                 plan_repetition(&api, existing, &new, &creds).await
             }
@@ -130,6 +135,50 @@ fn credentials(address: &str, new: &NewHost) -> Result<HostCreds, ApiError> {
     Ok(creds)
 }
 
+/// Whether the caller may register a host that does not exist yet.
+///
+/// # Errors
+/// 403 where it has to have a cluster, or a key of its own.
+fn may_register(api: &Api, new: &NewHost, creds: &HostCreds) -> Result<(), ApiError> {
+    if registers_anywhere(api) {
+        return Ok(());
+    }
+    let Some(cluster) = &new.cluster else {
+        return api.require(Role::Operator, None, || {
+            ApiError::forbidden(
+                "a host in no cluster needs the role operator on all clusters: name one of yours in `cluster`",
+            )
+        });
+    };
+    api.require(Role::Operator, Some(cluster), || unknown_cluster(cluster))?;
+    may_use_key(api, Role::Operator, creds)
+}
+
+/// Whether the caller may see a host that exists, and register it again. If not, it learns only that the address is taken.
+async fn may_register_again(api: &Api, address: &Address) -> Result<(), ApiError> {
+    if registers_anywhere(api) {
+        return Ok(());
+    }
+    let cluster = queries::cluster_of(&api.storage, address).await?;
+    let cluster = cluster.map(|found| found.cluster.record.name);
+    api.require(Role::Operator, cluster.as_ref(), || taken(address))
+}
+
+/// Whether the caller may register hosts in any cluster, and in none.
+fn registers_anywhere(api: &Api) -> bool {
+    api.context.principal().is_none_or(|principal| {
+        principal.role() == Some(Role::Enroll) || principal.rights.on(None) >= Some(Role::Operator)
+    })
+}
+
+fn taken(address: &str) -> ApiError {
+    ApiError::conflict(format!("the host {address} exists, and not in a cluster that you may see"))
+}
+
+fn unknown_cluster(name: &ClusterName) -> ApiError {
+    ApiError::conflict(format!("there is no cluster {name:?}: create it first"))
+}
+
 async fn plan_creation(
     api: &Api,
     address: &str,
@@ -144,6 +193,7 @@ async fn plan_creation(
         match api.storage.find::<ClusterMember>(address).await?.map(|found| found.record.cluster) {
             None => transaction = queries::join(transaction, &mut cluster, &[address])?,
             Some(other) if other == *name => {}
+            Some(other) if !registers_anywhere(api) && !api.shows(Some(&other)) => return Err(taken(address)),
             Some(other) => {
                 let detail = format!("the host {address} is a member of {other}");
                 return Err(ApiError::conflict(detail));
@@ -225,10 +275,10 @@ async fn plan_repetition(
 /// `Retry-After` for a host that registers itself, since it retries at its first boot.
 pub(in crate::handlers) async fn joined(
     api: &Api,
-    name: &str,
+    name: &ClusterName,
     registrant: Registrant,
 ) -> Result<Revised<ClusterHead>, ApiError> {
-    let unknown = || ApiError::conflict(format!("there is no cluster {name:?}: create it first"));
+    let unknown = || unknown_cluster(name);
     ident::name(name).map_err(|_| unknown())?;
     let cluster = api.storage.find::<ClusterHead>(name).await?.ok_or_else(unknown)?;
     match (cluster.record.refusal(), registrant) {

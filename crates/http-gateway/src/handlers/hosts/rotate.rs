@@ -11,11 +11,12 @@ use storage_client::{Transaction, queries};
 use utoipa::ToSchema;
 
 use super::create::{check_key, host_keys};
-use super::{creds_of, found, wake_investigator};
+use super::{creds_of, found, may_use_key, wake_investigator};
 use crate::api::Api;
 use crate::cluster_records::not_under_operation;
 use crate::error::ApiError;
 use crate::params::{AddressParam, Params, SpelledBody, present, same_address};
+use crate::principal::Role;
 
 /// What is to change; what is left out stays. An empty key stands for the server's own.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -59,6 +60,7 @@ pub(super) async fn rotate(
         }
         let mut creds = creds_of(&api, &address).await?;
         new.apply(&mut creds.record)?;
+        may_use_key(&api, Role::Admin, &creds.record)?;
         let bus = api.bus.confidential();
         let tried = bus.request(topology::HOSTS_TRY_LOGIN, &creds.record, &api.context.bus).await;
         let seen = tried.map_err(ApiError::from).map_err(|error| match error.status() {

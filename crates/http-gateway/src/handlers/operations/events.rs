@@ -16,15 +16,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use bus::warn_unless_outage;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, select};
 use futures_util::{FutureExt as _, stream};
 use model::{Operation, OperationEvent, OperationStatus};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage_client::StorageClient;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::history::{found, without_id};
+use crate::access::{Rights, redaction};
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::params::{Name, Params};
@@ -97,9 +98,13 @@ pub(super) async fn stream(
 ) -> Result<Response, ApiError> {
     found(&api, &id).await?;
     // There is no principal if the path authenticates by itself.
-    let principal = api.context.principal();
-    let watcher = state.watching.enter(principal.map_or("", |principal| &principal.id))?;
-    let outdated = api.context.caller.as_ref().map(|caller| state.auth.outdated(caller).boxed());
+    let principal = api.context.principal().cloned();
+    let watcher = state.watching.enter(principal.as_ref().map_or("", |principal| &principal.id))?;
+    let outdated = api.context.caller.as_ref().map(|caller| {
+        let credentials = state.auth.outdated(caller).boxed();
+        let rights = Arc::clone(&state.bindings).outdated(caller.principal.clone()).boxed();
+        select(credentials, rights).map(drop).boxed()
+    });
     let format = Format::accepted(&headers);
     let reader = Reader {
         storage: api.storage,
@@ -113,6 +118,7 @@ pub(super) async fn stream(
         said: Instant::now(),
         watcher,
         outdated: outdated.unwrap_or_else(|| std::future::pending().boxed()),
+        limited_to: principal.map(|principal| principal.rights.clone()).filter(|r| !r.shows(None)),
     };
     let chunks = stream::unfold(reader, |mut reader| async {
         let chunk = reader.chunk().await?;
@@ -162,6 +168,20 @@ impl Format {
     }
 }
 
+/// Events as JSON, with their numbers, without the hosts that a client may not see whose rights are limited.
+async fn visible(
+    storage: &StorageClient,
+    limited_to: Option<&Rights>,
+    events: &[OperationEvent],
+) -> bus::Result<Vec<(u64, Value)>> {
+    let lines = events.iter().map(|event| Ok((event.seq, without_id(event)?)));
+    let mut lines = lines.collect::<bus::Result<Vec<_>>>()?;
+    if let Some(rights) = limited_to {
+        redaction::values(storage, rights, lines.iter_mut().map(|(_, line)| line)).await?;
+    }
+    Ok(lines)
+}
+
 /// One who reads the events of an operation.
 struct Reader {
     storage: StorageClient,
@@ -178,6 +198,8 @@ struct Reader {
     /// When something was sent last.
     said: Instant,
     watcher: Watcher,
+    /// What the client may see, if that is not all.
+    limited_to: Option<Rights>,
     /// Resolves when the client has to authenticate again.
     outdated: BoxFuture<'static, ()>,
 }
@@ -195,7 +217,7 @@ impl Reader {
         let broken_off = |why| Some(Err(io::Error::new(io::ErrorKind::Interrupted, why)));
         let chunk = tokio::select! {
             () = &mut stopping => broken_off("the server is told to stop"),
-            () = &mut outdated => broken_off("users were reloaded: authenticate again"),
+            () = &mut outdated => broken_off("users or bindings have changed: authenticate again"),
             chunk = self.next() => chunk.map(Ok),
         };
         self.outdated = outdated;
@@ -211,7 +233,14 @@ impl Reader {
             // Whatever is announced from here on may not be in what is read.
             self.watcher.forget();
             match self.look().await {
-                Ok(Some(events)) if !events.is_empty() => return self.written(&events),
+                Ok(Some(events)) if !events.is_empty() => match visible(&self.storage, self.limited_to.as_ref(), &events).await {
+                    Ok(lines) => return self.written(&lines),
+                    Err(error) => {
+                        if !std::mem::replace(&mut failing, true) {
+                            warn_unless_outage!(error, "events cannot be read: trying again");
+                        }
+                    }
+                },
                 // Nothing can follow: the end was seen before this reading.
                 Ok(None) => return self.end(),
                 Ok(Some(_)) => failing = false,
@@ -269,18 +298,17 @@ impl Reader {
         Ok(events)
     }
 
-    fn written(&mut self, events: &[OperationEvent]) -> Option<Bytes> {
+    fn written(&mut self, lines: &[(u64, Value)]) -> Option<Bytes> {
         let mut text = String::new();
-        for event in events {
-            let line = without_id(event).ok()?;
+        for (seq, line) in lines {
             match self.format {
                 Format::Lines => text.extend([line.to_string().as_str(), "\n"]),
                 Format::Sse => {
-                    let (seq, line) = (event.seq.to_string(), line.to_string());
+                    let (seq, line) = (seq.to_string(), line.to_string());
                     text.extend(["id: ", &seq, "\ndata: ", &line, "\n\n"]);
                 }
             }
-            self.seen = u32::try_from(event.seq).unwrap_or(u32::MAX);
+            self.seen = u32::try_from(*seq).unwrap_or(u32::MAX);
         }
         Some(text.into())
     }

@@ -232,8 +232,7 @@ impl Control {
 /// # Errors
 /// 404 when there is none.
 pub async fn found(api: &Api, id: &str) -> Result<Revised<Operation>, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no operation {id}"));
-    api.storage.find::<Operation>(id).await?.ok_or_else(missing)
+    api.storage.find::<Operation>(id).await?.ok_or_else(|| ApiError::no_operation(id))
 }
 
 /// An operation in short, as it is now.

@@ -69,12 +69,12 @@ impl Known {
             return Ok(known);
         }
         let (storage, Operation { id, cluster, .. }) = (&api.storage, &known.operation);
-        let (control, wait, freeze, alarm) = tokio::try_join!(
+        let (control, wait, freeze) = tokio::try_join!(
             storage.find::<OperationControl>(id),
             storage.find::<OperationWait>(id),
             queries::freeze(storage),
-            queries::alarm(storage, cluster),
         )?;
+        let alarm = api.alarm(cluster).await?;
         known.control = control.map(|control| control.record);
         known.wait = wait.map(|wait| wait.record.wait);
         known.freeze = freeze;

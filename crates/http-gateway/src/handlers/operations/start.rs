@@ -124,9 +124,10 @@ pub(in crate::handlers) async fn ask(
     same("name", asked.name.as_deref(), name)?;
     let options = options(asked.options).map_err(ApiError::bad_request)?;
     let on_timeout = options.drain_options().map(DrainOptions::on_timeout);
-    if on_timeout == Some(OnDrainTimeout::Reboot) && !api.has_role(Role::Admin) {
+    if on_timeout == Some(OnDrainTimeout::Reboot) && !api.has_role(Role::Admin, name) {
         return Err(ApiError::forbidden("`drain.on_timeout: reboot` needs the role admin"));
     }
+    api.require(Role::Operator, Some(name), || ApiError::no_cluster(name))?;
     let mut request =
         StartOperation { cluster_name: name.clone(), version, options, ..Default::default() };
     if asked.dry_run == Some(true) {
