@@ -28,7 +28,7 @@ const AGE_MAX: Duration = Duration::from_mins(1);
 /// Timeout of a reading: its error is the answer to requests that wait for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The pause after notifications were lost, and between two readings.
+/// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -61,9 +61,10 @@ pub struct Index {
 impl Bindings {
     /// Those that can be read over `bus`; none is read yet.
     pub fn new(bus: &Bus) -> Self {
+        let hasty = bus.with_timeout(bus.timeout().min(TIMEOUT));
         Self {
             bus: bus.clone(),
-            storage: StorageClient::new(bus.with_timeout(TIMEOUT), Context::service("gateway")),
+            storage: StorageClient::new(hasty, Context::service("gateway")),
             known: RwLock::default(),
             reading: Mutex::default(),
             changes: watch::Sender::new(()),
@@ -158,14 +159,15 @@ impl Bindings {
         loop {
             match self.bus.subscribe(&pattern).await {
                 Ok(mut notifications) => loop {
-                    if let Err(error) = self.refresh().await {
-                        tracing::debug!(error = chain(&error), "the bindings cannot be read");
-                    }
-                    // Many at once are one reading.
-                    sleep(PAUSE).await;
-                    match timeout(REFRESH, notifications.next()).await {
-                        Ok(None) => break,
-                        Ok(Some(_)) | Err(_) => {}
+                    let wait = match self.refresh().await {
+                        Ok(()) => REFRESH,
+                        Err(error) => {
+                            tracing::debug!(error = chain(&error), "the bindings cannot be read");
+                            PAUSE
+                        }
+                    };
+                    if let Ok(None) = timeout(wait, notifications.next()).await {
+                        break;
                     }
                 },
                 Err(error) => {

@@ -10,7 +10,7 @@ use crate::support::{Form, Setup};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_has_its_answer() {
-    let wrong = join_all(TABLES.map(wrong_in)).await.concat();
+    let wrong = join_all(TABLES.map(|table| wrong_in(table).boxed())).await.concat();
     assert!(wrong.is_empty(), "answers are not the expected ones, see above: {wrong:?}");
 }
 
