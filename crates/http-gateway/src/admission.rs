@@ -70,7 +70,9 @@ where
             // Rights may be smaller than they seem: no record is read or changed by them.
             context.refuses_storage = refuses_storage.clone();
             match (admitted, refuses_storage) {
-                (Ok(_), Some(error)) if endpoint.shows_credentials() => refusal = Some(error.into()),
+                (Ok(_), Some(error)) if endpoint.shows_credentials() => {
+                    refusal = Some(error.into())
+                }
                 (Ok(host_right), _) => context.host_right = host_right,
                 (Err(error), _) => refusal = Some(error),
             }

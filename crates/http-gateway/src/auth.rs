@@ -274,22 +274,24 @@ impl Chain {
                     }
                     accepted
                 }
-                Plugin::Provider(provider) => match provider.identify(shown.headers, bindings).await {
-                    None => None,
-                    Some(Found::Accepted(principal)) => Some(principal),
-                    Some(Found::WithoutRole(why)) => {
-                        refused.without_role.get_or_insert(why);
-                        None
+                Plugin::Provider(provider) => {
+                    match provider.identify(shown.headers, bindings).await {
+                        None => None,
+                        Some(Found::Accepted(principal)) => Some(principal),
+                        Some(Found::WithoutRole(why)) => {
+                            refused.without_role.get_or_insert(why);
+                            None
+                        }
+                        Some(Found::Rejected) => {
+                            refused.is_wrong_password |= shown.has_password();
+                            None
+                        }
+                        Some(Found::Unavailable) => {
+                            refused.is_unavailable = true;
+                            None
+                        }
                     }
-                    Some(Found::Rejected) => {
-                        refused.is_wrong_password |= shown.has_password();
-                        None
-                    }
-                    Some(Found::Unavailable) => {
-                        refused.is_unavailable = true;
-                        None
-                    }
-                },
+                }
             };
             if let Some(principal) = accepted {
                 return Ok((principal, refused.is_wrong_password));
@@ -404,7 +406,11 @@ mod tests {
         let caller = |left: Option<Duration>| {
             let expires = left.map(|left| clock.wall() + left);
             let identity = Identity::new("ann", Vec::new(), expires).unwrap();
-            let principal = Principal::of_provider("corp:ann".to_owned(), identity, Rights::everywhere(Role::Reader));
+            let principal = Principal::of_provider(
+                "corp:ann".to_owned(),
+                identity,
+                Rights::everywhere(Role::Reader),
+            );
             let (source, reloads) = (IpAddr::from([192, 0, 2, 1]), chain.reloads());
             Caller { source, principal: Some(principal), reloads }
         };

@@ -51,12 +51,7 @@ const SWEEP: Duration = Duration::from_mins(10);
 const SWEPT: usize = 500;
 
 /// Carries out a request; with a key that was used before, it gives the answer of then.
-pub async fn once(
-    state: AppState,
-    endpoint: Endpoint,
-    request: Request,
-    next: Next,
-) -> Response {
+pub async fn once(state: AppState, endpoint: Endpoint, request: Request, next: Next) -> Response {
     perform(state, endpoint, request, next).await.unwrap_or_else(ApiError::into_response)
 }
 

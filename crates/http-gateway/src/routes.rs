@@ -14,12 +14,12 @@ use storage_client::StorageClient;
 use tracing::Instrument as _;
 use utoipa::OpenApi;
 
-use crate::access::redaction;
+use crate::access::redaction::Redaction;
 use crate::endpoint::{Declared, Endpoint, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
-    bindings, clusters, container_managers, docs, enrollments, explain, freeze, health, hosts, members,
-    networks, operations, secrets, whoami,
+    bindings, clusters, container_managers, docs, enrollments, explain, freeze, health, hosts,
+    members, networks, operations, secrets, whoami,
 };
 use crate::openapi::Document;
 use crate::params::{AddressParam, BODY_MAX, Name, no_route};
@@ -123,18 +123,20 @@ fn is_limited(request: &Request) -> bool {
 
 /// Carries out a request that has an idempotency key, or whose answer is limited to what its sender may see.
 async fn carry_out(state: AppState, endpoint: Endpoint, request: Request, next: Next) -> Response {
+    if !is_limited(&request) {
+        return idempotency::once(state, endpoint, request, next).await;
+    }
     let context = RequestContext::of(request.extensions());
+    let (request, redaction) = match Redaction::of(request, &state).await {
+        Ok(begun) => begun,
+        Err(refused) => return refused.into_response(),
+    };
     let response = match endpoint.is_idempotent() {
         true => idempotency::once(state.clone(), endpoint, request, next).await,
         false => next.run(request).await,
     };
-    match context.principal() {
-        Some(principal) => {
-            let storage = StorageClient::new(state.bus.clone(), context.bus.clone());
-            redaction::answer(&storage, &principal.rights, response).await
-        }
-        None => response,
-    }
+    let storage = StorageClient::new(state.bus.clone(), context.bus.clone());
+    redaction.answer(&storage, response).await
 }
 
 /// Gives a request its span, and logs how it ended.

@@ -261,6 +261,15 @@ impl StorageClient {
         read(self.ask(keys::STORAGE_LIST, &params).await?)
     }
 
+    /// As [`Self::list`], but with a damaged record it fails instead of leaving that one out.
+    ///
+    /// # Errors
+    /// When a record is damaged, or the storage service cannot say.
+    pub async fn list_complete<T: Model>(&self) -> Result<Vec<Revised<T>>> {
+        let params = json!({"model_type_name": T::LIST_TYPE, "revisions": true, "complete": true});
+        read(self.ask(keys::STORAGE_LIST, &params).await?)
+    }
+
     /// All records of a type, sorted by key, as the text of a JSON array: for those who pass them on.
     ///
     /// # Errors

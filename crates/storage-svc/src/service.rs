@@ -197,7 +197,7 @@ impl StorageService {
     async fn list(&self, params: List, permit: Permit<'_>) -> Result<Answer> {
         let kind = Kind::listed_as(&params.model_type_name)?;
         permit.check(Right::Read, kind)?;
-        let revisions = params.revisions;
+        let List { revisions, complete, .. } = params;
         let times = self.times(kind).await;
         let entries = self.handlers.list(kind).await?;
         let beside = self.beside(kind, times).await?;
@@ -206,7 +206,7 @@ impl StorageService {
             match self.read(kind, entry, &beside, revisions).await {
                 Ok(record) => read.push(record),
                 // A damaged record must not hide its neighbours.
-                Err(error) if is_damage(&error) => {
+                Err(error) if is_damage(&error) && !complete => {
                     tracing::error!(error = chain(&error), "left out of a list");
                 }
                 Err(error) => return Err(error),

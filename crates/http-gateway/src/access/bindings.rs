@@ -125,7 +125,8 @@ impl Bindings {
 
     async fn read(&self) -> bus::Result<Arc<Index>> {
         let read_at = Instant::now();
-        let found = self.storage.list::<Binding>().await?;
+        // A binding that is left out would widen the rights of a user of the users file.
+        let found = self.storage.list_complete::<Binding>().await?;
         let records: Vec<_> = found.into_iter().map(|found| found.record).collect();
         let (index, is_changed) = {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -253,8 +254,10 @@ mod tests {
 
     fn index(bindings: &[(&str, &str, &str)]) -> Index {
         let binding = |(kind, subject, cluster): &(&str, &str, &str)| {
-            serde_json::from_value(json!({"name": "b", "kind": kind, "subject": subject, "role": "operator",
-                "clusters": [cluster], "changed_at": "2026-11-30T22:00:00.000000"}))
+            serde_json::from_value(
+                json!({"name": "b", "kind": kind, "subject": subject, "role": "operator",
+                "clusters": [cluster], "changed_at": "2026-11-30T22:00:00.000000"}),
+            )
             .unwrap()
         };
         Index::of(&bindings.iter().map(binding).collect::<Vec<_>>())
@@ -290,9 +293,11 @@ mod tests {
         };
         assert!(bound("user", "ops", &user) && !bound("group", "ops", &user));
         assert!(bound("certificate", "Example CA/ops", &certificate));
-        for (kind, subject) in
-            [("certificate", "Other CA/ops"), ("user", "certificate:Example CA/ops"), ("user", "ops")]
-        {
+        for (kind, subject) in [
+            ("certificate", "Other CA/ops"),
+            ("user", "certificate:Example CA/ops"),
+            ("user", "ops"),
+        ] {
             assert!(!bound(kind, subject, &certificate), "{kind} {subject}");
         }
         let host = Principal::enrolling("ops");

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequest as _, FromRequestParts as _, RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use model::{Address, ClusterMember, Host, ident};
@@ -12,6 +13,9 @@ use storage_client::StorageClient;
 
 use super::rights::Rights;
 use crate::error::ApiError;
+use crate::params::unreadable;
+use crate::request::RequestContext;
+use crate::state::AppState;
 
 /// The addresses that are looked up at a time.
 const LOOKED_UP: usize = 256;
@@ -19,44 +23,71 @@ const LOOKED_UP: usize = 256;
 /// The largest answer whose sentences are looked at, in bytes.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
-/// An answer without the hosts that may not be seen, in whatever sentence; event streams are redacted by their handler.
-pub async fn answer(storage: &StorageClient, rights: &Rights, response: Response) -> Response {
-    let is_json = |value: &axum::http::HeaderValue| {
-        value.to_str().is_ok_and(|kind| kind.starts_with("application/") && kind.contains("json"))
-    };
-    let content_type = response.headers().get(CONTENT_TYPE);
-    let is_stream = content_type.is_some_and(|kind| kind == "application/x-ndjson");
-    if rights.shows(None) || is_stream || !content_type.is_some_and(is_json) {
-        return response;
-    }
-    let (mut parts, body) = response.into_parts();
-    let Ok(bytes) = to_bytes(body, ANSWER_MAX).await else {
-        let detail = "the answer is too large for somebody who may not see all of it";
-        return ApiError::unavailable(detail).into_response();
-    };
-    match redacted(storage, rights, &bytes).await {
-        Ok(None) => Response::from_parts(parts, Body::from(bytes)),
-        Ok(Some(text)) => {
-            parts.headers.remove(CONTENT_LENGTH);
-            Response::from_parts(parts, Body::from(text))
+/// The redaction of the answer to a request.
+#[derive(Debug)]
+pub struct Redaction {
+    rights: Rights,
+    /// What the request names. It is no news, and without it in the answer one would learn that it exists.
+    named: HashSet<Address>,
+}
+
+impl Redaction {
+    /// That of a request, which is passed on as it was.
+    ///
+    /// # Errors
+    /// When the body cannot be read.
+    pub async fn of(request: Request, state: &AppState) -> Result<(Request, Self), ApiError> {
+        let context = RequestContext::of(request.extensions());
+        let rights = context.principal().map(|principal| principal.rights.clone());
+        let (mut parts, body) = request.into_parts();
+        let mut named = HashSet::new();
+        if let Ok(params) = RawPathParams::from_request_parts(&mut parts, state).await {
+            named.extend(params.iter().filter_map(|(_, value)| address(value)));
         }
-        Err(error) => ApiError::from(error).into_response(),
+        let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
+        let body = body.map_err(|rejection| unreadable(&rejection))?;
+        if let Ok(mut value) = serde_json::from_slice::<Value>(&body) {
+            each_text(&mut value, &mut |text| named.extend(words(text).filter_map(address)));
+        }
+        let request = Request::from_parts(parts, Body::from(body));
+        Ok((request, Self { rights: rights.unwrap_or_default(), named }))
+    }
+
+    /// An answer without the hosts that may not be seen, in whatever sentence. Event streams are redacted by their handler.
+    pub async fn answer(&self, storage: &StorageClient, response: Response) -> Response {
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !matches!(kind, Some("application/json" | "application/problem+json")) {
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        let Ok(bytes) = to_bytes(body, ANSWER_MAX).await else {
+            let detail = "the answer is too large for a caller who may not see all of it";
+            return ApiError::unavailable(detail).into_response();
+        };
+        match self.redacted(storage, &bytes).await {
+            Ok(None) => Response::from_parts(parts, Body::from(bytes)),
+            Ok(Some(text)) => {
+                parts.headers.remove(CONTENT_LENGTH);
+                Response::from_parts(parts, Body::from(text))
+            }
+            Err(error) => ApiError::from(error).into_response(),
+        }
+    }
+
+    /// The text, if something had to be taken out of it.
+    async fn redacted(
+        &self,
+        storage: &StorageClient,
+        bytes: &Bytes,
+    ) -> bus::Result<Option<String>> {
+        // What is no JSON has no sentences of records.
+        let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Ok(None) };
+        let is_changed = redact(storage, &self.rights, &self.named, vec![&mut value]).await?;
+        Ok(is_changed.then(|| value.to_string()))
     }
 }
 
-/// The text, if something had to be taken out of it.
-async fn redacted(
-    storage: &StorageClient,
-    rights: &Rights,
-    bytes: &Bytes,
-) -> bus::Result<Option<String>> {
-    // What is no JSON has no sentences of records.
-    let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Ok(None) };
-    let is_changed = values(storage, rights, [&mut value]).await?;
-    Ok(is_changed.then(|| value.to_string()))
-}
-
-/// Takes the hosts that may not be seen out of the sentences in some values. Returns whether there were any.
+/// Takes the hosts that may not be seen out of the sentences in some values.
 ///
 /// # Errors
 /// When the clusters of hosts cannot be read.
@@ -64,13 +95,23 @@ pub async fn values<'a>(
     storage: &StorageClient,
     rights: &Rights,
     values: impl IntoIterator<Item = &'a mut Value>,
+) -> bus::Result<()> {
+    redact(storage, rights, &HashSet::new(), values.into_iter().collect()).await.map(drop)
+}
+
+/// The same, except for those in `kept`. Returns whether there were any.
+async fn redact(
+    storage: &StorageClient,
+    rights: &Rights,
+    kept: &HashSet<Address>,
+    mut values: Vec<&mut Value>,
 ) -> bus::Result<bool> {
-    let mut values: Vec<_> = values.into_iter().collect();
     let mut named = BTreeSet::new();
     for value in &mut values {
         each_sentence(value, &mut |text| named.extend(words(text).filter_map(address)));
     }
-    let hidden = hidden(storage, rights, named.into_iter().collect()).await?;
+    let named = named.into_iter().filter(|address| !kept.contains(address)).collect();
+    let hidden = hidden(storage, rights, named).await?;
     let mut is_changed = false;
     if !hidden.is_empty() {
         for value in &mut values {
@@ -115,12 +156,18 @@ async fn hidden(
 
 /// Calls `with` for each text of several words: one word is a name, and no sentence.
 fn each_sentence(value: &mut Value, with: &mut impl FnMut(&mut String)) {
-    match value {
-        Value::String(text) if text.contains(' ') => with(text),
-        Value::Array(values) => values.iter_mut().for_each(|value| each_sentence(value, with)),
-        Value::Object(fields) => {
-            fields.values_mut().for_each(|value| each_sentence(value, with));
+    each_text(value, &mut |text| {
+        if text.contains(' ') {
+            with(text);
         }
+    });
+}
+
+fn each_text(value: &mut Value, with: &mut impl FnMut(&mut String)) {
+    match value {
+        Value::String(text) => with(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| each_text(value, with)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| each_text(value, with)),
         _ => {}
     }
 }

@@ -68,7 +68,9 @@ mod tests {
     fn accepted(options: &Value, name: Option<&str>) -> Option<Principal> {
         let common_name = name.map(str::to_owned);
         let certificate = ClientCertificate { common_name, issuer: "CA".to_owned() };
-        ClientCert::new(options.as_object().unwrap()).unwrap().accept(Some(&certificate), &Index::default())
+        ClientCert::new(options.as_object().unwrap())
+            .unwrap()
+            .accept(Some(&certificate), &Index::default())
     }
 
     #[test]

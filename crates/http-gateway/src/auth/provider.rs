@@ -99,11 +99,7 @@ impl Provider {
     }
 
     /// Who it is; `None` if the request shows no credentials for this provider.
-    pub(super) async fn identify(
-        &self,
-        headers: &HeaderMap,
-        bindings: &Index,
-    ) -> Option<Found> {
+    pub(super) async fn identify(&self, headers: &HeaderMap, bindings: &Index) -> Option<Found> {
         let identified = match &self.service {
             Service::KeystonePassword(keystone) => {
                 let (user, password) = credentials(headers)?;
@@ -150,11 +146,7 @@ impl Provider {
     }
 
     /// The principal that was accepted a short time ago with the same credentials.
-    pub(super) fn remembered(
-        &self,
-        headers: &HeaderMap,
-        bindings: &Index,
-    ) -> Option<Principal> {
+    pub(super) fn remembered(&self, headers: &HeaderMap, bindings: &Index) -> Option<Principal> {
         let identity = match &self.service {
             Service::KeystonePassword(keystone) => {
                 let (user, password) = credentials(headers)?;
@@ -183,7 +175,8 @@ impl Provider {
 
     /// The principal, by its bindings or else by the roles that are configured.
     fn principal(&self, mut identity: Identity, bindings: &Index) -> Found {
-        let rights = self.roles.role(self.prefix(), &identity).map(Rights::everywhere).unwrap_or_default();
+        let rights =
+            self.roles.role(self.prefix(), &identity).map(Rights::everywhere).unwrap_or_default();
         let id = match &self.service {
             // It has the prefix, and so have its groups.
             Service::Oidc(_) => identity.name.clone(),

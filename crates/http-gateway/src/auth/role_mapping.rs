@@ -107,8 +107,7 @@ mod tests {
 
     #[test]
     fn highest_role_counts_and_there_is_none_by_default() {
-        let given =
-            json!({"users": {"ann": "reader", "x:eve": "admin"}, "roles": {"ops": "operator", "all": "reader"}});
+        let given = json!({"users": {"ann": "reader", "x:eve": "admin"}, "roles": {"ops": "operator", "all": "reader"}});
         let mapping = mapping(given).unwrap();
         for (name, groups, role) in [
             ("ann", &[][..], Some(Role::Reader)),

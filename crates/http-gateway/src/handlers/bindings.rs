@@ -88,12 +88,14 @@ async fn put(
         Binding { name, kind, subject, role, clusters, run_commands, changed_by, changed_at };
     binding.validate().map_err(ApiError::bad_request)?;
     let plan = || async {
-        let mut all = api.storage.list::<Binding>().await?;
+        let mut all = api.storage.list_complete::<Binding>().await?;
         let transaction = Transaction::default();
         let Some(found) = all.iter_mut().find(|found| found.record.name == binding.name) else {
             if all.len() >= Binding::MAX {
                 let most = Binding::MAX;
-                return Err(ApiError::conflict(format!("there are {most} bindings, the most allowed")));
+                return Err(ApiError::conflict(format!(
+                    "there are {most} bindings, the most allowed"
+                )));
             }
             stays_administrator(&api, all.iter().map(|found| &found.record).chain([&binding]))?;
             return Ok((transaction.create(&binding)?, (StatusCode::CREATED, binding.clone())));
@@ -128,7 +130,7 @@ async fn delete(
     Params(Name(name)): Params<Name>,
 ) -> Result<Json<[(); 0]>, ApiError> {
     let plan = || async {
-        let all = api.storage.list::<Binding>().await?;
+        let all = api.storage.list_complete::<Binding>().await?;
         let found = all.iter().find(|found| found.record.name == name);
         let found = found.ok_or_else(|| missing(&name))?;
         let rest = all.iter().map(|found| &found.record).filter(|binding| binding.name != name);
@@ -160,9 +162,11 @@ fn stays_administrator<'a>(
 
 /// Has a change take effect at this gateway before it is answered.
 async fn take_effect(state: &AppState) -> Result<(), ApiError> {
-    state.bindings.refresh().await.map_err(|_| {
-        ApiError::unavailable("the change is saved, and takes effect within a minute")
-    })
+    state
+        .bindings
+        .refresh()
+        .await
+        .map_err(|_| ApiError::unavailable("the change is saved, and takes effect within a minute"))
 }
 
 fn missing(name: &str) -> ApiError {

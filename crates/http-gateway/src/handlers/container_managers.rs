@@ -5,8 +5,8 @@ use std::fmt;
 use axum::Json;
 use axum::http::StatusCode;
 use model::{
-    ClusterHead, ClusterPatterns, ContainerManagerConfig, ContainerManagerSecret, ContainerManagerType, MASK,
-    Model as _, Secrets, abridged,
+    ClusterHead, ClusterPatterns, ContainerManagerConfig, ContainerManagerSecret,
+    ContainerManagerType, MASK, Model as _, Secrets, abridged,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};

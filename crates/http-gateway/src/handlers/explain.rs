@@ -5,7 +5,7 @@ use axum::extract::State;
 use bus::topology;
 use model::explain::{self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED};
 use model::{
-    ClusterMember, ClusterName, CordonDebt, Freeze, Host, HostState, Operation, OperationHost, OperationStatus,
+    ClusterName, CordonDebt, Freeze, Host, HostState, Operation, OperationHost, OperationStatus,
     Status,
 };
 use storage_client::{Revised, queries};
@@ -72,7 +72,9 @@ async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records
         None => true,
     });
     let alarms = alarms.map(|alarm| api.visible_alarm(alarm)).collect();
-    let debts = visible_debts(api).await?;
+    let debts = api.storage.list::<CordonDebt>().await?.into_iter().map(|found| found.record);
+    let debts =
+        debts.filter(|debt| api.shows(Some(&debt.cluster).filter(|c| !c.is_empty()))).collect();
     let all = api.storage.list::<Operation>().await?.into_iter().map(|found| found.record);
     let in_process = all.filter(|operation| {
         operation.status == OperationStatus::InProcess && api.shows(Some(&operation.cluster))
@@ -82,22 +84,6 @@ async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records
         operations.push(Known::read(api, state, operation).await?.explain().1);
     }
     Ok((freeze, alarms, debts, operations))
-}
-
-/// The cordons of this installation on hosts that the caller may see.
-async fn visible_debts(api: &Api) -> Result<Vec<CordonDebt>, ApiError> {
-    let debts = api.storage.list::<CordonDebt>().await?.into_iter().map(|found| found.record);
-    let debts: Vec<_> = debts.collect();
-    if debts.is_empty() || api.shows(None) {
-        return Ok(debts);
-    }
-    let hosts: Vec<_> = debts.iter().map(|debt| &debt.address).collect();
-    let members = api.storage.get_many::<ClusterMember>(&hosts).await?;
-    let is_visible = |member: &Option<Revised<ClusterMember>>| {
-        member.as_ref().is_some_and(|member| api.shows(Some(&member.record.cluster)))
-    };
-    let debts = debts.into_iter().zip(members);
-    Ok(debts.filter(|(_, member)| is_visible(member)).map(|(debt, _)| debt).collect())
 }
 
 /// Why a host is in its state.

@@ -16,8 +16,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bus::{topology, warn_unless_outage};
 use model::{
-    Address, ClusterMember, FailureReason, Host, HostCreds, HostPlacement, HostState, Lease, LeasePurpose,
-    ServerKeys, Stamp, Status, host_keys,
+    Address, ClusterMember, FailureReason, Host, HostCreds, HostPlacement, HostState, Lease,
+    LeasePurpose, ServerKeys, Stamp, Status, host_keys,
 };
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,8 @@ use crate::cluster_records::not_under_operation;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::ApiError;
 use crate::nodes;
-use crate::principal::Role;
 use crate::params::{AddressParam, Params, SpelledBody, present, same_address};
+use crate::principal::Role;
 use crate::state::AppState;
 
 /// What a body may repeat of the URL.
@@ -165,7 +165,11 @@ async fn credentials(
 ) -> Result<Json<Credentials>, ApiError> {
     found(&api, &address).await?;
     // Missing: the host was deleted in between.
-    let creds = api.storage.find::<HostCreds>(&address).await?.ok_or_else(|| ApiError::no_host(&address))?;
+    let creds = api
+        .storage
+        .find::<HostCreds>(&address)
+        .await?
+        .ok_or_else(|| ApiError::no_host(&address))?;
     let creds = creds.record;
     let view = Credentials {
         ssh_priv_key: creds.ssh_priv_key.expose_secret().to_owned(),

@@ -21,6 +21,7 @@ mod health;
 mod history;
 mod hosts;
 mod idempotency;
+mod isolation;
 mod limits;
 mod members;
 mod methods;

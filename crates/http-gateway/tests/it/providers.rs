@@ -228,8 +228,7 @@ async fn everybody_learns_who_they_are() {
     let plugins = json!([openshift.options(true), {"name": "httpbasicauth", "users": users}]);
     let service = gateway.service_with(&config(plugins)).await.unwrap();
     let groups = ["openshift:web-team", "openshift:all", "openshift:system:authenticated"];
-    let everywhere =
-        |role: &str| json!([{"role": role, "clusters": ["*"], "run_commands": false}]);
+    let everywhere = |role: &str| json!([{"role": role, "clusters": ["*"], "run_commands": false}]);
     for (authorization, expected) in [
         (
             format!("Bearer {ANN}"),

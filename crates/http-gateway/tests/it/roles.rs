@@ -3,12 +3,12 @@
 use crate::support::{Custodia, Gateway, PASSWORD, ROUTES, SECRET_ROUTES, Setup, WITH_BODY, basic};
 
 /// Paths that need no log-in.
-const PUBLIC: [&str; 4] = ["/healthz", "/readyz", "/docs", "/api/v0/openapi.json"];
+pub(crate) const PUBLIC: [&str; 4] = ["/healthz", "/readyz", "/docs", "/api/v0/openapi.json"];
 
-const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"];
+pub(crate) const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"];
 
 /// What the contract says, in other words than the table that is tested.
-fn may(role: &str, method: &str, path: &str) -> bool {
+pub(crate) fn may(role: &str, method: &str, path: &str) -> bool {
     let reads = ["GET", "HEAD"].contains(&method);
     let is = |part: &str| path.contains(part);
     match role {

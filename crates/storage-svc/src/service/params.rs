@@ -99,6 +99,9 @@ pub(super) struct List {
     pub(super) model_type_name: String,
     #[serde(default)]
     pub(super) revisions: bool,
+    /// Whether a damaged record is an error instead of being left out.
+    #[serde(default)]
+    pub(super) complete: bool,
 }
 
 /// `model_json_data`: a record or a list of them, each an object or a JSON text. Also says which.

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use model::{
-    Address, ClusterHead, ClusterMember, ClusterName, Host, HostCreds, HostState, Model as _, Status, host_keys,
-    ident,
+    Address, ClusterHead, ClusterMember, ClusterName, Host, HostCreds, HostState, Model as _,
+    Status, host_keys, ident,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use storage_client::{Revised, Transaction, queries};
@@ -193,7 +193,9 @@ async fn plan_creation(
         match api.storage.find::<ClusterMember>(address).await?.map(|found| found.record.cluster) {
             None => transaction = queries::join(transaction, &mut cluster, &[address])?,
             Some(other) if other == *name => {}
-            Some(other) if !registers_anywhere(api) && !api.shows(Some(&other)) => return Err(taken(address)),
+            Some(other) if !registers_anywhere(api) && !api.shows(Some(&other)) => {
+                return Err(taken(address));
+            }
             Some(other) => {
                 let detail = format!("the host {address} is a member of {other}");
                 return Err(ApiError::conflict(detail));

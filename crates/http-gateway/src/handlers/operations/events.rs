@@ -233,14 +233,16 @@ impl Reader {
             // Whatever is announced from here on may not be in what is read.
             self.watcher.forget();
             match self.look().await {
-                Ok(Some(events)) if !events.is_empty() => match visible(&self.storage, self.limited_to.as_ref(), &events).await {
-                    Ok(lines) => return self.written(&lines),
-                    Err(error) => {
-                        if !std::mem::replace(&mut failing, true) {
-                            warn_unless_outage!(error, "events cannot be read: trying again");
+                Ok(Some(events)) if !events.is_empty() => {
+                    match visible(&self.storage, self.limited_to.as_ref(), &events).await {
+                        Ok(lines) => return self.written(&lines),
+                        Err(error) => {
+                            if !std::mem::replace(&mut failing, true) {
+                                warn_unless_outage!(error, "events cannot be read: trying again");
+                            }
                         }
                     }
-                },
+                }
                 // Nothing can follow: the end was seen before this reading.
                 Ok(None) => return self.end(),
                 Ok(Some(_)) => failing = false,
