@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    cluster, container_manager, enroll, explain, freeze, host, login, network, operations,
-    passhash, shell, user_data,
+    access, cluster, container_manager, enroll, explain, freeze, health_check, host, login,
+    network, operations, passhash, shell, user_data,
 };
 use crate::context::Context;
 use crate::error::Error;
@@ -116,6 +116,12 @@ Examples:
     /// Let no operation start a further host, whichever cluster it is of
     #[command(subcommand)]
     Freeze(freeze::Command),
+    /// Bind users, groups and certificates to roles on clusters
+    #[command(subcommand)]
+    Access(access::Command),
+    /// Create, show and delete health checks, which operators choose by their names
+    #[command(subcommand)]
+    HealthCheck(health_check::Command),
     /// Make, list and revoke tokens with which hosts register themselves
     #[command(subcommand)]
     Enroll(enroll::Command),
@@ -145,6 +151,8 @@ impl Command {
             Self::Operation(command) => command.run(context).await,
             Self::Explain(command) => command.run(context).await,
             Self::Freeze(command) => command.run(context).await,
+            Self::Access(command) => command.run(context).await,
+            Self::HealthCheck(command) => command.run(context).await,
             Self::Enroll(command) => command.run(context).await,
             Self::UserData(command) => command.run(context).await,
             Self::Login(command) => command.run(context).await,

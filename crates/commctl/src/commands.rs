@@ -1,10 +1,12 @@
 //! The commands, one file per resource.
 
+pub(crate) mod access;
 pub(crate) mod cluster;
 pub(crate) mod container_manager;
 pub(crate) mod enroll;
 pub(crate) mod explain;
 pub(crate) mod freeze;
+pub(crate) mod health_check;
 pub(crate) mod host;
 pub(crate) mod login;
 pub(crate) mod network;

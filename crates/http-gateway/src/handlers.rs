@@ -8,6 +8,7 @@ pub mod enrollments;
 pub mod explain;
 pub mod freeze;
 pub mod health;
+pub mod health_checks;
 pub mod hosts;
 pub mod members;
 pub mod networks;

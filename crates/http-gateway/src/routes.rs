@@ -18,8 +18,8 @@ use crate::access::redaction::Redaction;
 use crate::endpoint::{Declared, Endpoint, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
-    bindings, clusters, container_managers, docs, enrollments, explain, freeze, health, hosts,
-    members, networks, operations, secrets, whoami,
+    bindings, clusters, container_managers, docs, enrollments, explain, freeze, health,
+    health_checks, hosts, members, networks, operations, secrets, whoami,
 };
 use crate::openapi::Document;
 use crate::params::{AddressParam, BODY_MAX, Name, no_route};
@@ -55,6 +55,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
         .merge(enrollments::endpoints())
         .merge(networks::endpoints())
         .merge(bindings::endpoints())
+        .merge(health_checks::endpoints())
         .merge(whoami::endpoints())
         .merge(health::endpoints())
         .merge(metrics::endpoints())

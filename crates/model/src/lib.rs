@@ -27,6 +27,7 @@ mod cluster_record;
 mod container_manager;
 mod enrollment;
 pub mod explain;
+mod health_check;
 mod host;
 pub mod host_keys;
 mod host_placement;
@@ -65,6 +66,7 @@ pub use container_manager::{
     ContainerManagerSecret, ContainerManagerType, KubeconfigFile, KubernetesOptions, MASK, Secrets,
 };
 pub use enrollment::{Enrolled, Enrollment};
+pub use health_check::HealthCheck;
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use host_placement::HostPlacement;
 pub use idempotency::{IdempotentRequest, KeptAnswer};

@@ -4,10 +4,10 @@ use bus::{Error, Result};
 use model::{
     Alarm, Binding, BudgetClaims, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember,
     ClusterRecord, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    CordonDebt, Enrollment, Freeze, Host, HostCreds, HostPlacement, HostState, IdempotentRequest,
-    Instance, Lease, Model, Network, NewestOperation, Operation, OperationControl, OperationEvent,
-    OperationHost, OperationKind, OperationWait, PendingWebhook, RefusedLogIns, ServerKeys,
-    WriteProbe, each_kind, json,
+    CordonDebt, Enrollment, Freeze, HealthCheck, Host, HostCreds, HostPlacement, HostState,
+    IdempotentRequest, Instance, Lease, Model, Network, NewestOperation, Operation,
+    OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait, PendingWebhook,
+    RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -47,7 +47,7 @@ static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 
 /// All others.
-static KINDS: [Kind; 31] = [
+static KINDS: [Kind; 32] = [
     Kind::of::<Alarm>(),
     Kind::of::<Binding>(),
     Kind::of::<BudgetClaims>(),
@@ -61,6 +61,7 @@ static KINDS: [Kind; 31] = [
     Kind::of::<ContainerManagerSecret>(),
     Kind::of::<CordonDebt>(),
     Kind::of::<Enrollment>(),
+    Kind::of::<HealthCheck>(),
     Kind::of::<Host>(),
     Kind::of::<HostCreds>(),
     Kind::of::<HostPlacement>(),
@@ -204,6 +205,7 @@ mod tests {
     fn the_store_keys_are_the_documented_ones() {
         for (type_name, id, key) in [
             ("Binding", "web", "/commissaire/bindings/web"),
+            ("HealthCheck", "web", "/commissaire/health_checks/web"),
             ("Host", "10.0.0.1", "/commissaire/hosts/10.0.0.1"),
             ("HostCreds", "10.0.0.1", "/commissaire/secrets/hosts/10.0.0.1"),
             ("HostState", "10.0.0.1", "/commissaire/host_state/10.0.0.1"),

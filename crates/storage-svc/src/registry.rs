@@ -163,7 +163,7 @@ mod tests {
             (&[("a", everything), ("b", &["Host"])], &[0, 1], &[0]),
             (&[("a", &["[!N]*"]), ("b", &["Network?", "N*", "Host"])], &[0, 1], &[1]),
             (&[("a", &["Hosts"]), ("b", everything)], &[0, 1], &[1]),
-            (&[("a", &["Host", "Hosts", "Host*"]), ("b", &["[!H]*"])], &[0], &[1]),
+            (&[("a", &["Host", "Hosts", "Host*"]), ("b", &["[!H]*", "HealthCheck"])], &[0], &[1]),
             (&[("a", &[]), ("b", everything)], &[1, 0], &[1]),
         ] {
             let assignments = Assignments::of(&handlers(given)).unwrap();

@@ -158,24 +158,26 @@ impl Bindings {
     async fn follow_forever(&self) {
         let pattern = topology::changed(Binding::TYPE, "*");
         loop {
-            match self.bus.subscribe(&pattern).await {
-                Ok(mut notifications) => loop {
-                    let wait = match self.refresh().await {
-                        Ok(()) => REFRESH,
-                        Err(error) => {
-                            tracing::debug!(error = chain(&error), "the bindings cannot be read");
-                            PAUSE
-                        }
-                    };
-                    if let Ok(None) = timeout(wait, notifications.next()).await {
-                        break;
-                    }
-                },
+            let mut notifications = match self.bus.subscribe(&pattern).await {
+                Ok(notifications) => Some(notifications),
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "no notifications about bindings");
+                    None
+                }
+            };
+            loop {
+                let wait = match self.refresh().await {
+                    Ok(()) => REFRESH,
+                    Err(error) => {
+                        tracing::debug!(error = chain(&error), "the bindings cannot be read");
+                        PAUSE
+                    }
+                };
+                let Some(notifications) = &mut notifications else { break sleep(wait).await };
+                if let Ok(None) = timeout(wait, notifications.next()).await {
+                    break sleep(PAUSE).await;
                 }
             }
-            sleep(PAUSE).await;
         }
     }
 }

@@ -34,6 +34,7 @@ fn is_for_all_clusters(method: &str, path: &str) -> bool {
         "/metrics",
         "/binding",
         "/secrets",
+        "/healthcheck/",
     ];
     parts.iter().any(|part| path.contains(part))
         || (method == "PUT" && path.ends_with("/placement"))

@@ -39,6 +39,7 @@ fn filled(path: &str) -> String {
     let name = match path {
         _ if path.contains("/network/") => "n1",
         _ if path.contains("/binding/") => "b1",
+        _ if path.contains("/healthcheck/") => "w1",
         _ if path.contains("/containermanager/") => "k1",
         _ => "c1",
     };

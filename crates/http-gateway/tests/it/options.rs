@@ -4,7 +4,7 @@ use bus::Error;
 use model::IdempotentRequest;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, USER};
+use crate::support::{Gateway, PASSWORD, USER, basic};
 
 fn plan() -> Value {
     json!({
@@ -125,4 +125,47 @@ async fn a_repeated_start_is_told_of_the_same_operation() {
     let claims = gateway.storage.list::<IdempotentRequest>().await.unwrap();
     let shown_at = format!("/api/v0/operation/{}", claims[0].record.operation_id);
     assert_eq!([first.header("location"), again.header("location")], [&shown_at, &shown_at]);
+}
+
+#[tokio::test]
+async fn operators_choose_health_checks_of_administrators_and_write_no_commands() {
+    let gateway = Gateway::with_executor(Ok(json!({"name": "c1"}))).await;
+    gateway.cluster("c1", &[]).await;
+    let operator = basic(format!("operator:{PASSWORD}"));
+    let start = async |authorization: &str, body: Value| {
+        let headers = [("authorization", authorization)];
+        let target = ("PUT", "/api/v0/cluster/c1/restart");
+        gateway.send_plain(&headers, target, body.to_string()).await
+    };
+    let own = json!({"health_command": "curl http://127.0.0.1/"});
+    start(&operator, own.clone())
+        .await
+        .refused(403, "the permission run-commands on the cluster c1");
+    start(&operator, json!({"health": "web"}))
+        .await
+        .refused(409, "there is no health check \"web\"");
+    assert!(gateway.restarts().is_empty());
+    let check = json!({"command": "systemctl is-active web"});
+    let made = gateway.put("/healthcheck/web", check.clone()).await;
+    assert_eq!((made.status, &made.json()["changed_by"]), (201, &json!(USER)));
+    assert_eq!(gateway.put("/healthcheck/web", check.clone()).await.json(), made.json());
+    assert_eq!(gateway.get("/healthcheck/web").await.json()["command"], check["command"]);
+    gateway.get("/healthchecks").await.is(200, &json!(["web"]));
+    assert_eq!(start(&operator, json!({"health": "web"})).await.status, 201);
+    let asked = gateway.restarts().last().unwrap().params.value();
+    assert_eq!(asked["options"], json!({"health_command": "systemctl is-active web"}));
+    let admin = basic(format!("{USER}:{PASSWORD}"));
+    let both = json!({"health": "web", "health_command": "true"});
+    start(&admin, both).await.refused(400, "either `health` or `health_command`");
+    assert_eq!(start(&admin, own.clone()).await.status, 201);
+    let binding = json!({"kind": "user", "subject": "operator", "role": "operator", "clusters": ["c1"],
+        "run_commands": true});
+    assert_eq!(gateway.put("/binding/b1", binding).await.status, 201);
+    assert_eq!(start(&operator, own).await.status, 201);
+    assert_eq!(gateway.delete("/healthcheck/web").await.status, 200);
+    start(&operator, json!({"health": "web"})).await.refused(409, "Nothing was started");
+    gateway
+        .put("/healthcheck/web", json!({"command": " "}))
+        .await
+        .refused(400, "health_command: 1 to");
 }

@@ -19,7 +19,8 @@ pub(crate) fn may(role: &str, method: &str, path: &str) -> bool {
             reads && !is("/creds") && !is("/enrollment") && !is("/secrets") && !is("/binding")
         }
         "operator" => {
-            let configures = is("/containermanager") || is("/network") || is("/placement");
+            let configures =
+                is("/healthcheck") || is("/containermanager") || is("/network") || is("/placement");
             let is_admins = is("/creds") || is("/enrollment") || is("/secrets") || is("/binding");
             !is_admins && (reads || !configures)
         }

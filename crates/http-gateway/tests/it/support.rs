@@ -19,8 +19,8 @@ pub(crate) const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, an operation `o1`,
-/// a network `n1`, a container manager `k1` and a binding `b1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 44] = [
+/// a network `n1`, a container manager `k1`, a binding `b1` and a health check `w1`, and the methods it has.
+pub(crate) const ROUTES: [(&str, &[&str]); 46] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -37,6 +37,8 @@ pub(crate) const ROUTES: [(&str, &[&str]); 44] = [
     ("/api/v0/operation/o1/continue", &["POST"]),
     ("/api/v0/explain", &["GET", "HEAD"]),
     ("/api/v0/whoami", &["GET", "HEAD"]),
+    ("/api/v0/healthchecks", &["GET", "HEAD"]),
+    ("/api/v0/healthcheck/w1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/bindings", &["GET", "HEAD"]),
     ("/api/v0/binding/b1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/explain/host/10.0.0.1", &["GET", "HEAD"]),
@@ -74,7 +76,7 @@ pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 18] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 19] = [
     ("POST", "/api/v0/host/10.0.0.1/drain", "{}"),
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
@@ -88,6 +90,7 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 18] = [
     ("PUT", "/api/v0/host", r#"{"address": "10.0.0.3"}"#),
     ("PUT", "/api/v0/host/10.0.0.3", "{}"),
     ("PUT", "/api/v0/network/n2", "{}"),
+    ("PUT", "/api/v0/healthcheck/w1", r#"{"command": "true"}"#),
     (
         "PUT",
         "/api/v0/binding/b1",

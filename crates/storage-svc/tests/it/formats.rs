@@ -15,7 +15,7 @@ use model::messages::{
 use model::{
     Bootstrap, Cluster, ClusterRestart, ContainerManagerType, DrainCheck, NetworkType,
     OnDrainTimeout, OperationKind, OperationStatus, Order, Outcome, RECORD_FORMAT, RebootWhen,
-    ResumeAfterAlarm, Status, Step, Wanted, WatcherRecord, WebhookEvent,
+    ResumeAfterAlarm, Role, Status, Step, SubjectKind, Wanted, WatcherRecord, WebhookEvent,
 };
 use runtime::Lifecycle;
 use serde::Serialize;
@@ -176,7 +176,9 @@ fn words_are_those_that_the_version_before_reads() {
     are("PlannedAction", actions.map(|word| word.as_str().unwrap().to_owned()).collect());
     are("RebootWhen", words_of::<RebootWhen>());
     are("ResumeAfterAlarm", words_of::<ResumeAfterAlarm>());
+    are("Role", words_of::<Role>());
     are("Status", words_of::<Status>());
+    are("SubjectKind", words_of::<SubjectKind>());
     are("Wanted", words_of::<Wanted>());
     are("WebhookEvent", words_of::<WebhookEvent>());
     assert!(kept.is_empty(), "no such words any more: {:?}", kept.keys());

@@ -35,7 +35,11 @@ pub(crate) struct Options {
     /// Fail a host on which systemd units have failed that had not failed before
     #[arg(long)]
     strict_units: bool,
-    /// Command that has to succeed on a host that is back; run there by a shell
+    /// Health check, by its name, that has to succeed on a host that is back
+    #[arg(long, value_name = "NAME", value_parser = name, conflicts_with = "health_command")]
+    health: Option<String>,
+    /// Command that has to succeed on a host that is back, run there by a shell; needs the permission
+    /// run-commands, which administrators have
     #[arg(long, value_name = "COMMAND")]
     health_command: Option<String>,
     /// URL that has to answer 2xx when a host is back; {address} stands for the host's address
@@ -90,6 +94,7 @@ impl Options {
             ("soak", json!(self.soak)),
             ("settle", json!(self.settle)),
             ("strict_units", json!(self.strict_units.then_some(true))),
+            ("health", json!(self.health)),
             ("health_command", json!(self.health_command)),
             ("health_url", json!(self.health_url)),
             ("health_timeout", json!(self.health_timeout)),

@@ -5,7 +5,10 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bus::Error;
 use model::messages::{OperationPlan, StartOperation};
-use model::{ClusterName, DrainOptions, KindFacts, OnDrainTimeout, OperationKind, Options, ident};
+use model::{
+    ClusterName, DrainOptions, HealthCheck, KindFacts, OnDrainTimeout, OperationKind, Options,
+    ident,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -25,6 +28,9 @@ pub struct NewOperation {
     /// Start nothing, and say what would happen.
     #[serde(default, deserialize_with = "present")]
     dry_run: Option<bool>,
+    /// A health check by its name: what it runs has to succeed on a host that is back.
+    #[serde(default, deserialize_with = "present")]
+    health: Option<String>,
     #[serde(flatten)]
     #[schema(value_type = Options)]
     options: Map<String, Value>,
@@ -41,6 +47,9 @@ pub struct NewDeployment {
     /// Start nothing, and say what would happen.
     #[serde(default, deserialize_with = "present")]
     dry_run: Option<bool>,
+    /// A health check by its name: what it runs has to succeed on a host that is back.
+    #[serde(default, deserialize_with = "present")]
+    health: Option<String>,
     #[serde(flatten)]
     #[schema(value_type = Options)]
     options: Map<String, Value>,
@@ -50,13 +59,14 @@ pub struct NewDeployment {
 pub(in crate::handlers) struct Asked {
     name: Option<String>,
     dry_run: Option<bool>,
+    health: Option<String>,
     options: Map<String, Value>,
     version: Option<String>,
 }
 
 impl From<NewOperation> for Asked {
-    fn from(NewOperation { name, dry_run, options }: NewOperation) -> Self {
-        Self { name, dry_run, options, version: None }
+    fn from(NewOperation { name, dry_run, health, options }: NewOperation) -> Self {
+        Self { name, dry_run, health, options, version: None }
     }
 }
 
@@ -70,8 +80,9 @@ impl NewOperation {
 }
 
 impl From<NewDeployment> for Asked {
-    fn from(NewDeployment { version, name, dry_run, options }: NewDeployment) -> Self {
-        Self { name, dry_run, options, version: Some(version) }
+    fn from(new: NewDeployment) -> Self {
+        let NewDeployment { version, name, dry_run, health, options } = new;
+        Self { name, dry_run, health, options, version: Some(version) }
     }
 }
 
@@ -122,12 +133,21 @@ pub(in crate::handlers) async fn ask(
         ident::version(&version).map_err(|e| ApiError::bad_request(format!("version: {e}")))?;
     }
     same("name", asked.name.as_deref(), name)?;
-    let options = options(asked.options).map_err(ApiError::bad_request)?;
+    let mut options = options(asked.options).map_err(ApiError::bad_request)?;
     let on_timeout = options.drain_options().map(DrainOptions::on_timeout);
     if on_timeout == Some(OnDrainTimeout::Reboot) && !api.has_role(Role::Admin, name) {
         return Err(ApiError::forbidden("`drain.on_timeout: reboot` needs the role admin"));
     }
     api.require(Role::Operator, Some(name), || ApiError::no_cluster(name))?;
+    if options.health_command.is_some() {
+        may_run_commands(api, name)?;
+    }
+    if let Some(check) = asked.health {
+        if options.health_command.is_some() {
+            return Err(ApiError::bad_request("give either `health` or `health_command`"));
+        }
+        options.health_command = Some(command_of(api, &check).await?);
+    }
     let mut request =
         StartOperation { cluster_name: name.clone(), version, options, ..Default::default() };
     if asked.dry_run == Some(true) {
@@ -144,6 +164,31 @@ pub(in crate::handlers) async fn ask(
         _ => error,
     })?;
     Ok(Started::Accepted { id, record })
+}
+
+/// Whether the caller may have a command of its own run on the hosts of a cluster.
+fn may_run_commands(api: &Api, cluster: &ClusterName) -> Result<(), ApiError> {
+    match api.context.principal() {
+        Some(principal) if !principal.rights.permits_commands_on(cluster) => {
+            Err(ApiError::forbidden(format!(
+                "`health_command` needs the permission run-commands on the cluster {cluster}, which administrators have: \
+                 choose one of their health checks by its name with `health` (GET /api/v0/healthchecks)"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The command of a health check.
+async fn command_of(api: &Api, name: &str) -> Result<String, ApiError> {
+    let unknown = || {
+        ApiError::conflict(format!(
+            "there is no health check {name:?}: GET /api/v0/healthchecks lists them. Nothing was started."
+        ))
+    };
+    ident::name(name).map_err(|_| unknown())?;
+    let found = api.storage.find::<HealthCheck>(name).await?.ok_or_else(unknown)?;
+    Ok(found.record.command)
 }
 
 /// The answer of the cluster executor to a dry run.

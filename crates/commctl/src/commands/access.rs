@@ -1,0 +1,141 @@
+//! `commctl access`: the roles of users, groups and certificates on clusters.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::args::{One, Several, name};
+use crate::client::Client;
+use crate::context::{Context, delete_each};
+use crate::error::Error;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bind a user, a group or a certificate to a role on clusters, or replace such a binding
+    #[command(
+        override_usage = "commctl access create SUBJECT --role <ROLE> --cluster <CLUSTER>... <NAME>",
+        after_help = "\
+Examples:
+  commctl access create web-team --group corp:web-team --role operator --cluster web --cluster 'web-*'
+  commctl access create ann --user corp:ann --role admin --cluster '*'
+  commctl access create backup --certificate 'Example CA/backup' --role reader --cluster '*'
+
+`commctl whoami` shows the names of a user and of its groups. The bindings of a user and of its groups
+add up. A user with a binding has no other rights; one without any has the role of the configuration,
+on all clusters. Hosts in no cluster, networks, container managers and the freeze need `--cluster '*'`."
+    )]
+    Create(Create),
+    /// Show a binding
+    #[command(after_help = "Example:\n  commctl access get web-team")]
+    Get(One),
+    /// List the bindings
+    #[command(after_help = "Example:\n  commctl -o table access list")]
+    List,
+    /// Delete bindings
+    #[command(after_help = "Example:\n  commctl access delete web-team")]
+    Delete(Several),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    subject: Subject,
+    /// The role
+    #[arg(long, value_enum)]
+    role: Role,
+    /// Where it is valid: a cluster, a pattern such as `web-*`, or `*` for all; may be repeated
+    #[arg(short, long = "cluster", value_name = "CLUSTER", required = true)]
+    clusters: Vec<String>,
+    /// Let them have commands of their own run on hosts, as administrators may
+    #[arg(long)]
+    run_commands: bool,
+    /// Name of the binding
+    #[arg(value_parser = name)]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+#[command(next_help_heading = "Subject, one of")]
+struct Subject {
+    /// A user as `whoami` names it: `ann`, or with the prefix of an identity provider, `corp:ann`
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// A group with the prefix of its identity provider: `corp:web-team`
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// The owner of a client certificate: `ISSUER/COMMON NAME`
+    #[arg(long, value_name = "NAME")]
+    certificate: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Role {
+    Reader,
+    Operator,
+    Admin,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl Subject {
+    fn body(&self) -> [(&'static str, Value); 2] {
+        let all =
+            [("user", &self.user), ("group", &self.group), ("certificate", &self.certificate)];
+        let given = all.into_iter().find_map(|(kind, name)| Some((kind, name.as_deref()?)));
+        let (kind, name) = given.unwrap_or_default();
+        [("kind", json!(kind)), ("subject", json!(name))]
+    }
+}
+
+impl Command {
+    pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
+        match self {
+            Self::Create(create) => create.run(context).await,
+            Self::Get(One { name }) => context.show(&["binding", name], "binding").await,
+            Self::List => context.show(&["bindings"], "binding").await,
+            Self::Delete(Several { names }) => {
+                let client = context.client()?;
+                delete_each(names, async |name| delete(&client, name).await).await
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(&self, context: &Context) -> Result<(), Error> {
+        let mut body = json!({"role": self.role.word(), "clusters": self.clusters,
+                              "run_commands": self.run_commands});
+        for (field, value) in self.subject.body() {
+            body[field] = value;
+        }
+        let record = context.client()?.put(&["binding", &self.name], &body).await?;
+        context.print(&record, "binding")
+    }
+}
+
+/// Deletes a binding, and says so if its subject has no other one: it may then do more than before.
+async fn delete(client: &Client, name: &str) -> Result<(), Error> {
+    let deleted = client.get(&["binding", name]).await?;
+    client.delete(&["binding", name]).await?;
+    let bindings = client.get(&["bindings"]).await?;
+    let is_same = |binding: &Value| {
+        ["kind", "subject"].iter().all(|field| binding.get(field) == deleted.get(field))
+    };
+    if !bindings.as_array().is_some_and(|all| all.iter().any(is_same)) {
+        let field = |name| deleted.get(name).and_then(Value::as_str).unwrap_or_default();
+        eprintln!(
+            "note: the {} {:?} has no binding any more: what the configuration gives it counts again, on all clusters",
+            field("kind"),
+            field("subject"),
+        );
+    }
+    Ok(())
+}
