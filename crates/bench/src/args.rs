@@ -69,6 +69,8 @@ pub enum What {
     Get,
     /// The same with HTTP Basic, against a path that nobody authenticates for
     Auth,
+    /// The same with a token of OpenID Connect, and with 10,000 bindings, against a password without any
+    Access,
     /// The same over TLS, against the same in clear
     Tls,
     /// From exec until the first 200
@@ -106,6 +108,7 @@ impl fmt::Display for What {
         f.write_str(match self {
             Self::Get => "get",
             Self::Auth => "auth",
+            Self::Access => "access",
             Self::Tls => "tls",
             Self::Start => "start",
             Self::Restart => "restart",

@@ -4,7 +4,7 @@
 //! doing falls on both. Bounds are ratios wherever there is something raw to compare with.
 //!
 //! - [`args`][]: the command line
-//! - [`auth`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][],
+//! - [`auth`][], [`access`][], [`tls`][], [`get`][], [`start`](mod@start), [`restart`][], [`distributed`][], [`watch`][],
 //!   [`registrations`][], [`steps`][], [`window`][], [`nodes`][], [`strangers`][],
 //!   [`etcd`][]: what is measured
 //! - [`bare_server`][], [`bare_restart`][], [`bare_playbook`][]: the raw parts
@@ -16,6 +16,7 @@
 //! - [`executor`][]: parts of the executor, driven step by step
 //! - [`instructions`][]: counts of instructions, for `examples/instructions`
 
+pub mod access;
 pub mod args;
 pub mod auth;
 pub mod awake;
@@ -139,6 +140,7 @@ async fn measure(args: &Args) -> anyhow::Result<Report> {
         match what {
             What::Get => get::measure(&setup, report).await,
             What::Auth => auth::measure(&setup, report).await,
+            What::Access => access::measure(&setup, report).await,
             What::Tls => tls::measure(&setup, report).await,
             What::Start => start::measure(&setup, report).await,
             What::Restart => restart::measure(&setup, report).await,

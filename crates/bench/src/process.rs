@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::{Pid, Signal, kill_process};
@@ -317,6 +317,18 @@ impl Commissaire {
         let password = std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}", file.display()))?;
         Ok(format!("Basic {}", BASE64.encode(format!("admin:{}", password.trim()))))
+    }
+
+    /// Stops it, and copies its data directory for another one with this name: the path of the copy.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn stop_and_copy(self, name: &str) -> anyhow::Result<PathBuf> {
+        drop(self.server);
+        let copy = self.data.with_file_name(name);
+        let done = Command::new("cp").arg("-a").arg(&self.data).arg(&copy).status();
+        ensure!(done.context("cannot run cp")?.success(), "{} is not copied", copy.display());
+        Ok(copy)
     }
 
     /// The users file that the first start has made.
