@@ -8,6 +8,7 @@ pub mod explain;
 pub mod freeze;
 pub mod health;
 pub mod hosts;
+pub mod login;
 pub mod members;
 pub mod networks;
 pub mod operations;

@@ -16,8 +16,8 @@ use utoipa::OpenApi;
 use crate::endpoint::{Declared, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
-    clusters, container_managers, docs, enrollments, explain, freeze, health, hosts, members,
-    networks, operations, secrets, whoami,
+    clusters, container_managers, docs, enrollments, explain, freeze, health, hosts, login,
+    members, networks, operations, secrets, whoami,
 };
 use crate::openapi::Document;
 use crate::params::{AddressParam, BODY_MAX, Name, no_route};
@@ -53,6 +53,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
         .merge(enrollments::endpoints())
         .merge(networks::endpoints())
         .merge(whoami::endpoints())
+        .merge(login::endpoints())
         .merge(health::endpoints())
         .merge(metrics::endpoints())
         .merge(docs::endpoints());

@@ -171,6 +171,19 @@ impl Provider {
         }
     }
 
+    /// How users log in at the issuer, if it has a client for that.
+    pub(super) fn login(&self) -> Option<&oidc::Login> {
+        match &self.service {
+            Service::Oidc(oidc) => oidc.login(),
+            _ => None,
+        }
+    }
+
+    /// Whether it checks user names and passwords.
+    pub(super) fn has_passwords(&self) -> bool {
+        matches!(self.service, Service::KeystonePassword(_))
+    }
+
     fn principal(&self, identity: Identity) -> Found {
         let id = match &self.service {
             // It has the prefix, and so have its groups.

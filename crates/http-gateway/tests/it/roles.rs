@@ -3,7 +3,7 @@
 use crate::support::{Custodia, Gateway, PASSWORD, ROUTES, SECRET_ROUTES, Setup, WITH_BODY, basic};
 
 /// Paths that need no log-in.
-const PUBLIC: [&str; 4] = ["/healthz", "/readyz", "/docs", "/api/v0/openapi.json"];
+const PUBLIC: [&str; 5] = ["/healthz", "/readyz", "/docs", "/api/v0/openapi.json", "/api/v0/login"];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"];
 

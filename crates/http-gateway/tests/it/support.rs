@@ -20,7 +20,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, an operation `o1`,
 /// a network `n1` and a container manager `k1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 42] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 43] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -37,6 +37,7 @@ pub(crate) const ROUTES: [(&str, &[&str]); 42] = [
     ("/api/v0/operation/o1/continue", &["POST"]),
     ("/api/v0/explain", &["GET", "HEAD"]),
     ("/api/v0/whoami", &["GET", "HEAD"]),
+    ("/api/v0/login", &["GET", "HEAD"]),
     ("/api/v0/explain/host/10.0.0.1", &["GET", "HEAD"]),
     ("/api/v0/explain/cluster/c1", &["GET", "HEAD"]),
     ("/api/v0/explain/operation/o1", &["GET", "HEAD"]),
