@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::config::{self, LoginSource};
+use crate::config::{self, LoginSource, Source};
 use crate::error::Error;
 use crate::output::{self, Format};
 
 /// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// The configuration file that was named.
-    pub(crate) config: Option<PathBuf>,
+    /// Which configuration is used.
+    pub(crate) source: Source,
     pub(crate) format: Option<Format>,
     /// What has been read of the configuration, for messages.
     origin: OnceCell<Origin>,
@@ -27,13 +27,13 @@ struct Origin {
 }
 
 impl Context {
-    pub(crate) fn new(config: Option<PathBuf>, format: Option<Format>) -> Self {
-        Self { config, format, origin: OnceCell::new() }
+    pub(crate) fn new(source: Source, format: Option<Format>) -> Self {
+        Self { source, format, origin: OnceCell::new() }
     }
 
     /// Reads the configuration and prepares the connection.
     pub(crate) fn client(&self) -> Result<Client, Error> {
-        let config = config::load(self.config.clone())?;
+        let config = config::load(&self.source)?;
         self.origin
             .get_or_init(|| Origin { file: config.file.clone(), login: config.login_source() });
         Client::new(config)
@@ -41,10 +41,16 @@ impl Context {
 
     /// Says what to look at, where the message alone does not.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        let Some(Origin { file, login }) = self.origin.get() else { return error };
-        match error.help(file, login) {
+        let help = self.origin.get().and_then(|Origin { file, login }| error.help(file, login));
+        let error = match help {
             Some(help) => error.advise(help),
             None => error,
+        };
+        match self.source.named_context() {
+            Some(context) if !matches!(error, Error::Usage(_)) => {
+                error.advise(format!("this was in the context {context}"))
+            }
+            _ => error,
         }
     }
 
