@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::config::{self, LoginSource, Source};
+use crate::config::{self, ConfigError, LoginSource, Source};
 use crate::error::Error;
 use crate::output::{self, Format};
 
@@ -47,7 +47,7 @@ impl Context {
             None => error,
         };
         match self.source.named_context() {
-            Some(context) if !matches!(error, Error::Usage(_)) => {
+            Some(context) if !names_context(&error) => {
                 error.advise(format!("this was in the context {context}"))
             }
             _ => error,
@@ -69,6 +69,11 @@ impl Context {
         let client = self.client()?;
         delete_each(names, async |name| client.delete(&[kind, name]).await.map(drop)).await
     }
+}
+
+/// Whether an error is about the context itself, or about the command line.
+fn names_context(error: &Error) -> bool {
+    matches!(error, Error::Usage(_) | Error::Config(ConfigError::NoContext { .. }))
 }
 
 /// Deletes one after the other, going on after a refusal.

@@ -63,6 +63,17 @@ impl ConfigFile {
         Ok(Self { path, source, object, members, identity })
     }
 
+    /// The same, where commands need a configuration.
+    pub(crate) fn open_existing(source: Source) -> Result<Self, ConfigError> {
+        if let Err(error) = std::fs::metadata(source.path())
+            && error.kind() == io::ErrorKind::NotFound
+            && let Some(missing) = source.missing(error)
+        {
+            return Err(missing);
+        }
+        Self::open(source)
+    }
+
     /// The first endpoint, as it is written.
     pub(crate) fn endpoint(&self) -> Option<&str> {
         self.members.endpoints.as_ref().and_then(|all| all.first()).map(String::as_str)

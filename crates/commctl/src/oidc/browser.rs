@@ -12,8 +12,8 @@ use super::issuer::Issuer;
 use super::tokens::Tokens;
 use super::{LoginError, TokenKind};
 
-/// How long the answer of the browser is waited for.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// Timeout for the answer of the browser: the user logs in at the issuer in this time.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The program that opens a URL in the browser.
 const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
@@ -50,8 +50,8 @@ pub(super) async fn log_in(issuer: &Issuer<'_>, opens: bool) -> Result<Tokens, L
         issuer: &provider.issuer,
         announces_issuer: issuer.endpoints.authorization_response_iss_parameter_supported,
     };
-    let late = |_| LoginError::Timeout { minutes: PATIENCE.as_secs() / 60 };
-    let code = timeout(PATIENCE, listener.answer(&expected)).await.map_err(late)?;
+    let late = |_| LoginError::Timeout { minutes: ANSWER_TIMEOUT.as_secs() / 60 };
+    let code = timeout(ANSWER_TIMEOUT, listener.answer(&expected)).await.map_err(late)?;
     let code = code.map_err(|reason| provider.rejected(reason))?;
     let nonce = nonce.as_ref().map(|nonce| nonce.secret().as_str());
     issuer.exchange(code, redirect, verifier, nonce).await

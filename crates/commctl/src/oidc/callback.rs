@@ -58,7 +58,7 @@ impl Listener {
         loop {
             tokio::select! {
                 accepted = self.0.accept(), if connections.len() < CONNECTIONS => {
-                    // A connection that was aborted in the meantime is none of ours.
+                    // A connection that was aborted before it was accepted is ignored.
                     if let Ok((stream, _)) = accepted {
                         let served = serve(stream, expected, &is_answered);
                         connections.push(async { timeout(REQUEST_TIMEOUT, served).await.ok().flatten() });

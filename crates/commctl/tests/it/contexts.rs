@@ -90,9 +90,9 @@ async fn contexts_that_are_not_there_are_errors() {
         &["--context", "prod", "cluster", "list"][..],
         &["context", "use", "prod"],
         &["context", "delete", "prod"],
+        &["--context", "prod", "logout"],
     ] {
-        let run = home.run(arguments).await;
-        assert!(run.status == 2 && run.stderr.starts_with(missing), "{run:?}");
+        home.run(arguments).await.failed(2, missing);
     }
     for name in ["../prod", "Prod", "", "-"] {
         let run = home.run(&[&format!("--context={name}"), "cluster", "list"]).await;

@@ -121,7 +121,7 @@ async fn only_one_answer_with_the_state_is_accepted() {
     let page = get(&callback).await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"), "{page}");
     assert!(!page.contains(CANARY), "{page}");
-    // The second answer finds nobody, or is refused.
+    // The second answer is refused, or there is no connection.
     let again = get(&callback).await;
     assert!(!again.contains("200 OK"), "{again}");
     let run = browser.ends().await;
@@ -210,7 +210,7 @@ async fn options_decide_how_to_log_in() {
         let run = world.home().run(&[&["login", &url, "--username", "a"], conflict].concat()).await;
         failed(&run, &world, 2, &["cannot be used with"]);
     }
-    // Without a terminal, there is nobody to choose.
+    // Without a terminal, there is no question.
     let run = world.home().run(&["login", &url, "--no-browser"]).await;
     failed(&run, &world, 2, &["choose one of corp, other with --provider"]);
     let run = world.home().run(&["login", &url]).await;
