@@ -9,7 +9,7 @@ use crate::commands::{
     cluster, container_manager, context, enroll, explain, freeze, host, login, logout, network,
     operations, passhash, shell, user_data, whoami,
 };
-use crate::config::{ContextName, Source};
+use crate::config::ContextName;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Format;
@@ -78,8 +78,7 @@ pub struct Cli {
 impl Cli {
     /// Runs the command that was asked for.
     pub(crate) async fn run(self) -> Result<ExitCode, Error> {
-        let source = Source::resolve(self.config(), self.context.clone())?;
-        let context = Context::new(source, self.output());
+        let context = Context::new(self.config(), self.context.clone(), self.output());
         self.command.run(&context).await.map_err(|error| context.explain(error))
     }
 

@@ -6,15 +6,18 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::config::{self, ConfigError, LoginSource, Source};
+use crate::config::{self, ConfigError, ContextName, LoginSource, Source};
 use crate::error::Error;
 use crate::output::{self, Format};
 
 /// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// Which configuration is used.
-    pub(crate) source: Source,
+    /// The configuration file that was named.
+    file: Option<PathBuf>,
+    /// The context that was named.
+    name: Option<ContextName>,
+    source: OnceCell<Source>,
     pub(crate) format: Option<Format>,
     /// What has been read of the configuration, for messages.
     origin: OnceCell<Origin>,
@@ -27,13 +30,26 @@ struct Origin {
 }
 
 impl Context {
-    pub(crate) fn new(source: Source, format: Option<Format>) -> Self {
-        Self { source, format, origin: OnceCell::new() }
+    pub(crate) fn new(
+        file: Option<PathBuf>,
+        name: Option<ContextName>,
+        format: Option<Format>,
+    ) -> Self {
+        Self { file, name, source: OnceCell::new(), format, origin: OnceCell::new() }
+    }
+
+    /// Which configuration is used.
+    pub(crate) fn source(&self) -> Result<&Source, ConfigError> {
+        if let Some(source) = self.source.get() {
+            return Ok(source);
+        }
+        let source = Source::resolve(self.file.clone(), self.name.clone())?;
+        Ok(self.source.get_or_init(|| source))
     }
 
     /// Reads the configuration and prepares the connection.
     pub(crate) fn client(&self) -> Result<Client, Error> {
-        let config = config::load(&self.source)?;
+        let config = config::load(self.source()?)?;
         self.origin
             .get_or_init(|| Origin { file: config.file.clone(), login: config.login_source() });
         Client::new(config)
@@ -46,7 +62,7 @@ impl Context {
             Some(help) => error.advise(help),
             None => error,
         };
-        match self.source.named_context() {
+        match self.source.get().and_then(Source::named_context) {
             Some(context) if !names_context(&error) => {
                 error.advise(format!("this was in the context {context}"))
             }

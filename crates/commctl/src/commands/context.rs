@@ -51,7 +51,7 @@ impl Command {
 
 /// The context that commands use.
 fn current(context: &Context) -> Result<&ContextName, Error> {
-    match &context.source {
+    match context.source()? {
         Source::Context(name) => Ok(name),
         Source::File(path) => Err(Error::Usage(format!(
             "no context is used: the configuration is {}, by --config or COMMCTL_CONFIG",
@@ -61,12 +61,13 @@ fn current(context: &Context) -> Result<&ContextName, Error> {
 }
 
 fn list(context: &Context) -> Result<(), Error> {
+    let used = context.source()?;
     let mut contexts = Vec::new();
     for name in ContextName::all()? {
         let mut described = json!({
             "name": name.to_string(),
             "endpoint": null, "user": null, "provider": null,
-            "current": context.source == Source::Context(name.clone()),
+            "current": *used == Source::Context(name.clone()),
         });
         // One that cannot be read does not hide the others.
         match ConfigFile::open(Source::Context(name.clone())) {

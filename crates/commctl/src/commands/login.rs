@@ -85,7 +85,7 @@ pub(crate) struct Login {
 
 impl Login {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
-        let file = ConfigFile::open(context.source.clone())?;
+        let file = ConfigFile::open(context.source()?.clone())?;
         let asker = Asker::of_this_process();
         let endpoint = self.endpoint(&file, &asker)?;
         let authority = self.authority(&endpoint, &file, &asker).await?;

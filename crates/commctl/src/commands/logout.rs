@@ -19,7 +19,7 @@ pub(crate) struct Logout {}
 
 impl Logout {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
-        let mut file = ConfigFile::open_existing(context.source.clone())?;
+        let mut file = ConfigFile::open_existing(context.source()?.clone())?;
         let is_logged_out = [delete_tokens(&file).await?, delete_password(&mut file)?];
         if is_logged_out == [false; 2] {
             eprintln!("not logged in: nothing was deleted");

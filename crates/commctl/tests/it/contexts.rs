@@ -103,6 +103,13 @@ async fn contexts_that_are_not_there_are_errors() {
         run.status == 2 && run.stderr.contains("COMMCTL_CONTEXT: the name of a context is"),
         "{run:?}"
     );
+    // A damaged choice is not another server; it can be repaired.
+    std::fs::create_dir(home.dir.path().join(".commissaire")).unwrap();
+    home.write(".commissaire/current", "../prod\n");
+    let run = home.run(&["cluster", "list"]).await;
+    assert!(run.status == 2 && run.stderr.contains("`commctl context use NAME`"), "{run:?}");
+    home.run(&["context", "use", "default"]).await.printed("");
+    home.run(&["context", "current"]).await.printed("default\n");
     let run = home.run(&["context", "delete", "default"]).await;
     assert!(run.status == 2 && run.stderr.contains("cannot be deleted"), "{run:?}");
 }
