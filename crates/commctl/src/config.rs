@@ -99,7 +99,7 @@ impl Config {
             Login::Password(_) => "wrong user name or password",
             Login::Certificate => "an unknown certificate",
             Login::Token(_) | Login::TokenFile(_) | Login::Plugin(_) => "unknown credentials",
-            Login::Provider(_) => "its token is not accepted",
+            Login::Provider(_) => "its token is not accepted (`commctl login` obtains another one)",
         };
         LoginSource { who, doubt }
     }

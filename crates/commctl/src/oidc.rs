@@ -94,7 +94,7 @@ pub(crate) enum LoginError {
     #[error("{} holds no tokens that commctl has written: run `commctl login`", .path.display())]
     Corrupt { path: PathBuf },
     #[error("others can access {0}: run `chmod 700 {0}`", .path.display())]
-    Open { path: PathBuf },
+    NotPrivate { path: PathBuf },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]

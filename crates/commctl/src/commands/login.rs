@@ -109,11 +109,17 @@ impl Login {
             }
             Credentials::Tokens(tokens) => {
                 let provider = &tokens.provider.name;
-                let caller = client.get(&["whoami"]).await.map_err(|error| {
-                    error.advise(format!(
-                        "this was the log-in with {provider:?} at {shown}; nothing was saved"
-                    ))
-                })?;
+                let caller = match client.get(&["whoami"]).await {
+                    Ok(caller) => caller,
+                    Err(error) => {
+                        // Best effort: they are not kept here.
+                        let _revoked = tokens.revoke().await;
+                        let advice = format!(
+                            "this was the log-in with {provider:?} at {shown}; nothing was saved"
+                        );
+                        return Err(error.advise(advice));
+                    }
+                };
                 caller.get("name").and_then(Value::as_str).unwrap_or(provider).to_owned()
             }
         };

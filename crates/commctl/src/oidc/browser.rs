@@ -1,19 +1,14 @@
 //! The authorization code flow with PKCE (RFC 6749, RFC 7636, RFC 8252), in a browser on this machine.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use oauth2::{AuthUrl, CsrfToken, PkceCodeChallenge, RedirectUrl};
 use reqwest::Url;
-use tokio::time::timeout;
 
-use super::callback::{Expected, Listener};
+use super::callback::{ANSWER_TIMEOUT, Expected, Listener};
 use super::issuer::Issuer;
 use super::tokens::Tokens;
 use super::{LoginError, TokenKind};
-
-/// Timeout for the answer of the browser: the user logs in at the issuer in this time.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The program that opens a URL in the browser.
 const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
@@ -50,9 +45,11 @@ pub(super) async fn log_in(issuer: &Issuer<'_>, opens: bool) -> Result<Tokens, L
         issuer: &provider.issuer,
         announces_issuer: issuer.endpoints.authorization_response_iss_parameter_supported,
     };
-    let late = |_| LoginError::Timeout { minutes: ANSWER_TIMEOUT.as_secs() / 60 };
-    let code = timeout(ANSWER_TIMEOUT, listener.answer(&expected)).await.map_err(late)?;
-    let code = code.map_err(|reason| provider.rejected(reason))?;
+    let answer = listener
+        .answer(&expected)
+        .await
+        .ok_or(LoginError::Timeout { minutes: ANSWER_TIMEOUT.as_secs() / 60 })?;
+    let code = answer.map_err(|reason| provider.rejected(reason))?;
     let nonce = nonce.as_ref().map(|nonce| nonce.secret().as_str());
     issuer.exchange(code, redirect, verifier, nonce).await
 }

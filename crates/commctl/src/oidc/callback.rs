@@ -20,6 +20,9 @@ const PATH: &str = "/callback";
 /// Size limit of a request, in bytes: browsers send all cookies of 127.0.0.1 along.
 const REQUEST_MAX: usize = 32 * 1024;
 
+/// Timeout for the answer: the user logs in at the issuer in this time.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// Timeout for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,8 +54,13 @@ impl Listener {
         Ok(format!("http://{}{PATH}", self.0.local_addr()?))
     }
 
-    /// The first answer with the right state; all other requests are refused, and do not end the wait.
-    pub(super) async fn answer(self, expected: &Expected<'_>) -> Answer {
+    /// The first answer with the right state; all other requests are refused, and do not end the wait. `None` if it does not
+    /// come in time.
+    pub(super) async fn answer(self, expected: &Expected<'_>) -> Option<Answer> {
+        timeout(ANSWER_TIMEOUT, self.first(expected)).await.ok()
+    }
+
+    async fn first(self, expected: &Expected<'_>) -> Answer {
         let is_answered = Cell::new(false);
         let mut connections = FuturesUnordered::new();
         loop {
@@ -214,6 +222,15 @@ mod tests {
         {
             assert!(judged(line, false).is_err(), "{line}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wait_for_the_answer_ends_after_five_minutes() {
+        let listener = Listener::bind().await.unwrap();
+        let expected = Expected { state: "s1", issuer: "https://id", announces_issuer: false };
+        let begun = tokio::time::Instant::now();
+        assert!(listener.answer(&expected).await.is_none());
+        assert_eq!(begun.elapsed().as_secs(), 300);
     }
 
     #[test]

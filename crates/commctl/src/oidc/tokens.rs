@@ -175,7 +175,11 @@ impl TokenFile {
 
     fn check_directory(&self) -> Result<(), LoginError> {
         let path = directory_of(&self.path);
-        if is_private(path) { Ok(()) } else { Err(LoginError::Open { path: path.to_owned() }) }
+        if is_private(path) {
+            Ok(())
+        } else {
+            Err(LoginError::NotPrivate { path: path.to_owned() })
+        }
     }
 }
 

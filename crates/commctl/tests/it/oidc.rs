@@ -195,6 +195,9 @@ async fn without_a_role_nothing_is_saved() {
     world.forbid("you are corp:ann with no groups, and have no role here").await;
     let run = world.logs_in(&[]).await;
     failed(&run, &world, 1, &["you are corp:ann with no groups", "\"corp\"", "nothing was saved"]);
+    // The issuer keeps no log-in either.
+    let form = world.set(|state| state.forms.pop().unwrap());
+    assert_eq!(form["token"], "canary-refresh-1");
 }
 
 #[tokio::test]
