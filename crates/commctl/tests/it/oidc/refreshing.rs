@@ -168,6 +168,24 @@ async fn logout_removes_a_password() {
     assert_eq!(world.home().run(&["logout"]).await.stderr, "not logged in: nothing was deleted\n");
 }
 
+/// One of each kind; the last one deletes the tokens.
+const COMMANDS: [&str; 14] = [
+    "cluster list",
+    "cluster restart start c1",
+    "container_manager list",
+    "context list",
+    "enroll create",
+    "explain",
+    "freeze status",
+    "host list",
+    "host ssh 10.0.0.1",
+    "login --device --provider none",
+    "network list",
+    "operation list",
+    "whoami",
+    "logout",
+];
+
 /// No secret is printed by any command, and no error shows one.
 #[tokio::test]
 async fn tokens_are_in_no_output() {
@@ -175,7 +193,7 @@ async fn tokens_are_in_no_output() {
     let whole = std::fs::read_to_string(world.token_file()).unwrap();
     for text in [&whole[..], &whole[..whole.len() / 2], r#"{"token": "canary"}"#, "canary", ""] {
         std::fs::write(world.token_file(), text).unwrap();
-        for command in ["cluster list", "whoami", "context list", "host list", "logout"] {
+        for command in COMMANDS {
             let arguments: Vec<_> = command.split(' ').collect();
             for format in ["yaml", "json", "table"] {
                 let run = world.home().run(&[&["--output", format], &arguments[..]].concat()).await;
