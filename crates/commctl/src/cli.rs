@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    access, cluster, container_manager, enroll, explain, freeze, health_check, host, login,
-    network, operations, passhash, shell, user_data,
+    access, cluster, container_manager, context, enroll, explain, freeze, health_check, host,
+    login, logout, network, operations, passhash, shell, user_data, whoami,
 };
+use crate::config::ContextName;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Format;
@@ -24,6 +25,7 @@ Examples:
   commctl host create --cluster web --wait 10.0.0.1
   commctl cluster restart start --wait web
   commctl -o table host list
+  commctl --context prod host list
 
 Configuration (~/.commissaire.json), written by commctl login:
   {\"username\": \"a\", \"password\": \"a\", \"endpoint\": \"http://127.0.0.1:8000\"}
@@ -31,13 +33,15 @@ Configuration (~/.commissaire.json), written by commctl login:
   endpoint               one address or a list, tried in order
   kubeconfig             file: log in as its current context's user does, also by exec plugins,
                          instead of username and password
+  identity_provider      name: log in with the tokens of commctl login at this provider
   certificate_authority  PEM file: trust the server by this authority alone
   client_certificate     PEM file, with client_key: log in by certificate
 
   Keep the file to yourself (chmod 600), or leave the password out: commctl then asks for it.
+  It is the context default; each other context NAME has a file like it, ~/.commissaire/NAME.json.
 
 Exit status: 0 success; 1 the server refuses or finds nothing, or what was waited for failed;
-2 wrong usage or configuration; 3 no endpoint can be reached; 130 interrupted.";
+2 wrong usage or configuration; 3 no endpoint can be reached, or not the identity provider; 130 interrupted.";
 
 /// Manages fleets of Linux hosts through a Commissaire server.
 #[derive(Debug, Parser)]
@@ -58,6 +62,11 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
     config: Option<PathBuf>,
 
+    /// Context: a server and a log-in there; or set `COMMCTL_CONTEXT`
+    /// [default: the one of `commctl context use`, else `default`]
+    #[arg(long, value_name = "NAME", global = true, help_heading = "Global options")]
+    context: Option<ContextName>,
+
     /// How to print data; before the command also `-o` [default: yaml]
     #[arg(long, value_name = "FORMAT", global = true, help_heading = "Global options")]
     output: Option<Format>,
@@ -69,7 +78,7 @@ pub struct Cli {
 impl Cli {
     /// Runs the command that was asked for.
     pub(crate) async fn run(self) -> Result<ExitCode, Error> {
-        let context = Context::new(self.config(), self.output());
+        let context = Context::new(self.config(), self.context.clone(), self.output());
         self.command.run(&context).await.map_err(|error| context.explain(error))
     }
 
@@ -89,12 +98,17 @@ impl Cli {
 enum Command {
     /// Log in to a server, and write the configuration: the first step
     Login(login::Login),
+    /// Log out: revoke the tokens of an identity provider, and delete them, or the saved password
+    Logout(logout::Logout),
     /// Show your name, role and groups on the server, and when the credentials expire
     #[command(after_help = "\
 Examples:
   commctl whoami
   commctl -o json whoami | jq -r .role")]
     Whoami,
+    /// List, choose and delete contexts: servers, and the log-ins there
+    #[command(subcommand)]
+    Context(context::Command),
     /// Create, show and delete clusters, and run operations on them
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -156,7 +170,9 @@ impl Command {
             Self::Enroll(command) => command.run(context).await,
             Self::UserData(command) => command.run(context).await,
             Self::Login(command) => command.run(context).await,
-            Self::Whoami => context.show(&["whoami"], "principal").await,
+            Self::Logout(command) => command.run(context).await,
+            Self::Whoami => whoami::run(context).await,
+            Self::Context(command) => command.run(context).await,
             Self::Passhash(command) => command.run(),
             Self::Completion(command) => command.run(&mut Cli::command()),
             Self::Man(command) => command.run(Cli::command()),

@@ -140,9 +140,11 @@ impl Client {
         // One key for all endpoints: should the first have carried the request out after all, the
         // next one answers with that result instead of doing it again.
         let key = ask.body.map(|_| random::id().to_string());
+        self.session.prepare().await?;
         let (response, endpoint) = self.anywhere(ask, key.as_deref()).await?;
+        let status = response.status();
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-        if refused.contains(&response.status()) && self.session.renew()? {
+        if refused.contains(&status) && self.session.renew(status).await? {
             return self.anywhere(ask, key.as_deref()).await;
         }
         Ok((response, endpoint))

@@ -4,20 +4,20 @@ pub(crate) mod ask;
 mod edit;
 mod file;
 mod kubeconfig;
+mod source;
 
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
 use self::ask::{Asker, Wanted};
-pub(crate) use self::edit::{ConfigFile, NewLogin};
+pub(crate) use self::edit::{ConfigFile, Credentials, NewLogin};
 use self::file::Members;
 use self::kubeconfig::KubeconfigError;
+pub(crate) use self::source::{ContextName, Source, delete};
 use crate::login::{Login, Password};
+use crate::oidc::ProviderSession;
 use crate::pem::{Identity, Pem};
-
-/// Where the configuration is when nothing else is said, below the home directory.
-const DEFAULT_FILE: &str = ".commissaire.json";
 
 const USERNAME: Wanted = Wanted { name: "username", example: r#""username": "…""# };
 const PASSWORD: Wanted = Wanted { name: "password", example: r#""password": "…""# };
@@ -65,6 +65,16 @@ pub(crate) enum ConfigError {
     KubeconfigWins { path: PathBuf },
     #[error("the kubeconfig {}: {problem}", .path.display())]
     Kubeconfig { path: PathBuf, problem: KubeconfigError },
+    #[error("there is no context {name}: `commctl login --context {name} ENDPOINT` makes it")]
+    NoContext { name: ContextName },
+    #[error(
+        "both a configuration file (--config or COMMCTL_CONFIG) and a context (--context or COMMCTL_CONTEXT) are named: leave one out"
+    )]
+    FileAndContext,
+    #[error("{name}: {problem}")]
+    Variable { name: &'static str, problem: String },
+    #[error("{} does not name a context: {problem}; choose one with `commctl context use NAME`", .path.display())]
+    CurrentContext { path: PathBuf, problem: String },
     #[error("cannot ask for the {name}")]
     Ask { name: &'static str, source: std::io::Error },
 }
@@ -80,12 +90,16 @@ impl Config {
             (None, Login::Password(Password { username, .. })) => {
                 format!("the user {username:?} of {file}")
             }
+            (None, Login::Provider(session)) => {
+                format!("the log-in with {:?} of {file}", session.name())
+            }
             (None, _) => format!("the client certificate of {file}"),
         };
         let doubt = match &self.login {
             Login::Password(_) => "wrong user name or password",
             Login::Certificate => "an unknown certificate",
             Login::Token(_) | Login::TokenFile(_) | Login::Plugin(_) => "unknown credentials",
+            Login::Provider(_) => "its token is not accepted (`commctl login` obtains another one)",
         };
         LoginSource { who, doubt }
     }
@@ -112,9 +126,9 @@ fn beginning(path: &Path) -> String {
     format!("\nthere is no {} yet; commctl login makes it", path.display())
 }
 
-/// Reads the named file, or the default one if there is one, and asks for what it lacks.
-pub(crate) fn load(named: Option<PathBuf>) -> Result<Config, ConfigError> {
-    let (path, members) = read(named)?;
+/// Reads the configuration, and asks for what it lacks.
+pub(crate) fn load(source: &Source) -> Result<Config, ConfigError> {
+    let (path, members) = read(source)?;
     if members.password.is_some() {
         warn_if_open(&path, "a password");
     }
@@ -122,37 +136,35 @@ pub(crate) fn load(named: Option<PathBuf>) -> Result<Config, ConfigError> {
 }
 
 /// The file of the authority that servers are trusted by, if one is configured; asks for nothing.
-pub(crate) fn certificate_authority(
-    named: Option<PathBuf>,
-) -> Result<Option<PathBuf>, ConfigError> {
-    let (path, members) = read(named)?;
+pub(crate) fn certificate_authority(source: &Source) -> Result<Option<PathBuf>, ConfigError> {
+    let (path, members) = read(source)?;
     Ok(members.certificate_authority.map(|file| beside(&path, &file)))
 }
 
-fn read(named: Option<PathBuf>) -> Result<(PathBuf, Members), ConfigError> {
-    let must_exist = named.is_some();
-    let path = named.unwrap_or_else(default_file);
+fn read(source: &Source) -> Result<(PathBuf, Members), ConfigError> {
+    let path = source.path();
     match std::fs::read_to_string(&path) {
         Ok(text) => file::parse(&text, &path).map(|members| (path, members)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
-            Ok((path, Members::default()))
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            source.missing(error).map_or_else(|| Ok((path, Members::default())), Err)
         }
         Err(source) => Err(ConfigError::Read { path, source }),
     }
-}
-
-fn default_file() -> PathBuf {
-    std::env::home_dir().unwrap_or_default().join(DEFAULT_FILE)
 }
 
 /// Checks what is there and asks for what is not.
 fn complete(members: Members, path: &Path, asker: &Asker) -> Result<Config, ConfigError> {
     let own = identity(&members, path)?;
     let kubeconfig = members.kubeconfig.map(|file| beside(path, &file));
+    let provider = members.identity_provider;
     let (login, identity) = match &kubeconfig {
         Some(file) => {
             let (login, identity) = of_kubeconfig(file)?;
             (Some(login), identity.or(own))
+        }
+        None if provider.is_some() => {
+            let session = ProviderSession::new(provider.unwrap_or_default(), path);
+            (Some(Login::Provider(Box::new(session))), own)
         }
         None if members.username.is_none() && own.is_some() => (Some(Login::Certificate), own),
         None => (None, own),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::config::{self, LoginSource};
+use crate::config::{self, ConfigError, ContextName, LoginSource, Source};
 use crate::error::Error;
 use crate::output::{self, Format};
 
@@ -14,7 +14,10 @@ use crate::output::{self, Format};
 #[derive(Debug)]
 pub(crate) struct Context {
     /// The configuration file that was named.
-    pub(crate) config: Option<PathBuf>,
+    file: Option<PathBuf>,
+    /// The context that was named.
+    name: Option<ContextName>,
+    source: OnceCell<Source>,
     pub(crate) format: Option<Format>,
     /// What has been read of the configuration, for messages.
     origin: OnceCell<Origin>,
@@ -27,13 +30,26 @@ struct Origin {
 }
 
 impl Context {
-    pub(crate) fn new(config: Option<PathBuf>, format: Option<Format>) -> Self {
-        Self { config, format, origin: OnceCell::new() }
+    pub(crate) fn new(
+        file: Option<PathBuf>,
+        name: Option<ContextName>,
+        format: Option<Format>,
+    ) -> Self {
+        Self { file, name, source: OnceCell::new(), format, origin: OnceCell::new() }
+    }
+
+    /// Which configuration is used.
+    pub(crate) fn source(&self) -> Result<&Source, ConfigError> {
+        if let Some(source) = self.source.get() {
+            return Ok(source);
+        }
+        let source = Source::resolve(self.file.clone(), self.name.clone())?;
+        Ok(self.source.get_or_init(|| source))
     }
 
     /// Reads the configuration and prepares the connection.
     pub(crate) fn client(&self) -> Result<Client, Error> {
-        let config = config::load(self.config.clone())?;
+        let config = config::load(self.source()?)?;
         self.origin
             .get_or_init(|| Origin { file: config.file.clone(), login: config.login_source() });
         Client::new(config)
@@ -41,10 +57,16 @@ impl Context {
 
     /// Says what to look at, where the message alone does not.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        let Some(Origin { file, login }) = self.origin.get() else { return error };
-        match error.help(file, login) {
+        let help = self.origin.get().and_then(|Origin { file, login }| error.help(file, login));
+        let error = match help {
             Some(help) => error.advise(help),
             None => error,
+        };
+        match self.source.get().and_then(Source::named_context) {
+            Some(context) if !names_context(&error) => {
+                error.advise(format!("this was in the context {context}"))
+            }
+            _ => error,
         }
     }
 
@@ -63,6 +85,11 @@ impl Context {
         let client = self.client()?;
         delete_each(names, async |name| client.delete(&[kind, name]).await.map(drop)).await
     }
+}
+
+/// Whether an error is about the context itself, or about the command line.
+fn names_context(error: &Error) -> bool {
+    matches!(error, Error::Usage(_) | Error::Config(ConfigError::NoContext { .. }))
 }
 
 /// Deletes one after the other, going on after a refusal.

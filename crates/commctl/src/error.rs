@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::config::{ConfigError, LoginSource};
 use crate::files::{ReadError, WriteError};
+use crate::oidc::LoginError;
 use crate::plugin::PluginError;
 use crate::text::printable;
 
@@ -40,6 +41,10 @@ pub(crate) enum Error {
     /// A credential plugin has not said who the operator is.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+
+    /// There is no token of the identity provider.
+    #[error(transparent)]
+    Login(#[from] LoginError),
 
     /// Certificates, endpoints: the configuration reads well, but no client can be made of it.
     #[error("cannot set up the connection to {endpoint}")]
@@ -91,10 +96,13 @@ impl Error {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::Read(_) | Self::Config(_) | Self::Setup { .. } => 2,
-            Self::Unreachable { .. } | Self::Connect { .. } => 3,
+            Self::Unreachable { .. }
+            | Self::Connect { .. }
+            | Self::Login(LoginError::Unreachable { .. }) => 3,
             Self::Interrupted(_) => 130,
             Self::WithAdvice { error, .. } => return error.exit_code(),
             Self::Plugin(_)
+            | Self::Login(_)
             | Self::Write(_)
             | Self::WriteFile(_)
             | Self::Start { .. }
@@ -127,7 +135,7 @@ impl Error {
     /// Whether the server may merely be away for a moment.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Login(LoginError::Unreachable { .. }) => true,
             Self::Refused { status, .. } => matches!(status, 429 | 500..),
             _ => false,
         }
@@ -140,7 +148,7 @@ impl Error {
 
     /// Whether another log-in might have been let in.
     pub(crate) fn is_about_who_asks(&self) -> bool {
-        matches!(self, Self::Refused { status: 401 | 403, .. } | Self::Plugin(_))
+        matches!(self, Self::Refused { status: 401 | 403, .. } | Self::Plugin(_) | Self::Login(_))
     }
 
     /// Advice about the connection or the log-in, where the message alone does not say enough.

@@ -9,6 +9,7 @@
 //! * `args` and `context`: arguments that several commands take, and what each command gets
 //! * `config`: `~/.commissaire.json`, a kubeconfig it names, and asking for what is missing
 //! * `login`, `pem` and `plugin`: who the operator is, also by certificates and credential plugins
+//! * `oidc`: log-ins at identity providers
 //! * `trust`: whether a server is the one that is meant, before the first log-in
 //! * `client`: requests, falling over to another endpoint, refusals
 //! * `wait` and `progress`: `--wait`
@@ -16,13 +17,14 @@
 //! * `output`: YAML, JSON and tables on standard output
 //! * `usage`: tips in messages about a wrong command line
 //! * `error`: what can go wrong, and the exit status of each
-//! * `text`, `endpoint`, `files`, `random`: small things that the others share
+//! * `text`, `endpoint`, `files`, `random`, `clock`: small things that the others share
 //!
 //! Data goes to standard output, everything else to standard error.
 
 mod args;
 mod cli;
 mod client;
+mod clock;
 mod commands;
 mod config;
 mod context;
@@ -31,6 +33,7 @@ mod error;
 mod files;
 mod live;
 mod login;
+mod oidc;
 mod output;
 mod pem;
 mod plugin;

@@ -10,9 +10,10 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 
+use self::answer::AnswerError;
 pub(crate) use self::answer::Credential;
-use self::answer::{AnswerError, now};
 use self::cache::Cache;
+use crate::clock::now;
 use crate::text::printable;
 
 /// What is spoken with them.

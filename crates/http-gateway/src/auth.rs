@@ -6,6 +6,7 @@
 mod check_queue;
 mod client_cert;
 mod http_basic;
+mod logins;
 pub mod passwords;
 mod plugins;
 mod provider;
@@ -31,6 +32,7 @@ use crate::source;
 use check_queue::CheckQueue;
 use client_cert::ClientCert;
 use http_basic::HttpBasic;
+pub use logins::{Logins, ProviderLogin};
 use passwords::Passwords;
 pub use plugins::{PluginConfig, SetupError};
 use provider::{Found, Needs, Provider, bearer, keystone_token};

@@ -10,6 +10,7 @@ pub mod freeze;
 pub mod health;
 pub mod health_checks;
 pub mod hosts;
+pub mod login;
 pub mod members;
 pub mod networks;
 pub mod operations;

@@ -9,6 +9,7 @@
 //! - `keys`: the keys of an issuer, and signatures
 //! - `refresh`: when the keys are fetched
 //! - `documents`: the requests for them
+//! - `login`: instructions for clients that log users in
 //! - `verified`: tokens that were verified recently
 //! - `json`: JSON without duplicate fields
 
@@ -18,6 +19,7 @@ mod identity;
 mod json;
 mod keys;
 mod kind;
+mod login;
 mod options;
 mod refresh;
 #[cfg(test)]
@@ -34,6 +36,7 @@ use documents::Documents;
 pub use documents::MemoryDocuments;
 use keys::Verdict;
 pub use kind::Kind;
+pub use login::Login;
 use options::Issuer;
 pub use options::Options;
 use refresh::Refresher;
@@ -47,6 +50,7 @@ pub struct Oidc {
     keys: Refresher,
     verified: Verified,
     clock: Clock,
+    login: Option<Login>,
 }
 
 impl Oidc {
@@ -62,9 +66,11 @@ impl Oidc {
         lifecycle: &Lifecycle,
     ) -> Result<Self, ClientError> {
         let authorities = options.certificate_authority_path.clone();
+        let login = Login::new(&options, files).await?;
         let issuer = Issuer::new(options)?;
         let client = Client::new(&issuer.url, authorities.as_deref(), files).await?;
-        Ok(Self::with_documents(issuer, Documents::Network(client), clock, lifecycle))
+        let documents = Documents::Network(client);
+        Ok(Self { login, ..Self::with_documents(issuer, documents, clock, lifecycle) })
     }
 
     /// The same with documents in memory, for tests in paused time, in which nothing may block.
@@ -88,12 +94,17 @@ impl Oidc {
         lifecycle: &Lifecycle,
     ) -> Self {
         let keys = Refresher::new(&issuer, documents, lifecycle);
-        Self { issuer, keys, verified: Verified::new(), clock }
+        Self { issuer, keys, verified: Verified::new(), clock, login: None }
     }
 
     /// The issuer, as its tokens name it.
     pub fn issuer(&self) -> &str {
         &self.issuer.name
+    }
+
+    /// How users log in with the public client that the options name.
+    pub fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
     }
 
     /// The prefix of its users and groups, without the colon that follows.

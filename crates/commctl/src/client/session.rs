@@ -3,7 +3,7 @@
 use std::cell::{Ref, RefCell};
 use std::time::Duration;
 
-use reqwest::{Certificate, Identity, Method, RequestBuilder, Url, redirect};
+use reqwest::{Certificate, Identity, Method, RequestBuilder, StatusCode, Url, redirect};
 use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
@@ -58,6 +58,14 @@ impl Session {
         Ok(Self { settings, login, current })
     }
 
+    /// Before a request: refreshes the token of a log-in at an identity provider, if it is due.
+    pub(super) async fn prepare(&self) -> Result<(), Error> {
+        match &self.login {
+            Login::Provider(session) => Ok(session.prepare().await?),
+            _ => Ok(()),
+        }
+    }
+
     /// A request that says who asks.
     pub(super) fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Error> {
         if let Login::Plugin(plugin) = &self.login
@@ -80,15 +88,22 @@ impl Session {
                 Some(token) => request.bearer_auth(token.expose_secret()),
                 None => request,
             },
+            Login::Provider(session) => match session.token() {
+                Some(token) => request.bearer_auth(token.expose_secret()),
+                None => request,
+            },
         })
     }
 
     /// After a refusal: a new answer of the plugin in place of one that was kept from before, if it
-    /// was such a one.
-    pub(super) fn renew(&self) -> Result<bool, Error> {
+    /// was such a one; a new token of the identity provider, if this one is not accepted.
+    pub(super) async fn renew(&self, status: StatusCode) -> Result<bool, Error> {
         match &self.login {
             Login::Plugin(plugin) if self.credential().is_some_and(|c| c.is_old) => {
                 self.replace(plugin).map(|()| true)
+            }
+            Login::Provider(session) if status == StatusCode::UNAUTHORIZED => {
+                Ok(session.renew().await?)
             }
             _ => Ok(false),
         }

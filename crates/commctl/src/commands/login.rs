@@ -1,23 +1,27 @@
 //! `commctl login`: writes the configuration, once the server is trusted and has accepted the user.
 
+mod method;
+mod server;
+
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reqwest::Url;
-use rustls::pki_types::CertificateDer;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
+use serde_json::Value;
 
+use self::method::Method;
+use self::server::Server;
 use crate::client::Client;
 use crate::config::ask::{Asker, prompt};
-use crate::config::{self, ConfigFile, NewLogin};
+use crate::config::{self, ConfigFile, Credentials, NewLogin};
 use crate::context::Context;
 use crate::endpoint::{is_loopback, shown};
 use crate::error::Error;
 use crate::login::Password;
-use crate::pem::{self, Pem};
+use crate::pem::Pem;
 use crate::text::printable;
-use crate::trust::{Chain, Fingerprint, NoAuthority};
+use crate::trust::{Chain, Fingerprint};
 
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8000";
 const DEFAULT_USER: &str = "admin";
@@ -25,14 +29,14 @@ const DEFAULT_USER: &str = "admin";
 /// Ends each error of which the operator must know this.
 const NOTHING_DONE: &str = "No password was sent, and nothing was saved.";
 
-/// The command that prints the fingerprint.
-const WHERE: &str = "on the server, this prints its fingerprint: commissaire ca-fingerprint";
-
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   commctl login                                  asks for everything
-  commctl login https://10.0.0.9:8000            asks for the user's name and password
+  commctl login https://10.0.0.9:8000            asks how to log in, or for name and password
+  commctl login https://10.0.0.9:8000 --provider corp    opens a browser
+  commctl login --context prod https://10.0.0.8:8000     another server beside the first one
+  commctl login --device                         the browser is on another machine
   commctl login < /var/lib/commissaire/admin-password    on the server, once it is installed
   commctl login https://10.0.0.9:8000 --username ci --ca-fingerprint AB:CD:… < password.txt
   commctl --config test.json login https://10.0.0.7:8000
@@ -47,8 +51,13 @@ and `commissaire ca-fingerprint` prints it there later.
 
 An authority that has changed since is refused without a question; --ca-fingerprint accepts it.
 
-It writes endpoint, username, password and certificate_authority into the configuration, whose other
-fields stay, and the authority beside it. Both files are readable by their owner only.")]
+If the server names identity providers, one of them can be chosen instead of a user name and a
+password. commctl then opens the provider's page in a browser, waits up to five minutes for the
+answer, and refreshes the tokens before they expire.
+
+It writes endpoint, certificate_authority and either username and password or identity_provider into
+the configuration, whose other fields stay, the authority beside it, and tokens into the directory
+.commissaire-tokens beside it. All files are readable by their owner only.")]
 pub(crate) struct Login {
     /// Address of the server, such as `https://10.0.0.9:8000`
     // Not parsed here: clap would show a password in it.
@@ -57,6 +66,15 @@ pub(crate) struct Login {
     /// Name of the user
     #[arg(short, long, value_name = "NAME", value_parser = user_name)]
     username: Option<String>,
+    /// Log in at this identity provider, which the server names
+    #[arg(long, value_name = "NAME", conflicts_with = "username")]
+    provider: Option<String>,
+    /// Log in at an identity provider with a browser on another machine, by entering a code
+    #[arg(long, conflicts_with_all = ["username", "no_browser"])]
+    device: bool,
+    /// Log in at an identity provider, and print the address to open instead of opening it
+    #[arg(long, conflicts_with = "username")]
+    no_browser: bool,
     /// Fingerprint of the server's own authority: 64 hexadecimal digits, with or without colons
     #[arg(long, value_name = "SHA256")]
     ca_fingerprint: Option<Fingerprint>,
@@ -67,22 +85,48 @@ pub(crate) struct Login {
 
 impl Login {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
-        let file = ConfigFile::open(context.config.clone())?;
+        let file = ConfigFile::open(context.source()?.clone())?;
         let asker = Asker::of_this_process();
         let endpoint = self.endpoint(&file, &asker)?;
         let authority = self.authority(&endpoint, &file, &asker).await?;
-        let username = self.username(&file, &asker)?;
-        let password = password(&username)?;
-        let login = NewLogin { endpoint, user: Password { username, password }, authority };
+        let credentials = match self.method(&endpoint, authority.as_ref(), &file, &asker).await? {
+            Method::Password => {
+                let username = self.username(&file, &asker)?;
+                let password = password(&username)?;
+                Credentials::Password(Password { username, password })
+            }
+            Method::Provider(provider) => Credentials::Tokens(provider.log_in(self.flow()).await?),
+        };
+        let login = NewLogin { endpoint, credentials, authority };
         let client = Client::new(file.with(&login))?;
-        let NewLogin { endpoint, user: Password { username, .. }, .. } = &login;
-        let endpoint = shown(endpoint);
-        client.get(&["clusters"]).await.map_err(|error| {
-            error.advise(format!("this was {username:?} at {endpoint}; nothing was saved"))
-        })?;
-        let written = file.save(&login)?;
+        let shown = shown(&login.endpoint);
+        let user = match &login.credentials {
+            Credentials::Password(Password { username, .. }) => {
+                client.get(&["clusters"]).await.map_err(|error| {
+                    error.advise(format!("this was {username:?} at {shown}; nothing was saved"))
+                })?;
+                username.clone()
+            }
+            Credentials::Tokens(tokens) => {
+                let provider = &tokens.provider.name;
+                let caller = match client.get(&["whoami"]).await {
+                    Ok(caller) => caller,
+                    Err(error) => {
+                        // Best effort: they are not kept here.
+                        let _revoked = tokens.revoke().await;
+                        let advice = format!(
+                            "this was the log-in with {provider:?} at {shown}; nothing was saved"
+                        );
+                        return Err(error.advise(advice));
+                    }
+                };
+                caller.get("name").and_then(Value::as_str).unwrap_or(provider).to_owned()
+            }
+        };
+        let written = file.save(&login).await?;
         let written: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
-        eprintln!("logged in to {endpoint} as {username:?}; written: {}", written.join(", "));
+        let user = printable(&user);
+        eprintln!("logged in to {shown} as {user:?}; written: {}", written.join(", "));
         Ok(())
     }
 
@@ -138,102 +182,6 @@ impl Login {
              https://, or pass --insecure-http. {NOTHING_DONE}"
         )))
     }
-}
-
-/// A server that shows certificates.
-struct Server<'a> {
-    endpoint: &'a str,
-    chain: Chain,
-    file: &'a ConfigFile,
-}
-
-impl Server<'_> {
-    /// Its own authority, which must have this fingerprint.
-    fn confirmed(&self, expected: &Fingerprint) -> Result<Pem, Error> {
-        let authority = self.chain.own_authority().map_err(|reason| self.untrusted(&reason))?;
-        let fingerprint = Fingerprint::of(authority);
-        if fingerprint == *expected {
-            return Ok(Pem::Text(pem::to_pem(authority).into()));
-        }
-        Err(Error::Failed(format!(
-            "the authority of {} has the fingerprint {fingerprint}, not {expected}: it is another \
-             server, or has another authority now; {WHERE}. {NOTHING_DONE}",
-            self.endpoint
-        )))
-    }
-
-    /// The authority that the configuration names, if the server still has a certificate of it.
-    fn unchanged(&self, path: PathBuf) -> Result<Pem, Error> {
-        let pinned = authorities(&path)?;
-        let Err(cause) = self.chain.verify_by(&pinned) else { return Ok(Pem::File(path)) };
-        let (endpoint, file) = (self.endpoint, self.file.path.display());
-        let named = path.display();
-        Err(Error::Failed(match self.chain.own_authority() {
-            Ok(authority) => {
-                let now = Fingerprint::of(authority);
-                let pinned = pinned.iter().map(|pinned| Fingerprint::of(pinned).to_string());
-                let pinned: Vec<_> = pinned.collect();
-                format!(
-                    "the authority of {endpoint} has changed: its fingerprint is {now} now, and \
-                     {} in {named}. If that is expected, pass --ca-fingerprint, or remove the field \
-                     certificate_authority from {file}; {WHERE}. {NOTHING_DONE}",
-                    pinned.join(", ")
-                )
-            }
-            Err(_) => format!(
-                "the certificate of {endpoint} does not verify by the authority in {named}: {}. If \
-                 it is of another authority now, remove the field certificate_authority from {file}. \
-                 {NOTHING_DONE}",
-                printable(&cause.to_string())
-            ),
-        }))
-    }
-
-    /// Its own authority, of whose fingerprint the operator types the beginning.
-    fn recognized(&self, cause: &rustls::Error, asker: &Asker) -> Result<Pem, Error> {
-        let endpoint = self.endpoint;
-        let authority = self.chain.own_authority().map_err(|reason| match reason {
-            NoAuthority::Missing => self.untrusted(cause),
-            NoAuthority::Invalid(_) => self.untrusted(&reason),
-        })?;
-        if !asker.is_at_a_terminal() {
-            return Err(Error::Failed(format!(
-                "{endpoint} has a certificate of its own authority, which this machine does not \
-                 know: pass that authority's fingerprint with --ca-fingerprint; {WHERE}. {NOTHING_DONE}"
-            )));
-        }
-        // The fingerprint is not shown: it would only be copied from here.
-        eprintln!(
-            "{endpoint} has a certificate of its own authority, which this machine does not know.\n\
-             The server has printed the authority's fingerprint at its start;\n{WHERE}"
-        );
-        let typed = prompt("first eight characters of the fingerprint")
-            .map_err(|error| cannot_ask(&error))?;
-        if Fingerprint::of(authority).is_typed(&typed) {
-            return Ok(Pem::Text(pem::to_pem(authority).into()));
-        }
-        Err(Error::Failed(format!(
-            "the authority of {endpoint} has another fingerprint than the one that was typed: is it \
-             the server that is meant? {NOTHING_DONE}"
-        )))
-    }
-
-    fn untrusted(&self, reason: &dyn std::error::Error) -> Error {
-        Error::Failed(format!(
-            "the certificate of {} is not trusted: {}. If it is of an authority whose PEM file you \
-             have, put \"certificate_authority\": \"FILE\" into {}. {NOTHING_DONE}",
-            self.endpoint,
-            printable(&reason.to_string()),
-            self.file.path.display()
-        ))
-    }
-}
-
-fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let text = Pem::File(path.to_owned()).read()?;
-    pem::certificates(text.expose_secret()).map_err(|error| {
-        Error::Usage(format!("{} holds no certificates in PEM: {error}", path.display()))
-    })
 }
 
 /// What the command line gives, else the answer on a terminal, else the default.

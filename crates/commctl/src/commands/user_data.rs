@@ -274,7 +274,7 @@ fn authority(context: &Context, endpoint: &Url) -> Result<Option<String>, Error>
     if endpoint.scheme() != "https" {
         return Ok(None);
     }
-    let Some(path) = config::certificate_authority(context.config.clone())? else {
+    let Some(path) = config::certificate_authority(context.source()?)? else {
         return Ok(None);
     };
     let certificates = pem::certificates(&read_text(&path)?)

@@ -1,25 +1,27 @@
 //! The configuration file as a log-in finds it and changes it.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 
 use super::file::{self, Members};
-use super::{Config, ConfigError, beside, default_file, endpoint, identity};
+use super::source::{Source, authority_file};
+use super::{Config, ConfigError, beside, endpoint, identity};
 use crate::endpoint::shown;
-use crate::files::{WriteError, directory_of};
+use crate::error::Error;
+use crate::files::{WriteError, write_private};
 use crate::login::{Login, Password};
+use crate::oidc::{TokenFile, Tokens};
 use crate::pem::{Identity, Pem};
 
 /// The file, which may not be there yet.
 #[derive(Debug)]
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
+    source: Source,
     object: Map<String, Value>,
     members: Members,
     identity: Option<Identity>,
@@ -29,16 +31,23 @@ pub(crate) struct ConfigFile {
 #[derive(Debug)]
 pub(crate) struct NewLogin {
     pub(crate) endpoint: Url,
-    pub(crate) user: Password,
+    pub(crate) credentials: Credentials,
     /// The server is trusted by this authority alone: a file that the configuration names already, or
     /// the PEM of a new one. Without it, by the roots of the system.
     pub(crate) authority: Option<Pem>,
 }
 
+/// What a user has logged in with.
+#[derive(Debug)]
+pub(crate) enum Credentials {
+    Password(Password),
+    Tokens(Tokens),
+}
+
 impl ConfigFile {
-    /// Reads the named file, or the default one.
-    pub(crate) fn open(named: Option<PathBuf>) -> Result<Self, ConfigError> {
-        let path = named.unwrap_or_else(default_file);
+    /// Reads the configuration, which need not be there yet.
+    pub(crate) fn open(source: Source) -> Result<Self, ConfigError> {
+        let path = source.path();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => "{}".to_owned(),
@@ -51,7 +60,18 @@ impl ConfigFile {
         let identity = identity(&members, &path)?;
         let object = serde_json::from_str(&text)
             .map_err(|source| ConfigError::Syntax { path: path.clone(), source })?;
-        Ok(Self { path, object, members, identity })
+        Ok(Self { path, source, object, members, identity })
+    }
+
+    /// The same, where commands need a configuration.
+    pub(crate) fn open_existing(source: Source) -> Result<Self, ConfigError> {
+        if let Err(error) = std::fs::metadata(source.path())
+            && error.kind() == io::ErrorKind::NotFound
+            && let Some(missing) = source.missing(error)
+        {
+            return Err(missing);
+        }
+        Self::open(source)
     }
 
     /// The first endpoint, as it is written.
@@ -61,6 +81,16 @@ impl ConfigFile {
 
     pub(crate) fn username(&self) -> Option<&str> {
         self.members.username.as_deref()
+    }
+
+    /// The identity provider of the last log-in.
+    pub(crate) fn provider(&self) -> Option<&str> {
+        self.members.identity_provider.as_deref()
+    }
+
+    /// Where the tokens of an identity provider are.
+    pub(crate) fn tokens(&self) -> TokenFile {
+        TokenFile::of(&self.path)
     }
 
     /// The file of the authority that this endpoint is trusted by already.
@@ -74,24 +104,39 @@ impl ConfigFile {
 
     /// The configuration that this log-in makes, with nothing written yet.
     pub(crate) fn with(&self, login: &NewLogin) -> Config {
+        let credentials = match &login.credentials {
+            Credentials::Password(password) => Login::Password(password.clone()),
+            Credentials::Tokens(tokens) => Login::Token(tokens.token.clone()),
+        };
+        self.connection(&login.endpoint, login.authority.as_ref(), credentials)
+    }
+
+    /// A configuration for this endpoint.
+    pub(crate) fn connection(
+        &self,
+        endpoint: &Url,
+        authority: Option<&Pem>,
+        login: Login,
+    ) -> Config {
         Config {
-            endpoints: vec![login.endpoint.clone()],
-            login: Login::Password(login.user.clone()),
+            endpoints: vec![endpoint.clone()],
+            login,
             identity: self.identity.clone(),
-            certificate_authority: login.authority.clone(),
+            certificate_authority: authority.cloned(),
             file: self.path.clone(),
             kubeconfig: None,
         }
     }
 
     /// Writes the log-in; all other fields stay. The files that were written.
-    pub(crate) fn save(mut self, login: &NewLogin) -> Result<Vec<PathBuf>, WriteError> {
+    pub(crate) async fn save(mut self, login: &NewLogin) -> Result<Vec<PathBuf>, Error> {
         let mut written = Vec::new();
+        self.source.make_directory()?;
         match &login.authority {
             None => self.remove("certificate_authority"),
             Some(Pem::File(_)) => {}
             Some(Pem::Text(pem)) => {
-                let path = self.authority_file();
+                let path = authority_file(&self.path);
                 write_private(&path, pem.expose_secret())?;
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 self.set("certificate_authority", name);
@@ -102,20 +147,44 @@ impl ConfigFile {
         if !self.endpoints().any(|known| known == login.endpoint) {
             self.set("endpoint", shown(&login.endpoint).to_owned());
         }
-        self.set("username", login.user.username.clone());
-        self.set("password", login.user.password.expose_secret().to_owned());
-        let text = format!("{:#}\n", Value::Object(self.object));
-        // A link stays one.
-        let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        write_private(&target, &text)?;
+        let tokens = self.tokens();
+        match &login.credentials {
+            Credentials::Password(Password { username, password }) => {
+                self.remove("identity_provider");
+                self.set("username", username.clone());
+                self.set("password", password.expose_secret().to_owned());
+                self.write()?;
+                tokens.delete()?;
+            }
+            Credentials::Tokens(new) => {
+                self.remove("username");
+                self.remove("password");
+                self.set("identity_provider", new.provider.name.clone());
+                let _lock = tokens.lock().await?;
+                tokens.save(new)?;
+                self.write()?;
+                written.push(tokens.path().to_owned());
+            }
+        }
         written.insert(0, self.path);
         Ok(written)
     }
 
-    /// The authority of a log-in, beside the configuration.
-    fn authority_file(&self) -> PathBuf {
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!("{stem}-ca.pem"))
+    /// Removes the password; the user whose it was, `None` if there is none.
+    pub(crate) fn forget_password(&mut self) -> Result<Option<String>, WriteError> {
+        if self.members.password.take().is_none() {
+            return Ok(None);
+        }
+        self.remove("password");
+        self.write()?;
+        Ok(Some(self.members.username.clone().unwrap_or_default()))
+    }
+
+    fn write(&self) -> Result<(), WriteError> {
+        let text = format!("{:#}\n", Value::Object(self.object.clone()));
+        // A link stays one.
+        let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        write_private(&target, &text)
     }
 
     /// The endpoints that can be used.
@@ -131,18 +200,4 @@ impl ConfigFile {
     fn remove(&mut self, name: &str) {
         self.object.retain(|spelling, _| spelling.replace('-', "_") != name);
     }
-}
-
-/// Writes a file that only its owner can read: whole, or not at all.
-fn write_private(path: &Path, text: &str) -> Result<(), WriteError> {
-    let folder = directory_of(path);
-    let write = || {
-        let mut file = NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        // The new name survives a power failure, too.
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|source| WriteError { path: path.to_owned(), source })
 }

@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::ConfigError;
 
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
     "username",
     "password",
     "endpoint",
     "kubeconfig",
+    "identity_provider",
     "certificate_authority",
     "client_certificate",
     "client_key",
@@ -25,6 +26,7 @@ pub(super) struct Members {
     pub(super) password: Option<SecretString>,
     pub(super) endpoints: Option<Vec<String>>,
     pub(super) kubeconfig: Option<String>,
+    pub(super) identity_provider: Option<String>,
     pub(super) certificate_authority: Option<String>,
     pub(super) client_certificate: Option<String>,
     pub(super) client_key: Option<String>,
@@ -86,6 +88,7 @@ impl Members {
             "password" => self.password = Some(text(value)?.into()),
             "endpoint" => self.endpoints = Some(texts(value)?),
             "kubeconfig" => self.kubeconfig = Some(text(value)?),
+            "identity_provider" => self.identity_provider = Some(text(value)?),
             "certificate_authority" => self.certificate_authority = Some(text(value)?),
             "client_certificate" => self.client_certificate = Some(text(value)?),
             "client_key" => self.client_key = Some(text(value)?),

@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::clock::now;
+use crate::login::is_bearer;
 use crate::pem::{Identity, Pem};
 
 pub(super) const KIND: &str = "ExecCredential";
@@ -72,7 +74,7 @@ impl Credential {
             secret.filter(|secret| !secret.expose_secret().is_empty())
         };
         let token = filled(status.token);
-        if token.as_ref().is_some_and(|token| !is_header(token)) {
+        if token.as_ref().is_some_and(|token| !is_bearer(token)) {
             return Err(AnswerError::Token);
         }
         let identity =
@@ -95,15 +97,6 @@ impl Credential {
     pub(crate) fn has_expired(&self) -> bool {
         self.expires.is_some_and(|expires| now() + MARGIN >= expires)
     }
-}
-
-fn is_header(secret: &SecretString) -> bool {
-    secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-#[expect(clippy::disallowed_methods, reason = "commctl has no clock of its own to pass around")]
-pub(super) fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::answer::Credential;
+use crate::files::is_private;
 use crate::random;
 
 /// The place of one plugin's answer.
@@ -75,13 +76,4 @@ impl<'a> Cache<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether it is ours, and nobody else can look into it.
-fn is_private(directory: &Path) -> bool {
-    fs::symlink_metadata(directory).is_ok_and(|metadata| {
-        metadata.is_dir()
-            && metadata.mode() & 0o777 == 0o700
-            && metadata.uid() == rustix::process::geteuid().as_raw()
-    })
 }

@@ -1,6 +1,7 @@
 //! A server to talk to, and running commctl.
 
 pub(crate) mod flawed_tls;
+pub(crate) mod issuer;
 pub(crate) mod terminal;
 pub(crate) mod tls;
 

@@ -173,6 +173,19 @@ impl Provider {
         }
     }
 
+    /// How users log in at the issuer, if it has a client for that.
+    pub(super) fn login(&self) -> Option<&oidc::Login> {
+        match &self.service {
+            Service::Oidc(oidc) => oidc.login(),
+            _ => None,
+        }
+    }
+
+    /// Whether it checks user names and passwords.
+    pub(super) fn has_passwords(&self) -> bool {
+        matches!(self.service, Service::KeystonePassword(_))
+    }
+
     /// The principal, by its bindings or else by the roles that are configured.
     fn principal(&self, mut identity: Identity, bindings: &Index) -> Found {
         let rights =

@@ -1,5 +1,6 @@
 //! Principals that an identity provider knows, with the API server of the stand-in over TLS.
 
+mod login;
 mod real;
 
 use std::path::PathBuf;

@@ -3,7 +3,8 @@
 use crate::support::{Custodia, Gateway, PASSWORD, ROUTES, SECRET_ROUTES, Setup, WITH_BODY, basic};
 
 /// Paths that need no log-in.
-pub(crate) const PUBLIC: [&str; 4] = ["/healthz", "/readyz", "/docs", "/api/v0/openapi.json"];
+pub(crate) const PUBLIC: [&str; 5] =
+    ["/healthz", "/readyz", "/docs", "/api/v0/openapi.json", "/api/v0/login"];
 
 pub(crate) const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"];
 

@@ -20,7 +20,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, an operation `o1`,
 /// a network `n1`, a container manager `k1`, a binding `b1` and a health check `w1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 46] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 47] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -41,6 +41,7 @@ pub(crate) const ROUTES: [(&str, &[&str]); 46] = [
     ("/api/v0/healthcheck/w1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/bindings", &["GET", "HEAD"]),
     ("/api/v0/binding/b1", &["DELETE", "GET", "HEAD", "PUT"]),
+    ("/api/v0/login", &["GET", "HEAD"]),
     ("/api/v0/explain/host/10.0.0.1", &["GET", "HEAD"]),
     ("/api/v0/explain/cluster/c1", &["GET", "HEAD"]),
     ("/api/v0/explain/operation/o1", &["GET", "HEAD"]),

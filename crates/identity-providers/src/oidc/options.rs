@@ -25,26 +25,26 @@ const RESERVED_PREFIXES: [&str; 6] =
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
     /// The URL of the issuer, exactly as in the claim `iss` and in the discovery document.
-    issuer: String,
+    pub(super) issuer: String,
     /// The audiences of which a token needs one.
     audience: OneOrMany,
     /// Stands before the names of users and groups, with a colon.
     prefix: String,
     /// The claim with the user name.
     #[serde(alias = "username_claim", default = "sub")]
-    username_claim: String,
+    pub(super) username_claim: String,
     /// The claim with the groups, or roles.
     #[serde(alias = "groups_claim", default = "groups")]
     groups_claim: String,
     /// The scopes that count as groups, named `scope:NAME`.
     #[serde(default)]
-    scopes: BTreeSet<String>,
+    pub(super) scopes: BTreeSet<String>,
     /// Claims that a token needs, with exactly these values.
     #[serde(alias = "required_claims", default)]
     required_claims: BTreeMap<String, Value>,
     /// What kind of tokens is accepted.
     #[serde(default)]
-    token: Kind,
+    pub(super) token: Kind,
     /// How old a token may be since it was issued, in seconds.
     #[serde(alias = "max_token_age")]
     max_token_age: Option<u32>,
@@ -52,6 +52,14 @@ pub struct Options {
     /// out.
     #[serde(alias = "certificate_authority_path")]
     pub(super) certificate_authority_path: Option<PathBuf>,
+    /// The public client with which users log in; without it, clients get no instructions for a log-in.
+    #[serde(alias = "client_id")]
+    pub(super) client_id: Option<String>,
+    /// The scopes that a log-in requests.
+    #[serde(alias = "login_scopes")]
+    pub(super) login_scopes: Option<Vec<String>>,
+    /// The resource that a log-in requests access to (RFC 8707).
+    pub(super) resource: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -190,7 +198,7 @@ fn check_prefix(prefix: &str) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn invalid(message: impl Into<String>) -> ClientError {
+pub(super) fn invalid(message: impl Into<String>) -> ClientError {
     ClientError::Option(message.into())
 }
 

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod forgeries;
+mod login;
 mod network;
 mod options;
 mod refreshing;

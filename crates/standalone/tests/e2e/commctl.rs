@@ -28,9 +28,10 @@ use crate::processes::Form;
 use crate::server::{Server, eventually};
 
 /// The snapshots, which have no others beside them.
-const SESSIONS: [&str; 9] = [
+const SESSIONS: [&str; 10] = [
     "clusters",
     "container_managers",
+    "contexts",
     "enrollments",
     "hosts",
     "local",
@@ -131,6 +132,30 @@ async fn enrollments() {
     session.run("enroll revoke nobody");
     session.run(&format!("enroll revoke {}", listed[0]["id"].as_str().unwrap()));
     session.end("enrollments");
+}
+
+/// Two servers, of which the second one is a context of its own; and logging out.
+#[tokio::test(flavor = "multi_thread")]
+async fn contexts() {
+    let mut session = Session::start().await;
+    let url = session.url();
+    session.run("context list");
+    session.run("context current");
+    session.run_with(&format!("login --context prod {url} --username admin"), "se:cret\n");
+    session.run("context use prod");
+    session.run("-o table context list");
+    session.run("whoami");
+    session.run("network get nowhere");
+    session.run("--context staging network list");
+    session.run("--context prod --config elsewhere.json network list");
+    session.run(&format!("login {url} --provider corp"));
+    session.run("logout");
+    session.run("logout");
+    session.run("network list");
+    session.run("context delete default");
+    session.run("context delete prod");
+    session.run("context list");
+    session.end("contexts");
 }
 
 /// Whether the log-in is right or wrong, and what somebody sees who has only just begun.

@@ -69,6 +69,7 @@ mod failures;
 mod faults;
 mod first_boot;
 mod first_start;
+mod log_ins;
 mod main_job;
 mod matrix;
 mod moments;

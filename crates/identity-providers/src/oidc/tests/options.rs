@@ -97,7 +97,7 @@ fn the_examples_of_the_documentation_are_valid() {
         assert_eq!(rejection(&options), None, "{block}");
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 8);
 }
 
 #[tokio::test(start_paused = true)]
