@@ -192,3 +192,42 @@ impl Named {
         Ok(named)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bus::{Bus, Context};
+    use runtime::Lifecycle;
+    use storage_svc::Handler;
+    use storage_svc::store::Memory;
+
+    use super::*;
+    use crate::access::{Grant, Rights};
+
+    #[tokio::test]
+    async fn change_does_not_go_through_once_the_host_has_left_for_another_cluster() {
+        let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
+        let config = storage_svc::Config::new(folder.path().join("secret.key"));
+        let config = config.or_handler(Handler::memory(Memory::default()));
+        storage_svc::run(&bus, &config, &life).await.unwrap();
+        let storage = StorageClient::new(bus, Context::default());
+        let join = async |cluster: &str| {
+            let member = ClusterMember { address: "10.0.0.1".into(), cluster: cluster.into() };
+            storage.save(&member).await.unwrap();
+        };
+        join("web").await;
+        let clusters = vec!["web".to_owned()].try_into().unwrap();
+        let grant = Grant { role: Role::Operator, clusters, run_commands: false };
+        let operator = Principal::user("ann", Rights::of([grant.into()]));
+        let right = HostRight { address: "10.0.0.1".into(), role: Role::Operator };
+        let change = async || {
+            let transaction = right.transaction(&storage, &operator).await.unwrap();
+            transaction.delete::<model::HostState>("10.0.0.1")
+        };
+        let (in_time, late) = (change().await, change().await);
+        storage.transact(&in_time).await.unwrap();
+        join("db").await;
+        assert!(storage.transact(&late).await.unwrap_err().is_conflict());
+        let refused = right.transaction(&storage, &operator).await.unwrap_err();
+        assert_eq!(refused.detail(), "there is no host 10.0.0.1");
+    }
+}

@@ -272,6 +272,22 @@ async fn bound_principals_register_hosts_in_their_clusters_with_keys_of_their_ow
 }
 
 #[tokio::test]
+async fn kept_answer_about_a_host_ends_with_the_right_to_see_it() {
+    let gateway = gateway().await;
+    let authorization = basic(format!("operator:{PASSWORD}"));
+    let headers = [("authorization", authorization.as_str()), ("idempotency-key", "k1")];
+    let body = json!({"address": "10.0.0.9", "cluster": "c1", "ssh_priv_key": "a2V5"}).to_string();
+    let register =
+        async || gateway.send_plain(&headers, ("PUT", "/api/v0/host"), body.clone()).await;
+    let first = register().await;
+    assert_eq!(first.status, 201, "{}", first.text());
+    assert_eq!(register().await.json(), first.json());
+    let left = gateway.delete("/cluster/c1/hosts/10.0.0.9").await;
+    assert_eq!(left.status, 200);
+    register().await.refused(404, "there is no host 10.0.0.9");
+}
+
+#[tokio::test]
 async fn servers_own_key_goes_nowhere_new_without_a_role_on_all_clusters() {
     let gateway = gateway().await;
     let body = json!({"ssh_priv_key": "", "ssh_port": 2222}).to_string();
