@@ -38,6 +38,9 @@ pub(crate) struct Create {
     /// Options: KEY=VALUE, a JSON object, or `-` for one on standard input
     #[arg(short, long = "options", value_name = "OPTION")]
     options: Vec<String>,
+    /// Clusters that may use it: a name, or a pattern such as `web-*`; may be repeated [default: all]
+    #[arg(short, long = "cluster", value_name = "CLUSTER")]
+    clusters: Vec<String>,
     /// Name of the new container manager
     #[arg(value_parser = name)]
     name: String,
@@ -83,7 +86,10 @@ impl Create {
                 .map_err(|source| ReadError { path: "standard input".into(), source }.into())
         };
         let options = merged(&self.options, stdin)?;
-        let body = json!({"type": self.kind.as_str(), "options": options});
+        let mut body = json!({"type": self.kind.as_str(), "options": options});
+        if !self.clusters.is_empty() {
+            body["clusters"] = json!(self.clusters);
+        }
         let record = context.client()?.put(&["containermanager", &self.name], &body).await?;
         context.print(&record, "container_manager")
     }

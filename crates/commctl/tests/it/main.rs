@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 #![expect(clippy::disallowed_methods, reason = "terminals and agents are read by threads")]
 
+mod access;
 mod binary;
 mod cluster;
 mod config;

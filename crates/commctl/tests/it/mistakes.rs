@@ -47,6 +47,15 @@ fn on_the_command_line() -> Vec<Mistake> {
         mistake("host investigate --reason no-sudo 10.0.0.1", 2, &["--reason", "cannot be used"]),
         mistake("passhash", 2, &["no terminal", "--file FILE"]),
         mistake("passhash --rounds 3", 2, &["'3'", "--rounds", "4..=31"]),
+        mistake("access create --role reader -c web b1", 2, &["required", "--user", "--group"]),
+        mistake(
+            "access create --user a --group b:c --role reader -c web b1",
+            2,
+            &["cannot be used"],
+        ),
+        mistake("access create --user a --role root -c web b1", 2, &["'root'", "reader, operator"]),
+        mistake("access create --user a --role reader b1", 2, &["required", "--cluster"]),
+        mistake("cluster restart start --health a --health-command b web", 2, &["cannot be used"]),
         mistake("enroll create --uses many", 2, &["'many'", "--uses", "whole number"]),
         mistake(
             "cluster restart start --max-failures -1 web",

@@ -28,7 +28,8 @@ use crate::processes::Form;
 use crate::server::{Server, eventually};
 
 /// The snapshots, which have no others beside them.
-const SESSIONS: [&str; 10] = [
+const SESSIONS: [&str; 11] = [
+    "access",
     "clusters",
     "container_managers",
     "contexts",
@@ -113,6 +114,28 @@ async fn container_managers() {
     session.run("container_manager delete t1");
     session.run("container_manager delete t2");
     session.end("container_managers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access() {
+    let mut session = Session::start().await;
+    session.run("cluster create web");
+    session.run("whoami");
+    session.run("access list");
+    session.run("access create --user ann --role operator -c web -c 'web-*' ann-web");
+    session.run("access create --group corp:ops --role admin -c '*' ops");
+    session.run("access create --user ann --role operator -c 'we b' bad");
+    session.run("access create --group ops --role reader -c web bad");
+    session.run("access create --user admin --role reader -c web bad");
+    session.run("-o table access list");
+    session.run("access get ops");
+    session.run("access delete ops nobody");
+    session.run("health-check create web 'systemctl is-active web'");
+    session.run("health-check list");
+    session.run("health-check get web");
+    session.run("cluster restart start --health nothing web");
+    session.run("health-check delete web");
+    session.end("access");
 }
 
 #[tokio::test(flavor = "multi_thread")]
