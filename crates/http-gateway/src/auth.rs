@@ -3,6 +3,7 @@
 //! Nobody is refused with anything but 403, whatever is wrong with the credentials: the answer tells
 //! nothing about which users exist. Only a bearer token that is not accepted is a 401, by which its client renews it.
 
+pub mod api_token;
 mod check_queue;
 mod client_cert;
 mod http_basic;
@@ -114,7 +115,7 @@ impl Shown<'_> {
 pub(crate) struct Refusal {
     /// What they are told.
     pub(crate) error: ApiError,
-    /// The principal of the enrollment token, if its secret was right: such rejections are audited.
+    /// The principal of the token of an enrollment or of the API token, if its secret was right: such rejections are audited.
     pub(crate) claimed: Option<Principal>,
     /// It may have been a guess.
     counts: bool,
@@ -347,16 +348,23 @@ impl Chain {
                 Err(refused) => Err(refusal(wait, refused)),
             },
         };
-        if let Err(Refusal { counts: true, error, .. }) = &mut admitted {
-            if bearer(shown.headers).is_some() {
-                *error = ApiError::unauthorized(error.detail());
-            }
-            self.throttle.failed(limited, &claimed);
-            metrics::counter!("commissaire_auth_failures_total").increment(1);
-            let user: String = claimed.chars().take(LOGGED_NAME_LENGTH).collect();
-            tracing::info!(source.ip = %source, user, "refused: not authenticated");
+        if let Err(refusal) = &mut admitted
+            && refusal.counts
+        {
+            self.reject(refusal, bearer(shown.headers).is_some(), &claimed, source);
         }
         admitted
+    }
+
+    /// Counts and logs what may have been a guess. A rejected bearer token is a 401.
+    fn reject(&self, refusal: &mut Refusal, is_bearer: bool, claimed: &str, source: IpAddr) {
+        if is_bearer {
+            refusal.error = ApiError::unauthorized(refusal.error.detail());
+        }
+        self.throttle.failed(source::of_limits(source), claimed);
+        metrics::counter!("commissaire_auth_failures_total").increment(1);
+        let user: String = claimed.chars().take(LOGGED_NAME_LENGTH).collect();
+        tracing::info!(source.ip = %source, user, "refused: not authenticated");
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Endpoint {
     reads_credentials: bool,
     is_idempotent: bool,
     needs_no_host: bool,
+    unchanged_by_tokens: bool,
 }
 
 impl Endpoint {
@@ -58,6 +59,7 @@ impl Endpoint {
         reads_credentials: false,
         is_idempotent: false,
         needs_no_host: false,
+        unchanged_by_tokens: false,
     };
     /// For readers.
     pub const READER: Self = Self { role: Some(Role::Reader), ..Self::PUBLIC };
@@ -126,6 +128,12 @@ impl Endpoint {
         Self { needs_no_host: true, ..self }
     }
 
+    /// An API token may read it, and change nothing by it.
+    #[must_use]
+    pub const fn unchanged_by_tokens(self) -> Self {
+        Self { unchanged_by_tokens: true, ..self }
+    }
+
     /// The lowest role that may make a call with this query; `None`: anyone, without a log-in.
     pub fn role(&self, query: Option<&str>) -> Option<Role> {
         let flag = self.reader_flag.filter(|flag| has_flag(query, flag));
@@ -162,7 +170,12 @@ impl Endpoint {
 
     /// Whether the audit log records a call: a change, or reading credentials.
     pub fn is_audited(&self, method: &Method) -> bool {
-        self.reads_credentials || !(method == Method::GET || method == Method::HEAD)
+        self.reads_credentials || changes(method)
+    }
+
+    /// Whether an API token may make no call with this method.
+    pub fn refuses_tokens(&self, method: &Method) -> bool {
+        self.unchanged_by_tokens && changes(method)
     }
 
     /// Whether its answer may hold credentials.
@@ -189,6 +202,10 @@ impl Endpoint {
             ..Self::PUBLIC.without_fleet()
         }
     }
+}
+
+fn changes(method: &Method) -> bool {
+    !(method == Method::GET || method == Method::HEAD)
 }
 
 /// Whether a query has this flag, with a value or without.

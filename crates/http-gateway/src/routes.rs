@@ -19,7 +19,7 @@ use crate::endpoint::{Declared, Endpoint, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
     bindings, clusters, container_managers, docs, enrollments, explain, freeze, health,
-    health_checks, hosts, login, members, networks, operations, secrets, whoami,
+    health_checks, hosts, login, members, networks, operations, secrets, tokens, whoami,
 };
 use crate::openapi::Document;
 use crate::params::{AddressParam, BODY_MAX, Name, no_route};
@@ -56,6 +56,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
         .merge(networks::endpoints())
         .merge(bindings::endpoints())
         .merge(health_checks::endpoints())
+        .merge(tokens::endpoints())
         .merge(whoami::endpoints())
         .merge(login::endpoints())
         .merge(health::endpoints())

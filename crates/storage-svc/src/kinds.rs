@@ -2,12 +2,12 @@
 
 use bus::{Error, Result};
 use model::{
-    Alarm, ApiToken, ApiTokenUse, Binding, BudgetClaims, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember,
-    ClusterRecord, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    CordonDebt, Enrollment, Freeze, HealthCheck, Host, HostCreds, HostPlacement, HostState,
-    IdempotentRequest, Instance, Lease, Model, Network, NewestOperation, Operation,
-    OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait, PendingWebhook,
-    RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
+    Alarm, ApiToken, ApiTokenUse, Binding, BudgetClaims, CheckReport, CheckRoster, Cluster,
+    ClusterHead, ClusterMember, ClusterRecord, ContainerManagerConfig, ContainerManagerNodes,
+    ContainerManagerSecret, CordonDebt, Enrollment, Freeze, HealthCheck, Host, HostCreds,
+    HostPlacement, HostState, IdempotentRequest, Instance, Lease, Model, Network, NewestOperation,
+    Operation, OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait,
+    PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
 };
 use serde::Serialize;
 use serde_json::Value;

@@ -36,6 +36,11 @@ pub async fn check(
     parts: &mut Parts,
 ) -> Result<Option<HostRight>, ApiError> {
     let Some(highest) = principal.rights.highest() else { return Err(without_rights()) };
+    if endpoint.refuses_tokens(&parts.method) && principal.api_token_id().is_some() {
+        return Err(ApiError::forbidden(
+            "an API token makes and revokes no API tokens, and changes no bindings: log in as its owner",
+        ));
+    }
     let query = parts.uri.query();
     if !endpoint.admits(highest, query) {
         return Err(match endpoint.role(query) {
