@@ -69,10 +69,10 @@ where
                 context.bus.principal.clone_from(&principal.id);
             }
             // Rights may be smaller than they seem: no record is read or changed by them.
-            context.refuses_storage = refuses_storage.clone();
+            context.refuses_storage.clone_from(&refuses_storage);
             match (admitted, refuses_storage) {
                 (Ok(_), Some(error)) if endpoint.shows_credentials() => {
-                    refusal = Some(error.into())
+                    refusal = Some(error.into());
                 }
                 (Ok(host_right), _) => context.host_right = host_right,
                 (Err(error), _) => refusal = Some(error),

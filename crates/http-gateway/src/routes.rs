@@ -134,9 +134,10 @@ async fn carry_out(state: AppState, endpoint: Endpoint, request: Request, next: 
         Ok(begun) => begun,
         Err(refused) => return refused.into_response(),
     };
-    let response = match endpoint.is_idempotent() {
-        true => idempotency::once(state.clone(), endpoint, request, next).await,
-        false => next.run(request).await,
+    let response = if endpoint.is_idempotent() {
+        idempotency::once(state.clone(), endpoint, request, next).await
+    } else {
+        next.run(request).await
     };
     let storage = StorageClient::new(state.bus.clone(), context.bus.clone());
     redaction.answer(&storage, response).await

@@ -61,10 +61,13 @@ pub async fn check(
         Scope::Fleet => Named::default(),
     };
     if let Some(cluster) = cluster {
-        let missing = || match endpoint.creates_cluster() {
-            // Neither tells whether the cluster exists.
-            true => lacks(principal, needed, &cluster),
-            false => ApiError::no_cluster(&cluster),
+        // Neither tells whether the cluster exists.
+        let missing = || {
+            if endpoint.creates_cluster() {
+                lacks(principal, needed, &cluster)
+            } else {
+                ApiError::no_cluster(&cluster)
+            }
         };
         return require(principal, needed, Some(&cluster), missing).map(|()| None);
     }

@@ -209,15 +209,14 @@ impl Provider {
     fn principal(&self, mut identity: Identity, bindings: &Index) -> Found {
         let rights =
             self.roles.role(self.prefix(), &identity).map(Rights::everywhere).unwrap_or_default();
-        let id = match &self.service {
-            // It has the prefix, and so have its groups.
-            Service::Oidc(_) => identity.name.clone(),
-            _ => {
-                for group in &mut identity.groups {
-                    *group = format!("{}:{group}", self.prefix());
-                }
-                format!("{}:{}", self.prefix(), identity.name)
+        // Those of an issuer have the prefix, and so have its groups.
+        let id = if let Service::Oidc(_) = &self.service {
+            identity.name.clone()
+        } else {
+            for group in &mut identity.groups {
+                *group = format!("{}:{group}", self.prefix());
             }
+            format!("{}:{}", self.prefix(), identity.name)
         };
         let principal = bindings.bind(Principal::of_provider(id, identity, rights));
         if principal.rights.is_empty() && bindings.is_unknown() {

@@ -247,7 +247,7 @@ impl Reader {
             match self.look().await {
                 Ok(Some(events)) if !events.is_empty() => {
                     match visible(&self.storage, self.limited_to.as_ref(), &events).await {
-                        Ok(lines) => return self.written(&lines),
+                        Ok(lines) => return Some(self.written(&lines)),
                         Err(error) => {
                             if !std::mem::replace(&mut failing, true) {
                                 warn_unless_outage!(error, "events cannot be read: trying again");
@@ -312,7 +312,7 @@ impl Reader {
         Ok(events)
     }
 
-    fn written(&mut self, lines: &[(u64, Value)]) -> Option<Bytes> {
+    fn written(&mut self, lines: &[(u64, Value)]) -> Bytes {
         let mut text = String::new();
         for (seq, line) in lines {
             match self.format {
@@ -324,7 +324,7 @@ impl Reader {
             }
             self.seen = u32::try_from(*seq).unwrap_or(u32::MAX);
         }
-        Some(text.into())
+        text.into()
     }
 
     /// Server-Sent Events have no end of their own: it is an event of its own kind.
