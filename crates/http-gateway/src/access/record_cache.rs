@@ -126,9 +126,10 @@ impl<I: RecordIndex> RecordCache<I> {
 
     async fn read(&self) -> bus::Result<Arc<I>> {
         let read_at = Instant::now();
-        let found = match I::NEEDS_ALL {
-            true => self.storage.list_complete::<I::Record>().await?,
-            false => self.storage.list::<I::Record>().await?,
+        let found = if I::NEEDS_ALL {
+            self.storage.list_complete::<I::Record>().await?
+        } else {
+            self.storage.list::<I::Record>().await?
         };
         let records: Vec<_> = found.into_iter().map(|found| found.record).collect();
         let (index, is_changed) = {

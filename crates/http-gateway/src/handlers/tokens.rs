@@ -99,11 +99,7 @@ async fn list(api: Api) -> Result<Json<Vec<TokenView>>, ApiError> {
     tokens.retain(|token| may_see(caller, &token.record));
     tokens
         .sort_by(|a, b| (&a.record.owner, &a.record.name).cmp(&(&b.record.owner, &b.record.name)));
-    let ids: Vec<_> = tokens.iter().map(|token| &token.record.id).collect();
-    let uses = match ids.is_empty() {
-        true => Vec::new(),
-        false => api.storage.list::<ApiTokenUse>().await?,
-    };
+    let uses = api.storage.list::<ApiTokenUse>().await?;
     let mut uses: HashMap<_, _> =
         uses.into_iter().map(|found| (found.record.id, found.record.at)).collect();
     let view = |found: Revised<ApiToken>| {
@@ -179,7 +175,7 @@ async fn create(
         Ok(_) => {}
         // It is accepted a little later, and shown this once.
         Err(error) => {
-            tracing::debug!(error = chain(&error), "a new API token is not accepted here yet")
+            tracing::debug!(error = chain(&error), "a new API token is not accepted here yet");
         }
     }
     let text = Some(text.expose_secret().to_owned());
