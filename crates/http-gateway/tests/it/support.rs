@@ -79,7 +79,7 @@ pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 19] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 20] = [
     ("POST", "/api/v0/host/10.0.0.1/drain", "{}"),
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
