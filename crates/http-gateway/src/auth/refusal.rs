@@ -19,12 +19,12 @@ pub(super) struct Refused {
     pub(super) without_role: Option<String>,
 }
 
-/// Why somebody is not let in.
+/// The rejection of a request without valid credentials, or without a role.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// What they are told.
+    /// The answer.
     pub(crate) error: ApiError,
-    /// The principal of the token of an enrollment or of the API token, if its secret was right: such rejections are audited.
+    /// The principal of a token whose secret is right: such rejections are audited.
     pub(crate) claimed: Option<Principal>,
     /// It may have been a guess.
     pub(super) counts: bool,
@@ -36,7 +36,7 @@ impl From<ApiError> for Refusal {
     }
 }
 
-/// 429.
+/// The rejection of one of too many log-ins.
 pub(super) fn too_many(detail: &str, seconds: u64) -> Refusal {
     metrics::counter!("commissaire_auth_throttled_total").increment(1);
     ApiError::too_many(detail, seconds).into()
