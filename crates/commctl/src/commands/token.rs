@@ -18,8 +18,10 @@ Examples:
   commctl token create --role operator --cluster web --expires 90d deploy
   commctl token create --role reader --cluster '*' --from 10.0.0.0/8 monitoring > token
 
-A program sends it as a bearer token, or commctl uses it as the password of the user `token`:
+A program sends it as a bearer token, or as the password of the user `token`, in the configuration of
+commctl, too:
   curl -H \"Authorization: Bearer $(cat token)\" https://10.0.0.9:8000/api/v0/hosts
+  commctl --config ci.json login https://10.0.0.9:8000 --username token < token
   {\"username\": \"token\", \"password\": \"cmsr_…\", \"endpoint\": \"https://10.0.0.9:8000\"}
 
 It never has more rights than you have when it is used, and makes no further tokens.")]

@@ -4,21 +4,24 @@ mod ends;
 mod rights;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response};
 use http_gateway::audit::Audit;
+use http_gateway::auth::api_token::Minted;
 use http_gateway::auth::passwords::Passwords;
 use http_gateway::peer::{ClientCertificate, Peer};
 use http_gateway::{Config, Ports, Service};
 use model::{ApiToken, ApiTokenUse};
 use runtime::files::MemoryFiles;
 use runtime::{Clock, Files};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use testbed::log::Log;
 
-use crate::support::{Answer, Gateway, V0, basic, in_time};
+use crate::support::{Answer, Gateway, Setup, Storage, V0, basic, in_time};
 
 /// The password of all users.
 const PASSWORD: &str = "pass:word";
@@ -331,4 +334,17 @@ async fn token_makes_neither_tokens_nor_bindings() {
     for path in ["/tokens", "/bindings", "/binding/root"] {
         assert_eq!(client.get(&bearer, path).await.status, 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn token_is_503_while_tokens_cannot_be_read_unless_it_is_damaged() {
+    let timeout = Duration::from_millis(100);
+    let gateway = Setup { storage: Storage::Absent, timeout, ..Setup::default() }.start().await;
+    let bearer = format!("Bearer {}", Minted::random().token.expose_secret());
+    let whoami = async |authorization: &str| {
+        gateway.send_as(authorization, "GET", &format!("{V0}/whoami")).await
+    };
+    whoami(&bearer).await.refused(503, "not known whether this API token is valid");
+    whoami(&as_password(&bearer)).await.refused(503, "not known whether this API token is valid");
+    whoami(&format!("{bearer}x")).await.refused(401, "damaged");
 }
