@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     access, cluster, container_manager, context, enroll, explain, freeze, health_check, host,
-    login, logout, network, operations, passhash, shell, user_data, whoami,
+    login, logout, network, operations, passhash, shell, token, user_data, whoami,
 };
 use crate::config::ContextName;
 use crate::context::Context;
@@ -139,6 +139,9 @@ Examples:
     /// Make, list and revoke tokens with which hosts register themselves
     #[command(subcommand)]
     Enroll(enroll::Command),
+    /// Make, list and revoke API tokens, with which programs act for you
+    #[command(subcommand)]
+    Token(token::Command),
     /// Write a file for cloud-init with which new hosts register themselves at their first boot
     UserData(user_data::UserData),
     /// Make the hash of a password, for the server's users.json
@@ -168,6 +171,7 @@ impl Command {
             Self::Access(command) => command.run(context).await,
             Self::HealthCheck(command) => command.run(context).await,
             Self::Enroll(command) => command.run(context).await,
+            Self::Token(command) => command.run(context).await,
             Self::UserData(command) => command.run(context).await,
             Self::Login(command) => command.run(context).await,
             Self::Logout(command) => command.run(context).await,

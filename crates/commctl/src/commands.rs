@@ -16,5 +16,6 @@ mod operation;
 pub(crate) mod operations;
 pub(crate) mod passhash;
 pub(crate) mod shell;
+pub(crate) mod token;
 pub(crate) mod user_data;
 pub(crate) mod whoami;

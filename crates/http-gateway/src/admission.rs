@@ -12,7 +12,8 @@ use storage_client::StorageClient;
 
 use crate::access::bindings::Index;
 use crate::access::gate::{self, HostRight};
-use crate::auth::Shown;
+use crate::auth::api_token;
+use crate::auth::{Refusal, Shown};
 use crate::browser;
 use crate::endpoint::Endpoint;
 use crate::error::ApiError;
@@ -68,10 +69,10 @@ where
                 context.bus.principal.clone_from(&principal.id);
             }
             // Rights may be smaller than they seem: no record is read or changed by them.
-            context.refuses_storage = refuses_storage.clone();
+            context.refuses_storage.clone_from(&refuses_storage);
             match (admitted, refuses_storage) {
                 (Ok(_), Some(error)) if endpoint.shows_credentials() => {
-                    refusal = Some(error.into())
+                    refusal = Some(error.into());
                 }
                 (Ok(host_right), _) => context.host_right = host_right,
                 (Err(error), _) => refusal = Some(error),
@@ -96,11 +97,29 @@ async fn authorize(
     let context = RequestContext::of(&parts.extensions);
     let storage = StorageClient::new(state.bus.clone(), context.bus);
     let shown = Shown { headers: &parts.headers, certificate: peer.certificate.as_ref() };
-    match state.auth.admit(shown, source, &storage, bindings).await {
+    let authenticated = match api_token::Shown::by(&parts.headers) {
+        Some(token) => admit_token(state, token, source, bindings).await,
+        None => state.auth.admit(shown, source, &storage, bindings).await,
+    };
+    match authenticated {
         Ok(principal) => {
             let admitted = gate::check(&storage, &principal, endpoint, parts).await;
             (Some(principal), admitted)
         }
         Err(refusal) => (refusal.claimed, Err(refusal.error)),
     }
+}
+
+/// The principal of an API token.
+async fn admit_token(
+    state: &AppState,
+    token: api_token::Shown,
+    source: IpAddr,
+    bindings: &Index,
+) -> Result<Principal, Refusal> {
+    let principal = state.auth.admit_token(token, source, &state.tokens, bindings).await?;
+    if let Some(id) = principal.api_token_id() {
+        state.token_uses.note(id);
+    }
+    Ok(principal)
 }

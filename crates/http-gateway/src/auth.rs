@@ -3,6 +3,7 @@
 //! Nobody is refused with anything but 403, whatever is wrong with the credentials: the answer tells
 //! nothing about which users exist. Only a bearer token that is not accepted is a 401, by which its client renews it.
 
+pub mod api_token;
 mod check_queue;
 mod client_cert;
 mod http_basic;
@@ -10,6 +11,7 @@ mod logins;
 pub mod passwords;
 mod plugins;
 mod provider;
+mod refusal;
 mod role_mapping;
 mod setup;
 mod throttle;
@@ -36,6 +38,8 @@ pub use logins::{Logins, ProviderLogin};
 use passwords::Passwords;
 pub use plugins::{PluginConfig, SetupError};
 use provider::{Found, Needs, Provider, bearer, keystone_token};
+pub(crate) use refusal::Refusal;
+use refusal::{Refused, refusal, too_many};
 use setup::set_up;
 use throttle::Throttle;
 use token::Token;
@@ -44,9 +48,6 @@ use tokio::time::sleep;
 
 /// The most characters of a rejected user name that are logged.
 const LOGGED_NAME_LENGTH: usize = 64;
-
-/// `Retry-After` of a log-in that found the queue of checks full, in seconds.
-const OVERLOAD_RETRY_AFTER: u64 = 5;
 
 /// The user name under which the failures of tokens are counted. A user name of HTTP Basic has no colon.
 const TOKEN: &str = ":token";
@@ -73,19 +74,6 @@ enum Plugin {
     Provider(Arc<Provider>),
 }
 
-/// Why no plugin accepts.
-#[derive(Debug, Default)]
-struct Refused {
-    /// A password was checked, and is wrong: it counts as a guess, also if another plugin has no answer.
-    is_wrong_password: bool,
-    /// Too many passwords wait for their check.
-    overloaded: bool,
-    /// An identity provider does not say whether the credentials are valid, or their role is unknown.
-    is_unavailable: bool,
-    /// The credentials are valid, and give no role: what to say.
-    without_role: Option<String>,
-}
-
 impl Plugin {
     fn has_users(&self) -> bool {
         match self {
@@ -106,23 +94,6 @@ pub(crate) struct Shown<'a> {
 impl Shown<'_> {
     fn has_password(&self) -> bool {
         http_basic::credentials(self.headers).is_some()
-    }
-}
-
-/// Why somebody is not let in.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    /// What they are told.
-    pub(crate) error: ApiError,
-    /// The principal of the enrollment token, if its secret was right: such rejections are audited.
-    pub(crate) claimed: Option<Principal>,
-    /// It may have been a guess.
-    counts: bool,
-}
-
-impl From<ApiError> for Refusal {
-    fn from(error: ApiError) -> Self {
-        Self { error, claimed: None, counts: false }
     }
 }
 
@@ -347,45 +318,24 @@ impl Chain {
                 Err(refused) => Err(refusal(wait, refused)),
             },
         };
-        if let Err(Refusal { counts: true, error, .. }) = &mut admitted {
-            if bearer(shown.headers).is_some() {
-                *error = ApiError::unauthorized(error.detail());
-            }
-            self.throttle.failed(limited, &claimed);
-            metrics::counter!("commissaire_auth_failures_total").increment(1);
-            let user: String = claimed.chars().take(LOGGED_NAME_LENGTH).collect();
-            tracing::info!(source.ip = %source, user, "refused: not authenticated");
+        if let Err(refusal) = &mut admitted
+            && refusal.counts
+        {
+            self.reject(refusal, bearer(shown.headers).is_some(), &claimed, source);
         }
         admitted
     }
-}
 
-fn too_many(detail: &str, seconds: u64) -> Refusal {
-    metrics::counter!("commissaire_auth_throttled_total").increment(1);
-    ApiError::too_many(detail, seconds).into()
-}
-
-fn refusal(wait: Option<u64>, refused: Refused) -> Refusal {
-    if let Some(seconds) = wait {
-        return too_many("too many failed log-ins from this address: wait", seconds);
+    /// Counts and logs what may have been a guess. A rejected bearer token is a 401.
+    fn reject(&self, refusal: &mut Refusal, is_bearer: bool, claimed: &str, source: IpAddr) {
+        if is_bearer {
+            refusal.error = ApiError::unauthorized(refusal.error.detail());
+        }
+        self.throttle.failed(source::of_limits(source), claimed);
+        metrics::counter!("commissaire_auth_failures_total").increment(1);
+        let user: String = claimed.chars().take(LOGGED_NAME_LENGTH).collect();
+        tracing::info!(source.ip = %source, user, "refused: not authenticated");
     }
-    if refused.overloaded {
-        let detail = "too many log-ins are waiting for their check: try again";
-        return too_many(detail, OVERLOAD_RETRY_AFTER);
-    }
-    if refused.is_unavailable {
-        let detail = "an identity provider does not answer, or the storage service, so it is not known who you are or what you \
-                      may do: try again; the log of the gateway says why";
-        let error = ApiError::unavailable(detail);
-        return Refusal { error, claimed: None, counts: refused.is_wrong_password };
-    }
-    if let Some(detail) = refused.without_role {
-        tracing::info!(why = detail, "refused: no role");
-        let error = ApiError::forbidden(detail);
-        return Refusal { error, claimed: None, counts: refused.is_wrong_password };
-    }
-    let detail = "give a user name and password, or a token, that this server knows";
-    Refusal { error: ApiError::forbidden(detail), claimed: None, counts: true }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Endpoints, each declared once, beside its handler: `#[utoipa::path]` gives its method, path and documentation, and an
 //! [`Endpoint`] says what it needs.
 
+mod target;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::principal::Role;
+pub use target::Target;
 
 /// Where an operation is shown, before its id.
 pub const OPERATION_PATH: &str = "/api/v0/operation/";
@@ -44,6 +47,7 @@ pub struct Endpoint {
     reads_credentials: bool,
     is_idempotent: bool,
     needs_no_host: bool,
+    unchanged_by_tokens: bool,
 }
 
 impl Endpoint {
@@ -58,6 +62,7 @@ impl Endpoint {
         reads_credentials: false,
         is_idempotent: false,
         needs_no_host: false,
+        unchanged_by_tokens: false,
     };
     /// For readers.
     pub const READER: Self = Self { role: Some(Role::Reader), ..Self::PUBLIC };
@@ -126,6 +131,12 @@ impl Endpoint {
         Self { needs_no_host: true, ..self }
     }
 
+    /// An API token may read it, and change nothing by it.
+    #[must_use]
+    pub const fn unchanged_by_tokens(self) -> Self {
+        Self { unchanged_by_tokens: true, ..self }
+    }
+
     /// The lowest role that may make a call with this query; `None`: anyone, without a log-in.
     pub fn role(&self, query: Option<&str>) -> Option<Role> {
         let flag = self.reader_flag.filter(|flag| has_flag(query, flag));
@@ -162,7 +173,12 @@ impl Endpoint {
 
     /// Whether the audit log records a call: a change, or reading credentials.
     pub fn is_audited(&self, method: &Method) -> bool {
-        self.reads_credentials || !(method == Method::GET || method == Method::HEAD)
+        self.reads_credentials || changes(method)
+    }
+
+    /// Whether an API token may make no call with this method.
+    pub fn refuses_tokens(&self, method: &Method) -> bool {
+        self.unchanged_by_tokens && changes(method)
     }
 
     /// Whether its answer may hold credentials.
@@ -191,39 +207,14 @@ impl Endpoint {
     }
 }
 
+fn changes(method: &Method) -> bool {
+    !(method == Method::GET || method == Method::HEAD)
+}
+
 /// Whether a query has this flag, with a value or without.
 pub fn has_flag(query: Option<&str>, flag: &str) -> bool {
     let fields = query.unwrap_or_default().split('&');
     fields.map(|field| field.split('=').next()).any(|name| name == Some(flag))
-}
-
-/// The records that a request is about, by the parameters of its path.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Target<'a> {
-    /// The name of a cluster.
-    pub cluster: Option<&'a str>,
-    /// The address of a host.
-    pub host: Option<&'a str>,
-    /// The id of an operation.
-    pub operation: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    /// Those of a path; `route` is the one of the router.
-    pub fn of(route: &str, path: &'a str) -> Self {
-        let mut target = Self::default();
-        let mut resource = "";
-        for (part, value) in route.split('/').zip(path.split('/')) {
-            match (resource, part) {
-                ("cluster", "{name}") => target.cluster = Some(value),
-                ("operation", "{id}") => target.operation = Some(value),
-                (_, "{address}" | "{host}") => target.host = Some(value),
-                _ => {}
-            }
-            resource = part;
-        }
-        target
-    }
 }
 
 /// Endpoints with their handlers.
@@ -369,20 +360,6 @@ mod tests {
         ] {
             let endpoint = declared().find(&method, Some(path));
             assert_eq!(endpoint.is_audited(&method), is_audited, "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn target_of_a_request_is_named_by_its_path() {
-        let (member, events) = ("/v0/cluster/{name}/hosts/{host}", "/v0/operation/{id}/events");
-        for (route, path, [cluster, host, operation]) in [
-            (member, "/v0/cluster/web/hosts/10.0.0.1", [Some("web"), Some("10.0.0.1"), None]),
-            ("/v0/host/{address}", "/v0/host/a", [None, Some("a"), None]),
-            (events, "/v0/operation/1/events", [None, None, Some("1")]),
-            ("/v0/network/{name}", "/v0/network/n", [None; 3]),
-            ("/v0/hosts", "/v0/hosts", [None; 3]),
-        ] {
-            assert_eq!(Target::of(route, path), Target { cluster, host, operation }, "{path}");
         }
     }
 

@@ -15,4 +15,5 @@ pub mod members;
 pub mod networks;
 pub mod operations;
 pub mod secrets;
+pub mod tokens;
 pub mod whoami;

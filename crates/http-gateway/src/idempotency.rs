@@ -33,6 +33,7 @@ use crate::params::{BODY_MAX, unreadable};
 use crate::principal::Role;
 use crate::request::RequestContext;
 use crate::state::AppState;
+use crate::token_uses;
 
 const HEADER: &str = "idempotency-key";
 
@@ -219,7 +220,7 @@ fn again(answer: KeptAnswer) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], location, answer.body).into_response()
 }
 
-/// Removes keys that are free again, until the daemon is told to stop.
+/// Removes keys that are free again, and old API tokens, until the daemon is told to stop.
 pub(crate) async fn sweep(bus: Bus, clock: Clock, lifecycle: Lifecycle) {
     let storage = StorageClient::new(bus, Context::service("gateway"));
     loop {
@@ -229,6 +230,9 @@ pub(crate) async fn sweep(bus: Bus, clock: Clock, lifecycle: Lifecycle) {
         }
         if let Err(error) = sweep_once(&storage, &clock).await {
             tracing::debug!(error = chain(&error), "old idempotency keys are not removed yet");
+        }
+        if let Err(error) = token_uses::sweep_once(&storage, &clock).await {
+            tracing::debug!(error = chain(&error), "expired API tokens are not removed yet");
         }
     }
 }

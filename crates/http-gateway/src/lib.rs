@@ -26,6 +26,7 @@
 //! - [`service`](mod@service): all of this as one service
 //! - [`server`][]: sockets
 //! - [`tls`][]: certificates from files
+//! - [`token_uses`][]: when API tokens were last used
 //! - [`watching`][]: those who watch operations
 
 pub mod access;
@@ -57,6 +58,7 @@ pub mod service;
 pub mod source;
 pub mod state;
 pub mod tls;
+pub mod token_uses;
 pub mod watching;
 
 use std::io;
@@ -148,6 +150,7 @@ pub async fn service(
     let state = AppState::new(ports, config, &routes::DOCUMENT, lifecycle).await?;
     state.watching.listen(state.bus.clone());
     Arc::clone(&state.bindings).follow(lifecycle);
+    Arc::clone(&state.tokens).follow(lifecycle);
     presence::answer_pings(&state.bus, "gateway", lifecycle);
     metrics::install(&state.clock, lifecycle).map_err(StartError::Metrics)?;
     let sweep = idempotency::sweep(state.bus.clone(), state.clock.clone(), lifecycle.clone());

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use identity_providers::Identity;
 use jiff::Timestamp;
+use model::ApiToken;
 pub use model::Role;
 
-use crate::access::Rights;
+use crate::access::{Grant, Rights};
 
 /// How a principal was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,13 @@ pub enum Authenticator {
     Provider,
     /// By a token of an enrollment.
     Enrollment,
+    /// By an API token.
+    ApiToken {
+        /// The id of the token.
+        id: String,
+        /// The principal that it acts for.
+        owner: Arc<Principal>,
+    },
 }
 
 /// The user or host that a request was accepted from.
@@ -30,7 +38,7 @@ pub enum Authenticator {
 pub struct Principal {
     /// How it was authenticated.
     pub authenticator: Authenticator,
-    /// The name of the user, the common name of the certificate, or the id of the enrollment.
+    /// The name of the user or of the API token, the common name of the certificate, or the id of the enrollment.
     pub name: String,
     /// What it may do, and where.
     pub rights: Rights,
@@ -69,6 +77,22 @@ impl Principal {
         Self::new(Authenticator::Enrollment, id, rights, format!("enroll:{id}"))
     }
 
+    /// An API token of `owner`, with no more than its rights. The name of a token has no slash, and no provider has the prefix
+    /// `token`, so the id is that of no other principal.
+    pub fn api_token(token: &ApiToken, owner: Self) -> Self {
+        let ApiToken { id, name, role, clusters, run_commands, expires, .. } = token;
+        let limit = Grant { role: *role, clusters: clusters.clone(), run_commands: *run_commands };
+        Self {
+            rights: owner.rights.clone().limited_to(limit),
+            is_bound: owner.is_bound,
+            groups: Arc::clone(&owner.groups),
+            until: expires.timestamp(),
+            name: name.clone(),
+            id: format!("token:{name}/{}", owner.id),
+            authenticator: Authenticator::ApiToken { id: id.clone(), owner: Arc::new(owner) },
+        }
+    }
+
     fn new(authenticator: Authenticator, name: &str, rights: Rights, id: String) -> Self {
         let groups = Arc::default();
         let (name, is_bound, until) = (name.to_owned(), false, None);
@@ -78,6 +102,22 @@ impl Principal {
     /// Its highest role on any cluster.
     pub fn role(&self) -> Option<Role> {
         self.rights.highest()
+    }
+
+    /// The principal that an API token acts for; itself without one.
+    pub fn owner(&self) -> &Self {
+        match &self.authenticator {
+            Authenticator::ApiToken { owner, .. } => owner,
+            _ => self,
+        }
+    }
+
+    /// The id of the API token that it has shown.
+    pub fn api_token_id(&self) -> Option<&str> {
+        match &self.authenticator {
+            Authenticator::ApiToken { id, .. } => Some(id),
+            _ => None,
+        }
     }
 
     /// The id of the enrollment whose token it has shown.
@@ -114,7 +154,14 @@ mod tests {
                 Rights::default(),
             ),
         ];
+        let token: ApiToken =
+            serde_json::from_value(serde_json::json!({"id": "t", "name": "deploy",
+            "token_hash": "", "owner": "ann", "login": {"kind": "password"}, "role": "reader",
+            "clusters": ["*"], "expires": "", "created_at": ""}))
+            .unwrap();
+        let tokens = principals.clone().map(|owner| Principal::api_token(&token, owner).id);
         let ids = principals.map(|principal| principal.id);
+        assert_eq!(tokens, ids.clone().map(|owner| format!("token:deploy/{owner}")));
         let expected = [
             "ann",
             "certificate:Example CA/ann",

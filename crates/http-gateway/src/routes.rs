@@ -19,7 +19,7 @@ use crate::endpoint::{Declared, Endpoint, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
     bindings, clusters, container_managers, docs, enrollments, explain, freeze, health,
-    health_checks, hosts, login, members, networks, operations, secrets, whoami,
+    health_checks, hosts, login, members, networks, operations, secrets, tokens, whoami,
 };
 use crate::openapi::Document;
 use crate::params::{AddressParam, BODY_MAX, Name, no_route};
@@ -56,6 +56,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
         .merge(networks::endpoints())
         .merge(bindings::endpoints())
         .merge(health_checks::endpoints())
+        .merge(tokens::endpoints())
         .merge(whoami::endpoints())
         .merge(login::endpoints())
         .merge(health::endpoints())
@@ -133,9 +134,10 @@ async fn carry_out(state: AppState, endpoint: Endpoint, request: Request, next: 
         Ok(begun) => begun,
         Err(refused) => return refused.into_response(),
     };
-    let response = match endpoint.is_idempotent() {
-        true => idempotency::once(state.clone(), endpoint, request, next).await,
-        false => next.run(request).await,
+    let response = if endpoint.is_idempotent() {
+        idempotency::once(state.clone(), endpoint, request, next).await
+    } else {
+        next.run(request).await
     };
     let storage = StorageClient::new(state.bus.clone(), context.bus.clone());
     redaction.answer(&storage, response).await

@@ -12,7 +12,7 @@ use runtime::{Clock, Files, Lifecycle};
 use storage_client::{Reads, StorageClient};
 use tokio::sync::Mutex;
 
-use crate::access::Bindings;
+use crate::access::{Bindings, Tokens};
 use crate::api::Api;
 use crate::audit::Audit;
 use crate::auth::Chain;
@@ -24,6 +24,7 @@ use crate::openapi::Document;
 use crate::ports::Ports;
 use crate::readiness::{Ground, Readiness};
 use crate::request::RequestContext;
+use crate::token_uses::TokenUses;
 use crate::watching::Watching;
 use crate::{Config, StartError};
 
@@ -42,6 +43,10 @@ pub struct Shared {
     pub auth: Chain,
     /// The roles of principals on clusters.
     pub bindings: Arc<Bindings>,
+    /// The API tokens.
+    pub tokens: Arc<Tokens>,
+    /// When API tokens were last used.
+    pub token_uses: TokenUses,
     /// The public half of the server's own SSH key.
     pub public_key_file: Option<PathBuf>,
     /// Exact paths that authenticate by themselves.
@@ -100,6 +105,8 @@ impl AppState {
             changes,
             reads: Reads::start(&bus, Context::service("gateway"), lifecycle),
             bindings: Arc::new(Bindings::new(&bus)),
+            tokens: Arc::new(Tokens::new(&bus)),
+            token_uses: TokenUses::new(&bus, &clock, lifecycle),
             bus,
             auth,
             public_key_file: config.ssh_public_key_file.clone(),

@@ -145,6 +145,7 @@ impl fmt::Debug for ContainerManagerConfig {
         f.debug_struct("ContainerManagerConfig")
             .field("name", &self.name)
             .field("kind", &self.kind)
+            .field("clusters", &self.clusters)
             .field("options", &options)
             .finish()
     }

@@ -36,9 +36,10 @@ impl Model for HealthCheck {
         ident::name(&self.name)?;
         let health_command = Some(self.command.clone());
         Options { health_command, ..Options::default() }.validate()?;
-        match self.changed_at.is_valid() {
-            true => Ok(()),
-            false => Err(format!("changed_at is no time: {:?}", self.changed_at)),
+        if self.changed_at.is_valid() {
+            Ok(())
+        } else {
+            Err(format!("changed_at is no time: {:?}", self.changed_at))
         }
     }
 }

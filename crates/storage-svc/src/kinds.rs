@@ -2,12 +2,12 @@
 
 use bus::{Error, Result};
 use model::{
-    Alarm, Binding, BudgetClaims, CheckReport, CheckRoster, Cluster, ClusterHead, ClusterMember,
-    ClusterRecord, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    CordonDebt, Enrollment, Freeze, HealthCheck, Host, HostCreds, HostPlacement, HostState,
-    IdempotentRequest, Instance, Lease, Model, Network, NewestOperation, Operation,
-    OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait, PendingWebhook,
-    RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
+    Alarm, ApiToken, ApiTokenUse, Binding, BudgetClaims, CheckReport, CheckRoster, Cluster,
+    ClusterHead, ClusterMember, ClusterRecord, ContainerManagerConfig, ContainerManagerNodes,
+    ContainerManagerSecret, CordonDebt, Enrollment, Freeze, HealthCheck, Host, HostCreds,
+    HostPlacement, HostState, IdempotentRequest, Instance, Lease, Model, Network, NewestOperation,
+    Operation, OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait,
+    PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -47,8 +47,10 @@ static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 
 /// All others.
-static KINDS: [Kind; 32] = [
+static KINDS: [Kind; 34] = [
     Kind::of::<Alarm>(),
+    Kind::of::<ApiToken>(),
+    Kind::of::<ApiTokenUse>(),
     Kind::of::<Binding>(),
     Kind::of::<BudgetClaims>(),
     Kind::of::<CheckReport>(),
@@ -204,6 +206,8 @@ mod tests {
     #[test]
     fn the_store_keys_are_the_documented_ones() {
         for (type_name, id, key) in [
+            ("ApiToken", "t1", "/commissaire/api_tokens/t1"),
+            ("ApiTokenUse", "t1", "/commissaire/api_token_uses/t1"),
             ("Binding", "web", "/commissaire/bindings/web"),
             ("HealthCheck", "web", "/commissaire/health_checks/web"),
             ("Host", "10.0.0.1", "/commissaire/hosts/10.0.0.1"),

@@ -74,18 +74,22 @@ impl Create {
 
 /// What an enrollment is asked for with.
 pub(super) fn request(cluster: Option<&str>, expires: &str, uses: u32, from: &[String]) -> Value {
-    let expires = match expires.parse::<u64>() {
-        Ok(seconds) => json!(seconds),
-        Err(_) => json!(expires),
-    };
-    let mut body = json!({"expires": expires, "uses": uses, "from": from});
+    let mut body = json!({"expires": self::expires(expires), "uses": uses, "from": from});
     if let Some(cluster) = cluster {
         body["cluster"] = json!(cluster);
     }
     body
 }
 
-/// The token of an enrollment that was just made.
+/// When a token ends, as the server reads it: a plain number is one of seconds.
+pub(super) fn expires(text: &str) -> Value {
+    match text.parse::<u64>() {
+        Ok(seconds) => json!(seconds),
+        Err(_) => json!(text),
+    }
+}
+
+/// The token that was just made.
 pub(super) fn token(made: &Value) -> Result<&str, Error> {
     match made.get("token").and_then(Value::as_str) {
         Some(token) if !token.contains(char::is_control) => Ok(token),

@@ -28,5 +28,6 @@ mod shell;
 mod ssh;
 mod support;
 mod terminal;
+mod token;
 mod user_data;
 mod waiting;

@@ -36,6 +36,11 @@ pub async fn check(
     parts: &mut Parts,
 ) -> Result<Option<HostRight>, ApiError> {
     let Some(highest) = principal.rights.highest() else { return Err(without_rights()) };
+    if endpoint.refuses_tokens(&parts.method) && principal.api_token_id().is_some() {
+        return Err(ApiError::forbidden(
+            "an API token makes and revokes no API tokens, and changes no bindings: log in as its owner",
+        ));
+    }
     let query = parts.uri.query();
     if !endpoint.admits(highest, query) {
         return Err(match endpoint.role(query) {
@@ -56,10 +61,13 @@ pub async fn check(
         Scope::Fleet => Named::default(),
     };
     if let Some(cluster) = cluster {
-        let missing = || match endpoint.creates_cluster() {
-            // Neither tells whether the cluster exists.
-            true => lacks(principal, needed, &cluster),
-            false => ApiError::no_cluster(&cluster),
+        // Neither tells whether the cluster exists.
+        let missing = || {
+            if endpoint.creates_cluster() {
+                lacks(principal, needed, &cluster)
+            } else {
+                ApiError::no_cluster(&cluster)
+            }
         };
         return require(principal, needed, Some(&cluster), missing).map(|()| None);
     }

@@ -92,6 +92,12 @@ impl HttpBasic {
         !self.users.is_empty()
     }
 
+    /// A user, whose password was checked before.
+    pub(super) fn user(&self, name: &str) -> Option<Principal> {
+        let user = self.users.get(name)?;
+        Some(Principal::user(name, Rights::everywhere(user.role)))
+    }
+
     fn of(users: HashMap<String, User>, passwords: Passwords) -> Result<Self, String> {
         let hashes = users.iter().map(|(name, user)| (name.as_str(), user.hash.as_str()));
         let unmatchable = passwords.unmatchable(hashes).map_err(|name| {
@@ -132,8 +138,7 @@ impl HttpBasic {
             tracing::error!(error = chain(&error), "cannot start a thread for a password check");
             Overloaded
         })?;
-        let Some(role) = known.filter(|_| matches).map(|user| user.role) else { return Ok(None) };
-        let principal = Principal::user(&user, Rights::everywhere(role));
+        let Some(principal) = self.user(&user).filter(|_| matches) else { return Ok(None) };
         self.verified.insert(remembered, principal.clone());
         Ok(Some(principal))
     }

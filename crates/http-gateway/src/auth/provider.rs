@@ -173,6 +173,25 @@ impl Provider {
         }
     }
 
+    /// A user of this provider, who was identified before, with the groups of then; `None` without a role.
+    pub(super) fn user(&self, id: &str, groups: &[String], bindings: &Index) -> Option<Principal> {
+        let stripped =
+            |text: &str| Some(text.strip_prefix(self.prefix())?.strip_prefix(':')?.to_owned());
+        let name = stripped(id)?;
+        let identity = match &self.service {
+            Service::Oidc(_) => Identity::new(id, groups.to_vec(), None),
+            _ => Identity::new(
+                &name,
+                groups.iter().filter_map(|group| stripped(group)).collect(),
+                None,
+            ),
+        };
+        match self.principal(identity.ok()?, bindings) {
+            Found::Accepted(principal) => Some(principal),
+            _ => None,
+        }
+    }
+
     /// How users log in at the issuer, if it has a client for that.
     pub(super) fn login(&self) -> Option<&oidc::Login> {
         match &self.service {
@@ -190,15 +209,14 @@ impl Provider {
     fn principal(&self, mut identity: Identity, bindings: &Index) -> Found {
         let rights =
             self.roles.role(self.prefix(), &identity).map(Rights::everywhere).unwrap_or_default();
-        let id = match &self.service {
-            // It has the prefix, and so have its groups.
-            Service::Oidc(_) => identity.name.clone(),
-            _ => {
-                for group in &mut identity.groups {
-                    *group = format!("{}:{group}", self.prefix());
-                }
-                format!("{}:{}", self.prefix(), identity.name)
+        // Those of an issuer have the prefix, and so have its groups.
+        let id = if let Service::Oidc(_) = &self.service {
+            identity.name.clone()
+        } else {
+            for group in &mut identity.groups {
+                *group = format!("{}:{group}", self.prefix());
             }
+            format!("{}:{}", self.prefix(), identity.name)
         };
         let principal = bindings.bind(Principal::of_provider(id, identity, rights));
         if principal.rights.is_empty() && bindings.is_unknown() {

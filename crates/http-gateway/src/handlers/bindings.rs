@@ -40,7 +40,7 @@ pub struct NewBinding {
 pub fn endpoints() -> Endpoints<AppState> {
     Endpoints::new("bindings")
         .add(routes!(list), Endpoint::ADMIN)
-        .add(routes!(get, put, delete), Endpoint::ADMIN)
+        .add(routes!(get, put, delete), Endpoint::ADMIN.unchanged_by_tokens())
 }
 
 /// The bindings, sorted by their names.
@@ -166,6 +166,7 @@ async fn take_effect(state: &AppState) -> Result<(), ApiError> {
         .bindings
         .refresh()
         .await
+        .map(drop)
         .map_err(|_| ApiError::unavailable("the change is saved, and takes effect within a minute"))
 }
 

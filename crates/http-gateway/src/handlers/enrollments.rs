@@ -116,12 +116,7 @@ async fn create(
         return Err(ApiError::bad_request(format!("uses is 1 to {USES_MAX}")));
     }
     let now = state.clock.wall();
-    let expires = end(new.expires.as_ref(), now).ok_or_else(|| {
-        ApiError::bad_request(
-            "expires is a number of seconds, a duration like \"24h\" or a time like \
-             \"2026-12-31T12:00:00Z\", and lies in the future",
-        )
-    })?;
+    let expires = end(new.expires.as_ref(), DAY, now)?;
     let Minted { id, token, hash } = Minted::random();
     let enrollment = Enrollment {
         id,
@@ -162,11 +157,27 @@ async fn revoke(api: Api, Params(Name(id)): Params<Name>) -> Result<Json<[(); 0]
     Ok(Json([]))
 }
 
-/// When an enrollment ends; `None` for what is no time, or none in the future.
-fn end(given: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
+/// When a token ends: at the given time, or after `default`.
+///
+/// # Errors
+/// 400 for an invalid time, or one that is not in the future.
+pub(super) fn end(
+    given: Option<&Value>,
+    default: SignedDuration,
+    now: Timestamp,
+) -> Result<Timestamp, ApiError> {
+    future(given, default, now).ok_or_else(|| {
+        ApiError::bad_request(
+            "expires is a number of seconds, a duration like \"24h\" or a time like \
+             \"2026-12-31T12:00:00Z\", and lies in the future",
+        )
+    })
+}
+
+fn future(given: Option<&Value>, default: SignedDuration, now: Timestamp) -> Option<Timestamp> {
     let after = |duration| now.checked_add(SignedDuration::try_from(duration).ok()?).ok();
     let end = match given {
-        None => now.checked_add(DAY).ok()?,
+        None => now.checked_add(default).ok()?,
         Some(Value::Number(seconds)) => after(std::time::Duration::from_secs(seconds.as_u64()?))?,
         Some(Value::String(text)) => match humantime::parse_duration(text) {
             Ok(duration) => after(duration)?,
@@ -185,7 +196,7 @@ mod tests {
     use super::*;
 
     fn ends(given: &Value) -> Option<Stamp> {
-        end(Some(given), "2026-11-21T00:00:00Z".parse().unwrap()).map(Stamp::of)
+        future(Some(given), DAY, "2026-11-21T00:00:00Z".parse().unwrap()).map(Stamp::of)
     }
 
     #[test]

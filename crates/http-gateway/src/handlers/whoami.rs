@@ -33,6 +33,9 @@ struct Whoami {
     /// How the caller was authenticated.
     #[schema(examples("password"))]
     authenticator: &'static str,
+    /// The user that an API token acts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     /// The groups, as bindings name them.
     groups: Vec<String>,
     /// When the credentials expire, if that is known.
@@ -63,8 +66,8 @@ impl From<&Grant> for Right {
 async fn whoami(api: Api) -> Result<Json<Whoami>, ApiError> {
     // A path that is configured to authenticate by itself has no caller.
     let without = || ApiError::forbidden("no user is logged in: this path is one of `self-auths`");
-    let Principal { id, rights, authenticator, groups, until, .. } =
-        api.context.principal().ok_or_else(without)?;
+    let principal = api.context.principal().ok_or_else(without)?;
+    let Principal { id, rights, authenticator, groups, until, .. } = principal;
     Ok(Json(Whoami {
         name: id.clone(),
         role: rights.highest().unwrap_or(Role::Enroll),
@@ -75,7 +78,9 @@ async fn whoami(api: Api) -> Result<Json<Whoami>, ApiError> {
             Authenticator::Certificate { .. } => "certificate",
             Authenticator::Provider => "provider",
             Authenticator::Enrollment => "enrollment",
+            Authenticator::ApiToken { .. } => "token",
         },
+        owner: principal.api_token_id().map(|_| principal.owner().id.clone()),
         groups: groups.to_vec(),
         until: until.map(Stamp::of),
     }))

@@ -41,3 +41,4 @@ mod simulated;
 mod smuggling;
 mod support;
 mod tls;
+mod tokens;

@@ -2,6 +2,7 @@
 
 mod login;
 mod real;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -95,15 +96,36 @@ async fn send_with(
     path: &str,
     headers: &[(&str, &str)],
 ) -> (u16, Value, HeaderMap) {
+    request(service, method, path, headers, String::new()).await
+}
+
+async fn request(
+    service: &Service,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: String,
+) -> (u16, Value, HeaderMap) {
     let peer = Peer { address: "10.0.0.7:4711".parse().unwrap(), certificate: None };
     let request = Request::builder().method(method).uri(format!("{V0}{path}"));
     let request = request.extension(ConnectInfo(peer)).header("host", "a");
     let request =
         headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let response = service.answer(request.body(axum::body::Body::empty()).unwrap()).await;
+    let response = service.answer(request.body(axum::body::Body::from(body)).unwrap()).await;
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     (head.status.as_u16(), serde_json::from_slice(&body).unwrap(), head.headers)
+}
+
+/// The answer to a request with a body.
+async fn send_with_body(
+    service: &Service,
+    method: &str,
+    path: &str,
+    authorization: &str,
+    body: &Value,
+) -> (u16, Value, HeaderMap) {
+    request(service, method, path, &[("authorization", authorization)], body.to_string()).await
 }
 
 async fn is(service: &Service, authorization: &str, status: u16, words: &str) {

@@ -20,7 +20,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, an operation `o1`,
 /// a network `n1`, a container manager `k1`, a binding `b1` and a health check `w1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 47] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 49] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -61,6 +61,8 @@ pub(crate) const ROUTES: [(&str, &[&str]); 47] = [
     ("/api/v0/publickey", &["GET", "HEAD"]),
     ("/api/v0/enrollments", &["GET", "HEAD", "POST"]),
     ("/api/v0/enrollment/e1", &["DELETE"]),
+    ("/api/v0/tokens", &["GET", "HEAD", "POST"]),
+    ("/api/v0/token/e1", &["DELETE"]),
     ("/api/v0/networks", &["GET", "HEAD"]),
     ("/api/v0/network/n1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/healthz", &["GET", "HEAD"]),
@@ -77,7 +79,7 @@ pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 19] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 20] = [
     ("POST", "/api/v0/host/10.0.0.1/drain", "{}"),
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
@@ -98,6 +100,7 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 19] = [
         r#"{"kind": "group", "subject": "corp:web", "role": "reader", "clusters": ["c1"]}"#,
     ),
     ("POST", "/api/v0/enrollments", "{}"),
+    ("POST", "/api/v0/tokens", r#"{"name": "t1", "role": "reader", "clusters": ["c1"]}"#),
     ("POST", "/api/v0/host/10.0.0.1/investigate", "{}"),
     ("PUT", "/api/v0/host/10.0.0.1/placement", "{}"),
     (

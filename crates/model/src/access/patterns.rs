@@ -34,6 +34,11 @@ impl ClusterPatterns {
         self.0.iter().any(|pattern| pattern.as_str() == ALL)
     }
 
+    /// The names and patterns.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(Pattern::as_str)
+    }
+
     /// Whether it includes a cluster.
     pub fn includes(&self, cluster: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(cluster))
@@ -61,7 +66,7 @@ impl TryFrom<Vec<String>> for ClusterPatterns {
 
 impl From<ClusterPatterns> for Vec<String> {
     fn from(patterns: ClusterPatterns) -> Self {
-        patterns.0.iter().map(|pattern| pattern.as_str().to_owned()).collect()
+        patterns.iter().map(str::to_owned).collect()
     }
 }
 

@@ -221,6 +221,10 @@ async fn log_ins() {
     config(&[&url], "rea", "correct horse");
     session.run("cluster create web");
     session.run("whoami");
+    session.run("token create -r reader -c web -e 30d ci");
+    session.run("token create -r operator -c web cd");
+    session.run("token list");
+    session.run("token revoke ci");
     // By a kubeconfig, whose plugin is a script.
     session.file(
         "~/login",

@@ -45,7 +45,7 @@ const SENT: [(&str, &[Daemon]); 8] = [
 ];
 
 /// Records and the accounts that may write and read them.
-const RECORDS: [(&str, &[Daemon], &[Daemon]); 6] = [
+const RECORDS: [(&str, &[Daemon], &[Daemon]); 7] = [
     (
         "HostCreds",
         &[Daemon::Server, Daemon::Investigator, Daemon::Watcher],
@@ -59,6 +59,7 @@ const RECORDS: [(&str, &[Daemon], &[Daemon]); 6] = [
         &[Daemon::Server, Daemon::Clusterexec, Daemon::Containermgr],
     ),
     ("Freeze", &[Daemon::Server], &[Daemon::Server, Daemon::Clusterexec]),
+    ("ApiToken", &[Daemon::Server], &[Daemon::Server]),
     ("Operation", &[Daemon::Clusterexec], &[Daemon::Server, Daemon::Watcher, Daemon::Clusterexec]),
 ];
 

@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use bus::warn_unless_outage;
-use futures_util::future::{BoxFuture, select};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, stream};
 use model::{Operation, OperationEvent, OperationStatus};
 use serde::Deserialize;
@@ -29,6 +29,7 @@ use crate::access::{Rights, redaction};
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::params::{Name, Params};
+use crate::principal::Caller;
 use crate::state::AppState;
 use crate::watching::Watcher;
 
@@ -99,12 +100,9 @@ pub(super) async fn stream(
     found(&api, &id).await?;
     // There is no principal if the path authenticates by itself.
     let principal = api.context.principal().cloned();
-    let watcher = state.watching.enter(principal.as_ref().map_or("", |principal| &principal.id))?;
-    let outdated = api.context.caller.as_ref().map(|caller| {
-        let credentials = state.auth.outdated(caller).boxed();
-        let rights = Arc::clone(&state.bindings).outdated(caller.principal.clone()).boxed();
-        select(credentials, rights).map(drop).boxed()
-    });
+    let watcher =
+        state.watching.enter(principal.as_ref().map_or("", |principal| &principal.owner().id))?;
+    let outdated = api.context.caller.as_ref().map(|caller| outdated(&state, caller).boxed());
     let format = Format::accepted(&headers);
     let reader = Reader {
         storage: api.storage,
@@ -127,6 +125,20 @@ pub(super) async fn stream(
     let headers =
         [(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// Resolves when a caller has to authenticate again: its credentials or its rights may be others.
+fn outdated(state: &AppState, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
+    let credentials = state.auth.outdated(caller);
+    let revoked = Arc::clone(&state.tokens).revoked(caller.principal.clone());
+    let rights = Arc::clone(&state.bindings).outdated(caller.principal.clone());
+    async move {
+        tokio::select! {
+            () = credentials => {}
+            () = revoked => {}
+            () = rights => {}
+        }
+    }
 }
 
 impl FromRequestParts<AppState> for Wanted {
@@ -235,7 +247,7 @@ impl Reader {
             match self.look().await {
                 Ok(Some(events)) if !events.is_empty() => {
                     match visible(&self.storage, self.limited_to.as_ref(), &events).await {
-                        Ok(lines) => return self.written(&lines),
+                        Ok(lines) => return Some(self.written(&lines)),
                         Err(error) => {
                             if !std::mem::replace(&mut failing, true) {
                                 warn_unless_outage!(error, "events cannot be read: trying again");
@@ -300,7 +312,7 @@ impl Reader {
         Ok(events)
     }
 
-    fn written(&mut self, lines: &[(u64, Value)]) -> Option<Bytes> {
+    fn written(&mut self, lines: &[(u64, Value)]) -> Bytes {
         let mut text = String::new();
         for (seq, line) in lines {
             match self.format {
@@ -312,7 +324,7 @@ impl Reader {
             }
             self.seen = u32::try_from(*seq).unwrap_or(u32::MAX);
         }
-        Some(text.into())
+        text.into()
     }
 
     /// Server-Sent Events have no end of their own: it is an event of its own kind.

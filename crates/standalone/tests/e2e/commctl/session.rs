@@ -12,7 +12,7 @@ use crate::processes::Form;
 use crate::server::Server;
 
 /// What is another one in each run, and what stands in its place.
-const FILTERS: [(&str, &str); 13] = [
+const FILTERS: [(&str, &str); 14] = [
     (r"commctl [0-9.]+ \([^)]+\)", "commctl VERSION (COMMIT, DATE)"),
     // It may have passed before the next look.
     (r"! HOST bootstrapping\n", ""),
@@ -20,6 +20,7 @@ const FILTERS: [(&str, &str); 13] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "TIME"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID"),
     (r"\b[0-9a-f]{12}\.[0-9A-Za-z_-]{43}", "TOKEN"),
+    (r"cmsr_[0-9a-f]{12}_[0-9A-Za-z_-]{49}", "cmsr_TOKEN"),
     // YAML quotes one that could be a number.
     (r"'?\b[0-9a-f]{12}\b'?", "ID"),
     (r"\$2b\$(\d\d)\$[./0-9A-Za-z]{53}", "$$2b$$$1$$HASH"),
