@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bus::error::chain;
 use bus::{Bus, Context, Error, topology};
+use futures_util::FutureExt as _;
 use model::Model;
 use runtime::Lifecycle;
 use storage_client::StorageClient;
@@ -175,6 +176,10 @@ impl<I: RecordIndex> RecordCache<I> {
                 }
             };
             loop {
+                // What has been announced so far is in what is read now.
+                if let Some(notifications) = &mut notifications {
+                    while let Some(Some(_)) = notifications.next().now_or_never() {}
+                }
                 let wait = match self.refresh().await {
                     Ok(_) => REFRESH,
                     Err(error) => {
