@@ -11,9 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use model::{Binding, ClusterMember, Model as _};
 use rcgen::KeyPair;
+use runtime::Clock;
 use serde_json::{Value, json};
 use storage_svc::store::{Commit, Store};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::Setup;
 use crate::client::Client;
@@ -112,10 +114,11 @@ async fn bind(store: &Path) -> anyhow::Result<()> {
     store.close().await.context("the store cannot be closed")
 }
 
-/// An issuer of tokens, as long as this process lives.
+/// An issuer of tokens.
 struct Issuer {
     url: String,
     key: KeyPair,
+    _served: JoinSet<std::io::Result<()>>,
 }
 
 impl Issuer {
@@ -133,12 +136,13 @@ impl Issuer {
         let app = Router::new()
             .route("/.well-known/openid-configuration", get(async move || Json(discovery)))
             .route("/jwks", get(async move || Json(keys)));
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { url, key })
+        let mut served = JoinSet::new();
+        served.spawn(async move { axum::serve(listener, app).await });
+        Ok(Self { url, key, _served: served })
     }
 
     fn token(&self) -> anyhow::Result<String> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+        let now = Clock::System.wall().as_second();
         let claims = json!({"iss": self.url, "aud": "commissaire", "sub": "ann", "iat": now, "exp": now + 86_400});
         let header = Header { kid: Some("1".to_owned()), ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_der(&self.key.serialize_der());

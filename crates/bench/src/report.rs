@@ -99,7 +99,7 @@ impl fmt::Display for Figure {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ratio(ratio) => f.pad(&format!("≤ {ratio:.1} ×")),
+            Self::Ratio(ratio) => f.pad(&format!("≤ {ratio:?} ×")),
             Self::LeastRatio(ratio) => f.pad(&format!("≥ {ratio:.1} ×")),
             Self::Most(most) => f.pad(&format!("≤ {most}")),
         }

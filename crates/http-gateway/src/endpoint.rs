@@ -23,7 +23,7 @@ pub const OPERATION_PATH: &str = "/api/v0/operation/";
 pub enum Scope {
     /// The cluster, the host or the operation that its path names; without one, the whole fleet.
     Path,
-    /// The whole fleet, whatever its path names.
+    /// The whole fleet, also where its path names a part of it.
     Fleet,
     /// What its principal may see: its handler takes care of that.
     Handler,

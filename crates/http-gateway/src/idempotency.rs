@@ -220,7 +220,7 @@ fn again(answer: KeptAnswer) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], location, answer.body).into_response()
 }
 
-/// Removes keys that are free again, and old API tokens, until the daemon is told to stop.
+/// Removes keys that are free again, and old API tokens, until the daemon stops.
 pub(crate) async fn sweep(bus: Bus, clock: Clock, lifecycle: Lifecycle) {
     let storage = StorageClient::new(bus, Context::service("gateway"));
     loop {

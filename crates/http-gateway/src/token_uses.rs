@@ -80,7 +80,7 @@ async fn write(storage: &StorageClient, id: &str, now: Stamp) -> bus::Result<()>
     }
 }
 
-/// Whether two times are less than an hour apart, by whichever clock.
+/// Whether two times are less than an hour apart, by any clock.
 fn is_recent(written: &Stamp, now: &Stamp) -> bool {
     match (written.timestamp(), now.timestamp()) {
         (Some(written), Some(now)) => now.duration_since(written).unsigned_abs() < EXACT_TO,

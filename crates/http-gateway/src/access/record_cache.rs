@@ -149,7 +149,7 @@ impl<I: RecordIndex> RecordCache<I> {
         Ok(index)
     }
 
-    /// Keeps them up to date until the daemon is told to stop.
+    /// Keeps them up to date until the daemon stops.
     pub(crate) fn follow(self: Arc<Self>, lifecycle: &Lifecycle) {
         let stopping = lifecycle.stopping();
         lifecycle.spawn(I::Record::LIST_TYPE, async move {

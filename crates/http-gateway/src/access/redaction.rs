@@ -53,7 +53,7 @@ impl Redaction {
         Ok((request, Self { rights: rights.unwrap_or_default(), named }))
     }
 
-    /// An answer without the hosts that may not be seen, in whatever sentence. Event streams are redacted by their handler.
+    /// An answer without the hosts that may not be seen, in any of its sentences. Event streams are redacted by their handler.
     pub async fn answer(&self, storage: &StorageClient, response: Response) -> Response {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !matches!(kind, Some("application/json" | "application/problem+json")) {

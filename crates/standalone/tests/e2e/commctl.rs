@@ -129,7 +129,7 @@ async fn access() {
     session.run("access create --user admin --role reader -c web bad");
     session.run("-o table access list");
     session.run("access get ops");
-    session.run("access delete ops nobody");
+    session.run("access delete ops missing");
     session.run("health-check create web 'systemctl is-active web'");
     session.run("health-check list");
     session.run("health-check get web");

@@ -1,4 +1,4 @@
-//! Sequences of calls of bound principals, between which an administrator moves hosts: whatever they call in whichever order,
+//! Sequences of calls of bound principals, between which an administrator moves hosts: in any order,
 //! nothing that is not theirs is shown or changed.
 
 use std::collections::{BTreeMap, HashSet};
