@@ -144,6 +144,10 @@ async fn operators_choose_health_checks_of_administrators_and_write_no_commands(
     start(&operator, json!({"health": "web"}))
         .await
         .refused(409, "there is no health check \"web\"");
+    let elsewhere = json!({"health_url": "http://10.0.0.9/?host={address}"});
+    start(&operator, elsewhere)
+        .await
+        .refused(403, "a `health_url` that does not begin with http://{address}");
     assert!(gateway.restarts().is_empty());
     let check = json!({"command": "systemctl is-active web"});
     let made = gateway.put("/healthcheck/web", check.clone()).await;
@@ -152,7 +156,9 @@ async fn operators_choose_health_checks_of_administrators_and_write_no_commands(
     assert_eq!(gateway.get("/healthcheck/web").await.json()["command"], check["command"]);
     gateway.get("/healthchecks").await.is(200, &json!(["web"]));
     assert_eq!(start(&operator, json!({"health": "web"})).await.status, 201);
-    let asked = gateway.restarts().last().unwrap().params.value();
+    let of_host = json!({"health_url": "http://{address}:8080/health"});
+    assert_eq!(start(&operator, of_host).await.status, 201);
+    let asked = gateway.restarts()[0].params.value();
     assert_eq!(asked["options"], json!({"health_command": "systemctl is-active web"}));
     let admin = basic(format!("{USER}:{PASSWORD}"));
     let both = json!({"health": "web", "health_command": "true"});

@@ -6,8 +6,8 @@ use axum::response::{IntoResponse as _, Response};
 use bus::Error;
 use model::messages::{OperationPlan, StartOperation};
 use model::{
-    ClusterName, DrainOptions, HealthCheck, KindFacts, OnDrainTimeout, OperationKind, Options,
-    ident,
+    ADDRESS, ClusterName, DrainOptions, HealthCheck, KindFacts, OnDrainTimeout, OperationKind,
+    Options, ident,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -140,7 +140,10 @@ pub(in crate::handlers) async fn ask(
     }
     api.require(Role::Operator, Some(name), || ApiError::no_cluster(name))?;
     if options.health_command.is_some() {
-        may_run_commands(api, name)?;
+        may_run_commands(api, name, "`health_command`")?;
+    }
+    if options.health_url.as_deref().is_some_and(|url| !is_of_host(url)) {
+        may_run_commands(api, name, "a `health_url` that does not begin with http://{address}")?;
     }
     if let Some(check) = asked.health {
         if options.health_command.is_some() {
@@ -166,12 +169,22 @@ pub(in crate::handlers) async fn ask(
     Ok(Started::Accepted { id, record })
 }
 
-/// Whether the caller may have a command of its own run on the hosts of a cluster.
-fn may_run_commands(api: &Api, cluster: &ClusterName) -> Result<(), ApiError> {
+/// Whether a URL is of the host itself, on any port. The server requests it, and reaches other machines that the caller does not.
+fn is_of_host(url: &str) -> bool {
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    let port = authority.and_then(|authority| authority.strip_prefix(ADDRESS));
+    port.is_some_and(|port| match port.strip_prefix(':') {
+        Some(digits) => !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()),
+        None => port.is_empty(),
+    })
+}
+
+/// Whether the caller may have a command of its own run on the hosts of a cluster, or what can do as much.
+fn may_run_commands(api: &Api, cluster: &ClusterName, what: &str) -> Result<(), ApiError> {
     match api.context.principal() {
         Some(principal) if !principal.rights.permits_commands_on(cluster) => {
             Err(ApiError::forbidden(format!(
-                "`health_command` needs the permission run-commands on the cluster {cluster}, which administrators have: \
+                "{what} needs the permission run-commands on the cluster {cluster}, which administrators have: \
                  choose one of their health checks by its name with `health` (GET /api/v0/healthchecks)"
             )))
         }
@@ -203,4 +216,34 @@ pub(super) fn plan(answer: Value) -> Result<OperationPlan, Error> {
 pub(in crate::handlers) fn location(id: &str) -> Option<[(HeaderName, HeaderValue); 1]> {
     let value = HeaderValue::from_str(&format!("{OPERATION_PATH}{id}")).ok()?;
     Some([(header::LOCATION, value)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_host;
+
+    #[test]
+    fn url_of_the_host_has_its_address_as_the_authority() {
+        for url in [
+            "http://{address}",
+            "https://{address}:8443/health?a=1",
+            "http://{address}/x",
+            "http://{address}?x",
+        ] {
+            assert!(is_of_host(url), "{url}");
+        }
+        for url in [
+            "http://10.0.0.9/?host={address}",
+            "http://{address}.example.com/",
+            "http://{address}@10.0.0.9/",
+            "http://{address}:80@10.0.0.9/",
+            "http://{address}:/",
+            "http://{address}80/",
+            "http://{address}:8x/",
+            "http://a.{address}/",
+            "{address}",
+        ] {
+            assert!(!is_of_host(url), "{url}");
+        }
+    }
 }
