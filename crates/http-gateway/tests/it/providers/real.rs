@@ -59,7 +59,7 @@ async fn passwords_and_tokens_of_keystone_have_the_roles_that_keystone_gives() {
     is(&service, &right, 403, "you are keystone:ann with no groups, and have no role here").await;
     let (status, body, _) =
         send_with(&service, "GET", "/whoami", &[("x-auth-token", &token)]).await;
-    let detail = "you are keystone-token:ann@corp with the groups operator@fleet@corp, and have no role here";
+    let detail = "you are keystone-token:ann@corp with the groups keystone-token:operator@fleet@corp, and have no role here";
     assert_eq!(status, 403, "{body}");
     assert!(body["detail"].as_str().unwrap().contains(detail), "{body}");
 }
