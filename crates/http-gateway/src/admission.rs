@@ -58,7 +58,7 @@ where
             (None, Ok(None))
         } else {
             let bindings = state.bindings.current().await.unwrap_or_else(|error| {
-                refuses_storage = Some(error);
+                refuses_storage = Some(Box::new(error));
                 Arc::new(Index::unknown())
             });
             authorize(&state, &peer, source, endpoint, &bindings, &mut parts).await
@@ -72,12 +72,12 @@ where
             context.refuses_storage.clone_from(&refuses_storage);
             match (admitted, refuses_storage) {
                 (Ok(_), Some(error)) if endpoint.shows_credentials() => {
-                    refusal = Some(error.into());
+                    refusal = Some((*error).into());
                 }
                 (Ok(host_right), _) => context.host_right = host_right,
                 (Err(error), _) => refusal = Some(error),
             }
-            context.caller = Some(Caller { source, principal, reloads });
+            context.caller = Some(Caller { source, principal: principal.map(Arc::new), reloads });
         }
         next(Admission { request: Request::from_parts(parts, body), refusal }).await
     }
@@ -98,7 +98,7 @@ async fn authorize(
     let storage = StorageClient::new(state.bus.clone(), context.bus);
     let shown = Shown { headers: &parts.headers, certificate: peer.certificate.as_ref() };
     let authenticated = match api_token::Shown::by(&parts.headers) {
-        Some(token) => admit_token(state, token, source, bindings).await,
+        Some(token) => Box::pin(admit_token(state, token, source, bindings)).await,
         None => state.auth.admit(shown, source, &storage, bindings).await,
     };
     match authenticated {

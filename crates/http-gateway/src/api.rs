@@ -156,7 +156,7 @@ impl Api {
         params: &(impl Serialize + Sync),
     ) -> Result<Value, ApiError> {
         if let Some(error) = &self.context.refuses_storage {
-            return Err(error.clone().into());
+            return Err(bus::Error::clone(error).into());
         }
         Ok(self.bus.request(key, params, &self.context.bus).await?)
     }

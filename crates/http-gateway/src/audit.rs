@@ -86,7 +86,7 @@ where
     let Admission { request, refusal } = &admission;
     let context = request.extensions().get::<RequestContext>();
     let caller = context.and_then(|context| context.caller.as_ref());
-    let principal = caller.and_then(|caller| caller.principal.as_ref());
+    let principal = caller.and_then(|caller| caller.principal.as_deref());
     // Strangers have no line, or they could fill the disk; one who may only register hosts has one for each attempt.
     let is_enrolling = principal.is_some_and(|known| known.role() == Some(Role::Enroll));
     let is_known = principal.is_some() || refusal.is_none();

@@ -364,7 +364,7 @@ mod tests {
                 Rights::everywhere(Role::Reader),
             );
             let (source, reloads) = (IpAddr::from([192, 0, 2, 1]), chain.reloads());
-            Caller { source, principal: Some(principal), reloads }
+            Caller { source, principal: Some(Arc::new(principal)), reloads }
         };
         chain.outdated(&caller(Some(Duration::ZERO))).await;
         let mut expiring = std::pin::pin!(chain.outdated(&caller(Some(Duration::from_mins(5)))));

@@ -75,7 +75,7 @@ async fn perform(
     let id = hash([context.bus.principal.as_bytes(), key.as_bytes()]);
     let asked = hash([parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &body]);
     let storage = StorageClient::new(state.bus.clone(), context.bus.clone())
-        .with_refusal(context.refuses_storage.clone());
+        .with_refusal(context.refuses_storage.as_deref().cloned());
     let claim = claim(&storage, &state.clock, id, asked).await?;
     if let Some(answer) = claim.record.answer {
         if endpoint.is_registration() {

@@ -132,7 +132,7 @@ pub struct Caller {
     /// The client's address: behind trusted proxies, not theirs.
     pub source: IpAddr,
     /// Who was accepted; nobody on paths that authenticate by themselves.
-    pub principal: Option<Principal>,
+    pub principal: Option<Arc<Principal>>,
     /// The number of reloads before the authentication.
     pub(crate) reloads: u64,
 }

@@ -22,7 +22,7 @@ pub struct RequestContext {
     /// Who sends it; `None` where an endpoint needs no log-in.
     pub caller: Option<Caller>,
     /// The answer of the storage service to all that it asks for, while it is not known what its sender may do.
-    pub refuses_storage: Option<bus::Error>,
+    pub refuses_storage: Option<Box<bus::Error>>,
     /// The right that it depends on, where that may change with the cluster of a host.
     pub host_right: Option<HostRight>,
     /// The id of the operation that it may start, where its `Idempotency-Key` determines one.
@@ -37,7 +37,7 @@ impl RequestContext {
 
     /// The principal that sends it, if it is known.
     pub fn principal(&self) -> Option<&Principal> {
-        self.caller.as_ref()?.principal.as_ref()
+        self.caller.as_ref()?.principal.as_deref()
     }
 }
 

@@ -139,7 +139,7 @@ impl FromRequestParts<AppState> for Api {
         let context = RequestContext::of(&parts.extensions);
         let storage = StorageClient::new(state.bus.clone(), context.bus.clone())
             .with_reads(state.reads.clone())
-            .with_refusal(context.refuses_storage.clone());
+            .with_refusal(context.refuses_storage.as_deref().cloned());
         let (bus, clock) = (state.bus.clone(), state.clock.clone());
         let retrying = Arc::clone(&state.retrying);
         Ok(Self { storage, context, bus, clock, retrying })

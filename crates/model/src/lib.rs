@@ -1,7 +1,7 @@
 //! The records: what is kept, under which key, and what makes one valid.
 //!
 //! A record is checked whenever it enters or leaves the store. The wire form is a JSON object; members
-//! that are missing get their defaults, members nobody knows are ignored.
+//! that are missing get their defaults, unknown members are ignored.
 //!
 //! The types at the root are the records. Beside them:
 //!

@@ -33,7 +33,7 @@ impl RecordIndex for Index {
 
 impl Bindings {
     /// Resolves when the rights of a principal have changed; never without one.
-    pub async fn outdated(self: Arc<Self>, principal: Option<Principal>) {
+    pub async fn outdated(self: Arc<Self>, principal: Option<Arc<Principal>>) {
         match principal {
             Some(principal) => self.until_not(|bindings| bindings.agrees_with(&principal)).await,
             None => pending().await,
@@ -73,6 +73,9 @@ impl Index {
 
     /// The rights that a principal has by bindings; `None` without any. Those of the owner, for an API token.
     pub fn rights_of(&self, principal: &Principal) -> Option<Rights> {
+        if self.grants.is_empty() {
+            return None;
+        }
         let principal = principal.owner();
         let mut grants = self.grants_of(principal).cloned().peekable();
         grants.peek().is_some().then(|| Rights::of(grants))

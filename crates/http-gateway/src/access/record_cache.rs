@@ -79,9 +79,15 @@ impl<I: RecordIndex> RecordCache<I> {
     /// # Errors
     /// When they cannot be read, and are not known well enough.
     pub async fn current(&self) -> bus::Result<Arc<I>> {
-        if let Some(index) = self.fresh() {
-            return Ok(index);
+        match self.fresh() {
+            Some(index) => Ok(index),
+            // Boxed: it is large, and seldom needed.
+            None => Box::pin(self.read_once()).await,
         }
+    }
+
+    /// As others that asked at the same time have read them, or else read now.
+    async fn read_once(&self) -> bus::Result<Arc<I>> {
         let asked = Instant::now();
         let mut failure = self.reading.lock().await;
         // Another request may have read them, or has tried to.

@@ -45,8 +45,8 @@ impl Index {
 
 impl Tokens {
     /// Resolves when the API token of a principal is revoked; never without one.
-    pub async fn revoked(self: Arc<Self>, principal: Option<Principal>) {
-        match principal.as_ref().and_then(Principal::api_token_id) {
+    pub async fn revoked(self: Arc<Self>, principal: Option<Arc<Principal>>) {
+        match principal.as_deref().and_then(Principal::api_token_id) {
             Some(id) => self.until_not(|tokens| tokens.get(id).is_some()).await,
             None => pending().await,
         }

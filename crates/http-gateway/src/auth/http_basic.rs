@@ -163,6 +163,13 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(String, SecretString)>
     Some((user.to_owned(), SecretString::from(password)))
 }
 
+/// Whether a request has credentials that begin like this in base 64.
+pub(super) fn begins_with(headers: &HeaderMap, beginning: &str) -> bool {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let encoded = value.and_then(|value| value.split_once(' ')).map(|(_, encoded)| encoded.trim());
+    encoded.is_some_and(|encoded| encoded.starts_with(beginning))
+}
+
 /// The same with a password that bcrypt can tell from all others.
 fn hashable(headers: &HeaderMap) -> Option<(String, SecretString)> {
     credentials(headers).filter(|(_, password)| {
