@@ -170,7 +170,7 @@ impl ConfigFile {
         Ok(written)
     }
 
-    /// Removes the password; the user whose it was, `None` if there is none.
+    /// Removes the password. Returns its user, or `None` if no password was saved.
     pub(crate) fn forget_password(&mut self) -> Result<Option<String>, WriteError> {
         if self.members.password.take().is_none() {
             return Ok(None);

@@ -199,7 +199,7 @@ pub(crate) fn delete(name: &ContextName) -> Result<(), WriteError> {
     remove(&path).map(drop)
 }
 
-/// Removes a file; false if there is none.
+/// Removes a file. Returns whether it existed.
 fn remove(path: &Path) -> Result<bool, WriteError> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),

@@ -38,7 +38,7 @@ pub(super) struct Expected<'a> {
     pub(super) announces_issuer: bool,
 }
 
-/// The code, or why there is none.
+/// The code, or the issuer's error.
 type Answer = Result<AuthorizationCode, String>;
 
 /// Accepts connections from this machine.
@@ -129,7 +129,7 @@ async fn read(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// The issuer's answer in a request; the status of the response if there is none.
+/// The issuer's answer in a request, or the status with which the request is refused.
 fn judge(head: &[u8], expected: &Expected<'_>) -> Result<Answer, &'static str> {
     const BAD_REQUEST: &str = "400 Bad Request";
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();

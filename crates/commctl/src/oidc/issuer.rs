@@ -34,7 +34,7 @@ pub(super) struct Issuer<'a> {
     pub(super) endpoints: Endpoints,
 }
 
-/// What is used of a discovery document.
+/// The fields of a discovery document that are used.
 #[derive(Debug, Deserialize)]
 pub(super) struct Endpoints {
     issuer: String,

@@ -15,7 +15,7 @@ pub(crate) struct ProviderSession {
     /// The name of the provider, for messages.
     name: String,
     file: TokenFile,
-    /// What was read last.
+    /// The tokens as they were last read.
     tokens: RefCell<Option<Tokens>>,
 }
 

@@ -81,7 +81,7 @@ impl Tokens {
         LoginError::Expired { issuer: self.provider.issuer.clone(), reason: None }
     }
 
-    /// Revokes the refresh token at the issuer; false if there is none, or the issuer cannot do that.
+    /// Revokes the refresh token at the issuer. Returns false without a refresh token, or if the issuer cannot revoke.
     pub(crate) async fn revoke(&self) -> Result<bool, LoginError> {
         let Some(token) = &self.refresh_token else { return Ok(false) };
         Issuer::discover(&self.provider).await?.revoke(token).await
@@ -139,7 +139,7 @@ impl TokenFile {
         Ok(write_private(&self.path, &format!("{text:#}\n"))?)
     }
 
-    /// Deletes it; false if there is none.
+    /// Deletes the file. Returns whether it existed.
     pub(crate) fn delete(&self) -> Result<bool, LoginError> {
         match std::fs::remove_file(&self.path) {
             Ok(()) => Ok(true),

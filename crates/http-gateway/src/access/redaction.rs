@@ -80,7 +80,7 @@ impl Redaction {
         storage: &StorageClient,
         bytes: &Bytes,
     ) -> bus::Result<Option<String>> {
-        // What is no JSON has no sentences of records.
+        // Sentences of records are in JSON only.
         let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Ok(None) };
         let is_changed = redact(storage, &self.rights, &self.named, vec![&mut value]).await?;
         Ok(is_changed.then(|| value.to_string()))

@@ -190,8 +190,8 @@ async fn network(api: &Api, name: &str) -> Result<Revised<Network>, ApiError> {
     api.storage.find::<Network>(Network::DEFAULT).await?.ok_or_else(early)
 }
 
-/// The container manager of that name, which serves the cluster; an empty name is none. Who does not see all clusters may use one
-/// only if it names the cluster.
+/// The container manager of that name, which serves the cluster; `None` for an empty name. A caller who does not see
+/// all clusters may use only managers that name the cluster.
 async fn container_manager(
     api: &Api,
     name: &str,

@@ -345,14 +345,14 @@ impl Browser {
     }
 }
 
-/// What is answered to a `GET`; empty if there is no answer.
+/// The response to a `GET`; empty without a response.
 pub(crate) async fn get(url: &Url) -> Page {
     let target = &url[url::Position::BeforePath..];
     raw(url, &format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
         .await
 }
 
-/// What is answered to these bytes.
+/// The response to these bytes.
 pub(crate) async fn raw(url: &Url, request: &str) -> Page {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", url.port().unwrap())).await else {
         return String::new();
