@@ -3,6 +3,7 @@
 import json
 import ssl
 import sys
+import time
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -96,10 +97,18 @@ def user(admin, verb, name, domain=DEFAULT):
         admin.grant(added, admin.id("role", "operator"), project)
     elif verb in ("enable", "disable"):
         admin.send("PATCH", admin.user(name, domain), {"user": {"enabled": verb == "enable"}})
+        await_next_second()
     elif verb == "delete":
         admin.send("DELETE", admin.user(name, domain))
     else:
         raise SystemExit(f"user: unknown: {verb}")
+
+
+def await_next_second():
+    """Tokens say when they were issued in whole seconds: those of the second of a revocation count as revoked too."""
+    second = int(time.time())
+    while int(time.time()) == second:
+        time.sleep(0.01)
 
 
 def token(_, name, domain=DEFAULT, project=PROJECT):
