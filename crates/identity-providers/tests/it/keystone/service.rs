@@ -106,14 +106,17 @@ async fn rejected_token_is_renewed_once_and_the_request_repeated_once() {
 }
 
 #[tokio::test]
-async fn token_that_is_rejected_again_makes_the_provider_unavailable() {
+async fn token_that_is_rejected_again_makes_the_provider_unavailable_until_the_next_one() {
     let server = MockServer::start().await;
-    on_issue().respond_with(issued(OWN_TOKEN)).mount(&server).await;
+    on_issue().respond_with(issued(OWN_TOKEN)).up_to_n_times(2).mount(&server).await;
+    on_issue().respond_with(issued(RENEWED)).mount(&server).await;
     on_validation(OWN_TOKEN).respond_with(ResponseTemplate::new(401)).mount(&server).await;
+    on_validation(RENEWED).respond_with(validated()).mount(&server).await;
     let plugin = token_plugin(&server.uri(), with_service()).await;
     let result = plugin.identify(&secret(TOKEN)).await;
     assert!(assert_unavailable(&result).contains("`service-user`"), "{result:?}");
     assert_eq!((count(&server, "POST").await, count(&server, "GET").await), (2, 2));
+    assert_eq!(plugin.identify(&secret(TOKEN)).await, Ok(ann()));
 }
 
 #[tokio::test]
