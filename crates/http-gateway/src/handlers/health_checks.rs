@@ -24,7 +24,7 @@ pub struct NewHealthCheck {
     command: String,
 }
 
-/// The endpoints of health checks. Everybody who may start operations sees their names.
+/// The endpoints of health checks. Readers of any cluster see their names; their commands need a role on all clusters.
 pub fn endpoints() -> Endpoints<AppState> {
     Endpoints::new("health_checks")
         .add(routes!(list), Endpoint::READER.without_fleet())

@@ -12,9 +12,10 @@ use model::{
 use secrecy::{ExposeSecret as _, SecretString};
 use storage_client::{Revised, Transaction, queries};
 
+use super::keys::{creds_of, may_use_key};
 use super::new_host::{NewHost, infer};
 use super::ticket::Ticket;
-use super::{creds_of, look_again, may_use_key, wake_investigator};
+use super::{look_again, wake_investigator};
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::params::{AddressParam, Params, SpelledBody, same_address};

@@ -11,7 +11,8 @@ use storage_client::{Transaction, queries};
 use utoipa::ToSchema;
 
 use super::create::{check_key, host_keys};
-use super::{creds_of, found, may_use_key, wake_investigator};
+use super::keys::{creds_of, may_use_key};
+use super::{found, wake_investigator};
 use crate::api::Api;
 use crate::cluster_records::not_under_operation;
 use crate::error::ApiError;
