@@ -9,13 +9,11 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bus::error::chain;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use runtime::expiring::Expiring;
-use runtime::{Files, random};
+use identity_providers::remembered::ByCredentials;
+use runtime::Files;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::Sha256;
 
 use super::check_queue::{CheckQueue, Overloaded};
 use super::passwords::{LENGTH_MAX, Passwords};
@@ -51,10 +49,8 @@ pub(super) struct HttpBasic {
     passwords: Passwords,
     /// The hash that the password of an unknown user is checked against, so that it takes as long.
     unmatchable: String,
-    /// Keyed hashes of credentials that were verified within the last hour: never the credentials.
-    verified: Expiring<[u8; 32], Principal>,
-    /// The key of those hashes: this process's alone.
-    key: Hmac<Sha256>,
+    /// By the credentials that were verified within the last hour.
+    verified: ByCredentials<Principal>,
 }
 
 impl std::fmt::Debug for HttpBasic {
@@ -107,15 +103,14 @@ impl HttpBasic {
             users,
             passwords,
             unmatchable,
-            verified: Expiring::new(REMEMBERED, REMEMBERED_FOR),
-            key: Hmac::new(&random::secret::<64>().into()),
+            verified: ByCredentials::new(REMEMBERED, REMEMBERED_FOR),
         })
     }
 
     /// The user that was accepted within the last hour with the same credentials.
     pub(super) fn remembered(&self, headers: &HeaderMap) -> Option<Principal> {
         let (user, password) = hashable(headers)?;
-        self.verified.get(&self.keyed(&user, &password))
+        self.verified.get(&[&user, password.expose_secret()])
     }
 
     /// The user with these credentials, if there is one. The check may have to wait for others.
@@ -129,24 +124,21 @@ impl HttpBasic {
         let known = self.users.get(&user);
         let hash = known.map_or(&self.unmatchable, |user| &user.hash).clone();
         let permit = checks.acquire(source).await?;
-        let remembered = self.keyed(&user, &password);
         // Somebody else with the same credentials may have been faster: then it is not paid twice.
-        if let Some(principal) = self.verified.get(&remembered) {
+        if let Some(principal) = self.verified.get(&[&user, password.expose_secret()]) {
             return Ok(Some(principal));
         }
-        let matches = self.passwords.matches(password, hash, permit).await.map_err(|error| {
-            tracing::error!(error = chain(&error), "cannot start a thread for a password check");
-            Overloaded
-        })?;
+        let matches =
+            self.passwords.matches(password.clone(), hash, permit).await.map_err(|error| {
+                tracing::error!(
+                    error = chain(&error),
+                    "cannot start a thread for a password check"
+                );
+                Overloaded
+            })?;
         let Some(principal) = self.user(&user).filter(|_| matches) else { return Ok(None) };
-        self.verified.insert(remembered, principal.clone());
+        self.verified.insert(&[&user, password.expose_secret()], principal.clone());
         Ok(Some(principal))
-    }
-
-    fn keyed(&self, user: &str, password: &SecretString) -> [u8; 32] {
-        // A user name holds no colon: this is unambiguous.
-        let mac = self.key.clone().chain_update(user).chain_update(b":");
-        mac.chain_update(password.expose_secret()).finalize().into_bytes().into()
     }
 }
 
