@@ -91,17 +91,25 @@ fn ambiguous(address: &str, nodes: &[&NodeState]) -> HostFailure {
     HostFailure::new(FailureReason::NodeAmbiguous, message)
 }
 
+/// The ids of the node are not told: whoever knows them could pass off a host as that node.
 fn another_machine(host: Identity<'_>, node: &NodeState) -> HostFailure {
-    let (NodeState { name, machine_id, boot_id, .. }, address) = (node, host.address);
+    let Identity { address, machine_id, boot_id, .. } = host;
+    let name = &node.name;
+    if machine_id.is_empty() {
+        let message = format!(
+            "the machine id of {address} is not known, so the node {name} may be another machine: nothing was done to \
+             it; have it read with `commctl host investigate {address}`; a host without /etc/machine-id has none"
+        );
+        return HostFailure::new(FailureReason::AnotherMachine, message);
+    }
     let remedy = if host.node_name.is_empty() {
         "see whether the address was given to another machine".to_owned()
     } else {
         format!("correct the name of its node with `commctl host place {address} --node-name NODE`")
     };
     let message = format!(
-        "{address} is not the machine behind the node {name}, which reports the machine id {machine_id} and the \
-         boot id {boot_id}, while the host has {} and {}: nothing was done to it; {remedy}",
-        host.machine_id, host.boot_id
+        "{address} is not the machine behind the node {name}: the host has the machine id {machine_id} and the boot id \
+         {boot_id}, and the node others (see `kubectl describe node {name}`); nothing was done to it; {remedy}"
     );
     HostFailure::new(FailureReason::AnotherMachine, message)
 }

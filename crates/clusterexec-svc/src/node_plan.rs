@@ -12,7 +12,7 @@ use crate::host_error::HostFailure;
 use crate::identity::{Identity, candidates, node_of};
 use crate::nodes::{Nodes, NodesError};
 use crate::rejection::Rejection;
-use crate::schedule::Member;
+use crate::schedule::{Availability, Member};
 
 /// The plan for the nodes of the hosts of an operation.
 #[derive(Debug, Default)]
@@ -101,6 +101,13 @@ impl NodePlan {
                     Ok(Some(node)) => node,
                     Ok(None) => {
                         without.push(&member.address);
+                        continue;
+                    }
+                    // It has never been reached, and is not worked on.
+                    Err(_)
+                        if member.machine_id.is_empty()
+                            && member.availability == Availability::Unavailable =>
+                    {
                         continue;
                     }
                     Err(failure) => {
@@ -233,15 +240,8 @@ pub(crate) fn recorded_node<'a>(
     node_name: &str,
 ) -> Result<Option<&'a NodeState>, HostFailure> {
     let Member { address, machine_id, boot_id, runs_kubelet, .. } = member;
-    let (runs_kubelet, has_machine_id) = (*runs_kubelet, !machine_id.is_empty());
-    let found = node_of(nodes, Identity { address, node_name, machine_id, boot_id, runs_kubelet });
-    match found {
-        // The records may be old: only the host itself can tell that it is another machine.
-        Err(HostFailure { code: FailureReason::AnotherMachine, .. }) if !has_machine_id => {
-            Ok(candidates(nodes, address, node_name).first().copied())
-        }
-        found => found,
-    }
+    let runs_kubelet = *runs_kubelet;
+    node_of(nodes, Identity { address, node_name, machine_id, boot_id, runs_kubelet })
 }
 
 /// The name of the node of a host, as an administrator has set it; else empty.
@@ -280,7 +280,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::schedule::Availability;
 
     fn member(address: &str, boot_id: &str) -> Member {
         Member {
@@ -288,7 +287,7 @@ mod tests {
             availability: Availability::Healthy,
             reason: String::new(),
             boot_id: boot_id.to_owned(),
-            machine_id: String::new(),
+            machine_id: format!("m-{address}"),
             runs_kubelet: true,
             rebooters: Vec::new(),
             is_self: false,
@@ -298,7 +297,7 @@ mod tests {
 
     fn node(name: &str, address: &str, more: Value) -> NodeState {
         let mut node = json!({"name": name, "uid": name, "addresses": [address], "is_ready": true,
-                              "machine_id": format!("m-{name}"), "boot_id": format!("b-{name}")});
+                              "machine_id": format!("m-{address}"), "boot_id": format!("b-{name}")});
         let (Value::Object(all), Value::Object(more)) = (&mut node, more) else {
             panic!("objects")
         };
@@ -341,7 +340,14 @@ mod tests {
         assert_eq!(lost.reason, FailureReason::NodeUnknown);
         let other = Member { machine_id: "m0".to_owned(), ..member("10.0.0.1", "b") };
         assert_eq!(refused(&[other]).reason, FailureReason::AnotherMachine);
-        let twice = refused(&[member("10.0.0.1", "b"), member("w1", "b")]);
+        let unread = Member { machine_id: String::new(), ..member("10.0.0.1", "b") };
+        let message = refused(std::slice::from_ref(&unread)).error.to_string();
+        assert!(message.contains("`commctl host investigate 10.0.0.1`"), "{message}");
+        let unreached = Member { availability: Availability::Unavailable, ..unread };
+        let all = plan(nodes(), &[unreached, member("10.0.0.2", "b")], json!({}));
+        assert!(all.refused.is_none() && all.node("10.0.0.1").is_none());
+        let named = Member { machine_id: "m-10.0.0.1".to_owned(), ..member("w1", "b") };
+        let twice = refused(&[member("10.0.0.1", "b"), named]);
         assert!(twice.error.to_string().contains("are both the node w1"), "{:?}", twice.error);
         let plain = Member { runs_kubelet: false, ..member("10.0.0.9", "b") };
         let rebooters = vec!["zincati".to_owned()];

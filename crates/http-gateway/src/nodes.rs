@@ -151,7 +151,8 @@ async fn is_configured(api: &Api, manager: &str) -> Result<bool, ApiError> {
 }
 
 /// What the container manager says about the node of a host: an empty object when there is none, or when
-/// it cannot say.
+/// it cannot say. An address or a name can be those of any node of a Kubernetes that clusters share: who does not see all clusters
+/// sees only a node with the machine id that the host itself has reported.
 ///
 /// # Errors
 /// When the storage service cannot say which container manager it is.
@@ -163,12 +164,21 @@ pub async fn status(api: &Api, address: &str) -> Result<Value, ApiError> {
     };
     let node = node(&cluster.container_manager, address);
     match api.bus.request(topology::CONTAINER_GET_NODE_STATUS, &node, &api.context.bus).await {
-        Ok(node) => Ok(node),
+        Ok(node) if api.shows(None) || has_reported(api, address, &node).await? => Ok(node),
+        Ok(_) => Ok(json!({})),
         Err(error) => {
             tracing::debug!(host.address = address, error = chain(&error), "no node status");
             Ok(json!({}))
         }
     }
+}
+
+/// Whether a host has reported the machine id of this node, if the node has one.
+async fn has_reported(api: &Api, address: &str, node: &Value) -> Result<bool, ApiError> {
+    let Some(of_node) = node.pointer("/status/nodeInfo/machineID") else { return Ok(true) };
+    let state = api.storage.find::<HostState>(address).await?;
+    let machine_id = state.map(|state| state.record.machine_id).filter(|id| !id.is_empty());
+    Ok(machine_id.is_some_and(|id| *of_node == *id))
 }
 
 fn node(manager: &str, address: &str) -> Node {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use containermgr_svc::{ClientFactory, Config};
 use http::Request;
 use kube::client::Body;
-use model::{Cluster, ContainerManagerConfig, CordonDebt, DebtState};
+use model::{Cluster, ContainerManagerConfig, CordonDebt, DebtState, HostState};
 use runtime::Files;
 use serde_json::{Value, json};
 use simulated_kubernetes::{
@@ -55,6 +55,10 @@ impl KubernetesFleet {
             } else {
                 settings
             });
+            // As of the last investigation.
+            let known = HostState { machine_id: machine_id.clone(), ..fleet.state(number).await };
+            let known = HostState { address: address(number), ..known };
+            fleet.storage.save(&known).await.unwrap();
             fleet.hosts.edit(&address(number), |machine| {
                 machine.facts.kubelet = true;
                 machine.facts.machine_id = machine_id;

@@ -33,10 +33,12 @@ pub(super) fn name(node: &Node) -> &str {
     node.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// Whether this service has created it.
-pub(super) fn is_ours(node: &Node) -> bool {
+/// Whether this service has created it for this host: under its address, which others may have as one of several.
+pub(super) fn is_created_for(node: &Node, address: &str) -> bool {
     let annotations = node.metadata.annotations.as_ref();
-    annotations.is_some_and(|annotations| annotations.get(CREATED).is_some_and(|v| v == "true"))
+    name(node) == address
+        && annotations
+            .is_some_and(|annotations| annotations.get(CREATED).is_some_and(|v| v == "true"))
 }
 
 /// Whether it is being deleted.
@@ -135,11 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn a_created_node_is_ours_and_an_adopted_one_is_not() {
+    fn a_node_is_created_for_the_host_whose_address_is_its_name() {
         let mut created = node(one("node-create-201").response);
-        assert!(!is_ours(&created));
-        created.metadata.annotations = new("worker-1").metadata.annotations;
-        assert!(is_ours(&created) && !is_terminating(&created));
+        let name = name(&created).to_owned();
+        assert!(!is_created_for(&created, &name));
+        created.metadata.annotations = new(&name).metadata.annotations;
+        assert!(is_created_for(&created, &name) && !is_terminating(&created));
+        assert!(!is_created_for(&created, "10.0.0.9"));
         assert!(is_terminating(&node(one("fin-delete-200").response)));
         assert_eq!(deletion(&created).preconditions.unwrap().uid, created.metadata.uid);
     }

@@ -127,12 +127,12 @@ impl Kubernetes {
         let mut retries = Retries::until(deadline);
         loop {
             let (name, node_name) = (&self.name, node::name(&node));
-            if !node::is_ours(&node) {
+            if !node::is_created_for(&node, address) {
                 tracing::info!(
                     container_manager.name = name,
                     host.address = address,
                     node.name = node_name,
-                    "node left: it was not created by this service"
+                    "node left: it was not created for this host by this service"
                 );
                 return Ok(());
             }
