@@ -1,6 +1,6 @@
 //! The budget of a Kubernetes, which all operations and clusters on it share. Pure.
 
-use model::{BudgetClaim, NodeState, WaitReason, abridged};
+use model::{BudgetClaim, NodeState, UNAVAILABLE_NODES, WaitReason, abridged};
 
 use crate::waiting::Waiting;
 
@@ -39,7 +39,7 @@ pub(crate) fn wait_for(
             unavailable.iter().filter(|(other, _)| other.is_control_plane).collect();
         if !control_plane.is_empty() {
             let message = format!(
-                "the control plane loses one node at a time, and these are unavailable: {}",
+                "the control plane loses one node at a time, and {UNAVAILABLE_NODES}{}",
                 names(&control_plane)
             );
             return wait(WaitReason::ControlPlane, &control_plane, message);
@@ -49,7 +49,7 @@ pub(crate) fn wait_for(
     let is_unavailable = node.unavailable_because().is_some();
     if !is_unavailable && all.len() >= limit {
         let message = format!(
-            "at most {limit} {} of the Kubernetes may be unavailable at a time, and these are: {}",
+            "at most {limit} {} of the Kubernetes may be unavailable at a time, and {UNAVAILABLE_NODES}{}",
             if limit == 1 { "node" } else { "nodes" },
             names(&all)
         );

@@ -3,19 +3,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
+use axum::http::Extensions;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use storage_client::StorageClient;
+use storage_client::{Damaged, StorageClient};
 
 use crate::access::bindings::Index;
 use crate::access::gate::{self, HostRight};
 use crate::auth::api_token;
 use crate::auth::{Refusal, Shown};
 use crate::browser;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Scope};
 use crate::error::ApiError;
 use crate::peer::Peer;
 use crate::principal::{Caller, Principal};
@@ -53,27 +54,29 @@ where
     async move {
         let source = source::client(peer.address.ip(), &parts.headers, &state.trusted_proxies);
         let reloads = state.auth.reloads();
-        let mut refuses_storage = None;
+        // Without bindings, rights may seem larger than they are.
+        let (mut refuses_storage, mut is_known) = (None, true);
         let (principal, admitted) = if endpoint.has_self_auth(parts.uri.path(), &state.self_auths) {
             (None, Ok(None))
         } else {
             let bindings = state.bindings.current().await.unwrap_or_else(|error| {
-                refuses_storage = Some(Box::new(error));
-                Arc::new(Index::unknown())
+                refuses_storage = Some(Box::new(rights_unknown(error)));
+                state.bindings.last_known().unwrap_or_else(|| Arc::new(Index::unknown()))
             });
+            is_known = !bindings.is_unknown();
             authorize(&state, &peer, source, endpoint, &bindings, &mut parts).await
         };
+        let is_refused =
+            endpoint.shows_credentials() || !is_known && is_about_all(endpoint, &parts.extensions);
         let mut refusal = None;
         if let Some(context) = parts.extensions.get_mut::<RequestContext>() {
             if let Some(principal) = &principal {
                 context.bus.principal.clone_from(&principal.id);
             }
-            // Rights may be smaller than they seem: no record is read or changed by them.
+            // They may be old: no record is read or changed by them.
             context.refuses_storage.clone_from(&refuses_storage);
             match (admitted, refuses_storage) {
-                (Ok(_), Some(error)) if endpoint.shows_credentials() => {
-                    refusal = Some((*error).into());
-                }
+                (Ok(_), Some(error)) if is_refused => refusal = Some((*error).into()),
                 (Ok(host_right), _) => context.host_right = host_right,
                 (Err(error), _) => refusal = Some(error),
             }
@@ -82,6 +85,31 @@ where
         next(Admission { request: Request::from_parts(parts, body), refusal }).await
     }
     .boxed()
+}
+
+/// Whether an endpoint is about all clusters: its answer need not come from the storage service.
+fn is_about_all(endpoint: Endpoint, extensions: &Extensions) -> bool {
+    match endpoint.scope() {
+        Scope::Fleet => true,
+        Scope::Path => {
+            extensions.get::<MatchedPath>().is_none_or(|path| !path.as_str().contains('{'))
+        }
+        Scope::Handler | Scope::Nothing => false,
+    }
+}
+
+/// The answer of the storage service while the bindings cannot be read. A damaged one is not named to everybody.
+fn rights_unknown(error: bus::Error) -> bus::Error {
+    let Some(Damaged { key, .. }) = Damaged::reported_by(&error) else { return error };
+    tracing::error!(
+        key,
+        "a damaged binding: until it is repaired in the store, requests are refused"
+    );
+    bus::Error::unavailable(
+        "a binding in the store is damaged, so it is not known what you may do until it is repaired; the gateway's log \
+         names it",
+    )
+    .of_part("store")
 }
 
 /// Who sends a request, as far as that is known; and the right that the request depends on, or the answer to it if its sender

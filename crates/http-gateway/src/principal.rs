@@ -10,6 +10,9 @@ pub use model::Role;
 
 use crate::access::{Grant, Rights};
 
+/// What the ids of the owners of client certificates begin with.
+const CERTIFICATE: &str = "certificate:";
+
 /// How a principal was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authenticator {
@@ -42,8 +45,8 @@ pub struct Principal {
     pub name: String,
     /// What it may do, and where.
     pub rights: Rights,
-    /// Whether that is by bindings.
-    pub is_bound: bool,
+    /// What it may do by the configuration, where bindings have replaced that.
+    pub replaced: Option<Rights>,
     /// Its name in logs, records and limits: unique among all authenticators and issuers.
     pub id: String,
     /// Its groups, with the prefix of its identity provider.
@@ -58,10 +61,17 @@ impl Principal {
         Self::new(Authenticator::Password, name, rights, name.to_owned())
     }
 
-    /// The owner of a client certificate.
+    /// The owner of a client certificate. The first slash of its id is the end of the issuer.
     pub fn certificate(issuer: &str, name: &str, rights: Rights) -> Self {
         let authenticator = Authenticator::Certificate { issuer: issuer.to_owned() };
-        Self::new(authenticator, name, rights, format!("certificate:{issuer}/{name}"))
+        let issuer = issuer.replace('%', "%25").replace('/', "%2F");
+        Self::new(authenticator, name, rights, format!("{CERTIFICATE}{issuer}/{name}"))
+    }
+
+    /// What bindings call the owner of a client certificate; `None` for another principal.
+    pub fn certificate_subject(&self) -> Option<&str> {
+        let is_certificate = matches!(self.authenticator, Authenticator::Certificate { .. });
+        is_certificate.then(|| self.id.strip_prefix(CERTIFICATE))?
     }
 
     /// A user that an identity provider knows. The id begins with the prefix of the provider and a colon.
@@ -84,7 +94,7 @@ impl Principal {
         let limit = Grant { role: *role, clusters: clusters.clone(), run_commands: *run_commands };
         Self {
             rights: owner.rights.clone().limited_to(limit),
-            is_bound: owner.is_bound,
+            replaced: owner.replaced.clone(),
             groups: Arc::clone(&owner.groups),
             until: expires.timestamp(),
             name: name.clone(),
@@ -95,13 +105,18 @@ impl Principal {
 
     fn new(authenticator: Authenticator, name: &str, rights: Rights, id: String) -> Self {
         let groups = Arc::default();
-        let (name, is_bound, until) = (name.to_owned(), false, None);
-        Self { authenticator, name, rights, is_bound, id, groups, until }
+        let (name, replaced, until) = (name.to_owned(), None, None);
+        Self { authenticator, name, rights, replaced, id, groups, until }
     }
 
     /// Its highest role on any cluster.
     pub fn role(&self) -> Option<Role> {
         self.rights.highest()
+    }
+
+    /// What it may do without any binding.
+    pub fn configured(&self) -> &Rights {
+        self.replaced.as_ref().unwrap_or(&self.rights)
     }
 
     /// The principal that an API token acts for; itself without one.
@@ -147,6 +162,8 @@ mod tests {
             Principal::user("ann", Rights::default()),
             Principal::certificate("Example CA", "ann", Rights::default()),
             Principal::certificate("Other CA", "ann", Rights::default()),
+            Principal::certificate("A", "B/C", Rights::default()),
+            Principal::certificate("A/B", "C", Rights::default()),
             Principal::enrolling("ann"),
             Principal::of_provider(
                 "openshift:ann".to_owned(),
@@ -166,6 +183,8 @@ mod tests {
             "ann",
             "certificate:Example CA/ann",
             "certificate:Other CA/ann",
+            "certificate:A/B/C",
+            "certificate:A%2FB/C",
             "enroll:ann",
             "openshift:ann",
         ];

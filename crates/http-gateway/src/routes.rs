@@ -24,6 +24,7 @@ use crate::handlers::{
 use crate::openapi::Document;
 use crate::params::{AddressParam, BODY_MAX, Name, no_route};
 use crate::peer::Peer;
+use crate::principal::Role;
 use crate::request::{Admission, RequestContext};
 use crate::state::AppState;
 use crate::{admission, audit, idempotency, metrics};
@@ -117,11 +118,13 @@ fn every_request(
     metrics::measure(request, |request| with_span(request, admit))
 }
 
-/// Whether the sender of a request may see some clusters only.
+/// Whether the sender of a request may see some clusters only. A host that registers itself sees nothing but its registration.
 fn is_limited(request: &Request) -> bool {
     let context = request.extensions().get::<RequestContext>();
     let principal = context.and_then(RequestContext::principal);
-    principal.is_some_and(|principal| !principal.rights.shows(None))
+    principal.is_some_and(|principal| {
+        !principal.rights.shows(None) && principal.role() != Some(Role::Enroll)
+    })
 }
 
 /// Carries out a request that has an idempotency key, or whose answer is limited to what its sender may see.

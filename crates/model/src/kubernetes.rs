@@ -7,5 +7,5 @@ mod pod;
 
 pub use claims::{BudgetClaim, BudgetClaims};
 pub use cordon::{CordonDebt, CordonOwner, DebtState, Instance};
-pub use node::NodeState;
+pub use node::{NodeState, UNAVAILABLE_NODES};
 pub use pod::{Controller, PodClass, PodKind, PodState};

@@ -74,7 +74,7 @@ pub use host_placement::HostPlacement;
 pub use idempotency::{IdempotentRequest, KeptAnswer};
 pub use kubernetes::{
     BudgetClaim, BudgetClaims, Controller, CordonDebt, CordonOwner, DebtState, Instance, NodeState,
-    PodClass, PodKind, PodState,
+    PodClass, PodKind, PodState, UNAVAILABLE_NODES,
 };
 pub use lease::Lease;
 pub use lease_name::{LeaseName, LeasePurpose};

@@ -66,7 +66,7 @@ impl Index {
     /// The principal with the rights of its bindings, if it has any: those of its configuration do not count then.
     pub fn bind(&self, principal: Principal) -> Principal {
         match self.rights_of(&principal) {
-            Some(rights) => Principal { rights, is_bound: true, ..principal },
+            Some(rights) => Principal { replaced: Some(principal.rights), rights, ..principal },
             None => principal,
         }
     }
@@ -85,8 +85,8 @@ impl Index {
     fn agrees_with(&self, principal: &Principal) -> bool {
         let principal = principal.owner();
         match self.rights_of(principal) {
-            Some(rights) => principal.is_bound && principal.rights == rights,
-            None => !principal.is_bound,
+            Some(rights) => principal.replaced.is_some() && principal.rights == rights,
+            None => principal.replaced.is_none(),
         }
     }
 
@@ -95,8 +95,9 @@ impl Index {
             Authenticator::Password | Authenticator::Provider => {
                 self.grants(SubjectKind::User, &principal.id)
             }
-            Authenticator::Certificate { issuer } => {
-                self.grants(SubjectKind::Certificate, &format!("{issuer}/{}", principal.name))
+            Authenticator::Certificate { .. } => {
+                let subject = principal.certificate_subject().unwrap_or_default();
+                self.grants(SubjectKind::Certificate, subject)
             }
             Authenticator::Enrollment | Authenticator::ApiToken { .. } => &[],
         };

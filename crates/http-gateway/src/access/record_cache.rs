@@ -86,6 +86,12 @@ impl<I: RecordIndex> RecordCache<I> {
         }
     }
 
+    /// As they were when they could be read last; `None` if they never could.
+    pub fn last_known(&self) -> Option<Arc<I>> {
+        let known = self.known();
+        known.read_at.map(|_| Arc::clone(&known.index))
+    }
+
     /// As others that asked at the same time have read them, or else read now.
     async fn read_once(&self) -> bus::Result<Arc<I>> {
         let asked = Instant::now();

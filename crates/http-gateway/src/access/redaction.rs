@@ -1,13 +1,14 @@
-//! Sentences without the hosts that a principal may not see. Records hold sentences about several clusters: such as which hosts
-//! of a quorum group are unavailable.
+//! Sentences without the hosts and nodes that a principal may not see. Records hold sentences about several clusters: such as
+//! which hosts of a quorum group are unavailable.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest as _, FromRequestParts as _, RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use model::{Address, ClusterMember, Host, ident};
+use model::{Address, ClusterMember, Host, UNAVAILABLE_NODES, ident};
 use serde_json::Value;
 use storage_client::StorageClient;
 
@@ -20,6 +21,9 @@ use crate::state::AppState;
 /// The addresses that are looked up at a time.
 const LOOKED_UP: usize = 256;
 
+/// The fields in which the body of a request names hosts.
+const NAMING: [&str; 5] = ["address", "host", "hosts", "old", "new"];
+
 /// The largest answer whose sentences are looked at, in bytes.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
@@ -27,7 +31,7 @@ const ANSWER_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Redaction {
     rights: Rights,
-    /// What the request names. It is no news, and without it in the answer one would learn that it exists.
+    /// The hosts that the request names. A refusal repeats them, whether they exist or not.
     named: HashSet<Address>,
 }
 
@@ -40,20 +44,26 @@ impl Redaction {
         let context = RequestContext::of(request.extensions());
         let rights = context.principal().map(|principal| principal.rights.clone());
         let (mut parts, body) = request.into_parts();
-        let mut named = HashSet::new();
+        // A host that registers itself is the one that the request comes from.
+        let source = context.caller.and_then(|caller| address(&caller.source.to_string()));
+        let mut named = HashSet::from_iter(source);
         if let Ok(params) = RawPathParams::from_request_parts(&mut parts, state).await {
             named.extend(params.iter().filter_map(|(_, value)| address(value)));
         }
         let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
         let body = body.map_err(|rejection| unreadable(&rejection))?;
-        if let Ok(mut value) = serde_json::from_slice::<Value>(&body) {
-            each_text(&mut value, &mut |text| named.extend(words(text).filter_map(address)));
+        if let Ok(Value::Object(mut fields)) = serde_json::from_slice(&body) {
+            for (_, value) in
+                fields.iter_mut().filter(|(field, _)| NAMING.contains(&field.as_str()))
+            {
+                each_text(value, &mut |text| named.extend(address(text)));
+            }
         }
         let request = Request::from_parts(parts, Body::from(body));
         Ok((request, Self { rights: rights.unwrap_or_default(), named }))
     }
 
-    /// An answer without the hosts that may not be seen, in any of its sentences. Event streams are redacted by their handler.
+    /// An answer without what may not be seen in any of its sentences. Event streams are redacted by their handler.
     pub async fn answer(&self, storage: &StorageClient, response: Response) -> Response {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !matches!(kind, Some("application/json" | "application/problem+json")) {
@@ -64,7 +74,8 @@ impl Redaction {
             let detail = "the answer is too large for a caller who may not see all of it";
             return ApiError::unavailable(detail).into_response();
         };
-        match self.redacted(storage, &bytes).await {
+        let is_refusal = parts.status.is_client_error();
+        match self.redacted(storage, &bytes, is_refusal).await {
             Ok(None) => Response::from_parts(parts, Body::from(bytes)),
             Ok(Some(text)) => {
                 parts.headers.remove(CONTENT_LENGTH);
@@ -79,15 +90,18 @@ impl Redaction {
         &self,
         storage: &StorageClient,
         bytes: &Bytes,
+        is_refusal: bool,
     ) -> bus::Result<Option<String>> {
         // Sentences of records are in JSON only.
         let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else { return Ok(None) };
-        let is_changed = redact(storage, &self.rights, &self.named, vec![&mut value]).await?;
+        let none = HashSet::new();
+        let kept = if is_refusal { &self.named } else { &none };
+        let is_changed = redact(storage, &self.rights, kept, vec![&mut value]).await?;
         Ok(is_changed.then(|| value.to_string()))
     }
 }
 
-/// Takes the hosts that may not be seen out of the sentences in some values.
+/// Takes what may not be seen out of the sentences in some values.
 ///
 /// # Errors
 /// When the clusters of hosts cannot be read.
@@ -99,7 +113,7 @@ pub async fn values<'a>(
     redact(storage, rights, &HashSet::new(), values.into_iter().collect()).await.map(drop)
 }
 
-/// The same, except for those in `kept`. Returns whether there were any.
+/// The same, except for the hosts in `kept`. Returns whether there was anything.
 async fn redact(
     storage: &StorageClient,
     rights: &Rights,
@@ -107,16 +121,22 @@ async fn redact(
     mut values: Vec<&mut Value>,
 ) -> bus::Result<bool> {
     let mut named = BTreeSet::new();
+    let mut is_changed = false;
     for value in &mut values {
-        each_sentence(value, &mut |text| named.extend(words(text).filter_map(address)));
+        each_sentence(value, &mut |text| {
+            if let Some(redacted) = without_nodes(text) {
+                *text = redacted;
+                is_changed = true;
+            }
+            named.extend(hosts(text).map(|(_, address)| address));
+        });
     }
     let named = named.into_iter().filter(|address| !kept.contains(address)).collect();
     let hidden = hidden(storage, rights, named).await?;
-    let mut is_changed = false;
     if !hidden.is_empty() {
         for value in &mut values {
             each_sentence(value, &mut |text| {
-                if let Some(redacted) = sentence(text, &hidden) {
+                if let Some(redacted) = without_hosts(text, &hidden) {
                     *text = redacted;
                     is_changed = true;
                 }
@@ -172,10 +192,36 @@ fn each_text(value: &mut Value, with: &mut impl FnMut(&mut String)) {
     }
 }
 
-/// The parts of a sentence that can be addresses.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_separator = |c: char| !c.is_ascii_alphanumeric() && !".:_-".contains(c);
-    text.split(is_separator).map(|word| word.trim_matches(['.', ':', '-', '_']))
+/// The addresses in a sentence, and where they are. A word of letters alone is one only after `host`, or before a parenthesis: else
+/// a host could be named like any word.
+fn hosts(text: &str) -> impl Iterator<Item = (Range<usize>, Address)> {
+    words(text).filter_map(|place| {
+        let mut word = &text[place.clone()];
+        if let Some((before, port)) = word.split_once(':')
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            word = before;
+        }
+        let place = place.start..place.start + word.len();
+        let is_plain = word.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let is_named =
+            text[..place.start].ends_with("host ") || text[place.end..].starts_with(" (");
+        (!is_plain || is_named).then(|| Some((place, address(word)?)))?
+    })
+}
+
+/// Where the parts of a sentence are that consist of the characters of addresses.
+fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
+    const EDGES: [char; 4] = ['.', ':', '-', '_'];
+    let is_separator = |c: char| !c.is_ascii_alphanumeric() && !EDGES.contains(&c);
+    let mut end = 0;
+    text.split_inclusive(is_separator).filter_map(move |piece| {
+        let start = end;
+        end += piece.len();
+        let word = piece.trim_end_matches(is_separator).trim_end_matches(EDGES);
+        let trimmed = word.trim_start_matches(EDGES);
+        (!trimmed.is_empty()).then(|| start + word.len() - trimmed.len()..start + word.len())
+    })
 }
 
 fn address(word: &str) -> Option<Address> {
@@ -183,41 +229,62 @@ fn address(word: &str) -> Option<Address> {
 }
 
 /// A sentence in which each list of hidden hosts is replaced by their number; `None` if it names none.
-fn sentence(text: &str, hidden: &HashSet<Address>) -> Option<String> {
-    let is_hidden = |word: &str| address(word).is_some_and(|address| hidden.contains(&address));
+fn without_hosts(text: &str, hidden: &HashSet<Address>) -> Option<String> {
     let mut redacted = String::with_capacity(text.len());
-    let (mut rest, mut count) = (text, 0_usize);
-    // The place in `redacted` where the number of the list that is being replaced belongs.
-    let mut place = 0;
-    loop {
-        let found = words(rest).find(|word| !word.is_empty() && is_hidden(word));
-        let Some(word) = found else { break };
-        // It is a part of `rest`.
-        let start = rest.find(word)?;
-        let (before, after) = (&rest[..start], &rest[start + word.len()..]);
-        if count == 0 || before != ", " {
-            end_list(&mut redacted, place, count);
-            redacted.push_str(before);
-            (place, count) = (redacted.len(), 0);
+    // What was read of the text, and the hosts at the end of that which are to be replaced.
+    let (mut read, mut count) = (0, 0);
+    for (place, _) in hosts(text).filter(|(_, address)| hidden.contains(address)) {
+        // It may be in the parenthesis of another one.
+        let Some(between) = text.get(read..place.start) else { continue };
+        if count == 0 || between != ", " {
+            push_count(&mut redacted, count);
+            redacted.push_str(between);
+            count = 0;
         }
         count += 1;
         // What follows in parentheses is about the host.
-        rest = after.strip_prefix(" (").map_or(after, after_parenthesis);
+        let after = &text[place.end..];
+        let rest = after.strip_prefix(" (").map_or(after, after_parenthesis);
+        read = text.len() - rest.len();
     }
-    if place == 0 && count == 0 {
+    if count == 0 {
         return None;
     }
-    end_list(&mut redacted, place, count);
-    redacted.push_str(rest);
+    push_count(&mut redacted, count);
+    redacted.push_str(&text[read..]);
     Some(redacted)
 }
 
-fn end_list(redacted: &mut String, place: usize, count: usize) {
-    match count {
-        0 => {}
-        1 => redacted.insert_str(place, "1 host of a cluster that you may not see"),
-        _ => redacted.insert_str(place, &format!("{count} hosts of clusters that you may not see")),
+fn push_count(redacted: &mut String, count: usize) {
+    let hosts = match count {
+        0 => return,
+        1 => "1 host of a cluster".to_owned(),
+        _ => format!("{count} hosts of clusters"),
+    };
+    redacted.push_str(&hosts);
+    redacted.push_str(" that you may not see");
+}
+
+/// A sentence in which a list of unavailable nodes, which may be those of any cluster, is replaced by their number; `None` if it
+/// has none.
+fn without_nodes(text: &str) -> Option<String> {
+    let (before, mut rest) = text.split_once(UNAVAILABLE_NODES)?;
+    let mut count = 0_usize;
+    while let Some((name, reason)) = rest.split_once(" (")
+        && !name.contains([' ', ','])
+    {
+        count += 1;
+        rest = after_parenthesis(reason);
+        let Some(next) = rest.strip_prefix(", ") else { break };
+        rest = next;
     }
+    if let Some((others, after)) =
+        rest.strip_prefix("and ").and_then(|rest| rest.split_once(" other"))
+    {
+        count += others.parse().unwrap_or(0);
+        rest = after.strip_prefix('s').unwrap_or(after);
+    }
+    (count > 0).then(|| format!("{before}{UNAVAILABLE_NODES}{count} in all{rest}"))
 }
 
 /// What follows the parenthesis that is open; nothing where it is not closed.
@@ -238,6 +305,7 @@ fn after_parenthesis(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use model::abridged;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -245,7 +313,7 @@ mod tests {
 
     fn without(text: &str, hidden: &[&str]) -> String {
         let hidden = hidden.iter().map(|address| Address::from(*address)).collect();
-        sentence(text, &hidden).unwrap_or_else(|| text.to_owned())
+        without_hosts(text, &hidden).unwrap_or_else(|| text.to_owned())
     }
 
     #[test]
@@ -264,10 +332,33 @@ mod tests {
             ("the host 10.0.0.20", "the host 10.0.0.20"),
             ("at 2001:DB8::1, now", "at 1 host of a cluster that you may not see, now"),
             ("db-1.example (a", "1 host of a cluster that you may not see"),
+            (
+                "10.0.0.20, 10.0.0.2 and http://10.0.0.2:80/",
+                "10.0.0.20, 1 host of a cluster that you may not see and http://1 host of a cluster that you may not see:80/",
+            ),
+            ("a role on db (down)", "a role on 1 host of a cluster that you may not see"),
+            (
+                "the host role has no role",
+                "the host 1 host of a cluster that you may not see has no role",
+            ),
         ] {
-            let hidden = ["10.0.0.2", "10.0.0.3", "2001:db8::1", "db-1.example"];
+            let hidden = ["10.0.0.2", "10.0.0.3", "2001:db8::1", "db-1.example", "db", "role"];
             assert_eq!(without(text, &hidden), expected);
         }
+    }
+
+    #[test]
+    fn lists_of_unavailable_nodes_become_their_numbers() {
+        let list = abridged((0..12).map(|n| format!("w{n} (operation o{n})")), ", ");
+        for (listed, expected) in [
+            ("w1 (not ready)", "1 in all"),
+            ("w1 (not ready (since 2)), w-2.x (operation o1); wait", "2 in all; wait"),
+            (&list, "12 in all"),
+        ] {
+            let redacted = without_nodes(&format!("and {UNAVAILABLE_NODES}{listed}"));
+            assert_eq!(redacted, Some(format!("and {UNAVAILABLE_NODES}{expected}")));
+        }
+        assert_eq!(without_nodes("the node w1 (not ready)"), None);
     }
 
     #[test]
@@ -281,7 +372,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_hidden_address_is_left(
+        fn hidden_addresses_are_taken_out_and_no_others(
             parts in prop::collection::vec(
                 prop_oneof![
                     Just("10.0.0.2"), Just("10.0.0.1"), Just(" ("), Just(")"), Just(", "), Just(": "), Just("a host "),
@@ -292,8 +383,13 @@ mod tests {
         ) {
             let text = parts.concat();
             let left = without(&text, &["10.0.0.2"]);
-            let hidden = Address::from("10.0.0.2");
-            prop_assert!(!words(&left).filter_map(address).any(|word| word == hidden), "{text:?}: {left:?}");
+            let count = |text: &str, wanted: &str| hosts(text).filter(|(_, found)| found.as_str() == wanted).count();
+            prop_assert_eq!(count(&left, "10.0.0.2"), 0, "{:?}: {:?}", text, left);
+            if !text.contains('(') {
+                for other in ["10.0.0.1", "10.0.0.22"] {
+                    prop_assert_eq!(count(&left, other), count(&text, other), "{:?}: {:?}", text, left);
+                }
+            }
         }
     }
 }

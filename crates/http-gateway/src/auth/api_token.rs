@@ -87,6 +87,11 @@ impl Minted {
     }
 }
 
+/// Whether a credential begins as an API token does: no identity provider is shown it.
+pub(super) fn is_token(credential: &SecretString) -> bool {
+    credential.expose_secret().starts_with(PREFIX)
+}
+
 impl Shown {
     /// What a request shows, if it begins as a token does: no other plugin gets to see it.
     pub(crate) fn by(headers: &HeaderMap) -> Option<Self> {

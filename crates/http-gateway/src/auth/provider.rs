@@ -9,6 +9,7 @@ use runtime::{Clock, Files, Lifecycle, Outage};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+use super::api_token::is_token;
 use super::http_basic::credentials;
 use super::plugins::{
     KEYSTONE_PASSWORD, KEYSTONE_TOKEN, OIDC, OPENSHIFT, SetupError, read_options,
@@ -102,10 +103,14 @@ impl Provider {
     pub(super) async fn identify(&self, headers: &HeaderMap, bindings: &Index) -> Option<Found> {
         let identified = match &self.service {
             Service::KeystonePassword(keystone) => {
-                let (user, password) = credentials(headers)?;
+                let shown = credentials(headers);
+                let (user, password) = shown.filter(|(_, password)| !is_token(password))?;
                 keystone.identify(&user, &password).await
             }
-            Service::KeystoneToken(keystone) => keystone.identify(&keystone_token(headers)?).await,
+            Service::KeystoneToken(keystone) => {
+                let token = keystone_token(headers).filter(|token| !is_token(token))?;
+                keystone.identify(&token).await
+            }
             Service::OpenShift(openshift) => openshift.identify(&bearer(headers)?).await,
             Service::Oidc(oidc) => {
                 let token = bearer(headers).filter(|token| oidc.is_for(token))?;

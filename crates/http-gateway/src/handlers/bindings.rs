@@ -9,6 +9,7 @@ use storage_client::{Revised, Transaction};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use crate::access::Rights;
 use crate::access::bindings::Index;
 use crate::api::Api;
 use crate::endpoint::{Endpoint, Endpoints};
@@ -89,7 +90,6 @@ async fn put(
     binding.validate().map_err(ApiError::bad_request)?;
     let plan = || async {
         let mut all = api.storage.list_complete::<Binding>().await?;
-        let transaction = Transaction::default();
         let Some(found) = all.iter_mut().find(|found| found.record.name == binding.name) else {
             if all.len() >= Binding::MAX {
                 let most = Binding::MAX;
@@ -97,16 +97,17 @@ async fn put(
                     "there are {most} bindings, the most allowed"
                 )));
             }
-            stays_administrator(&api, all.iter().map(|found| &found.record).chain([&binding]))?;
+            let new = Revised { record: binding.clone(), revision: 0 };
+            let transaction = stays_administrator(&api, all.iter().chain([&new]), &binding.name)?;
             return Ok((transaction.create(&binding)?, (StatusCode::CREATED, binding.clone())));
         };
         let Binding { changed_by, changed_at, .. } = found.record.clone();
         if found.record == (Binding { changed_by, changed_at, ..binding.clone() }) {
-            return Ok((transaction, (StatusCode::OK, found.record.clone())));
+            return Ok((Transaction::default(), (StatusCode::OK, found.record.clone())));
         }
-        let changed = Revised { record: binding.clone(), revision: found.revision };
         found.record = binding.clone();
-        stays_administrator(&api, all.iter().map(|found| &found.record))?;
+        let changed = found.clone();
+        let transaction = stays_administrator(&api, all.iter(), &binding.name)?;
         Ok((transaction.update(&changed)?, (StatusCode::OK, binding.clone())))
     };
     let (status, binding) = api.commit(plan).await?;
@@ -133,9 +134,8 @@ async fn delete(
         let all = api.storage.list_complete::<Binding>().await?;
         let found = all.iter().find(|found| found.record.name == name);
         let found = found.ok_or_else(|| missing(&name))?;
-        let rest = all.iter().map(|found| &found.record).filter(|binding| binding.name != name);
-        stays_administrator(&api, rest)?;
-        let transaction = Transaction::default();
+        let rest = all.iter().filter(|found| found.record.name != name);
+        let transaction = stays_administrator(&api, rest, &name)?;
         let transaction = transaction.check::<Binding>(&name, Some(found.revision));
         Ok((transaction.delete::<Binding>(&name), ()))
     };
@@ -145,18 +145,30 @@ async fn delete(
 }
 
 /// Refuses a change by which the caller would no longer be an administrator of all clusters, by a mistake that it could not
-/// take back. Without any binding, the configuration decides.
+/// take back. `bindings` are those after the change, of which `changed` is the one that changes. The transaction goes through
+/// only while another one, that makes the caller an administrator, stays as it is.
 fn stays_administrator<'a>(
     api: &Api,
-    bindings: impl Iterator<Item = &'a Binding>,
-) -> Result<(), ApiError> {
-    let Some(caller) = api.context.principal() else { return Ok(()) };
-    match Index::of(bindings).rights_of(caller) {
-        Some(rights) if rights.on(None) < Some(Role::Admin) => Err(ApiError::conflict(format!(
+    bindings: impl Iterator<Item = &'a Revised<Binding>> + Clone,
+    changed: &str,
+) -> Result<Transaction, ApiError> {
+    let unconditional = Transaction::default();
+    let Some(caller) = api.context.principal() else { return Ok(unconditional) };
+    let is_admin = |rights: &Rights| rights.on(None) == Some(Role::Admin);
+    let rights_by = |binding: &Binding| Index::of([binding]).rights_of(caller);
+    let mut own = bindings.filter_map(|found| Some((found, rights_by(&found.record)?))).peekable();
+    if own.peek().is_none() && is_admin(caller.owner().configured()) {
+        return Ok(unconditional);
+    }
+    match own.find(|(_, rights)| is_admin(rights)) {
+        Some((found, _)) if found.record.name == changed => Ok(unconditional),
+        Some((Revised { record, revision }, _)) => {
+            Ok(unconditional.check::<Binding>(&record.name, Some(*revision)))
+        }
+        None => Err(ApiError::conflict(format!(
             "{} would no longer be an administrator of all clusters: have another administrator do this",
             caller.id
         ))),
-        _ => Ok(()),
     }
 }
 

@@ -205,7 +205,7 @@ async fn container_manager(
     let found = api.storage.find::<ContainerManagerConfig>(name).await?.ok_or_else(unknown)?;
     match &found.record.clusters {
         Some(clusters) if clusters.includes(cluster) => Ok(Some(found)),
-        _ if !api.shows(None) => Err(unknown()),
+        _ if !api.shows(None) && !is_managed(api, cluster, name).await? => Err(unknown()),
         None => Ok(Some(found)),
         Some(clusters) => {
             let served = abridged(Vec::from(clusters.clone()), ", ");
@@ -213,6 +213,12 @@ async fn container_manager(
             Err(ApiError::conflict(detail))
         }
     }
+}
+
+/// Whether a cluster has this container manager.
+async fn is_managed(api: &Api, cluster: &ClusterName, manager: &str) -> Result<bool, ApiError> {
+    let found = api.storage.find::<ClusterHead>(cluster).await?;
+    Ok(found.is_some_and(|found| found.record.container_manager == manager))
 }
 
 /// Removes a cluster; its hosts stay, in none. It is marked first, and has the status `deleting` until a

@@ -1,12 +1,14 @@
 //! Explanations: why an object, or the installation, is in its state.
 
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::State;
 use bus::topology;
 use model::explain::{self, ClusterFacts, Explanation, HostFacts, InstallationFacts, RELATED};
 use model::{
-    ClusterName, CordonDebt, Freeze, Host, HostState, Operation, OperationHost, OperationStatus,
-    Status,
+    ClusterHead, ClusterName, CordonDebt, Freeze, Host, HostState, Operation, OperationHost,
+    OperationStatus, Status,
 };
 use storage_client::{Revised, queries};
 use utoipa_axum::routes;
@@ -67,9 +69,13 @@ async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records
     }
     let freeze = queries::freeze(&api.storage).await?;
     let alarms = state.readiness.alarms(&state.ground(api)).await.unwrap_or_default();
-    let alarms = alarms.into_iter().filter(|alarm| match alarm.scope.strip_prefix("cluster.") {
-        Some(cluster) => api.shows(Some(&cluster.into())),
-        None => true,
+    let managers = visible_managers(api).await?;
+    let alarms = alarms.into_iter().filter(|alarm| match alarm.scope.split_once('.') {
+        Some(("cluster", cluster)) => api.shows(Some(&cluster.into())),
+        Some(("manager", manager)) => {
+            managers.as_ref().is_none_or(|managers| managers.contains(manager))
+        }
+        _ => true,
     });
     let alarms = alarms.map(|alarm| api.visible_alarm(alarm)).collect();
     let debts = api.storage.list::<CordonDebt>().await?.into_iter().map(|found| found.record);
@@ -84,6 +90,16 @@ async fn records(api: &Api, state: &AppState, checks: &Checks) -> Result<Records
         operations.push(Known::read(api, state, operation).await?.explain().1);
     }
     Ok((freeze, alarms, debts, operations))
+}
+
+/// The container managers of the clusters that the caller may see; `None` for all.
+async fn visible_managers(api: &Api) -> Result<Option<HashSet<String>>, ApiError> {
+    if api.shows(None) {
+        return Ok(None);
+    }
+    let clusters = api.storage.list::<ClusterHead>().await?.into_iter().map(|found| found.record);
+    let visible = clusters.filter(|cluster| api.shows(Some(&cluster.name)));
+    Ok(Some(visible.map(|cluster| cluster.container_manager).collect()))
 }
 
 /// Why a host is in its state.

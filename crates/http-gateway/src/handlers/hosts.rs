@@ -125,10 +125,11 @@ async fn delete(
     let plan = || async {
         let host = api.storage.find_damaged::<Host>(&address).await?;
         let host = host.ok_or_else(|| ApiError::no_host(&address))?;
-        let mut transaction = Transaction::default();
+        let mut transaction = node::may_unset_placement(&api, &address).await?;
         if let Some(found) = queries::cluster_of(&api.storage, &address).await? {
             let queries::Membership { mut cluster, member } = found;
-            transaction = not_under_operation(&api, &cluster.record.name).await?;
+            let unchanged = not_under_operation(&api, &cluster.record.name).await?;
+            transaction.checks.extend(unchanged.checks);
             transaction = queries::leave(transaction, &mut cluster, [&member])?;
             nodes::remove(&api, &cluster.record, std::slice::from_ref(&address)).await?;
         }

@@ -6,8 +6,9 @@ use crate::roles::{METHODS, PUBLIC, may};
 use crate::support::{
     Answer, Custodia, Executor, Gateway, PASSWORD, ROUTES, SECRET_ROUTES, Setup, WITH_BODY, basic,
 };
-use model::{Binding, CordonDebt, OperationWait, Status};
+use model::{Binding, CordonDebt, OperationWait, Status, UNAVAILABLE_NODES};
 
+mod nodes;
 mod sequences;
 
 /// The roles; each is that of the user of the same name, on the cluster `c1` only. The administrator is `other`.
@@ -15,7 +16,8 @@ const BOUND: [(&str, &str); 3] =
     [("reader", "reader"), ("operator", "operator"), ("other", "admin")];
 
 /// What a user that is bound to `c1` may not learn of.
-const FOREIGN: [&str; 5] = ["foreign1", "10.77.0.1", "foreign-op", "10.79.0.1", "foreign-detail"];
+const FOREIGN: [&str; 6] =
+    ["foreign1", "10.77.0.1", "foreign-op", "10.79.0.1", "foreign-detail", "foreign-node"];
 
 /// The route with the names of another cluster, host and operation.
 fn with_names(path: &str, [cluster, host, operation]: [&str; 3]) -> String {
@@ -56,13 +58,16 @@ async fn gateway() -> Gateway {
     gateway.operation("foreign-op", json!({"cluster": "foreign1", "hosts": ["10.77.0.1"]})).await;
     gateway.event("foreign-op", 1, "foreign-detail").await;
     gateway.alarm("cluster.foreign1").await;
+    gateway.alarm("manager.foreign1").await;
     gateway.operation("o1", json!({"hosts": ["10.0.0.1"], "status": "in_process"})).await;
-    let names = "these are: 10.77.0.1 (foreign-detail), 10.79.0.1 (foreign-detail)";
+    let nodes = format!("{UNAVAILABLE_NODES}foreign-node (operation foreign-op)");
+    let names =
+        format!("these are: 10.77.0.1 (foreign-detail), 10.79.0.1 (foreign-detail); and {nodes}");
     let wait = json!({"reason": "quorum-group", "detail": names});
     gateway
         .progress("o1", "10.0.0.1", json!({"step": "pending", "wait": wait, "postponed": names}))
         .await;
-    gateway.event("o1", 2, names).await;
+    gateway.event("o1", 2, &names).await;
     gateway
         .host_state(json!({"address": "10.0.0.1", "detail": names, "reason": "unreachable"}))
         .await;
@@ -218,9 +223,15 @@ async fn lists_and_sentences_show_what_may_be_seen() {
             assert_no_foreign(&answer);
             let text = answer.text();
             assert!(
-                text.contains("these are: 2 hosts of clusters that you may not see"),
+                text.contains(
+                    "these are: 2 hosts of clusters that you may not see; and these nodes are unavailable: 1 in all"
+                ),
                 "{path}: {text}"
             );
+            // Naming them changes nothing.
+            let named = r#"{"hosts": ["10.77.0.1"], "address": "10.79.0.1"}"#;
+            let named = call(&gateway, user, "GET", &format!("/api/v0{path}"), named).await;
+            assert_eq!((named.status, named.text()), (200, text), "{user} {path}");
         }
         assert_no_foreign(&get(user, "/explain").await);
     }
@@ -329,6 +340,11 @@ async fn clusters_are_made_by_their_names_on_managers_that_serve_them() {
         .refused(409, "serves the clusters web-eu*, db");
     assert_eq!(make("admin", "db", json!({"container_manager": "k9"})).await.status, 201);
     assert_eq!(make("admin", "x", json!({"container_manager": "k1"})).await.status, 201);
+    // Again the same is no error.
+    for user in ["admin", "operator"] {
+        let made = make(user, "web-k1", json!({"container_manager": "k1"})).await;
+        assert_eq!(made.status, 201, "{user}: {}", made.text());
+    }
 }
 
 #[tokio::test]
@@ -382,6 +398,49 @@ async fn administrator_does_not_take_its_own_rights_away() {
     assert_eq!(gateway.put("/binding/b1", binding("admin", &["*"])).await.status, 200, "again");
     assert_eq!(gateway.delete("/binding/b2").await.status, 200);
     assert_eq!(gateway.delete("/binding/b1").await.status, 200);
+    // Without a binding, the configuration counts: it makes this one a reader.
+    bind(&gateway, "reader", "admin", &["*"]).await;
+    let delete = async |name: &str| {
+        call(&gateway, "reader", "DELETE", &format!("/api/v0/binding/{name}"), "").await
+    };
+    delete("of-reader").await.refused(409, "reader would no longer be an administrator");
+    let again = json!({"kind": "user", "subject": "reader", "role": "admin", "clusters": ["*"]});
+    assert_eq!(gateway.put("/binding/again", again).await.status, 201);
+    assert_eq!(delete("of-reader").await.status, 200);
+    delete("again").await.refused(409, "reader would no longer be an administrator");
+}
+
+#[tokio::test]
+async fn two_simultaneous_deletions_leave_an_administrator_its_rights() {
+    for _ in 0..20 {
+        let gateway = Gateway::start().await.with_everything().await;
+        let admin =
+            json!({"kind": "user", "subject": "reader", "role": "admin", "clusters": ["*"]});
+        for name in ["b1", "b2"] {
+            assert_eq!(gateway.put(&format!("/binding/{name}"), admin.clone()).await.status, 201);
+        }
+        let delete = |path| call(&gateway, "reader", "DELETE", path, "");
+        let (one, two) = tokio::join!(delete("/api/v0/binding/b1"), delete("/api/v0/binding/b2"));
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert!(statuses == [200, 409], "{statuses:?}");
+    }
+}
+
+#[tokio::test]
+async fn host_with_a_placement_is_deleted_with_a_role_on_all_clusters() {
+    let gateway = Gateway::start().await.with_everything().await;
+    bind(&gateway, "operator", "operator", &["c1"]).await;
+    bind(&gateway, "other", "admin", &["c1"]).await;
+    let delete = |user| call(&gateway, user, "DELETE", "/api/v0/host/10.0.0.1", "");
+    let placement = json!({"quorum_group": "etcd"});
+    assert_eq!(gateway.put("/host/10.0.0.1/placement", placement).await.status, 200);
+    for user in ["operator", "other"] {
+        delete(user).await.refused(403, "10.0.0.1 has a node name or a quorum group");
+    }
+    assert_eq!(gateway.put("/host/10.0.0.1/placement", json!({})).await.status, 200);
+    let deleted = delete("operator").await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text());
 }
 
 #[tokio::test]
@@ -391,23 +450,42 @@ async fn nothing_is_read_or_changed_while_bindings_cannot_be_read() {
     gateway.damage::<Binding>("of-reader", "{").await;
     // It has known none before.
     let gateway = gateway.another().await;
-    let whoami = gateway.get("/whoami").await;
-    assert_eq!(whoami.status, 200, "{}", whoami.text());
+    for user in ["admin", "reader"] {
+        let whoami = call(&gateway, user, "GET", "/api/v0/whoami", "").await;
+        assert_eq!(whoami.status, 200, "{}", whoami.text());
+        for path in ["/metrics", "/readyz?verbose", "/api/v0/cluster/c1"] {
+            let refused = call(&gateway, user, "GET", path, "").await;
+            refused.refused(503, "a binding in the store is damaged");
+            assert!(!refused.text().contains("of-reader"), "{}", refused.text());
+        }
+    }
     for (path, served) in ROUTES {
-        if PUBLIC.contains(&path)
-            || ["/api/v0/whoami", "/metrics", "/api/v0/publickey"].contains(&path)
-        {
+        if PUBLIC.contains(&path) || ["/api/v0/whoami", "/api/v0/publickey"].contains(&path) {
             continue;
         }
         for method in served.iter().filter(|method| **method != "HEAD") {
             let before = gateway.records().await;
-            let answer = call(&gateway, "admin", method, path, body_for(method, path)).await;
+            let answer = call(&gateway, "reader", method, path, body_for(method, path)).await;
             assert!(
-                answer.status >= 400 || path.ends_with("/explain"),
+                [403, 503].contains(&answer.status) || path.ends_with("/explain"),
                 "{method} {path} {}",
                 answer.text()
             );
             assert_eq!(gateway.records().await, before, "{method} {path}");
         }
     }
+}
+
+#[tokio::test]
+async fn bindings_that_were_known_limit_what_needs_no_record() {
+    let gateway = Gateway::start().await.with_everything().await;
+    bind(&gateway, "reader", "reader", &["c1"]).await;
+    let status = async |user: &str| call(&gateway, user, "GET", "/metrics", "").await.status;
+    assert_eq!([status("reader").await, status("other").await], [403, 200]);
+    gateway.damage::<Binding>("of-reader", "{").await;
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_mins(2)).await;
+    tokio::time::resume();
+    call(&gateway, "other", "GET", "/api/v0/clusters", "").await.refused(503, "damaged");
+    assert_eq!([status("reader").await, status("other").await], [403, 200]);
 }

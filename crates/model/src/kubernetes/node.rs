@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::CordonOwner;
 use crate::Stamp;
 
+/// What precedes a list of nodes with the reasons why they are unavailable, in sentences. The list is left out where not all
+/// clusters may be seen.
+pub const UNAVAILABLE_NODES: &str = "these nodes are unavailable: ";
+
 /// The state of a node, as the API server shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeState {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use bus::topology;
 use model::messages::{CordonHost, CordonedHost, OperationPlan};
-use model::{Host, HostPlacement, Model as _, OperationKind};
+use model::{Address, Host, HostPlacement, Model as _, OperationKind};
 use serde::{Deserialize, Serialize};
 use storage_client::{Transaction, queries};
 use utoipa::ToSchema;
@@ -18,6 +18,7 @@ use crate::endpoint::has_flag;
 use crate::error::ApiError;
 use crate::handlers::operations::start::{NewOperation, Started, ask, location};
 use crate::params::{AddressParam, Params, SpelledBody};
+use crate::principal::Role;
 
 /// The query by which the cordon of others is removed, too.
 const FOREIGN: &str = "foreign";
@@ -118,6 +119,29 @@ pub(super) async fn drain(
 pub(super) struct Drained {
     /// The id of the operation.
     operation: String,
+}
+
+/// Whether the caller may delete a host with what an administrator of all clusters has set about it: a transaction that goes
+/// through only while that is so.
+///
+/// # Errors
+/// 403 if something is set, and the caller is no operator of all clusters.
+pub(super) async fn may_unset_placement(
+    api: &Api,
+    address: &Address,
+) -> Result<Transaction, ApiError> {
+    let refused = || {
+        ApiError::forbidden(format!(
+            "{address} has a node name or a quorum group, so deleting it needs the role operator on all clusters"
+        ))
+    };
+    let Err(refusal) = api.require(Role::Operator, None, refused) else {
+        return Ok(Transaction::default());
+    };
+    match api.storage.find::<HostPlacement>(address).await? {
+        Some(_) => Err(refusal),
+        None => Ok(Transaction::default().check::<HostPlacement>(address, None)),
+    }
 }
 
 /// What an administrator sets about a host in Kubernetes and in quorum groups.

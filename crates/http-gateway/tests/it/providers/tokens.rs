@@ -1,9 +1,11 @@
 //! API tokens of users that an identity provider knows.
 
+use futures_util::FutureExt as _;
 use serde_json::json;
+use tokio::net::TcpListener;
 
-use super::{ANN, OpenShift, config, send, send_with_body};
-use crate::support::Gateway;
+use super::{ANN, OpenShift, config, send, send_with, send_with_body};
+use crate::support::{Gateway, basic};
 
 #[tokio::test]
 async fn token_of_a_providers_user_has_the_role_that_its_groups_give_now() {
@@ -39,4 +41,24 @@ async fn token_of_a_providers_user_has_the_role_that_its_groups_give_now() {
     let plugins = json!([{"name": "httpbasicauth", "users": users}]);
     let service = gateway.service_with(&config(plugins)).await.unwrap();
     assert_eq!(send(&service, "GET", "/whoami", &token).await.0, 403, "a user with the same name");
+}
+
+#[tokio::test]
+async fn api_token_is_shown_to_no_keystone() {
+    let gateway = Gateway::start().await;
+    let keystone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", keystone.local_addr().unwrap());
+    let plugins = json!([{"name": "keystonepasswordauth", "url": url}, {"name": "keystonetokenauth", "url": url}]);
+    let service = gateway.service_with(&config(plugins)).await.unwrap();
+    let password = basic("ann:cmsr_canary");
+    for header in [("authorization", password.as_str()), ("x-auth-token", "cmsr_canary")] {
+        assert_eq!(send_with(&service, "GET", "/whoami", &[header]).await.0, 403);
+        assert!(keystone.accept().now_or_never().is_none(), "{header:?}");
+    }
+    let password = basic("ann:another");
+    let header = [("authorization", password.as_str())];
+    let shown = send_with(&service, "GET", "/whoami", &header);
+    let seen = async { drop((keystone.accept().await.unwrap(), keystone)) };
+    let (answer, ()) = tokio::join!(shown, seen);
+    assert_eq!(answer.0, 503);
 }
