@@ -91,7 +91,7 @@ fn ambiguous(address: &str, nodes: &[&NodeState]) -> HostFailure {
     HostFailure::new(FailureReason::NodeAmbiguous, message)
 }
 
-/// The ids of the node are not told: whoever knows them could pass off a host as that node.
+/// The message does not contain the ids of the node: with them, a host could pass itself off as that node.
 fn another_machine(host: Identity<'_>, node: &NodeState) -> HostFailure {
     let Identity { address, machine_id, boot_id, .. } = host;
     let name = &node.name;

@@ -24,7 +24,7 @@ pub struct NewHealthCheck {
     command: String,
 }
 
-/// The endpoints of health checks. Readers of any cluster see their names; their commands need a role on all clusters.
+/// The endpoints of health checks. Readers of any cluster see their names; here their commands need a role on all clusters.
 pub fn endpoints() -> Endpoints<AppState> {
     Endpoints::new("health_checks")
         .add(routes!(list), Endpoint::READER.without_fleet())

@@ -342,8 +342,8 @@ async fn clusters_are_made_by_their_names_on_managers_that_serve_them() {
     assert_eq!(make("admin", "x", json!({"container_manager": "k1"})).await.status, 201);
     // Again the same is no error.
     for user in ["admin", "operator"] {
-        let made = make(user, "web-k1", json!({"container_manager": "k1"})).await;
-        assert_eq!(made.status, 201, "{user}: {}", made.text());
+        let repeated = make(user, "web-k1", json!({"container_manager": "k1"})).await;
+        assert_eq!(repeated.status, 201, "{user}: {}", repeated.text());
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use model::{Cluster, ContainerManagerConfig};
+use model::{Cluster, ContainerManagerConfig, HostState};
 use serde_json::json;
 use simulated_kubernetes::{Fault, FaultAction, MASTERS, SimulatedKubernetes};
 use tokio::time::sleep;
 
 use super::Stage;
-use crate::kubernetes::{Kubernetes, USER};
+use crate::kubernetes::{Kubernetes, USER, machine_id};
 use crate::network::api::TOKEN;
-use crate::scenario::Service;
 use crate::scenario::kubernetes::{
     KubernetesTraits, ManagerTraits, NodeTraits, Workload, WorkloadKind,
 };
+use crate::scenario::{Service, address};
 
 /// How long it takes until the pods of workloads are ready.
 const PODS_START: Duration = Duration::from_secs(20);
@@ -73,6 +73,14 @@ impl Stage {
         let kubernetes = Kubernetes::start(1, &traits, &stage.hosts, &stage.truth, start);
         tokio::task::spawn_local(kubernetes.clone().run());
         stage.processes.ground_mut().kubernetes = Some(kubernetes);
+        for host in 0..count {
+            // As an investigation records it.
+            let known = stage.storage.find::<HostState>(&address(host)).await.unwrap();
+            let known = known.map(|found| found.record).unwrap_or_default();
+            let (address, machine_id) = (address(host).into(), machine_id(host));
+            let known = HostState { address, machine_id, ..known };
+            stage.storage.save(&known).await.unwrap();
+        }
         let config = json!({"name": "k", "type": "kubernetes",
             "options": {"server_url": "https://api.test", "create_nodes": false}});
         let config: ContainerManagerConfig = serde_json::from_value(config).unwrap();
