@@ -94,7 +94,7 @@ impl Api {
         Ok((transaction, answer))
     }
 
-    /// Whether the sender may see a cluster; without a cluster, what belongs to none. The gateway itself may see all, and so may
+    /// Whether the sender may see a cluster; with `None`, objects without a cluster. The gateway itself may see all, and so may
     /// the clients of a path that authenticates by itself.
     pub fn shows(&self, cluster: Option<&ClusterName>) -> bool {
         let cluster = cluster.map(ClusterName::as_str);
@@ -121,7 +121,7 @@ impl Api {
         Alarm { reason, ..alarm }
     }
 
-    /// Whether the sender has a role on a cluster, or on what belongs to none.
+    /// Whether the sender has a role on a cluster, or on objects without a cluster.
     ///
     /// # Errors
     /// 403 without the role; `missing` if the sender may not see it.

@@ -18,7 +18,7 @@ pub use target::Target;
 /// Where an operation is shown, before its id.
 pub const OPERATION_PATH: &str = "/api/v0/operation/";
 
-/// What of the fleet an endpoint is about.
+/// Which clusters an endpoint is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// The cluster, the host or the operation that its path names; without one, the whole fleet.
@@ -27,7 +27,7 @@ pub enum Scope {
     Fleet,
     /// What its principal may see: its handler takes care of that.
     Handler,
-    /// Nothing of the fleet.
+    /// None, and no object without a cluster.
     Nothing,
 }
 
@@ -95,7 +95,7 @@ impl Endpoint {
         Self { scope: Scope::Fleet, ..self }
     }
 
-    /// It is about nothing of the fleet.
+    /// It is about no cluster, and no object without one.
     #[must_use]
     pub const fn without_fleet(self) -> Self {
         Self { scope: Scope::Nothing, ..self }
@@ -151,7 +151,7 @@ impl Endpoint {
         }
     }
 
-    /// What of the fleet it is about.
+    /// Which clusters it is about.
     pub fn scope(&self) -> Scope {
         self.scope
     }

@@ -98,7 +98,7 @@ async fn check_limited(
     Err(lacks_all(principal, needed))
 }
 
-/// Whether a principal has a role on a cluster, or on what belongs to none.
+/// Whether a principal has a role on a cluster, or on objects without a cluster.
 ///
 /// # Errors
 /// 403 without the role; `missing` if the principal may not see it.

@@ -38,7 +38,7 @@ impl Grant {
 }
 
 impl Rights {
-    /// A role on all clusters, and on what belongs to none.
+    /// A role on all clusters, and on objects without a cluster.
     pub fn everywhere(role: Role) -> Self {
         Self::of([Arc::new(Grant { role, clusters: ClusterPatterns::all(), run_commands: false })])
     }
@@ -75,14 +75,14 @@ impl Rights {
         self.limited(highest, |limit| Some(limit.role))
     }
 
-    /// The role on a cluster; `None`: the cluster may not be seen. Without a cluster, the role on what belongs to none,
+    /// The role on a cluster; `None`: the cluster may not be seen. With `None`, the role on objects without a cluster,
     /// and on all clusters together.
     pub fn on(&self, cluster: Option<&str>) -> Option<Role> {
         let highest = self.grants.iter().filter_map(|grant| grant.on(cluster)).max();
         self.limited(highest, |limit| limit.on(cluster))
     }
 
-    /// Whether a cluster may be seen; without a cluster, what belongs to none.
+    /// Whether a cluster may be seen; with `None`, whether objects without a cluster may be.
     pub fn shows(&self, cluster: Option<&str>) -> bool {
         self.on(cluster) >= Some(Role::Reader)
     }

@@ -26,7 +26,7 @@ pub(crate) struct Refusal {
     pub(crate) error: ApiError,
     /// The principal of a token whose secret is right: such rejections are audited.
     pub(crate) claimed: Option<Principal>,
-    /// It may have been a guess.
+    /// Whether it counts as a failed log-in: the credentials may have been a guess.
     pub(super) counts: bool,
 }
 

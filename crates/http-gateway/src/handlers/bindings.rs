@@ -29,7 +29,7 @@ pub struct NewBinding {
     #[schema(min_length = 1, max_length = 512)]
     subject: String,
     role: Role,
-    /// Names and patterns of clusters, such as `web-*`; `*` is all of them, and what belongs to none.
+    /// Names and patterns of clusters, such as `web-*`; `*` is all of them, and objects without a cluster.
     #[schema(value_type = Vec<String>, min_items = 1)]
     clusters: ClusterPatterns,
     /// Whether the subject may have commands of its own run on hosts, as administrators may.

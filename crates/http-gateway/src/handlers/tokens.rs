@@ -40,7 +40,7 @@ pub struct NewToken {
     /// The highest role that it gives.
     #[serde(deserialize_with = "word")]
     role: Role,
-    /// Names and patterns of clusters, such as `web-*`; `*` is all of them, and what belongs to none.
+    /// Names and patterns of clusters, such as `web-*`; `*` is all of them, and objects without a cluster.
     #[schema(value_type = Vec<String>, min_items = 1)]
     clusters: ClusterPatterns,
     /// Seconds, a duration like `90d`, or a time, within the next 366 days; 90 days when left out.
@@ -167,7 +167,7 @@ async fn create(
     };
     api.commit(plan).await?;
     match state.tokens.refresh().await {
-        // Another gateway has made one with the same name at the same time: neither of the two stays for certain, and never both.
+        // Another gateway has made one with the same name at the same time: at most one of the two stays, and possibly none.
         Ok(tokens) if tokens.has_namesake(&token) => {
             api.storage.delete::<ApiToken>(&token.id).await?;
             return Err(taken(&token));

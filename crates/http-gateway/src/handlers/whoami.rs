@@ -47,7 +47,7 @@ struct Whoami {
 #[derive(Debug, Serialize, ToSchema)]
 struct Right {
     role: Role,
-    /// Names and patterns of clusters; `*` is all of them, and what belongs to none.
+    /// Names and patterns of clusters; `*` is all of them, and objects without a cluster.
     #[schema(value_type = Vec<String>)]
     clusters: ClusterPatterns,
     /// Whether the caller may have commands of its own run on hosts of these clusters.

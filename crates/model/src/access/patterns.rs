@@ -3,7 +3,7 @@
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
-/// Stands for every cluster, and for what belongs to none.
+/// Stands for every cluster, and for objects without a cluster.
 const ALL: &str = "*";
 
 /// The most patterns of a set.
@@ -19,7 +19,7 @@ const LENGTH_MAX: usize = 253;
 pub struct ClusterPatterns(Vec<Pattern>);
 
 impl ClusterPatterns {
-    /// All clusters, and what belongs to none.
+    /// All clusters, and objects without a cluster.
     pub fn all() -> Self {
         Self(Pattern::new(ALL).into_iter().collect())
     }
@@ -29,7 +29,7 @@ impl ClusterPatterns {
         self.0.is_empty()
     }
 
-    /// Whether it includes all clusters, and what belongs to none.
+    /// Whether it includes all clusters, and objects without a cluster.
     pub fn includes_all(&self) -> bool {
         self.0.iter().any(|pattern| pattern.as_str() == ALL)
     }
