@@ -79,7 +79,9 @@ impl Cli {
     /// Runs the command that was asked for.
     pub(crate) async fn run(self) -> Result<ExitCode, Error> {
         let context = Context::new(self.config(), self.context.clone(), self.output());
-        self.command.run(&context).await.map_err(|error| context.explain(error))
+        let result = self.command.run(&context).await;
+        context.finish().await;
+        result.map_err(|error| context.explain(error))
     }
 
     /// The configuration file named on the command line or in the environment.

@@ -41,7 +41,13 @@ impl Command {
             Self::Use(Named { name }) => {
                 check(name)?;
                 name.make_current()?;
-                eprintln!("the context is {name} now");
+                match config::variable_in_effect() {
+                    None => eprintln!("the context is {name} now"),
+                    Some(variable) => eprintln!(
+                        "warning: the context {name} is used only where {variable} is not set: \
+                         it is set here, and stays in effect; run: unset {variable}"
+                    ),
+                }
                 Ok(())
             }
             Self::Delete(Named { name }) => delete(name).await,

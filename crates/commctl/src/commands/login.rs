@@ -95,7 +95,10 @@ impl Login {
                 let password = password(&username)?;
                 Credentials::Password(Password { username, password })
             }
-            Method::Provider(provider) => Credentials::Tokens(provider.log_in(self.flow()).await?),
+            Method::Provider(provider) => {
+                file.check_writable()?;
+                Credentials::Tokens(Box::new(provider.log_in(self.flow()).await?))
+            }
         };
         let login = NewLogin { endpoint, credentials, authority };
         let client = Client::new(file.with(&login))?;
@@ -123,7 +126,16 @@ impl Login {
                 caller.get("name").and_then(Value::as_str).unwrap_or(provider).to_owned()
             }
         };
-        let written = file.save(&login).await?;
+        let written = match file.save(&login).await {
+            Ok(written) => written,
+            Err(error) => {
+                if let Credentials::Tokens(tokens) = &login.credentials {
+                    // Best effort: they are not kept here.
+                    let _revoked = tokens.revoke().await;
+                }
+                return Err(error);
+            }
+        };
         let written: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
         let user = printable(&user);
         eprintln!("logged in to {shown} as {user:?}; written: {}", written.join(", "));

@@ -136,14 +136,9 @@ impl<'a> Issuer<'a> {
         if let Some(resource) = &self.provider.resource {
             request = request.add_extra_param("resource", resource);
         }
-        match request.request_async(&self.http).await {
-            Ok(response) => Tokens::of(self.provider, &response, None, Some(token)),
-            Err(RequestTokenError::ServerResponse(error)) => Err(LoginError::Expired {
-                issuer: self.provider.issuer.clone(),
-                reason: Some(reason(&error)),
-            }),
-            Err(error) => Err(self.failed(&error)),
-        }
+        let response = request.request_async(&self.http).await;
+        let response = response.map_err(|error| self.failed(&error))?;
+        Tokens::of(self.provider, &response, None, Some(token))
     }
 
     /// Revokes a refresh token (RFC 7009); false if the issuer has no endpoint for that.

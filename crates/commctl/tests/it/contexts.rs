@@ -36,6 +36,12 @@ async fn commands_use_the_context_that_is_named_else_the_current_one() {
     with_variable(home, "", &list).await.printed("- default\n");
     let run = home.run(&["context", "use", "prod"]).await;
     assert_eq!((run.status, run.stderr.as_str()), (0, "the context is prod now\n"));
+    for (variable, value) in [("COMMCTL_CONTEXT", "default"), ("COMMCTL_CONFIG", "other.json")] {
+        let run = home.command(&["context", "use", "prod"]).env(variable, value).spawn().unwrap();
+        let run = finish(run).await;
+        let warns = format!("warning: the context prod is used only where {variable} is not set");
+        assert_eq!((run.status, run.stderr.starts_with(&warns)), (0, true), "{run:?}");
+    }
     home.run(&list).await.printed("- prod\n");
     home.run(&["context", "current"]).await.printed("prod\n");
     home.run(&["cluster", "list", "--context", "default"]).await.printed("- default\n");
@@ -50,6 +56,17 @@ async fn commands_use_the_context_that_is_named_else_the_current_one() {
     }
     home.run(&["context", "use", "default"]).await.printed("");
     home.run(&list).await.printed("- default\n");
+}
+
+#[tokio::test]
+async fn a_file_in_place_of_the_directory_does_not_hide_the_configuration() {
+    let fleet = Fleet::new().await;
+    fleet.answers("GET", "clusters", 200, json!(["c1"])).await;
+    fleet.home.write(".commissaire", "");
+    fleet.run("cluster list").await.printed("- c1\n");
+    fleet.run("context current").await.printed("default\n");
+    let run = fleet.run("-o json context list").await;
+    assert!(run.status == 0 && run.stdout.contains("default"), "{run:?}");
 }
 
 #[tokio::test]
@@ -138,7 +155,7 @@ async fn a_deleted_context_leaves_nothing() {
     let home = world.home();
     assert_eq!(world.logs_in(&["--context", "prod"]).await.status, 0);
     let folder = home.dir.path().join(".commissaire");
-    let tokens = folder.join(".commissaire-tokens/prod.json");
+    let tokens = folder.join(".commissaire-tokens/prod.json.json");
     assert!(tokens.exists() && !world.token_file().exists());
     home.write(".commissaire/prod-ca.pem", "");
     home.run(&["context", "use", "prod"]).await.printed("");
