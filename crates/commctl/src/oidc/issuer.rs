@@ -16,7 +16,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::http::{Http, HttpError, url};
+use super::http::{Http, HttpError, url_of_issuer};
 use super::tokens::Tokens;
 use super::{LoginError, Provider};
 use crate::text::printable;
@@ -97,7 +97,8 @@ impl<'a> Issuer<'a> {
 
     /// An endpoint that the discovery document names.
     pub(super) fn endpoint(&self, text: &str) -> Result<Url, LoginError> {
-        url(text).map_err(|problem| self.provider.unusable(problem))
+        url_of_issuer(&self.provider.issuer, text)
+            .map_err(|problem| self.provider.unusable(problem))
     }
 
     pub(super) fn client(&self) -> Result<OAuth, LoginError> {
