@@ -42,6 +42,22 @@ async fn subject_that_loses_its_last_binding_is_named() {
 }
 
 #[tokio::test]
+async fn deletion_succeeds_without_the_check_of_other_bindings() {
+    let fleet = Fleet::new().await;
+    for name in ["b1", "b2"] {
+        let binding = json!({"kind": "user", "subject": "ann"});
+        fleet.answers("GET", &format!("binding/{name}"), 200, binding).await;
+        fleet.answers("DELETE", &format!("binding/{name}"), 200, json!([])).await;
+    }
+    fleet.refuses("GET", "bindings", 503, "busy").await;
+    let run = fleet.run("access delete b1 b2").await;
+    let warning = "warning: cannot check whether the user \"ann\" has another binding: \
+                   busy (503 Service Unavailable)\n";
+    assert_eq!(run.stderr, format!("{warning}deleted b1\n{warning}deleted b2\n"));
+    assert_eq!(run.status, 0);
+}
+
+#[tokio::test]
 async fn health_check_is_created_and_chosen() {
     let fleet = Fleet::new().await;
     fleet.answers("PUT", "healthcheck/web", 201, json!({"name": "web"})).await;
