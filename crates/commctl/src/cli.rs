@@ -41,7 +41,8 @@ Configuration (~/.commissaire.json), written by commctl login:
   It is the context default; each other context NAME has a file like it, ~/.commissaire/NAME.json.
 
 Exit status: 0 success; 1 the server refuses or finds nothing, or what was waited for failed;
-2 wrong usage or configuration; 3 no endpoint can be reached, or not the identity provider; 130 interrupted.";
+2 wrong usage or configuration; 3 every endpoint, or the identity provider, is unreachable;
+130 interrupted.";
 
 /// Manages fleets of Linux hosts through a Commissaire server.
 #[derive(Debug, Parser)]

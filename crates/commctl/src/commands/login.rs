@@ -78,7 +78,8 @@ pub(crate) struct Login {
     /// Fingerprint of the server's own authority: 64 hexadecimal digits, with or without colons
     #[arg(long, value_name = "SHA256")]
     ca_fingerprint: Option<Fingerprint>,
-    /// Send the password over plain HTTP to another machine, where the network can read it
+    /// Send credentials, and receive the provider's address, over plain HTTP to another machine,
+    /// where the network can read and change them
     #[arg(long)]
     insecure_http: bool,
 }
