@@ -99,6 +99,10 @@ pub(crate) enum LoginError {
     Aborted,
     #[error("others can access {0}: run `chmod 700 {0}`", .path.display())]
     NotPrivate { path: PathBuf },
+    #[error("{} belongs to another user: move it away, or run commctl as that user", .path.display())]
+    OtherOwner { path: PathBuf },
+    #[error("{} is not a directory: move it away", .path.display())]
+    NotADirectory { path: PathBuf },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]

@@ -8,6 +8,7 @@ use crate::config::{self, ConfigError, ConfigFile, ContextName, Source};
 use crate::context::Context;
 use crate::endpoint::shown;
 use crate::error::Error;
+use crate::oidc::TokenFile;
 use crate::output::print_line;
 
 #[derive(Debug, Subcommand)]
@@ -76,7 +77,7 @@ fn list(context: &Context) -> Result<(), Error> {
             "current": *used == Source::Context(name.clone()),
         });
         // One that cannot be read does not hide the others.
-        match ConfigFile::open(Source::Context(name.clone())) {
+        match ConfigFile::inspect(Source::Context(name.clone())) {
             Ok(file) => describe(&file, &mut described),
             Err(error) => eprintln!("warning: the context {name}: {}", Error::from(error).report()),
         }
@@ -88,6 +89,9 @@ fn list(context: &Context) -> Result<(), Error> {
 fn describe(file: &ConfigFile, described: &mut Value) {
     let endpoint = file.endpoint().and_then(|text| config::endpoint(text).ok());
     described["endpoint"] = json!(endpoint.as_ref().map(shown));
+    if file.has_kubeconfig() {
+        return;
+    }
     described["provider"] = json!(file.provider());
     described["user"] = json!(file.username().filter(|_| file.provider().is_none()));
 }
@@ -108,10 +112,10 @@ async fn delete(name: &ContextName) -> Result<(), Error> {
         )));
     }
     check(name)?;
-    match ConfigFile::open(Source::Context(name.clone())) {
-        Ok(file) => drop(delete_tokens(&file).await?),
-        Err(error) => eprintln!("warning: {}", Error::from(error).report()),
-    }
+    // Without reading the configuration, which may be damaged, or have a kubeconfig by now.
+    let tokens = TokenFile::of(&Source::Context(name.clone()));
+    delete_tokens(&tokens).await?;
+    tokens.delete_lock()?;
     config::delete(name)?;
     if ContextName::current().is_ok_and(|current| current == *name) {
         ContextName::default().make_current()?;

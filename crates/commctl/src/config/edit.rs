@@ -46,6 +46,15 @@ pub(crate) enum Credentials {
 impl ConfigFile {
     /// Reads the configuration, which need not be there yet.
     pub(crate) fn open(source: Source) -> Result<Self, ConfigError> {
+        let file = Self::inspect(source)?;
+        if file.has_kubeconfig() {
+            return Err(ConfigError::KubeconfigWins { path: file.path });
+        }
+        Ok(file)
+    }
+
+    /// Reads the configuration only to describe it: it may log in with a kubeconfig.
+    pub(crate) fn inspect(source: Source) -> Result<Self, ConfigError> {
         let path = source.path();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -53,9 +62,6 @@ impl ConfigFile {
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         let members = file::parse(&text, &path)?;
-        if members.kubeconfig.is_some() {
-            return Err(ConfigError::KubeconfigWins { path });
-        }
         let identity = identity(&members, &path)?;
         let object = serde_json::from_str(&text)
             .map_err(|source| ConfigError::Syntax { path: path.clone(), source })?;
@@ -71,6 +77,10 @@ impl ConfigFile {
             return Err(missing);
         }
         Self::open(source)
+    }
+
+    pub(crate) fn has_kubeconfig(&self) -> bool {
+        self.members.kubeconfig.is_some()
     }
 
     /// The first endpoint, as it is written.

@@ -1,7 +1,7 @@
 //! The tokens of a log-in, and the file that they are kept in.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,6 +82,12 @@ impl Tokens {
         if !is_bearer(&token) {
             return Err(provider.unusable("it has issued a token that no header can carry"));
         }
+        let time = now();
+        if let Some(expires) = expires.filter(|expires| *expires <= time) {
+            return Err(provider.unusable(format!(
+                "it has issued a token that expired at {expires}, but this machine's clock says {time:.0}: check the clock"
+            )));
+        }
         let new = response.refresh_token().map(|token| SecretString::from(token.secret().as_str()));
         let (provider, endpoint) = (provider.clone(), None);
         let refresh_token = new.or(refresh_token.cloned());
@@ -95,6 +101,16 @@ impl Tokens {
 
     pub(super) fn has_expired(&self) -> bool {
         self.expires.is_some_and(|expires| now() >= expires)
+    }
+
+    /// Whether there is a token that can be revoked.
+    pub(crate) fn has_refresh_token(&self) -> bool {
+        self.refresh_token.is_some()
+    }
+
+    /// When the token expires, if that is known.
+    pub(crate) fn expires(&self) -> Option<Timestamp> {
+        self.expires
     }
 
     /// Revokes the refresh token at the issuer. Returns false without a refresh token, or if the issuer cannot revoke.
@@ -188,6 +204,12 @@ impl TokenFile {
         self.path.with_extension("lock")
     }
 
+    /// Deletes the file that is locked, with the configuration.
+    pub(crate) fn delete_lock(&self) -> Result<(), LoginError> {
+        delete_file(&self.lock_path())?;
+        Ok(())
+    }
+
     /// Waits until no other commctl changes the file, and keeps them waiting until the lock is dropped.
     pub(crate) async fn lock(&self) -> Result<Lock, LoginError> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
@@ -226,12 +248,19 @@ impl TokenFile {
     }
 
     fn check_directory(&self) -> Result<(), LoginError> {
-        let path = directory_of(&self.path);
-        if is_private(path) {
-            Ok(())
-        } else {
-            Err(LoginError::NotPrivate { path: path.to_owned() })
+        let path = directory_of(&self.path).to_owned();
+        if is_private(&path) {
+            return Ok(());
         }
+        let metadata = std::fs::symlink_metadata(&path);
+        let metadata = metadata.map_err(|source| ReadError { path: path.clone(), source })?;
+        Err(if !metadata.is_dir() {
+            LoginError::NotADirectory { path }
+        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+            LoginError::OtherOwner { path }
+        } else {
+            LoginError::NotPrivate { path }
+        })
     }
 }
 

@@ -77,6 +77,10 @@ async fn contexts_are_listed_with_their_users() {
         ".commissaire/corp.json",
         r#"{"endpoint": ["https://a:1/"], "identity_provider": "corp"}"#,
     );
+    home.write(
+        ".commissaire/kube.json",
+        r#"{"endpoint": "https://k:1", "kubeconfig": "config", "username": "unused"}"#,
+    );
     home.write(".commissaire/bad.json", r#"{"password": "canary"#);
     home.write(".commissaire/Not-A-Context.json", "{}");
     let run = home.run(&["-o", "json", "context", "list"]).await;
@@ -86,10 +90,12 @@ async fn contexts_are_listed_with_their_users() {
         row("default", Some(default.server.uri()), Some("a"), None),
         row("bad", None, None, None),
         row("corp", Some("https://a:1".to_owned()), None, Some("corp")),
+        row("kube", Some("https://k:1".to_owned()), None, None),
         row("prod", Some(prod.server.uri()), Some("b"), None),
     ]);
     assert_eq!(rows, expected);
     assert!(run.stderr.starts_with("warning: the context bad: "), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     assert!(!run.stderr.contains("canary") && !run.stdout.contains("hunter"), "{run:?}");
     let table = home.run(&["-o", "table", "context", "list"]).await.stdout;
     assert!(table.lines().next().unwrap().contains("CURRENT"), "{table}");
@@ -159,12 +165,15 @@ async fn a_deleted_context_leaves_nothing() {
     assert!(tokens.exists() && !world.token_file().exists());
     home.write(".commissaire/prod-ca.pem", "");
     home.run(&["context", "use", "prod"]).await.printed("");
+    // The tokens are deleted although the configuration cannot be read.
+    home.write(".commissaire/prod.json", "{");
     let run = home.run(&["context", "delete", "prod"]).await;
     assert_eq!(run.status, 0, "{run:?}");
     assert!(run.stderr.contains("revoked the log-in at corp\n"), "{run:?}");
     assert!(run.stderr.ends_with("the context is default now\ndeleted prod\n"), "{run:?}");
     assert!(
         !tokens.exists()
+            && !tokens.with_extension("lock").exists()
             && !folder.join("prod.json").exists()
             && !folder.join("prod-ca.pem").exists()
     );

@@ -124,6 +124,7 @@ async fn files_that_cannot_be_written_are_found_before_the_log_in() {
     let run = world.login(&[]).ends().await;
     assert_eq!(run.status, 1, "{run:?}");
     assert!(!run.stderr.contains("to log in, open"), "{run:?}");
+    assert!(run.stderr.contains(".commissaire-tokens is not a directory"), "{run:?}");
     assert_eq!(world.issuer.received_requests().await.unwrap().len(), 0);
 }
 
@@ -139,4 +140,16 @@ async fn tokens_that_cannot_be_saved_are_revoked() {
     assert!(run.status == 1 && run.stderr.contains("cannot write to "), "{run:?}");
     let form = world.set(|state| state.forms.pop().unwrap());
     assert_eq!(form["token"], "canary-refresh-1");
+}
+
+#[tokio::test]
+async fn new_token_that_has_expired_points_to_the_clock() {
+    let world = World::new().await;
+    let mut provider = world.provider();
+    provider["token"] = json!("id");
+    world.offers(json!({"password": false, "providers": [provider]}));
+    world.set(|state| state.claims = json!({"exp": 1_700_000_000}));
+    let says =
+        ["expired at 2023-11-14T22:13:20Z, but this machine's clock says ", "check the clock"];
+    failed(&world.logs_in(&[]).await, &world, 1, &says);
 }

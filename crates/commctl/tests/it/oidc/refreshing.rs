@@ -250,6 +250,7 @@ async fn logout_revokes_and_deletes_the_tokens() {
     for discovery in [json!({"revocation_endpoint": null}), json!({"issuer": "https://other"})] {
         let world = logged_in().await;
         let warns = discovery["issuer"].is_string();
+        let expires = world.saved_tokens()["expires"].as_str().unwrap().to_owned();
         world.set(|state| state.discovery = discovery);
         let run = world.home().run(&["logout"]).await;
         assert_eq!(
@@ -257,6 +258,11 @@ async fn logout_revokes_and_deletes_the_tokens() {
             (0, warns)
         );
         assert!(!world.token_file().exists() && !run.stderr.contains(CANARY), "{run:?}");
+        let unsupported = format!(
+            "the log-in at corp was not revoked: the provider has no endpoint for that; \
+             its token is valid until {expires}\n"
+        );
+        assert_eq!(run.stderr.starts_with(&unsupported), !warns, "{run:?}");
     }
 }
 
