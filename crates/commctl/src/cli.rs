@@ -41,7 +41,8 @@ Configuration (~/.commissaire.json), written by commctl login:
   It is the context default; each other context NAME has a file like it, ~/.commissaire/NAME.json.
 
 Exit status: 0 success; 1 the server refuses or finds nothing, or what was waited for failed;
-2 wrong usage or configuration; 3 no endpoint can be reached, or not the identity provider; 130 interrupted.";
+2 wrong usage or configuration; 3 every endpoint, or the identity provider, is unreachable;
+130 interrupted.";
 
 /// Manages fleets of Linux hosts through a Commissaire server.
 #[derive(Debug, Parser)]
@@ -79,7 +80,9 @@ impl Cli {
     /// Runs the command that was asked for.
     pub(crate) async fn run(self) -> Result<ExitCode, Error> {
         let context = Context::new(self.config(), self.context.clone(), self.output());
-        self.command.run(&context).await.map_err(|error| context.explain(error))
+        let result = self.command.run(&context).await;
+        context.finish().await;
+        result.map_err(|error| context.explain(error))
     }
 
     /// The configuration file named on the command line or in the environment.

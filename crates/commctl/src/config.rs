@@ -14,9 +14,10 @@ use self::ask::{Asker, Wanted};
 pub(crate) use self::edit::{ConfigFile, Credentials, NewLogin};
 use self::file::Members;
 use self::kubeconfig::KubeconfigError;
-pub(crate) use self::source::{ContextName, Source, delete};
+pub(crate) use self::source::{ContextName, Source, delete, variable_in_effect};
+use crate::files::is_missing;
 use crate::login::{Login, Password};
-use crate::oidc::ProviderSession;
+use crate::oidc::{ProviderSession, TokenFile};
 use crate::pem::{Identity, Pem};
 
 const USERNAME: Wanted = Wanted { name: "username", example: r#""username": "…""# };
@@ -96,10 +97,15 @@ impl Config {
             (None, _) => format!("the client certificate of {file}"),
         };
         let doubt = match &self.login {
-            Login::Password(_) => "wrong user name or password",
-            Login::Certificate => "an unknown certificate",
-            Login::Token(_) | Login::TokenFile(_) | Login::Plugin(_) => "unknown credentials",
-            Login::Provider(_) => "its token is not accepted (`commctl login` obtains another one)",
+            Login::Password(_) => "wrong user name or password".to_owned(),
+            Login::Certificate => "an unknown certificate".to_owned(),
+            Login::Token(_) | Login::TokenFile(_) | Login::Plugin(_) => {
+                "unknown credentials".to_owned()
+            }
+            Login::Provider(session) => {
+                let command = session.login_command();
+                format!("its token is not accepted (`{command}` obtains another one)")
+            }
         };
         LoginSource { who, doubt }
     }
@@ -111,7 +117,7 @@ pub(crate) struct LoginSource {
     /// The user, and the file that says so.
     pub(crate) who: String,
     /// The usual cause of a refusal.
-    pub(crate) doubt: &'static str,
+    pub(crate) doubt: String,
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
@@ -132,7 +138,7 @@ pub(crate) fn load(source: &Source) -> Result<Config, ConfigError> {
     if members.password.is_some() {
         warn_if_open(&path, "a password");
     }
-    complete(members, &path, &Asker::of_this_process())
+    complete(members, source, &Asker::of_this_process())
 }
 
 /// The file of the authority that servers are trusted by, if one is configured; asks for nothing.
@@ -145,7 +151,7 @@ fn read(source: &Source) -> Result<(PathBuf, Members), ConfigError> {
     let path = source.path();
     match std::fs::read_to_string(&path) {
         Ok(text) => file::parse(&text, &path).map(|members| (path, members)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if is_missing(&error) => {
             source.missing(error).map_or_else(|| Ok((path, Members::default())), Err)
         }
         Err(source) => Err(ConfigError::Read { path, source }),
@@ -153,24 +159,23 @@ fn read(source: &Source) -> Result<(PathBuf, Members), ConfigError> {
 }
 
 /// Checks what is there and asks for what is not.
-fn complete(members: Members, path: &Path, asker: &Asker) -> Result<Config, ConfigError> {
+fn complete(members: Members, source: &Source, asker: &Asker) -> Result<Config, ConfigError> {
+    let path = &source.path();
     let own = identity(&members, path)?;
     let kubeconfig = members.kubeconfig.map(|file| beside(path, &file));
-    let provider = members.identity_provider;
+    let provider = members.identity_provider.filter(|_| kubeconfig.is_none());
     let (login, identity) = match &kubeconfig {
         Some(file) => {
             let (login, identity) = of_kubeconfig(file)?;
             (Some(login), identity.or(own))
         }
-        None if provider.is_some() => {
-            let session = ProviderSession::new(provider.unwrap_or_default(), path);
-            (Some(Login::Provider(Box::new(session))), own)
+        None if provider.is_none() && members.username.is_none() && own.is_some() => {
+            (Some(Login::Certificate), own)
         }
-        None if members.username.is_none() && own.is_some() => (Some(Login::Certificate), own),
         None => (None, own),
     };
     let username = match (&login, members.username) {
-        (None, None) => asker.line(USERNAME, path)?,
+        (None, None) if provider.is_none() => asker.line(USERNAME, path)?,
         (_, username) => username.unwrap_or_default(),
     };
     let endpoints = match members.endpoints {
@@ -178,10 +183,14 @@ fn complete(members: Members, path: &Path, asker: &Asker) -> Result<Config, Conf
         None => vec![asker.line(ENDPOINT, path)?],
     };
     let endpoints = endpoints.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
-    let login = match (login, members.password) {
-        (Some(login), _) => login,
-        (None, Some(password)) => Login::Password(Password { username, password }),
-        (None, None) => {
+    let login = match (login, provider, members.password) {
+        (Some(login), _, _) => login,
+        (None, Some(name), _) => {
+            let session = ProviderSession::new(name, endpoints.clone(), TokenFile::of(source));
+            Login::Provider(Box::new(session))
+        }
+        (None, None, Some(password)) => Login::Password(Password { username, password }),
+        (None, None, None) => {
             let password = asker.hidden(PASSWORD, path)?;
             Login::Password(Password { username, password })
         }
@@ -291,7 +300,11 @@ mod tests {
 
     fn config(text: &str) -> Result<Config, ConfigError> {
         let path = Path::new("/etc/c/commctl.json");
-        complete(file::parse(text, path)?, path, &Asker::nobody())
+        complete(
+            file::parse(text, path)?,
+            &Source::File(path.to_owned()),
+            &Asker::without_terminal(),
+        )
     }
 
     fn refusal(text: &str) -> String {

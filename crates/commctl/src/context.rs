@@ -1,6 +1,6 @@
 //! The surroundings of a command: its configuration, its connection, and how its data is printed.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::config::{self, ConfigError, ContextName, LoginSource, Source};
 use crate::error::Error;
+use crate::login::Login;
+use crate::oidc::Refreshes;
 use crate::output::{self, Format};
 
 /// What every command gets.
@@ -21,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) format: Option<Format>,
     /// What has been read of the configuration, for messages.
     origin: OnceCell<Origin>,
+    /// Refreshes of tokens that may not have ended when the command does.
+    refreshes: RefCell<Vec<Refreshes>>,
 }
 
 #[derive(Debug)]
@@ -35,7 +39,8 @@ impl Context {
         name: Option<ContextName>,
         format: Option<Format>,
     ) -> Self {
-        Self { file, name, source: OnceCell::new(), format, origin: OnceCell::new() }
+        let (source, origin, refreshes) = (OnceCell::new(), OnceCell::new(), RefCell::default());
+        Self { file, name, source, format, origin, refreshes }
     }
 
     /// Which configuration is used.
@@ -52,7 +57,17 @@ impl Context {
         let config = config::load(self.source()?)?;
         self.origin
             .get_or_init(|| Origin { file: config.file.clone(), login: config.login_source() });
+        if let Login::Provider(session) = &config.login {
+            self.refreshes.borrow_mut().push(session.refreshes());
+        }
         Client::new(config)
+    }
+
+    /// Waits, for a limited time, until refreshed tokens are saved.
+    pub(crate) async fn finish(&self) {
+        for refreshes in self.refreshes.take() {
+            refreshes.finish().await;
+        }
     }
 
     /// Says what to look at, where the message alone does not.

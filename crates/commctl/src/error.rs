@@ -240,7 +240,8 @@ mod tests {
         let advice = path_advice("http://h:8000/commissaire", file).unwrap();
         assert!(advice.contains("has the path /commissaire: leave it out"), "{advice}");
         assert_eq!(path_advice("http://h:8000", file), None);
-        let login = LoginSource { who: "the user \"a\"".to_owned(), doubt: "wrong password" };
+        let login =
+            LoginSource { who: "the user \"a\"".to_owned(), doubt: "wrong password".to_owned() };
         let missing = refused(404, Some("there is no host h"));
         assert_eq!(missing.help(file, &login), None);
         let denied = refused(403, None).help(file, &login).unwrap();

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use self::http::HttpError;
 use self::issuer::Issuer;
-pub(crate) use self::session::ProviderSession;
+pub(crate) use self::session::{ProviderSession, Refreshes};
 pub(crate) use self::tokens::{TokenFile, Tokens};
 use crate::files::{ReadError, WriteError};
 use crate::text::printable;
@@ -77,24 +77,32 @@ pub(crate) enum Flow {
 /// Why there are no tokens.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoginError {
-    #[error("the identity provider {}: {problem}", printable(.issuer))]
+    #[error("the identity provider {}: {}", printable(.issuer), printable(.problem))]
     Unusable { issuer: String, problem: String },
     #[error("cannot reach the identity provider {}", printable(.issuer))]
     Unreachable { issuer: String, source: HttpError },
     #[error("the identity provider {} rejected the log-in: {reason}", printable(.issuer))]
     Rejected { issuer: String, reason: String },
-    #[error("the log-in at {} has expired: run `commctl login`{}", printable(.issuer), cause(.reason.as_deref()))]
-    Expired { issuer: String, reason: Option<String> },
-    #[error("you are not logged in at {}: run `commctl login`", printable(.provider))]
-    Missing { provider: String },
-    #[error("no answer came from the browser within {minutes} minutes: run `commctl login` again")]
+    #[error("the log-in at {} has expired: run `{login_command}`{}", printable(.issuer), cause(.reason.as_deref()))]
+    Expired { issuer: String, reason: Option<String>, login_command: String },
+    #[error("you are not logged in at {} on {}: run `{login_command}`", printable(.provider), printable(.endpoint))]
+    Missing { provider: String, endpoint: String, login_command: String },
+    #[error("no answer came from the browser within {minutes} minutes: repeat the command")]
     Timeout { minutes: u64 },
     #[error("cannot wait for the browser on 127.0.0.1")]
     Listen(#[source] std::io::Error),
-    #[error("{} holds no tokens that commctl has written: run `commctl login`", .path.display())]
-    Corrupt { path: PathBuf },
+    #[error("{} holds no tokens that commctl has written: run `{login_command}`", .path.display())]
+    Corrupt { path: PathBuf, login_command: String },
+    #[error("another commctl has held the lock {} for too long: end that process, or try again", .path.display())]
+    Locked { path: PathBuf },
+    #[error("the refresh of the tokens ended without a result")]
+    Aborted,
     #[error("others can access {0}: run `chmod 700 {0}`", .path.display())]
     NotPrivate { path: PathBuf },
+    #[error("{} belongs to another user: move it away, or run commctl as that user", .path.display())]
+    OtherOwner { path: PathBuf },
+    #[error("{} is not a directory: move it away", .path.display())]
+    NotADirectory { path: PathBuf },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]

@@ -125,12 +125,23 @@ impl Create {
 async fn delete(client: &Client, name: &str) -> Result<(), Error> {
     let deleted = client.get(&["binding", name]).await?;
     client.delete(&["binding", name]).await?;
-    let bindings = client.get(&["bindings"]).await?;
+    let field = |name| deleted.get(name).and_then(Value::as_str).unwrap_or_default();
+    let bindings = match client.get(&["bindings"]).await {
+        Ok(bindings) => bindings,
+        Err(error) => {
+            eprintln!(
+                "warning: cannot check whether the {} {:?} has another binding: {}",
+                field("kind"),
+                field("subject"),
+                error.report()
+            );
+            return Ok(());
+        }
+    };
     let is_same = |binding: &Value| {
         ["kind", "subject"].iter().all(|field| binding.get(field) == deleted.get(field))
     };
     if !bindings.as_array().is_some_and(|all| all.iter().any(is_same)) {
-        let field = |name| deleted.get(name).and_then(Value::as_str).unwrap_or_default();
         eprintln!(
             "note: the {} {:?} has no binding any more: what the configuration gives it counts again, on all clusters",
             field("kind"),

@@ -8,6 +8,7 @@ use crate::config::{self, ConfigError, ConfigFile, ContextName, Source};
 use crate::context::Context;
 use crate::endpoint::shown;
 use crate::error::Error;
+use crate::oidc::TokenFile;
 use crate::output::print_line;
 
 #[derive(Debug, Subcommand)]
@@ -41,7 +42,13 @@ impl Command {
             Self::Use(Named { name }) => {
                 check(name)?;
                 name.make_current()?;
-                eprintln!("the context is {name} now");
+                match config::variable_in_effect() {
+                    None => eprintln!("the context is {name} now"),
+                    Some(variable) => eprintln!(
+                        "warning: the context {name} is used only where {variable} is not set: \
+                         it is set here, and stays in effect; run: unset {variable}"
+                    ),
+                }
                 Ok(())
             }
             Self::Delete(Named { name }) => delete(name).await,
@@ -70,7 +77,7 @@ fn list(context: &Context) -> Result<(), Error> {
             "current": *used == Source::Context(name.clone()),
         });
         // One that cannot be read does not hide the others.
-        match ConfigFile::open(Source::Context(name.clone())) {
+        match ConfigFile::inspect(Source::Context(name.clone())) {
             Ok(file) => describe(&file, &mut described),
             Err(error) => eprintln!("warning: the context {name}: {}", Error::from(error).report()),
         }
@@ -82,6 +89,9 @@ fn list(context: &Context) -> Result<(), Error> {
 fn describe(file: &ConfigFile, described: &mut Value) {
     let endpoint = file.endpoint().and_then(|text| config::endpoint(text).ok());
     described["endpoint"] = json!(endpoint.as_ref().map(shown));
+    if file.has_kubeconfig() {
+        return;
+    }
     described["provider"] = json!(file.provider());
     described["user"] = json!(file.username().filter(|_| file.provider().is_none()));
 }
@@ -102,10 +112,10 @@ async fn delete(name: &ContextName) -> Result<(), Error> {
         )));
     }
     check(name)?;
-    match ConfigFile::open(Source::Context(name.clone())) {
-        Ok(file) => drop(delete_tokens(&file).await?),
-        Err(error) => eprintln!("warning: {}", Error::from(error).report()),
-    }
+    // Without reading the configuration, which may be damaged, or have a kubeconfig by now.
+    let tokens = TokenFile::of(&Source::Context(name.clone()));
+    delete_tokens(&tokens).await?;
+    tokens.delete_lock()?;
     config::delete(name)?;
     if ContextName::current().is_ok_and(|current| current == *name) {
         ContextName::default().make_current()?;

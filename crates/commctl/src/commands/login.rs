@@ -78,7 +78,8 @@ pub(crate) struct Login {
     /// Fingerprint of the server's own authority: 64 hexadecimal digits, with or without colons
     #[arg(long, value_name = "SHA256")]
     ca_fingerprint: Option<Fingerprint>,
-    /// Send the password over plain HTTP to another machine, where the network can read it
+    /// Send credentials, and receive the provider's address, over plain HTTP to another machine,
+    /// where the network can read and change them
     #[arg(long)]
     insecure_http: bool,
 }
@@ -95,7 +96,10 @@ impl Login {
                 let password = password(&username)?;
                 Credentials::Password(Password { username, password })
             }
-            Method::Provider(provider) => Credentials::Tokens(provider.log_in(self.flow()).await?),
+            Method::Provider(provider) => {
+                file.check_writable()?;
+                Credentials::Tokens(Box::new(provider.log_in(self.flow()).await?))
+            }
         };
         let login = NewLogin { endpoint, credentials, authority };
         let client = Client::new(file.with(&login))?;
@@ -123,7 +127,16 @@ impl Login {
                 caller.get("name").and_then(Value::as_str).unwrap_or(provider).to_owned()
             }
         };
-        let written = file.save(&login).await?;
+        let written = match file.save(&login).await {
+            Ok(written) => written,
+            Err(error) => {
+                if let Credentials::Tokens(tokens) = &login.credentials {
+                    // Best effort: they are not kept here.
+                    let _revoked = tokens.revoke().await;
+                }
+                return Err(error);
+            }
+        };
         let written: Vec<_> = written.iter().map(|path| path.display().to_string()).collect();
         let user = printable(&user);
         eprintln!("logged in to {shown} as {user:?}; written: {}", written.join(", "));

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::config::ConfigFile;
 use crate::context::Context;
 use crate::error::Error;
-use crate::oidc::Tokens;
+use crate::oidc::{TokenFile, Tokens};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -20,7 +20,7 @@ pub(crate) struct Logout {}
 impl Logout {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         let mut file = ConfigFile::open_existing(context.source()?.clone())?;
-        let is_logged_out = [delete_tokens(&file).await?, delete_password(&mut file)?];
+        let is_logged_out = [delete_tokens(&file.tokens()).await?, delete_password(&mut file)?];
         if is_logged_out == [false; 2] {
             eprintln!("not logged in: nothing was deleted");
         }
@@ -29,8 +29,7 @@ impl Logout {
 }
 
 /// Deletes the tokens of a configuration, and revokes them; false if there are none.
-pub(super) async fn delete_tokens(file: &ConfigFile) -> Result<bool, Error> {
-    let tokens = file.tokens();
+pub(super) async fn delete_tokens(tokens: &TokenFile) -> Result<bool, Error> {
     if !tokens.path().exists() {
         return Ok(false);
     }
@@ -53,7 +52,18 @@ async fn revoke(tokens: &Tokens) {
     let name = &tokens.provider.name;
     match tokens.revoke().await {
         Ok(true) => eprintln!("revoked the log-in at {name}"),
-        Ok(false) => {}
+        Ok(false) => {
+            let reason = if tokens.has_refresh_token() {
+                "the provider has no endpoint for that"
+            } else {
+                "there is no refresh token"
+            };
+            let until = match tokens.expires() {
+                Some(expires) => format!("is valid until {expires}"),
+                None => "may be valid still".to_owned(),
+            };
+            eprintln!("the log-in at {name} was not revoked: {reason}; its token {until}");
+        }
         Err(error) => {
             let error = Error::from(error).report();
             eprintln!(

@@ -19,7 +19,7 @@ Examples:
   commctl token create --role reader --cluster '*' --from 10.0.0.0/8 monitoring > token
 
 A program sends it as a bearer token. commctl sends it as the password of the user `token`:
-  curl -H \"Authorization: Bearer $(cat token)\" https://10.0.0.9:8000/api/v0/hosts
+  printf 'Authorization: Bearer %s' \"$(cat token)\" | curl -H @- https://10.0.0.9:8000/api/v0/hosts
   commctl --config ci.json login https://10.0.0.9:8000 --username token < token
   {\"username\": \"token\", \"password\": \"cmsr_…\", \"endpoint\": \"https://10.0.0.9:8000\"}
 

@@ -31,7 +31,7 @@ impl Asker {
     }
 
     #[cfg(test)]
-    pub(super) fn nobody() -> Self {
+    pub(super) fn without_terminal() -> Self {
         Self { sees: false, types: false }
     }
 

@@ -1,6 +1,5 @@
 //! The configuration file as a log-in finds it and changes it.
 
-use std::io;
 use std::path::PathBuf;
 
 use reqwest::Url;
@@ -12,7 +11,7 @@ use super::source::{Source, authority_file};
 use super::{Config, ConfigError, beside, endpoint, identity};
 use crate::endpoint::shown;
 use crate::error::Error;
-use crate::files::{WriteError, write_private};
+use crate::files::{PrivateFile, WriteError, is_missing, write_private};
 use crate::login::{Login, Password};
 use crate::oidc::{TokenFile, Tokens};
 use crate::pem::{Identity, Pem};
@@ -41,22 +40,28 @@ pub(crate) struct NewLogin {
 #[derive(Debug)]
 pub(crate) enum Credentials {
     Password(Password),
-    Tokens(Tokens),
+    Tokens(Box<Tokens>),
 }
 
 impl ConfigFile {
     /// Reads the configuration, which need not be there yet.
     pub(crate) fn open(source: Source) -> Result<Self, ConfigError> {
+        let file = Self::inspect(source)?;
+        if file.has_kubeconfig() {
+            return Err(ConfigError::KubeconfigWins { path: file.path });
+        }
+        Ok(file)
+    }
+
+    /// Reads the configuration only to describe it: it may log in with a kubeconfig.
+    pub(crate) fn inspect(source: Source) -> Result<Self, ConfigError> {
         let path = source.path();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "{}".to_owned(),
+            Err(error) if is_missing(&error) => "{}".to_owned(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         let members = file::parse(&text, &path)?;
-        if members.kubeconfig.is_some() {
-            return Err(ConfigError::KubeconfigWins { path });
-        }
         let identity = identity(&members, &path)?;
         let object = serde_json::from_str(&text)
             .map_err(|source| ConfigError::Syntax { path: path.clone(), source })?;
@@ -66,12 +71,16 @@ impl ConfigFile {
     /// The same, where commands need a configuration.
     pub(crate) fn open_existing(source: Source) -> Result<Self, ConfigError> {
         if let Err(error) = std::fs::metadata(source.path())
-            && error.kind() == io::ErrorKind::NotFound
+            && is_missing(&error)
             && let Some(missing) = source.missing(error)
         {
             return Err(missing);
         }
         Self::open(source)
+    }
+
+    pub(crate) fn has_kubeconfig(&self) -> bool {
+        self.members.kubeconfig.is_some()
     }
 
     /// The first endpoint, as it is written.
@@ -90,7 +99,7 @@ impl ConfigFile {
 
     /// Where the tokens of an identity provider are.
     pub(crate) fn tokens(&self) -> TokenFile {
-        TokenFile::of(&self.path)
+        TokenFile::of(&self.source)
     }
 
     /// The file of the authority that this endpoint is trusted by already.
@@ -128,6 +137,19 @@ impl ConfigFile {
         }
     }
 
+    /// Checks that a log-in at an identity provider can be saved. Nothing is changed but missing directories.
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        self.source.make_directory()?;
+        drop(PrivateFile::reserve(&self.target(), 0)?);
+        drop(self.tokens().reserve()?);
+        Ok(())
+    }
+
+    /// The file itself, where the path is a symbolic link.
+    fn target(&self) -> PathBuf {
+        std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
     /// Writes the log-in; all other fields stay. The files that were written.
     pub(crate) async fn save(mut self, login: &NewLogin) -> Result<Vec<PathBuf>, Error> {
         let mut written = Vec::new();
@@ -153,15 +175,23 @@ impl ConfigFile {
                 self.remove("identity_provider");
                 self.set("username", username.clone());
                 self.set("password", password.expose_secret().to_owned());
-                self.write()?;
-                tokens.delete()?;
+                if tokens.path().exists() {
+                    // Another commctl that refreshes them would write them again.
+                    let _lock = tokens.lock().await?;
+                    self.write()?;
+                    tokens.delete()?;
+                } else {
+                    self.write()?;
+                }
             }
             Credentials::Tokens(new) => {
                 self.remove("username");
                 self.remove("password");
                 self.set("identity_provider", new.provider.name.clone());
                 let _lock = tokens.lock().await?;
-                tokens.save(new)?;
+                let mut verified = Tokens::clone(new);
+                verified.endpoint = Some(login.endpoint.clone());
+                tokens.save(&verified)?;
                 self.write()?;
                 written.push(tokens.path().to_owned());
             }
@@ -183,8 +213,7 @@ impl ConfigFile {
     fn write(&self) -> Result<(), WriteError> {
         let text = format!("{:#}\n", Value::Object(self.object.clone()));
         // A link stays one.
-        let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        write_private(&target, &text)
+        write_private(&self.target(), &text)
     }
 
     /// The endpoints that can be used.

@@ -4,14 +4,15 @@
 //! the same format in `~/.commissaire`.
 
 use std::fmt;
-use std::fs::{DirBuilder, read_dir};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::read_dir;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::ConfigError;
-use crate::files::{WriteError, directory_of, write_private};
+use crate::files::{
+    WriteError, delete_file, directory_of, is_missing, make_private_directory, write_private,
+};
 
 /// The context that is used when no other one is chosen.
 const DEFAULT: &str = "default";
@@ -27,6 +28,9 @@ const CURRENT: &str = "current";
 
 /// The variable that names a context.
 const VARIABLE: &str = "COMMCTL_CONTEXT";
+
+/// The variable that names a file.
+const FILE_VARIABLE: &str = "COMMCTL_CONFIG";
 
 /// The most characters of a name.
 const NAME_MAX: usize = 63;
@@ -67,7 +71,7 @@ impl ContextName {
             Ok(text) => {
                 text.trim().parse().map_err(|problem| ConfigError::CurrentContext { path, problem })
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if is_missing(&error) => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path, source }),
         }
     }
@@ -76,7 +80,7 @@ impl ContextName {
     pub(crate) fn make_current(&self) -> Result<(), WriteError> {
         let path = directory().join(CURRENT);
         if self.is_default() {
-            return remove(&path).map(drop);
+            return delete_file(&path).map(drop);
         }
         write_private(&path, &format!("{self}\n"))
     }
@@ -86,7 +90,7 @@ impl ContextName {
         let path = directory();
         let entries = match read_dir(&path) {
             Ok(entries) => entries.collect::<io::Result<Vec<_>>>(),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if is_missing(&error) => Ok(Vec::new()),
             Err(error) => Err(error),
         };
         let entries = entries.map_err(|source| ConfigError::Read { path, source })?;
@@ -154,6 +158,17 @@ impl Source {
         }
     }
 
+    /// The command that logs in to this configuration.
+    pub(crate) fn login_command(&self) -> String {
+        match self {
+            Self::File(path) => {
+                format!("commctl --config {} login", quoted(&path.to_string_lossy()))
+            }
+            Self::Context(context) if context.is_default() => "commctl login".to_owned(),
+            Self::Context(context) => format!("commctl --context {context} login"),
+        }
+    }
+
     /// The context, unless it is the one called `default`: that needs no mention.
     pub(crate) fn named_context(&self) -> Option<&ContextName> {
         match self {
@@ -176,14 +191,14 @@ impl Source {
         if self.named_context().is_none() {
             return Ok(());
         }
-        let path = directory();
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(source) if source.kind() != ErrorKind::AlreadyExists => {
-                Err(WriteError { path, source })
-            }
-            _ => Ok(()),
-        }
+        make_private_directory(&directory())
     }
+}
+
+/// The environment variable that chooses a configuration instead of the current context.
+pub(crate) fn variable_in_effect() -> Option<&'static str> {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    [FILE_VARIABLE, VARIABLE].into_iter().find(is_set)
 }
 
 /// Where the authority of a log-in is kept, beside its configuration.
@@ -195,17 +210,17 @@ pub(super) fn authority_file(config: &Path) -> PathBuf {
 /// Deletes the configuration of a context, and the authority of its log-in.
 pub(crate) fn delete(name: &ContextName) -> Result<(), WriteError> {
     let path = name.path();
-    remove(&authority_file(&path))?;
-    remove(&path).map(drop)
+    delete_file(&authority_file(&path))?;
+    delete_file(&path).map(drop)
 }
 
-/// Removes a file. Returns whether it existed.
-fn remove(path: &Path) -> Result<bool, WriteError> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(WriteError { path: path.to_owned(), source }),
+/// A word of a shell command.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./@%+=:,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
     }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn home() -> PathBuf {
@@ -219,6 +234,16 @@ fn directory() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn login_command_names_its_configuration() {
+        let context = |name: &str| Source::Context(name.parse().unwrap()).login_command();
+        assert_eq!(context("default"), "commctl login");
+        assert_eq!(context("prod"), "commctl --context prod login");
+        let file = |path: &str| Source::File(path.into()).login_command();
+        assert_eq!(file("/a/b.json"), "commctl --config /a/b.json login");
+        assert_eq!(file("it's"), r"commctl --config 'it'\''s' login");
+    }
 
     #[test]
     fn names_of_contexts_are_names_of_files() {

@@ -60,7 +60,7 @@ fn show(url: &Url, issuer: &Issuer<'_>, opens: bool) {
     let has_devices = issuer.endpoints.device_authorization_endpoint.is_some();
     if is_set("SSH_CONNECTION") && !has_display && has_devices {
         eprintln!(
-            "with a browser on another machine: press Ctrl-C, and run: commctl login --device"
+            "with a browser on another machine: press Ctrl-C, and repeat the command with --device"
         );
     }
     if opens && has_display {

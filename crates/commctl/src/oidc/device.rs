@@ -4,7 +4,6 @@ use oauth2::{DeviceAuthorizationUrl, StandardDeviceAuthorizationResponse};
 use tokio::time::sleep;
 
 use super::LoginError;
-use super::http::url;
 use super::issuer::{Issuer, shown};
 use super::tokens::Tokens;
 
@@ -23,7 +22,7 @@ pub(super) async fn log_in(issuer: &Issuer<'_>) -> Result<Tokens, LoginError> {
     }
     let details: StandardDeviceAuthorizationResponse =
         request.request_async(&issuer.http).await.map_err(|error| issuer.failed(&error))?;
-    let address = url(details.verification_uri()).map_err(|problem| provider.unusable(problem))?;
+    let address = issuer.endpoint(details.verification_uri())?;
     eprintln!(
         "to log in, open {address} in a browser on any machine, and enter the code {}",
         shown(details.user_code().secret())

@@ -88,7 +88,7 @@ impl Http {
 
 impl<'c> AsyncHttpClient<'c> for Http {
     type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + 'c>>;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(self.send(request))
@@ -108,9 +108,27 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// A URL that an issuer names: `http://` is accepted only from an issuer on this machine.
+pub(super) fn url_of_issuer(issuer: &str, text: &str) -> Result<Url, String> {
+    let (issuer, url) = (url(issuer)?, url(text)?);
+    if url.scheme() == "http" && !is_loopback(&issuer) {
+        return Err(format!("{text:?} does not begin with https://"));
+    }
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remote_issuer_cannot_name_plain_http_on_this_machine() {
+        let (remote, local) = ("https://id.example.com", "http://127.0.0.1:5556");
+        assert!(url_of_issuer(remote, "http://127.0.0.1:80/token").is_err());
+        assert!(url_of_issuer(remote, "https://other.example.com/token").is_ok());
+        assert!(url_of_issuer(local, "http://127.0.0.1:80/token").is_ok());
+        assert!(url_of_issuer(local, "http://id.example.com/token").is_err());
+    }
 
     #[test]
     fn plain_http_is_for_loopback_only() {

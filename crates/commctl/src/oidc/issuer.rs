@@ -16,7 +16,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::http::{Http, HttpError, url};
+use super::http::{Http, HttpError, url_of_issuer};
 use super::tokens::Tokens;
 use super::{LoginError, Provider};
 use crate::text::printable;
@@ -97,7 +97,8 @@ impl<'a> Issuer<'a> {
 
     /// An endpoint that the discovery document names.
     pub(super) fn endpoint(&self, text: &str) -> Result<Url, LoginError> {
-        url(text).map_err(|problem| self.provider.unusable(problem))
+        url_of_issuer(&self.provider.issuer, text)
+            .map_err(|problem| self.provider.unusable(problem))
     }
 
     pub(super) fn client(&self) -> Result<OAuth, LoginError> {
@@ -136,14 +137,9 @@ impl<'a> Issuer<'a> {
         if let Some(resource) = &self.provider.resource {
             request = request.add_extra_param("resource", resource);
         }
-        match request.request_async(&self.http).await {
-            Ok(response) => Tokens::of(self.provider, &response, None, Some(token)),
-            Err(RequestTokenError::ServerResponse(error)) => Err(LoginError::Expired {
-                issuer: self.provider.issuer.clone(),
-                reason: Some(reason(&error)),
-            }),
-            Err(error) => Err(self.failed(&error)),
-        }
+        let response = request.request_async(&self.http).await;
+        let response = response.map_err(|error| self.failed(&error))?;
+        Tokens::of(self.provider, &response, None, Some(token))
     }
 
     /// Revokes a refresh token (RFC 7009); false if the issuer has no endpoint for that.

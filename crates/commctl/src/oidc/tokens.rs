@@ -1,21 +1,27 @@
 //! The tokens of a log-in, and the file that they are kept in.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use oauth2::TokenResponse as _;
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use super::issuer::{Issuer, Response};
 use super::{LoginError, Provider, TokenKind, id_token};
 use crate::clock::now;
-use crate::files::{ReadError, WriteError, directory_of, is_private, write_private};
+use crate::config::Source;
+use crate::files::{
+    PrivateFile, ReadError, WriteError, delete_file, directory_of, is_missing, is_private,
+    make_private_directory,
+};
 use crate::login::is_bearer;
 
 /// The directory of the files, beside a configuration.
@@ -24,13 +30,26 @@ const DIRECTORY: &str = ".commissaire-tokens";
 /// A token is refreshed when it has less than this left: a request takes its time.
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
+/// How often a lock that another process holds is tried.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Timeout for the lock where the tokens cannot be used without it: longer than the requests of one refresh.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The space for new tokens in excess of the size of the old ones, in bytes.
+const GROWTH: usize = 4096;
+
 /// What an issuer has issued.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Tokens {
     pub(crate) provider: Provider,
+    /// The endpoint of the server that has accepted the tokens: they are sent to no other server. Files of earlier
+    /// versions have none.
+    #[serde(default)]
+    pub(crate) endpoint: Option<Url>,
     /// The token that requests to the server carry.
     pub(crate) token: SecretString,
-    /// With which the next one is requested.
+    /// The refresh token that the next token is requested with.
     pub(super) refresh_token: Option<SecretString>,
     /// When `token` expires, if that is known.
     #[serde(deserialize_with = "time")]
@@ -63,9 +82,16 @@ impl Tokens {
         if !is_bearer(&token) {
             return Err(provider.unusable("it has issued a token that no header can carry"));
         }
+        let time = now();
+        if let Some(expires) = expires.filter(|expires| *expires <= time) {
+            return Err(provider.unusable(format!(
+                "it has issued a token that expired at {expires}, but this machine's clock says {time:.0}: check the clock"
+            )));
+        }
         let new = response.refresh_token().map(|token| SecretString::from(token.secret().as_str()));
-        let provider = provider.clone();
-        Ok(Self { provider, token, refresh_token: new.or(refresh_token.cloned()), expires })
+        let (provider, endpoint) = (provider.clone(), None);
+        let refresh_token = new.or(refresh_token.cloned());
+        Ok(Self { provider, endpoint, token, refresh_token, expires })
     }
 
     /// Whether it is time for a new token.
@@ -77,8 +103,14 @@ impl Tokens {
         self.expires.is_some_and(|expires| now() >= expires)
     }
 
-    pub(super) fn expired(&self) -> LoginError {
-        LoginError::Expired { issuer: self.provider.issuer.clone(), reason: None }
+    /// Whether there is a token that can be revoked.
+    pub(crate) fn has_refresh_token(&self) -> bool {
+        self.refresh_token.is_some()
+    }
+
+    /// When the token expires, if that is known.
+    pub(crate) fn expires(&self) -> Option<Timestamp> {
+        self.expires
     }
 
     /// Revokes the refresh token at the issuer. Returns false without a refresh token, or if the issuer cannot revoke.
@@ -97,18 +129,25 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
 #[derive(Debug, Clone)]
 pub(crate) struct TokenFile {
     path: PathBuf,
+    /// The command that logs in, for messages.
+    login_command: String,
 }
 
 impl TokenFile {
-    /// The one of this configuration.
-    pub(crate) fn of(config: &Path) -> Self {
-        // The same one by way of a link.
-        let config = std::fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
+    /// The token file of a configuration.
+    pub(crate) fn of(source: &Source) -> Self {
+        let config = source.path();
+        // A configuration and a symbolic link to it have the same token file.
+        let config = std::fs::canonicalize(&config).unwrap_or(config);
         let mut name = config.file_name().unwrap_or_default().to_owned();
-        if config.extension().is_none_or(|extension| extension != "json") {
-            name.push(".json");
-        }
-        Self { path: directory_of(&config).join(DIRECTORY).join(name) }
+        // Always appended: `prod` and `prod.json` are two configurations.
+        name.push(".json");
+        let path = directory_of(&config).join(DIRECTORY).join(name);
+        Self { path, login_command: source.login_command() }
+    }
+
+    pub(crate) fn login_command(&self) -> &str {
+        &self.login_command
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -119,67 +158,109 @@ impl TokenFile {
     pub(crate) fn load(&self) -> Result<Option<Tokens>, LoginError> {
         let text = match std::fs::read(&self.path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(source) => return Err(ReadError { path: self.path.clone(), source }.into()),
         };
         self.check_directory()?;
-        let corrupt = |_| LoginError::Corrupt { path: self.path.clone() };
+        let corrupt = |_| LoginError::Corrupt {
+            path: self.path.clone(),
+            login_command: self.login_command.clone(),
+        };
         serde_json::from_slice(&text).map(Some).map_err(corrupt)
     }
 
     pub(crate) fn save(&self, tokens: &Tokens) -> Result<(), LoginError> {
+        Ok(self.reserve()?.write(&Self::text(tokens))?)
+    }
+
+    /// Creates the file that will replace this one, with space for tokens.
+    pub(crate) fn reserve(&self) -> Result<PrivateFile, LoginError> {
         self.make_directory()?;
+        let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let size = usize::try_from(size).unwrap_or_default().saturating_add(GROWTH);
+        Ok(PrivateFile::reserve(&self.path, size)?)
+    }
+
+    /// The content of the file.
+    pub(super) fn text(tokens: &Tokens) -> String {
         let secret = |secret: &SecretString| secret.expose_secret().to_owned();
         let text = json!({
             "provider": tokens.provider,
+            "endpoint": tokens.endpoint,
             "token": secret(&tokens.token),
             "refresh_token": tokens.refresh_token.as_ref().map(secret),
             "expires": tokens.expires.map(|expires| expires.to_string()),
         });
-        Ok(write_private(&self.path, &format!("{text:#}\n"))?)
+        format!("{text:#}\n")
     }
 
     /// Deletes the file. Returns whether it existed.
     pub(crate) fn delete(&self) -> Result<bool, LoginError> {
-        match std::fs::remove_file(&self.path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(WriteError { path: self.path.clone(), source }.into()),
-        }
+        Ok(delete_file(&self.path)?)
+    }
+
+    /// The file that is locked.
+    fn lock_path(&self) -> PathBuf {
+        self.path.with_extension("lock")
+    }
+
+    /// Deletes the file that is locked, with the configuration.
+    pub(crate) fn delete_lock(&self) -> Result<(), LoginError> {
+        delete_file(&self.lock_path())?;
+        Ok(())
     }
 
     /// Waits until no other commctl changes the file, and keeps them waiting until the lock is dropped.
     pub(crate) async fn lock(&self) -> Result<Lock, LoginError> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
+            }
+            if Instant::now() >= deadline {
+                return Err(LoginError::Locked { path: self.lock_path() });
+            }
+            // A blocking lock in a thread could not be cancelled: Ctrl-C would have to wait for it.
+            sleep(LOCK_INTERVAL).await;
+        }
+    }
+
+    /// The lock; `None` if another process, or another refresh of this one, holds it.
+    pub(super) fn try_lock(&self) -> Result<Option<Lock>, LoginError> {
         self.make_directory()?;
-        let path = self.path.with_extension("lock");
-        let failed = {
-            let path = path.clone();
-            move |source| LoginError::from(WriteError { path, source })
-        };
+        let path = self.lock_path();
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = file.map_err(failed.clone())?;
-        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-        locked.map_err(std::io::Error::other).flatten().map(Lock).map_err(failed)
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let locked = file.map_err(TryLockError::Error).and_then(|file| {
+            file.try_lock()?;
+            Ok(file)
+        });
+        match locked {
+            Ok(file) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(WriteError { path, source }.into()),
+        }
     }
 
     fn make_directory(&self) -> Result<(), LoginError> {
-        let directory = directory_of(&self.path);
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Err(source) if source.kind() != ErrorKind::AlreadyExists => {
-                Err(WriteError { path: directory.to_owned(), source }.into())
-            }
-            _ => self.check_directory(),
-        }
+        make_private_directory(directory_of(&self.path))?;
+        self.check_directory()
     }
 
     fn check_directory(&self) -> Result<(), LoginError> {
-        let path = directory_of(&self.path);
-        if is_private(path) {
-            Ok(())
-        } else {
-            Err(LoginError::NotPrivate { path: path.to_owned() })
+        let path = directory_of(&self.path).to_owned();
+        if is_private(&path) {
+            return Ok(());
         }
+        let metadata = std::fs::symlink_metadata(&path);
+        let metadata = metadata.map_err(|source| ReadError { path: path.clone(), source })?;
+        Err(if !metadata.is_dir() {
+            LoginError::NotADirectory { path }
+        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+            LoginError::OtherOwner { path }
+        } else {
+            LoginError::NotPrivate { path }
+        })
     }
 }
 

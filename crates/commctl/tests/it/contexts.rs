@@ -36,6 +36,12 @@ async fn commands_use_the_context_that_is_named_else_the_current_one() {
     with_variable(home, "", &list).await.printed("- default\n");
     let run = home.run(&["context", "use", "prod"]).await;
     assert_eq!((run.status, run.stderr.as_str()), (0, "the context is prod now\n"));
+    for (variable, value) in [("COMMCTL_CONTEXT", "default"), ("COMMCTL_CONFIG", "other.json")] {
+        let run = home.command(&["context", "use", "prod"]).env(variable, value).spawn().unwrap();
+        let run = finish(run).await;
+        let warns = format!("warning: the context prod is used only where {variable} is not set");
+        assert_eq!((run.status, run.stderr.starts_with(&warns)), (0, true), "{run:?}");
+    }
     home.run(&list).await.printed("- prod\n");
     home.run(&["context", "current"]).await.printed("prod\n");
     home.run(&["cluster", "list", "--context", "default"]).await.printed("- default\n");
@@ -53,12 +59,27 @@ async fn commands_use_the_context_that_is_named_else_the_current_one() {
 }
 
 #[tokio::test]
+async fn a_file_in_place_of_the_directory_does_not_hide_the_configuration() {
+    let fleet = Fleet::new().await;
+    fleet.answers("GET", "clusters", 200, json!(["c1"])).await;
+    fleet.home.write(".commissaire", "");
+    fleet.run("cluster list").await.printed("- c1\n");
+    fleet.run("context current").await.printed("default\n");
+    let run = fleet.run("-o json context list").await;
+    assert!(run.status == 0 && run.stdout.contains("default"), "{run:?}");
+}
+
+#[tokio::test]
 async fn contexts_are_listed_with_their_users() {
     let (default, prod) = two().await;
     let home = &default.home;
     home.write(
         ".commissaire/corp.json",
         r#"{"endpoint": ["https://a:1/"], "identity_provider": "corp"}"#,
+    );
+    home.write(
+        ".commissaire/kube.json",
+        r#"{"endpoint": "https://k:1", "kubeconfig": "config", "username": "unused"}"#,
     );
     home.write(".commissaire/bad.json", r#"{"password": "canary"#);
     home.write(".commissaire/Not-A-Context.json", "{}");
@@ -69,10 +90,12 @@ async fn contexts_are_listed_with_their_users() {
         row("default", Some(default.server.uri()), Some("a"), None),
         row("bad", None, None, None),
         row("corp", Some("https://a:1".to_owned()), None, Some("corp")),
+        row("kube", Some("https://k:1".to_owned()), None, None),
         row("prod", Some(prod.server.uri()), Some("b"), None),
     ]);
     assert_eq!(rows, expected);
     assert!(run.stderr.starts_with("warning: the context bad: "), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     assert!(!run.stderr.contains("canary") && !run.stdout.contains("hunter"), "{run:?}");
     let table = home.run(&["-o", "table", "context", "list"]).await.stdout;
     assert!(table.lines().next().unwrap().contains("CURRENT"), "{table}");
@@ -138,16 +161,19 @@ async fn a_deleted_context_leaves_nothing() {
     let home = world.home();
     assert_eq!(world.logs_in(&["--context", "prod"]).await.status, 0);
     let folder = home.dir.path().join(".commissaire");
-    let tokens = folder.join(".commissaire-tokens/prod.json");
+    let tokens = folder.join(".commissaire-tokens/prod.json.json");
     assert!(tokens.exists() && !world.token_file().exists());
     home.write(".commissaire/prod-ca.pem", "");
     home.run(&["context", "use", "prod"]).await.printed("");
+    // The tokens are deleted although the configuration cannot be read.
+    home.write(".commissaire/prod.json", "{");
     let run = home.run(&["context", "delete", "prod"]).await;
     assert_eq!(run.status, 0, "{run:?}");
     assert!(run.stderr.contains("revoked the log-in at corp\n"), "{run:?}");
     assert!(run.stderr.ends_with("the context is default now\ndeleted prod\n"), "{run:?}");
     assert!(
         !tokens.exists()
+            && !tokens.with_extension("lock").exists()
             && !folder.join("prod.json").exists()
             && !folder.join("prod-ca.pem").exists()
     );

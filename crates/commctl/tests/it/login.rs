@@ -454,3 +454,18 @@ async fn whoami_prints_the_user_as_the_server_knows_it() {
                    until: '2026-11-30T05:00:00.000000'\n";
     fleet.run("whoami").await.printed(printed);
 }
+
+/// A proxy may answer requests that it does not know with a page of its own.
+#[tokio::test]
+async fn password_log_in_does_not_need_the_ways_to_log_in() {
+    for (status, page) in [(404, "<html>"), (200, "<html>")] {
+        let fleet = Fleet::new().await;
+        wiremock::Mock::given(wiremock::matchers::path("/api/v0/login"))
+            .respond_with(wiremock::ResponseTemplate::new(status).set_body_string(page))
+            .mount(&fleet.server)
+            .await;
+        fleet.answers("GET", "clusters", 200, json!([])).await;
+        let run = fleet.home.run_with_input(&["login", &fleet.server.uri()], "hunter2\n").await;
+        assert_eq!(run.status, 0, "{run:?}");
+    }
+}

@@ -264,6 +264,6 @@ async fn the_browser_is_opened_where_there_is_a_display() {
         get(&world.agrees(&address)).await;
         let run = browser.ends().await;
         assert_eq!((run.status, opened.exists()), (0, opens), "{run:?}");
-        assert_eq!(run.stderr.contains("login --device"), hints, "{run:?}");
+        assert_eq!(run.stderr.contains("repeat the command with --device"), hints, "{run:?}");
     }
 }

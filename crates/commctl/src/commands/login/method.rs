@@ -91,7 +91,7 @@ impl Login {
     }
 }
 
-/// The ways to log in that the server names; an older one has passwords only.
+/// The ways to log in that the server names. An older one has passwords only; a proxy may answer in its place.
 async fn logins(
     endpoint: &Url,
     authority: Option<&Pem>,
@@ -100,7 +100,11 @@ async fn logins(
     // The server answers anyone; a proxy before it may ask for the client certificate.
     let client = Client::new(file.connection(endpoint, authority, Credentials::Certificate))?;
     let answer = match client.get(&["login"]).await {
-        Err(Error::Refused { status: 401 | 403 | 404, .. }) => {
+        Err(
+            Error::Refused { status: 401 | 403 | 404, .. }
+            | Error::NotCommissaire { .. }
+            | Error::NotJson { .. },
+        ) => {
             return Ok(Logins { password: true, providers: Vec::new() });
         }
         answer => answer?,

@@ -115,3 +115,41 @@ async fn answers_that_are_no_tokens_are_rejected_without_showing_them() {
         failed(&world.logs_in(&[]).await, &world, status, &[&world.issuer.uri(), says]);
     }
 }
+
+#[tokio::test]
+async fn files_that_cannot_be_written_are_found_before_the_log_in() {
+    let world = World::new().await;
+    // The directory of the tokens is a file.
+    world.home().write(".commissaire-tokens", "");
+    let run = world.login(&[]).ends().await;
+    assert_eq!(run.status, 1, "{run:?}");
+    assert!(!run.stderr.contains("to log in, open"), "{run:?}");
+    assert!(run.stderr.contains(".commissaire-tokens is not a directory"), "{run:?}");
+    assert_eq!(world.issuer.received_requests().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn tokens_that_cannot_be_saved_are_revoked() {
+    let world = World::new().await;
+    let mut browser = world.login(&[]);
+    let callback = world.agrees(&browser.address().await);
+    // In the meantime, the file cannot be replaced any more.
+    std::fs::create_dir(world.token_file()).unwrap();
+    crate::support::issuer::get(&callback).await;
+    let run = browser.ends().await;
+    assert!(run.status == 1 && run.stderr.contains("cannot write to "), "{run:?}");
+    let form = world.set(|state| state.forms.pop().unwrap());
+    assert_eq!(form["token"], "canary-refresh-1");
+}
+
+#[tokio::test]
+async fn new_token_that_has_expired_points_to_the_clock() {
+    let world = World::new().await;
+    let mut provider = world.provider();
+    provider["token"] = json!("id");
+    world.offers(json!({"password": false, "providers": [provider]}));
+    world.set(|state| state.claims = json!({"exp": 1_700_000_000}));
+    let says =
+        ["expired at 2023-11-14T22:13:20Z, but this machine's clock says ", "check the clock"];
+    failed(&world.logs_in(&[]).await, &world, 1, &says);
+}

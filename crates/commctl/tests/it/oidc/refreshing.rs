@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use wiremock::matchers::path;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::support::finish;
 use crate::support::issuer::{CANARY, World, refusal};
+use crate::support::{HANG, finish};
 
 async fn logged_in() -> World {
     let world = World::new().await;
@@ -109,11 +109,116 @@ async fn an_issuer_that_does_not_answer_is_named() {
         world.issuer.uri()
     );
     assert_eq!((run.status, run.stderr.starts_with(&message)), (3, true), "{run:?}");
-    // A token that is still good is used.
-    let mut saved = world.saved_tokens();
-    saved["expires"] = json!("2999-01-01T00:00:00Z");
-    std::fs::write(world.token_file(), saved.to_string()).unwrap();
+    // A token that is due, but still valid, is used.
+    world.expires_soon();
+    let before = discoveries(&world).await;
     world.home().run(&["cluster", "list"]).await.printed("- c1\n");
+    assert_eq!(discoveries(&world).await, before + 1);
+}
+
+/// How often the discovery document was requested.
+async fn discoveries(world: &World) -> usize {
+    let requests = world.issuer.received_requests().await.unwrap();
+    requests.iter().filter(|request| request.url.path().starts_with("/.well-known/")).count()
+}
+
+#[tokio::test]
+async fn a_valid_token_is_used_while_the_issuer_hangs() {
+    let world = logged_in().await;
+    let hangs = ResponseTemplate::new(200).set_delay(2 * HANG);
+    let mock = Mock::given(path("/.well-known/openid-configuration"));
+    mock.respond_with(hangs).with_priority(1).mount(&world.issuer).await;
+    world.expires_soon();
+    world.home().run(&["cluster", "list"]).await.printed("- c1\n");
+}
+
+/// Another process that holds the lock refreshes the tokens.
+#[tokio::test]
+async fn a_valid_token_is_used_while_another_process_has_the_lock() {
+    let world = logged_in().await;
+    let lock = std::fs::File::create(world.token_file().with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    world.expires_soon();
+    world.home().run(&["cluster", "list"]).await.printed("- c1\n");
+    assert_eq!(world.grants("refresh_token"), 0);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_not_used_without_space_for_the_next_one() {
+    let world = logged_in().await;
+    world.expire();
+    let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+    let program = env!("CARGO_BIN_EXE_commctl");
+    let mut command = tokio::process::Command::new("/bin/sh");
+    command.args(["-c", limited, "sh", program, "cluster", "list"]);
+    command.env_clear().env("HOME", world.home().dir.path());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let run = finish(command.spawn().unwrap()).await;
+    let file = world.token_file();
+    let message = format!("error: cannot write to {}", file.display());
+    assert_eq!((run.status, run.stderr.starts_with(&message)), (1, true), "{run:?}");
+    assert_eq!(world.grants("refresh_token"), 0);
+    world.home().run(&["cluster", "list"]).await.printed("- c1\n");
+}
+
+#[tokio::test]
+async fn tokens_that_cannot_be_saved_are_used_with_a_warning() {
+    let world = logged_in().await;
+    world.expire();
+    let (file, token) = (world.token_file(), refreshed());
+    let answer = move |_: &wiremock::Request| {
+        // A directory cannot be replaced by a file.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        token.clone()
+    };
+    Mock::given(path("/token")).respond_with(answer).with_priority(1).mount(&world.issuer).await;
+    world.set(|state| state.accepted = Some("canary-next".to_owned()));
+    let run = world.home().run(&["cluster", "list"]).await;
+    run.printed("- c1\n");
+    let warning = "warning: the new tokens were not saved: cannot write to ";
+    assert!(run.stderr.starts_with(warning), "{}", run.stderr);
+    let lost = "the log-in is lost after this command; run `commctl login`\n";
+    assert!(run.stderr.ends_with(lost) && !run.stderr.contains(CANARY), "{}", run.stderr);
+}
+
+/// The response to the exchange of a refresh token.
+fn refreshed() -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(json!({"token_type": "Bearer",
+        "access_token": "canary-next", "refresh_token": "canary-next-refresh", "expires_in": 3600}))
+}
+
+/// The exchange is under way when the timeout or Ctrl-C ends the command.
+#[tokio::test]
+async fn an_exchange_is_saved_after_the_end_of_the_waiting() {
+    for interrupts in [false, true] {
+        let world = logged_in().await;
+        let fleet = &world.fleet;
+        let record = json!({"name": "c1", "status": "in_process", "started_at": "2026-11-26T05:00:00.000000"});
+        fleet.answers("PUT", "cluster/c1/restart", 201, record).await;
+        let rejected = json!({"title": "Unauthorized", "status": 401, "detail": "unknown"});
+        fleet.answers("GET", "cluster/c1/restart", 401, rejected).await;
+        let delay = std::time::Duration::from_secs(4);
+        world.set(|state| state.next = vec![refreshed().set_delay(delay)]);
+        let timeout = if interrupts { "60" } else { "2" };
+        let command = ["cluster", "restart", "start", "--wait", "--timeout", timeout, "c1"];
+        let child = world.home().command(&command).spawn().unwrap();
+        if interrupts {
+            let begun = tokio::time::Instant::now();
+            while world.grants("refresh_token") == 0 {
+                assert!(begun.elapsed() < HANG, "the refresh does not begin");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            let pid = child.id().unwrap().to_string();
+            let kill = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+            assert!(kill.success());
+        }
+        let run = finish(child).await;
+        assert_eq!(run.status, if interrupts { 130 } else { 1 }, "{run:?}");
+        assert_eq!(world.grants("refresh_token"), 1);
+        let saved = world.saved_tokens();
+        assert_eq!(saved["refresh_token"], "canary-next-refresh", "{run:?}");
+    }
 }
 
 #[tokio::test]
@@ -133,7 +238,10 @@ async fn logout_revokes_and_deletes_the_tokens() {
     let run = world.home().run(&["cluster", "list"]).await;
     assert_eq!(run.status, 1);
     assert!(
-        run.stderr.starts_with("error: you are not logged in at corp: run `commctl login`\n"),
+        run.stderr.starts_with(&format!(
+            "error: you are not logged in at corp on {}: run `commctl login`\n",
+            world.fleet.server.uri()
+        )),
         "{}",
         run.stderr
     );
@@ -142,6 +250,7 @@ async fn logout_revokes_and_deletes_the_tokens() {
     for discovery in [json!({"revocation_endpoint": null}), json!({"issuer": "https://other"})] {
         let world = logged_in().await;
         let warns = discovery["issuer"].is_string();
+        let expires = world.saved_tokens()["expires"].as_str().unwrap().to_owned();
         world.set(|state| state.discovery = discovery);
         let run = world.home().run(&["logout"]).await;
         assert_eq!(
@@ -149,6 +258,11 @@ async fn logout_revokes_and_deletes_the_tokens() {
             (0, warns)
         );
         assert!(!world.token_file().exists() && !run.stderr.contains(CANARY), "{run:?}");
+        let unsupported = format!(
+            "the log-in at corp was not revoked: the provider has no endpoint for that; \
+             its token is valid until {expires}\n"
+        );
+        assert_eq!(run.stderr.starts_with(&unsupported), !warns, "{run:?}");
     }
 }
 
@@ -233,4 +347,86 @@ async fn a_log_in_with_a_password_replaces_the_tokens() {
         json!({"endpoint": world.fleet.server.uri(), "username": "a", "password": "hunter2"});
     assert_eq!(super::saved(world.home()), expected);
     assert!(!world.token_file().exists());
+}
+
+#[tokio::test]
+async fn tokens_of_a_new_log_in_are_not_sent_to_the_server_of_a_running_command() {
+    let (a, b) = (logged_in().await, World::new().await);
+    let (home, url) = (a.home().dir.path().to_owned(), b.fleet.server.uri());
+    let answer = move |_: &wiremock::Request| {
+        let login = std::process::Command::new(env!("CARGO_BIN_EXE_commctl"))
+            .args(["login", &url, "--device"])
+            .env_clear()
+            .env("HOME", &home)
+            .output()
+            .unwrap();
+        assert!(login.status.success(), "{login:?}");
+        ResponseTemplate::new(401).set_body_json(json!({"title": "Unauthorized", "status": 401}))
+    };
+    b.set(|state| state.tokens = json!({"access_token": "canary-of-b"}));
+    Mock::given(path("/api/v0/clusters"))
+        .respond_with(answer)
+        .up_to_n_times(1)
+        .with_priority(1)
+        .mount(&a.fleet.server)
+        .await;
+    let run = a.home().run(&["cluster", "list"]).await;
+    for request in a.fleet.server.received_requests().await.unwrap() {
+        let shown = request.headers.get("authorization").map(|v| v.to_str().unwrap().to_owned());
+        assert_ne!(shown.as_deref(), Some("Bearer canary-of-b"), "{run:?}");
+    }
+    assert_eq!(a.grants("refresh_token") + b.grants("refresh_token"), 0);
+    assert!(run.status == 1 && run.stderr.contains("not logged in at corp on"), "{run:?}");
+}
+
+#[tokio::test]
+async fn tokens_are_only_for_the_endpoint_and_the_provider_of_their_log_in() {
+    let (world, other) = (logged_in().await, World::new().await);
+    let endpoint = world.fleet.server.uri();
+    for (endpoint, provider) in [(other.fleet.server.uri(), "corp"), (endpoint.clone(), "other")] {
+        let config = json!({"endpoint": endpoint, "identity_provider": provider});
+        world.home().write(".commissaire.json", &config.to_string());
+        let run = world.home().run(&["cluster", "list"]).await;
+        run.failed(
+            1,
+            &format!(
+                "error: you are not logged in at {provider} on {endpoint}: run `commctl login`\n"
+            ),
+        );
+    }
+    assert_eq!(other.fleet.requests().await, [""; 0]);
+    let config = json!({"endpoint": endpoint, "identity_provider": "corp"});
+    world.home().write(".commissaire.json", &config.to_string());
+    world.home().run(&["cluster", "list"]).await.printed("- c1\n");
+    // A file that does not name its endpoint.
+    let mut saved = world.saved_tokens();
+    saved.as_object_mut().unwrap().remove("endpoint").unwrap();
+    std::fs::write(world.token_file(), saved.to_string()).unwrap();
+    let run = world.home().run(&["cluster", "list"]).await;
+    assert!(run.status == 1 && run.stderr.contains("you are not logged in"), "{run:?}");
+}
+
+#[tokio::test]
+async fn each_configuration_has_its_own_token_file_and_command() {
+    let world = World::new().await;
+    for file in ["prod", "prod.json"] {
+        assert_eq!(world.logs_in(&["--config", file]).await.status, 0);
+    }
+    let folder = world.home().dir.path().join(".commissaire-tokens");
+    let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let count = names.filter(|path| path.extension().is_some_and(|end| end == "json")).count();
+    assert_eq!(count, 2);
+    std::fs::remove_file(folder.join("prod.json")).unwrap();
+    let run = world.home().run(&["--config", "prod", "cluster", "list"]).await;
+    assert!(run.stderr.contains("run `commctl --config prod login`\n"), "{run:?}");
+    world.home().run(&["--config", "prod.json", "cluster", "list"]).await.printed("- c1\n");
+}
+
+#[tokio::test]
+async fn the_log_in_command_names_the_context() {
+    let world = World::new().await;
+    assert_eq!(world.logs_in(&["--context", "prod"]).await.status, 0);
+    world.home().run(&["--context", "prod", "logout"]).await.printed("");
+    let run = world.home().run(&["--context", "prod", "cluster", "list"]).await;
+    assert!(run.stderr.contains(": run `commctl --context prod login`\n"), "{run:?}");
 }

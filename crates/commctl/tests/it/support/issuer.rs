@@ -19,7 +19,7 @@ use super::{Fleet, HANG, Home, Run, problem};
 /// All secrets of an issuer begin with it: it must be in no output.
 pub(crate) const CANARY: &str = "canary";
 
-/// A user agent that is sent to a callback has brought this back.
+/// The HTTP response to a request of a callback URL.
 pub(crate) type Page = String;
 
 /// An issuer, and a server that accepts its tokens.
@@ -210,7 +210,7 @@ impl World {
 
     /// The files with tokens.
     pub(crate) fn token_file(&self) -> std::path::PathBuf {
-        self.home().dir.path().join(".commissaire-tokens/.commissaire.json")
+        self.home().dir.path().join(".commissaire-tokens/.commissaire.json.json")
     }
 
     pub(crate) fn saved_tokens(&self) -> Value {
@@ -221,6 +221,15 @@ impl World {
     pub(crate) fn expire(&self) {
         let mut saved = self.saved_tokens();
         saved["expires"] = json!("2026-01-01T00:00:00Z");
+        std::fs::write(self.token_file(), saved.to_string()).unwrap();
+    }
+
+    /// The saved token is due for a refresh, but still valid.
+    pub(crate) fn expires_soon(&self) {
+        let mut saved = self.saved_tokens();
+        #[expect(clippy::disallowed_methods, reason = "commctl compares it with the real time")]
+        let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(25);
+        saved["expires"] = json!(expires.to_string());
         std::fs::write(self.token_file(), saved.to_string()).unwrap();
     }
 
