@@ -9,7 +9,7 @@ use crate::error::Error;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create a health check, or replace it
+    /// Create a health check, or replace it; operations show its command, so it must hold no secret
     #[command(after_help = "\
 Examples:
   commctl health-check create web 'curl --fail --silent http://127.0.0.1/health'
