@@ -88,7 +88,7 @@ async fn browses(provider: &OpenIdProvider, address: &Url) -> Url {
 }
 
 fn token_file(home: &Home) -> std::path::PathBuf {
-    home.dir.path().join(".commissaire-tokens/.commissaire.json")
+    home.dir.path().join(".commissaire-tokens/.commissaire.json.json")
 }
 
 fn tokens(home: &Home) -> Value {
