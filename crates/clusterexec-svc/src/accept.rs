@@ -221,7 +221,7 @@ pub async fn plan(context: &Context, request: &OperationRequest) -> Result<Plan>
     let nodes = if manager.is_empty() || rejection.is_some() {
         NodePlan::default()
     } else {
-        let instance = queries::instance(storage).await?;
+        let instance = queries::instance(storage).await?.id;
         let nodes = Nodes::new(&context.deps.bus, manager);
         NodePlan::new(&nodes, &members, request.kind, options, &instance, &placements).await
     };

@@ -177,7 +177,7 @@ impl<'a> Journal<'a> {
         let cluster = self.retry(|| storage.find::<ClusterHead>(&self.operation.cluster)).await?;
         let manager = cluster.map(|cluster| cluster.record.container_manager).unwrap_or_default();
         if !manager.is_empty() {
-            let instance = self.retry(|| queries::instance(storage)).await?;
+            let instance = self.retry(|| queries::instance(storage)).await?.id;
             let client = Nodes::new(&self.context.deps.bus, &manager);
             self.nodes = Some(HostNodes { client, debtor: Debtor { manager, instance } });
         }

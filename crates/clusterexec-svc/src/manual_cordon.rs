@@ -203,7 +203,7 @@ async fn find(context: &Context, request: &CordonHost, caller: &bus::Context) ->
         Ok(located) => located,
         Err(error) => return release(&held, Err(error)).await,
     };
-    let instance = queries::instance(storage).await?;
+    let instance = queries::instance(storage).await?.id;
     let principal = caller.principal.clone();
     let debt = CordonDebt {
         id: CordonDebt::id_of(&kubernetes, &node.name),

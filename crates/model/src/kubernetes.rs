@@ -6,6 +6,6 @@ mod node;
 mod pod;
 
 pub use claims::{BudgetClaim, BudgetClaims};
-pub use cordon::{CordonDebt, CordonOwner, DebtState, Instance};
+pub use cordon::{CordonDebt, CordonOwner, DebtState};
 pub use node::{NodeState, UNAVAILABLE_NODES};
 pub use pod::{Controller, PodClass, PodKind, PodState};

@@ -34,6 +34,7 @@ pub mod host_keys;
 mod host_placement;
 mod idempotency;
 pub mod ident;
+mod instance;
 pub mod json;
 mod kubernetes;
 mod lease;
@@ -72,9 +73,10 @@ pub use health_check::HealthCheck;
 pub use host::{Bootstrap, Failing, Host, HostCreds, HostState, Reboot, Status};
 pub use host_placement::HostPlacement;
 pub use idempotency::{IdempotentRequest, KeptAnswer};
+pub use instance::{Instance, Restored};
 pub use kubernetes::{
-    BudgetClaim, BudgetClaims, Controller, CordonDebt, CordonOwner, DebtState, Instance, NodeState,
-    PodClass, PodKind, PodState, UNAVAILABLE_NODES,
+    BudgetClaim, BudgetClaims, Controller, CordonDebt, CordonOwner, DebtState, NodeState, PodClass,
+    PodKind, PodState, UNAVAILABLE_NODES,
 };
 pub use lease::Lease;
 pub use lease_name::{LeaseName, LeasePurpose};

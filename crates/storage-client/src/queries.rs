@@ -74,18 +74,37 @@ pub fn leave<'a>(
     transaction.update(cluster)
 }
 
-/// The id of this installation, which is made at the first question.
+/// The identity of this installation, which is made where it is missing, as is the id of its generation.
 ///
 /// # Errors
 /// When the storage service fails.
-pub async fn instance(storage: &StorageClient) -> Result<String> {
+pub async fn instance(storage: &StorageClient) -> Result<Instance> {
     loop {
-        if let Some(found) = storage.find::<Instance>(Instance::ALL).await? {
-            return Ok(found.record.id);
-        }
-        let new = Instance { name: Instance::ALL.to_owned(), id: random::uuid().to_string() };
-        match storage.transact(&Transaction::default().create(&new)?).await {
-            Ok(_) => return Ok(new.id),
+        let found = storage.find::<Instance>(Instance::ALL).await?;
+        let transaction = Transaction::default();
+        let (instance, transaction) = match found {
+            Some(found) if !found.record.generation_id.is_empty() => return Ok(found.record),
+            // A version that knows no generations made it.
+            Some(mut found) => {
+                found.record.generation = found.record.generation.max(1);
+                found.record.generation_id = random::uuid().to_string();
+                let transaction = transaction.update(&found)?;
+                (found.record, transaction)
+            }
+            None => {
+                let new = Instance {
+                    name: Instance::ALL.to_owned(),
+                    id: random::uuid().to_string(),
+                    generation: 1,
+                    generation_id: random::uuid().to_string(),
+                    restored: None,
+                };
+                let transaction = transaction.create(&new)?;
+                (new, transaction)
+            }
+        };
+        match storage.transact(&transaction).await {
+            Ok(_) => return Ok(instance),
             // Another process was faster.
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error),

@@ -152,37 +152,6 @@ impl Model for CordonDebt {
     }
 }
 
-/// The identity of this installation. It is made once, and stays when the records move to another machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Instance {
-    /// Always [`Self::ALL`].
-    pub name: String,
-    /// A UUID.
-    pub id: String,
-}
-
-impl Instance {
-    /// The only one that there is.
-    pub const ALL: &str = "all";
-}
-
-impl Model for Instance {
-    const TYPE: &'static str = "Instance";
-    const LIST_TYPE: &'static str = "Instances";
-    const ID: &'static str = "name";
-    const PREFIX: &'static str = "/commissaire/instance/";
-
-    #[expect(clippy::misnamed_getters, reason = "the field `id` is the id of the installation")]
-    fn id(&self) -> &str {
-        &self.name
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        ident::name(&self.name)?;
-        ident::name(&self.id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
