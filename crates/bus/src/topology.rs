@@ -71,6 +71,10 @@ pub const STORAGE_DELETE: &str = "storage.delete";
 pub const STORAGE_LIST: &str = "storage.list";
 /// `storage.transact`
 pub const STORAGE_TRANSACT: &str = "storage.transact";
+/// `storage.begin_backup`
+pub const STORAGE_BEGIN_BACKUP: &str = "storage.begin_backup";
+/// `storage.read_backup`
+pub const STORAGE_READ_BACKUP: &str = "storage.read_backup";
 /// `storage.list_store_handlers`
 pub const STORAGE_LIST_STORE_HANDLERS: &str = "storage.list_store_handlers";
 /// `jobs.investigate`

@@ -48,6 +48,7 @@ pub struct Endpoint {
     is_idempotent: bool,
     needs_no_host: bool,
     unchanged_by_tokens: bool,
+    takes_backups: bool,
 }
 
 impl Endpoint {
@@ -63,6 +64,7 @@ impl Endpoint {
         is_idempotent: false,
         needs_no_host: false,
         unchanged_by_tokens: false,
+        takes_backups: false,
     };
     /// For readers.
     pub const READER: Self = Self { role: Some(Role::Reader), ..Self::PUBLIC };
@@ -125,6 +127,12 @@ impl Endpoint {
         Self { is_idempotent: true, ..self }
     }
 
+    /// It takes a backup of all records: for administrators of all clusters, and for the role `backup`.
+    #[must_use]
+    pub const fn backs_up(self) -> Self {
+        Self { takes_backups: true, reads_credentials: true, ..self.for_all_clusters() }
+    }
+
     /// It is for load balancers, some of which send no `Host`.
     #[must_use]
     pub const fn needs_no_host(self) -> Self {
@@ -147,6 +155,7 @@ impl Endpoint {
     pub fn admits(&self, role: Role, query: Option<&str>) -> bool {
         match role {
             Role::Enroll => self.registers_hosts,
+            Role::Backup => self.takes_backups || self.role(query).is_none(),
             role => self.role(query).is_none_or(|needed| role >= needed),
         }
     }
@@ -174,6 +183,11 @@ impl Endpoint {
     /// Whether the audit log records a call: a change, or reading credentials.
     pub fn is_audited(&self, method: &Method) -> bool {
         self.reads_credentials || changes(method)
+    }
+
+    /// Whether it takes a backup of all records.
+    pub fn takes_backups(&self) -> bool {
+        self.takes_backups
     }
 
     /// Whether an API token may make no call with this method.

@@ -1,5 +1,6 @@
 //! The handlers, a file per resource.
 
+pub mod backup;
 pub mod bindings;
 pub mod clusters;
 pub mod container_managers;

@@ -18,7 +18,7 @@ use crate::access::redaction::Redaction;
 use crate::endpoint::{Declared, Endpoint, Endpoints};
 use crate::error::{ApiError, Problem};
 use crate::handlers::{
-    bindings, clusters, container_managers, docs, enrollments, explain, freeze, health,
+    backup, bindings, clusters, container_managers, docs, enrollments, explain, freeze, health,
     health_checks, hosts, login, members, networks, operations, secrets, tokens, whoami,
 };
 use crate::openapi::Document;
@@ -55,6 +55,7 @@ fn endpoints(with_secrets: bool) -> Endpoints<AppState> {
         .merge(hosts::endpoints())
         .merge(enrollments::endpoints())
         .merge(networks::endpoints())
+        .merge(backup::endpoints())
         .merge(bindings::endpoints())
         .merge(health_checks::endpoints())
         .merge(tokens::endpoints())
@@ -103,7 +104,9 @@ fn every_request(
         let state = state.clone();
         move |Admission { request, refusal }| match refusal {
             Some(error) => Either::Left(ready(error.into_response())),
-            None if endpoint.is_idempotent() || is_limited(&request) => {
+            None if endpoint.is_idempotent()
+                || !endpoint.takes_backups() && is_limited(&request) =>
+            {
                 Either::Right(Either::Left(Box::pin(carry_out(state, endpoint, request, next))))
             }
             None => Either::Right(Either::Right(next.run(request))),

@@ -12,7 +12,7 @@ pub use patterns::ClusterPatterns;
 /// The longest name of a subject, in bytes.
 const SUBJECT_MAX: usize = 512;
 
-/// What a principal may do. Each role may do what the one before it may, except [`Role::Enroll`].
+/// What a principal may do ([`Role::includes`]).
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
@@ -20,6 +20,8 @@ const SUBJECT_MAX: usize = 512;
 pub enum Role {
     /// Register hosts, and nothing else.
     Enroll,
+    /// Take backups of all records, and nothing else.
+    Backup,
     /// Read, but for credentials.
     Reader,
     /// Everything but credentials, enrollments and configuration.
@@ -29,10 +31,28 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// Whether the role permits all that another one permits. Each includes the one before it, but backups are for
+    /// administrators and for the role of their own.
+    pub fn includes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Backup, other) => other == Self::Backup,
+            (own, Self::Backup) => own == Self::Admin,
+            (own, other) => own >= other,
+        }
+    }
+
+    /// What both roles permit.
+    pub fn common(self, other: Self) -> Option<Self> {
+        if self.includes(other) { Some(other) } else { other.includes(self).then_some(self) }
+    }
+}
+
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Enroll => "enroll",
+            Self::Backup => "backup",
             Self::Reader => "reader",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -80,6 +100,10 @@ pub struct Binding {
     /// When.
     #[schema(value_type = String)]
     pub changed_at: Stamp,
+    /// Whether it was restored from a backup and not accepted by an administrator yet: until then it gives no rights,
+    /// since it may have been deleted after the backup.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
 }
 
 impl Binding {
@@ -115,6 +139,9 @@ impl Model for Binding {
         if self.clusters.is_empty() {
             return Err("clusters: name at least one, or \"*\" for all".to_owned());
         }
+        if self.role == Role::Backup && !self.clusters.includes_all() {
+            return Err("clusters: the role backup is for all of them, \"*\"".to_owned());
+        }
         if !self.changed_at.is_valid() {
             return Err(format!("changed_at is no time: {:?}", self.changed_at));
         }
@@ -147,6 +174,7 @@ mod tests {
             ("subject", json!("web"), "such as corp:web"),
             ("clusters", json!([]), "at least one"),
             ("clusters", json!(["a/b"]), "a/b"),
+            ("role", json!("backup"), "for all of them"),
             ("changed_at", json!("now"), "changed_at"),
         ] {
             let refused = binding(field, value.clone()).unwrap_err();
@@ -157,8 +185,20 @@ mod tests {
 
     #[test]
     fn roles_are_written_as_they_are_read() {
-        for role in [Role::Enroll, Role::Reader, Role::Operator, Role::Admin] {
+        for role in [Role::Enroll, Role::Backup, Role::Reader, Role::Operator, Role::Admin] {
             assert_eq!(serde_json::to_value(role).unwrap(), role.to_string());
         }
+    }
+
+    #[test]
+    fn backups_are_for_administrators_and_the_role_of_their_own() {
+        for role in [Role::Enroll, Role::Reader, Role::Operator] {
+            assert!(!role.includes(Role::Backup) && !Role::Backup.includes(role), "{role}");
+            assert_eq!(role.common(Role::Backup), None, "{role}");
+            assert_eq!(Role::Backup.common(role), None, "{role}");
+        }
+        assert_eq!(Role::Admin.common(Role::Backup), Some(Role::Backup));
+        assert_eq!(Role::Backup.common(Role::Admin), Some(Role::Backup));
+        assert_eq!(Role::Operator.common(Role::Reader), Some(Role::Reader));
     }
 }

@@ -36,6 +36,9 @@ pub struct ApiToken {
     pub expires: Stamp,
     /// When it was made.
     pub created_at: Stamp,
+    /// When a restore from a backup voided it, since it may have been revoked after the backup; empty otherwise.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub voided_at: Stamp,
 }
 
 /// How the owner of a token was authenticated, and what its rights depend on besides its name.
@@ -96,6 +99,9 @@ impl Model for ApiToken {
         }
         if self.clusters.is_empty() {
             return Err("clusters: name at least one, or \"*\" for all".to_owned());
+        }
+        if self.role == Role::Backup && !self.clusters.includes_all() {
+            return Err("clusters: the role backup is for all of them, \"*\"".to_owned());
         }
         if self.run_commands {
             return Err("run_commands: an API token does not give this right".to_owned());

@@ -34,6 +34,9 @@ pub struct Enrollment {
     pub created_by: String,
     /// When it was made.
     pub created_at: Stamp,
+    /// When a restore from a backup voided it, since it may have been deleted after the backup; empty otherwise.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub voided_at: Stamp,
 }
 
 impl Enrollment {

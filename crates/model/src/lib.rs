@@ -37,6 +37,7 @@ pub mod ident;
 mod instance;
 pub mod json;
 mod kubernetes;
+mod last_backup;
 mod lease;
 mod lease_name;
 pub mod messages;
@@ -78,6 +79,7 @@ pub use kubernetes::{
     BudgetClaim, BudgetClaims, Controller, CordonDebt, CordonOwner, DebtState, NodeState, PodClass,
     PodKind, PodState, UNAVAILABLE_NODES,
 };
+pub use last_backup::LastBackup;
 pub use lease::Lease;
 pub use lease_name::{LeaseName, LeasePurpose};
 pub use network::{Network, NetworkType};

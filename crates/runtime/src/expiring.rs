@@ -56,6 +56,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Expiring<K, V> {
         value
     }
 
+    /// Drops the values that have expired: else each stays until another one is inserted.
+    pub fn drop_expired(&self) {
+        let now = Instant::now();
+        self.entries().drop_expired(now, self.time_to_live);
+    }
+
     /// Forgets the value of `key` if that `is_unwanted`.
     pub fn remove_if(&self, key: &K, is_unwanted: impl FnOnce(&V) -> bool) {
         let mut entries = self.entries();
@@ -73,16 +79,21 @@ impl<K: Clone + Eq + Hash, V: Clone> Entries<K, V> {
 
     fn insert(&mut self, key: K, value: V, capacity: usize, time_to_live: Duration) {
         let now = Instant::now();
-        while let Some((inserted, _)) = self.order.front() {
-            let is_over = now.duration_since(*inserted) >= time_to_live;
-            if !is_over && self.order.len() < capacity {
-                break;
-            }
+        self.drop_expired(now, time_to_live);
+        while self.order.len() >= capacity {
             self.drop_oldest();
         }
         self.order.push_back((now, key.clone()));
         self.values.insert(key, (now, value));
     }
+
+    fn drop_expired(&mut self, now: Instant, time_to_live: Duration) {
+        let is_over = |inserted: Instant| now.duration_since(inserted) >= time_to_live;
+        while self.order.front().is_some_and(|(inserted, _)| is_over(*inserted)) {
+            self.drop_oldest();
+        }
+    }
+
     fn drop_oldest(&mut self) {
         let Some((inserted, key)) = self.order.pop_front() else { return };
         // It may have been inserted again since.
@@ -128,6 +139,18 @@ mod tests {
         let entries = values.entries();
         assert_eq!((entries.values.len(), entries.order.len()), (3, 3));
         assert!((997..1000).all(|number| entries.values.contains_key(&number)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_values_are_dropped_without_another_one() {
+        let (values, held) = (Expiring::new(10, 2 * SECOND), std::sync::Arc::new(()));
+        values.insert("a", held.clone());
+        advance(SECOND).await;
+        values.drop_expired();
+        assert_eq!(std::sync::Arc::strong_count(&held), 2);
+        advance(SECOND).await;
+        values.drop_expired();
+        assert_eq!(std::sync::Arc::strong_count(&held), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use daemons::args::{AuthenticationArgs, SshArgs};
 use runtime::telemetry::LogFormat;
 
+use crate::backup::BackupArgs;
+use crate::restore::RestoreArgs;
+
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
 /// needs no message broker and no etcd.
 ///
@@ -105,6 +108,19 @@ pub enum Command {
         /// The new file; an existing one is not overwritten
         file: PathBuf,
     },
+    /// Back up all records, also while the server runs
+    ///
+    /// The backup is a text: a JSON object a line, a header first and a trailer with its SHA-256 last. It is
+    /// consistent, and holds all records that are acknowledged when it begins. Credentials in it are encrypted as in
+    /// the store; the keys that open them are in it with --with-key only, encrypted with a passphrase. docs/backup.md
+    /// says how to restore it, also on another machine.
+    Backup(BackupArgs),
+    /// Restore a backup, while the server does not run
+    ///
+    /// Everything is verified before anything is written. The restored installation does nothing by itself: all
+    /// operations are frozen, those in process paused, tokens void and bindings pending; what it prints says what to
+    /// do about each. docs/backup.md is the guide, also for moving to another machine.
+    Restore(RestoreArgs),
     /// Print the SHA-256 fingerprint of the server's own authority, for `commctl login`
     ///
     /// It is that of `ca.pem` in the data directory, which a start that speaks TLS makes, or of the authority

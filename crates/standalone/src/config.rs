@@ -15,7 +15,7 @@ use crate::data_dir;
 
 /// Read when it exists and no other is named. The gateway of the six daemons reads `commissaire.conf`, as in the
 /// original: it has other fields.
-const DEFAULT: &str = "/etc/commissaire/one-process.conf";
+pub(crate) const DEFAULT: &str = "/etc/commissaire/one-process.conf";
 
 /// What the services are told.
 #[derive(Debug, Clone)]

@@ -10,6 +10,17 @@ use anyhow::{Context as _, bail};
 /// The server's own certificate in the data directory.
 pub const CERTIFICATE: &str = "server.pem";
 
+/// The users file in the data directory.
+pub const USERS: &str = "users.json";
+
+/// The file with a generated password in the data directory.
+pub const ADMIN_PASSWORD: &str = "admin-password";
+
+/// The authority that signs the server's certificate, in the data directory: its key and its certificate.
+pub const AUTHORITY_KEY: &str = "ca-key.pem";
+/// See there.
+pub const AUTHORITY: &str = "ca.pem";
+
 /// See the module. The lock on it is held until this is dropped, or the process ends.
 #[derive(Debug)]
 pub struct DataDir {
@@ -80,12 +91,12 @@ impl DataDir {
 
     /// The generated password, where there was no terminal to show it on.
     pub fn admin_password(&self) -> PathBuf {
-        self.path.join("admin-password")
+        self.path.join(ADMIN_PASSWORD)
     }
 
     /// The authority that signs the server's certificate: key and certificate.
     pub fn authority_key(&self) -> PathBuf {
-        self.path.join("ca-key.pem")
+        authority_key_in(&self.path)
     }
 
     /// Its certificate, for clients.
@@ -124,12 +135,17 @@ pub fn database_in(data_dir: &Path) -> PathBuf {
 
 /// The authority's certificate in a data directory that another process may be using.
 pub fn authority_in(data_dir: &Path) -> PathBuf {
-    data_dir.join("ca.pem")
+    data_dir.join(AUTHORITY)
+}
+
+/// The authority's key in a data directory that another process may be using.
+pub fn authority_key_in(data_dir: &Path) -> PathBuf {
+    data_dir.join(AUTHORITY_KEY)
 }
 
 /// The users file in a data directory that another process may be using.
 pub fn users_in(data_dir: &Path) -> PathBuf {
-    data_dir.join("users.json")
+    data_dir.join(USERS)
 }
 
 /// Writes a file that only its owner can read: whole, or not at all.

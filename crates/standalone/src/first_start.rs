@@ -72,6 +72,14 @@ pub fn check_store(data: &DataDir, new_store: bool) -> anyhow::Result<()> {
     write_private(&mark, UNFINISHED)
 }
 
+/// Marks the first start as begun: a restore that is cut off is repeated, and leaves no installation without records.
+///
+/// # Errors
+/// When the mark cannot be written.
+pub fn begin(data: &DataDir) -> anyhow::Result<()> {
+    write_private(&data.first_start(), UNFINISHED)
+}
+
 /// Marks the first start as complete: from now on a database without records is a loss.
 ///
 /// # Errors

@@ -3,6 +3,10 @@
 //!
 //! - [`args`][]: the command line
 //! - [`authority`][]: what makes TLS work without being given a certificate
+//! - [`mod@backup`][]: `commissaire backup`
+//! - [`restore`][]: `commissaire restore`
+//! - `passphrase`: the passphrase of the keys in a backup
+//! - [`installation`][]: the installation that these work on
 //! - [`config`][]: the configuration file: the gateway's members, and an object for each service
 //! - [`data_dir`][]: the directory that holds everything it keeps, for one process at a time
 //! - [`first_start`][]: what is made there at the first start
@@ -10,9 +14,13 @@
 
 pub mod args;
 pub mod authority;
+pub mod backup;
 pub mod config;
 pub mod data_dir;
 pub mod first_start;
+pub mod installation;
+mod passphrase;
+pub mod restore;
 mod shell;
 
 use std::path::{Path, PathBuf};
@@ -57,6 +65,8 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
             None => run(args, Config::load(args)?).await,
             Some(Command::Rekey) => rekey(args).await,
             Some(Command::CopyDatabase { file }) => copy_database(args, file),
+            Some(Command::Backup(command)) => command.carry_out(args).await,
+            Some(Command::Restore(command)) => command.carry_out(args).await,
             Some(Command::CaFingerprint) => print_fingerprint(args),
             Some(Command::Links { dir }) => link(dir),
             Some(Command::User(command)) => {

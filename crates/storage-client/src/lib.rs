@@ -3,6 +3,7 @@
 //! - [`lease`][]: who may work on a record
 //! - [`queries`][]: questions about clusters and operations that several services ask
 
+mod backups;
 mod damaged;
 pub mod lease;
 pub mod queries;

@@ -59,6 +59,11 @@ impl<'a> Permit<'a> {
         Ok(Self { accounts, account })
     }
 
+    /// Checks that the sender may do that with records of all types.
+    pub(crate) fn check_all(self, right: Right) -> Result<()> {
+        Kind::all().try_for_each(|kind| self.check(right, kind))
+    }
+
     /// Checks that the sender may do that with records of that type.
     pub(crate) fn check(self, right: Right, kind: &Kind) -> Result<()> {
         let Some(Accounts(accounts)) = self.accounts else { return Ok(()) };

@@ -195,6 +195,18 @@ impl Handlers {
         }
     }
 
+    /// The store that a record belongs in, as its index, whatever the stores hold; `source` is that of a host.
+    ///
+    /// # Errors
+    /// When there is no store for hosts of that source.
+    pub fn place(&self, kind: &Kind, source: Option<&str>) -> Result<usize> {
+        let keepers = self.assignments.keepers(kind);
+        match source {
+            Some(source) => self.source(keepers, source),
+            None => Ok(keepers.first().copied().unwrap_or_default()),
+        }
+    }
+
     /// The handler that keeps hosts of that source; no source is the default.
     fn source(&self, keepers: &[usize], source: &str) -> Result<usize> {
         let is_meant = |keeper: &&usize| self.configured[**keeper].name == source;
@@ -255,6 +267,16 @@ impl Handlers {
         let failure = failure.of_part("store").with_source(error);
         // Anything else, as a damaged database, is logged for each request.
         if is_silent { failure.of_outage() } else { failure }
+    }
+
+    /// The number of stores.
+    pub fn count(&self) -> usize {
+        self.stores.len()
+    }
+
+    /// The name of a store's handler.
+    pub fn name(&self, index: usize) -> &str {
+        &self.configured[index].name
     }
 
     /// A store by its index.

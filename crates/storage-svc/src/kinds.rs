@@ -5,9 +5,9 @@ use model::{
     Alarm, ApiToken, ApiTokenUse, Binding, BudgetClaims, CheckReport, CheckRoster, Cluster,
     ClusterHead, ClusterMember, ClusterRecord, ContainerManagerConfig, ContainerManagerNodes,
     ContainerManagerSecret, CordonDebt, Enrollment, Freeze, HealthCheck, Host, HostCreds,
-    HostPlacement, HostState, IdempotentRequest, Instance, Lease, Model, Network, NewestOperation,
-    Operation, OperationControl, OperationEvent, OperationHost, OperationKind, OperationWait,
-    PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
+    HostPlacement, HostState, IdempotentRequest, Instance, LastBackup, Lease, Model, Network,
+    NewestOperation, Operation, OperationControl, OperationEvent, OperationHost, OperationKind,
+    OperationWait, PendingWebhook, RefusedLogIns, ServerKeys, WriteProbe, each_kind, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -27,6 +27,8 @@ pub struct Kind {
     pub id: &'static str,
     /// What its keys begin with.
     pub prefix: &'static str,
+    /// What its keys end with.
+    suffix: &'static str,
     /// The documented record that it is a part of, or itself.
     pub part_of: &'static str,
     /// Members that notifications leave out.
@@ -47,7 +49,7 @@ static NEWEST_OPERATIONS: [Kind; OperationKind::ALL.len()] =
     each_kind!(W => Kind::of::<NewestOperation<W>>());
 
 /// All others.
-static KINDS: [Kind; 34] = [
+static KINDS: [Kind; 35] = [
     Kind::of::<Alarm>(),
     Kind::of::<ApiToken>(),
     Kind::of::<ApiTokenUse>(),
@@ -70,6 +72,7 @@ static KINDS: [Kind; 34] = [
     Kind::of::<HostState>(),
     Kind::of::<IdempotentRequest>(),
     Kind::of::<Instance>(),
+    Kind::of::<LastBackup>(),
     Kind::of::<Lease>(),
     Kind::of::<Network>(),
     Kind::of::<Operation>(),
@@ -92,6 +95,7 @@ impl Kind {
             list_type: T::LIST_TYPE,
             id: T::ID,
             prefix: T::PREFIX,
+            suffix: T::SUFFIX,
             part_of: T::PART_OF,
             hidden: T::HIDDEN,
             secret: T::SECRET,
@@ -130,6 +134,18 @@ impl Kind {
             .filter(listable)
             .find(|kind| kind.list_type == name)
             .ok_or_else(|| unknown(name))
+    }
+
+    /// The kinds that a record under this key may have: the documented one first, then those that its parts have in
+    /// its place.
+    pub fn of_key(key: &str) -> impl Iterator<Item = &'static Self> {
+        Self::all().filter(move |kind| kind.id_in(key).is_some())
+    }
+
+    /// What identifies the record under this key; `None` if it is not one of this kind.
+    pub fn id_in<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let id = key.strip_prefix(self.prefix)?.strip_suffix(self.suffix)?;
+        (self.check_id)(id).is_ok().then_some(id)
     }
 
     /// Checks the text of a record; returns its key and its text with defaults filled in.

@@ -2,6 +2,7 @@
 //!
 //! - [`accounts`][]: what the accounts of the message broker may do
 //! - `availability`: whether this replica reaches its store, and so takes requests
+//! - [`mod@backup`][]: the records of all stores at one moment
 //! - [`compaction`][]: dropping the history of etcd
 //! - [`config`][]: what it is told
 //! - [`registry`][]: which store keeps which models
@@ -15,6 +16,7 @@
 //! - [`migrate`][]: taking over the data of the original
 //! - `newest`: the documented records of operations
 //! - `quota`: warnings before etcd is full
+//! - [`restore`][]: putting a backup into the stores
 //! - [`rekey`][]: changing the sealing key
 //! - [`store`][]: where records are kept, and the interface every store fulfils
 //! - [`secrets`][]: sealing of credentials before they reach a store
@@ -23,6 +25,7 @@
 
 pub mod accounts;
 mod availability;
+pub mod backup;
 pub mod compaction;
 pub mod config;
 mod format;
@@ -36,6 +39,7 @@ mod newest;
 mod quota;
 pub mod registry;
 pub mod rekey;
+pub mod restore;
 pub mod secrets;
 pub mod service;
 mod split;
@@ -121,10 +125,10 @@ pub async fn run(bus: &Bus, config: &Config, lifecycle: &Lifecycle) -> Result<()
     }
     let probing = availability::keep(Arc::clone(&handlers), fitness, lifecycle.clone());
     lifecycle.spawn_critical("availability", probing);
-    lifecycle.spawn("checkpoints", keep_files(Arc::clone(&handlers), lifecycle.clone()));
-
-    let service = StorageService::new(handlers, vault, bus.clone());
+    let service = StorageService::new(Arc::clone(&handlers), vault, bus.clone());
     let service = Arc::new(service.with_accounts(config.accounts.clone()));
+    let keeping = keep_files(handlers, Arc::clone(&service), lifecycle.clone());
+    lifecycle.spawn("checkpoints", keeping);
     let hearing = hear_of_reports(bus.clone(), Arc::clone(&service), lifecycle.clone());
     lifecycle.spawn("check reports", hearing);
     let handler = move |call| {
@@ -183,13 +187,17 @@ fn look_after_etcd(handlers: &Handlers, wanted: Compaction, bus: &Bus, lifecycle
 
 /// Keeps the files of embedded stores up to date. Requests that are under way at the stop still write: the store
 /// has each of them in its file before it acknowledges it.
-async fn keep_files(handlers: Arc<Handlers>, lifecycle: Lifecycle) {
+async fn keep_files(handlers: Arc<Handlers>, service: Arc<StorageService>, lifecycle: Lifecycle) {
     let stopping = lifecycle.stopping();
     tokio::pin!(stopping);
     loop {
         tokio::select! {
             () = &mut stopping => return handlers.close().await,
-            () = tokio::time::sleep(CHECKPOINTS) => handlers.checkpoint().await,
+            () = tokio::time::sleep(CHECKPOINTS) => {
+                // A snapshot keeps the WAL from being emptied.
+                service.drop_old_snapshots();
+                handlers.checkpoint().await;
+            }
         }
     }
 }

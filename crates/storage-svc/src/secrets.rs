@@ -75,8 +75,16 @@ impl Sealer {
             }
             key_file::make(path)?;
         }
+        Self::of_text(path, &key_file::read(path)?)
+    }
+
+    /// The keys in the text of a key file; `path` is for errors.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`].
+    pub fn of_text(path: &Path, text: &str) -> Result<Self, KeyError> {
         let cipher = |(id, key): NamedKey| (id, XChaCha20Poly1305::new(&(*key).into()));
-        let keys = key_file::keys(path)?.into_iter().map(cipher).collect();
+        let keys = key_file::keys_in(path, text)?.into_iter().map(cipher).collect();
         Ok(Self { keys })
     }
 

@@ -1,6 +1,7 @@
 //! The methods of the storage service.
 
 mod announce;
+mod backups;
 mod change;
 mod commit;
 mod params;
@@ -26,6 +27,7 @@ use crate::members::{KnownMembers, Members};
 use crate::newest;
 use crate::store::Entry;
 use crate::vault::Vault;
+use backups::OpenSnapshots;
 use change::{Change, Condition, Deletion, Prepared};
 use params::{Get, List, Missing, Named, Records, record, records, texts};
 
@@ -48,6 +50,7 @@ pub struct StorageService {
     /// Set once the records have the present format.
     upgraded: OnceCell<()>,
     accounts: Option<Accounts>,
+    snapshots: OpenSnapshots,
 }
 
 /// What records are shown with beside their own text.
@@ -73,6 +76,7 @@ impl StorageService {
             members: KnownMembers::default(),
             upgraded: OnceCell::new(),
             accounts: None,
+            snapshots: backups::none_open(),
         }
     }
 
@@ -114,6 +118,14 @@ impl StorageService {
                 let transaction = params.parse(&["checks", "saves", "deletes"])?;
                 permit_all(&transaction, permit)?;
                 Box::pin(self.transact(transaction, &context)).await.map(Into::into)
+            }
+            "begin_backup" => {
+                permit.check_all(Right::Read)?;
+                Box::pin(self.begin_backup(params.parse(&["taken_at"])?)).await
+            }
+            "read_backup" => {
+                permit.check_all(Right::Read)?;
+                Box::pin(self.read_backup(params.parse(&["store", "revision", "after"])?)).await
             }
             "list_store_handlers" => Ok(self.handlers.shown().into()),
             other => {

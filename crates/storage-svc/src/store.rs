@@ -10,6 +10,7 @@
 
 pub(crate) mod etcd;
 mod memory;
+mod snapshot;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,9 @@ use std::sync::Arc;
 
 use etcd_access::{Cause, Error as EtcdError, Options};
 
+pub(crate) use etcd::COMPACTED;
 pub use memory::Memory;
+pub use snapshot::{Position, Snapshot};
 
 /// A record as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +138,9 @@ pub enum StoreError {
          --endpoints=MEMBER`), then `etcdctl alarm disarm`"
     )]
     NoSpace(#[source] Cause),
+    /// etcd has dropped the revision that is read.
+    #[error("etcd has dropped the revision that is read, since that took too long: begin again")]
+    Compacted(#[source] Cause),
     /// The disk of the database file is full.
     #[error(
         "the disk with its database is full; reads still work, and nothing was changed. Free some space on it: \
@@ -239,6 +245,14 @@ impl Store {
             Self::Etcd(etcd) => Box::pin(etcd.list(prefix)).await,
             Self::Memory(memory) => Ok(Arc::new(memory.list(prefix))),
         }
+    }
+
+    /// The state of the store now.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::of(self).await
     }
 
     /// Carries out a commit.

@@ -111,7 +111,11 @@ async fn nothing_starts_once_a_freeze_or_a_pause_is_acknowledged() {
         panic!("its turn")
     };
     let (name, by, reason) = (Freeze::ALL.to_owned(), "ann".to_owned(), "floods".to_owned());
-    fixture.storage.save(&Freeze { name, by, at: Stamp::default(), reason }).await.unwrap();
+    fixture
+        .storage
+        .save(&Freeze { name, by, at: Stamp::default(), reason, restored: false })
+        .await
+        .unwrap();
     // … and is not any more when it is to be used.
     assert!(!journal.start(index, &pass).await.unwrap());
     assert_eq!(journal.steps(), [Step::Pending]);

@@ -10,7 +10,7 @@ use crate::fleet::{Fleet, address};
 
 async fn freeze(fleet: &Fleet) {
     let (name, by) = (Freeze::ALL.to_owned(), "ann".to_owned());
-    let freeze = Freeze { name, by, at: "".into(), reason: "floods".to_owned() };
+    let freeze = Freeze { name, by, at: "".into(), reason: "floods".to_owned(), restored: false };
     fleet.storage.save(&freeze).await.unwrap();
 }
 

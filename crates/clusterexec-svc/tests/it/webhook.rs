@@ -111,7 +111,8 @@ async fn assert_nothing_pending(fleet: &Fleet) {
 
 async fn freeze(fleet: &Fleet) {
     let (name, by) = (Freeze::ALL.to_owned(), "ann".to_owned());
-    let freeze = Freeze { name, by, at: fleet.clock.stamp(), reason: "floods".to_owned() };
+    let freeze =
+        Freeze { name, by, at: fleet.clock.stamp(), reason: "floods".to_owned(), restored: false };
     fleet.storage.save(&freeze).await.unwrap();
 }
 

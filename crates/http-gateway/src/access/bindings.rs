@@ -45,7 +45,7 @@ impl Index {
     /// Those of these bindings.
     pub fn of<'a>(bindings: impl IntoIterator<Item = &'a Binding>) -> Self {
         let mut index = Self::default();
-        for binding in bindings {
+        for binding in bindings.into_iter().filter(|binding| !binding.pending) {
             let Binding { kind, subject, role, clusters, run_commands, .. } = binding.clone();
             let grant = Arc::new(Grant { role, clusters, run_commands });
             index.grants.entry(kind).or_default().entry(subject).or_default().push(grant);

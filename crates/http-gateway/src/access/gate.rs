@@ -40,6 +40,16 @@ pub async fn check(
             "an API token makes and revokes no API tokens, and changes no bindings: log in as its owner",
         ));
     }
+    if endpoint.takes_backups() {
+        return if principal.rights.permit_backups() {
+            Ok(None)
+        } else {
+            Err(ApiError::forbidden(format!(
+                "this needs the role backup or admin on all clusters (\"*\"), and {} has neither",
+                principal.id
+            )))
+        };
+    }
     let query = parts.uri.query();
     let everywhere = principal.rights.on(None);
     if everywhere.is_some_and(|role| endpoint.admits(role, query)) {

@@ -93,13 +93,20 @@ impl Rights {
         self.grants().any(permits) && self.limit().is_none_or(permits)
     }
 
+    /// Whether backups of all records may be taken.
+    pub fn permit_backups(&self) -> bool {
+        let permits =
+            |grant: &Grant| grant.on(None).is_some_and(|role| role.includes(Role::Backup));
+        self.grants().any(permits) && self.limit().is_none_or(permits)
+    }
+
     fn limited(
         &self,
         role: Option<Role>,
         limit: impl FnOnce(&Grant) -> Option<Role>,
     ) -> Option<Role> {
         match &self.limit {
-            Some(most) => Some(role?.min(limit(most)?)),
+            Some(most) => role?.common(limit(most)?),
             None => role,
         }
     }
@@ -142,6 +149,25 @@ mod tests {
         assert!(rights.shows(Some("abc")) && !rights.shows(Some("c")) && !rights.shows(None));
         assert!(!Rights::default().shows(Some("a")));
         assert!(!Rights::everywhere(Role::Enroll).shows(Some("a")));
+    }
+
+    #[test]
+    fn backups_need_their_role_or_an_administrator_of_all_clusters() {
+        for (role, clusters, permitted) in [
+            (Role::Admin, "*", true),
+            (Role::Backup, "*", true),
+            (Role::Operator, "*", false),
+            (Role::Admin, "web", false),
+        ] {
+            let rights = Rights::of([grant(Role::Reader, &["*"]), grant(role, &[clusters])]);
+            assert_eq!(rights.permit_backups(), permitted, "{role} {clusters}");
+            let token = rights.limited_to(Grant::clone(&grant(Role::Backup, &["*"])));
+            assert_eq!(token.permit_backups(), permitted, "{role} {clusters}");
+            assert!(!token.shows(Some("web")) && !token.shows(None), "{role} {clusters}");
+        }
+        let reading = Rights::everywhere(Role::Admin);
+        let reading = reading.limited_to(Grant::clone(&grant(Role::Reader, &["*"])));
+        assert!(!reading.permit_backups());
     }
 
     #[test]

@@ -195,6 +195,15 @@ impl Chain {
         // From here on, the client has the secret.
         let claimed =
             || Some(Principal::api_token(token, Principal::user(&token.owner, Rights::default())));
+        if !token.voided_at.is_empty() {
+            let detail = format!(
+                "a restore from a backup voided this API token at {}, since it may have been revoked after the backup: make \
+                 another one with `commctl token create`",
+                token.voided_at
+            );
+            let error = ApiError::forbidden(detail);
+            return Err(Refusal { error, claimed: claimed(), counts: false });
+        }
         if token.is_over(self.clock.wall()) {
             let detail = "this API token has expired: make another one with `commctl token create`";
             return Err(Refusal { claimed: claimed(), ..guess(detail) });

@@ -95,6 +95,12 @@ impl Token {
             claimed: Some(who.clone()),
             counts: true,
         };
+        if !enrollment.voided_at.is_empty() {
+            return Err(refuse(&format!(
+                "a restore from a backup voided this enrollment token at {}: ask for a new one",
+                enrollment.voided_at
+            )));
+        }
         if enrollment.is_over(clock.wall()) {
             return Err(refuse("this enrollment token has expired: ask for a new one"));
         }

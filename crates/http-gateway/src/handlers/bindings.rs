@@ -85,8 +85,17 @@ async fn put(
     let NewBinding { name: in_body, kind, subject, role, clusters, run_commands } = new;
     same("name", in_body.as_deref(), &name)?;
     let (changed_by, changed_at) = (api.context.bus.principal.clone(), api.clock.stamp());
-    let binding =
-        Binding { name, kind, subject, role, clusters, run_commands, changed_by, changed_at };
+    let binding = Binding {
+        name,
+        kind,
+        subject,
+        role,
+        clusters,
+        run_commands,
+        changed_by,
+        changed_at,
+        pending: false,
+    };
     binding.validate().map_err(ApiError::bad_request)?;
     let plan = || async {
         let mut all = api.storage.list_complete::<Binding>().await?;

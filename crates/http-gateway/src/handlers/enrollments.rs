@@ -68,13 +68,27 @@ pub struct EnrollmentView {
     created_by: String,
     #[schema(value_type = String)]
     created_at: Stamp,
+    /// When a restore from a backup voided it; missing for one that is valid.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(value_type = Option<String>)]
+    voided_at: Stamp,
 }
 
 impl EnrollmentView {
     fn of(enrollment: Enrollment, token: Option<String>) -> Self {
-        let Enrollment { id, cluster, expires, uses, from, hosts, created_by, created_at, .. } =
-            enrollment;
-        Self { id, token, cluster, expires, uses, from, hosts, created_by, created_at }
+        let Enrollment {
+            id,
+            cluster,
+            expires,
+            uses,
+            from,
+            hosts,
+            created_by,
+            created_at,
+            voided_at,
+            ..
+        } = enrollment;
+        Self { id, token, cluster, expires, uses, from, hosts, created_by, created_at, voided_at }
     }
 }
 
@@ -128,6 +142,7 @@ async fn create(
         hosts: Vec::new(),
         created_by: api.context.bus.principal.clone(),
         created_at: Stamp::of(now),
+        voided_at: Stamp::default(),
     };
     if !enrollment.cluster.is_empty() {
         joined(&api, &enrollment.cluster, Registrant::Client).await?;

@@ -71,6 +71,7 @@ async fn put(
         by: api.context.bus.principal.clone(),
         at: api.clock.stamp(),
         reason: new.reason.unwrap_or_default(),
+        restored: false,
     };
     freeze.validate().map_err(ApiError::bad_request)?;
     let plan = || async {

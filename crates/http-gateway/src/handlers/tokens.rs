@@ -75,13 +75,30 @@ pub struct TokenView {
     /// When it was last used, exact to an hour; null for never.
     #[schema(value_type = Option<String>)]
     last_used: Option<Stamp>,
+    /// When a restore from a backup voided it; missing for a token that is valid.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(value_type = Option<String>)]
+    voided_at: Stamp,
 }
 
 impl TokenView {
     fn of(token: ApiToken, text: Option<String>, last_used: Option<Stamp>) -> Self {
-        let ApiToken { id, name, owner, role, clusters, from, expires, created_at, .. } = token;
-        let token = text;
-        Self { id, name, token, owner, role, clusters, from, expires, created_at, last_used }
+        let ApiToken {
+            id, name, owner, role, clusters, from, expires, created_at, voided_at, ..
+        } = token;
+        Self {
+            id,
+            name,
+            token: text,
+            owner,
+            role,
+            clusters,
+            from,
+            expires,
+            created_at,
+            last_used,
+            voided_at,
+        }
     }
 }
 
@@ -142,6 +159,7 @@ async fn create(
         from: new.from,
         expires: Stamp::of(expires),
         created_at: Stamp::of(now),
+        voided_at: Stamp::default(),
     };
     token.validate().map_err(ApiError::bad_request)?;
     has_all(caller, token.role, &token.clusters)?;
@@ -252,9 +270,9 @@ fn has(rights: &Rights, role: Role, pattern: &str) -> bool {
     let is_name = !pattern.contains('*');
     let is_granted = rights.grants().any(|grant| {
         let names_it = grant.clusters.iter().any(|granted| granted == pattern);
-        grant.role >= role && (names_it || grant.clusters.includes_all())
+        grant.role.includes(role) && (names_it || grant.clusters.includes_all())
     });
-    is_granted || (is_name && rights.on(Some(pattern)) >= Some(role))
+    is_granted || (is_name && rights.on(Some(pattern)).is_some_and(|own| own.includes(role)))
 }
 
 fn taken(token: &ApiToken) -> ApiError {

@@ -38,8 +38,13 @@ async fn an_operation_pauses_goes_on_and_is_aborted() {
     assert_eq!(told(&gateway).await, first);
     gateway.post("/operation/o1/resume").await.is(200, &summary("running"));
     assert_eq!(told(&gateway).await.wanted, Wanted::Run);
-    let freeze =
-        Freeze { name: Freeze::ALL.into(), by: "b".into(), at: "a".into(), reason: "r".into() };
+    let freeze = Freeze {
+        name: Freeze::ALL.into(),
+        by: "b".into(),
+        at: "a".into(),
+        reason: "r".into(),
+        restored: false,
+    };
     gateway.storage.save(&freeze).await.unwrap();
     gateway.post("/operation/o1/resume").await.is(200, &summary("frozen"));
     for _ in 0..2 {

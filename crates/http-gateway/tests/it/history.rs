@@ -148,7 +148,8 @@ async fn an_operation_is_frozen_by_operators_and_by_alarms() {
         assert_eq!(state().await, "running");
     }
     let name = Freeze::ALL.to_owned();
-    let freeze = Freeze { name, by: "a".into(), at: "b".into(), reason: "c".into() };
+    let freeze =
+        Freeze { name, by: "a".into(), at: "b".into(), reason: "c".into(), restored: false };
     gateway.storage.save(&freeze).await.unwrap();
     assert_eq!(state().await, "frozen");
 }

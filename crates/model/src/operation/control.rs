@@ -71,6 +71,9 @@ pub struct Freeze {
     /// Why.
     #[serde(default)]
     pub reason: String,
+    /// Whether a restore from a backup froze them. While it lasts, no webhook is called, and hosts are checked less often.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
 }
 
 impl Freeze {

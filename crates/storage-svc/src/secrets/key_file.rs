@@ -63,9 +63,8 @@ pub enum KeyError {
 /// A key, and what tells it from others.
 pub(super) type NamedKey = (String, Zeroizing<[u8; KEY_LENGTH]>);
 
-/// The keys in the file.
-pub(super) fn keys(path: &Path) -> Result<Vec<NamedKey>, KeyError> {
-    let text = read(path)?;
+/// The keys in the text of the file.
+pub(super) fn keys_in(path: &Path, text: &str) -> Result<Vec<NamedKey>, KeyError> {
     let malformed = |line| KeyError::Malformed { path: path.to_owned(), line };
     let keys = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let keys = keys
@@ -127,7 +126,7 @@ fn id(key: &[u8]) -> String {
 }
 
 /// The content of a key file that nobody else can read.
-fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let failed = |source| KeyError::File { doing: "read", path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;

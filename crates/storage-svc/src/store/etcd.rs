@@ -4,6 +4,7 @@
 //! range; what does not fit into one answer is read in parts at one revision.
 
 mod commit;
+mod page;
 mod remembered;
 mod upkeep;
 
@@ -14,6 +15,7 @@ use etcd_client::{GetOptions, KeyValue, ResponseHeader, Txn, TxnOp, TxnOpRespons
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use self::remembered::{List, Moment, Remembered};
+pub(crate) use self::upkeep::COMPACTED;
 use super::{Commit, CommitError, Committed, Entry, StoreError};
 
 /// Entries that a list asks for at a time: hosts take a few hundred bytes each. etcd counts all that is left

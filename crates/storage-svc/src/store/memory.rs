@@ -56,6 +56,12 @@ impl Memory {
         found.map(|(_, entry)| entry.clone()).collect()
     }
 
+    /// All entries, sorted by key, and the revision of the last change.
+    pub(super) fn all(&self) -> (Vec<Entry>, u64) {
+        let state = self.state();
+        (state.entries.values().cloned().collect(), state.revision)
+    }
+
     pub(super) fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let mut state = self.state();
         let holds = |(key, expected): &(String, Option<u64>)| {

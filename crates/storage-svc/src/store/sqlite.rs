@@ -8,6 +8,7 @@
 //! [`Sqlite::close`] empties the WAL.
 
 mod copy;
+mod snapshot;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Commit, CommitError, Committed, Entry, StoreError};
+pub(super) use snapshot::SqliteSnapshot;
 
 /// The newest format of the file that this version knows. Those of format 1 have the same tables, with records of format 1:
 /// programs that know only these must not open the file any more.
@@ -143,6 +145,11 @@ impl Sqlite {
     /// Writes a consistent copy of the database `from` into the new file `to`.
     pub(super) fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
         copy::copy(from, to)
+    }
+
+    /// The state now: a read transaction on a connection of its own.
+    pub(super) async fn snapshot(&self) -> Result<SqliteSnapshot, StoreError> {
+        SqliteSnapshot::begin(Arc::clone(&self.path)).await
     }
 
     fn read<T>(

@@ -10,7 +10,7 @@ const OURS: &str = "/commissaire/";
 
 /// The revision that this service has last compacted to: so that each replica tells its own compactions from those
 /// of others.
-const COMPACTED: &str = "/commissaire/compacted";
+pub(crate) const COMPACTED: &str = "/commissaire/compacted";
 
 impl Etcd {
     /// The revision now.

@@ -1,0 +1,82 @@
+//! Writes backups.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::format::{Counts, FORMAT, Header, Keys, Record, Trailer};
+
+/// Writes the lines of a backup, counts its records, and computes its checksum.
+#[derive(Debug)]
+pub struct Writer<W> {
+    output: W,
+    sha256: Sha256,
+    records: u64,
+    counts: Counts,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a backup.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn begin(output: W, header: &Header) -> io::Result<Self> {
+        let (sha256, counts) = (Sha256::new(), Counts::default());
+        let mut writer = Self { output, sha256, records: 0, counts };
+        writer.line(header)?;
+        Ok(writer)
+    }
+
+    /// Writes the encrypted key files.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn keys(&mut self, armored: String) -> io::Result<()> {
+        self.line(&Keys { keys: armored })
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn record(&mut self, record: &Record) -> io::Result<()> {
+        self.line(record)?;
+        self.records += 1;
+        match self.counts.get_mut(&record.kind) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(record.kind.clone(), 1)),
+        }
+        Ok(())
+    }
+
+    /// Writes the trailer; returns it and the output.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn end(self) -> io::Result<(Trailer, W)> {
+        let Self { mut output, sha256, records, counts } = self;
+        let trailer = Trailer { end_of_backup: FORMAT, records, counts, sha256: hex(sha256) };
+        serde_json::to_writer(&mut output, &trailer)?;
+        output.write_all(b"\n")?;
+        output.flush()?;
+        Ok((trailer, output))
+    }
+
+    /// What has been written; to be emptied by a caller that sends it in parts.
+    pub fn output(&mut self) -> &mut W {
+        &mut self.output
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.sha256.update(&text);
+        self.output.write_all(&text)
+    }
+}
+
+/// A checksum in hexadecimal digits.
+pub(crate) fn hex(sha256: Sha256) -> String {
+    sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
