@@ -24,6 +24,9 @@ const REFUSED_PAUSE: Micros = 10 * 60 * 1_000_000;
 pub struct Roster {
     /// The name of our lease.
     me: LeaseName,
+    /// As the configuration has it.
+    configured: Rhythm,
+    /// The one in use.
     rhythm: Rhythm,
     failures: u32,
     freeze_share: f64,
@@ -117,6 +120,7 @@ impl Roster {
     pub fn new(me: &LeaseName, config: &Config) -> Self {
         Self {
             me: me.clone(),
+            configured: Rhythm::new(config),
             rhythm: Rhythm::new(config),
             failures: config.failures.max(1),
             freeze_share: config.freeze_share,
@@ -143,6 +147,11 @@ impl Roster {
     /// Takes over which clusters there are.
     pub fn set_clusters(&mut self, clusters: &[Revised<Cluster>]) {
         self.scopes = Scopes::new(clusters.iter().map(|cluster| &cluster.record));
+    }
+
+    /// Checks hosts less often, until it is called with false.
+    pub fn set_slowed(&mut self, is_slowed: bool) {
+        self.rhythm = if is_slowed { self.configured.slowed() } else { self.configured.clone() };
     }
 
     /// Takes over which scopes have an alarm.

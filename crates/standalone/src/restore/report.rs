@@ -49,7 +49,7 @@ pub(super) fn text(report: &Report, missing: &[String], done: &str) -> String {
             report.enrollments.clone(),
         ),
         (
-            "bindings give no rights before an administrator accepts them: `commctl access pending`, then `commctl access accept`",
+            "bindings give no rights before an administrator accepts them: `commctl access list`, then `commctl access accept`",
             report.bindings.clone(),
         ),
         (
