@@ -31,7 +31,6 @@ const CANARY: &str = "canary-canary-canary";
 /// A storage service over some store.
 struct Ground {
     handler: Handler,
-    config: Config,
     storage: StorageClient,
     life: Lifecycle,
     folder: TempDir,
@@ -43,7 +42,7 @@ impl Ground {
         let (bus, life) = (Bus::memory(), Lifecycle::new());
         storage_svc::run(&bus, &config, &life).await.unwrap();
         let storage = StorageClient::new(bus, Context::service("test"));
-        Self { handler, config, storage, life, folder }
+        Self { handler, storage, life, folder }
     }
 
     async fn in_memory() -> Self {
