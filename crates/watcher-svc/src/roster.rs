@@ -19,6 +19,9 @@ use crate::timeline::Moment;
 const REFUSALS: u32 = 3;
 const REFUSED_PAUSE: Micros = 10 * 60 * 1_000_000;
 
+/// How often the generation mark of a host is confirmed, and a fenced host is looked at.
+const CLAIM_PAUSE: Micros = 10 * 60 * 1_000_000;
+
 /// The hosts, as one watcher sees them.
 #[derive(Debug)]
 pub struct Roster {
@@ -62,6 +65,8 @@ struct Watched {
     throttled: u32,
     /// How often it has refused our log-in since it last let us in.
     refused: u32,
+    /// When we last compared its generation mark.
+    claimed: Option<Micros>,
 }
 
 /// What is to be done now.
@@ -102,6 +107,11 @@ impl Watched {
     /// Failed, for it could not be reached.
     fn is_lost(&self) -> bool {
         self.status == Status::Failed && self.reason == HostState::UNREACHABLE
+    }
+
+    /// Failed, for another installation has it.
+    fn is_fenced(&self) -> bool {
+        self.status == Status::Failed && self.reason == HostState::FENCED
     }
 
     /// Whether its `sshd` answers, but does not let us in: that must not be tried out of turn.
@@ -186,6 +196,7 @@ impl Roster {
             failing: Failing::default(),
             throttled: 0,
             refused: 0,
+            claimed: None,
         });
         if revision >= entry.revision {
             if entry.status == Status::Failed && host.status != Status::Failed {
@@ -262,6 +273,19 @@ impl Roster {
     pub fn put_off(&mut self, address: &str, until: Micros) {
         if let Some(host) = self.hosts.get_mut(address) {
             host.not_before = until;
+        }
+    }
+
+    /// Whether the generation mark of a host is to be compared with its next check.
+    pub fn is_claim_due(&self, address: &str, now: Micros) -> bool {
+        let claimed = self.hosts.get(address).and_then(|host| host.claimed);
+        claimed.is_none_or(|claimed| now - claimed >= CLAIM_PAUSE)
+    }
+
+    /// Takes note that the generation mark of a host was compared.
+    pub fn has_claimed(&mut self, address: &str, now: Micros) {
+        if let Some(host) = self.hosts.get_mut(address) {
+            host.claimed = Some(now);
         }
     }
 
@@ -373,6 +397,7 @@ impl Roster {
             Some(last) if host.is_lost() => {
                 self.rhythm.unreachable(host.place, last, host.since, now)
             }
+            Some(last) if host.is_fenced() => regular().max(last + CLAIM_PAUSE),
             // Also when it was another watcher that was refused.
             Some(last) if host.refusals() >= REFUSALS => regular().max(last + REFUSED_PAUSE),
             _ => retry.unwrap_or_else(regular),
