@@ -110,6 +110,21 @@ impl Fencing {
     }
 
     /// Whether one of the server's own keys has signed a mark.
+    /// Whether one of the server's own keys has signed a mark of this installation.
+    ///
+    /// # Errors
+    /// When the storage service fails, or `ssh-keygen` cannot be run.
+    pub async fn has_signed(&self, mark: &Mark) -> Result<bool> {
+        let instance = self.instance().await?;
+        match self.trust(&instance.id, mark).await? {
+            Trust::Trusted => Ok(true),
+            Trust::Forged => Ok(false),
+            Trust::Unknown(why) => Err(bus::Error::internal(format!(
+                "the signature of a mark cannot be verified: {why}"
+            ))),
+        }
+    }
+
     async fn trust(&self, instance: &str, mark: &Mark) -> Result<Trust> {
         let text = signed_text(instance, mark.generation, &mark.id);
         let fingerprint = match self.hosts.signer(&text, &mark.signature).await {

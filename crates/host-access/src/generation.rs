@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The longest mark that is read, in bytes.
 const MARK_LIMIT: usize = 16384;
@@ -120,6 +121,26 @@ impl Mark {
 /// The text that the signature of a mark is about.
 pub fn signed_text(instance: &str, generation: u64, id: &str) -> String {
     format!("commissaire-generation\n{instance}\n{generation}\n{id}\n")
+}
+
+/// The mark of a host, as it is looked at without a claim. It comes from the host, as a [`Refusal`] does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenMarks {
+    /// Its lines that can be read; none without a mark.
+    pub marks: Vec<Mark>,
+    /// How long ago it was confirmed, by the clock of the host; `None` without a mark.
+    pub confirmed: Option<Duration>,
+}
+
+impl SeenMarks {
+    /// What a host prints: nothing without a mark, else its age in seconds, and the mark.
+    pub fn parse(printed: &str) -> Self {
+        let mut lines = printed.lines();
+        // A mark from the future was confirmed just now.
+        let age = lines.next().and_then(|age| age.trim().parse::<i64>().ok());
+        let confirmed = age.map(|age| Duration::from_secs(u64::try_from(age).unwrap_or(0)));
+        Self { marks: lines.map_while(Mark::parse).collect(), confirmed }
+    }
 }
 
 /// Why a host refuses a claim.

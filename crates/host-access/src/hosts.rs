@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::error::AccessError;
 use crate::facts::{Facts, FactsError};
-use crate::generation::{Claim, Refusal};
+use crate::generation::{Claim, Refusal, SeenMarks};
 use crate::playbook::{Playbook, PlaybookError, Summary, TaskEvent};
 use crate::session::{Output, Probe, Uptime};
 use crate::system::SystemState;
@@ -114,6 +114,12 @@ pub trait Session: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the host does not answer, or cannot be marked.
     async fn claim(&self, claim: &Claim) -> Result<Option<Refusal>, AccessError>;
+
+    /// The generation mark of an installation on the host, which stays as it is.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    async fn marks(&self, instance: &str) -> Result<SeenMarks, AccessError>;
 
     /// Plays `playbook` on the host.
     ///

@@ -58,7 +58,7 @@ pub use deps::Deps;
 pub use error::AccessError;
 pub use facts::{Facts, FactsError, gather};
 pub use fencing::Fencing;
-pub use generation::{Claim, ClaimMode, Fence, Mark, Refusal};
+pub use generation::{Claim, ClaimMode, Fence, Mark, Refusal, SeenMarks};
 pub use hosts::{GoAhead, Hosts, Session};
 pub use ledger::{LogInLedger, Share};
 pub use local::own_boot_id;

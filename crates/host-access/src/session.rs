@@ -18,7 +18,7 @@ mod go_ahead;
 mod probe;
 mod ssh_config;
 
-pub use claim::claim;
+pub use claim::{claim, marks};
 use connect::Master;
 pub use go_ahead::{SshGoAhead, Uptime};
 pub use probe::{Probe, probe};

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::error::AccessError;
 use crate::facts::{self, Facts, FactsError};
-use crate::generation::{Claim, Refusal};
+use crate::generation::{Claim, Refusal, SeenMarks};
 use crate::hosts::{GoAhead, Hosts, Session};
 use crate::playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent};
 use crate::run_dir::RunDir;
@@ -113,6 +113,10 @@ impl Session for Connected {
 
     async fn claim(&self, claim: &Claim) -> Result<Option<Refusal>, AccessError> {
         session::claim(&self.ssh, claim).await
+    }
+
+    async fn marks(&self, instance: &str) -> Result<SeenMarks, AccessError> {
+        session::marks(&self.ssh, instance).await
     }
 
     async fn play(

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use host_access::{
-    AccessError, Claim, Facts, FactsError, Os, Playbook, PlaybookError, Refusal, Target, generation,
+    AccessError, Claim, Facts, FactsError, Os, Playbook, PlaybookError, Refusal, SeenMarks, Target,
+    generation,
 };
 use model::host_keys::fingerprint;
 use serde_json::{Map, Value};
@@ -103,6 +104,8 @@ pub struct Machine {
     pub playbook_error: Option<fn(Playbook) -> PlaybookError>,
     /// The generation marks of installations, by the ids of these.
     pub marks: BTreeMap<String, String>,
+    /// When they were last confirmed.
+    pub confirmed: BTreeMap<String, Instant>,
     number: usize,
     boots: usize,
     boot_id: String,
@@ -168,6 +171,7 @@ impl Machine {
             facts_error: None,
             playbook_error: None,
             marks: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             number,
             boots: 0,
             boot_id: String::new(),
@@ -367,7 +371,17 @@ impl Machine {
         if let Some(written) = written {
             self.marks.insert(claim.instance.clone(), written);
         }
+        if answer.is_ok() {
+            self.confirmed.insert(claim.instance.clone(), Instant::now());
+        }
         answer
+    }
+
+    /// The mark of an installation.
+    pub(crate) fn seen_marks(&self, instance: &str) -> SeenMarks {
+        let Some(mark) = self.marks.get(instance) else { return SeenMarks::default() };
+        let age = self.confirmed.get(instance).map_or(0, |at| at.elapsed().as_secs());
+        SeenMarks::parse(&format!("{age}\n{mark}"))
     }
 
     /// Notes that the unit of an upgrade or a deployment is complete; whether the host has been rebooted since.

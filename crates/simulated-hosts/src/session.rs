@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use host_access::{
     AccessError, Claim, Facts, FactsError, GoAhead, Output, Playbook, PlaybookError, Refusal,
-    Session, Summary, SystemState, Target, TaskEvent, Uptime,
+    SeenMarks, Session, Summary, SystemState, Target, TaskEvent, Uptime,
 };
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout};
@@ -129,6 +129,10 @@ impl Session for SimulatedSession {
 
     async fn claim(&self, claim: &Claim) -> Result<Option<Refusal>, AccessError> {
         self.ask(|machine| machine.claim(claim).err()).await
+    }
+
+    async fn marks(&self, instance: &str) -> Result<SeenMarks, AccessError> {
+        self.ask(|machine| machine.seen_marks(instance)).await
     }
 
     async fn play(

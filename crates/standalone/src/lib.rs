@@ -10,6 +10,7 @@
 //! - [`config`][]: the configuration file: the gateway's members, and an object for each service
 //! - [`data_dir`][]: the directory that holds everything it keeps, for one process at a time
 //! - [`first_start`][]: what is made there at the first start
+//! - [`takeover`][]: taking hosts over from a former installation
 //! - `shell`: completions and man pages
 
 pub mod args;
@@ -22,6 +23,7 @@ pub mod installation;
 mod passphrase;
 pub mod restore;
 mod shell;
+pub mod takeover;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

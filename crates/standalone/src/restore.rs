@@ -11,8 +11,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use backup::{Backup, KeyFiles, Verification};
-use runtime::Clock;
+use bus::{Bus, Context as BusContext};
+use host_access::server_keys::confirmed_key;
+use host_access::{Ansible, Deps, RunDir, Ssh};
+use runtime::lifecycle::GRACE;
+use runtime::{Clock, Lifecycle};
 use secrecy::SecretString;
+use storage_client::{StorageClient, lease};
 use storage_svc::restore::{Options, Plan, plan, write};
 use storage_svc::{Handlers, Sealer};
 
@@ -21,6 +26,7 @@ use crate::data_dir::DataDir;
 use crate::first_start;
 use crate::installation::{Installation, InstallationArgs, SECRET_KEY};
 use crate::passphrase;
+use crate::takeover::Takeover;
 use files::Files;
 
 /// What to restore, and how.
@@ -31,13 +37,15 @@ Examples:
   commissaire restore backup.jsonl                      into an installation without hosts and clusters
   commissaire restore backup.jsonl --replace            in place of what is there
   zstd -dc backup.jsonl.zst | commissaire restore - --passphrase-file FILE
+  commissaire restore --takeover                        take the hosts over, once the former installation has stopped
 
 A restore that was interrupted is begun again with the same command; until it is complete, the server does not start.
 
 Exit status: 0 restored; 1 not restored, or not to the end; 2 wrong usage.")]
 pub struct RestoreArgs {
     /// The backup, - for standard input
-    file: PathBuf,
+    #[arg(required_unless_present = "takeover")]
+    file: Option<PathBuf>,
 
     /// Replace all records that are there
     #[arg(long)]
@@ -63,9 +71,13 @@ pub struct RestoreArgs {
     #[arg(long)]
     skip_damaged: bool,
 
-    /// Take the hosts over from the former installation, of which no service may run any more
+    /// Take the hosts over from the former installation, which must never run again: after the restore, or, without a file, at any time later, also while the server runs
     #[arg(long)]
     takeover: bool,
+
+    /// Take them over although the installation with this id was active a short while ago: it is certain that it has stopped
+    #[arg(long, value_name = "ID", requires = "takeover")]
+    yes_fence: Vec<String>,
 
     /// Print what was restored as JSON
     #[arg(long)]
@@ -82,7 +94,11 @@ impl RestoreArgs {
     /// When it is not restored to its end.
     pub async fn carry_out(&self, args: &Args) -> anyhow::Result<ExitCode> {
         let mut installation = Installation::load(args, &self.installation).await?;
-        let backup = self.read()?;
+        let Some(file) = &self.file else {
+            installation.require_owner()?;
+            return self.take_over(args, &installation).await;
+        };
+        let backup = read(file)?;
         let keys = self.keys(&backup)?;
         // For one process at a time: no server runs from here on.
         let data = DataDir::open(&installation.data_dir).context(
@@ -92,11 +108,7 @@ impl RestoreArgs {
         installation.storage.secret_key_file = storage_svc::config::secret_key_in(data.path());
         let files = Files::plan(&installation, keys.as_ref())?;
         let (own, others) = self.sealers(&installation, keys.as_ref())?;
-        let options = Options {
-            now: Clock::System.stamp(),
-            takes_over: self.takeover,
-            skip_damaged: self.skip_damaged,
-        };
+        let options = Options { now: Clock::System.stamp(), skip_damaged: self.skip_damaged };
         let header = backup.header.clone();
         let plan = plan(backup, &own, &others, &options)?;
         let missing = files.missing(&header);
@@ -117,16 +129,37 @@ impl RestoreArgs {
         if installation.is_one_process {
             first_start::complete(&data)?;
         }
-        self.print(&plan, &missing, "restored")
+        self.print(&plan, &missing, "restored")?;
+        if self.takeover && !self.dry_run {
+            return self.take_over(args, &installation).await.context(
+                "the backup is restored, but the hosts are not taken over: run `commissaire restore --takeover` again",
+            );
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
-    fn read(&self) -> anyhow::Result<Backup> {
-        let cannot = || format!("cannot use the backup {}", self.file.display());
-        if self.file == Path::new("-") {
-            return Backup::read(io::stdin().lock(), Verification::Full).with_context(cannot);
-        }
-        let file = File::open(&self.file).with_context(cannot)?;
-        Backup::read(BufReader::new(file), Verification::Full).with_context(cannot)
+    /// Takes the hosts over, by a storage service of this process.
+    async fn take_over(
+        &self,
+        args: &Args,
+        installation: &Installation,
+    ) -> anyhow::Result<ExitCode> {
+        let life = Lifecycle::new();
+        let bus = Bus::memory();
+        storage_svc::run(&bus, &installation.storage, &life)
+            .await
+            .context("cannot open the store")?;
+        let storage = StorageClient::new(bus.clone(), BusContext::service("restore"));
+        let own_key = confirmed_key(&storage, &installation.data_dir, false).await?;
+        let run_dir = RunDir::create(&args.run_dir(), "takeover")?;
+        let ssh = Ssh::new(run_dir, Ansible::new(None));
+        let takeover = Takeover::new(Deps::over_ssh(bus, ssh, own_key, lease::TTL), storage);
+        let survey = takeover.survey().await?;
+        eprintln!("{}", survey.text());
+        let outcome = takeover.take(&survey, &self.yes_fence).await?;
+        eprintln!("{}", outcome.text());
+        life.shutdown(GRACE).await;
+        Ok(ExitCode::SUCCESS)
     }
 
     /// The keys in the backup.
@@ -188,6 +221,15 @@ impl RestoreArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn read(file: &Path) -> anyhow::Result<Backup> {
+    let cannot = || format!("cannot use the backup {}", file.display());
+    if file == Path::new("-") {
+        return Backup::read(io::stdin().lock(), Verification::Full).with_context(cannot);
+    }
+    let file = File::open(file).with_context(cannot)?;
+    Backup::read(BufReader::new(file), Verification::Full).with_context(cannot)
 }
 
 /// Shows the progress on a terminal.

@@ -84,7 +84,7 @@ impl Ground {
 }
 
 fn options() -> Options {
-    Options { now: Clock::System.stamp(), takes_over: false, skip_damaged: false }
+    Options { now: Clock::System.stamp(), skip_damaged: false }
 }
 
 fn network(pair: usize, half: &str, version: u64) -> Network {
