@@ -1,8 +1,10 @@
 //! `commissaire restore`: a backup put into the stores and the data directory of this machine.
 
+mod cordons;
 mod files;
 mod report;
 mod running;
+mod services;
 
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal as _, Write as _};
@@ -11,13 +13,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use backup::{Backup, KeyFiles, Verification};
-use bus::{Bus, Context as BusContext};
-use host_access::server_keys::confirmed_key;
-use host_access::{Ansible, Deps, RunDir, Ssh};
-use runtime::lifecycle::GRACE;
-use runtime::{Clock, Lifecycle};
+use runtime::Clock;
 use secrecy::SecretString;
-use storage_client::{StorageClient, lease};
 use storage_svc::restore::{Options, Plan, plan, write};
 use storage_svc::{Handlers, Sealer};
 
@@ -26,8 +23,8 @@ use crate::data_dir::DataDir;
 use crate::first_start;
 use crate::installation::{Installation, InstallationArgs, SECRET_KEY};
 use crate::passphrase;
-use crate::takeover::Takeover;
 use files::Files;
+use services::Services;
 
 /// What to restore, and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -93,19 +90,23 @@ impl RestoreArgs {
     /// # Errors
     /// When it is not restored to its end.
     pub async fn carry_out(&self, args: &Args) -> anyhow::Result<ExitCode> {
-        let mut installation = Installation::load(args, &self.installation).await?;
+        let installation = Installation::load(args, &self.installation).await?;
         let Some(file) = &self.file else {
             installation.require_owner()?;
-            return self.take_over(args, &installation).await;
+            let services = Services::start(&installation).await?;
+            services.take_over(args, &installation, &self.yes_fence).await?;
+            services.stop().await;
+            return Ok(ExitCode::SUCCESS);
         };
         let backup = read(file)?;
         let keys = self.keys(&backup)?;
+        if installation.data_dir.exists() {
+            installation.require_owner()?;
+        }
         // For one process at a time: no server runs from here on.
         let data = DataDir::open(&installation.data_dir).context(
             "cannot restore while the server runs: stop it first (systemctl stop commissaire)",
         )?;
-        installation.require_owner()?;
-        installation.storage.secret_key_file = storage_svc::config::secret_key_in(data.path());
         let files = Files::plan(&installation, keys.as_ref())?;
         let (own, others) = self.sealers(&installation, keys.as_ref())?;
         let options = Options { now: Clock::System.stamp(), skip_damaged: self.skip_damaged };
@@ -113,7 +114,8 @@ impl RestoreArgs {
         let plan = plan(backup, &own, &others, &options)?;
         let missing = files.missing(&header);
         if self.dry_run {
-            return self.print(&plan, &missing, "would restore");
+            self.print(&plan, &missing, "would restore")?;
+            return Ok(ExitCode::SUCCESS);
         }
         let handlers = Handlers::open(installation.storage.handlers()).await?;
         running::refuse(&handlers).await?;
@@ -129,36 +131,17 @@ impl RestoreArgs {
         if installation.is_one_process {
             first_start::complete(&data)?;
         }
+        let services = Services::start(&installation).await?;
+        let mut missing = missing;
+        missing.extend(cordons::unknown(&services.storage, &services.bus).await?);
         self.print(&plan, &missing, "restored")?;
-        if self.takeover && !self.dry_run {
-            return self.take_over(args, &installation).await.context(
+        if self.takeover {
+            let taken = services.take_over(args, &installation, &self.yes_fence).await;
+            taken.context(
                 "the backup is restored, but the hosts are not taken over: run `commissaire restore --takeover` again",
-            );
+            )?;
         }
-        Ok(ExitCode::SUCCESS)
-    }
-
-    /// Takes the hosts over, by a storage service of this process.
-    async fn take_over(
-        &self,
-        args: &Args,
-        installation: &Installation,
-    ) -> anyhow::Result<ExitCode> {
-        let life = Lifecycle::new();
-        let bus = Bus::memory();
-        storage_svc::run(&bus, &installation.storage, &life)
-            .await
-            .context("cannot open the store")?;
-        let storage = StorageClient::new(bus.clone(), BusContext::service("restore"));
-        let own_key = confirmed_key(&storage, &installation.data_dir, false).await?;
-        let run_dir = RunDir::create(&args.run_dir(), "takeover")?;
-        let ssh = Ssh::new(run_dir, Ansible::new(None));
-        let takeover = Takeover::new(Deps::over_ssh(bus, ssh, own_key, lease::TTL), storage);
-        let survey = takeover.survey().await?;
-        eprintln!("{}", survey.text());
-        let outcome = takeover.take(&survey, &self.yes_fence).await?;
-        eprintln!("{}", outcome.text());
-        life.shutdown(GRACE).await;
+        services.stop().await;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -213,13 +196,13 @@ impl RestoreArgs {
     }
 
     #[expect(clippy::print_stdout, reason = "it is what the command is for")]
-    fn print(&self, plan: &Plan, missing: &[String], done: &str) -> anyhow::Result<ExitCode> {
+    fn print(&self, plan: &Plan, missing: &[String], done: &str) -> anyhow::Result<()> {
         if self.json {
             println!("{}", report::json(&plan.report, missing)?);
         } else {
             print!("{}", report::text(&plan.report, missing, done));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

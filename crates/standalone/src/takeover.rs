@@ -263,3 +263,6 @@ impl Outcome {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;
