@@ -229,9 +229,9 @@ pub fn compare(mark: Option<&str>, claim: &Claim) -> (Option<String>, Result<(),
         return (written(own), Ok(()));
     }
     if owns.is_empty() && claim.mode != ClaimMode::Keep {
-        let mut text: String = others.iter().map(|mark| format!("{mark}\n")).collect();
-        text.push_str(&own);
-        let marks = others.into_iter().chain([claim.mark.clone()]).collect();
+        let marks: Vec<_> = others.into_iter().chain([claim.mark.clone()]).collect();
+        let lines: Vec<_> = marks.iter().map(Mark::to_string).collect();
+        let text = lines.join("\n") + "\n";
         return (written(text), refusal(Fence::Contested, marks));
     }
     (None, refusal(Fence::Contested, marks))

@@ -199,6 +199,6 @@ async fn announce(
         (Change::None, Finding::Throttled) => {
             tracing::debug!(host.address = address, "the host turns connections away for now");
         }
-        (Change::None, Finding::Well(_)) => {}
+        (Change::None, Finding::Well(_) | Finding::Ours(_)) => {}
     }
 }

@@ -16,6 +16,8 @@ const UNUSABLE: [&str; 2] = [FailureReason::BadKey.word(), FailureReason::Invali
 pub enum Finding {
     /// It let us in and told its boot id.
     Well(String),
+    /// The same, and it has the generation mark of this installation.
+    Ours(String),
     /// Its `sshd` turns connections away for the moment: nothing is known.
     Throttled,
     /// The check failed.
@@ -112,11 +114,15 @@ pub fn decide(
             }
             Change::None
         }
-        Finding::Well(boot_id) => {
+        Finding::Well(boot_id) | Finding::Ours(boot_id) => {
             state.saw_boot(now, boot_id);
-            // A fenced host is well only if it has accepted the claim again.
+            // It may have become fenced since it was looked at.
             let is_fenced = host.status == Status::Failed && state.reason == HostState::FENCED;
-            if heals || is_fenced { restore(host, state) } else { Change::None }
+            if heals || (is_fenced && matches!(finding, Finding::Ours(_))) {
+                restore(host, state)
+            } else {
+                Change::None
+            }
         }
         Finding::Failed(failure) => {
             let known = host.status == Status::Failed

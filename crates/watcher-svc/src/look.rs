@@ -31,8 +31,11 @@ pub(crate) async fn look(
     state: &HostState,
 ) -> Result<Result<Seen, AccessError>> {
     let now = context.time.now().line;
-    let is_fenced = status == Status::Failed && state.reason == HostState::FENCED;
-    if !is_fenced && !context.roster().is_claim_due(&creds.address, now) {
+    let is_failed = status == Status::Failed;
+    let is_fenced = is_failed && state.reason == HostState::FENCED;
+    // One that is back may have been taken over in the meantime.
+    let returns = is_failed && HostState::heals(&state.reason);
+    if !is_fenced && !returns && !context.roster().is_claim_due(&creds.address, now) {
         return Ok(probe(context, creds).await);
     }
     let instance = context.fencing.instance().await?;
@@ -51,9 +54,9 @@ pub(crate) async fn look(
         Err(error) => return Ok(Err(error)),
     };
     context.roster().has_claimed(&creds.address, now);
-    let well = Finding::Well(boot_id);
+    let well = Finding::Well(boot_id.clone());
     let (finding, generation) = match claimed {
-        Ok(None) => (well, Some(instance.generation)),
+        Ok(None) => (Finding::Ours(boot_id), Some(instance.generation)),
         // Until this installation takes its hosts over, it only watches them.
         Ok(Some(Refusal { fence: Fence::NotTakenOver, .. })) if !is_fenced => (well, None),
         Ok(Some(refusal)) => {

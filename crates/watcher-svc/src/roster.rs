@@ -1,5 +1,6 @@
 //! All hosts by their records, and which of them are due for a check. Pure.
 
+mod claims;
 mod outlook;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -13,14 +14,12 @@ use crate::reports::Checks;
 use crate::schedule::{Micros, Rhythm, owner, place};
 use crate::scopes::Scopes;
 use crate::timeline::Moment;
+use claims::CLAIM_PAUSE;
 
 /// After so many refused log-ins to a host the next one waits for so long: those who ban for refused
 /// log-ins do it for the fifth within ten minutes.
 const REFUSALS: u32 = 3;
 const REFUSED_PAUSE: Micros = 10 * 60 * 1_000_000;
-
-/// How often the generation mark of a host is confirmed, and a fenced host is looked at.
-const CLAIM_PAUSE: Micros = 10 * 60 * 1_000_000;
 
 /// The hosts, as one watcher sees them.
 #[derive(Debug)]
@@ -107,11 +106,6 @@ impl Watched {
     /// Failed, for it could not be reached.
     fn is_lost(&self) -> bool {
         self.status == Status::Failed && self.reason == HostState::UNREACHABLE
-    }
-
-    /// Failed, for another installation has it.
-    fn is_fenced(&self) -> bool {
-        self.status == Status::Failed && self.reason == HostState::FENCED
     }
 
     /// Whether its `sshd` answers, but does not let us in: that must not be tried out of turn.
@@ -276,19 +270,6 @@ impl Roster {
         }
     }
 
-    /// Whether the generation mark of a host is to be compared with its next check.
-    pub fn is_claim_due(&self, address: &str, now: Micros) -> bool {
-        let claimed = self.hosts.get(address).and_then(|host| host.claimed);
-        claimed.is_none_or(|claimed| now - claimed >= CLAIM_PAUSE)
-    }
-
-    /// Takes note that the generation mark of a host was compared.
-    pub fn has_claimed(&mut self, address: &str, now: Micros) {
-        if let Some(host) = self.hosts.get_mut(address) {
-            host.claimed = Some(now);
-        }
-    }
-
     /// Takes note of a check of ours.
     pub fn checked(&mut self, address: &str, now: Moment) {
         if let Some(host) = self.hosts.get_mut(address) {
@@ -332,7 +313,7 @@ impl Roster {
     pub fn found(&mut self, address: &str, finding: &Finding, now: Micros) {
         let Some(host) = self.hosts.get_mut(address) else { return };
         match finding {
-            Finding::Well(_) => (host.throttled, host.refused) = (0, 0),
+            Finding::Well(_) | Finding::Ours(_) => (host.throttled, host.refused) = (0, 0),
             Finding::Throttled => {
                 host.throttled = host.throttled.saturating_add(1);
                 host.not_before = self.rhythm.back_off(host.place, now, host.throttled);

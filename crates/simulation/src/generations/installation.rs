@@ -233,7 +233,7 @@ impl Installation {
             sleep(Duration::from_secs(10)).await;
         }
         // The watcher looks at a fenced host every ten minutes, and not while an operation works on it.
-        sleep(Duration::from_mins(25)).await;
+        sleep(Duration::from_mins(15)).await;
         for number in 0..HOSTS {
             let state = self.storage.get::<HostState>(&address(number)).await.unwrap().record;
             assert_eq!(

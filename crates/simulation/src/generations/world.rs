@@ -18,7 +18,7 @@ pub(super) const HOSTS: usize = 3;
 const LOOK: Duration = Duration::from_secs(15);
 
 /// The share of the looks after which an operator restarts all hosts.
-const RESTARTS: f64 = 0.08;
+const RESTARTS: f64 = 0.05;
 
 /// A generation with its id.
 type Generation = (u64, String);
@@ -94,7 +94,7 @@ impl World {
         for address in (0..HOSTS).map(address) {
             if random::fraction() < 0.4 {
                 self.hosts.power_off(&address);
-                let (hosts, after) = (self.hosts.clone(), minutes(2, 12));
+                let (hosts, after) = (self.hosts.clone(), minutes(2, 8));
                 tokio::task::spawn_local(async move {
                     sleep(after).await;
                     hosts.power_on(&address);
@@ -141,8 +141,8 @@ impl World {
 
     pub(super) fn is_touched_last_by(&self, number: usize, generation: u64) -> bool {
         let touched = self.touched();
-        let of_host = touched.effects.iter().filter(|effect| effect.0 == address(number));
-        of_host.last().is_some_and(|effect| effect.1 == generation)
+        let mut of_host = touched.effects.iter().filter(|effect| effect.0 == address(number));
+        of_host.next_back().is_some_and(|effect| effect.1 == generation)
     }
 
     pub(super) fn violations(&self) -> Vec<String> {

@@ -158,7 +158,7 @@ fn errors_are_told_apart() {
     let reason = |error: &AccessError| match Finding::of(error) {
         Some(Finding::Failed(failure)) => failure.reason,
         Some(Finding::Throttled) => "throttled",
-        Some(Finding::Well(_)) => "well",
+        Some(Finding::Well(_) | Finding::Ours(_)) => "well",
         None => "ours",
     };
     let lost = AccessError::Disconnected { address: address() };
@@ -178,4 +178,24 @@ fn errors_are_told_apart() {
     let Some(Finding::Failed(failure)) = Finding::of(&another) else { panic!("a failure") };
     assert_eq!((failure.reason, failure.seen_key.as_str()), (KEY_CHANGED, "ssh-ed25519 AAAA"));
     assert!(failure.detail.contains("SHA256:a") && failure.detail.contains("SHA256:b"));
+}
+
+#[test]
+fn a_fenced_host_fails_at_once_whatever_others_do_and_recovers_when_it_accepts_the_claim() {
+    for outlook in [Outlook::Clear, Outlook::Unsure, Outlook::Frozen] {
+        let row = [failed(HostState::FENCED), failed(HostState::FENCED), failed("unreachable")];
+        let (changes, host, state) = run(records(Status::Active, ""), &row, outlook);
+        assert_eq!(changes, [Change::Failed, Change::None, Change::None], "{outlook:?}");
+        assert_eq!((host.status, state.reason.as_str()), (Status::Failed, "fenced"));
+        // A log-in alone does not say whose it is.
+        let row = [well(), Finding::Ours("boot".to_owned())];
+        let (changes, host, state) = run((host, state), &row, outlook);
+        assert_eq!(changes, [Change::None, Change::Restored]);
+        assert_eq!(host.status, Status::Active);
+        assert_eq!((state.reason.as_str(), state.failing), ("", Failing::default()));
+    }
+    // One that waits for its operator does so on.
+    let row = [failed(HostState::FENCED), Finding::Ours("boot".to_owned())];
+    let (changes, _, state) = run(records(Status::Failed, "not-back"), &row, Outlook::Clear);
+    assert_eq!((changes, state.reason.as_str()), (vec![Change::None; 2], "not-back"));
 }

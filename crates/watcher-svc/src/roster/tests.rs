@@ -370,3 +370,19 @@ fn the_samples_of_all_scopes_of_a_host_are_asked_before_it_fails() {
     assert_eq!(missing, [""; 0]);
     assert!(due.len() < 20 + SAMPLE + 200, "{}", due.len());
 }
+
+#[test]
+fn mark_is_compared_every_ten_minutes_and_a_fenced_host_is_checked_no_more_often() {
+    let mut roster = roster(2);
+    let minute = 60 * SECOND;
+    assert!(roster.is_claim_due("10.0.0.0", NOW), "a watcher that starts");
+    roster.has_claimed("10.0.0.0", NOW);
+    assert!(!roster.is_claim_due("10.0.0.0", NOW + 10 * minute - 1));
+    assert!(roster.is_claim_due("10.0.0.0", NOW + 10 * minute));
+    assert!(roster.is_claim_due("10.0.0.1", NOW + minute), "of each host by itself");
+    roster.saw_host(&host(0, Status::Failed, NOW).record, 2, at(NOW));
+    let state = HostState { reason: HostState::FENCED.to_owned(), ..away(0, 0) };
+    roster.saw_state(&state, 2);
+    assert!(!due(&roster.plan(NOW + 10 * minute - SECOND)).contains(&"10.0.0.0"));
+    assert!(due(&roster.plan(NOW + 11 * minute)).contains(&"10.0.0.0"));
+}

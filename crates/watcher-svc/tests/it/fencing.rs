@@ -22,7 +22,7 @@ async fn mark(fixture: &Fixture, instance: &Instance, generation: u64, key: &str
     format!("{}\n", Mark { generation, id: "other".to_owned(), signature })
 }
 
-async fn has_mark(fixture: &Fixture, address: &str, instance: &Instance) -> bool {
+fn has_mark(fixture: &Fixture, address: &str, instance: &Instance) -> bool {
     let marks = fixture.hosts.edit(address, |machine| machine.marks.clone());
     marks.get(&instance.id).is_some_and(|mark| mark.contains(&instance.generation_id))
 }
@@ -36,10 +36,8 @@ async fn host_that_is_taken_over_fails_at_once_and_is_looked_at_every_ten_minute
     let _watcher = fixture.watch(Config::default()).await;
     fixture.all_checked(&[FIRST, SECOND]).await;
     for address in [FIRST, SECOND] {
-        eventually("it is marked", async || {
-            has_mark(&fixture, address, &instance).await.then_some(())
-        })
-        .await;
+        eventually("it is marked", async || has_mark(&fixture, address, &instance).then_some(()))
+            .await;
         eventually("that is known", async || {
             (fixture.state(address).await.generation == 1).then_some(())
         })
@@ -69,7 +67,7 @@ async fn host_that_is_taken_over_fails_at_once_and_is_looked_at_every_ten_minute
     fixture.until(FIRST, Status::Active).await;
     let state = fixture.state(FIRST).await;
     assert_eq!((state.reason.as_str(), state.generation), ("", 3));
-    assert!(has_mark(&fixture, FIRST, &raised).await);
+    assert!(has_mark(&fixture, FIRST, &raised));
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,10 +109,8 @@ async fn restored_installation_only_watches_until_it_takes_over() {
     assert_eq!(fixture.hosts.edit(FIRST, |machine| machine.marks[&instance.id].clone()), old);
     instance.restored = Some(Restored { takes_over: true, ..restored });
     fixture.storage.save(&instance).await.unwrap();
-    eventually("it is taken over", async || {
-        has_mark(&fixture, FIRST, &instance).await.then_some(())
-    })
-    .await;
+    eventually("it is taken over", async || has_mark(&fixture, FIRST, &instance).then_some(()))
+        .await;
     eventually("that is known", async || {
         (fixture.state(FIRST).await.generation == 2).then_some(())
     })
