@@ -1,5 +1,6 @@
 //! Writes backups.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -78,5 +79,9 @@ impl<W: Write> Writer<W> {
 
 /// A checksum in hexadecimal digits.
 pub(crate) fn hex(sha256: Sha256) -> String {
-    sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256.finalize().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

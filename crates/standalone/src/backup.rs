@@ -45,7 +45,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "N", requires = "directory", value_parser = clap::value_parser!(u16).range(1..))]
     keep: Option<u16>,
 
-    /// Include the keys, encrypted with a passphrase: secret.key, id_ed25519, the authority, the users file and the configuration
+    /// Include the keys, encrypted with a passphrase: `secret.key`, `id_ed25519`, the authority, the users file and the configuration
     #[arg(long)]
     with_key: bool,
 
@@ -77,7 +77,7 @@ impl BackupArgs {
             ensure!(
                 Store::sqlite_holds_records(&database)?,
                 "there are no records in {}: for another data directory give --data-dir before `backup`, for the \
-                 distributed form --storage-config /etc/commissaire/storage.conf after it",
+                 distributed form --config-dir /etc/commissaire after it",
                 database.display()
             );
         }
@@ -87,12 +87,11 @@ impl BackupArgs {
         let handlers = open(&installation.storage).await?;
         let taken_at = Clock::System.stamp();
         let target = self.target(&taken_at);
-        let trailer = match &target {
-            Some(path) => write_file(path, &handlers, &taken_at, beside).await?,
-            None => {
-                let output = BufWriter::new(io::stdout().lock());
-                take(&handlers, taken_at.clone(), beside, output).await?.0
-            }
+        let trailer = if let Some(path) = &target {
+            write_file(path, &handlers, &taken_at, beside).await?
+        } else {
+            let output = BufWriter::new(io::stdout().lock());
+            take(&handlers, taken_at.clone(), beside, output).await?.0
         };
         let last = LastBackup {
             name: LastBackup::ALL.to_owned(),
@@ -243,9 +242,6 @@ fn prune(directory: &Path, keep: usize) -> anyhow::Result<()> {
 
 fn report(target: Option<&Path>, trailer: &Trailer, taken_at: &Stamp, not_included: &[String]) {
     let place = target.map_or_else(String::new, |path| format!(" in {}", path.display()));
-    let lines: String = not_included.iter().map(|line| format!("\n  {line}")).collect();
-    eprintln!(
-        "backup of {taken_at}{place}: {} records, complete\nnot included:{lines}",
-        trailer.records
-    );
+    eprintln!("backup of {taken_at}{place}: {} records, complete", trailer.records);
+    eprintln!("not included:\n  {}", not_included.join("\n  "));
 }

@@ -35,9 +35,9 @@ pub struct Installation {
 /// Chooses the installation.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct InstallationArgs {
-    /// Work on the distributed form: the configuration of its storage service, usually /etc/commissaire/storage.conf [default: the one process of the data directory]
-    #[arg(long, value_name = "FILE")]
-    pub storage_config: Option<PathBuf>,
+    /// Work on the six daemons, whose configuration files are in this directory, usually /etc/commissaire [default: the one process of the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
 }
 
 impl Installation {
@@ -46,8 +46,8 @@ impl Installation {
     /// # Errors
     /// When its configuration cannot be read.
     pub async fn load(args: &Args, chosen: &InstallationArgs) -> anyhow::Result<Self> {
-        match &chosen.storage_config {
-            Some(path) => Self::distributed(path).await,
+        match &chosen.config_dir {
+            Some(folder) => Self::distributed(folder).await,
             None => Self::one_process(args),
         }
     }
@@ -70,26 +70,26 @@ impl Installation {
         })
     }
 
-    async fn distributed(path: &Path) -> anyhow::Result<Self> {
-        let args = CommonArgs { config_file: Some(path.to_owned()), ..CommonArgs::default() };
-        let (common, fields) = Common::read(Daemon::Storage, &args).await?;
-        let storage = storage_svc::Config::parse(path, fields, &common.data_dir)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let files = Daemon::ALL.map(|daemon| folder.join(format!("{}.conf", daemon.config())));
-        let managers = files[5].clone();
-        let managers = if managers.exists() {
-            let args = CommonArgs { config_file: Some(managers), ..CommonArgs::default() };
-            let (common, fields) = Common::read(Daemon::Containermgr, &args).await?;
+    async fn distributed(folder: &Path) -> anyhow::Result<Self> {
+        let file = |daemon: Daemon| folder.join(format!("{}.conf", daemon.config()));
+        let read = async |daemon: Daemon| {
+            let args = CommonArgs { config_file: Some(file(daemon)), ..CommonArgs::default() };
+            Common::read(daemon, &args).await
+        };
+        let (common, fields) = read(Daemon::Storage).await?;
+        let storage = storage_svc::Config::parse(&common.path, fields, &common.data_dir)?;
+        let containermgr = if file(Daemon::Containermgr).exists() {
+            let (common, fields) = read(Daemon::Containermgr).await?;
             runtime::config::parse(&common.path, fields)?
         } else {
             containermgr_svc::Config::default()
         };
         Ok(Self {
             storage,
-            containermgr: managers,
+            containermgr,
             data_dir: common.data_dir,
-            configuration: files.into_iter().filter(|file| file.exists()).collect(),
-            users: folder.join("users.json"),
+            configuration: Daemon::ALL.map(file).into_iter().filter(|file| file.exists()).collect(),
+            users: folder.join(data_dir::USERS),
             is_one_process: false,
         })
     }
@@ -105,7 +105,7 @@ impl Installation {
             Ok(metadata) => metadata.uid(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
                 "there is no data directory {dir}: name it with --data-dir, or, for the distributed form, its \
-                 configuration with --storage-config /etc/commissaire/storage.conf"
+                 configuration with --config-dir /etc/commissaire"
             ),
             Err(error) => return Err(error).with_context(|| format!("cannot read {dir}")),
         };

@@ -19,7 +19,7 @@ pub(crate) fn of_file(path: &Path) -> anyhow::Result<SecretString> {
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {file}"))?;
     let mode = metadata.permissions().mode() & 0o7777;
     ensure!(
-        mode & 0o077 == 0 || !metadata.is_file(),
+        mode.trailing_zeros() >= 6 || !metadata.is_file(),
         "{file} can be read by others (mode {mode:04o}): `chmod 600` it"
     );
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;

@@ -39,6 +39,7 @@ Examples:
 A restore that was interrupted is begun again with the same command; until it is complete, the server does not start.
 
 Exit status: 0 restored; 1 not restored, or not to the end; 2 wrong usage.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RestoreArgs {
     /// The backup, - for standard input
     #[arg(required_unless_present = "takeover")]

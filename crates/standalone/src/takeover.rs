@@ -228,21 +228,21 @@ impl Takeover {
 impl Survey {
     /// For people.
     pub fn text(&self) -> String {
-        let mut text = format!("{} hosts answer", self.reached.len());
+        let mut lines = vec![format!("{} hosts answer", self.reached.len())];
         for (id, Former { generation, hosts, confirmed }) in &self.former {
             let minutes = confirmed.as_secs() / 60;
-            text += &format!(
-                "\n  {hosts} have the mark of generation {generation} ({id}), last confirmed {minutes} min ago"
-            );
+            lines.push(format!(
+                "  {hosts} have the mark of generation {generation} ({id}), last confirmed {minutes} min ago"
+            ));
         }
         if !self.forged.is_empty() {
             let forged = abridged(&self.forged, ", ");
-            text += &format!(
-                "\n  marks that no key of this installation has signed: {forged}; delete these hosts and register them \
+            lines.push(format!(
+                "  marks that no key of this installation has signed: {forged}; delete these hosts and register them \
                  again to replace them"
-            );
+            ));
         }
-        text
+        lines.join("\n")
     }
 }
 
@@ -250,17 +250,15 @@ impl Outcome {
     /// For people.
     pub fn text(&self) -> String {
         let Self { generation, marked, unmarked } = self;
-        let mut text = format!("{marked} hosts belong to generation {generation} now");
+        let mut lines = vec![format!("{marked} hosts belong to generation {generation} now")];
         if !unmarked.is_empty() {
-            text += &format!(
-                "\n{} hosts were not reached; the watcher takes them over once they answer:",
+            lines.push(format!(
+                "{} hosts were not reached; the watcher takes them over once they answer:",
                 unmarked.len()
-            );
-            for (address, why) in unmarked {
-                text += &format!("\n  {address}: {why}");
-            }
+            ));
+            lines.extend(unmarked.iter().map(|(address, why)| format!("  {address}: {why}")));
         }
-        text
+        lines.join("\n")
     }
 }
 

@@ -206,17 +206,18 @@ fn type_of(key: &str) -> Option<&'static str> {
 fn record(entry: Entry) -> Option<Record> {
     let Entry { key, value, .. } = entry;
     let kind = type_of(&key)?.to_owned();
-    Some(Record { kind, key, sealed_for: None, value: one_line(value) })
+    Some(Record { kind, key, sealed_for: None, value: one_line(&value) })
 }
 
 /// The text of a record as JSON on one line. One that is no JSON becomes a string: a restore reports it as damaged.
-fn one_line(text: String) -> Box<RawValue> {
-    let as_string = |text: &str| to_raw_value(text).unwrap_or_default();
-    if !text.contains('\n') {
-        return RawValue::from_string(text.clone()).unwrap_or_else(|_| as_string(&text));
-    }
-    let value = serde_json::from_str::<serde_json::Value>(&text);
-    value.ok().and_then(|value| to_raw_value(&value).ok()).unwrap_or_else(|| as_string(&text))
+fn one_line(text: &str) -> Box<RawValue> {
+    let json = if text.contains('\n') {
+        let value = serde_json::from_str::<serde_json::Value>(text);
+        value.and_then(|value| to_raw_value(&value))
+    } else {
+        RawValue::from_string(text.to_owned())
+    };
+    json.or_else(|_| to_raw_value(text)).unwrap_or_default()
 }
 
 async fn instance(handlers: &Handlers) -> Result<Instance> {

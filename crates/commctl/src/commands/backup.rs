@@ -121,13 +121,21 @@ impl Check {
         if trailer.end_of_backup != FORMAT {
             return Err(damaged("or of a later version: use the commctl of the server's version"));
         }
-        let sha256: String = self.sha256.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let sha256 = hex(&self.sha256.finalize());
         // The header is a line, too.
         if trailer.sha256 != sha256 || trailer.records + 1 != self.lines {
             return Err(damaged("its checksum is another"));
         }
         Ok(trailer.records)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
 }
 
 fn damaged(why: &str) -> Error {
@@ -140,13 +148,14 @@ mod tests {
 
     fn received(chunks: &[&str]) -> Result<u64, String> {
         let mut check = Check::default();
-        chunks.iter().for_each(|chunk| check.take(chunk.as_bytes()).unwrap());
+        for chunk in chunks {
+            check.take(chunk.as_bytes()).unwrap();
+        }
         check.end().map_err(|error| error.to_string())
     }
 
     fn trailer(lines: &str, records: u64) -> String {
-        let sha256: String =
-            Sha256::digest(lines).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&Sha256::digest(lines));
         format!(r#"{{"end_of_backup":1,"records":{records},"counts":{{}},"sha256":"{sha256}"}}"#)
     }
 

@@ -97,13 +97,10 @@ impl Backup {
             let page = self.storage.read_backup(&self.header, self.store, &self.after).await;
             let page = page.map_err(|error| io::Error::other(chain(&error)))?;
             page.records.iter().try_for_each(|record| writer.record(record))?;
-            match page.after {
-                Some(after) => self.after = after,
-                None => {
-                    self.store += 1;
-                    self.after.clear();
-                }
+            if page.after.is_none() {
+                self.store += 1;
             }
+            self.after = page.after.unwrap_or_default();
             if !writer.output().is_empty() {
                 let lines = std::mem::take(writer.output());
                 self.writer = Some(writer);

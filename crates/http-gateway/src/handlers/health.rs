@@ -141,7 +141,7 @@ async fn ready(
         let shows_alarms = is_verbose && api.context.refuses_storage.is_none();
         let alarms = if shows_alarms { state.readiness.alarms(&ground).await } else { None };
         let last_backup =
-            if shows_alarms { state.readiness.last_backup(&ground).await } else { None };
+            if shows_alarms { Box::pin(state.readiness.last_backup(&ground)).await } else { None };
         let last_backup =
             last_backup.map(|last| BackupView::new(last, api.clock.wall().as_second()));
         let mut degraded = found.missing;

@@ -9,7 +9,7 @@ const STARTED: &str = "2026-11-26T05:00:00.000000";
 
 /// A gateway with an operation in process on the cluster `c1`, whose host `10.0.0.1` waits for its package lock.
 async fn with_operation() -> Gateway {
-    let gateway = Gateway::with_executor(Ok(json!({}))).await;
+    let gateway = Box::pin(Gateway::with_executor(Ok(json!({})))).await;
     gateway.cluster("c1", &["10.0.0.1", "10.0.0.2"]).await;
     gateway.host("10.0.0.1", Status::Active).await;
     gateway.host("10.0.0.2", Status::Failed).await;
@@ -79,7 +79,7 @@ async fn host_is_explained_by_its_wait_in_an_operation_or_by_its_failure() {
 
 #[tokio::test]
 async fn installation_without_its_services_names_them() {
-    let gateway = Gateway::start().await;
+    let gateway = Box::pin(Gateway::start()).await;
     let installation = explained(&gateway, "/explain").await;
     assert_eq!((&installation["state"], &installation["id"]), (&json!("degraded"), &json!("")));
     assert_eq!(installation["reason"], "service-missing");

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bus::{Bus, Context};
 use host_access::{Hosts as _, LogInLedger, Mark, generation::signed_text};
-use model::{Restored, ServerKeys, Stamp};
+use model::{Restored, ServerKeys};
 use runtime::{Clock, Lifecycle};
 use simulated_hosts::{FINGERPRINT, OWN_KEY, SimulatedHosts};
 use storage_client::lease;
@@ -142,7 +142,7 @@ async fn active_installation_is_fenced_on_request_only() {
 async fn generation_is_raised_above_that_of_every_other_installation() {
     later().await;
     let ground = Ground::with_hosts(3).await;
-    let long_ago = Duration::from_mins(60);
+    let long_ago = Duration::from_hours(1);
     ground.mark("10.0.0.1", 2, "twin", long_ago).await;
     ground.mark("10.0.0.2", 5, "newer", long_ago).await;
     let survey = ground.takeover.survey().await.unwrap();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testbed::Testbed;
 
 use crate::processes::Form;
-use crate::server::{Server, key};
+use crate::server::{LONG, Server, key};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -33,7 +33,7 @@ impl Commissaire<'_> {
         match self.form {
             Form::OneProcess => {}
             Form::Distributed(_) => {
-                program.arg("--storage-config").arg(self.path("storage.conf"));
+                program.arg("--config-dir").arg(self.server.folder());
             }
         }
         program.output().unwrap()
@@ -80,8 +80,8 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     for secret in [key(&testbed).as_str(), "OPENSSH PRIVATE KEY", PASSPHRASE] {
         assert!(!text.contains(secret), "{secret} is readable");
     }
-    let restore = [backup, "--passphrase-file", passphrase];
-    commissaire.refused("restore", &restore, "stop");
+    let with_keys = [backup, "--passphrase-file", passphrase];
+    commissaire.refused("restore", &with_keys, "stop");
 
     // Everything but the backup is lost; the configuration of the test stays.
     server.processes.kill_all();
@@ -101,14 +101,14 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     // It was active a moment ago, and may still be: only the operator knows.
     let former = said.split("--yes-fence ").nth(1).map(|rest| rest.trim().to_owned());
     let former = former.unwrap_or_else(|| panic!("{said}"));
-    let report = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     let taken = commissaire.run("restore", &["--takeover", "--yes-fence", &former]);
     let said = String::from_utf8_lossy(&taken.stderr);
     assert!(
         taken.status.success() && said.contains("1 hosts belong to generation 2 now"),
         "{said}"
     );
-    let report: Value = serde_json::from_str(&report).unwrap();
+    let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(report["void_tokens"], json!(["admin/ci"]), "{report}");
     assert_eq!(report["pinned_hosts"], json!([address]), "{report}");
     server.start_again().await;
@@ -118,7 +118,7 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     assert_eq!(status, 0, "{said}");
     assert!(output.contains(&address), "{output}");
     let url = &server.processes.urls()[0];
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
     let voided =
         client.get(format!("{url}/api/v0/hosts")).bearer_auth(token["token"].as_str().unwrap());
     let voided = voided.send().await.unwrap();

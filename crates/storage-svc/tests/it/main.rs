@@ -1,6 +1,7 @@
 //! Conformance of the stores, the service's methods over the bus, sealing keys, leases.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![expect(clippy::disallowed_methods, reason = "tasks of a test end with it")]
 
 mod away;
 mod backups;

@@ -32,7 +32,7 @@ impl Events {
 }
 
 async fn with_operation(role: &str) -> (Ground, Client) {
-    let (ground, client) = Ground::with(role).await;
+    let (ground, client) = Box::pin(Ground::with(role)).await;
     ground.gateway.operation("o1", json!({"cluster": "web"})).await;
     ground.gateway.event("o1", 1, "d").await;
     (ground, client)
