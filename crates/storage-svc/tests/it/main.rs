@@ -18,3 +18,4 @@ mod service;
 mod split;
 mod sqlite;
 mod store;
+mod transform;
