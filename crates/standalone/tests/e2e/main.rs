@@ -85,6 +85,7 @@ mod rotation;
 mod secrets;
 mod server;
 mod tls;
+mod transform;
 mod units;
 mod upgrades;
 mod users;
