@@ -156,7 +156,7 @@ fn changed(
     let change = if new_key.is_some() { ChangeKind::Moved } else { ChangeKind::Changed };
     let result_key = new_key.unwrap_or_else(|| key.clone());
     let sealed_for = if kind.is_sealed {
-        // The envelope opens under the key that it was made for, whatever has happened to its line since.
+        // The envelope opens only under the key that it was made for.
         Some(sealed_for.unwrap_or_else(|| key.clone())).filter(|original| *original != result_key)
     } else {
         sealed_for

@@ -19,9 +19,10 @@ use serde_json::json;
 Examples:
   commissaire transform backup.jsonl --dry-run --map-address 10.0.0.0/24=10.1.0.0/24
       what would change; nothing is written
-  commissaire backup | commissaire transform --map-address 10.0.0.0/24=10.1.0.0/24 --map-cluster web=shop \\
+  commissaire backup | commissaire transform --map-address 10.0.0.0/24=10.1.0.0/24 \\
       | commissaire --data-dir /srv/other restore -
-      the installation of this machine in another one, with other addresses
+      this installation in another data directory, with other addresses of its hosts
+  commissaire transform --map-cluster web=shop --map-user ann=corp:ann backup.jsonl > new.jsonl
   commissaire transform --only cluster:web backup.jsonl > web.jsonl
       one cluster, its hosts and its operations
   commissaire transform --exclude host:10.0.0.0/28 --exclude keys backup.jsonl > rest.jsonl
@@ -30,19 +31,22 @@ Examples:
       lines that were edited by hand: without --reseal they are refused
 
 WHAT is one of:
-  TYPE             the records of a type, as in the field `type` of a line: Host, Operation, ApiToken ...
-  keys             the encrypted keys of the server
-  cluster:NAME     the cluster, its hosts (the addresses in its ClusterMember records), all that belongs to these hosts, its
-                   operations with their hosts, events and requests, its enrollments, alarms and leases, and its
-                   container manager: that is left out only if no other cluster uses it
+  TYPE          the records of a type, as in the field `type` of a line: Host, Operation
+  keys          the encrypted keys of the server
+  cluster:NAME  the cluster, its hosts (by their ClusterMember records) with all that belongs
+                to them, its operations with their hosts, events and requests, its
+                enrollments, alarms and leases, and its container manager, which --exclude
+                leaves out only if no other cluster uses it
   host:ADDRESS, host:CIDR
-                   Host, HostCreds, HostState, HostPlacement, ClusterMember, RefusedLogIns, CordonDebt and the
-                   lease of these hosts; not the history of operations
-With --only cluster: or host: the records that any restore needs stay, too: Instance, Network, ServerKeys, and the keys. The
-membership of a host in a cluster that is left out is left out with it. WHAT is by the names in the backup, before they are mapped.
+                Host, HostCreds, HostState, HostPlacement, ClusterMember, RefusedLogIns,
+                CordonDebt and the lease of these hosts, and not the history of operations
+WHAT goes by the names in the backup, before they are mapped. With --only cluster: or host: the
+records that any restore needs stay, too: Instance, Network, ServerKeys, and the keys. The
+membership of a host in a cluster that is left out is left out with it.
 
-Credentials stay encrypted: a line whose key changes gets the field `sealed_for`, by which `restore` opens it.
-A line that does not change is copied as it is. Two hosts or two clusters that would get one name are an error.
+Credentials stay encrypted: a line whose key changes gets the field `sealed_for`, by which
+`restore` opens it. A line that does not change is copied as it is. Two hosts or two clusters
+that would get one name are an error.
 
 Exit status: 0 the backup is complete; 1 nothing was written; 2 wrong usage.")]
 pub struct TransformArgs {

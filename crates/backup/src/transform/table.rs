@@ -48,7 +48,8 @@ pub(super) enum Content {
     CordonOwner,
     /// A text for people that may name hosts.
     Sentence,
-    /// A command, a URL or an option that may name hosts.
+    /// A command, a URL, an option or another text that may name hosts, and in which a word without a dot may be something
+    /// else.
     Command,
     /// `cluster.NAME`, or another scope of alarms.
     AlarmScope,

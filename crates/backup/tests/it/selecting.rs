@@ -4,10 +4,10 @@ use backup::transform::TransformError;
 
 use crate::examples::{backup, keys, record, refused, transform, transformed, value};
 
-/// What a restore needs whatever it restores.
+/// The records that every restore needs.
 const BASE: [&str; 3] = ["instance/all", "networks/default", "server_keys/all"];
 
-/// What belongs to the cluster web.
+/// The records that belong to the cluster web.
 const WEB: [&str; 18] = [
     "clusters/web",
     "cluster_members/10.0.0.1",

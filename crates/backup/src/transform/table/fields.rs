@@ -209,8 +209,8 @@ pub(super) const PENDING_WEBHOOK: Fields = &[
     ("id", WebhookId),
     ("event", Plain),
     ("operation.id", Plain),
-    // An explanation: sentences, and ids of objects.
-    ("operation.explanation.**", Sentence),
+    // An explanation: sentences, words, and names of clusters, which a name without a dot may be.
+    ("operation.explanation.**", Command),
     ("alarm.scope", AlarmScope),
     ("alarm.since", Plain),
     ("alarm.reason", Sentence),
@@ -249,7 +249,8 @@ pub(super) const IDEMPOTENT_REQUEST: Fields = &[
     ("request", Plain),
     ("operation_id", Plain),
     ("expires_at", Plain),
-    ("answer.body", Sentence),
+    // JSON, with names of clusters, too.
+    ("answer.body", Command),
     ("answer.location", Plain),
 ];
 
