@@ -8,7 +8,8 @@
 # be empty. BEFORE is run once, before COMMAND, and what it prints is kept in `before`; AFTER is run after COMMAND, and
 # what it prints is the report. Whoever comes while it runs waits for it; whoever comes later gets the same answer.
 #
-# With GO_AHEAD, the name of one, nothing is started before it is given: go_ahead.sh, whose text comes before this one then.
+# With GO_AHEAD, the name of one, nothing is started before it is given: claim.sh and go_ahead.sh, whose texts come before
+# this one then. The generation marks of claim.sh are in UNITS.
 #
 # Where a reboot of the host has cut it off, RECOVER and then COMMAND are run again, but only once, and only where there
 # is a RECOVER. What ended it in any other way (somebody stopped it, no memory was left) is not gone against.
@@ -54,10 +55,11 @@ start() {
         touch "$dir/runs"
         begun=$(wc -l <"$dir/runs")
         [ "$begun" -eq 0 ] || may_run_again
-        [ -z "$go_ahead" ] || await_go_ahead "$go_ahead" || exit
+        [ -z "$go_ahead" ] || await_go_ahead "$go_ahead" "$units" || exit
         write
         launch
         wait_for_beginning
+        [ -z "$go_ahead" ] || release_claim
     fi
     exec 9>&-
 }
@@ -145,11 +147,11 @@ launch() {
             fail "systemd does not start the unit $name: $said"
     else
         # The end of the connection must not take it along, not even before setsid has run.
-        (trap '' HUP && exec setsid sh "$dir/run.sh" </dev/null >/dev/null 2>&1 9>&-) &
+        (trap '' HUP && exec setsid sh "$dir/run.sh" </dev/null >/dev/null 2>&1 7>&- 9>&-) &
     fi
 }
 
-transient() { systemd-run --unit="$name" --description="$name" "$@" /bin/sh "$dir/run.sh" </dev/null 2>&1 9>&-; }
+transient() { systemd-run --unit="$name" --description="$name" "$@" /bin/sh "$dir/run.sh" </dev/null 2>&1 7>&- 9>&-; }
 
 wait_for_beginning() {
     looks=0

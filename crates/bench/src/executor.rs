@@ -12,7 +12,7 @@ use clusterexec_svc::ports::FRESH;
 use clusterexec_svc::rollout::{Action, next_action};
 use clusterexec_svc::schedule::{Next, next};
 use clusterexec_svc::web::Web;
-use host_access::{Deps, Playbook, Session};
+use host_access::{Claim, ClaimMode, Deps, Mark, Playbook, Session};
 use model::{
     Host, HostState, LeasePurpose, Limit, Operation, OperationHost, OperationKind, Options,
     Outcome, Step,
@@ -219,6 +219,8 @@ async fn one_window(
         ("commissaire_restart_command".to_owned(), json!(format!("cat /proc/uptime >{MARK}"))),
     ]);
     session.run_privileged(&format!("rm -f {MARK}"), DEADLINE).await.map_err(on_host)?;
+    let mark = Mark { generation: 1, id: "bench".to_owned(), signature: "AAAA".to_owned() };
+    let claim = Claim { instance: "bench".to_owned(), mark, mode: ClaimMode::Take };
     let mut ignore = |_| {};
     let run = session.play(Playbook::Restart, &vars, DEADLINE, &mut ignore);
     let give = async {
@@ -228,7 +230,7 @@ async fn one_window(
         let Decision::Go(decided) = budget.decide(index, &answering).await? else {
             return Err(Error::internal("the go-ahead is refused"));
         };
-        channel.give(uptime, decided).await.map_err(on_host)?;
+        channel.give(uptime, decided, &claim).await.map_err(on_host)?;
         Ok(uptime.at(decided))
     };
     let (ran, decided) = tokio::join!(run, give);

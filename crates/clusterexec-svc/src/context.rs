@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bus::Result;
-use host_access::Deps;
+use host_access::{Deps, Fencing};
 use model::{Address, Alarm, Cluster, ClusterName};
 use runtime::{Lifecycle, random};
 use storage_client::lease::Leases;
@@ -25,6 +25,8 @@ pub struct Context {
     pub(crate) lifecycle: Lifecycle,
     /// The leases of this executor.
     pub leases: Leases,
+    /// The claims of this installation to hosts.
+    pub(crate) fencing: Fencing,
     /// The SSH ports of hosts, and which were open at the last look.
     pub(crate) ports: Ports,
     /// The boot id of the machine that the executor runs on.
@@ -51,6 +53,7 @@ impl Context {
         let owner = format!("clusterexec:{}", random::uuid());
         Ok(Self {
             leases: Leases::new(storage.clone(), lifecycle.clone(), owner, deps.lease_ttl),
+            fencing: Fencing::new(&deps, &storage),
             ports: Ports::new(Arc::clone(&deps.hosts)),
             own_boot_id,
             web,

@@ -1,15 +1,21 @@
 //! Delivers pending webhooks. The replica that acquires the lease of a record delivers it, and then deletes both in one
 //! transaction. A crash in between leads to a second delivery with the same id.
 
+use std::time::Duration;
+
 use bus::{Result, warn_unless_outage};
 use model::{Failure, Operation, PendingWebhook, WebhookSubject};
 use runtime::retry::Schedule;
 use serde_json::{Value, json};
 use storage_client::lease::Held;
 use storage_client::{Revised, StorageClient, Transaction, queries};
+use tokio::time::sleep;
 
 use crate::context::Context;
 use crate::webhook::{Delivery, Webhook};
+
+/// The pause between checks whether the freeze after a restore has been lifted.
+const RESTORE_REVIEW: Duration = Duration::from_secs(5);
 
 /// Delivers the record with this id, and each later one that replaces it in the meantime.
 pub(crate) async fn run(context: &Context, held: &Held, id: &str) {
@@ -30,6 +36,10 @@ pub(crate) async fn run(context: &Context, held: &Held, id: &str) {
 async fn deliver_all(context: &Context, held: &Held, id: &str) -> Result<()> {
     while let Some(pending) = context.storage.find::<PendingWebhook>(id).await? {
         if let Some(webhook) = &context.webhook {
+            while queries::freeze(&context.storage).await?.is_some_and(|freeze| freeze.restored) {
+                // It may be about a state from before the backup: an operator has not reviewed it yet.
+                sleep(RESTORE_REVIEW).await;
+            }
             deliver(context, webhook, &pending).await?;
         }
         let last = Transaction::default()

@@ -10,6 +10,7 @@ mod boot;
 mod cordon;
 mod done;
 mod drain;
+mod fence;
 mod go_ahead;
 mod health;
 mod host;

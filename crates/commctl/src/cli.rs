@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    access, cluster, container_manager, context, enroll, explain, freeze, health_check, host,
-    login, logout, network, operations, passhash, shell, token, user_data, whoami,
+    access, backup, cluster, container_manager, context, enroll, explain, freeze, health_check,
+    host, login, logout, network, operations, passhash, shell, token, user_data, whoami,
 };
 use crate::config::ContextName;
 use crate::context::Context;
@@ -133,6 +133,8 @@ Examples:
     /// Let no operation start a further host, whichever cluster it is of
     #[command(subcommand)]
     Freeze(freeze::Command),
+    /// Back up all records of the server, without its keys
+    Backup(backup::Backup),
     /// Bind users, groups and certificates to roles on clusters
     #[command(subcommand)]
     Access(access::Command),
@@ -171,6 +173,7 @@ impl Command {
             Self::Operation(command) => command.run(context).await,
             Self::Explain(command) => command.run(context).await,
             Self::Freeze(command) => command.run(context).await,
+            Self::Backup(command) => command.run(context).await,
             Self::Access(command) => command.run(context).await,
             Self::HealthCheck(command) => command.run(context).await,
             Self::Enroll(command) => command.run(context).await,

@@ -1,6 +1,7 @@
 //! Requests to the server, whichever endpoint answers.
 
 mod answer;
+mod download;
 pub(crate) mod events;
 mod session;
 
@@ -11,7 +12,8 @@ use reqwest::header::{ACCEPT, LOCATION};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
-use self::events::Events;
+use self::download::Download;
+use self::events::{EventId, Events};
 use self::session::Session;
 use crate::config::Config;
 use crate::endpoint::shown;
@@ -44,14 +46,26 @@ struct Ask<'a> {
     path: &'a [&'a str],
     query: &'a [(&'a str, &'a str)],
     body: Option<&'a Value>,
-    /// Where a stream of events is asked for: the id of the event that came last.
-    after: Option<u64>,
+    /// Where a stream of events is asked for.
+    after: Option<After>,
     notes: Notes,
+    /// Whether the answer may take as long as it likes, while parts of it come.
+    is_long: bool,
+}
+
+/// Where a stream of events begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum After {
+    /// After the event with this number in the server's present generation; 0 for the beginning.
+    Number(u64),
+    /// After the one that came last.
+    Event(EventId),
 }
 
 impl<'a> Ask<'a> {
     fn new(method: Method, path: &'a [&'a str]) -> Self {
-        Self { method, path, query: &[], body: None, after: None, notes: Notes::Print }
+        let notes = Notes::Print;
+        Self { method, path, query: &[], body: None, after: None, notes, is_long: false }
     }
 }
 
@@ -114,15 +128,30 @@ impl Client {
     pub(crate) async fn events(
         &self,
         operation: &str,
-        after: u64,
+        after: After,
         follow: bool,
     ) -> Result<Events, Error> {
         let path = ["operation", operation, "events"];
-        let query: &[_] = if follow { &[] } else { &[("follow", "false")] };
-        let notes = Notes::Omit;
+        let number = match after {
+            After::Number(number) => number.to_string(),
+            After::Event(_) => "0".to_owned(),
+        };
+        let mut query = vec![("after", number.as_str())];
+        query.retain(|(_, number)| *number != "0");
+        if !follow {
+            query.push(("follow", "false"));
+        }
+        let (query, notes) = (query.as_slice(), Notes::Omit);
         let ask = Ask { query, after: Some(after), notes, ..Ask::new(Method::GET, &path) };
         let (response, endpoint) = self.reach(&ask).await?;
         Events::of(response, shown(endpoint)).await
+    }
+
+    /// A large answer, as it comes.
+    pub(crate) async fn download(&self, path: &[&str]) -> Result<Download, Error> {
+        let ask = Ask { is_long: true, ..Ask::new(Method::GET, path) };
+        let (response, endpoint) = self.reach(&ask).await?;
+        Download::of(response, shown(endpoint)).await
     }
 
     /// The next request begins with another endpoint: this one answers, and does not keep it up.
@@ -207,10 +236,13 @@ impl Client {
         if let Some(key) = key {
             attempt = attempt.header("Idempotency-Key", key);
         }
+        if ask.is_long {
+            attempt = attempt.timeout(STREAM_TIMEOUT);
+        }
         if let Some(after) = ask.after {
             attempt = attempt.header(ACCEPT, events::MEDIA_TYPE).timeout(STREAM_TIMEOUT);
-            if after > 0 {
-                attempt = attempt.header("Last-Event-ID", after);
+            if let After::Event(last) = after {
+                attempt = attempt.header("Last-Event-ID", last.to_string());
             }
         }
         Ok(attempt)

@@ -1,6 +1,7 @@
 //! The commands, one file per resource.
 
 pub(crate) mod access;
+pub(crate) mod backup;
 pub(crate) mod cluster;
 pub(crate) mod container_manager;
 pub(crate) mod context;

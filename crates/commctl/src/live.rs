@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::client::Client;
-use crate::client::events::Said;
+use crate::client::events::{EventId, Said};
+use crate::client::{After, Client};
 use crate::error::Error;
 use crate::progress::{Progress, Step};
 use crate::text::printable;
@@ -21,15 +21,17 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Tail<'a> {
     client: &'a Client,
     id: &'a str,
+    /// The number of the event after which it begins.
+    after: u64,
     /// The event that came last.
-    seen: Cell<u64>,
+    seen: Cell<Option<EventId>>,
     /// Why the server cannot be asked at the moment.
     outage: RefCell<Option<Error>>,
 }
 
 impl<'a> Tail<'a> {
     pub(crate) fn new(client: &'a Client, id: &'a str, after: u64) -> Self {
-        Self { client, id, seen: Cell::new(after), outage: RefCell::default() }
+        Self { client, id, after, seen: Cell::default(), outage: RefCell::default() }
     }
 
     /// Passes the events on until the operation has ended. `note` is told once of each outage.
@@ -55,14 +57,15 @@ impl<'a> Tail<'a> {
         &self,
         event: &mut impl FnMut(&Value) -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        let mut events = self.client.events(self.id, self.seen.get(), true).await?;
+        let after = self.seen.get().map_or(After::Number(self.after), After::Event);
+        let mut events = self.client.events(self.id, after, true).await?;
         self.outage.take();
         while let Some(said) = events.next().await? {
             match said {
                 Said::End => return Ok(true),
-                Said::Event(seq, said) if seq > self.seen.get() => {
+                Said::Event(id, said) if Some(id) > self.seen.get() => {
                     event(&said)?;
-                    self.seen.set(seq);
+                    self.seen.set(Some(id));
                 }
                 Said::Event(..) => {}
             }

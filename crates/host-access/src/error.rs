@@ -151,6 +151,9 @@ pub enum AccessError {
         /// What is wrong with it.
         detail: String,
     },
+    /// Another generation of this installation has the host, or claims it too, or this one may not take it over.
+    #[error("{0}")]
+    Fenced(String),
     /// The address, user or key given cannot be meant.
     #[error(transparent)]
     InvalidTarget(TargetError),
@@ -181,6 +184,7 @@ impl AccessError {
             Self::BadKey { .. } => FailureReason::BadKey,
             Self::Disconnected { .. } => FailureReason::Disconnected,
             Self::Remote { .. } => FailureReason::UnexpectedAnswer,
+            Self::Fenced(_) => FailureReason::Fenced,
             Self::InvalidTarget(_) => FailureReason::InvalidTarget,
             Self::Io { .. } => FailureReason::ControllerError,
         }

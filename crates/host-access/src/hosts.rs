@@ -7,12 +7,14 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::AccessError;
 use crate::facts::{Facts, FactsError};
+use crate::generation::{Claim, Refusal, SeenMarks};
 use crate::playbook::{Playbook, PlaybookError, Summary, TaskEvent};
 use crate::session::{Output, Probe, Uptime};
 use crate::system::SystemState;
@@ -46,6 +48,18 @@ pub trait Hosts: fmt::Debug + Send + Sync {
     /// # Errors
     /// Says what is missing, and where.
     async fn check_playbooks(&self, python: Option<(u32, u32)>) -> Result<(), PlaybookError>;
+
+    /// Signs the text of a generation mark with the server's own SSH key; the signature is one word of base64.
+    ///
+    /// # Errors
+    /// When the key cannot be used.
+    async fn sign(&self, own_key: &SecretString, text: &str) -> Result<String, AccessError>;
+
+    /// The fingerprint of the key that has signed the text of a generation mark; `None` if the signature is not valid.
+    ///
+    /// # Errors
+    /// When it cannot be verified.
+    async fn signer(&self, text: &str, signature: &str) -> Result<Option<String>, AccessError>;
 }
 
 /// One authenticated connection to one host. Dropping it ends the connection.
@@ -94,6 +108,19 @@ pub trait Session: fmt::Debug + Send + Sync {
     /// status other than 0 is not an error.
     async fn run_privileged(&self, script: &str, timeout: Duration) -> Result<Output, AccessError>;
 
+    /// Marks the host with the generation of this installation, or confirms the mark, and does nothing else; the answer of a
+    /// host that refuses.
+    ///
+    /// # Errors
+    /// When the host does not answer, or cannot be marked.
+    async fn claim(&self, claim: &Claim) -> Result<Option<Refusal>, AccessError>;
+
+    /// The generation mark of an installation on the host, which stays as it is.
+    ///
+    /// # Errors
+    /// When the host does not answer.
+    async fn marks(&self, instance: &str) -> Result<SeenMarks, AccessError>;
+
     /// Plays `playbook` on the host.
     ///
     /// Names of `vars` begin with `commissaire_`, and their values hold no Jinja templates. Each task's outcome is given
@@ -129,11 +156,16 @@ pub trait GoAhead: Send {
     /// When the host does not answer within five seconds.
     async fn uptime(&mut self) -> Result<Uptime, AccessError>;
 
-    /// Gives the go-ahead that was decided at `decided`. The host rejects it when it arrives too late.
+    /// Gives the go-ahead that was decided at `decided`. The host rejects it when it arrives too late, or refuses `claim`.
     ///
     /// # Errors
     /// When the host does not confirm it, which says nothing about whether it arrived.
-    async fn give(self: Box<Self>, uptime: Uptime, decided: Instant) -> Result<(), AccessError>;
+    async fn give(
+        self: Box<Self>,
+        uptime: Uptime,
+        decided: Instant,
+        claim: &Claim,
+    ) -> Result<(), AccessError>;
 
     /// Ends the task without its effect.
     ///

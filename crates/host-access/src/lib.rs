@@ -16,6 +16,9 @@
 //! - [`credentials`]: from stored credentials to a target (pure)
 //! - [`ledger`]: the refused log-ins of each host, and how many are allowed
 //! - [`deps`]: what a service that works on hosts is given
+//! - [`generation`]: the generation mark of a host, and what a claim makes of it (pure)
+//! - [`fencing`]: the claims of this installation, and why a host refuses one
+//! - `signing`: signatures with SSH keys
 //! - [`mod@own_key`]: the server's own SSH key
 //! - [`server_keys`]: the store confirms that key
 //! - [`error`]: what can go wrong on the way to a host, as sentences for an operator
@@ -30,6 +33,8 @@ pub mod credentials;
 pub mod deps;
 pub mod error;
 pub mod facts;
+pub mod fencing;
+pub mod generation;
 pub mod hosts;
 pub mod ledger;
 pub mod os;
@@ -43,6 +48,7 @@ pub mod system;
 pub mod target;
 
 mod local;
+mod signing;
 
 pub use bootstrap::{
     BootstrapError, BootstrapOptions, FlannelEtcd, FlannelTls, NetworkSetup, RegistryMirror,
@@ -51,6 +57,8 @@ pub use bootstrap::{
 pub use deps::Deps;
 pub use error::AccessError;
 pub use facts::{Facts, FactsError, gather};
+pub use fencing::Fencing;
+pub use generation::{Claim, ClaimMode, Fence, Mark, Refusal, SeenMarks};
 pub use hosts::{GoAhead, Hosts, Session};
 pub use ledger::{LogInLedger, Share};
 pub use local::own_boot_id;

@@ -12,11 +12,13 @@ use crate::error::AccessError;
 use crate::run_dir::{RunDir, SubDir};
 use crate::target::Target;
 
+mod claim;
 mod connect;
 mod go_ahead;
 mod probe;
 mod ssh_config;
 
+pub use claim::{claim, marks};
 use connect::Master;
 pub use go_ahead::{SshGoAhead, Uptime};
 pub use probe::{Probe, probe};

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::error::AccessError;
 use crate::facts::{self, Facts, FactsError};
+use crate::generation::{Claim, Refusal, SeenMarks};
 use crate::hosts::{GoAhead, Hosts, Session};
 use crate::playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent};
 use crate::run_dir::RunDir;
 use crate::session::{self, Output, Probe, SshGoAhead, SshSession};
+use crate::signing;
 use crate::system::{self, SystemState};
 use crate::target::Target;
 
@@ -52,6 +55,14 @@ impl Hosts for Ssh {
 
     async fn check_playbooks(&self, python: Option<(u32, u32)>) -> Result<(), PlaybookError> {
         self.ansible.check(python).await
+    }
+
+    async fn sign(&self, own_key: &SecretString, text: &str) -> Result<String, AccessError> {
+        signing::sign(&self.run_dir, own_key, text).await
+    }
+
+    async fn signer(&self, text: &str, signature: &str) -> Result<Option<String>, AccessError> {
+        signing::signer(&self.run_dir, text, signature).await
     }
 }
 
@@ -98,6 +109,14 @@ impl Session for Connected {
 
     async fn run_privileged(&self, script: &str, timeout: Duration) -> Result<Output, AccessError> {
         self.ssh.run_privileged(script, timeout).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Option<Refusal>, AccessError> {
+        session::claim(&self.ssh, claim).await
+    }
+
+    async fn marks(&self, instance: &str) -> Result<SeenMarks, AccessError> {
+        session::marks(&self.ssh, instance).await
     }
 
     async fn play(

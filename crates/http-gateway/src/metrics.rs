@@ -79,6 +79,7 @@ pub async fn render(State(state): State<AppState>, api: Api) -> impl IntoRespons
         Ground { bus: &api.bus, context: &api.context.bus, audit: &state.audit, clock: &api.clock };
     // Sets its gauges; without an answer they stay as they are.
     drop(timeout(REFRESH, state.readiness.alarms(&ground)).await);
+    drop(timeout(REFRESH, state.readiness.last_backup(&ground)).await);
     let text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bus::presence::{self, Presence};
 use bus::{Bus, Context, Error, topology, warn_unless_outage};
-use model::{Alarm, ContainerManagerConfig, Network, WaitReason, WriteProbe};
+use model::{Alarm, ContainerManagerConfig, LastBackup, Network, WaitReason, WriteProbe};
 use runtime::Clock;
 use serde_json::{Map, Value, json};
 use storage_client::StorageClient;
@@ -58,6 +58,7 @@ struct Cache {
     write: Option<(Instant, bool)>,
     services: Option<(Instant, Services)>,
     alarms: Option<(Instant, Option<Vec<Alarm>>)>,
+    backup: Option<(Instant, Option<LastBackup>)>,
 }
 
 /// What the checks found.
@@ -132,6 +133,21 @@ impl Readiness {
         let alarms = ground.alarms().await;
         cache.alarms = Some((Instant::now(), alarms.clone()));
         alarms
+    }
+}
+
+impl Readiness {
+    /// The newest backup; `None` without one, or when the storage service does not answer.
+    pub async fn last_backup(&self, ground: &Ground<'_>) -> Option<LastBackup> {
+        let mut cache = self.0.lock().await;
+        if let Some((at, last)) = &cache.backup
+            && at.elapsed() < CHECKS_AGE
+        {
+            return last.clone();
+        }
+        let last = ground.last_backup().await;
+        cache.backup = Some((Instant::now(), last.clone()));
+        last
     }
 }
 
@@ -219,6 +235,22 @@ impl Ground<'_> {
             metrics::gauge!("commissaire_alarms", "scope" => kind).set(count);
         }
         Some(alarms)
+    }
+
+    async fn last_backup(&self) -> Option<LastBackup> {
+        let bus = self.bus.with_timeout(CHECK_TIMEOUT);
+        let storage = StorageClient::new(bus, self.context.clone());
+        let found = storage.find::<LastBackup>(LastBackup::ALL).await;
+        if let Err(error) = &found {
+            warn_unless_outage!(error, "the time of the last backup cannot be read");
+        }
+        let last = found.ok()??.record;
+        if let Some(taken_at) = last.taken_at.timestamp() {
+            // A gauge is a float: exact to a microsecond.
+            let seconds = taken_at.as_duration().as_secs_f64();
+            metrics::gauge!("commissaire_last_backup_timestamp_seconds").set(seconds);
+        }
+        Some(last)
     }
 
     /// The services that should run; that of container managers, where there is one to talk to.

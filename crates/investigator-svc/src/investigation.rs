@@ -19,6 +19,7 @@ use storage_client::{Revised, Transaction, queries};
 
 use crate::context::Context;
 use crate::enrollment;
+use crate::mark::{Marked, fenced, mark};
 use crate::plan::{Plan, decide};
 
 /// The pause before an investigation that was cut off is begun again.
@@ -27,12 +28,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How long a host may take to tell its facts.
 const FACTS_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The variable of the set-up with the claim, which the host compares with its generation mark.
+const CLAIM: &str = "commissaire_claim";
+
 /// How long a trivial command may take.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why an investigation ended before its end.
 #[derive(Debug, thiserror::Error)]
-enum Obstacle {
+pub(crate) enum Obstacle {
     #[error(transparent)]
     Access(#[from] AccessError),
     #[error(transparent)]
@@ -154,12 +158,14 @@ async fn attempt(context: &Context, address: &str, held: &Held) -> Result<String
         if session.user() != "root" {
             session.run_privileged("true", COMMAND_DEADLINE).await?;
         }
-        let state = save_facts(context, held, creds, session.as_ref(), &facts).await?;
+        let marked = mark(context, session.as_ref()).await?;
+        let state = save_facts(context, held, creds, session.as_ref(), &facts, &marked).await?;
         let network = network_of(context, address).await?;
         match decide(state.bootstrap, &network, &facts, state.set_up, config) {
             Plan::Leave(reason) => Ok(reason),
             Plan::SetUp(setup) => {
-                let changed = set_up(context, held, session.as_ref(), &facts, &setup).await?;
+                let changed =
+                    set_up(context, held, session.as_ref(), &facts, &setup, &marked).await?;
                 let unchanged = if changed { "" } else { ": nothing had to be changed" };
                 Ok(format!("set up for the network {}{unchanged}", network.name))
             }
@@ -177,6 +183,7 @@ async fn save_facts(
     mut creds: Revised<HostCreds>,
     session: &dyn Session,
     facts: &Facts,
+    marked: &Marked,
 ) -> Result<HostState, Error> {
     let Context { storage, deps, .. } = context;
     let address = creds.record.address.clone();
@@ -193,6 +200,9 @@ async fn save_facts(
     state.machine_id.clone_from(&facts.machine_id);
     state.runs_kubelet = facts.kubelet;
     state.rebooters.clone_from(&facts.rebooters);
+    if marked.is_ours {
+        state.generation = marked.claim.mark.generation;
+    }
     let mut transaction = Transaction::default().update(&host)?.save(&state)?;
     if pin(&mut creds.record, session.host_keys()) {
         // Others may have been given meanwhile: then it begins again with those.
@@ -218,12 +228,14 @@ async fn set_up(
     session: &dyn Session,
     facts: &Facts,
     setup: &NetworkSetup,
+    marked: &Marked,
 ) -> Result<bool, Obstacle> {
     let Context { config, deps, .. } = context;
     let address = session.address();
     let options =
         BootstrapOptions { address: address.to_owned(), registry_mirror: config.mirror() };
-    let vars = bootstrap_vars(facts.os, &facts.version, facts.ostree, setup, &options)?;
+    let mut vars = bootstrap_vars(facts.os, &facts.version, facts.ostree, setup, &options)?;
+    vars.insert(CLAIM.to_owned(), marked.claim.to_string().into());
     deps.hosts.check_playbooks(facts.python).await?;
     // Written down first: what is found running there from now on is ours.
     let mut state = state_of(context, address).await?;
@@ -239,7 +251,12 @@ async fn set_up(
     };
     let run = session.play(Playbook::Bootstrap, &vars, config.bootstrap_timeout(), &mut log);
     tokio::select! {
-        summary = run => Ok(summary?.changed > 0),
+        summary = run => match summary {
+            Err(PlaybookError::Fenced { refusal, .. }) => {
+                Err(fenced(context, session, &refusal).await?.into())
+            }
+            summary => Ok(summary?.changed > 0),
+        },
         () = held.lost() => Err(Error::conflict("the lease was lost").into()),
     }
 }

@@ -7,6 +7,7 @@
 //! - `context`: what the work on all hosts shares
 //! - [`jobs`][]: finds hosts to look at, and claims each by a lease
 //! - [`investigation`][]: the work on one host, from log-in to the last write
+//! - `mark`: the generation mark of a host
 //! - [`plan`][]: what is to be done to a host (pure)
 //! - `login`: tries credentials on a host before they are kept
 //! - `registration`: hands hosts that are set up to the container manager of their cluster
@@ -17,6 +18,7 @@ mod enrollment;
 pub mod investigation;
 pub mod jobs;
 mod login;
+mod mark;
 pub mod plan;
 mod registration;
 

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Address, Enrolled, FailureReason, Model, Stamp, ident};
+use super::{Address, Enrolled, FailureReason, Instance, Model, Restored, Stamp, ident};
 
 /// Where a host is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -278,6 +278,18 @@ pub struct HostState {
     /// How it was registered, if it registered itself with a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled: Option<Enrolled>,
+    /// When it was registered; empty in records of older versions.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub registered_at: Stamp,
+    /// The generation of this installation whose mark was last confirmed on the host; 0 if none was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u64,
+}
+
+/// Whether a number is left out of a record.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl HostState {
@@ -307,6 +319,22 @@ impl HostState {
 
     /// The reason of a host that refuses our log-ins: it heals by itself, too.
     pub const AUTH_REFUSED: &str = FailureReason::AuthRefused.word();
+
+    /// The reason of a host that another generation of this installation has taken over, or claims: it ends when a check
+    /// finds the mark of this generation on the host.
+    pub const FENCED: &str = FailureReason::Fenced.word();
+
+    /// Whether the host was registered with this installation as it is, and not before it was restored from a backup, and
+    /// has no mark of it yet: its first mark replaces those of others.
+    pub fn is_new_in(&self, instance: &Instance) -> bool {
+        let is_newer = |restored: &Restored| {
+            // By the clock of the machine that took the backup, and by that of the one that has restored it.
+            self.registered_at > restored.taken_at && self.registered_at > restored.at
+        };
+        self.generation == 0
+            && !self.registered_at.is_empty()
+            && instance.restored.as_ref().is_none_or(is_newer)
+    }
 
     /// Whether a failure for this reason ends by itself, at the next check that succeeds.
     pub fn heals(reason: &str) -> bool {
@@ -382,6 +410,36 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_a_host_that_was_registered_after_a_restore_is_new() {
+        let restored = Restored {
+            at: "2026-12-02T12:00:00.000000".into(),
+            taken_at: "2026-12-01T12:00:00.000000".into(),
+            takes_over: true,
+        };
+        let first = Instance { generation: 1, ..Instance::default() };
+        let second = Instance { generation: 2, restored: Some(restored), ..first.clone() };
+        let state = |registered_at: &str, generation| HostState {
+            registered_at: registered_at.into(),
+            generation,
+            ..HostState::default()
+        };
+        for (registered_at, generation, in_first, in_second) in [
+            // A record of an older version.
+            ("", 0, false, false),
+            ("2026-12-01T11:00:00.000000", 0, true, false),
+            ("2026-12-01T11:00:00.000000", 1, false, false),
+            // The clock of the machine with the backup was ahead.
+            ("2026-12-02T11:00:00.000000", 0, true, false),
+            ("2026-12-02T13:00:00.000000", 0, true, true),
+            ("2026-12-02T13:00:00.000000", 2, false, false),
+        ] {
+            let state = state(registered_at, generation);
+            let is_new = (state.is_new_in(&first), state.is_new_in(&second));
+            assert_eq!(is_new, (in_first, in_second), "{registered_at} {generation}");
+        }
+    }
 
     #[test]
     fn a_host_gets_its_defaults() {

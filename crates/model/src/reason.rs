@@ -216,6 +216,10 @@ reasons! {
             "received its go-ahead too late ten times in succession, so its command did not run",
             "see whether the connection or the server is overloaded",
             "another operation gives the go-ahead in time";
+        Fenced "fenced":
+            "is fenced: another generation of this installation has taken it over or claims it too, or this one may not take it over",
+            "decide which installation keeps the host: stop the other one, or let this one take its hosts over with `commissaire restore --takeover`",
+            "a check finds the mark of this installation on the host: it looks every ten minutes; registering the host again overwrites the mark";
         Deleted "deleted":
             "was deleted while an operation worked on it",
             "look at the host, since a step may have been under way",

@@ -14,12 +14,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use host_access::{AccessError, Hosts, PlaybookError, Probe, Session, Target};
+use host_access::{AccessError, Claim, Hosts, PlaybookError, Probe, Session, Target};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, sleep, sleep_until};
 
 mod machine;
@@ -28,6 +30,12 @@ mod session;
 
 pub use machine::{Apply, LogIn, Machine};
 use session::SimulatedSession;
+
+/// The server's own SSH key that signs what [`Hosts::signer`] of simulated hosts verifies.
+pub const OWN_KEY: &str = "key";
+
+/// The fingerprint of [`OWN_KEY`].
+pub const FINGERPRINT: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// How long a packet takes to a host and back.
 const ROUND_TRIP: Duration = Duration::from_millis(10);
@@ -65,6 +73,8 @@ pub struct Effect {
     pub unit: Option<String>,
     /// Whether the host ignores it, and stays as it is.
     pub is_ignored: bool,
+    /// The claim with which it was made; `None` for one without a go-ahead.
+    pub claim: Option<Claim>,
     /// The boot id of the host.
     pub boot_id: String,
     /// The key of the host.
@@ -188,7 +198,7 @@ impl SimulatedHosts {
     }
 
     /// Reports an effect on a host to the observer.
-    fn report(&self, address: &str, unit: Option<&str>) {
+    fn report(&self, address: &str, unit: Option<&str>, claim: Option<&Claim>) {
         let Some(observer) = &self.effects else { return };
         let now = Instant::now();
         let effect = {
@@ -208,6 +218,7 @@ impl SimulatedHosts {
                 address: address.to_owned(),
                 unit: unit.map(str::to_owned),
                 is_ignored: unit.is_none() && machine.ignores_commands,
+                claim: claim.cloned(),
                 boot_id: machine.boot_id().to_owned(),
                 host_key: machine.host_key.clone(),
                 unavailable: unavailable.map(|(other, _)| other.clone()).collect(),
@@ -218,8 +229,8 @@ impl SimulatedHosts {
     }
 
     /// Has a host reboot on command.
-    fn command(&self, address: &str) {
-        self.report(address, None);
+    fn command(&self, address: &str, claim: Option<&Claim>) {
+        self.report(address, None, claim);
         let at = Instant::now();
         let mut machines = self.machines();
         for machine in machines.values_mut() {
@@ -306,6 +317,21 @@ impl Hosts for SimulatedHosts {
     async fn check_playbooks(&self, python: Option<(u32, u32)>) -> Result<(), PlaybookError> {
         python.map(drop).ok_or(PlaybookError::NoPython)
     }
+
+    async fn sign(&self, own_key: &SecretString, text: &str) -> Result<String, AccessError> {
+        Ok(signature(own_key.expose_secret(), text))
+    }
+
+    async fn signer(&self, text: &str, given: &str) -> Result<Option<String>, AccessError> {
+        Ok((given == signature(OWN_KEY, text)).then(|| FINGERPRINT.to_owned()))
+    }
+}
+
+/// A stand-in for a signature: a number that only the same key makes of the same text.
+fn signature(key: &str, text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    (key, text).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 impl fmt::Debug for SimulatedHosts {

@@ -1,9 +1,12 @@
 //! One host: how it behaves, whether it is up, and its boots.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use host_access::{AccessError, Facts, FactsError, Os, Playbook, PlaybookError, Target};
+use host_access::{
+    AccessError, Claim, Facts, FactsError, Os, Playbook, PlaybookError, Refusal, SeenMarks, Target,
+    generation,
+};
 use model::host_keys::fingerprint;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -99,6 +102,10 @@ pub struct Machine {
     pub facts_error: Option<fn(&str) -> FactsError>,
     /// The error of each playbook.
     pub playbook_error: Option<fn(Playbook) -> PlaybookError>,
+    /// The generation marks of installations, by the ids of these.
+    pub marks: BTreeMap<String, String>,
+    /// When they were last confirmed.
+    pub confirmed: BTreeMap<String, Instant>,
     number: usize,
     boots: usize,
     boot_id: String,
@@ -163,6 +170,8 @@ impl Machine {
             log_in_error: None,
             facts_error: None,
             playbook_error: None,
+            marks: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             number,
             boots: 0,
             boot_id: String::new(),
@@ -353,6 +362,26 @@ impl Machine {
             _ if self.failed_units.is_empty() => "running",
             _ => "degraded",
         }
+    }
+
+    /// Compares a claim with the mark, which may change.
+    pub(crate) fn claim(&mut self, claim: &Claim) -> Result<(), Refusal> {
+        let mark = self.marks.get(&claim.instance).map(String::as_str);
+        let (written, answer) = generation::compare(mark, claim);
+        if let Some(written) = written {
+            self.marks.insert(claim.instance.clone(), written);
+        }
+        if answer.is_ok() {
+            self.confirmed.insert(claim.instance.clone(), Instant::now());
+        }
+        answer
+    }
+
+    /// The mark of an installation.
+    pub(crate) fn seen_marks(&self, instance: &str) -> SeenMarks {
+        let Some(mark) = self.marks.get(instance) else { return SeenMarks::default() };
+        let age = self.confirmed.get(instance).map_or(0, |at| at.elapsed().as_secs());
+        SeenMarks::parse(&format!("{age}\n{mark}"))
     }
 
     /// Notes that the unit of an upgrade or a deployment is complete; whether the host has been rebooted since.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use host_access::{Playbook, PlaybookError, Session as _, Summary, TaskEvent, TaskOutcome};
+use host_access::{
+    Claim, Playbook, PlaybookError, Refusal, Session as _, Summary, TaskEvent, TaskOutcome,
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,6 +18,9 @@ const GO_AHEAD: &str = "commissaire_go_ahead";
 /// What an upgrade or a deployment reports where the host has to be restarted for it.
 const REBOOT_REQUIRED: &str = "commissaire_reboot_required";
 
+/// The variable with the claim of a bootstrap.
+const CLAIM: &str = "commissaire_claim";
+
 /// How long a task waits for its go-ahead.
 const EXPIRY: Duration = Duration::from_mins(1);
 
@@ -23,11 +28,19 @@ const EXPIRY: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a task that waits for its go-ahead receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It may go, as long as the uptime is not more than this, in hundredths of a second.
-    Go(u64),
+    /// It may go, as long as the uptime is not more than this, in hundredths of a second, and the host accepts the claim.
+    Go(u64, Claim),
     Refused,
+}
+
+/// What came of the wait for a go-ahead.
+enum Awaited {
+    /// None is needed, or it was given with this claim.
+    Given(Option<Claim>),
+    /// Why it was not given.
+    NotGiven(&'static str),
 }
 
 /// One run of a playbook.
@@ -54,9 +67,8 @@ pub(crate) async fn play(
     match playbook {
         Playbook::Restart => play.restart().await,
         Playbook::Upgrade | Playbook::Deploy => play.apply(on_event).await,
-        Playbook::Bootstrap | Playbook::CheckHostAvailability => {
-            play.task(|_| summary(Map::new())).await
-        }
+        Playbook::Bootstrap => play.bootstrap().await,
+        Playbook::CheckHostAvailability => play.task(|_| summary(Map::new())).await,
     }
 }
 
@@ -74,6 +86,15 @@ impl Play<'_> {
         })
     }
 
+    async fn bootstrap(&self) -> Result<Summary, PlaybookError> {
+        let claim = self.var(CLAIM).and_then(|claim| claim.parse::<Claim>().ok());
+        let claimed =
+            self.task(|machine| claim.as_ref().map_or(Ok(()), |claim| machine.claim(claim)));
+        let playbook = self.playbook;
+        let refused = |refusal| PlaybookError::Fenced { playbook, refusal };
+        claimed.await?.map(|()| summary(Map::new())).map_err(refused)
+    }
+
     async fn restart(&self) -> Result<Summary, PlaybookError> {
         let look = |machine: &mut Machine| {
             (machine.boot_id().to_owned(), machine.facts.os.commands("", false).restart)
@@ -88,14 +109,24 @@ impl Play<'_> {
         if self.var("commissaire_boot_id").is_some_and(|asked| asked != boot_id) {
             return Ok(summary(Map::new()));
         }
-        if let Some(why) = self.await_go_ahead().await? {
-            return Ok(not_given(why));
-        }
+        let claim = match self.await_go_ahead().await? {
+            Awaited::Given(claim) => claim,
+            Awaited::NotGiven(why) => return Ok(not_given(why)),
+        };
         let (hosts, address) = (self.session.hosts(), self.session.address());
-        let is_lost_before = self.task(|machine| take(&mut machine.loses_commands)).await?;
-        if !is_lost_before {
-            hosts.command(address);
-        }
+        // Nothing is awaited between the comparison of the claim and the command.
+        let claimed = self.task(|machine| {
+            let is_lost = take(&mut machine.loses_commands);
+            (!is_lost).then(|| claim.as_ref().map_or(Ok(()), |claim| machine.claim(claim)))
+        });
+        let is_lost_before = match claimed.await? {
+            None => true,
+            Some(Err(refusal)) => return Ok(not_given(&refusal.to_string())),
+            Some(Ok(())) => {
+                hosts.command(address, claim.as_ref());
+                false
+            }
+        };
         let is_lost_after = self.task(|machine| take(&mut machine.loses_answers)).await?;
         if is_lost_before || is_lost_after {
             hosts.cut(address);
@@ -103,10 +134,10 @@ impl Play<'_> {
         self.task(|_| summary(Map::new())).await
     }
 
-    /// Why there was no go-ahead, where one is needed.
-    async fn await_go_ahead(&self) -> Result<Option<&'static str>, PlaybookError> {
+    /// Waits for the go-ahead, where one is needed.
+    async fn await_go_ahead(&self) -> Result<Awaited, PlaybookError> {
         let name = self.var(GO_AHEAD).and_then(|name| name.parse().ok());
-        let Some(name) = name else { return Ok(None) };
+        let Some(name) = name else { return Ok(Awaited::Given(None)) };
         let (sender, receiver) = oneshot::channel();
         self.task(|machine| machine.waiting.insert(name, sender)).await?;
         let answer = timeout(EXPIRY, receiver).await;
@@ -114,10 +145,12 @@ impl Play<'_> {
             machine.waiting.remove(&name);
             let uptime = machine.uptime(Instant::now()).as_millis() / 10;
             match answer {
-                Ok(Ok(Answer::Go(deadline))) if uptime <= u128::from(deadline) => None,
-                Ok(Ok(Answer::Go(_))) => Some("late"),
-                Ok(Ok(Answer::Refused)) => Some("refused"),
-                Ok(Err(_)) | Err(_) => Some("expired"),
+                Ok(Ok(Answer::Go(deadline, claim))) if uptime <= u128::from(deadline) => {
+                    Awaited::Given(Some(claim))
+                }
+                Ok(Ok(Answer::Go(..))) => Awaited::NotGiven("late"),
+                Ok(Ok(Answer::Refused)) => Awaited::NotGiven("refused"),
+                Ok(Err(_)) | Err(_) => Awaited::NotGiven("expired"),
             }
         })
         .await
@@ -135,16 +168,21 @@ impl Play<'_> {
             machine.completed.contains_key(unit) || machine.units.contains_key(unit)
         };
         if !self.task(is_known).await? {
-            if let Some(why) = self.await_go_ahead().await? {
-                return Ok(not_given(why));
-            }
+            let claim = match self.await_go_ahead().await? {
+                Awaited::Given(claim) => claim,
+                Awaited::NotGiven(why) => return Ok(not_given(why)),
+            };
             let end = Instant::now() + takes;
-            self.task(|machine| {
+            let begun = self.task(|machine| {
+                claim.as_ref().map_or(Ok(()), |claim| machine.claim(claim))?;
                 machine.begun += 1;
-                machine.units.insert(unit.to_owned(), end)
-            })
-            .await?;
-            self.session.hosts().report(self.session.address(), Some(unit));
+                machine.units.insert(unit.to_owned(), end);
+                Ok::<_, Refusal>(())
+            });
+            if let Err(refusal) = begun.await? {
+                return Ok(not_given(&refusal.to_string()));
+            }
+            self.session.hosts().report(self.session.address(), Some(unit), claim.as_ref());
             for message in waits {
                 let (task, outcome) = ("upgrade".to_owned(), TaskOutcome::Waiting);
                 on_event(TaskEvent { task, outcome, message, ignored: false });

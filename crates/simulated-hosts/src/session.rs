@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use host_access::{
-    AccessError, Facts, FactsError, GoAhead, Output, Playbook, PlaybookError, Session, Summary,
-    SystemState, Target, TaskEvent, Uptime,
+    AccessError, Claim, Facts, FactsError, GoAhead, Output, Playbook, PlaybookError, Refusal,
+    SeenMarks, Session, Summary, SystemState, Target, TaskEvent, Uptime,
 };
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout};
@@ -127,6 +127,14 @@ impl Session for SimulatedSession {
         self.ask(output).await
     }
 
+    async fn claim(&self, claim: &Claim) -> Result<Option<Refusal>, AccessError> {
+        self.ask(|machine| machine.claim(claim).err()).await
+    }
+
+    async fn marks(&self, instance: &str) -> Result<SeenMarks, AccessError> {
+        self.ask(|machine| machine.seen_marks(instance)).await
+    }
+
     async fn play(
         &self,
         playbook: Playbook,
@@ -180,8 +188,13 @@ impl GoAhead for SimulatedGoAhead<'_> {
         Ok(Uptime::new(centiseconds, Instant::now(), ROUND_TRIP))
     }
 
-    async fn give(self: Box<Self>, uptime: Uptime, decided: Instant) -> Result<(), AccessError> {
-        self.send(Answer::Go(uptime.deadline(decided))).await
+    async fn give(
+        self: Box<Self>,
+        uptime: Uptime,
+        decided: Instant,
+        claim: &Claim,
+    ) -> Result<(), AccessError> {
+        self.send(Answer::Go(uptime.deadline(decided), claim.clone())).await
     }
 
     async fn refuse(self: Box<Self>) -> Result<(), AccessError> {

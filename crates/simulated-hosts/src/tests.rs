@@ -1,4 +1,4 @@
-use host_access::{Os, Playbook};
+use host_access::{Claim, ClaimMode, Mark, Os, Playbook, Refusal};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -37,6 +37,12 @@ fn vars_with_go_ahead(boot_id: &str, name: Uuid) -> Map<String, Value> {
     vars
 }
 
+/// The claim of an installation in this generation.
+fn claim(generation: u64) -> Claim {
+    let mark = Mark { generation, id: format!("g{generation}"), signature: "AAAA".to_owned() };
+    Claim { instance: "i".to_owned(), mark, mode: ClaimMode::Take }
+}
+
 /// Plays the restart with a go-ahead that `delay` makes late; what it reports.
 async fn restarted(
     hosts: &SimulatedHosts,
@@ -50,7 +56,7 @@ async fn restarted(
     let give = async {
         let mut channel = session.go_ahead(name).await.unwrap();
         let uptime = channel.uptime().await.unwrap();
-        channel.give(uptime, Instant::now()).await.unwrap();
+        channel.give(uptime, Instant::now(), &claim(2)).await.unwrap();
     };
     let play = session.play(Playbook::Restart, &vars, TIMEOUT, &mut ignore);
     tokio::join!(play, give).0.unwrap().data
@@ -81,6 +87,34 @@ async fn go_ahead_that_arrives_late_has_no_effect() {
     let data = restarted(&hosts, session.as_ref(), 1000).await;
     assert_eq!(data["commissaire_go_ahead"], "late");
     assert_eq!(hosts.commands(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_with_the_mark_of_a_newer_generation_does_nothing() {
+    let (hosts, session) = connected().await;
+    assert_eq!(session.claim(&claim(1)).await.unwrap(), None);
+    assert_eq!(session.claim(&claim(3)).await.unwrap(), None);
+    let data = restarted(&hosts, session.as_ref(), 0).await;
+    let refusal = Refusal::find(data["commissaire_go_ahead"].as_str().unwrap());
+    assert_eq!(refusal, session.claim(&claim(2)).await.unwrap());
+    assert_eq!(refusal.unwrap().marks, [claim(3).mark]);
+    let vars = json!({"commissaire_claim": claim(2).to_string()}).as_object().unwrap().clone();
+    let played = session.play(Playbook::Bootstrap, &vars, TIMEOUT, &mut |_| {}).await;
+    assert!(matches!(played, Err(PlaybookError::Fenced { .. })), "{played:?}");
+    assert_eq!(hosts.commands(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn signature_is_that_of_the_own_key() {
+    let hosts = SimulatedHosts::default();
+    let signature = hosts.sign(&OWN_KEY.into(), "text").await.unwrap();
+    for (text, signature, signer) in [
+        ("text", signature.clone(), Some(FINGERPRINT.to_owned())),
+        ("another", signature, None),
+        ("text", hosts.sign(&"other".into(), "text").await.unwrap(), None),
+    ] {
+        assert_eq!(hosts.signer(text, &signature).await.unwrap(), signer);
+    }
 }
 
 #[tokio::test(start_paused = true)]

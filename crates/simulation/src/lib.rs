@@ -16,11 +16,14 @@
 //! - `processes`: replicas, started, stopped and crashed
 //! - `client`: requests of clients and operators
 //! - `run`: one run
+//! - `generations`: tests of two installations over the same hosts, one restored from a backup of the other
 //! - `reasons`: tests that provoke the reasons of failures and waits
 //! - `search`: many runs, and the smallest scenario that fails
 
 mod client;
 mod fate;
+#[cfg(test)]
+mod generations;
 mod kubernetes;
 mod network;
 mod processes;

@@ -26,6 +26,8 @@ pub struct Installation {
     pub configuration: Vec<PathBuf>,
     /// The users file.
     pub users: PathBuf,
+    /// How container managers are reached.
+    pub containermgr: containermgr_svc::Config,
     /// Whether it is one process.
     pub is_one_process: bool,
 }
@@ -54,7 +56,8 @@ impl Installation {
         let data_dir = args.data_dir();
         let key = storage_svc::config::secret_key_in(&data_dir);
         let file = args.config_file.clone().unwrap_or_else(|| PathBuf::from(config::DEFAULT));
-        let plugins = Config::load(args)?.gateway.authentication_plugins;
+        let Config { gateway, containermgr, .. } = Config::load(args)?;
+        let plugins = gateway.authentication_plugins;
         let named = plugins.iter().find_map(PluginConfig::users_file).map(Path::to_owned);
         let users = args.users.clone().or(named).unwrap_or_else(|| users_in(&data_dir));
         Ok(Self {
@@ -62,6 +65,7 @@ impl Installation {
             users,
             configuration: Some(file).filter(|file| file.exists()).into_iter().collect(),
             data_dir,
+            containermgr,
             is_one_process: true,
         })
     }
@@ -72,8 +76,17 @@ impl Installation {
         let storage = storage_svc::Config::parse(path, fields, &common.data_dir)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let files = Daemon::ALL.map(|daemon| folder.join(format!("{}.conf", daemon.config())));
+        let managers = files[5].clone();
+        let managers = if managers.exists() {
+            let args = CommonArgs { config_file: Some(managers), ..CommonArgs::default() };
+            let (common, fields) = Common::read(Daemon::Containermgr, &args).await?;
+            runtime::config::parse(&common.path, fields)?
+        } else {
+            containermgr_svc::Config::default()
+        };
         Ok(Self {
             storage,
+            containermgr: managers,
             data_dir: common.data_dir,
             configuration: files.into_iter().filter(|file| file.exists()).collect(),
             users: folder.join("users.json"),

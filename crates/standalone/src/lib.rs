@@ -11,6 +11,7 @@
 //! - [`config`][]: the configuration file: the gateway's members, and an object for each service
 //! - [`data_dir`][]: the directory that holds everything it keeps, for one process at a time
 //! - [`first_start`][]: what is made there at the first start
+//! - [`takeover`][]: taking hosts over from a former installation
 //! - `shell`: completions and man pages
 
 pub mod args;
@@ -23,6 +24,7 @@ pub mod installation;
 mod passphrase;
 pub mod restore;
 mod shell;
+pub mod takeover;
 pub mod transform;
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,10 @@
 //! `commissaire restore`: a backup put into the stores and the data directory of this machine.
 
+mod cordons;
 mod files;
 mod report;
 mod running;
+mod services;
 
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal as _, Write as _};
@@ -22,6 +24,7 @@ use crate::first_start;
 use crate::installation::{Installation, InstallationArgs, SECRET_KEY};
 use crate::passphrase;
 use files::Files;
+use services::Services;
 
 /// What to restore, and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,13 +34,15 @@ Examples:
   commissaire restore backup.jsonl                      into an installation without hosts and clusters
   commissaire restore backup.jsonl --replace            in place of what is there
   zstd -dc backup.jsonl.zst | commissaire restore - --passphrase-file FILE
+  commissaire restore --takeover                        take the hosts over, once the former installation has stopped
 
 A restore that was interrupted is begun again with the same command; until it is complete, the server does not start.
 
 Exit status: 0 restored; 1 not restored, or not to the end; 2 wrong usage.")]
 pub struct RestoreArgs {
     /// The backup, - for standard input
-    file: PathBuf,
+    #[arg(required_unless_present = "takeover")]
+    file: Option<PathBuf>,
 
     /// Replace all records that are there
     #[arg(long)]
@@ -63,9 +68,13 @@ pub struct RestoreArgs {
     #[arg(long)]
     skip_damaged: bool,
 
-    /// Take the hosts over from the former installation, of which no service may run any more
+    /// Take the hosts over from the former installation, which must never run again: after the restore, or, without a file, at any time later, also while the server runs
     #[arg(long)]
     takeover: bool,
+
+    /// Take them over although the installation with this id was active a short while ago: it is certain that it has stopped
+    #[arg(long, value_name = "ID", requires = "takeover")]
+    yes_fence: Vec<String>,
 
     /// Print what was restored as JSON
     #[arg(long)]
@@ -81,27 +90,32 @@ impl RestoreArgs {
     /// # Errors
     /// When it is not restored to its end.
     pub async fn carry_out(&self, args: &Args) -> anyhow::Result<ExitCode> {
-        let mut installation = Installation::load(args, &self.installation).await?;
-        let backup = self.read()?;
+        let installation = Installation::load(args, &self.installation).await?;
+        let Some(file) = &self.file else {
+            installation.require_owner()?;
+            let services = Services::start(&installation).await?;
+            services.take_over(args, &installation, &self.yes_fence).await?;
+            services.stop().await;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let backup = read(file)?;
         let keys = self.keys(&backup)?;
+        if installation.data_dir.exists() {
+            installation.require_owner()?;
+        }
         // For one process at a time: no server runs from here on.
         let data = DataDir::open(&installation.data_dir).context(
             "cannot restore while the server runs: stop it first (systemctl stop commissaire)",
         )?;
-        installation.require_owner()?;
-        installation.storage.secret_key_file = storage_svc::config::secret_key_in(data.path());
         let files = Files::plan(&installation, keys.as_ref())?;
         let (own, others) = self.sealers(&installation, keys.as_ref())?;
-        let options = Options {
-            now: Clock::System.stamp(),
-            takes_over: self.takeover,
-            skip_damaged: self.skip_damaged,
-        };
+        let options = Options { now: Clock::System.stamp(), skip_damaged: self.skip_damaged };
         let header = backup.header.clone();
         let plan = plan(backup, &own, &others, &options)?;
         let missing = files.missing(&header);
         if self.dry_run {
-            return self.print(&plan, &missing, "would restore");
+            self.print(&plan, &missing, "would restore")?;
+            return Ok(ExitCode::SUCCESS);
         }
         let handlers = Handlers::open(installation.storage.handlers()).await?;
         running::refuse(&handlers).await?;
@@ -117,16 +131,18 @@ impl RestoreArgs {
         if installation.is_one_process {
             first_start::complete(&data)?;
         }
-        self.print(&plan, &missing, "restored")
-    }
-
-    fn read(&self) -> anyhow::Result<Backup> {
-        let cannot = || format!("cannot use the backup {}", self.file.display());
-        if self.file == Path::new("-") {
-            return Backup::read(io::stdin().lock(), Verification::Full).with_context(cannot);
+        let services = Services::start(&installation).await?;
+        let mut missing = missing;
+        missing.extend(cordons::unknown(&services.storage, &services.bus).await?);
+        self.print(&plan, &missing, "restored")?;
+        if self.takeover {
+            let taken = services.take_over(args, &installation, &self.yes_fence).await;
+            taken.context(
+                "the backup is restored, but the hosts are not taken over: run `commissaire restore --takeover` again",
+            )?;
         }
-        let file = File::open(&self.file).with_context(cannot)?;
-        Backup::read(BufReader::new(file), Verification::Full).with_context(cannot)
+        services.stop().await;
+        Ok(ExitCode::SUCCESS)
     }
 
     /// The keys in the backup.
@@ -180,14 +196,23 @@ impl RestoreArgs {
     }
 
     #[expect(clippy::print_stdout, reason = "it is what the command is for")]
-    fn print(&self, plan: &Plan, missing: &[String], done: &str) -> anyhow::Result<ExitCode> {
+    fn print(&self, plan: &Plan, missing: &[String], done: &str) -> anyhow::Result<()> {
         if self.json {
             println!("{}", report::json(&plan.report, missing)?);
         } else {
             print!("{}", report::text(&plan.report, missing, done));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
+}
+
+fn read(file: &Path) -> anyhow::Result<Backup> {
+    let cannot = || format!("cannot use the backup {}", file.display());
+    if file == Path::new("-") {
+        return Backup::read(io::stdin().lock(), Verification::Full).with_context(cannot);
+    }
+    let file = File::open(file).with_context(cannot)?;
+    Backup::read(BufReader::new(file), Verification::Full).with_context(cannot)
 }
 
 /// Shows the progress on a terminal.

@@ -24,8 +24,6 @@ pub use write::{check_empty, write};
 pub struct Options {
     /// The time now.
     pub now: Stamp,
-    /// Whether the installation may touch the hosts of its former self.
-    pub takes_over: bool,
     /// Whether records that are damaged are left out, in place of an error.
     pub skip_damaged: bool,
 }

@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use bus::{Error, Result, topology, warn_unless_outage};
-use host_access::credentials::{pin, target};
-use host_access::{AccessError, Deps, Share};
+use host_access::AccessError;
 use model::{Host, HostCreds, HostState, Stamp};
 use serde_json::json;
 use storage_client::{Revised, Transaction};
 
 use crate::context::Context;
 use crate::decide::{Change, Finding, decide, is_left_alone};
+use crate::look::{Seen, look};
 use crate::roster::{moment, stamp};
 use crate::schedule::micros;
 use crate::turns::unless_under_way;
@@ -53,8 +53,10 @@ async fn check(context: &Context, address: &str, known: Option<&str>) -> Result<
         return Ok(());
     }
     let mut creds = context.storage.get::<HostCreds>(address).await?;
-    let (finding, pinned) = match look(context, &mut creds.record).await {
-        Ok((boot_id, pinned)) => (Finding::Well(boot_id), pinned),
+    let status = records.host.record.status;
+    let looked = look(context, &mut creds.record, status, &records.state).await?;
+    let seen = match looked {
+        Ok(seen) => seen,
         // Nothing was tried: the host is due again when the ledger allows it.
         Err(AccessError::HeldBack { wait, .. }) => {
             let until = context.time.now().line.saturating_add(micros(wait));
@@ -62,15 +64,15 @@ async fn check(context: &Context, address: &str, known: Option<&str>) -> Result<
             return Ok(());
         }
         Err(error) => match Finding::of(&error) {
-            Some(finding) => (finding, false),
+            Some(finding) => Seen { finding, pinned: false, generation: None },
             None => return Err(Error::internal("a host cannot be checked").with_source(error)),
         },
     };
     let now = context.time.now().line;
-    context.roster().found(address, &finding, now);
-    let mut pin = pinned.then_some(&creds);
+    context.roster().found(address, &seen.finding, now);
+    let mut pin = seen.pinned.then_some(&creds);
     for _ in 0..ATTEMPTS {
-        match conclude(context, records, &finding, pin).await {
+        match conclude(context, records, &seen, pin).await {
             Err(error) if error.is_conflict() => {}
             ended => return ended,
         }
@@ -102,22 +104,11 @@ async fn read(context: &Context, address: &str) -> Result<Option<Records>> {
     Ok((!left_alone).then_some(Records { host, state, state_revision }))
 }
 
-/// Logs in and runs a command: the boot id, and whether the host's key is pinned with this.
-async fn look(context: &Context, creds: &mut HostCreds) -> Result<(String, bool), AccessError> {
-    let timeout = context.config.connect_timeout.0;
-    let Deps { hosts, ledger, own_key, .. } = &context.deps;
-    let target = target(creds, own_key)?;
-    let log_in = hosts.probe(&target, timeout);
-    let seen = ledger.log_in(&creds.address, Share::Check, log_in).await?;
-    let pinned = pin(creds, &seen.host_keys);
-    Ok((seen.boot_id, pinned))
-}
-
 /// Decides and writes, in one transaction; nothing when its turn in an operation has begun.
 async fn conclude(
     context: &Context,
     records: Records,
-    finding: &Finding,
+    Seen { finding, generation, .. }: &Seen,
     pin: Option<&Revised<HostCreds>>,
 ) -> Result<()> {
     let Records { mut host, mut state, state_revision } = records;
@@ -129,6 +120,7 @@ async fn conclude(
     let (now, limit) = (stamp(time.wall), context.config.failures);
     let before = std::mem::take(&mut host.record.last_check);
     let change = decide(finding, &mut host.record, &mut state, &now, limit, outlook);
+    state.generation = generation.unwrap_or(state.generation);
     let changes = change != Change::None || state != known || pin.is_some();
     if !changes && !is_written(context, &address, &before, &now) {
         context.roster().checked(&address, time);

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use host_access::Deps;
+use host_access::{Deps, Fencing};
 use model::{Host, LeaseName};
 use runtime::Lifecycle;
 use storage_client::StorageClient;
@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) deps: Deps,
     pub(crate) storage: StorageClient,
+    /// The claims of this installation to hosts.
+    pub(crate) fencing: Fencing,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) time: Timeline,
     roster: Mutex<Roster>,
@@ -38,6 +40,7 @@ impl Context {
         Self {
             roster: Mutex::new(Roster::new(name, &config)),
             time: Timeline::new(deps.clock.clone()),
+            fencing: Fencing::new(&deps, &storage),
             lifecycle: lifecycle.clone(),
             config,
             deps,

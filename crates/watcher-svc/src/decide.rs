@@ -114,7 +114,9 @@ pub fn decide(
         }
         Finding::Well(boot_id) => {
             state.saw_boot(now, boot_id);
-            if heals { restore(host, state) } else { Change::None }
+            // A fenced host is well only if it has accepted the claim again.
+            let is_fenced = host.status == Status::Failed && state.reason == HostState::FENCED;
+            if heals || is_fenced { restore(host, state) } else { Change::None }
         }
         Finding::Failed(failure) => {
             let known = host.status == Status::Failed
@@ -137,6 +139,10 @@ fn is_enough(failure: &Failure, state: &mut HostState, limit: u32, outlook: Outl
     // No further: a host that stays away must not cost a second record with each check.
     if state.failing.reason != failure.reason || state.failing.count < patience {
         state.failing.note(failure.reason);
+    }
+    // The host itself has answered: that needs no other hosts to be certain.
+    if failure.reason == HostState::FENCED {
+        return true;
     }
     let count = state.failing.count;
     let heals = HostState::heals(failure.reason);

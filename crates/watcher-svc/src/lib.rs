@@ -8,6 +8,7 @@
 //! - [`service`][]: keeps the roster up to date and starts the checks that are due
 //! - [`membership`][]: which watchers there are, by their leases
 //! - [`check`][]: one check, from reading the records to writing what came of it
+//! - `look`: what a check does on the host, and its generation mark
 //! - `reports`: when hosts were last checked, for the others to read
 //! - [`roster`][]: all hosts as their records say; who is due, who is away (pure)
 //! - [`schedule`][]: whose a host is, and when it is due (pure)
@@ -22,6 +23,7 @@ pub mod check;
 pub mod config;
 mod context;
 pub mod decide;
+mod look;
 pub mod membership;
 mod reports;
 pub mod roster;

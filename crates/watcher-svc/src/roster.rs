@@ -19,11 +19,17 @@ use crate::timeline::Moment;
 const REFUSALS: u32 = 3;
 const REFUSED_PAUSE: Micros = 10 * 60 * 1_000_000;
 
+/// How often the generation mark of a host is confirmed, and a fenced host is looked at.
+const CLAIM_PAUSE: Micros = 10 * 60 * 1_000_000;
+
 /// The hosts, as one watcher sees them.
 #[derive(Debug)]
 pub struct Roster {
     /// The name of our lease.
     me: LeaseName,
+    /// As the configuration has it.
+    configured: Rhythm,
+    /// The one in use.
     rhythm: Rhythm,
     failures: u32,
     freeze_share: f64,
@@ -59,6 +65,8 @@ struct Watched {
     throttled: u32,
     /// How often it has refused our log-in since it last let us in.
     refused: u32,
+    /// When we last compared its generation mark.
+    claimed: Option<Micros>,
 }
 
 /// What is to be done now.
@@ -101,6 +109,11 @@ impl Watched {
         self.status == Status::Failed && self.reason == HostState::UNREACHABLE
     }
 
+    /// Failed, for another installation has it.
+    fn is_fenced(&self) -> bool {
+        self.status == Status::Failed && self.reason == HostState::FENCED
+    }
+
     /// Whether its `sshd` answers, but does not let us in: that must not be tried out of turn.
     fn is_wary(&self) -> bool {
         self.throttled > 0 || self.refusals() > 0
@@ -117,6 +130,7 @@ impl Roster {
     pub fn new(me: &LeaseName, config: &Config) -> Self {
         Self {
             me: me.clone(),
+            configured: Rhythm::new(config),
             rhythm: Rhythm::new(config),
             failures: config.failures.max(1),
             freeze_share: config.freeze_share,
@@ -143,6 +157,11 @@ impl Roster {
     /// Takes over which clusters there are.
     pub fn set_clusters(&mut self, clusters: &[Revised<Cluster>]) {
         self.scopes = Scopes::new(clusters.iter().map(|cluster| &cluster.record));
+    }
+
+    /// Checks hosts less often, until it is called with false.
+    pub fn set_slowed(&mut self, is_slowed: bool) {
+        self.rhythm = if is_slowed { self.configured.slowed() } else { self.configured.clone() };
     }
 
     /// Takes over which scopes have an alarm.
@@ -177,6 +196,7 @@ impl Roster {
             failing: Failing::default(),
             throttled: 0,
             refused: 0,
+            claimed: None,
         });
         if revision >= entry.revision {
             if entry.status == Status::Failed && host.status != Status::Failed {
@@ -253,6 +273,19 @@ impl Roster {
     pub fn put_off(&mut self, address: &str, until: Micros) {
         if let Some(host) = self.hosts.get_mut(address) {
             host.not_before = until;
+        }
+    }
+
+    /// Whether the generation mark of a host is to be compared with its next check.
+    pub fn is_claim_due(&self, address: &str, now: Micros) -> bool {
+        let claimed = self.hosts.get(address).and_then(|host| host.claimed);
+        claimed.is_none_or(|claimed| now - claimed >= CLAIM_PAUSE)
+    }
+
+    /// Takes note that the generation mark of a host was compared.
+    pub fn has_claimed(&mut self, address: &str, now: Micros) {
+        if let Some(host) = self.hosts.get_mut(address) {
+            host.claimed = Some(now);
         }
     }
 
@@ -364,6 +397,7 @@ impl Roster {
             Some(last) if host.is_lost() => {
                 self.rhythm.unreachable(host.place, last, host.since, now)
             }
+            Some(last) if host.is_fenced() => regular().max(last + CLAIM_PAUSE),
             // Also when it was another watcher that was refused.
             Some(last) if host.refusals() >= REFUSALS => regular().max(last + REFUSED_PAUSE),
             _ => retry.unwrap_or_else(regular),

@@ -45,6 +45,9 @@ fn share(span: Micros, fraction: u64) -> Micros {
     Micros::try_from(share).unwrap_or(span)
 }
 
+/// How many times longer the interval is after a restore.
+const SLOWED: Micros = 10;
+
 /// The spans of time that make the schedule.
 #[derive(Debug, Clone)]
 pub struct Rhythm {
@@ -57,6 +60,12 @@ impl Rhythm {
     pub fn new(config: &Config) -> Self {
         let pauses = config.retry_pauses.iter().map(|pause| micros(pause.0)).collect();
         Self { interval: micros(config.interval.0), pauses }
+    }
+
+    /// The same with a longer interval, while the hosts of a restored installation may belong to its former self.
+    #[must_use]
+    pub fn slowed(&self) -> Self {
+        Self { interval: self.interval.saturating_mul(SLOWED), pauses: self.pauses.clone() }
     }
 
     /// When a host is due that was last checked at `last`. The watcher has had it since `since`: what

@@ -17,7 +17,7 @@ use runtime::claims::Claims;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use storage_client::lease::TTL_MIN;
-use storage_client::{Revised, StorageClient, Transaction};
+use storage_client::{Revised, StorageClient, Transaction, queries};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -194,11 +194,13 @@ impl Watcher {
     async fn look(&self, membership: &mut Membership, alarms: &mut Alarms) -> Result<()> {
         let seen = membership.look().await?;
         let raised = self.context.storage.list::<Alarm>().await?;
+        let freeze = queries::freeze(&self.context.storage).await?;
         let scopes: Vec<_> = raised.iter().map(|alarm| alarm.record.scope.clone()).collect();
         let (is_speaker, shares) = {
             let mut roster = self.roster();
             roster.set_members(seen.members, self.context.time.now().line);
             roster.set_operated(seen.operated);
+            roster.set_slowed(freeze.is_some_and(|freeze| freeze.restored));
             roster.set_alarmed(scopes.iter().cloned());
             (roster.is_speaker(), roster.shares())
         };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bus::error::chain;
-use host_access::{Playbook, PlaybookError, Session, Summary};
+use host_access::{Playbook, PlaybookError, Refusal, Session, Summary};
 use model::{Address, FailureReason, WaitReason};
 use runtime::random;
 use serde_json::{Map, Value, json};
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::drain::{evict_all, last_look};
+use super::fence::{claim, fenced};
 use super::host::HostRun;
 use super::node::wait;
 use super::playbook::run_playbook;
@@ -124,6 +125,9 @@ pub(super) async fn play_with_go_ahead(
     let why = result.as_ref().ok().and_then(|summary| summary.data.get(GO_AHEAD));
     let Some(why) = why.and_then(Value::as_str) else { return Ok(Played::Ended(result)) };
     run.budget.wait(run.index);
+    if let Some(refusal) = Refusal::find(why) {
+        return Err(fenced(run, &refusal).await);
+    }
     match answer {
         Answer::Aborted(by) => Err(HostError::Skipped(by)),
         Answer::Rejected(reason) => Ok(Played::NotYet(reason)),
@@ -182,6 +186,8 @@ async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<An
     let first_round = run.journal.retry(|| run.budget.answering());
     let (channel, answering) = tokio::join!(session.go_ahead(name), first_round);
     let answering = answering?;
+    // Before the decision, from which on every millisecond counts.
+    let claim = claim(run).await?;
     let lost = |error| {
         let (address, error) = (session.address(), chain(&error));
         tracing::info!(host.address = address, error, "no channel for the go-ahead");
@@ -198,7 +204,7 @@ async fn give(run: &HostRun<'_>, session: &dyn Session, name: Uuid) -> Result<An
     };
     let decision = decide(run, &answering).await?;
     let (sent, answer) = match decision {
-        Decision::Go(decided) => (channel.give(uptime, decided).await, Answer::Given),
+        Decision::Go(decided) => (channel.give(uptime, decided, &claim).await, Answer::Given),
         Decision::Wait(reason) => (channel.refuse().await, Answer::Rejected(reason)),
         Decision::Abort(by) => (channel.refuse().await, Answer::Aborted(by)),
     };

@@ -9,6 +9,7 @@ use model::{
 use model::{OperationHost, Outcome, PodKind, PodState, Step, WaitReason};
 use tokio::time::sleep;
 
+use super::fence::claim_host;
 use super::host::HostRun;
 use super::stage::stage;
 use crate::control::{CHECK_AGAIN, Gate, Purpose, enter, gate};
@@ -38,6 +39,7 @@ pub(super) async fn enter_with_node(
         None => None,
     };
     if let Some((_, facts)) = &found {
+        claim_host(run, session).await?;
         stage(run, session, facts).await?;
     }
     let node = found.map(|(node, _)| node);

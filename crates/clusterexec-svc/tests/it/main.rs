@@ -8,6 +8,7 @@
 
 mod budget;
 mod control;
+mod fencing;
 mod fleet;
 mod health;
 mod kubernetes;

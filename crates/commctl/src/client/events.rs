@@ -1,5 +1,9 @@
 //! Server-Sent Events, as the server's documentation describes them: `id`, `event` and one line of `data`.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
 use reqwest::Response;
 use serde_json::Value;
 
@@ -12,11 +16,37 @@ pub(super) const MEDIA_TYPE: &str = "text/event-stream";
 /// A line that is longer is none of ours.
 const LINE_MAX: usize = 1024 * 1024;
 
+/// The id of an event: the number of the server's generation, which a restore from a backup raises, and a hyphen before its
+/// own number; the number alone in the first generation. Later ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EventId {
+    generation: u64,
+    seq: u64,
+}
+
+impl FromStr for EventId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        let (generation, seq) = text.split_once('-').unwrap_or(("1", text));
+        Ok(Self { generation: generation.parse()?, seq: seq.parse()? })
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.generation > 1 {
+            write!(f, "{}-", self.generation)?;
+        }
+        write!(f, "{}", self.seq)
+    }
+}
+
 /// What a stream says next.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said {
     /// An event, and the id with which the stream is taken up behind it.
-    Event(u64, Value),
+    Event(EventId, Value),
     /// Nothing will follow.
     End,
 }
@@ -93,7 +123,7 @@ struct NotOurs;
 /// The message whose lines are coming.
 #[derive(Debug, Default)]
 struct Message {
-    id: Option<u64>,
+    id: Option<EventId>,
     kind: String,
     data: Option<String>,
 }
@@ -141,11 +171,21 @@ mod tests {
                 }
             }
             let expected = [
-                Ok(Said::Event(1, json!({"seq": 1}))),
-                Ok(Said::Event(2, json!({}))),
+                Ok(Said::Event("1".parse().unwrap(), json!({"seq": 1}))),
+                Ok(Said::Event("2".parse().unwrap(), json!({}))),
                 Ok(Said::End),
             ];
             assert_eq!(said, expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn event_of_a_later_generation_comes_after_all_of_an_earlier_one() {
+        let [old, new, newer] = ["60", "2-1", "2-41"].map(|id| id.parse::<EventId>().unwrap());
+        assert!(old < new && new < newer);
+        assert_eq!([old, new].map(|id| id.to_string()), ["60", "2-1"]);
+        for wrong in ["", "-", "2-", "x-1", "1-x"] {
+            assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! `commctl access`: the roles of users, groups and certificates on clusters.
 
+use std::io::{BufRead as _, IsTerminal as _};
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -7,6 +9,7 @@ use crate::args::{One, Several, name};
 use crate::client::Client;
 use crate::context::{Context, delete_each};
 use crate::error::Error;
+use crate::text::printable;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -30,6 +33,17 @@ on all clusters. Hosts in no cluster, networks, container managers and the freez
     /// List the bindings
     #[command(after_help = "Example:\n  commctl -o table access list")]
     List,
+    /// Accept bindings that were restored from a backup: until then they give no rights
+    #[command(
+        override_usage = "commctl access accept <--all|NAME...>",
+        after_help = "\
+Examples:
+  commctl access accept web-team
+  commctl access accept --all          shows those that wait, and asks
+
+A binding may have been deleted after the backup: compare the list with what you know before you accept it."
+    )]
+    Accept(Accept),
     /// Delete bindings
     #[command(after_help = "Example:\n  commctl access delete web-team")]
     Delete(Several),
@@ -54,6 +68,19 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Accept {
+    /// Names of the bindings
+    #[arg(value_parser = name, required_unless_present = "all")]
+    names: Vec<String>,
+    /// All that wait
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Do not ask
+    #[arg(short, long, requires = "all")]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 #[command(next_help_heading = "Subject, one of")]
 struct Subject {
@@ -70,6 +97,8 @@ struct Subject {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Role {
+    /// Take backups, and nothing else
+    Backup,
     Reader,
     Operator,
     Admin,
@@ -78,6 +107,7 @@ enum Role {
 impl Role {
     fn word(self) -> &'static str {
         match self {
+            Self::Backup => "backup",
             Self::Reader => "reader",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -101,6 +131,7 @@ impl Command {
             Self::Create(create) => create.run(context).await,
             Self::Get(One { name }) => context.show(&["binding", name], "binding").await,
             Self::List => context.show(&["bindings"], "binding").await,
+            Self::Accept(accept) => accept.run(context).await,
             Self::Delete(Several { names }) => {
                 let client = context.client()?;
                 delete_each(names, async |name| delete(&client, name).await).await
@@ -119,6 +150,60 @@ impl Create {
         let record = context.client()?.put(&["binding", &self.name], &body).await?;
         context.print(&record, "binding")
     }
+}
+
+impl Accept {
+    async fn run(&self, context: &Context) -> Result<(), Error> {
+        let client = context.client()?;
+        let names = if self.all { self.pending(&client).await? } else { self.names.clone() };
+        if names.is_empty() {
+            eprintln!("no binding waits to be accepted");
+            return Ok(());
+        }
+        let accepted = client.post(&["bindings", "accept"], &json!({"names": names})).await?;
+        context.print(&accepted, "binding")
+    }
+
+    /// The bindings that wait; none if the user declines.
+    async fn pending(&self, client: &Client) -> Result<Vec<String>, Error> {
+        let bindings = client.get(&["bindings"]).await?;
+        let all = bindings.as_array().map(Vec::as_slice).unwrap_or_default();
+        let pending: Vec<_> =
+            all.iter().filter(|binding| binding.get("pending") == Some(&json!(true))).collect();
+        let text = |binding: &Value, field| {
+            let text = binding.get(field).and_then(Value::as_str);
+            printable(text.unwrap_or_default())
+        };
+        if !pending.is_empty() && !self.yes {
+            for binding in &pending {
+                let clusters = binding.get("clusters").map(Value::to_string).unwrap_or_default();
+                let [name, kind, subject, role] =
+                    ["name", "kind", "subject", "role"].map(|field| text(binding, field));
+                eprintln!("{name}: {kind} {subject}, role {role} on {clusters}");
+            }
+            if !confirmed()? {
+                return Err(Error::Failed("nothing was accepted".to_owned()));
+            }
+        }
+        Ok(pending.into_iter().map(|binding| text(binding, "name")).collect())
+    }
+}
+
+/// Asks whether the bindings that are shown are accepted.
+fn confirmed() -> Result<bool, Error> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(
+            "cannot ask without a terminal: name the bindings, or add --yes; nothing was accepted"
+                .to_owned(),
+        ));
+    }
+    eprint!("accept them? [y/N] ");
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Error::Failed(format!("cannot read the answer: {error}")))?;
+    Ok(["y", "yes"].contains(&line.trim().to_lowercase().as_str()))
 }
 
 /// Deletes a binding, and says so if its subject has no other one: it may then do more than before.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::args::{One, count, duration, name};
+use crate::client::After;
 use crate::client::events::Said;
 use crate::context::Context;
 use crate::error::Error;
@@ -152,7 +153,7 @@ impl Events {
             let print = |event: &Value| print(context.format, event);
             return tail.follow(print, |note| eprintln!("{note}")).await;
         }
-        let mut stream = client.events(id, self.after.into(), false).await?;
+        let mut stream = client.events(id, After::Number(self.after.into()), false).await?;
         let mut events = Vec::new();
         while let Some(Said::Event(_, event)) = stream.next().await? {
             events.push(event);

@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = bundled![
     "upgrade.yaml",
     "deploy.yaml",
     "check_host_availability.yaml",
+    "files/claim.sh",
     "files/go_ahead.sh",
     "files/packages.sh",
     "files/unit.sh",

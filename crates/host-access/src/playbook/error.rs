@@ -7,6 +7,7 @@ use model::FailureReason;
 
 use super::{CoreVersion, Playbook};
 use crate::error::AccessError;
+use crate::generation::Refusal;
 
 /// Why a playbook could not be run, or did not succeed.
 ///
@@ -69,6 +70,17 @@ pub enum PlaybookError {
         task: String,
         /// What the task said.
         message: String,
+    },
+    /// The host has refused the claim of this installation; nothing was done by the task.
+    #[error(
+        "{playbook} was ended, because another installation has the host or claims it too ({})",
+        refusal.fence.word()
+    )]
+    Fenced {
+        /// The playbook.
+        playbook: Playbook,
+        /// What the host has answered.
+        refusal: Refusal,
     },
     /// A task could not become root.
     #[error(
@@ -158,6 +170,7 @@ impl PlaybookError {
             Self::NoPython => FailureReason::NoPython,
             Self::BadVariable { .. } => FailureReason::BadVariable,
             Self::Failed { .. } => FailureReason::PlaybookFailed,
+            Self::Fenced { .. } => FailureReason::Fenced,
             Self::NoSudo { .. } => FailureReason::NoSudo,
             Self::DiskFull { .. } => FailureReason::DiskFull,
             Self::Unreachable { .. } => FailureReason::Unreachable,

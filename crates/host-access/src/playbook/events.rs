@@ -6,6 +6,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 
 use super::{Playbook, PlaybookError};
+use crate::generation::Refusal;
 
 /// The most that is read of a run's events. The plugin bounds each message to 4 KiB.
 const OUTPUT_LIMIT: u64 = 8 * 1024 * 1024;
@@ -196,7 +197,9 @@ const NO_SUDO: [&str; 4] = [
 fn failure(playbook: Playbook, event: TaskEvent) -> PlaybookError {
     let TaskEvent { task, outcome, message, .. } = event;
     let says = |known: &[&str]| known.iter().any(|words| message.contains(words));
-    if says(&DISK_FULL) {
+    if let Some(refusal) = Refusal::find(&message) {
+        PlaybookError::Fenced { playbook, refusal }
+    } else if says(&DISK_FULL) {
         PlaybookError::DiskFull { playbook, task, message }
     } else if says(&NO_SUDO) {
         PlaybookError::NoSudo { playbook, message }

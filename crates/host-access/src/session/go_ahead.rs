@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::SshSession;
 use crate::error::AccessError;
+use crate::generation::Claim;
 use crate::hosts::GoAhead;
 
 /// How long the channel stays open: the playbook connects, and a look is taken.
@@ -147,8 +148,9 @@ impl GoAhead for SshGoAhead<'_> {
         mut self: Box<Self>,
         uptime: Uptime,
         decided: Instant,
+        claim: &Claim,
     ) -> Result<(), AccessError> {
-        self.send(&format!("go {}", uptime.deadline(decided))).await?;
+        self.send(&format!("go {} {claim}", uptime.deadline(decided))).await?;
         self.answer(ANSWER_DEADLINE).await.map(drop)
     }
 

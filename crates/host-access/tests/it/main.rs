@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "servers of tests are threads")]
 
 mod booted;
+mod claims;
 mod connecting;
 mod go_ahead;
 mod hostile;

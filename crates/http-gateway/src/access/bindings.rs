@@ -13,7 +13,7 @@ use crate::principal::{Authenticator, Principal};
 /// The bindings, kept in memory.
 pub type Bindings = RecordCache<Index>;
 
-/// The grants by their subjects.
+/// The grants by their subjects; a subject whose bindings are all pending has none.
 #[derive(Debug, Default)]
 pub struct Index {
     grants: HashMap<SubjectKind, HashMap<String, Vec<Arc<Grant>>>>,
@@ -45,10 +45,14 @@ impl Index {
     /// Those of these bindings.
     pub fn of<'a>(bindings: impl IntoIterator<Item = &'a Binding>) -> Self {
         let mut index = Self::default();
-        for binding in bindings.into_iter().filter(|binding| !binding.pending) {
+        for binding in bindings {
             let Binding { kind, subject, role, clusters, run_commands, .. } = binding.clone();
             let grant = Arc::new(Grant { role, clusters, run_commands });
-            index.grants.entry(kind).or_default().entry(subject).or_default().push(grant);
+            let grants = index.grants.entry(kind).or_default().entry(subject).or_default();
+            // Its subject is bound all the same: without any binding it could have more rights by its configuration.
+            if !binding.pending {
+                grants.push(grant);
+            }
         }
         index
     }
@@ -76,9 +80,9 @@ impl Index {
         if self.grants.is_empty() {
             return None;
         }
-        let principal = principal.owner();
-        let mut grants = self.grants_of(principal).cloned().peekable();
-        grants.peek().is_some().then(|| Rights::of(grants))
+        let mut bound = self.grants_of(principal.owner()).peekable();
+        bound.peek()?;
+        Some(Rights::of(bound.flatten().cloned()))
     }
 
     /// Whether a principal has the rights of these bindings; its owner, for an API token, whose limit does not change.
@@ -90,7 +94,8 @@ impl Index {
         }
     }
 
-    fn grants_of<'a>(&'a self, principal: &'a Principal) -> impl Iterator<Item = &'a Arc<Grant>> {
+    /// The grants of each name of the principal that is bound.
+    fn grants_of<'a>(&'a self, principal: &'a Principal) -> impl Iterator<Item = &'a [Arc<Grant>]> {
         let own = match &principal.authenticator {
             Authenticator::Password | Authenticator::Provider => {
                 self.grants(SubjectKind::User, &principal.id)
@@ -99,15 +104,14 @@ impl Index {
                 let subject = principal.certificate_subject().unwrap_or_default();
                 self.grants(SubjectKind::Certificate, subject)
             }
-            Authenticator::Enrollment | Authenticator::ApiToken { .. } => &[],
+            Authenticator::Enrollment | Authenticator::ApiToken { .. } => None,
         };
         let groups = principal.groups.iter();
-        own.iter().chain(groups.flat_map(|group| self.grants(SubjectKind::Group, group)))
+        own.into_iter().chain(groups.filter_map(|group| self.grants(SubjectKind::Group, group)))
     }
 
-    fn grants(&self, kind: SubjectKind, subject: &str) -> &[Arc<Grant>] {
-        let of_kind = self.grants.get(&kind);
-        of_kind.and_then(|of_kind| of_kind.get(subject)).map_or(&[], Vec::as_slice)
+    fn grants(&self, kind: SubjectKind, subject: &str) -> Option<&[Arc<Grant>]> {
+        Some(self.grants.get(&kind)?.get(subject)?.as_slice())
     }
 }
 
@@ -169,6 +173,23 @@ mod tests {
         }
         let host = Principal::enrolling("ops");
         assert!(!bound("user", "ops", &host) && !bound("user", "enroll:ops", &host));
+    }
+
+    #[test]
+    fn pending_binding_gives_no_rights_and_takes_those_of_the_configuration_away() {
+        let binding = |pending: bool, cluster: &str| {
+            serde_json::from_value::<Binding>(
+                json!({"name": "b", "kind": "user", "subject": "ann", "role": "operator",
+                "clusters": [cluster], "changed_at": "2026-11-30T22:00:00.000000", "pending": pending}),
+            )
+            .unwrap()
+        };
+        let ann = || Principal::user("ann", Rights::everywhere(Role::Admin));
+        let bound = Index::of(&[binding(true, "web")]).bind(ann());
+        assert!(bound.rights.is_empty() && bound.replaced.is_some());
+        let bound = Index::of(&[binding(true, "web"), binding(false, "db")]).bind(ann());
+        assert_eq!(bound.rights.on(Some("db")), Some(Role::Operator));
+        assert!(!bound.rights.shows(Some("web")) && !bound.rights.shows(None));
     }
 
     #[test]

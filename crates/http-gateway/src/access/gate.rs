@@ -67,7 +67,7 @@ async fn check_limited(
     parts: &mut Parts,
 ) -> Result<Option<HostRight>, ApiError> {
     let query = parts.uri.query();
-    let Some(highest) = principal.rights.highest() else { return Err(without_rights()) };
+    let Some(highest) = principal.rights.highest() else { return Err(without_rights(principal)) };
     if !endpoint.admits(highest, query) {
         return Err(match endpoint.role(query) {
             Some(needed) if highest != Role::Enroll => ApiError::forbidden(format!(
@@ -162,7 +162,13 @@ pub fn lacks_all(principal: &Principal, needed: Role) -> ApiError {
     ))
 }
 
-fn without_rights() -> ApiError {
+fn without_rights(principal: &Principal) -> ApiError {
+    if principal.replaced.is_some() {
+        return ApiError::forbidden(
+            "your bindings were restored from a backup, and give no rights before an administrator accepts them \
+             (`commctl access accept`)",
+        );
+    }
     ApiError::forbidden("you have no role here")
 }
 

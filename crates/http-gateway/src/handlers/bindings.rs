@@ -1,5 +1,7 @@
 //! Bindings: the roles of users, groups and certificates on clusters.
 
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -42,6 +44,15 @@ pub fn endpoints() -> Endpoints<AppState> {
     Endpoints::new("bindings")
         .add(routes!(list), Endpoint::ADMIN)
         .add(routes!(get, put, delete), Endpoint::ADMIN.unchanged_by_tokens())
+        .add(routes!(accept), Endpoint::ADMIN.unchanged_by_tokens())
+}
+
+/// The bindings that are accepted.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct AcceptedBindings {
+    /// Their names.
+    #[schema(min_items = 1, max_items = 20_000)]
+    names: Vec<String>,
 }
 
 /// The bindings, sorted by their names.
@@ -151,6 +162,51 @@ async fn delete(
     api.commit(plan).await?;
     take_effect(&state).await?;
     Ok(Json([]))
+}
+
+/// Accepts bindings that were restored from a backup: until then they give no rights. They may have been deleted after the
+/// backup, so the request names each. One that is not pending stays as it is.
+#[utoipa::path(
+    post,
+    path = "/api/v0/bindings/accept",
+    request_body = AcceptedBindings,
+    responses(
+        (status = 200, body = [Binding], description = "the bindings that are named"),
+        (status = 404, description = "there is no binding with one of the names; nothing was changed"),
+    ),
+)]
+async fn accept(
+    api: Api,
+    State(state): State<AppState>,
+    SpelledBody(AcceptedBindings { names }): SpelledBody<AcceptedBindings>,
+) -> Result<Json<Vec<Binding>>, ApiError> {
+    if names.is_empty() {
+        return Err(ApiError::bad_request("names: at least one"));
+    }
+    let all = api.storage.list_complete::<Binding>().await?;
+    let known: HashSet<_> = all.iter().map(|found| found.record.name.as_str()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) {
+        return Err(missing(unknown));
+    }
+    let mut accepted = Vec::with_capacity(names.len());
+    for part in names.chunks(Transaction::MAX / 2) {
+        let plan = || async {
+            let mut transaction = Transaction::default();
+            let mut bindings = Vec::with_capacity(part.len());
+            for (name, found) in part.iter().zip(api.storage.get_many::<Binding>(part).await?) {
+                let mut found = found.ok_or_else(|| missing(name))?;
+                if found.record.pending {
+                    found.record.pending = false;
+                    transaction = transaction.update(&found)?;
+                }
+                bindings.push(found.record);
+            }
+            Ok((transaction, bindings))
+        };
+        accepted.extend(api.commit(plan).await?);
+    }
+    take_effect(&state).await?;
+    Ok(Json(accepted))
 }
 
 /// Refuses a change by which the caller would no longer be an administrator of all clusters, by a mistake that it could not

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use bus::presence::Presence;
-use model::{Alarm, Stamp};
+use model::{Alarm, LastBackup, Stamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -49,6 +49,24 @@ pub struct Ready {
     /// With `verbose`: the alarms that last.
     #[serde(skip_serializing_if = "Option::is_none")]
     alarms: Option<Vec<Alarm>>,
+    /// With `verbose`: the last backup; missing if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_backup: Option<BackupView>,
+}
+
+/// The last backup.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BackupView {
+    /// The time at its start.
+    #[schema(value_type = String)]
+    taken_at: Stamp,
+    /// Seconds since then.
+    #[schema(required)]
+    age: Option<i64>,
+    /// The number of records in it.
+    records: u64,
+    /// Whether it holds the keys of the server.
+    with_keys: bool,
 }
 
 /// A running replica of a service.
@@ -93,7 +111,7 @@ async fn live() -> Json<Health> {
     get,
     path = "/readyz",
     params(("verbose" = Option<String>, Query,
-            description = "Show every running replica and every alarm; needs the role reader.")),
+            description = "Show every running replica, every alarm and the last backup; needs the role reader.")),
     responses(
         (status = 200, body = Ready),
         (status = 503, description = "a part fails: `parts` says which"),
@@ -122,11 +140,15 @@ async fn ready(
         let services = is_verbose.then(|| found.replicas.into_iter().map(replica).collect());
         let shows_alarms = is_verbose && api.context.refuses_storage.is_none();
         let alarms = if shows_alarms { state.readiness.alarms(&ground).await } else { None };
+        let last_backup =
+            if shows_alarms { state.readiness.last_backup(&ground).await } else { None };
+        let last_backup =
+            last_backup.map(|last| BackupView::new(last, api.clock.wall().as_second()));
         let mut degraded = found.missing;
         if !state.auth.has_users() {
             degraded.push(NO_USER.to_owned());
         }
-        Ok(Json(Ready { status: "ready", parts, degraded, services, alarms }))
+        Ok(Json(Ready { status: "ready", parts, degraded, services, alarms, last_backup }))
     };
     timeout(LIMIT, ready).await.unwrap_or_else(|_| {
         Err(ApiError::unavailable(format!("the checks did not end within {} s", LIMIT.as_secs())))
@@ -136,7 +158,20 @@ async fn ready(
 impl Replica {
     fn new(presence: Presence, now: i64) -> Self {
         let Presence { service, replica, version, started_at } = presence;
-        let age = started_at.timestamp().map(|started| (now - started.as_second()).max(0));
+        let age = age(&started_at, now);
         Self { service, id: replica, version, started_at, age }
     }
+}
+
+impl BackupView {
+    fn new(last: LastBackup, now: i64) -> Self {
+        let LastBackup { taken_at, records, with_keys, .. } = last;
+        let age = age(&taken_at, now);
+        Self { taken_at, age, records, with_keys }
+    }
+}
+
+/// Seconds since a time.
+fn age(since: &Stamp, now: i64) -> Option<i64> {
+    since.timestamp().map(|since| (now - since.as_second()).max(0))
 }

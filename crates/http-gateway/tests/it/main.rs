@@ -5,6 +5,7 @@
 
 mod audit;
 mod authentication;
+mod backups;
 mod bodies;
 mod changes;
 mod clusters;

@@ -20,7 +20,7 @@ pub(crate) const HOST_KEY: &str =
 
 /// Every route, as it looks with a cluster `c1`, a host `10.0.0.1` that is its member, an operation `o1`,
 /// a network `n1`, a container manager `k1`, a binding `b1` and a health check `w1`, and the methods it has.
-pub(crate) const ROUTES: [(&str, &[&str]); 49] = [
+pub(crate) const ROUTES: [(&str, &[&str]); 51] = [
     ("/api/v0/clusters", &["GET", "HEAD"]),
     ("/api/v0/cluster/c1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/cluster/c1/hosts", &["GET", "HEAD", "PUT"]),
@@ -39,7 +39,9 @@ pub(crate) const ROUTES: [(&str, &[&str]); 49] = [
     ("/api/v0/whoami", &["GET", "HEAD"]),
     ("/api/v0/healthchecks", &["GET", "HEAD"]),
     ("/api/v0/healthcheck/w1", &["DELETE", "GET", "HEAD", "PUT"]),
+    ("/api/v0/backup", &["GET", "HEAD"]),
     ("/api/v0/bindings", &["GET", "HEAD"]),
+    ("/api/v0/bindings/accept", &["POST"]),
     ("/api/v0/binding/b1", &["DELETE", "GET", "HEAD", "PUT"]),
     ("/api/v0/login", &["GET", "HEAD"]),
     ("/api/v0/explain/host/10.0.0.1", &["GET", "HEAD"]),
@@ -79,7 +81,7 @@ pub(crate) const SECRET_ROUTES: [(&str, &[&str]); 2] = [
 ];
 
 /// The routes that read a body: method, path, and what a fitting body has to hold.
-pub(crate) const WITH_BODY: [(&str, &str, &str); 20] = [
+pub(crate) const WITH_BODY: [(&str, &str, &str); 21] = [
     ("POST", "/api/v0/host/10.0.0.1/drain", "{}"),
     ("PUT", "/api/v0/cluster/c1", "{}"),
     ("PUT", "/api/v0/cluster/c2", "{}"),
@@ -99,6 +101,7 @@ pub(crate) const WITH_BODY: [(&str, &str, &str); 20] = [
         "/api/v0/binding/b1",
         r#"{"kind": "group", "subject": "corp:web", "role": "reader", "clusters": ["c1"]}"#,
     ),
+    ("POST", "/api/v0/bindings/accept", r#"{"names": ["b1"]}"#),
     ("POST", "/api/v0/enrollments", "{}"),
     ("POST", "/api/v0/tokens", r#"{"name": "t1", "role": "reader", "clusters": ["c1"]}"#),
     ("POST", "/api/v0/host/10.0.0.1/investigate", "{}"),

@@ -1,6 +1,7 @@
 //! API tokens: what they open, for how long, and what they never do.
 
 mod ends;
+mod restored;
 mod rights;
 
 use std::net::IpAddr;

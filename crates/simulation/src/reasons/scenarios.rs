@@ -20,6 +20,7 @@ pub(super) const PROVOKED: &[(&str, &[&str])] = &[
     ("playbooks", investigations::PLAYBOOKS),
     ("bootstraps", investigations::BOOTSTRAPS),
     ("restarts", operations::RESTARTS),
+    ("fences", operations::FENCED),
     ("waiting-alone", operations::WAITING),
     ("done-hosts", operations::LOST),
     ("deployments", operations::DEPLOYMENTS),

@@ -50,6 +50,7 @@ fn effect(address: &str, unavailable: &[&str], process: &str) -> Effect {
         address: address.to_owned(),
         unit: None,
         is_ignored: false,
+        claim: None,
         boot_id: "b1".to_owned(),
         host_key: "key".to_owned(),
         unavailable: unavailable.iter().map(|host| (*host).to_owned()).collect(),

@@ -45,7 +45,10 @@ impl Files {
         };
         for (name, in_use) in installation.key_files() {
             let file = keys.and_then(|keys| keys.data_file(name));
-            let path = data_dir.join(name);
+            let path = match name {
+                SECRET_KEY => installation.storage.secret_key_file.clone(),
+                _ => data_dir.join(name),
+            };
             match file {
                 Some(file) => {
                     if in_use != path && name != data_dir::USERS {

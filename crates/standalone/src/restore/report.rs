@@ -28,6 +28,11 @@ pub(super) fn text(report: &Report, missing: &[String], done: &str) -> String {
     }
     line("\nBefore you go on:".to_owned());
     line(
+        "  - no host is changed before this installation takes them over: once the former one has stopped for good, \
+         `commissaire restore --takeover`"
+            .to_owned(),
+    );
+    line(
         "  - all operations are frozen: `commctl freeze off` when the points below are seen to"
             .to_owned(),
     );
@@ -49,7 +54,7 @@ pub(super) fn text(report: &Report, missing: &[String], done: &str) -> String {
             report.enrollments.clone(),
         ),
         (
-            "bindings give no rights before an administrator accepts them: `commctl access pending`, then `commctl access accept`",
+            "bindings give no rights before an administrator accepts them: `commctl access list`, then `commctl access accept`",
             report.bindings.clone(),
         ),
         (

@@ -70,6 +70,7 @@ mod faults;
 mod first_boot;
 mod first_start;
 mod log_ins;
+mod lost_controller;
 mod main_job;
 mod matrix;
 mod moments;

@@ -48,11 +48,15 @@ fn systemd_starts_reloads_and_stops_the_daemons() {
             &format!("/etc/systemd/system/{file}"),
         );
     }
+    for file in ["commissaire-backup.service", "commissaire-backup.timer"] {
+        let target = format!("/etc/systemd/system/{file}");
+        install(&testbed, &conf(&format!("systemd/{file}")), &target);
+    }
     install(&testbed, &conf("sysusers.d/commissaire.conf"), "/usr/lib/sysusers.d/commissaire.conf");
     let run = |script: &str| testbed.exec(0, script);
     run("systemd-sysusers && systemctl daemon-reload");
     run("commissaire links /usr/bin");
-    let verify = "systemd-analyze verify /etc/systemd/system/commissaire*.service 2>&1";
+    let verify = "systemd-analyze verify /etc/systemd/system/commissaire*.service /etc/systemd/system/commissaire-backup.timer 2>&1";
     // systemd 252 does not know the two that make pauses grow.
     let complaints = run(&format!("{verify} | grep commissaire || true"));
     let complaints = complaints.lines().filter(|line| {
@@ -65,6 +69,11 @@ fn systemd_starts_reloads_and_stops_the_daemons() {
     run("systemctl reload commissaire");
     assert_eq!(run("systemctl is-active commissaire"), "active");
     assert_eq!(run("stat -c '%U %a' /var/lib/commissaire/secret.key"), "commissaire 600");
+    // The nightly backup, beside the server.
+    run("systemctl start commissaire-backup.service");
+    let kept = "stat -c '%U %a' /var/lib/commissaire-backups /var/lib/commissaire-backups/*.jsonl";
+    assert_eq!(run(kept), "commissaire 700\ncommissaire 600");
+    run("tail -n 1 /var/lib/commissaire-backups/*.jsonl | grep -q end_of_backup");
     // The kernel gives what is about a process that is not dumpable to root.
     let pid = run("systemctl show -P MainPID commissaire");
     assert_eq!(run(&format!("stat -c %U /proc/{pid}/mem")), "root");

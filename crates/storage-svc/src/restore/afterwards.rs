@@ -171,7 +171,7 @@ impl Afterwards {
             restored: Some(Restored {
                 at: self.options.now.clone(),
                 taken_at: self.report.taken_at.clone(),
-                takes_over: self.options.takes_over,
+                takes_over: false,
             }),
         };
         self.report.instance.clone_from(&instance.id);

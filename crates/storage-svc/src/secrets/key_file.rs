@@ -176,6 +176,10 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
+    fn keys(path: &Path) -> Result<Vec<NamedKey>, KeyError> {
+        keys_in(path, &read(path)?)
+    }
+
     fn made() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.key");

@@ -44,6 +44,14 @@ impl Memory {
         self.state().observer = Some(Observer(Arc::new(observer)));
     }
 
+    /// A store of its own with the same records, as a backup has them at this moment.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let State { revision, entries, .. } = &*self.state();
+        let copy = State { revision: *revision, entries: entries.clone(), observer: None };
+        Self(Arc::new(Mutex::new(copy)))
+    }
+
     pub(super) fn get(&self, keys: &[String]) -> Vec<Option<Entry>> {
         let state = self.state();
         keys.iter().map(|key| state.entries.get(key).cloned()).collect()

@@ -129,6 +129,7 @@ pub(super) const HOST_STATE: Fields = &[
     ("enrolled.id", Plain),
     ("enrolled.cluster", Content::Cluster),
     ("enrolled.since", Plain),
+    ("registered_at", Plain),
 ];
 
 pub(super) const CONTAINER_MANAGER: Fields = &[

@@ -100,7 +100,8 @@ async fn register(
                 if !enrolled.cluster.is_empty() {
                     joined(&api, &enrolled.cluster, registrant).await?;
                 }
-                let host_state = HostState { enrolled: Some(enrolled), ..state_of(&address, &new) };
+                let host_state =
+                    HostState { enrolled: Some(enrolled), ..state_of(&api, &address, &new) };
                 let (transaction, host) = creation(&address, &new, &creds, &host_state)?;
                 Ok((transaction.update(&enrollment)?, host))
             }
@@ -187,7 +188,7 @@ async fn plan_creation(
     creds: &HostCreds,
     registrant: Registrant,
 ) -> Result<(Transaction, Host), ApiError> {
-    let (mut transaction, host) = creation(address, new, creds, &state_of(address, new))?;
+    let (mut transaction, host) = creation(address, new, creds, &state_of(api, address, new))?;
     if let Some(name) = &new.cluster {
         let mut cluster = joined(api, name, registrant).await?;
         // A host of this address may have been a member before, and its own records are gone.
@@ -225,10 +226,11 @@ fn creation(
     Ok((transaction, host))
 }
 
-fn state_of(address: &str, new: &NewHost) -> HostState {
+fn state_of(api: &Api, address: &str, new: &NewHost) -> HostState {
     HostState {
         address: address.into(),
         bootstrap: new.bootstrap,
+        registered_at: api.clock.stamp(),
         addresses: new.addresses.iter().map(|AddressParam(address)| address.clone()).collect(),
         ..HostState::default()
     }

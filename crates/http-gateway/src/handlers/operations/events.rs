@@ -4,10 +4,10 @@
 //! waits until it is woken or for a short while. So none can be missed, a reader that does not read asks
 //! for nothing, and where a reader was is said by a number that is good at every gateway.
 
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -18,7 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use bus::warn_unless_outage;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, stream};
-use model::{Operation, OperationEvent, OperationStatus};
+use model::{Instance, Operation, OperationEvent, OperationStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use storage_client::StorageClient;
@@ -62,6 +62,38 @@ const LINES: &str = "application/x-ndjson";
 pub struct Wanted {
     after: u32,
     follow: Option<bool>,
+    /// The event that came last.
+    #[serde(skip)]
+    last: Option<EventId>,
+}
+
+/// The id of a Server-Sent Event: its `seq`; in later generations of the installation than the first the number of the
+/// generation and a hyphen before it. A restore from a backup begins a generation, and the same `seq` may then be that of
+/// another event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct EventId {
+    generation: u64,
+    seq: u32,
+}
+
+impl EventId {
+    fn parse(text: &str) -> Option<Self> {
+        let (generation, seq) = match text.trim().split_once('-') {
+            Some((generation, seq)) => (generation.parse().ok()?, seq),
+            None => (1, text.trim()),
+        };
+        let seq = seq.parse().ok().filter(|seq| *seq <= AFTER_MAX)?;
+        Some(Self { generation, seq })
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.generation > 1 {
+            write!(f, "{}-", self.generation)?;
+        }
+        write!(f, "{}", self.seq)
+    }
 }
 
 /// How events are written.
@@ -72,14 +104,14 @@ enum Format {
 }
 
 /// The events of an operation, each a line of JSON; with `Accept: text/event-stream` each a Server-Sent
-/// Event, whose id is its `seq`. They come as they happen until the operation has ended.
+/// Event, whose id is its `seq`, behind the number of restores from a backup if there were any. They come as they happen until the operation has ended.
 #[utoipa::path(
     get,
     path = "/api/v0/operation/{id}/events",
     params(
         ("after" = Option<u32>, Query, description = "Only events after the one with this `seq`."),
         ("follow" = Option<bool>, Query, description = "false: what there is now, and not what follows."),
-        ("Last-Event-ID" = Option<u32>, Header, description = "As `after`, which it goes before."),
+        ("Last-Event-ID" = Option<String>, Header, description = "Only events after the one with this id; it goes before `after`."),
     ),
     responses(
         (status = 200, content(
@@ -94,7 +126,7 @@ pub(super) async fn stream(
     api: Api,
     State(state): State<AppState>,
     Params(Name(id)): Params<Name>,
-    Wanted { after, follow }: Wanted,
+    Wanted { after, follow, last }: Wanted,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     found(&api, &id).await?;
@@ -104,10 +136,19 @@ pub(super) async fn stream(
         state.watching.enter(principal.as_ref().map_or("", |principal| &principal.owner().id))?;
     let outdated = api.context.caller.as_ref().map(|caller| outdated(&state, caller).boxed());
     let format = Format::accepted(&headers);
+    let instance = api.storage.find::<Instance>(Instance::ALL).await?;
+    let generation = instance.map_or(1, |found| found.record.generation.max(1));
+    let after = match last {
+        Some(last) if last.generation == generation => last.seq,
+        // The installation was restored since: its events are others.
+        Some(_) => 0,
+        None => after,
+    };
     let reader = Reader {
         storage: api.storage,
         id,
         format,
+        generation,
         seen: after,
         batch: FEW,
         follow: follow.unwrap_or(true),
@@ -153,12 +194,12 @@ impl FromRequestParts<AppState> for Wanted {
             return Err(ApiError::bad_request(format!("the query: after is at most {AFTER_MAX}")));
         }
         if let Some(last) = parts.headers.get("last-event-id") {
-            let last = last.to_str().ok().and_then(|last| last.trim().parse().ok());
-            wanted.after = last.filter(|last| *last <= AFTER_MAX).ok_or_else(|| {
+            let last = last.to_str().ok().and_then(EventId::parse).ok_or_else(|| {
                 ApiError::bad_request(
                     "Last-Event-ID is the id of the event that came last: a number",
                 )
             })?;
+            wanted.last = Some(last);
         }
         Ok(wanted)
     }
@@ -199,6 +240,8 @@ struct Reader {
     storage: StorageClient,
     id: String,
     format: Format,
+    /// That of the installation.
+    generation: u64,
     /// The `seq` of the event that was sent last.
     seen: u32,
     batch: u32,
@@ -315,14 +358,14 @@ impl Reader {
     fn written(&mut self, lines: &[(u64, Value)]) -> Bytes {
         let mut text = String::new();
         for (seq, line) in lines {
+            self.seen = u32::try_from(*seq).unwrap_or(u32::MAX);
             match self.format {
                 Format::Lines => text.extend([line.to_string().as_str(), "\n"]),
                 Format::Sse => {
-                    let (seq, line) = (seq.to_string(), line.to_string());
-                    text.extend(["id: ", &seq, "\ndata: ", &line, "\n\n"]);
+                    let id = EventId { generation: self.generation, seq: self.seen };
+                    text.extend(["id: ", &id.to_string(), "\ndata: ", &line.to_string(), "\n\n"]);
                 }
             }
-            self.seen = u32::try_from(*seq).unwrap_or(u32::MAX);
         }
         text.into()
     }

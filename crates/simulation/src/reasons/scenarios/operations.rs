@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use host_access::Os;
-use model::Host;
+use host_access::generation::signed_text;
+use host_access::{Hosts as _, Mark, Os};
+use model::{Host, ServerKeys};
 use serde_json::{Map, Value, json};
-use simulated_hosts::{Apply, LogIn};
+use simulated_hosts::{Apply, FINGERPRINT, LogIn, OWN_KEY};
+use storage_client::queries;
 
 use crate::reasons::{Stage, provokes};
 use crate::scenario::address;
@@ -46,6 +48,25 @@ fn restarts() {
         stage.edit(6, |host| host.failed_units = vec!["web.service".to_owned()]);
         stage.storage.delete::<Host>(&address(7)).await.unwrap();
         stage.until(RESTARTS).await;
+        stage
+    });
+}
+
+pub(super) const FENCED: &[&str] = &["fenced"];
+
+#[test]
+fn fenced_hosts() {
+    provokes("fences", FENCED, async || {
+        let mut stage = Stage::start(1).await;
+        stage.storage.save(&ServerKeys::of(FINGERPRINT)).await.unwrap();
+        let instance = queries::instance(&stage.storage).await.unwrap();
+        let id = runtime::random::uuid().to_string();
+        let text = signed_text(&instance.id, 2, &id);
+        let signature = stage.hosts.sign(&OWN_KEY.into(), &text).await.unwrap();
+        let mark = Mark { generation: 2, id, signature };
+        stage.edit(0, |host| drop(host.marks.insert(instance.id, format!("{mark}\n"))));
+        stage.start_operation("restart", json!({})).await;
+        stage.until(FENCED).await;
         stage
     });
 }

@@ -1,0 +1,96 @@
+//! Hosts that have the mark of another generation of the installation.
+
+use host_access::generation::signed_text;
+use host_access::{Hosts as _, Mark};
+use model::{Host, Instance, OperationStatus, Restored, ServerKeys, Status, Step};
+use serde_json::json;
+use simulated_hosts::{FINGERPRINT, OWN_KEY};
+use storage_client::queries;
+
+use crate::fleet::{Fleet, address};
+
+/// Gives a host the mark of a generation of this installation.
+async fn mark(fleet: &Fleet, number: usize, generation: u64) -> Instance {
+    fleet.storage.save(&ServerKeys::of(FINGERPRINT)).await.unwrap();
+    let instance = queries::instance(&fleet.storage).await.unwrap();
+    let text = signed_text(&instance.id, generation, "other");
+    let signature = fleet.hosts.sign(&OWN_KEY.into(), &text).await.unwrap();
+    let mark = Mark { generation, id: "other".to_owned(), signature };
+    let text = format!("{mark}\n");
+    fleet.hosts.edit(&address(number), |machine| machine.marks.insert(instance.id.clone(), text));
+    instance
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_of_a_newer_generation_is_left_alone_and_stops_the_rollout() {
+    for kind in ["restart", "upgrade"] {
+        let fleet = Fleet::start(3).await;
+        mark(&fleet, 1, 2).await;
+        let executor = fleet.executor().await;
+        executor.start(kind, json!({"settle": 0})).await.unwrap();
+        assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+        let steps =
+            [fleet.part("o1", 0).await, fleet.part("o1", 1).await, fleet.part("o1", 2).await];
+        assert_eq!(
+            steps.map(|part| part.step),
+            [Step::Done, Step::Failed, Step::Pending],
+            "{kind}"
+        );
+        let part = fleet.part("o1", 1).await;
+        assert_eq!(part.reason, "fenced");
+        let sentence = part.failure.unwrap().reason;
+        assert!(sentence.contains("generation 2 (other) of this installation"), "{sentence}");
+        assert!(sentence.contains("nothing was done to it"), "{sentence}");
+        assert_eq!(
+            (fleet.status(1).await, fleet.state(1).await.reason.as_str()),
+            (Status::Failed, "fenced")
+        );
+        assert!(fleet.hosts.commands().iter().all(|command| command.address != *address(1)));
+        assert_eq!(fleet.hosts.edit(&address(1), |machine| machine.upgrades_begun()), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_installations_of_the_same_generation_both_leave_the_host_alone() {
+    let fleet = Fleet::start(1).await;
+    let instance = mark(&fleet, 0, 1).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Failed);
+    let sentence = fleet.part("o1", 0).await.failure.unwrap().reason;
+    assert!(sentence.contains("two installations claim it"), "{sentence}");
+    let marks = fleet.hosts.edit(&address(0), |machine| machine.marks[&instance.id].clone());
+    let lines: Vec<_> = marks.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(lines, ["other", instance.generation_id.as_str()], "the other one sees it, too");
+    assert_eq!(fleet.hosts.commands(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn raised_generation_is_noticed_without_a_restart() {
+    let fleet = Fleet::start(1).await;
+    let mut instance = mark(&fleet, 0, 3).await;
+    let executor = fleet.executor().await;
+    executor.restart(json!({})).await;
+    fleet.ended("o1").await;
+    assert_eq!(fleet.hosts.commands(), []);
+    instance.generation = 4;
+    let at = "2026-11-28T12:00:00.000000";
+    let mut restored = Restored { at: at.into(), taken_at: at.into(), takes_over: false };
+    for takes_over in [false, true] {
+        restored.takes_over = takes_over;
+        instance.restored = Some(restored.clone());
+        fleet.storage.save(&instance).await.unwrap();
+        // As the watcher does when the host accepts the claim.
+        let mut host = fleet.storage.get::<Host>(&address(0)).await.unwrap().record;
+        host.status = Status::Active;
+        fleet.storage.save(&host).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let id = format!("o-{takes_over}");
+        let params = json!({"cluster_name": "c1", "operation_id": id, "options": {"settle": 0}});
+        executor.ask("restart", params).await.unwrap();
+        fleet.ended(&id).await;
+        assert_eq!(fleet.hosts.commands().len(), usize::from(takes_over));
+        let reason = fleet.part(&id, 0).await.reason;
+        assert_eq!(reason, if takes_over { "" } else { "fenced" });
+    }
+}

@@ -1,0 +1,41 @@
+//! The generation mark of a host: which installation works on it.
+
+use host_access::{AccessError, Claim, ClaimMode, Fence, Refusal, Session};
+
+use crate::context::Context;
+use crate::investigation::{Obstacle, state_of};
+
+/// The claim of this installation, and what the host has made of it.
+#[derive(Debug)]
+pub(crate) struct Marked {
+    /// For the set-up.
+    pub(crate) claim: Claim,
+    /// Whether the host has the mark of this installation now.
+    pub(crate) is_ours: bool,
+}
+
+/// Marks a host, or confirms its mark. That of a host which was just registered replaces any other. A host that is not to
+/// be taken over is left without one: it may be looked at.
+///
+/// # Errors
+/// When another generation has the host, or it cannot be marked.
+pub(crate) async fn mark(context: &Context, session: &dyn Session) -> Result<Marked, Obstacle> {
+    let instance = context.fencing.instance().await?;
+    let claim = context.fencing.claim(&instance).await?;
+    let state = state_of(context, session.address()).await?;
+    let mode = if state.is_new_in(&instance) { ClaimMode::Register } else { claim.mode };
+    match session.claim(&Claim { mode, ..claim.clone() }).await? {
+        None => Ok(Marked { claim, is_ours: true }),
+        Some(Refusal { fence: Fence::NotTakenOver, .. }) => Ok(Marked { claim, is_ours: false }),
+        Some(refusal) => Err(fenced(context, session, &refusal).await?.into()),
+    }
+}
+
+/// The error for a host that has refused the claim.
+pub(crate) async fn fenced(
+    context: &Context,
+    session: &dyn Session,
+    refusal: &Refusal,
+) -> Result<AccessError, bus::Error> {
+    context.fencing.explain(session.address(), refusal).await
+}

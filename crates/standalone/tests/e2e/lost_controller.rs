@@ -1,0 +1,149 @@
+//! The machine of the server is lost: nothing is left of it but a backup and its passphrase.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use testbed::Testbed;
+
+use crate::processes::Form;
+use crate::server::{Server, key};
+
+const PASSPHRASE: &str = "correct horse battery staple";
+
+/// `commissaire` on the installation of a server.
+struct Commissaire<'a> {
+    server: &'a Server,
+    form: Form,
+}
+
+impl Commissaire<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.server.folder().join(name)
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Output {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_commissaire"));
+        program.arg("--data-dir").arg(self.server.data_dir());
+        program.arg("--run-dir").arg(self.server.run_dir());
+        program.arg("--users").arg(self.path("users.json"));
+        program.arg(command).args(arguments);
+        match self.form {
+            Form::OneProcess => {}
+            Form::Distributed(_) => {
+                program.arg("--storage-config").arg(self.path("storage.conf"));
+            }
+        }
+        program.output().unwrap()
+    }
+
+    fn succeeds(&self, command: &str, arguments: &[&str]) -> String {
+        let output = self.run(command, arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{command}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn refused(&self, command: &str, arguments: &[&str], words: &str) {
+        let output = self.run(command, arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passphrase(form: Form) {
+    let test = "restored_server_restarts_hosts";
+    let Some(testbed) = Testbed::up_booted(test, &["debian"]) else { return };
+    let mut server = Server::start(form, json!({"lease-ttl": 8})).await;
+    server.cluster(&testbed).await;
+    let address = testbed.address(0).0.to_owned();
+    let (_, token) = server
+        .call(Method::POST, "/tokens", json!({"name": "ci", "role": "reader", "clusters": ["*"]}))
+        .await;
+    let (_, enrollment) = server.call(Method::POST, "/enrollments", json!({"cluster": "c1"})).await;
+
+    let passphrase = server.folder().join("passphrase");
+    write_private(&passphrase, PASSPHRASE);
+    let backup = server.folder().join("backup.jsonl");
+    let (passphrase, backup) = (passphrase.to_str().unwrap(), backup.to_str().unwrap());
+    let commissaire = Commissaire { server: &server, form };
+    commissaire.succeeds("backup", &["--with-key", "--passphrase-file", passphrase, "-o", backup]);
+    let text = std::fs::read_to_string(backup).unwrap();
+    for secret in [key(&testbed).as_str(), "OPENSSH PRIVATE KEY", PASSPHRASE] {
+        assert!(!text.contains(secret), "{secret} is readable");
+    }
+    let restore = [backup, "--passphrase-file", passphrase];
+    commissaire.refused("restore", &restore, "stop");
+
+    // Everything but the backup is lost; the configuration of the test stays.
+    server.processes.kill_all();
+    std::fs::remove_dir_all(server.data_dir()).unwrap();
+    if let Some(ground) = &server.processes.ground {
+        ground.etcd.ctl(&["del", "--prefix", "/commissaire/"]);
+    }
+    std::fs::create_dir(server.data_dir()).unwrap();
+    let wrong = server.folder().join("wrong");
+    write_private(&wrong, "correct horse battery stable");
+    let commissaire = Commissaire { server: &server, form };
+    let with_wrong = [backup, "--passphrase-file", wrong.to_str().unwrap()];
+    commissaire.refused("restore", &with_wrong, "the passphrase does not open");
+    let takeover = [backup, "--passphrase-file", passphrase, "--json", "--takeover"];
+    let output = commissaire.run("restore", &takeover);
+    let said = String::from_utf8_lossy(&output.stderr);
+    // It was active a moment ago, and may still be: only the operator knows.
+    let former = said.split("--yes-fence ").nth(1).map(|rest| rest.trim().to_owned());
+    let former = former.unwrap_or_else(|| panic!("{said}"));
+    let report = String::from_utf8(output.stdout).unwrap();
+    let taken = commissaire.run("restore", &["--takeover", "--yes-fence", &former]);
+    let said = String::from_utf8_lossy(&taken.stderr);
+    assert!(
+        taken.status.success() && said.contains("1 hosts belong to generation 2 now"),
+        "{said}"
+    );
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["void_tokens"], json!(["admin/ci"]), "{report}");
+    assert_eq!(report["pinned_hosts"], json!([address]), "{report}");
+    server.start_again().await;
+
+    // The configuration of commctl from before: a user and a password.
+    let (status, output, said) = server.commctl(&["host", "list"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(output.contains(&address), "{output}");
+    let url = &server.processes.urls()[0];
+    let client = reqwest::Client::new();
+    let voided =
+        client.get(format!("{url}/api/v0/hosts")).bearer_auth(token["token"].as_str().unwrap());
+    let voided = voided.send().await.unwrap();
+    assert_eq!(voided.status(), StatusCode::FORBIDDEN);
+    assert!(voided.text().await.unwrap().contains("a restore from a backup voided"));
+    let host = client.put(format!("{url}/api/v0/host/{address}")).json(&json!({}));
+    let voided = host.basic_auth("enroll", enrollment["token"].as_str()).send().await.unwrap();
+    assert_eq!(voided.status(), StatusCode::FORBIDDEN);
+    assert!(voided.text().await.unwrap().contains("a restore from a backup voided"));
+
+    // Nothing is restarted before the freeze is lifted.
+    let before = testbed.boot_id(0);
+    server.put("/cluster/c1/restart", json!({})).await;
+    server.state("waiting").await;
+    assert_eq!(testbed.boot_id(0), before);
+    let (status, _, said) = server.commctl(&["freeze", "off"]);
+    assert_eq!(status, 0, "{said}");
+    let record = server.restarted().await;
+    assert_eq!(record["status"], "finished", "{record}");
+    assert_ne!(testbed.boot_id(0), before);
+}
+
+forms! {
+    both: [restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passphrase],
+    one_process: [],
+    distributed: [],
+    full: [],
+}
