@@ -57,7 +57,10 @@ fn backup() -> Backup {
             records.push(Record { kind: kind.type_name.into(), key, sealed_for: None, value });
         }
     }
-    Backup { header: Header::default(), keys: None, records, sha256: String::new() }
+    let (header, sha256) = (Header::default(), String::new());
+    let mut backup = Backup { header, keys: None, records, sha256 };
+    backup.count();
+    backup
 }
 
 fn transform(addresses: &[String], clusters: &[String], users: &[String]) -> Transform {
@@ -122,8 +125,6 @@ proptest! {
         let there = transform(&forth, &[to_cluster], &[to_user]).apply(before.clone()).unwrap();
         check(&there.backup);
         let again = transform(&back, &[from_cluster], &[from_user]).apply(there.backup).unwrap();
-        // The header had no counts.
-        let records = |backup: &Backup| text(backup).lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
-        prop_assert_eq!(records(&again.backup), records(&before));
+        prop_assert_eq!(text(&again.backup), text(&before));
     }
 }
