@@ -14,7 +14,8 @@ fn edited_lines_are_accepted_for_a_new_trailer_only() {
     let lines = text(&backup());
     let changed = lines.replace(r#""status":"failed""#, r#""status":"active""#);
     let fewer: Vec<_> = lines.lines().filter(|line| !line.contains("/alarms/")).collect();
-    for input in [changed, fewer.join("\n")] {
+    let other_format = lines.replace(r#"{"end_of_backup":1,"#, r#"{"end_of_backup":2,"#);
+    for input in [changed, fewer.join("\n"), other_format] {
         let refused = Backup::read(input.as_bytes(), Verification::Full).unwrap_err().to_string();
         assert!(refused.contains("transform --reseal"), "{refused}");
         let result = transform(&[]).apply(edited(&input)).unwrap();
