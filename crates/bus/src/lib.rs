@@ -16,6 +16,7 @@
 //! - [`topology`][]: the exchange, the queues and the routing keys
 //! - [`jsonrpc`][]: the messages on the bus
 //! - [`error`][]: one error type, and the one table error ↔ JSON-RPC code ↔ HTTP status
+//! - [`permissions`][]: what an account of the broker may do
 //! - [`presence`][]: which services are running
 //! - [`dead_letters`][]: jobs that could not be done
 //! - [`memory`][], [`amqp`][], [`transport`][]: the backends
@@ -31,6 +32,7 @@ mod fitness;
 pub mod jsonrpc;
 pub mod memory;
 mod outages;
+pub mod permissions;
 pub mod presence;
 pub mod topology;
 pub mod transport;

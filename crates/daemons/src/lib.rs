@@ -3,12 +3,14 @@
 //! They are one program under six names: it looks at the name it was called by, as a link to it has it.
 //!
 //! - [`args`][]: the command lines
+//! - [`broker`][]: what each daemon does at the message broker
 //! - [`config`][]: the members that all configuration files share
 //! - [`service`][]: what each daemon serves
 //! - [`dead_letters`][]: the command for jobs that nobody could work on
 //! - [`users`][]: the command for users who log in with a password
 
 pub mod args;
+pub mod broker;
 pub mod config;
 pub mod dead_letters;
 pub mod service;

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::cause::{Cause, Outcome};
 use super::{Client, READ_TIMEOUT};
 
-/// How full a member's database is.
+/// How full a member's database is, and its alarms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberStatus {
     /// Its client URL.
@@ -17,6 +17,8 @@ pub struct MemberStatus {
     pub db_size_in_use: u64,
     /// The quota in bytes, where the member says it: etcd 3.6 and later do.
     pub quota: Option<u64>,
+    /// Its alarms and other errors, in its words: `NOSPACE` (no writes any more) and `CORRUPT` among them.
+    pub alarms: Vec<String>,
 }
 
 impl Client {
@@ -46,5 +48,6 @@ fn status_of(endpoint: &str, status: &StatusResponse) -> MemberStatus {
         db_size: bytes(status.db_size()),
         db_size_in_use: bytes(status.raft_used_db_size()),
         quota: Some(bytes(status.db_size_quota())).filter(|quota| *quota > 0),
+        alarms: status.errors().to_vec(),
     }
 }

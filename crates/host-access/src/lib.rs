@@ -63,7 +63,9 @@ pub use hosts::{GoAhead, Hosts, Session};
 pub use ledger::{LogInLedger, Share};
 pub use local::own_boot_id;
 pub use os::Os;
-pub use playbook::{Ansible, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome};
+pub use playbook::{
+    Ansible, CoreVersion, Playbook, PlaybookError, Summary, TaskEvent, TaskOutcome,
+};
 pub use run_dir::RunDir;
 pub use session::{Output, Probe, SshGoAhead, SshSession, Uptime, boot_id, probe};
 pub use ssh::Ssh;

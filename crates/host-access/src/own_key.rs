@@ -57,21 +57,34 @@ pub fn private_path(data_dir: &Path) -> PathBuf {
 /// # Errors
 /// When it cannot be read, or is not a private key without a passphrase.
 pub fn read(data_dir: &Path) -> Result<Option<OwnKey>, OwnKeyError> {
-    let path = private_path(data_dir);
-    let private = match std::fs::read_to_string(&path) {
-        Ok(text) => SecretString::from(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", &path)(error)),
-    };
-    let mut command = Command::new("ssh-keygen");
-    let line = keygen(command.args(["-y", "-P", "", "-f"]).arg(&path))?;
-    let fingerprint = fingerprint(&line);
-    let fingerprint = fingerprint.ok_or(OwnKeyError::NotAKey(path))?;
+    let Some((key, line)) = read_from(&private_path(data_dir))? else { return Ok(None) };
     let public = data_dir.join(PUBLIC);
     if !public.exists() {
         std::fs::write(&public, format!("{line}\n")).map_err(failed("write", &public))?;
     }
-    Ok(Some(OwnKey { private, fingerprint }))
+    Ok(Some(key))
+}
+
+/// The fingerprint of the private key in the file `path`; `None` where it is missing. Nothing is written.
+///
+/// # Errors
+/// As [`read`].
+pub fn fingerprint_of(path: &Path) -> Result<Option<String>, OwnKeyError> {
+    Ok(read_from(path)?.map(|(key, _)| key.fingerprint))
+}
+
+/// The key in a file, and the line of its public half.
+fn read_from(path: &Path) -> Result<Option<(OwnKey, String)>, OwnKeyError> {
+    let private = match std::fs::read_to_string(path) {
+        Ok(text) => SecretString::from(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", path)(error)),
+    };
+    let mut command = Command::new("ssh-keygen");
+    let line = keygen(command.args(["-y", "-P", "", "-f"]).arg(path))?;
+    let fingerprint = fingerprint(&line);
+    let fingerprint = fingerprint.ok_or_else(|| OwnKeyError::NotAKey(path.to_owned()))?;
+    Ok(Some((OwnKey { private, fingerprint }, line)))
 }
 
 /// Runs `ssh-keygen`; answers what it prints.
@@ -170,5 +183,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(PRIVATE), "nonsense").unwrap();
         assert!(matches!(read(folder.path()), Err(OwnKeyError::Refused(_))));
+    }
+
+    #[test]
+    fn fingerprint_is_read_without_writing_the_public_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let private = folder.path().join(PRIVATE);
+        assert_eq!(fingerprint_of(&private).unwrap(), None);
+        make(folder.path()).unwrap();
+        std::fs::remove_file(folder.path().join(PUBLIC)).unwrap();
+        let found = fingerprint_of(&private).unwrap();
+        assert!(!folder.path().join(PUBLIC).exists());
+        assert_eq!(found, read(folder.path()).unwrap().map(|key| key.fingerprint));
     }
 }

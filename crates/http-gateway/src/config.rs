@@ -114,7 +114,7 @@ impl Config {
     }
 
     /// The files for TLS, where it is spoken.
-    pub(crate) fn tls_files(&self) -> Option<Files> {
+    pub fn tls_files(&self) -> Option<Files> {
         let clients = self.tls_clientverifyfile.clone().map(|file| (file, self.tls_client_verify));
         self.tls_pemfile.clone().map(|pem| Files { pem, clients })
     }

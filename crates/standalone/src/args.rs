@@ -128,6 +128,22 @@ pub enum Command {
     /// names a host, a cluster or a user is changed, by what its fields hold; credentials stay encrypted. Lines that were
     /// edited with other programs, such as jq, get a new trailer with --reseal.
     Transform(TransformArgs),
+    /// Check the installation, and print what is wrong and what to do about it
+    ///
+    /// It changes nothing, and works while the server runs and while it does not: the configuration and the files that
+    /// it names, permissions, keys, the store, the message broker, versions of records, the clock, ansible-core and SSH,
+    /// certificates, the last backup, free space. Run it as root or as the user of the server. Exit status: 0 nothing is an error, 1
+    /// something is, 2 wrong usage.
+    #[command(after_help = "\
+Examples:
+  sudo commissaire doctor                            the problems, each with its remedy
+  sudo commissaire doctor --verbose                  everything that was checked
+  sudo commissaire doctor --config-dir /etc/commissaire
+                                                     the six daemons on RabbitMQ and etcd
+  commissaire --data-dir /tmp/try doctor             another data directory
+  commissaire doctor -o json | jq '.[] | select(.severity == \"error\")'
+                                                     for scripts")]
+    Doctor(crate::doctor::Args),
     /// Print the SHA-256 fingerprint of the server's own authority, for `commctl login`
     ///
     /// It is that of `ca.pem` in the data directory, which a start that speaks TLS makes, or of the authority
@@ -173,6 +189,11 @@ impl Args {
             let home = || std::env::home_dir().unwrap_or_default().join(".local/share");
             data_home.unwrap_or_else(home).join("commissaire")
         })
+    }
+
+    /// Whether neither another data directory nor another configuration file is named.
+    pub fn is_of_default_installation(&self) -> bool {
+        self.data_dir.is_none() && self.config_file.is_none()
     }
 
     /// Where keys in use and SSH sockets are kept.

@@ -42,7 +42,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, or says something wrong.
     pub fn load(args: &Args) -> anyhow::Result<Self> {
-        let path = args.config_file.as_deref().unwrap_or(Path::new(DEFAULT));
+        let path = path(args);
         let members = config::read(path, args.config_file.is_some())?;
         let mut config = Self::parse(path, members)?;
         let gateway = &mut config.gateway;
@@ -103,6 +103,11 @@ impl Config {
     pub fn lease_ttl(&self) -> Duration {
         Duration::from_secs(self.lease_ttl)
     }
+}
+
+/// The file that the configuration is read from.
+pub fn path(args: &Args) -> &Path {
+    args.config_file.as_deref().unwrap_or(Path::new(DEFAULT))
 }
 
 /// The object `name`, taken out of `members`; left out it is all defaults.

@@ -66,7 +66,7 @@ impl DataDir {
 
     /// How far the first start came.
     pub fn first_start(&self) -> PathBuf {
-        self.path.join("first-start")
+        first_start_in(&self.path)
     }
 
     /// The key that credentials are sealed with; systemd's `LoadCredential=secret.key` comes first.
@@ -131,6 +131,11 @@ impl Drop for AddressFile {
 /// The embedded store in a data directory that another process may be using.
 pub fn database_in(data_dir: &Path) -> PathBuf {
     data_dir.join("commissaire.db")
+}
+
+/// The mark of the first start in a data directory that another process may be using.
+pub fn first_start_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("first-start")
 }
 
 /// The authority's certificate in a data directory that another process may be using.

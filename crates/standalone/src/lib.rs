@@ -10,6 +10,7 @@
 //! - [`installation`][]: the installation that these work on
 //! - [`config`][]: the configuration file: the gateway's members, and an object for each service
 //! - [`data_dir`][]: the directory that holds everything it keeps, for one process at a time
+//! - [`doctor`][]: the checks of `commissaire doctor`
 //! - [`first_start`][]: what is made there at the first start
 //! - [`takeover`][]: taking hosts over from a former installation
 //! - `shell`: completions and man pages
@@ -19,6 +20,7 @@ pub mod authority;
 pub mod backup;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 pub mod first_start;
 pub mod installation;
 mod passphrase;
@@ -72,6 +74,7 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
             Some(Command::Backup(command)) => command.carry_out(args).await,
             Some(Command::Restore(command)) => command.carry_out(args).await,
             Some(Command::Transform(command)) => command.carry_out(),
+            Some(Command::Doctor(command)) => doctor::run(args, command).await,
             Some(Command::CaFingerprint) => print_fingerprint(args),
             Some(Command::Links { dir }) => link(dir),
             Some(Command::User(command)) => {

@@ -67,6 +67,16 @@ pub(crate) async fn restoring(handlers: &Handlers) -> Result<Option<Restoring>> 
     Ok(read(handlers, store).await?.0.restoring)
 }
 
+/// The format that the records have, if the store says so, and whether a restore is not complete.
+///
+/// # Errors
+/// When the store does not answer, or the record is damaged.
+pub(crate) async fn found(handlers: &Handlers) -> Result<(Option<u32>, bool)> {
+    let store = store(handlers).await?;
+    let (Format { records, restoring }, revision) = read(handlers, store).await?;
+    Ok((revision.map(|_| records), restoring.is_some()))
+}
+
 /// Begins a restore, or ends it: the records have the present format then.
 ///
 /// # Errors

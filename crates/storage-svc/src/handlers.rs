@@ -75,6 +75,14 @@ impl Handlers {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(configured: Vec<Handler>) -> Result<Self, OpenError> {
+        Self::open_by(configured, open).await
+    }
+
+    /// The same with another way to open a store.
+    pub(crate) async fn open_by(
+        configured: Vec<Handler>,
+        open: impl AsyncFn(&Backend) -> Result<Store, StoreError>,
+    ) -> Result<Self, OpenError> {
         let assignments = Assignments::of(&configured).map_err(OpenError::Config)?;
         let mut stores = Vec::with_capacity(configured.len());
         for handler in &configured {
@@ -385,7 +393,7 @@ async fn probe(store: &Store, outage: &Outage, limit: Duration) -> bool {
     false
 }
 
-async fn open(backend: &Backend) -> Result<Store, StoreError> {
+pub(crate) async fn open(backend: &Backend) -> Result<Store, StoreError> {
     match backend {
         Backend::Etcd(options) => Store::etcd(options).await,
         Backend::Sqlite(options) => Store::sqlite(&options.path),

@@ -101,7 +101,7 @@ pub async fn unlock(handlers: &Handlers, path: &Path) -> Result<Sealer, UnlockEr
 }
 
 /// What a store holds that is sealed.
-async fn sealed(handlers: &Handlers, store: usize) -> Result<Vec<Entry>, StoreError> {
+pub(crate) async fn sealed(handlers: &Handlers, store: usize) -> Result<Vec<Entry>, StoreError> {
     let mut entries: Vec<_> =
         handlers.store(store).get(vec![MARK.to_owned()]).await?.into_iter().flatten().collect();
     let kinds = handlers.secret().filter(|(index, _)| *index == store).flat_map(|(_, kinds)| kinds);

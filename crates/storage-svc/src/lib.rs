@@ -9,6 +9,7 @@
 //! - `format`: the format of the records in a store
 //! - [`handlers`][]: the open stores, and where a record belongs
 //! - [`service`][]: the methods on the bus
+//! - [`inspection`][]: reading the stores without a change
 //! - [`kinds`][]: the record types it knows
 //! - [`keyring`][]: the sealing key in use
 //! - `last_checks`: when hosts were last checked, from the reports of the watchers
@@ -30,6 +31,7 @@ pub mod compaction;
 pub mod config;
 mod format;
 pub mod handlers;
+pub mod inspection;
 pub mod keyring;
 pub mod kinds;
 mod last_checks;
@@ -60,6 +62,7 @@ use tokio::sync::watch;
 
 pub use config::{Compaction, Config, Handler};
 pub use handlers::Handlers;
+pub use inspection::Inspection;
 use keyring::{Keyring, UnlockError};
 pub use secrets::Sealer;
 pub use service::StorageService;

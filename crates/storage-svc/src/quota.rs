@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_mins(1);
 const REPEAT: Duration = Duration::from_hours(1);
 
 /// etcd's default.
-const DEFAULT_QUOTA: u64 = 2 << 30;
+pub(crate) const DEFAULT_QUOTA: u64 = 2 << 30;
 
 /// Warnings begin at the first of these shares, in percent; each further one is warned of at once.
 const STEPS: [u64; 4] = [50, 75, 90, 95];
@@ -84,6 +84,7 @@ mod tests {
                 db_size: percent << 20,
                 db_size_in_use: percent << 19,
                 quota: None,
+                alarms: Vec::new(),
             };
             warned.about(&member, 100 << 20, start + Duration::from_mins(minute))
         };

@@ -87,6 +87,14 @@ pub enum StoreError {
         /// Why.
         source: Arc<std::io::Error>,
     },
+    /// The database file cannot be read.
+    #[error("cannot read the database {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<std::io::Error>,
+    },
     /// The database file is damaged.
     #[error(
         "the database {} is damaged ({why}): nothing was changed. Move it away and put a copy in its place \
@@ -187,6 +195,15 @@ impl Store {
     /// When the file cannot be opened or made, or is not ours.
     pub fn sqlite(path: &Path) -> Result<Self, StoreError> {
         sqlite::Sqlite::open(path).map(Self::Sqlite)
+    }
+
+    /// The embedded store in the existing file `path`, which may be in use by another process, for reads only: nothing is
+    /// created or changed, and commits fail. The file is checked as at a start.
+    ///
+    /// # Errors
+    /// When the file is missing, damaged or of a newer version.
+    pub fn sqlite_read_only(path: &Path) -> Result<Self, StoreError> {
+        sqlite::open_read_only(path).map(Self::Sqlite)
     }
 
     /// Whether the database file `path` holds any record; false when it is missing or empty.

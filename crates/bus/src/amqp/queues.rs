@@ -158,7 +158,7 @@ pub(super) async fn consumer_channel(
     Ok(channel)
 }
 
-pub(super) async fn bind(
+pub(crate) async fn bind(
     channel: &Channel,
     queue: &ShortString,
     exchange: &ShortString,

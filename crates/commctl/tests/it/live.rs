@@ -185,7 +185,7 @@ async fn events_are_printed_as_data() {
     let mock = Mock::given(method("GET"))
         .and(path(format!("/api/v0/operation/{ID}/events")))
         .and(query_param("follow", "false"))
-        .and(header("last-event-id", "4"));
+        .and(query_param("after", "4"));
     let text = event(5, "10.0.0.1", "probe", "ok", "boot id a") + &event(6, "", "end", "ok", "");
     let answer = ResponseTemplate::new(200).set_body_raw(text, "text/event-stream");
     mock.respond_with(answer).mount(&fleet.server).await;

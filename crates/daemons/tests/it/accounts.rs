@@ -2,6 +2,7 @@
 //! do their work, and a stolen account has no rights of the others.
 
 mod main_job;
+mod permissions;
 mod thief;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -97,6 +98,7 @@ async fn no_account_can_do_what_it_need_not() {
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
     }
     let life = Lifecycle::new();
+    permissions::are_checked(&installation).await;
     main_job::runs(&installation, &life).await;
     for daemon in Daemon::ALL {
         Thief::with(&installation, daemon).await.tries_everything().await;

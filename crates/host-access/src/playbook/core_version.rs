@@ -13,9 +13,6 @@ pub struct CoreVersion {
     pub minor: u32,
 }
 
-/// The oldest that our playbooks and our callback plugin are tried with.
-const OLDEST: CoreVersion = CoreVersion { major: 2, minor: 14 };
-
 /// First ansible-core that works with a host's Python from this version on.
 const FIRST_FOR: &[((u32, u32), CoreVersion)] = &[((3, 12), CoreVersion { major: 2, minor: 16 })];
 
@@ -28,6 +25,9 @@ const OLD_ENDS: &[((u32, u32), CoreVersion)] = &[
 ];
 
 impl CoreVersion {
+    /// The oldest that our playbooks and our callback plugin are tried with.
+    pub const OLDEST: Self = Self { major: 2, minor: 14 };
+
     /// The version in the first line of `ansible-playbook --version`: `… [core 2.14.18]`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (_, after) = text.lines().next()?.split_once("[core ")?;
@@ -39,7 +39,7 @@ impl CoreVersion {
     /// Whether it works with this Python on a host.
     pub(crate) fn check(self, python: (u32, u32)) -> Result<(), PlaybookError> {
         let needed = FIRST_FOR.iter().filter(|(from, _)| python >= *from).map(|(_, core)| *core);
-        let needed = needed.max().unwrap_or(OLDEST);
+        let needed = needed.max().unwrap_or(Self::OLDEST);
         if self < needed {
             return Err(PlaybookError::AnsibleTooOld { found: self, needed, python });
         }

@@ -29,6 +29,7 @@ fn with_names(path: &str, [cluster, host, operation]: [&str; 3]) -> String {
 /// Routes that need a role on all clusters, in other words than the declarations.
 fn is_for_all_clusters(method: &str, path: &str) -> bool {
     let parts = [
+        "/backup",
         "/freeze",
         "/containermanager",
         "/network",

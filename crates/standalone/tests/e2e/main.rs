@@ -64,6 +64,7 @@ mod bootstraps;
 mod bus;
 mod commctl;
 mod crashes;
+mod doctor;
 mod enrollment;
 mod failures;
 mod faults;

@@ -8,6 +8,7 @@
 //! [`Sqlite::close`] empties the WAL.
 
 mod copy;
+mod read_only;
 mod snapshot;
 
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
+use self::read_only::Reading;
+pub(super) use self::read_only::open as open_read_only;
 use super::{Commit, CommitError, Committed, Entry, StoreError};
 pub(super) use snapshot::SqliteSnapshot;
 
@@ -63,6 +66,7 @@ pub struct Sqlite {
     path: Arc<PathBuf>,
     writer: mpsc::Sender<Request>,
     readers: Arc<Mutex<Vec<Connection>>>,
+    reading: Reading,
 }
 
 impl Sqlite {
@@ -82,7 +86,8 @@ impl Sqlite {
         builder
             .spawn(move || write(connection, requests))
             .map_err(|e| StoreError::Make { path: path.to_owned(), source: Arc::new(e) })?;
-        Ok(Self { path: Arc::new(path.to_owned()), writer, readers: Arc::default() })
+        let path = Arc::new(path.to_owned());
+        Ok(Self { path, writer, readers: Arc::default(), reading: Reading::Shared })
     }
 
     pub(super) async fn get(&self, keys: Vec<String>) -> Result<Vec<Option<Entry>>, StoreError> {
@@ -161,7 +166,7 @@ impl Sqlite {
         let failed = |source| StoreError::Sqlite { doing, source: Arc::new(source) };
         let mut connection = match idle {
             Some(connection) => connection,
-            None => connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?,
+            None => self.reading.connect(&self.path).map_err(failed)?,
         };
         let result = query(&mut connection).map_err(failed);
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

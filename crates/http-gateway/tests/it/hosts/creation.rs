@@ -138,7 +138,10 @@ async fn what_an_earlier_host_left_behind_is_not_taken_over() {
     gateway.storage.delete::<model::Host>("10.0.0.1").await.unwrap();
     gateway.put("/host/10.0.0.1", json!({})).await.is(201, &new_host("10.0.0.1"));
     let state: HostState = gateway.stored("10.0.0.1").await.unwrap();
-    assert_eq!(state, HostState { address: "10.0.0.1".into(), ..HostState::default() });
+    let registered_at = state.registered_at.clone();
+    assert!(registered_at.is_valid());
+    let new = HostState { address: "10.0.0.1".into(), registered_at, ..HostState::default() };
+    assert_eq!(state, new);
 }
 
 #[tokio::test]

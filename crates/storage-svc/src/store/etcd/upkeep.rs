@@ -1,6 +1,6 @@
 //! What the upkeep of etcd needs: its revisions, whose keys it holds, compaction.
 
-use etcd_access::{Error, MemberStatus};
+use etcd_access::{Cause, Error, MemberStatus};
 use etcd_client::{GetOptions, TxnOp, TxnOpResponse};
 
 use super::{Etcd, StoreError, end_of, moment, reads};
@@ -83,7 +83,12 @@ impl Etcd {
 
     /// How full each member that answers is.
     pub(crate) async fn members(&self) -> Vec<MemberStatus> {
-        self.client.members().await.into_iter().flatten().collect()
+        self.each_member().await.into_iter().flatten().collect()
+    }
+
+    /// The status of each member, in the order of the configuration.
+    pub(crate) async fn each_member(&self) -> Vec<Result<MemberStatus, Cause>> {
+        self.client.members().await
     }
 }
 
