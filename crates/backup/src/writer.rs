@@ -106,5 +106,6 @@ impl Backup {
 
 /// A checksum in hexadecimal digits.
 pub(crate) fn hex(sha256: Sha256) -> String {
-    sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = sha256.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
+    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }

@@ -156,7 +156,9 @@ impl<'a> Mapper<'a> {
             return None;
         }
         let (new, sources) = sentence::map(text, words, self.addresses)?;
-        sources.iter().for_each(|source| self.use_source(ADDRESS_OPTION, source));
+        for source in &sources {
+            self.use_source(ADDRESS_OPTION, source);
+        }
         Some(new)
     }
 
