@@ -1,9 +1,9 @@
 //! A backup of one data directory, with other names, restored into another one: real processes, and no hosts.
 
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -37,14 +37,10 @@ async fn call(
 fn run(data: &Path, arguments: &[&str], input: &[u8]) -> (bool, Vec<u8>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_commissaire"));
     command.arg("--data-dir").arg(data).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    let input = input.to_owned();
-    // One that refuses its input early does not read all of it.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = process.wait_with_output().unwrap();
-    writer.join().unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input).unwrap();
+    file.rewind().unwrap();
+    let output = command.stdin(file).output().unwrap();
     (output.status.success(), output.stdout, String::from_utf8(output.stderr).unwrap())
 }
 
