@@ -7,6 +7,7 @@
 //! - [`format`][]: the lines
 //! - [`writer`][]: writes them, and counts
 //! - [`reader`][]: reads and verifies them
+//! - [`transform`][]: maps their names, and chooses records
 //! - [`key_files`][]: the keys of an installation, encrypted with a passphrase
 //!
 //! All of it is pure, but for random numbers: it opens no file and knows neither the bus nor the store.
@@ -14,6 +15,7 @@
 pub mod format;
 pub mod key_files;
 pub mod reader;
+pub mod transform;
 pub mod writer;
 
 pub use format::{Counts, FORMAT, Header, Record, StoreMoment, Trailer};

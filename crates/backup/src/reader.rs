@@ -73,6 +73,14 @@ pub enum ReadError {
         /// The number that there are.
         found: u64,
     },
+    /// The trailer is one of another format than the header.
+    #[error("the backup has the format {header}, and its trailer says {trailer}{RESEAL}")]
+    Format {
+        /// That of the header.
+        header: u32,
+        /// That of the trailer.
+        trailer: u32,
+    },
     /// The checksum is not the one of the lines.
     #[error(
         "the backup was changed or damaged: its SHA-256 is {found}, and its trailer says {stated}{RESEAL}"
@@ -164,6 +172,10 @@ impl Backup {
     }
 
     fn verify(&self, trailer: &Trailer, counts: &Counts) -> Result<(), ReadError> {
+        let (header, end) = (self.header.commissaire_backup, trailer.end_of_backup);
+        if header != end {
+            return Err(ReadError::Format { header, trailer: end });
+        }
         let found = u64::try_from(self.records.len()).unwrap_or(u64::MAX);
         for (place, records, stated) in [
             ("header", self.header.records, &self.header.counts),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::format::{Counts, FORMAT, Header, Keys, Record, Trailer};
+use crate::reader::Backup;
 
 /// Writes the lines of a backup, counts its records, and computes its checksum.
 #[derive(Debug)]
@@ -74,6 +75,33 @@ impl<W: Write> Writer<W> {
         text.push(b'\n');
         self.sha256.update(&text);
         self.output.write_all(&text)
+    }
+}
+
+impl Backup {
+    /// Sets the counts of the header to those of the records.
+    pub fn count(&mut self) {
+        let mut counts = Counts::new();
+        for record in &self.records {
+            *counts.entry(record.kind.clone()).or_default() += 1;
+        }
+        self.header.records = counts.values().sum();
+        self.header.counts = counts;
+    }
+
+    /// Writes the backup, with a new trailer.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn write<W: Write>(&self, output: W) -> io::Result<(Trailer, W)> {
+        let mut writer = Writer::begin(output, &self.header)?;
+        if let Some(keys) = &self.keys {
+            writer.keys(keys.clone())?;
+        }
+        for record in &self.records {
+            writer.record(record)?;
+        }
+        writer.end()
     }
 }
 

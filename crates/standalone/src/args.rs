@@ -9,6 +9,7 @@ use runtime::telemetry::LogFormat;
 
 use crate::backup::BackupArgs;
 use crate::restore::RestoreArgs;
+use crate::transform::TransformArgs;
 
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
 /// needs no message broker and no etcd.
@@ -121,6 +122,12 @@ pub enum Command {
     /// operations are frozen, those in process paused, tokens void and bindings pending; what it prints says what to
     /// do about each. docs/backup.md is the guide, also for moving to another machine.
     Restore(RestoreArgs),
+    /// Change the names in a backup, or choose some of its records
+    ///
+    /// A filter: it reads a backup and writes one, and needs neither the server nor its keys. Every place where a record
+    /// names a host, a cluster or a user is changed, by what its fields hold; credentials stay encrypted. Lines that were
+    /// edited with other programs, such as jq, get a new trailer with --reseal.
+    Transform(TransformArgs),
     /// Check the installation, and print what is wrong and what to do about it
     ///
     /// It changes nothing, and works while the server runs and while it does not: the configuration and the files that

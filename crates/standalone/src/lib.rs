@@ -5,6 +5,7 @@
 //! - [`authority`][]: what makes TLS work without being given a certificate
 //! - [`mod@backup`][]: `commissaire backup`
 //! - [`restore`][]: `commissaire restore`
+//! - [`transform`][]: `commissaire transform`
 //! - `passphrase`: the passphrase of the keys in a backup
 //! - [`installation`][]: the installation that these work on
 //! - [`config`][]: the configuration file: the gateway's members, and an object for each service
@@ -26,6 +27,7 @@ mod passphrase;
 pub mod restore;
 mod shell;
 pub mod takeover;
+pub mod transform;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +73,7 @@ pub fn start(args: &Args) -> anyhow::Result<ExitCode> {
             Some(Command::CopyDatabase { file }) => copy_database(args, file),
             Some(Command::Backup(command)) => command.carry_out(args).await,
             Some(Command::Restore(command)) => command.carry_out(args).await,
+            Some(Command::Transform(command)) => command.carry_out(),
             Some(Command::Doctor(command)) => doctor::run(args, command).await,
             Some(Command::CaFingerprint) => print_fingerprint(args),
             Some(Command::Links { dir }) => link(dir),

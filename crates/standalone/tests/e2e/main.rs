@@ -87,6 +87,7 @@ mod rotation;
 mod secrets;
 mod server;
 mod tls;
+mod transform;
 mod units;
 mod upgrades;
 mod users;

@@ -20,3 +20,4 @@ mod service;
 mod split;
 mod sqlite;
 mod store;
+mod transform;
