@@ -76,9 +76,9 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     let (passphrase, backup) = (passphrase.to_str().unwrap(), backup.to_str().unwrap());
     let commissaire = Commissaire { server: &server, form };
     commissaire.succeeds("backup", &["--with-key", "--passphrase-file", passphrase, "-o", backup]);
-    let text = std::fs::read_to_string(backup).unwrap();
+    let content = std::fs::read_to_string(backup).unwrap();
     for secret in [key(&testbed).as_str(), "OPENSSH PRIVATE KEY", PASSPHRASE] {
-        assert!(!text.contains(secret), "{secret} is readable");
+        assert!(!content.contains(secret), "{secret} is readable");
     }
     let with_keys = [backup, "--passphrase-file", passphrase];
     commissaire.refused("restore", &with_keys, "stop");
@@ -102,10 +102,10 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     let former = said.split("--yes-fence ").nth(1).map(|rest| rest.trim().to_owned());
     let former = former.unwrap_or_else(|| panic!("{said}"));
     let printed = String::from_utf8(output.stdout).unwrap();
-    let taken = commissaire.run("restore", &["--takeover", "--yes-fence", &former]);
-    let said = String::from_utf8_lossy(&taken.stderr);
+    let second = commissaire.run("restore", &["--takeover", "--yes-fence", &former]);
+    let said = String::from_utf8_lossy(&second.stderr);
     assert!(
-        taken.status.success() && said.contains("1 hosts belong to generation 2 now"),
+        second.status.success() && said.contains("1 hosts belong to generation 2 now"),
         "{said}"
     );
     let report: Value = serde_json::from_str(&printed).unwrap();
