@@ -102,6 +102,8 @@ pub struct Report {
     pub bindings: Vec<String>,
     /// The ids of the events that no webhook is called for.
     pub webhooks: Vec<String>,
+    /// The fingerprints of the server's own SSH keys, one of which may have been replaced after the backup.
+    pub server_keys: Vec<String>,
     /// The hosts whose pinned SSH key may have been replaced after the backup.
     pub pinned_hosts: Vec<String>,
     /// The records whose credentials were sealed for another key, as `FROM -> TO`.

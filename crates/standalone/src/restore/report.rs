@@ -61,6 +61,10 @@ pub(super) fn text(report: &Report, missing: &[String], done: &str) -> String {
             "hosts have a pinned SSH key as of the backup; one that was replaced since has to be accepted again",
             report.pinned_hosts.clone(),
         ),
+        (
+            "keys that hosts know the server by; after a later rotation they know another one",
+            report.server_keys.clone(),
+        ),
         ("events of webhooks are dropped", report.webhooks.clone()),
         ("credentials were moved to another address", report.moved_secrets.clone()),
     ];
@@ -105,6 +109,7 @@ pub(super) fn json(report: &Report, missing: &[String]) -> anyhow::Result<String
         "void_enrollments": report.enrollments,
         "pending_bindings": report.bindings,
         "pinned_hosts": report.pinned_hosts,
+        "server_keys": report.server_keys,
         "dropped_webhooks": report.webhooks,
         "moved_secrets": report.moved_secrets,
         "left_out": left_out.collect::<Vec<_>>(),

@@ -129,6 +129,11 @@ async fn access() {
     session.run("access create --user admin --role reader -c web bad");
     session.run("-o table access list");
     session.run("access get ops");
+    session.run("access accept ops");
+    session.run("access accept missing");
+    session.run("access accept --all");
+    session.run("backup commissaire.jsonl");
+    session.run("backup commissaire.jsonl");
     session.run("access delete ops missing");
     session.run("health-check create web 'systemctl is-active web'");
     session.run("health-check list");

@@ -5,7 +5,7 @@ use bus::{Error, Result};
 use model::{
     ApiToken, Binding, CheckReport, CheckRoster, Enrollment, Freeze, Host, HostCreds, Instance,
     Lease, LeasePurpose, Model, Operation, OperationControl, OperationStatus, PendingWebhook,
-    Restored, Wanted, WriteProbe,
+    Restored, ServerKeys, Wanted, WriteProbe,
 };
 use runtime::random;
 use serde::Serialize;
@@ -98,6 +98,11 @@ impl Afterwards {
             }
             OperationControl::TYPE => {
                 self.controls.push(read(text)?);
+                text.to_owned()
+            }
+            ServerKeys::TYPE => {
+                let keys: ServerKeys = read(text)?;
+                self.report.server_keys = keys.fingerprints.into_iter().collect();
                 text.to_owned()
             }
             Host::TYPE => {

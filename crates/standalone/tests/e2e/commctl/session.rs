@@ -12,7 +12,7 @@ use crate::processes::Form;
 use crate::server::Server;
 
 /// What is another one in each run, and what stands in its place.
-const FILTERS: [(&str, &str); 14] = [
+const FILTERS: [(&str, &str); 15] = [
     (r"commctl [0-9.]+ \([^)]+\)", "commctl VERSION (COMMIT, DATE)"),
     // It may have passed before the next look.
     (r"! HOST bootstrapping\n", ""),
@@ -30,6 +30,8 @@ const FILTERS: [(&str, &str); 14] = [
     (r"\bos: \w+", "os: OS"),
     // That of the pods that were still terminating at a look, if there were any.
     (r"grace_period: \d+", "grace_period: SECONDS"),
+    // Those of leases come and go.
+    (r"\d+ records, complete", "COUNT records, complete"),
 ];
 
 /// A server, a home, and what was said.
