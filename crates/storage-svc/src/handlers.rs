@@ -203,7 +203,7 @@ impl Handlers {
         }
     }
 
-    /// The store that a record belongs in, as its index, whatever the stores hold; `source` is that of a host.
+    /// The store in which a record is created, as its index; `source` is that of a host.
     ///
     /// # Errors
     /// When there is no store for hosts of that source.

@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// An operator registers a host again, with whatever installation: what was done to it before does not count.
+    /// An operator registers a host again, with any installation: what was done to it before does not count.
     pub(super) fn forget(&self, number: usize) {
         self.touched().reached.remove(&address(number));
     }
