@@ -325,7 +325,7 @@ async fn unsteady(gateway: &Gateway, life: &Lifecycle) {
                 return Ok(json!([]));
             }
             if is_instance {
-                return Ok(Value::Null);
+                return Err(Error::not_found("there is no Instance all"));
             }
             if (2..6).contains(&asked) {
                 return Err(Error::unavailable("the store does not answer"));
