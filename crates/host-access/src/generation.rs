@@ -241,6 +241,8 @@ pub fn compare(mark: Option<&str>, claim: &Claim) -> (Option<String>, Result<(),
 fn lines(text: &str) -> Result<Vec<Mark>, Vec<Mark>> {
     let is_whole = !text.is_empty() && text.len() <= MARK_LIMIT && text.ends_with('\n');
     let parsed: Option<Vec<_>> = text.split_terminator('\n').map(Mark::parse).collect();
-    let readable = || text.lines().map_while(Mark::parse).collect();
+    // As the script prints it.
+    let printed = &text[..text.floor_char_boundary(MARK_LIMIT)];
+    let readable = || printed.lines().map_while(Mark::parse).collect();
     parsed.filter(|_| is_whole).ok_or_else(readable)
 }

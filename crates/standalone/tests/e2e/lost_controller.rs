@@ -132,7 +132,7 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     // Nothing is restarted before the freeze is lifted.
     let before = testbed.boot_id(0);
     server.put("/cluster/c1/restart", json!({})).await;
-    server.state("waiting").await;
+    server.state("frozen").await;
     assert_eq!(testbed.boot_id(0), before);
     let (status, _, said) = server.commctl(&["freeze", "off"]);
     assert_eq!(status, 0, "{said}");
