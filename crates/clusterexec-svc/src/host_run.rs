@@ -83,6 +83,7 @@ async fn steps(
     resumed: bool,
 ) -> Result<(), HostError> {
     if resumed {
+        fence::until_reviewed(journal).await?;
         let step = journal.part(index).step;
         let lines = [LogLine(step, Outcome::Resumed, "another executor goes on")];
         journal.log(index, &lines).await?;

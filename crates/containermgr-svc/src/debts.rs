@@ -12,7 +12,7 @@ use bus::{Bus, Error, Kind, Result, warn_unless_outage};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::messages::{CordonAnswer, NodeRequest, UncordonRequest};
-use model::{CordonDebt, DebtState, Model as _};
+use model::{CordonDebt, DebtState, Instance, Model as _};
 use runtime::random;
 use runtime::retry::Schedule;
 use storage_client::{Revised, StorageClient, Transaction};
@@ -87,12 +87,24 @@ impl Debts {
                 }
                 Some(()) = checks.next() => {}
             }
+            if !due.is_empty() && !self.may_pay().await? {
+                // They are listed again.
+                continue;
+            }
             for debt in due {
                 if under_way.insert(debt.id.clone()) {
                     payments.push(self.pay(debt.id));
                 }
             }
         }
+    }
+
+    /// Whether nodes are uncordoned. After a restore from a backup, a debt may be that of the former installation, which may
+    /// work on the node again: it waits until this one has taken its hosts over.
+    async fn may_pay(&self) -> Result<bool> {
+        let instance = self.storage.find::<Instance>(Instance::ALL).await?;
+        let restored = instance.and_then(|instance| instance.record.restored);
+        Ok(restored.is_none_or(|restored| restored.takes_over))
     }
 
     /// Makes a kept debt due if its node is not cordoned for it any more; it is settled like every other then. Without an

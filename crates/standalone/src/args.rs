@@ -1,7 +1,8 @@
 //! The command line.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use daemons::args::{AuthenticationArgs, SshArgs};
@@ -10,6 +11,12 @@ use runtime::telemetry::LogFormat;
 use crate::backup::BackupArgs;
 use crate::restore::RestoreArgs;
 use crate::transform::TransformArgs;
+
+/// Where the units and root keep everything.
+const DATA_DIR: &str = "/var/lib/commissaire";
+
+/// The run directory of the units and of root.
+const RUN_DIR: &str = "/run/commissaire";
 
 /// Manages fleets of Linux hosts without an agent: the REST API and all services in one process, which
 /// needs no message broker and no etcd.
@@ -29,7 +36,7 @@ use crate::transform::TransformArgs;
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
-    /// Where everything is kept [default: /var/lib/commissaire, or ~/.local/share/commissaire when not root]
+    /// Where everything is kept [default: /var/lib/commissaire for root and its owner, else ~/.local/share/commissaire]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
@@ -37,7 +44,7 @@ pub struct Args {
     #[arg(long)]
     pub new_store: bool,
 
-    /// Where keys in use and SSH sockets are kept: a short path, best in memory [default: /run/commissaire, or below `$XDG_RUNTIME_DIR` when not root]
+    /// Where keys in use and SSH sockets are kept: a short path, best in memory [default: /run/commissaire for root and its owner, else below `$XDG_RUNTIME_DIR`]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 
@@ -182,8 +189,8 @@ impl Args {
     /// Where everything is kept.
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| {
-            if is_root() {
-                return PathBuf::from("/var/lib/commissaire");
+            if is_root() || is_own(Path::new(DATA_DIR)) {
+                return PathBuf::from(DATA_DIR);
             }
             let data_home = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
             let home = || std::env::home_dir().unwrap_or_default().join(".local/share");
@@ -199,14 +206,20 @@ impl Args {
     /// Where keys in use and SSH sockets are kept.
     pub fn run_dir(&self) -> PathBuf {
         self.run_dir.clone().unwrap_or_else(|| {
-            if is_root() {
-                return PathBuf::from("/run/commissaire");
+            if is_root() || is_own(Path::new(RUN_DIR)) {
+                return PathBuf::from(RUN_DIR);
             }
             let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
             runtime
                 .map_or_else(|| self.data_dir().join("run"), |runtime| runtime.join("commissaire"))
         })
     }
+}
+
+/// Whether a directory belongs to the user of this process: that of the service, whose units name these directories.
+fn is_own(directory: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    std::fs::metadata(directory).is_ok_and(|metadata| metadata.uid() == own)
 }
 
 fn is_root() -> bool {

@@ -1,8 +1,7 @@
 //! `commissaire backup`: the records of an installation, and its keys on request, in one file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +11,7 @@ use model::{LastBackup, Stamp, abridged};
 use runtime::Clock;
 use storage_svc::backup::{Beside, note, open, take};
 use storage_svc::{Handlers, Store};
+use tempfile::NamedTempFile;
 
 use crate::args::Args;
 use crate::installation::{Installation, InstallationArgs};
@@ -81,10 +81,20 @@ impl BackupArgs {
                 database.display()
             );
         }
+        let handlers = open(&installation.storage).await?;
+        if self.with_key && installation.storage.custodia_socket_path.is_none() {
+            let key_file = installation.storage.key_file();
+            storage_svc::backup::check_key(&handlers, &key_file).await.with_context(|| {
+                format!(
+                    "{} is not the key of the records. If systemd hands the key over (/etc/credstore), take the backup as the \
+                     unit does: systemctl start commissaire-backup",
+                    key_file.display()
+                )
+            })?;
+        }
         let beside = self.beside(&installation)?;
         let with_keys = beside.keys.is_some();
         let not_included = beside.not_included.clone();
-        let handlers = open(&installation.storage).await?;
         let taken_at = Clock::System.stamp();
         let target = self.target(&taken_at);
         let trailer = if let Some(path) = &target {
@@ -150,24 +160,26 @@ impl BackupArgs {
             None => passphrase::new()?,
         };
         passphrase::check(&passphrase)?;
-        let keys = key_files(installation)?.encrypt(&passphrase)?;
-        Ok(Beside { keys: Some(keys), not_included })
+        let (files, absent) = key_files(installation)?;
+        not_included.extend(absent.into_iter().map(|path| format!("{path}: it does not exist")));
+        Ok(Beside { keys: Some(files.encrypt(&passphrase)?), not_included })
     }
 }
 
-/// The keys and the configuration.
-fn key_files(installation: &Installation) -> anyhow::Result<KeyFiles> {
-    let mut files = KeyFiles::default();
+/// The keys and the configuration, and the paths of those that do not exist.
+fn key_files(installation: &Installation) -> anyhow::Result<(KeyFiles, Vec<String>)> {
+    let (mut files, mut absent) = (KeyFiles::default(), Vec::new());
     for (name, path) in installation.key_files() {
-        if let Some(file) = read(name.to_owned(), &path)? {
-            files.data.push(file);
+        match read(name.to_owned(), &path)? {
+            Some(file) => files.data.push(file),
+            None => absent.push(path.display().to_string()),
         }
     }
     for path in &installation.configuration {
         let name = path.display().to_string();
         files.configuration.extend(read(name, path)?);
     }
-    Ok(files)
+    Ok((files, absent))
 }
 
 /// A file; `None` if it does not exist.
@@ -195,28 +207,17 @@ async fn write_file(
         "{} exists: nothing was done",
         path.display()
     );
-    let temporary = path.with_extension("incomplete");
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    let output = BufWriter::new(file.with_context(cannot)?);
-    let written = match take(handlers, taken_at.clone(), beside, output).await {
-        Ok((trailer, output)) => {
-            publish(output, &temporary, path).with_context(cannot).map(|()| trailer)
-        }
-        Err(error) => Err(error.into()),
-    };
-    let removed = std::fs::remove_file(&temporary);
-    let trailer = written?;
-    removed.with_context(|| format!("cannot remove {}", temporary.display()))?;
-    Ok(trailer)
-}
-
-/// Unlike a rename, a link never replaces an existing file.
-fn publish(output: BufWriter<File>, temporary: &Path, path: &Path) -> io::Result<()> {
-    output.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::hard_link(temporary, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    let folder = folder.unwrap_or(Path::new("."));
+    // Only its owner can read it.
+    let mut file = NamedTempFile::new_in(folder).with_context(cannot)?;
+    let output = BufWriter::new(file.as_file_mut());
+    let (trailer, output) = take(handlers, taken_at.clone(), beside, output).await?;
+    drop(output);
+    file.as_file().sync_all().with_context(cannot)?;
+    file.persist_noclobber(path).with_context(cannot)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(cannot)?;
+    Ok(trailer)
 }
 
 /// Removes old backups.
@@ -225,9 +226,7 @@ fn prune(directory: &Path, keep: usize) -> anyhow::Result<()> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory).with_context(cannot)? {
         let name = entry.with_context(cannot)?.file_name();
-        let is_backup =
-            name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
-        if is_backup {
+        if name.to_str().is_some_and(is_named_by_time) {
             names.push(name);
         }
     }
@@ -240,8 +239,42 @@ fn prune(directory: &Path, keep: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a file has the name of a backup in a directory: `commissaire-2026-12-01T03-00-00Z.jsonl`.
+fn is_named_by_time(name: &str) -> bool {
+    let time = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX));
+    let is_digit =
+        |(c, shape): (char, char)| if shape == '0' { c.is_ascii_digit() } else { c == shape };
+    const SHAPE: &str = "0000-00-00T00-00-00Z";
+    time.is_some_and(|time| {
+        time.len() == SHAPE.len() && time.chars().zip(SHAPE.chars()).all(is_digit)
+    })
+}
+
 fn report(target: Option<&Path>, trailer: &Trailer, taken_at: &Stamp, not_included: &[String]) {
     let place = target.map_or_else(String::new, |path| format!(" in {}", path.display()));
     eprintln!("backup of {taken_at}{place}: {} records, complete", trailer.records);
     eprintln!("not included:\n  {}", not_included.join("\n  "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_backups_that_are_named_by_their_time_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [
+            "commissaire-2026-12-01T03-00-00Z.jsonl",
+            "commissaire-2026-12-02T03-00-00Z.jsonl",
+            "commissaire-2026-12-03T03-00-00Z.jsonl",
+            "commissaire-manual.jsonl",
+            "commissaire-2026-12-03T03-00-00Z.jsonl.zst",
+        ];
+        for name in names {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        prune(folder.path(), 2).unwrap();
+        let left = names.map(|name| folder.path().join(name).exists());
+        assert_eq!(left, [false, true, true, true, true]);
+    }
 }

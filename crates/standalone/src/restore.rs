@@ -1,6 +1,7 @@
 //! `commissaire restore`: a backup put into the stores and the data directory of this machine.
 
 mod cordons;
+mod credstore;
 mod files;
 mod report;
 mod running;
@@ -15,7 +16,7 @@ use anyhow::{Context as _, bail, ensure};
 use backup::{Backup, KeyFiles, Verification};
 use runtime::Clock;
 use secrecy::SecretString;
-use storage_svc::restore::{Options, Plan, plan, write};
+use storage_svc::restore::{Options, Plan, begin, check_empty, plan, write};
 use storage_svc::{Handlers, Sealer};
 
 use crate::args::Args;
@@ -104,6 +105,8 @@ impl RestoreArgs {
         if installation.data_dir.exists() {
             installation.require_owner()?;
         }
+        credstore::refuse(&installation)?;
+        eprintln!("the installation in {}", installation.data_dir.display());
         // For one process at a time: no server runs from here on.
         let data = DataDir::open(&installation.data_dir).context(
             "cannot restore while the server runs: stop it first (systemctl stop commissaire)",
@@ -114,28 +117,33 @@ impl RestoreArgs {
         let header = backup.header.clone();
         let plan = plan(backup, &own, &others, &options)?;
         let missing = files.missing(&header);
+        let handlers = Handlers::open(installation.storage.handlers()).await?;
+        if !installation.is_one_process {
+            running::refuse(&handlers).await?;
+        }
+        if !self.replace {
+            check_empty(&handlers, &plan).await?;
+        }
         if self.dry_run {
             self.print(&plan, &missing, "would restore")?;
             return Ok(ExitCode::SUCCESS);
         }
-        let handlers = Handlers::open(installation.storage.handlers()).await?;
-        running::refuse(&handlers).await?;
-        if !self.replace {
-            storage_svc::restore::check_empty(&handlers, &plan).await?;
-        }
         if installation.is_one_process {
             first_start::begin(&data)?;
         }
+        // From here on, the services refuse to start before it is complete.
+        begin(&handlers, &plan).await?;
         files.write(&options.now)?;
         write(&handlers, &own, &plan, self.replace, progress()).await?;
         handlers.close().await;
         if installation.is_one_process {
             first_start::complete(&data)?;
         }
-        let services = Services::start(&installation).await?;
-        let mut missing = missing;
-        missing.extend(cordons::unknown(&services.storage, &services.bus).await?);
         self.print(&plan, &missing, "restored")?;
+        let services = Services::start(&installation).await?;
+        for sentence in cordons::unknown(&services.storage, &services.bus).await? {
+            eprintln!("  - {sentence}");
+        }
         if self.takeover {
             let taken = services.take_over(args, &installation, &self.yes_fence).await;
             taken.context(

@@ -79,7 +79,7 @@ impl Takeover {
     /// When the storage service fails, or a signature cannot be verified.
     pub async fn survey(&self) -> anyhow::Result<Survey> {
         let instance = self.fencing.instance().await?;
-        let mut survey = Survey::default();
+        let (mut survey, mut verified) = (Survey::default(), BTreeMap::new());
         for (address, seen) in
             self.on_each_host(async |session| session.marks(&instance.id).await).await?
         {
@@ -97,7 +97,14 @@ impl Takeover {
                 if id == instance.generation_id {
                     continue;
                 }
-                if !self.fencing.has_signed(&mark).await? {
+                // Most hosts have the same mark.
+                let text = mark.to_string();
+                let is_signed = match verified.get(&text) {
+                    Some(is_signed) => *is_signed,
+                    None => self.fencing.has_signed(&mark).await?,
+                };
+                verified.insert(text, is_signed);
+                if !is_signed {
                     survey.forged.push(address.clone());
                     continue;
                 }
@@ -126,6 +133,14 @@ impl Takeover {
                 former.confirmed.as_secs() / 60,
                 former.hosts,
                 ACTIVE.as_secs() / 60,
+            );
+        }
+        if survey.reached.is_empty() && !survey.unreached.is_empty() {
+            bail!(
+                "nothing was taken over: none of {} hosts answers, so it is not known whether another installation has \
+                 them ({}); see to the network, or to the server's SSH key, and try again",
+                survey.unreached.len(),
+                abridged(survey.unreached.iter().take(1).map(|(_, why)| why), ", ")
             );
         }
         let instance = self.raise(survey).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 
 use backup::{FORMAT, Header, Record, StoreMoment, Trailer, Writer};
 use bus::{Error, Result};
@@ -13,6 +14,7 @@ use crate::format;
 use crate::handlers::{Handlers, OpenError, Part};
 use crate::keyring::MARK;
 use crate::kinds::Kind;
+use crate::secrets::Sealer;
 use crate::store::{Commit, CommitError, Entry, Snapshot};
 
 const LAST_BACKUP: &Kind = &Kind::of::<LastBackup>();
@@ -77,7 +79,7 @@ impl Moment {
                 let keys = keys.map_err(|error| handlers.failure(index, error))?;
                 let Some(last) = keys.last() else { break };
                 after.clone_from(last);
-                for kind in keys.iter().filter_map(|key| type_of(key)) {
+                for kind in keys.iter().filter_map(|key| type_in(handlers, index, key)) {
                     *counts.entry(kind.to_owned()).or_default() += 1;
                 }
             }
@@ -119,8 +121,9 @@ pub async fn take<W: Write>(
     beside: Beside,
     output: W,
 ) -> Result<(Trailer, W), BackupError> {
-    // Records of an older format are converted first: a backup has one format.
-    format::upgrade(handlers).await.map_err(BackupError::Read)?;
+    // A backup has one format. Records of an older one are converted by the storage service, and not beside one of the
+    // version before.
+    format::check(handlers).await.map_err(BackupError::Read)?;
     let moment = Moment::now(handlers).await.map_err(BackupError::Read)?;
     let header = moment.header(handlers, taken_at).await.map_err(BackupError::Read)?;
     let header = Header { not_included: beside.not_included, ..header };
@@ -171,7 +174,22 @@ pub async fn page(
 ) -> Result<Page> {
     let entries = snapshot.page(after).await.map_err(|error| handlers.failure(store, error))?;
     let after = entries.last().map(|entry| entry.key.clone());
-    Ok(Page { records: entries.into_iter().filter_map(record).collect(), after })
+    let records = entries.into_iter().filter_map(|entry| record(handlers, store, entry));
+    Ok(Page { records: records.collect(), after })
+}
+
+/// Checks that a key file opens what is sealed in the stores; nothing is changed.
+///
+/// # Errors
+/// When it cannot be used, or is another key.
+pub async fn check_key(handlers: &Handlers, key_file: &Path) -> Result<()> {
+    let sealer = Sealer::open(key_file, true)
+        .map_err(|error| Error::invalid("cannot use the sealing key").with_source(error))?;
+    let foreign = mark(handlers).await?.and_then(|mark| sealer.foreign_key(&mark.to_string()));
+    match foreign {
+        None => Ok(()),
+        Some(id) => Err(Error::invalid(format!("credentials are sealed with the key {id}"))),
+    }
 }
 
 /// Notes that a backup was completed.
@@ -195,17 +213,22 @@ pub async fn note(handlers: &Handlers, last: &LastBackup) -> Result<()> {
     }
 }
 
-/// The type of the record under a key; `None` for keys that the storage service has for itself.
-fn type_of(key: &str) -> Option<&'static str> {
+/// The type of the record under a key of a store; `None` for keys that the storage service has for itself, and for records
+/// that another store keeps.
+fn type_in(handlers: &Handlers, store: usize, key: &str) -> Option<&'static str> {
     if key == MARK || key == format::KEY || key == crate::store::COMPACTED {
         return None;
     }
-    Some(Kind::of_key(key).next().map_or(UNKNOWN, |kind| kind.type_name))
+    match Kind::of_key(key).next() {
+        Some(kind) => handlers.keeps(store, kind).then_some(kind.type_name),
+        // Two handlers may be in the same store.
+        None => (store == 0).then_some(UNKNOWN),
+    }
 }
 
-fn record(entry: Entry) -> Option<Record> {
+fn record(handlers: &Handlers, store: usize, entry: Entry) -> Option<Record> {
     let Entry { key, value, .. } = entry;
-    let kind = type_of(&key)?.to_owned();
+    let kind = type_in(handlers, store, &key)?.to_owned();
     Some(Record { kind, key, sealed_for: None, value: one_line(&value) })
 }
 

@@ -58,6 +58,28 @@ pub(crate) async fn upgrade(handlers: &Handlers) -> Result<()> {
     write(handlers, store, checks, None).await
 }
 
+/// Checks that the records have the present format, and changes nothing.
+///
+/// # Errors
+/// When they have another one, a restore is not complete, or the store does not answer.
+pub(crate) async fn check(handlers: &Handlers) -> Result<()> {
+    let store = store(handlers).await?;
+    let (Format { records, restoring }, _) = read(handlers, store).await?;
+    if restoring.is_some() {
+        return Err(Error::unavailable(
+            "a restore of a backup is not complete: there is nothing to back up",
+        ));
+    }
+    // Without any record there is none of this, either.
+    if records != RECORD_FORMAT && records != 0 {
+        return Err(Error::unavailable(format!(
+            "the records in the store have format {records}, and this version writes {RECORD_FORMAT}: start the storage \
+             service of this version first"
+        )));
+    }
+    Ok(())
+}
+
 /// The restore that is not complete, if there is one.
 ///
 /// # Errors

@@ -287,6 +287,11 @@ impl Handlers {
         &self.configured[index].name
     }
 
+    /// Whether a store keeps records of this kind.
+    pub fn keeps(&self, index: usize, kind: &Kind) -> bool {
+        self.assignments.keepers(kind).contains(&index)
+    }
+
     /// A store by its index.
     pub fn store(&self, index: usize) -> &Store {
         &self.stores[index]

@@ -17,7 +17,7 @@ use crate::secrets::KeyError;
 use crate::store::CommitError;
 
 pub use plan::{Plan, plan};
-pub use write::{check_empty, write};
+pub use write::{begin, check_empty, write};
 
 /// How a backup is restored.
 #[derive(Debug, Clone)]

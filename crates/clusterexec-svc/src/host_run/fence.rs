@@ -1,9 +1,13 @@
 //! The claim of this installation to a host: nothing is done to a host that another generation has.
 
 use host_access::{Claim, Refusal, Session};
+use model::{OperationControl, Wanted};
+use tokio::time::sleep;
 
 use super::host::HostRun;
+use crate::control::CHECK_AGAIN;
 use crate::host_error::HostError;
+use crate::journal::Journal;
 
 /// The claim as of at most two seconds ago.
 pub(super) async fn claim(run: &HostRun<'_>) -> Result<Claim, HostError> {
@@ -21,6 +25,32 @@ pub(super) async fn claim_host(run: &HostRun<'_>, session: &dyn Session) -> Resu
     match session.claim(&claim(run).await?).await? {
         None => Ok(()),
         Some(refusal) => Err(fenced(run, &refusal).await),
+    }
+}
+
+/// Waits while this operation is from before a restore from a backup and an operator has not reviewed it: until this
+/// installation has taken its hosts over, and the operation is resumed or aborted. The former installation may have gone on
+/// with the host, so that even the cordon of its node would be wrong.
+///
+/// # Errors
+/// When the storage service fails.
+pub(super) async fn until_reviewed(journal: &Journal<'_>) -> Result<(), HostError> {
+    let (context, operation) = (journal.context, &journal.operation);
+    loop {
+        let instance = journal.retry(|| context.fencing.instance()).await?;
+        let Some(restored) = instance.restored else { return Ok(()) };
+        if *operation.started_at > *restored.at {
+            return Ok(());
+        }
+        let control = journal.retry(|| context.storage.find::<OperationControl>(&operation.id));
+        let is_paused = control.await?.is_some_and(|control| {
+            control.record.wanted == Wanted::Pause
+                && control.record.by == OperationControl::BY_RESTORE
+        });
+        if restored.takes_over && !is_paused {
+            return Ok(());
+        }
+        sleep(CHECK_AGAIN).await;
     }
 }
 

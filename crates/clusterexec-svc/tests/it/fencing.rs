@@ -1,8 +1,13 @@
 //! Hosts that have the mark of another generation of the installation.
 
+use std::time::Duration;
+
 use host_access::generation::signed_text;
 use host_access::{Hosts as _, Mark};
-use model::{Host, Instance, OperationStatus, Restored, ServerKeys, Status, Step};
+use model::{
+    Host, Instance, OperationControl, OperationStatus, Restored, ServerKeys, Stamp, Status, Step,
+    Wanted,
+};
 use serde_json::json;
 use simulated_hosts::{FINGERPRINT, OWN_KEY};
 use storage_client::queries;
@@ -84,7 +89,7 @@ async fn raised_generation_is_noticed_without_a_restart() {
         let mut host = fleet.storage.get::<Host>(&address(0)).await.unwrap().record;
         host.status = Status::Active;
         fleet.storage.save(&host).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         let id = format!("o-{takes_over}");
         let params = json!({"cluster_name": "c1", "operation_id": id, "options": {"settle": 0}});
         executor.ask("restart", params).await.unwrap();
@@ -93,4 +98,45 @@ async fn raised_generation_is_noticed_without_a_restart() {
         let reason = fleet.part(&id, 0).await.reason;
         assert_eq!(reason, if takes_over { "" } else { "fenced" });
     }
+}
+
+/// The executor is killed while a host is under way, and its records are restored.
+#[tokio::test(start_paused = true)]
+async fn restored_operation_does_nothing_to_a_host_under_way_before_it_is_taken_over_and_resumed() {
+    let fleet = Fleet::start(1).await;
+    let mut instance = queries::instance(&fleet.storage).await.unwrap();
+    let executor = fleet.executor().await;
+    executor.restart(json!({"settle": 600})).await;
+    fleet.at("o1", 0, Step::Settle).await;
+    executor.kill();
+    let at = Stamp::from("2099-01-01T00:00:00.000000");
+    let mut restored = Restored { at: at.clone(), taken_at: at, takes_over: false };
+    instance.restored = Some(restored.clone());
+    fleet.storage.save(&instance).await.unwrap();
+    let control = json!({"id": "o1", "wanted": "pause", "by": OperationControl::BY_RESTORE});
+    let control: OperationControl = serde_json::from_value(control).unwrap();
+    fleet.storage.save(&control).await.unwrap();
+    fleet.take_log_ins();
+
+    let executor = fleet.executor().await;
+    let unchanged = async || {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert_eq!(fleet.part("o1", 0).await.step, Step::Settle);
+        assert_eq!(fleet.take_log_ins(), 0);
+    };
+    unchanged().await;
+    restored.takes_over = true;
+    instance.restored = Some(restored.clone());
+    fleet.storage.save(&instance).await.unwrap();
+    unchanged().await;
+    restored.takes_over = false;
+    instance.restored = Some(restored.clone());
+    fleet.storage.save(&instance).await.unwrap();
+    fleet.say("o1", Wanted::Run).await;
+    unchanged().await;
+    restored.takes_over = true;
+    instance.restored = Some(restored);
+    fleet.storage.save(&instance).await.unwrap();
+    assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
+    drop(executor);
 }

@@ -40,6 +40,11 @@ pub struct OperationControl {
     pub code: String,
 }
 
+impl OperationControl {
+    /// Who has paused an operation, if that was a restore from a backup.
+    pub const BY_RESTORE: &str = "restore";
+}
+
 impl Model for OperationControl {
     const TYPE: &'static str = "OperationControl";
     const LIST_TYPE: &'static str = "OperationControls";

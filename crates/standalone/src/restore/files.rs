@@ -47,11 +47,16 @@ impl Files {
             let file = keys.and_then(|keys| keys.data_file(name));
             let path = match name {
                 SECRET_KEY => installation.storage.secret_key_file.clone(),
+                // It belongs to the configuration.
+                data_dir::USERS if in_use != data_dir.join(name) => {
+                    files.has_configuration |= file.is_some();
+                    data_dir.join(CONFIGURATION).join(name)
+                }
                 _ => data_dir.join(name),
             };
             match file {
                 Some(file) => {
-                    if in_use != path && name != data_dir::USERS {
+                    if in_use != path {
                         files.overridden.push(in_use.display().to_string());
                     }
                     files.writes.push((path, text(file)?));
@@ -125,8 +130,8 @@ impl Files {
             set_aside(path, now)?;
             write_private(path, text)?;
         }
-        let is_written = |name: &str| self.writes.iter().any(|(path, _)| path.ends_with(name));
-        if is_written(data_dir::USERS) {
+        let users = self.data_dir.join(data_dir::USERS);
+        if self.writes.iter().any(|(path, _)| *path == users) {
             // It is that of a user who is gone.
             set_aside(&self.data_dir.join(data_dir::ADMIN_PASSWORD), now)?;
         }

@@ -16,7 +16,7 @@ use super::{Options, Paused, Report};
 use crate::kinds::Kind;
 
 /// Who paused and froze, in the records.
-const BY: &str = "restore";
+const BY: &str = OperationControl::BY_RESTORE;
 
 /// Records of what a process was doing at the moment of the backup.
 const MOMENTARY: [&str; 3] = [CheckReport::TYPE, CheckRoster::TYPE, WriteProbe::TYPE];
@@ -58,10 +58,8 @@ impl Afterwards {
             name if MOMENTARY.contains(&name) => {
                 return Ok(self.leave_out(key, "it describes a process that is gone"));
             }
-            Lease::TYPE => match handed_over(&read::<Lease>(text)?) {
-                Some(lease) => written(&lease)?,
-                None => return Ok(self.leave_out(key, "the process that held it is gone")),
-            },
+            // Those of operations in process are made from their records.
+            Lease::TYPE => return Ok(self.leave_out(key, "the process that held it is gone")),
             PendingWebhook::TYPE => {
                 self.report.webhooks.push(read::<PendingWebhook>(text)?.id().to_owned());
                 return Ok(self.leave_out(key, "it may have been delivered after the backup"));
@@ -192,14 +190,6 @@ impl Afterwards {
 
     fn count(&mut self, kind: &Kind) {
         *self.report.restored.entry(kind.type_name.to_owned()).or_default() += 1;
-    }
-}
-
-/// The lease without its holder, if it stands for work that is not done. That of an operation is made from its record.
-fn handed_over(lease: &Lease) -> Option<Lease> {
-    match lease.name.purpose()? {
-        LeasePurpose::LateHosts(_) => Some(Lease { ttl_ms: 0, ..lease.clone() }),
-        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a restore writes: all records of a backup, verified, and changed for a restored installation.
 
 use backup::Backup;
+use model::{Binding, Model as _};
 
 use super::afterwards::Afterwards;
 use super::secrets::Secrets;
@@ -50,7 +51,10 @@ pub fn plan(
         match verified(&record, &secrets, &mut afterwards) {
             Ok(Some(planned)) => records.push(planned),
             Ok(None) => {}
-            Err(Problem::Damaged(why)) if options.skip_damaged => {
+            // Without its binding, a subject could have more rights by its configuration.
+            Err(Problem::Damaged(why))
+                if options.skip_damaged && !key.starts_with(Binding::PREFIX) =>
+            {
                 tracing::debug!(key, why, "a damaged record is left out");
                 afterwards.report.left_out.push((key, "it is damaged"));
             }

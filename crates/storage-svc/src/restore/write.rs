@@ -35,6 +35,15 @@ const MADE_BY_ITSELF: [&str; 9] = [
     WriteProbe::TYPE,
 ];
 
+/// Marks the store: services that start before the restore is complete refuse to.
+///
+/// # Errors
+/// When a store does not answer.
+pub async fn begin(handlers: &Handlers, plan: &Plan) -> Result<(), RestoreError> {
+    let restoring = Restoring { backup: plan.id.clone() };
+    format::set_restoring(handlers, Some(restoring)).await.map_err(RestoreError::Read)
+}
+
 /// Checks that the stores hold no records but those that an installation makes by itself, or that they are those of a
 /// restore of the same backup that was interrupted.
 ///
@@ -89,8 +98,7 @@ pub async fn write(
     }
     let there = keys(handlers).await?;
 
-    let restoring = Restoring { backup: plan.id.clone() };
-    format::set_restoring(handlers, Some(restoring)).await.map_err(RestoreError::Read)?;
+    begin(handlers, plan).await?;
     let mut done = 0;
     for (store, (records, there)) in places.iter().zip(there).enumerate() {
         let kept: BTreeSet<_> = records.iter().map(|planned| planned.key.as_str()).collect();

@@ -195,9 +195,7 @@ impl FromRequestParts<AppState> for Wanted {
         }
         if let Some(last) = parts.headers.get("last-event-id") {
             let last = last.to_str().ok().and_then(EventId::parse).ok_or_else(|| {
-                ApiError::bad_request(
-                    "Last-Event-ID is the id of the event that came last: a number",
-                )
+                ApiError::bad_request("Last-Event-ID is the id of the event that came last")
             })?;
             wanted.last = Some(last);
         }
