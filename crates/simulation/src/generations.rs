@@ -94,6 +94,7 @@ async fn play(seed: u64) {
             former.register(&world, 0).await;
             world.run(&[&former, &newer], PHASE).await;
             former.assert_fenced(1..HOSTS).await;
+            former.restart_to_the_end().await;
             assert!(world.is_touched_last_by(0, 1), "{}", address(0));
             // No host is refused for ever: registered again here, it is this one's again.
             newer.register(&world, 0).await;

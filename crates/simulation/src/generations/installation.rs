@@ -196,12 +196,31 @@ impl Installation {
     /// installation has rebooted a host, goes on.
     pub(super) async fn restart_all(&self) {
         self.resume().await;
-        if !self.is_busy().await {
-            let params = json!({"cluster_name": "web", "options": options()});
-            let key = "jobs.clusterexec.restart";
-            if let Err(error) = self.bus.ask(key, &params, &Context::service("test")).await {
-                assert!(error.is_conflict(), "{error}");
-            }
+        if !self.is_busy().await
+            && let Err(error) = self.restart().await
+        {
+            assert!(error.is_conflict(), "{error}");
+        }
+    }
+
+    async fn restart(&self) -> bus::Result<()> {
+        let params = json!({"cluster_name": "web", "options": options()});
+        self.bus.ask("jobs.clusterexec.restart", &params, &Context::service("test")).await.map(drop)
+    }
+
+    /// Restarts all hosts, and waits for the end.
+    pub(super) async fn restart_to_the_end(&self) {
+        self.until_idle().await;
+        self.restart().await.unwrap();
+        self.until_idle().await;
+    }
+
+    async fn until_idle(&self) {
+        let begun = Instant::now();
+        while self.is_busy().await {
+            assert!(begun.elapsed() < HANG, "an operation does not end: {:?}", self.all().await);
+            self.resume().await;
+            sleep(Duration::from_secs(10)).await;
         }
     }
 
@@ -226,14 +245,10 @@ impl Installation {
     /// Checks that it has all hosts, and works on them.
     pub(super) async fn assert_has_all(&self, world: &World) {
         let instance = self.instance().await;
-        let begun = Instant::now();
-        while self.is_busy().await {
-            assert!(begun.elapsed() < HANG, "an operation does not end: {:?}", self.all().await);
-            self.resume().await;
-            sleep(Duration::from_secs(10)).await;
-        }
+        self.until_idle().await;
         // The watcher looks at a fenced host every ten minutes, and not while an operation works on it.
         sleep(Duration::from_mins(15)).await;
+        self.restart_to_the_end().await;
         for number in 0..HOSTS {
             let state = self.storage.get::<HostState>(&address(number)).await.unwrap().record;
             assert_eq!(
