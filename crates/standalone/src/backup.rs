@@ -241,13 +241,12 @@ fn prune(directory: &Path, keep: usize) -> anyhow::Result<()> {
 
 /// Whether a file has the name of a backup in a directory: `commissaire-2026-12-01T03-00-00Z.jsonl`.
 fn is_named_by_time(name: &str) -> bool {
-    let time = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX));
-    let is_digit =
-        |(c, shape): (char, char)| if shape == '0' { c.is_ascii_digit() } else { c == shape };
     const SHAPE: &str = "0000-00-00T00-00-00Z";
-    time.is_some_and(|time| {
-        time.len() == SHAPE.len() && time.chars().zip(SHAPE.chars()).all(is_digit)
-    })
+    let fits = |(c, shape): (char, char)| {
+        if shape == '0' { c.is_ascii_digit() } else { c == shape }
+    };
+    let time = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX));
+    time.is_some_and(|time| time.len() == SHAPE.len() && time.chars().zip(SHAPE.chars()).all(fits))
 }
 
 fn report(target: Option<&Path>, trailer: &Trailer, taken_at: &Stamp, not_included: &[String]) {

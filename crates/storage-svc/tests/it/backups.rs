@@ -406,9 +406,16 @@ async fn damaged_record_ends_a_restore_before_anything_is_written() {
     let read = || Backup::read(damaged.as_bytes(), Verification::EditedLines).unwrap();
     let refused = plan(read(), &ground.sealer(), &[], &options()).unwrap_err();
     assert!(refused.to_string().contains("/commissaire/bindings/b1: "), "{refused}");
+    // Its subject could have more rights without it.
     let options = Options { skip_damaged: true, ..options() };
-    let plan = plan(read(), &ground.sealer(), &[], &options).unwrap();
-    assert!(plan.report.left_out.iter().any(|(key, _)| key == "/commissaire/bindings/b1"));
+    let refused = plan(read(), &ground.sealer(), &[], &options).unwrap_err();
+    assert!(refused.to_string().contains("/commissaire/bindings/b1: "), "{refused}");
+
+    let damaged = text.replace(r#""wanted":"abort""#, r#""wanted":"stop""#);
+    assert_ne!(damaged, text);
+    let read = Backup::read(damaged.as_bytes(), Verification::EditedLines).unwrap();
+    let plan = plan(read, &ground.sealer(), &[], &options).unwrap();
+    assert!(plan.report.left_out.iter().any(|(key, _)| key == "/commissaire/operation_control/o3"));
 }
 
 #[tokio::test]
