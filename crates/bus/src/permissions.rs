@@ -24,6 +24,9 @@ use crate::topology::Queue;
 /// How long the broker may take for one check.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// How often a message is tried to be sent.
+const ATTEMPTS: usize = 10;
+
 /// Something that a daemon does at the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -157,6 +160,17 @@ impl Permissions {
     }
 
     async fn send(&self, exchange: ShortString, key: &str) -> lapin::Result<()> {
+        for _ in 1..ATTEMPTS {
+            match self.try_to_send(exchange.clone(), key).await {
+                // The broker has closed the channel before it was asked for an answer, and the reason is lost.
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {}
+                sent => return sent,
+            }
+        }
+        self.try_to_send(exchange, key).await
+    }
+
+    async fn try_to_send(&self, exchange: ShortString, key: &str) -> lapin::Result<()> {
         let channel = self.channel().await?;
         channel.tx_select().await?;
         let properties = message::signed(BasicProperties::default(), self.account.as_ref());

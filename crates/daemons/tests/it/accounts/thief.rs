@@ -58,7 +58,7 @@ const RECORDS: [(&str, &[Daemon], &[Daemon]); 7] = [
         &[Daemon::Clusterexec, Daemon::Containermgr],
         &[Daemon::Server, Daemon::Clusterexec, Daemon::Containermgr],
     ),
-    ("Freeze", &[Daemon::Server], &[Daemon::Server, Daemon::Clusterexec]),
+    ("Freeze", &[Daemon::Server], &[Daemon::Server, Daemon::Watcher, Daemon::Clusterexec]),
     ("ApiToken", &[Daemon::Server], &[Daemon::Server]),
     ("Operation", &[Daemon::Clusterexec], &[Daemon::Server, Daemon::Watcher, Daemon::Clusterexec]),
 ];
