@@ -4,7 +4,7 @@
 //! [`Record`], and the last line is a [`Trailer`] with the number of records and the SHA-256 of all lines before it. Credentials
 //! are in it as the store has them: sealed.
 //!
-//! - [`format`][]: the lines
+//! - [`mod@format`][]: the lines
 //! - [`writer`][]: writes them, and counts
 //! - [`reader`][]: reads and verifies them
 //! - [`transform`][]: maps their names, and chooses records

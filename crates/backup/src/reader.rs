@@ -36,7 +36,7 @@ pub enum ReadError {
         /// The version that wrote the backup.
         version: String,
     },
-    /// A line is longer than [`LINE_MAX`].
+    /// A line is longer than 16 MiB.
     #[error("line {0} of the backup is longer than {LINE_MAX} bytes")]
     LongLine(u64),
     /// A line is not one of a backup.

@@ -1,8 +1,8 @@
 //! Restoring a backup into the stores, while the services do not run.
 //!
-//! Everything is verified before the first record is written ([`plan`]). The records are then changed so that the restored
-//! installation does nothing by itself ([`afterwards`]). While they are written, a mark in the store has the services
-//! refuse to start; a restore that was interrupted is begun again ([`write`]).
+//! Everything is verified before the first record is written (`plan`). The records are then changed so that the restored
+//! installation does nothing by itself (`afterwards`). While they are written, a mark in the store has the services
+//! refuse to start; a restore that was interrupted is begun again (`write`).
 
 mod afterwards;
 mod plan;
