@@ -42,9 +42,10 @@ done >Packages
 rm -rf /etc/apt/sources.list.d/*
 echo 'deb [trusted=yes] file:/srv/apt ./' >/etc/apt/sources.list"#;
 
-/// All that a bootstrap may touch, and whether a service has been started again.
+/// All that a bootstrap may touch, and whether a service has been started again. The directory with the generation mark, which
+/// the watcher confirms, is left out.
 const TRACES: &str = "systemctl show --property MainPID,ActiveState flanneld docker
-  stat -c '%n %a %U %Y %s' /etc/sysconfig/* /etc/default/* /etc/commissaire/etcd/* /var/lib/commissaire/* 2>/dev/null
+  stat -c '%n %a %U %Y %s' /etc/sysconfig/* /etc/default/* /etc/commissaire/etcd/* /var/lib/commissaire/* 2>/dev/null | grep -v '^/var/lib/commissaire/units '
   grep -v -e rpm-ostree -e ' rpm ' /var/log/stand-in.log; cat /var/log/dpkg.log 2>/dev/null; true";
 
 const FLANNEL: &str = "\
