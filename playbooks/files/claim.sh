@@ -6,8 +6,8 @@
 # `GENERATION ID SIGNATURE` for each installation that claims the host in the same generation, which is one unless two were
 # restored from the same backup. Its time of modification is when it was last confirmed.
 #
-# MODE is `take`, `keep` (the host has to have the mark of this installation already) or `register` (a mark of others is
-# replaced). It returns 0 once the host has the mark, and holds a lock (7) until `release_claim`, so that the mark stays as it
+# MODE is `take`, `keep` (the host has to have the mark of this installation already) or `register:SECONDS` (the host was
+# registered so long ago: a mark that was last confirmed before that is replaced, whatever is in it; else it is `take`). It returns 0 once the host has the mark, and holds a lock (7) until `release_claim`, so that the mark stays as it
 # is until the change has begun. Else it prints `fenced WHY` and the mark, and returns 77: `newer` (a later generation has
 # the host), `contested` (another installation of the same generation claims it; from now on the mark says so), `not-taken-over`
 # (of MODE `keep`), `damaged` (the mark cannot be read). It returns 1 when it cannot be done, and prints why to standard error.
@@ -28,7 +28,7 @@ claim_host() {
     exec 7>>"$claim_units/.generation"
     lock_marks || return
     read_mark || return
-    if [ "$claim_mode" = register ] || [ "$claim_highest" -lt "$claim_generation" ]; then
+    if [ "$claim_highest" -lt "$claim_generation" ]; then
         [ "$claim_mode" != keep ] || { fenced not-taken-over; return; }
         write_mark "$claim_line"
     elif [ "$claim_highest" -gt "$claim_generation" ]; then
@@ -59,7 +59,8 @@ lock_marks() {
 # The highest generation in the mark, the lines of others with it, and whether this installation has one.
 read_mark() {
     claim_highest=0 claim_others='' claim_is_own=''
-    [ "$claim_mode" != register ] && [ -e "$claim_mark" ] || return 0
+    [ -e "$claim_mark" ] || return 0
+    ! is_older || return 0
     if [ ! -s "$claim_mark" ] || [ "$(wc -c <"$claim_mark")" -gt 16384 ] || [ -n "$(tail -c 1 "$claim_mark")" ] ||
         LC_ALL=C grep -qvE '^[0-9]{1,18} [A-Za-z0-9_-]{1,64} [A-Za-z0-9+/=]+$' "$claim_mark"; then
         fenced damaged
@@ -77,6 +78,17 @@ read_mark() {
 "
         fi
     done <"$claim_mark"
+}
+
+# Whether the mark was last confirmed before the host was registered. A mark from the future was: a clock was wrong then.
+is_older() {
+    case $claim_mode in
+        register:*) ;;
+        *) return 1 ;;
+    esac
+    confirmed=$(stat -c %Y "$claim_mark") || return 1
+    confirmed=$(($(date +%s) - confirmed))
+    [ "$confirmed" -lt 0 ] || [ "$confirmed" -ge "${claim_mode#register:}" ]
 }
 
 # It is on the disk before anything is changed: after a power failure it must be known which generation has this host.

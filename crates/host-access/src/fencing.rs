@@ -109,7 +109,6 @@ impl Fencing {
         Ok(AccessError::Fenced(sentence(address, &instance, refusal.fence, foreign, &trusted)))
     }
 
-    /// Whether one of the server's own keys has signed a mark.
     /// Whether one of the server's own keys has signed a mark of this installation.
     ///
     /// # Errors

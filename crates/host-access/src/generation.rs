@@ -28,19 +28,28 @@ pub enum ClaimMode {
     Take,
     /// Only a host that has the mark already is kept: this installation was restored, and has not taken over its hosts.
     Keep,
-    /// The mark of others is replaced, since an operator has registered the host with this installation.
-    Register,
+    /// A mark that was last confirmed before an operator registered the host with this installation, so many seconds ago, is
+    /// replaced; else like `Take`.
+    Register(u64),
+}
+
+/// Its word in scripts.
+impl fmt::Display for ClaimMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Take => f.write_str("take"),
+            Self::Keep => f.write_str("keep"),
+            Self::Register(seconds) => write!(f, "register:{seconds}"),
+        }
+    }
 }
 
 impl ClaimMode {
-    const ALL: [Self; 3] = [Self::Take, Self::Keep, Self::Register];
-
-    /// Its word in scripts.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Take => "take",
-            Self::Keep => "keep",
-            Self::Register => "register",
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "take" => Some(Self::Take),
+            "keep" => Some(Self::Keep),
+            _ => word.strip_prefix("register:")?.parse().ok().map(Self::Register),
         }
     }
 }
@@ -60,7 +69,7 @@ pub struct Claim {
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { instance, mark: Mark { generation, id, signature }, mode } = self;
-        write!(f, "{instance} {generation} {id} {} {signature}", mode.word())
+        write!(f, "{instance} {generation} {id} {mode} {signature}")
     }
 }
 
@@ -76,7 +85,7 @@ impl FromStr for Claim {
         let error = || ClaimError(text.to_owned());
         let words: Vec<_> = text.split(' ').collect();
         let [instance, generation, id, mode, signature] = words[..] else { return Err(error()) };
-        let mode = ClaimMode::ALL.into_iter().find(|known| known.word() == mode);
+        let mode = ClaimMode::parse(mode);
         let mark = Mark::parse(&format!("{generation} {id} {signature}"));
         let (Some(mode), Some(mark)) = (mode, mark) else { return Err(error()) };
         Ok(Self { instance: instance.to_owned(), mark, mode })
@@ -200,13 +209,19 @@ impl Refusal {
     }
 }
 
-/// What a host does with a claim: its new mark, if that changes, and why it refuses the claim, if it does.
-pub fn compare(mark: Option<&str>, claim: &Claim) -> (Option<String>, Result<(), Refusal>) {
+/// What a host does with a claim: its new mark, if that changes, and why it refuses the claim, if it does. The mark was last
+/// confirmed `confirmed` seconds ago.
+pub fn compare(
+    mark: Option<&str>,
+    confirmed: u64,
+    claim: &Claim,
+) -> (Option<String>, Result<(), Refusal>) {
+    let is_older = matches!(claim.mode, ClaimMode::Register(registered) if confirmed >= registered);
     let own = format!("{}\n", claim.mark);
     let written = |text: String| (mark != Some(&text)).then_some(text);
     let marks = match mark {
         None => Vec::new(),
-        Some(_) if claim.mode == ClaimMode::Register => Vec::new(),
+        Some(_) if is_older => Vec::new(),
         Some(text) => match lines(text) {
             Ok(marks) => marks,
             Err(marks) => return (None, Err(Refusal { fence: Fence::Damaged, marks })),
@@ -217,10 +232,10 @@ pub fn compare(mark: Option<&str>, claim: &Claim) -> (Option<String>, Result<(),
     if highest > claim.mark.generation {
         return (None, refusal(Fence::Newer, marks));
     }
-    if highest < claim.mark.generation || claim.mode == ClaimMode::Register {
+    if highest < claim.mark.generation {
         return match claim.mode {
             ClaimMode::Keep => (None, refusal(Fence::NotTakenOver, marks)),
-            ClaimMode::Take | ClaimMode::Register => (written(own), Ok(())),
+            ClaimMode::Take | ClaimMode::Register(_) => (written(own), Ok(())),
         };
     }
     let same = marks.iter().filter(|mark| mark.generation == highest);

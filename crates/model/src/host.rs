@@ -325,7 +325,7 @@ impl HostState {
     pub const FENCED: &str = FailureReason::Fenced.word();
 
     /// Whether the host was registered with this installation as it is, and not before it was restored from a backup, and
-    /// has no mark of it yet: its first mark replaces those of others.
+    /// has no mark of it yet: its first mark replaces older ones of others.
     pub fn is_new_in(&self, instance: &Instance) -> bool {
         let is_newer = |restored: &Restored| {
             // By the clock of the machine that took the backup, and by that of the one that has restored it.

@@ -367,12 +367,13 @@ impl Machine {
     /// Compares a claim with the mark, which may change.
     pub(crate) fn claim(&mut self, claim: &Claim) -> Result<(), Refusal> {
         let mark = self.marks.get(&claim.instance).map(String::as_str);
-        let (written, answer) = generation::compare(mark, claim);
+        let confirmed = self.seen_marks(&claim.instance).confirmed.unwrap_or_default();
+        let (written, answer) = generation::compare(mark, confirmed.as_secs(), claim);
+        if written.is_some() || answer.is_ok() {
+            self.confirmed.insert(claim.instance.clone(), Instant::now());
+        }
         if let Some(written) = written {
             self.marks.insert(claim.instance.clone(), written);
-        }
-        if answer.is_ok() {
-            self.confirmed.insert(claim.instance.clone(), Instant::now());
         }
         answer
     }

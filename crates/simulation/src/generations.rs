@@ -1,7 +1,8 @@
 //! Two installations over the same hosts: one was restored from a backup of the other, which still runs.
 //!
 //! The backup is the store of the former installation at some moment, so the restored one goes on with its operations. Both
-//! have operators who restart all hosts again and again. Hosts are down at the time of the take-over.
+//! have operators who restart all hosts again and again. Hosts are down at the time of the take-over; one of them may have been
+//! registered shortly before, and not be marked yet.
 //!
 //! - `installation`: one of them
 //! - `world`: the hosts, and what was done to them
@@ -53,6 +54,11 @@ async fn play(seed: u64) {
     let world = World::new(seed);
     let mut former = Installation::first(&world).await;
     world.run(&[&former], minutes(1, 8)).await;
+    if random::fraction() < 0.5 {
+        former.remove(HOSTS - 1).await;
+        world.power_off(HOSTS - 1, minutes(1, 30));
+        former.register(&world, HOSTS - 1).await;
+    }
     let backup = former.backup();
     world.power_off_some();
     let mut newer = Installation::restored(&world, &backup, 2, takes_over_at_once).await;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use host_access::generation::compare;
 use host_access::{Claim, ClaimMode, Fence, Mark, Refusal};
@@ -24,6 +25,10 @@ fn run(shell: &[&str], folder: &Path, claim: &Claim, then: &str) -> Output {
     let script =
         format!("set -eu\n{SCRIPT}\nclaim_host {} {claim} || exit\n{then}", folder.display());
     Command::new(shell[0]).args(&shell[1..]).args(["-c", &script]).output().unwrap()
+}
+
+fn set_confirmed(mark: &Path, at: SystemTime) {
+    fs::File::options().append(true).open(mark).unwrap().set_modified(at).unwrap();
 }
 
 /// The marks that a host may have.
@@ -74,15 +79,23 @@ fn script_and_function_do_the_same_with_every_mark_and_claim() {
             continue;
         }
         for before in marks() {
-            for mode in [ClaimMode::Take, ClaimMode::Keep, ClaimMode::Register] {
+            // The mark was confirmed half a minute ago.
+            for mode in [
+                ClaimMode::Take,
+                ClaimMode::Keep,
+                ClaimMode::Register(10),
+                ClaimMode::Register(1000),
+            ] {
                 let claim = claim(2, "b", mode);
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join("generation-i-1");
                 if let Some(before) = &before {
                     fs::write(&path, before).unwrap();
+                    let confirmed = SystemTime::now() - Duration::from_secs(30);
+                    set_confirmed(&path, confirmed);
                 }
                 let output = run(shell, folder.path(), &claim, "echo done");
-                let (written, answer) = compare(before.as_deref(), &claim);
+                let (written, answer) = compare(before.as_deref(), 30, &claim);
                 let what = format!("{shell:?} {before:?} {claim}: {output:?}");
                 let printed = String::from_utf8(output.stdout).unwrap();
                 match &answer {
@@ -119,8 +132,8 @@ fn mark_is_kept_for_each_installation_and_confirmed() {
         assert!(run(SHELLS[0], folder.path(), claim, "").status.success());
     }
     let path = folder.path().join("generation-i-1");
-    let long_ago = std::time::SystemTime::UNIX_EPOCH;
-    fs::File::options().append(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH;
+    set_confirmed(&path, long_ago);
     assert!(run(SHELLS[0], folder.path(), &claim(2, "b", ClaimMode::Keep), "").status.success());
     assert!(fs::metadata(&path).unwrap().modified().unwrap() > long_ago, "confirmed");
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", mark(2, "b")));
@@ -128,6 +141,20 @@ fn mark_is_kept_for_each_installation_and_confirmed() {
         fs::read_to_string(folder.path().join("generation-i-2")).unwrap(),
         format!("{}\n", other.mark)
     );
+}
+
+/// A clock was wrong when such a mark was confirmed, and might be for years.
+#[test]
+fn mark_from_the_future_is_replaced_by_a_registration() {
+    let folder = tempfile::tempdir().unwrap();
+    let newer = claim(3, "c", ClaimMode::Take);
+    assert!(run(SHELLS[0], folder.path(), &newer, "").status.success());
+    let path = folder.path().join("generation-i-1");
+    set_confirmed(&path, SystemTime::now() + Duration::from_hours(1));
+    for (mode, expected) in [(ClaimMode::Take, Some(77)), (ClaimMode::Register(10), Some(0))] {
+        let output = run(SHELLS[0], folder.path(), &claim(2, "b", mode), "");
+        assert_eq!(output.status.code(), expected, "{output:?}");
+    }
 }
 
 /// Of many that claim a host at the same time in different generations, each that goes on has found no higher one, and the
@@ -168,11 +195,13 @@ fn host_that_cannot_be_marked_is_left_alone() {
 
 #[test]
 fn claim_is_read_as_it_is_written() {
-    for mode in [ClaimMode::Take, ClaimMode::Keep, ClaimMode::Register] {
+    for mode in [ClaimMode::Take, ClaimMode::Keep, ClaimMode::Register(90)] {
         let claim = claim(7, "a-b", mode);
         assert_eq!(claim.to_string().parse::<Claim>().unwrap(), claim);
     }
-    for wrong in ["", "i 1 a take", "i 1 a steal AA", "i x a take AA", "i 1 a take A A"] {
+    for wrong in
+        ["", "i 1 a take", "i 1 a steal AA", "i x a take AA", "i 1 a take A A", "i 1 a register AA"]
+    {
         assert!(wrong.parse::<Claim>().is_err(), "{wrong}");
     }
     assert_eq!(Refusal::find("fenced\nfenced often\n"), None);

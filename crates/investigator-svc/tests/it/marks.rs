@@ -1,5 +1,7 @@
 //! The generation marks of hosts that are investigated.
 
+use std::time::Duration;
+
 use host_access::generation::signed_text;
 use host_access::{Hosts as _, Mark};
 use model::{
@@ -8,12 +10,15 @@ use model::{
 use serde_json::json;
 use simulated_hosts::{FINGERPRINT, OWN_KEY};
 use storage_client::queries;
+use tokio::time::{Instant, advance};
 
 use crate::registration::{Fixture, eventually};
 
 const BEFORE: &str = "2026-11-27T12:00:00.000000";
 const RESTORED: &str = "2026-11-28T12:00:00.000000";
-const AFTER: &str = "2026-11-28T13:00:00.000000";
+/// After the marks of the hosts were confirmed.
+const AFTER: &str = "2026-11-28T12:30:00.000000";
+const AN_HOUR: Duration = Duration::from_hours(1);
 
 /// A network that is none, or one that hosts are set up for.
 async fn network(fixture: &Fixture, kind: &str) {
@@ -23,11 +28,14 @@ async fn network(fixture: &Fixture, kind: &str) {
     fixture.storage.save(&network).await.unwrap();
 }
 
-/// Registers a host at this time, with the mark of another installation.
+/// Registers a host at this time, with the mark of another installation, which was confirmed now.
 async fn register(fixture: &Fixture, address: &str, at: &str, mark: &str, bootstrap: Bootstrap) {
     let instance = queries::instance(&fixture.storage).await.unwrap();
     fixture.hosts.add(address);
-    fixture.hosts.edit(address, |machine| machine.marks.insert(instance.id, mark.to_owned()));
+    fixture.hosts.edit(address, |machine| {
+        machine.confirmed.insert(instance.id.clone(), Instant::now());
+        machine.marks.insert(instance.id, mark.to_owned());
+    });
     fixture.storage.save(&HostCreds::new(address)).await.unwrap();
     let registered_at = Stamp::from(at);
     let state =
@@ -61,9 +69,12 @@ async fn new_host_gets_the_mark_of_this_installation_and_a_known_one_keeps_that_
     fixture.storage.save(&ServerKeys::of(FINGERPRINT)).await.unwrap();
     network(&fixture, "none").await;
     let newer = mark(&fixture, 2).await;
-    register(&fixture, "10.0.0.1", RESTORED, &newer, Bootstrap::Auto).await;
+    register(&fixture, "10.0.0.1", AFTER, &newer, Bootstrap::Auto).await;
     register(&fixture, "10.0.0.2", "", &newer, Bootstrap::Auto).await;
-    register(&fixture, "10.0.0.3", RESTORED, "garbage", Bootstrap::Auto).await;
+    register(&fixture, "10.0.0.3", AFTER, "garbage", Bootstrap::Auto).await;
+    // The newer installation has it in its records, too, and has marked it since.
+    register(&fixture, "10.0.0.4", BEFORE, &newer, Bootstrap::Auto).await;
+    advance(AN_HOUR).await;
     fixture.start().await;
     let instance = queries::instance(&fixture.storage).await.unwrap();
     for address in ["10.0.0.1", "10.0.0.3"] {
@@ -71,10 +82,16 @@ async fn new_host_gets_the_mark_of_this_installation_and_a_known_one_keeps_that_
         assert_eq!((status, state.generation), (Status::Disassociated, 1), "{address}");
         assert!(mark_of(&fixture, address, &instance).contains(&instance.generation_id));
     }
-    let (status, state) = ended(&fixture, "10.0.0.2").await;
-    assert_eq!((status, state.reason.as_str(), state.generation), (Status::Failed, "fenced", 0));
-    assert!(state.detail.contains("has taken it over"), "{}", state.detail);
-    assert_eq!(mark_of(&fixture, "10.0.0.2", &instance), newer);
+    for address in ["10.0.0.2", "10.0.0.4"] {
+        let (status, state) = ended(&fixture, address).await;
+        assert_eq!(
+            (status, state.reason.as_str(), state.generation),
+            (Status::Failed, "fenced", 0),
+            "{address}"
+        );
+        assert!(state.detail.contains("has taken it over"), "{}", state.detail);
+        assert_eq!(mark_of(&fixture, address, &instance), newer);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,6 +110,7 @@ async fn restored_installation_sets_up_only_hosts_that_were_registered_with_it()
     register(&fixture, "10.0.0.1", AFTER, &old, Bootstrap::Full).await;
     register(&fixture, "10.0.0.2", BEFORE, &old, Bootstrap::Full).await;
     register(&fixture, "10.0.0.3", BEFORE, &old, Bootstrap::None).await;
+    advance(AN_HOUR).await;
     fixture.start().await;
     let (status, state) = ended(&fixture, "10.0.0.1").await;
     assert_eq!((status, state.generation), (Status::Disassociated, 2), "{}", state.detail);

@@ -91,16 +91,21 @@ impl World {
 
     /// Cuts the power of some hosts for a while.
     pub(super) fn power_off_some(&self) {
-        for address in (0..HOSTS).map(address) {
+        for number in 0..HOSTS {
             if random::fraction() < 0.4 {
-                self.hosts.power_off(&address);
-                let (hosts, after) = (self.hosts.clone(), minutes(2, 8));
-                tokio::task::spawn_local(async move {
-                    sleep(after).await;
-                    hosts.power_on(&address);
-                });
+                self.power_off(number, minutes(2, 8));
             }
         }
+    }
+
+    /// Cuts the power of a host for that time.
+    pub(super) fn power_off(&self, number: usize, time: Duration) {
+        let (hosts, address) = (self.hosts.clone(), address(number));
+        hosts.power_off(&address);
+        tokio::task::spawn_local(async move {
+            sleep(time).await;
+            hosts.power_on(&address);
+        });
     }
 
     /// Lets time pass, with operators who restart all hosts again and again.
