@@ -9,6 +9,7 @@ use daemons::args::CommonArgs;
 use daemons::config::Common;
 use host_access::own_key;
 use http_gateway::auth::PluginConfig;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::args::Args;
@@ -28,6 +29,8 @@ pub struct Installation {
     pub users: PathBuf,
     /// How container managers are reached.
     pub containermgr: containermgr_svc::Config,
+    /// How hosts are watched.
+    pub watcher: watcher_svc::Config,
     /// Whether it is one process.
     pub is_one_process: bool,
 }
@@ -56,9 +59,8 @@ impl Installation {
         let data_dir = args.data_dir();
         let key = storage_svc::config::secret_key_in(&data_dir);
         let file = args.config_file.clone().unwrap_or_else(|| PathBuf::from(config::DEFAULT));
-        let Config { gateway, containermgr, .. } = Config::load(args)?;
-        let plugins = gateway.authentication_plugins;
-        let named = plugins.iter().find_map(PluginConfig::users_file).map(Path::to_owned);
+        let Config { gateway, containermgr, watcher, .. } = Config::load(args)?;
+        let named = users_file(&gateway);
         let users = args.users.clone().or(named).unwrap_or_else(|| users_in(&data_dir));
         Ok(Self {
             storage: storage_svc::Config::sqlite(database_in(&data_dir), key),
@@ -66,30 +68,23 @@ impl Installation {
             configuration: Some(file).filter(|file| file.exists()).into_iter().collect(),
             data_dir,
             containermgr,
+            watcher,
             is_one_process: true,
         })
     }
 
     async fn distributed(folder: &Path) -> anyhow::Result<Self> {
         let file = |daemon: Daemon| folder.join(format!("{}.conf", daemon.config()));
-        let read = async |daemon: Daemon| {
-            let args = CommonArgs { config_file: Some(file(daemon)), ..CommonArgs::default() };
-            Common::read(daemon, &args).await
-        };
-        let (common, fields) = read(Daemon::Storage).await?;
+        let (common, fields) = read(Daemon::Storage, &file(Daemon::Storage)).await?;
         let storage = storage_svc::Config::parse(&common.path, fields, &common.data_dir)?;
-        let containermgr = if file(Daemon::Containermgr).exists() {
-            let (common, fields) = read(Daemon::Containermgr).await?;
-            runtime::config::parse(&common.path, fields)?
-        } else {
-            containermgr_svc::Config::default()
-        };
+        let gateway = of_daemon(Daemon::Server, &file(Daemon::Server)).await?;
         Ok(Self {
             storage,
-            containermgr,
+            containermgr: of_daemon(Daemon::Containermgr, &file(Daemon::Containermgr)).await?,
+            watcher: of_daemon(Daemon::Watcher, &file(Daemon::Watcher)).await?,
             data_dir: common.data_dir,
             configuration: Daemon::ALL.map(file).into_iter().filter(|file| file.exists()).collect(),
-            users: folder.join(data_dir::USERS),
+            users: users_file(&gateway).unwrap_or_else(|| folder.join(data_dir::USERS)),
             is_one_process: false,
         })
     }
@@ -143,6 +138,29 @@ impl Installation {
         named.dedup();
         named
     }
+}
+
+/// The users file that the configuration of a gateway names.
+fn users_file(gateway: &http_gateway::Config) -> Option<PathBuf> {
+    let named = gateway.authentication_plugins.iter().find_map(PluginConfig::users_file);
+    named.map(Path::to_owned)
+}
+
+async fn read(daemon: Daemon, file: &Path) -> anyhow::Result<(Common, Map<String, Value>)> {
+    let args = CommonArgs { config_file: Some(file.to_owned()), ..CommonArgs::default() };
+    Ok(Common::read(daemon, &args).await?)
+}
+
+/// The configuration of a daemon, or its defaults if it is not configured on this machine.
+async fn of_daemon<T: DeserializeOwned + Default>(
+    daemon: Daemon,
+    file: &Path,
+) -> anyhow::Result<T> {
+    if !file.exists() {
+        return Ok(T::default());
+    }
+    let (common, fields) = read(daemon, file).await?;
+    Ok(runtime::config::parse(&common.path, fields)?)
 }
 
 /// The name of the sealing key in a backup.

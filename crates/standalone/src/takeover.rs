@@ -18,9 +18,6 @@ const AT_A_TIME: usize = 32;
 /// Timeout of a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// A mark that was confirmed within that time is one of a running installation: its watcher confirms it every ten minutes.
-const ACTIVE: Duration = Duration::from_mins(25);
-
 /// The most tries to save a record that others change.
 const ATTEMPTS: usize = 16;
 
@@ -30,6 +27,7 @@ pub struct Takeover {
     deps: Deps,
     storage: StorageClient,
     fencing: Fencing,
+    active_within: Duration,
 }
 
 /// Another installation that has marked hosts.
@@ -68,9 +66,9 @@ pub struct Outcome {
 }
 
 impl Takeover {
-    /// In the store that answers on the bus of `deps`.
-    pub fn new(deps: Deps, storage: StorageClient) -> Self {
-        Self { fencing: Fencing::new(&deps, &storage), deps, storage }
+    /// In the store that answers on the bus of `deps`. An installation whose mark was confirmed within `active_within` runs.
+    pub fn new(deps: Deps, storage: StorageClient, active_within: Duration) -> Self {
+        Self { fencing: Fencing::new(&deps, &storage), deps, storage, active_within }
     }
 
     /// Looks at the marks of all hosts; nothing is changed.
@@ -122,8 +120,9 @@ impl Takeover {
     /// # Errors
     /// When one is active; when the storage service fails.
     pub async fn take(&self, survey: &Survey, fenced: &[String]) -> anyhow::Result<Outcome> {
-        let is_active =
-            |(id, former): &(&String, &Former)| former.confirmed < ACTIVE && !fenced.contains(id);
+        let is_active = |(id, former): &(&String, &Former)| {
+            former.confirmed < self.active_within && !fenced.contains(id)
+        };
         if let Some((id, former)) = survey.former.iter().find(is_active) {
             bail!(
                 "nothing was taken over: generation {} ({id}) of this installation was active {} min ago on {} hosts. Stop \
@@ -132,7 +131,7 @@ impl Takeover {
                 former.generation,
                 former.confirmed.as_secs() / 60,
                 former.hosts,
-                ACTIVE.as_secs() / 60,
+                self.active_within.as_secs() / 60,
             );
         }
         if survey.reached.is_empty() && !survey.unreached.is_empty() {

@@ -34,4 +34,5 @@ pub mod timeline;
 mod turns;
 
 pub use config::Config;
+pub use roster::claims::active_within;
 pub use service::run;

@@ -1,6 +1,6 @@
 //! All hosts by their records, and which of them are due for a check. Pure.
 
-mod claims;
+pub mod claims;
 mod outlook;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -46,7 +46,7 @@ fn share(span: Micros, fraction: u64) -> Micros {
 }
 
 /// How many times longer the interval is after a restore.
-const SLOWED: Micros = 10;
+pub const SLOWED: u32 = 10;
 
 /// The spans of time that make the schedule.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Rhythm {
     /// The same with a longer interval, while the hosts of a restored installation may belong to its former self.
     #[must_use]
     pub fn slowed(&self) -> Self {
-        Self { interval: self.interval.saturating_mul(SLOWED), pauses: self.pauses.clone() }
+        Self { interval: self.interval.saturating_mul(SLOWED.into()), pauses: self.pauses.clone() }
     }
 
     /// When a host is due that was last checked at `last`. The watcher has had it since `since`: what

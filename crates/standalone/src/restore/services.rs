@@ -51,7 +51,8 @@ impl Services {
         let run_dir = RunDir::create(&args.run_dir(), "takeover")?;
         let ssh = Ssh::new(run_dir, Ansible::new(None));
         let deps = Deps::over_ssh(self.bus.clone(), ssh, own_key, lease::TTL);
-        let takeover = Takeover::new(deps, self.storage.clone());
+        let active_within = watcher_svc::active_within(&installation.watcher);
+        let takeover = Takeover::new(deps, self.storage.clone(), active_within);
         let survey = takeover.survey().await?;
         eprintln!("{}", survey.text());
         let outcome = takeover.take(&survey, fenced).await?;

@@ -57,7 +57,7 @@ impl Ground {
             ledger: LogInLedger::new(&bus, Clock::System),
             lease_ttl: lease::TTL,
         };
-        let takeover = Takeover::new(deps, storage.clone());
+        let takeover = Takeover::new(deps, storage.clone(), Duration::from_mins(25));
         Self { hosts, storage, takeover, _life: life, _folder: folder }
     }
 

@@ -1,12 +1,23 @@
 //! When the generation marks of hosts are compared. Pure.
 
+use std::time::Duration;
+
 use model::{HostState, Status};
 
 use super::{Roster, Watched};
-use crate::schedule::Micros;
+use crate::config::Config;
+use crate::schedule::{Micros, SLOWED};
 
 /// How often the generation mark of a host is confirmed, and a fenced host is looked at.
 pub(super) const CLAIM_PAUSE: Micros = 10 * 60 * 1_000_000;
+
+/// How long ago the mark of a host may have been confirmed if an installation with this configuration has it and runs. Marks are
+/// confirmed by checks, which are rarer after a restore; one of them may fail.
+pub fn active_within(config: &Config) -> Duration {
+    let pause = Duration::from_micros(CLAIM_PAUSE.unsigned_abs());
+    let between = pause.max(config.interval.0 * SLOWED);
+    between * 2 + Duration::from_mins(5)
+}
 
 impl Watched {
     /// Failed, for another installation has it.
