@@ -71,15 +71,13 @@ impl Rights {
 
     /// The highest role on any cluster.
     pub fn highest(&self) -> Option<Role> {
-        let highest = self.grants.iter().map(|grant| grant.role).max();
-        self.limited(highest, |limit| Some(limit.role))
+        self.greatest(|grant| Some(grant.role))
     }
 
     /// The role on a cluster; `None`: the cluster may not be seen. With `None`, the role on objects without a cluster,
     /// and on all clusters together.
     pub fn on(&self, cluster: Option<&str>) -> Option<Role> {
-        let highest = self.grants.iter().filter_map(|grant| grant.on(cluster)).max();
-        self.limited(highest, |limit| limit.on(cluster))
+        self.greatest(|grant| grant.on(cluster))
     }
 
     /// Whether a cluster may be seen; with `None`, whether objects without a cluster may be.
@@ -100,15 +98,13 @@ impl Rights {
         self.grants().any(permits) && self.limit().is_none_or(permits)
     }
 
-    fn limited(
-        &self,
-        role: Option<Role>,
-        limit: impl FnOnce(&Grant) -> Option<Role>,
-    ) -> Option<Role> {
-        match &self.limit {
-            Some(most) => role?.common(limit(most)?),
-            None => role,
-        }
+    /// The greatest of the roles of all grants, each limited.
+    fn greatest(&self, role: impl Fn(&Grant) -> Option<Role>) -> Option<Role> {
+        let limited = |grant: &Grant| match &self.limit {
+            Some(limit) => role(grant)?.common(role(limit)?),
+            None => role(grant),
+        };
+        self.grants().filter_map(limited).max()
     }
 }
 
@@ -163,6 +159,7 @@ mod tests {
             assert_eq!(rights.permit_backups(), permitted, "{role} {clusters}");
             let token = rights.limited_to(Grant::clone(&grant(Role::Backup, &["*"])));
             assert_eq!(token.permit_backups(), permitted, "{role} {clusters}");
+            assert!(!permitted || token.highest() == Some(Role::Backup), "{role} {clusters}");
             assert!(!token.shows(Some("web")) && !token.shows(None), "{role} {clusters}");
         }
         let reading = Rights::everywhere(Role::Admin);

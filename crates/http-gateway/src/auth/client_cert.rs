@@ -42,7 +42,8 @@ impl ClientCert {
             .then(|| format!("this client certificate has no role: {NO_ROLE}"))
     }
 
-    /// The owner of a certificate, if it has the configured name, and has a role by a binding or by the configuration.
+    /// The owner of a certificate, if it has the configured name, and has a role by the configuration or a binding, which may
+    /// still wait to be accepted.
     pub(super) fn accept(
         &self,
         certificate: Option<&ClientCertificate>,
@@ -55,7 +56,7 @@ impl ClientCert {
         let name = common_name.as_deref().unwrap_or("certificate without a name");
         let rights = self.role().map(Rights::everywhere).unwrap_or_default();
         let principal = bindings.bind(Principal::certificate(issuer, name, rights));
-        Some(principal).filter(|principal| !principal.rights.is_empty())
+        Some(principal).filter(|found| !found.rights.is_empty() || found.replaced.is_some())
     }
 }
 

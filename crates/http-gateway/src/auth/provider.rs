@@ -227,7 +227,8 @@ impl Provider {
         if principal.rights.is_empty() && bindings.is_unknown() {
             return Found::Unavailable;
         }
-        if principal.rights.is_empty() {
+        // One whose bindings wait to be accepted learns that from what refuses its request.
+        if principal.rights.is_empty() && principal.replaced.is_none() {
             return Found::WithoutRole(without_role(&principal.id, &principal.groups));
         }
         Found::Accepted(principal)

@@ -31,7 +31,7 @@ impl RoleMapping {
     /// Takes the options about roles out of those of a plugin.
     ///
     /// # Errors
-    /// When a role is unknown, or is that of enrollments.
+    /// When a role is unknown, or is not for users of a provider.
     pub(super) fn take(
         plugin: &'static str,
         options: &mut Map<String, Value>,
@@ -40,9 +40,16 @@ impl RoleMapping {
         let mapping: Self = read_options(plugin, &own)?;
         let mut given =
             mapping.users.values().chain(mapping.roles.values()).chain(&mapping.default_role);
-        if given.any(|role| *role == Role::Enroll) {
-            let message = "the role enroll is for tokens of enrollments".to_owned();
-            return Err(SetupError::Option { plugin, message });
+        // Of several roles the highest counts, and these two are not a part of others.
+        let why = given.find_map(|role| match role {
+            Role::Enroll => Some("the role enroll is for tokens of enrollments"),
+            Role::Backup => Some(
+                "the role backup is given with a binding: commctl access create --role backup --cluster '*'",
+            ),
+            Role::Reader | Role::Operator | Role::Admin => None,
+        });
+        if let Some(why) = why {
+            return Err(SetupError::Option { plugin, message: why.to_owned() });
         }
         if mapping.default_role == Some(Role::Admin) {
             tracing::warn!(
@@ -134,8 +141,10 @@ mod tests {
     #[test]
     fn wrong_roles_are_refused_and_the_options_of_the_provider_stay() {
         assert!(mapping(json!({"roles": {"a": "root"}})).unwrap_err().contains("roles.a"));
-        for enroll in [json!({"default-role": "enroll"}), json!({"users": {"a": "enroll"}})] {
-            assert!(mapping(enroll).unwrap_err().contains("the role enroll"));
+        for role in ["enroll", "backup"] {
+            for given in [json!({"default-role": role}), json!({"users": {"a": role}})] {
+                assert!(mapping(given).unwrap_err().contains(&format!("the role {role} is")));
+            }
         }
         let Value::Object(mut options) = json!({"url": "https://k", "roles": {}}) else { panic!() };
         RoleMapping::take("x", &mut options).unwrap();
