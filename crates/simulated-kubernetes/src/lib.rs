@@ -59,10 +59,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header::{AUTHORIZATION, HeaderValue};
 use jiff::Timestamp;
+use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tower::ServiceBuilder;
 
 use crate::actor::{ADMINISTRATOR, resource_named};
 use crate::cluster::Cluster;
@@ -136,6 +139,21 @@ impl SimulatedKubernetes {
     /// The API for clients without a certificate.
     pub fn service(&self) -> KubernetesService {
         self.service_for(Certificate::None)
+    }
+
+    /// A client with this token, and without a network.
+    ///
+    /// # Panics
+    /// If the token does not fit into a header.
+    pub fn client(&self, token: &str) -> kube::Client {
+        let bearer: HeaderValue =
+            format!("Bearer {token}").parse().unwrap_or_else(|error| panic!("{token}: {error}"));
+        let authorize = move |mut request: http::Request<Body>| {
+            request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+            request
+        };
+        let service = ServiceBuilder::new().map_request(authorize).service(self.service());
+        kube::Client::new(service, "default")
     }
 
     /// The API for clients with this certificate.

@@ -11,8 +11,10 @@ use model::{
 use serde_json::json;
 use simulated_hosts::{FINGERPRINT, OWN_KEY};
 use storage_client::queries;
+use tokio::time::sleep;
 
 use crate::fleet::{Fleet, address};
+use crate::kubernetes::KubernetesFleet;
 
 /// Gives a host the mark of a generation of this installation.
 async fn mark(fleet: &Fleet, number: usize, generation: u64) -> Instance {
@@ -89,7 +91,7 @@ async fn raised_generation_is_noticed_without_a_restart() {
         let mut host = fleet.storage.get::<Host>(&address(0)).await.unwrap().record;
         host.status = Status::Active;
         fleet.storage.save(&host).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(2)).await;
         let id = format!("o-{takes_over}");
         let params = json!({"cluster_name": "c1", "operation_id": id, "options": {"settle": 0}});
         executor.ask("restart", params).await.unwrap();
@@ -100,43 +102,81 @@ async fn raised_generation_is_noticed_without_a_restart() {
     }
 }
 
+/// Makes the installation a restored one.
+async fn restore(fleet: &Fleet, takes_over: bool) {
+    let at = Stamp::from("2099-01-01T00:00:00.000000");
+    let restored = Some(Restored { at: at.clone(), taken_at: at, takes_over });
+    let instance = queries::instance(&fleet.storage).await.unwrap();
+    fleet.storage.save(&Instance { restored, ..instance }).await.unwrap();
+}
+
+/// Pauses an operation, as a restore does.
+async fn pause(fleet: &Fleet, operation: &str) {
+    let control = json!({"id": operation, "wanted": "pause", "by": OperationControl::BY_RESTORE});
+    let control: OperationControl = serde_json::from_value(control).unwrap();
+    fleet.storage.save(&control).await.unwrap();
+}
+
 /// The executor is killed while a host is under way, and its records are restored.
 #[tokio::test(start_paused = true)]
 async fn restored_operation_does_nothing_to_a_host_under_way_before_it_is_taken_over_and_resumed() {
     let fleet = Fleet::start(1).await;
-    let mut instance = queries::instance(&fleet.storage).await.unwrap();
     let executor = fleet.executor().await;
     executor.restart(json!({"settle": 600})).await;
     fleet.at("o1", 0, Step::Settle).await;
     executor.kill();
-    let at = Stamp::from("2099-01-01T00:00:00.000000");
-    let mut restored = Restored { at: at.clone(), taken_at: at, takes_over: false };
-    instance.restored = Some(restored.clone());
-    fleet.storage.save(&instance).await.unwrap();
-    let control = json!({"id": "o1", "wanted": "pause", "by": OperationControl::BY_RESTORE});
-    let control: OperationControl = serde_json::from_value(control).unwrap();
-    fleet.storage.save(&control).await.unwrap();
+    restore(&fleet, false).await;
+    pause(&fleet, "o1").await;
     fleet.take_log_ins();
 
     let executor = fleet.executor().await;
     let unchanged = async || {
-        tokio::time::sleep(Duration::from_hours(1)).await;
+        sleep(Duration::from_hours(1)).await;
         assert_eq!(fleet.part("o1", 0).await.step, Step::Settle);
         assert_eq!(fleet.take_log_ins(), 0);
     };
     unchanged().await;
-    restored.takes_over = true;
-    instance.restored = Some(restored.clone());
-    fleet.storage.save(&instance).await.unwrap();
+    restore(&fleet, true).await;
     unchanged().await;
-    restored.takes_over = false;
-    instance.restored = Some(restored.clone());
-    fleet.storage.save(&instance).await.unwrap();
+    restore(&fleet, false).await;
     fleet.say("o1", Wanted::Run).await;
     unchanged().await;
-    restored.takes_over = true;
-    instance.restored = Some(restored);
-    fleet.storage.save(&instance).await.unwrap();
+    restore(&fleet, true).await;
     assert_eq!(fleet.ended("o1").await.status, OperationStatus::Finished);
     drop(executor);
+}
+
+#[tokio::test(start_paused = true)]
+async fn restored_operation_changes_no_node_before_it_is_taken_over_and_resumed() {
+    for step in [Step::Cordon, Step::Drain, Step::Verify, Step::Uncordon] {
+        let all = KubernetesFleet::start(2, 0).await;
+        all.deploy("web", 2, 1).await;
+        all.slow_down();
+        let executor = all.fleet.executor().await;
+        executor.start("restart", json!({})).await.unwrap();
+        all.fleet.at("o1", 0, step).await;
+        executor.kill();
+        restore(&all.fleet, false).await;
+        pause(&all.fleet, "o1").await;
+        // What was requested is carried out.
+        sleep(Duration::from_secs(10)).await;
+        let changes = all.changes();
+        let executor = all.fleet.executor().await;
+        sleep(Duration::from_hours(1)).await;
+        all.fleet.say("o1", Wanted::Run).await;
+        sleep(Duration::from_hours(1)).await;
+        assert_eq!(all.changes(), changes, "{step}");
+        assert_eq!(all.fleet.part("o1", 0).await.step, step);
+        restore(&all.fleet, true).await;
+        let ended = all.fleet.ended("o1").await;
+        assert_eq!(ended.status, OperationStatus::Finished, "{step}");
+        all.settled().await;
+        assert!((0..2).all(|number| !all.is_cordoned(number)), "{step}");
+        // A drain whose time is up postpones its host.
+        let mut rebooted: Vec<_> =
+            all.fleet.hosts.commands().into_iter().map(|command| command.address).collect();
+        rebooted.sort();
+        assert_eq!(rebooted, [0, 1].map(|number| address(number).to_string()), "{step}");
+        drop(executor);
+    }
 }

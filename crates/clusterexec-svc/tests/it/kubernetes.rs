@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use containermgr_svc::{ClientFactory, Config};
-use http::Request;
-use kube::client::Body;
 use model::{Cluster, ContainerManagerConfig, CordonDebt, DebtState, HostState};
 use runtime::Files;
 use serde_json::{Value, json};
@@ -14,7 +12,6 @@ use simulated_kubernetes::{
 };
 use storage_client::Transaction;
 use tokio::time::sleep;
-use tower::ServiceBuilder;
 
 use crate::fleet::{Fleet, address};
 
@@ -81,16 +78,7 @@ impl KubernetesFleet {
         let transaction = Transaction::default().save(&config).unwrap();
         storage.transact(&transaction.update(&cluster).unwrap()).await.unwrap();
         let kubernetes = self.kubernetes.clone();
-        let client = move |_: &model::KubernetesOptions| {
-            let with_token = |mut request: Request<Body>| {
-                request.headers_mut().insert("authorization", "Bearer token".parse().unwrap());
-                request
-            };
-            let service =
-                ServiceBuilder::new().map_request(with_token).service(kubernetes.service());
-            Ok(kube::Client::new(service, "default"))
-        };
-        let clients = ClientFactory::Function(Arc::new(client));
+        let clients = ClientFactory::Function(Arc::new(move |_| Ok(kubernetes.client("token"))));
         let (bus, life) = (self.fleet.bus.clone(), &self.fleet.life);
         containermgr_svc::run_with(bus, Config::default(), Files::default(), clients, life)
             .await

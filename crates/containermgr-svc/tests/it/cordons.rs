@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use model::messages::CordonAnswer;
-use model::{CordonDebt, DebtState};
+use model::{CordonDebt, DebtState, Instance, Restored};
 use serde_json::{Value, json};
 use simulated_kubernetes::FaultAction;
+use storage_client::queries;
 
 use crate::support::simulated::{Simulated, clients, fault_once};
 
@@ -176,6 +177,29 @@ async fn debt_that_is_due_is_paid_by_several_replicas() {
     assert_eq!(simulated.node("w1")["spec"]["unschedulable"], true);
     debt(&simulated, DebtState::Due).await;
     until(&simulated, &held.id, |debt| debt.is_none()).await;
+    assert!(simulated.node("w1")["spec"].get("unschedulable").is_none());
+}
+
+/// The former installation may have paid it, and work on the node again.
+#[tokio::test]
+async fn debt_of_a_restored_installation_waits_until_the_hosts_are_taken_over() {
+    let simulated = Simulated::start(&["w1"]).await;
+    simulated.cordon("w1", "i/1", "").await;
+    let storage = &simulated.fixture.storage;
+    let restored = |takes_over| Some(Restored { takes_over, ..Restored::default() });
+    let mut instance =
+        Instance { restored: restored(false), ..queries::instance(storage).await.unwrap() };
+    storage.save(&instance).await.unwrap();
+    let due = debt(&simulated, DebtState::Due).await;
+    for _ in 0..3 {
+        pass_a_minute().await;
+    }
+    until(&simulated, &due.id, |debt| debt == Some(&due)).await;
+    assert_eq!(simulated.node("w1")["spec"]["unschedulable"], true);
+    instance.restored = restored(true);
+    storage.save(&instance).await.unwrap();
+    pass_a_minute().await;
+    until(&simulated, &due.id, |debt| debt.is_none()).await;
     assert!(simulated.node("w1")["spec"].get("unschedulable").is_none());
 }
 

@@ -55,3 +55,6 @@ pub(super) async fn unknown(storage: &StorageClient, bus: &Bus) -> bus::Result<V
     }
     Ok(sentences)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use containermgr_svc::ClientFactory;
-use http::Request;
-use kube::client::Body;
 use model::messages::{CordonAnswer, EvictAnswer, Eviction, KubernetesNodes, NodeContents};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use simulated_kubernetes::{Fault, FaultAction, NodeSettings, Settings, SimulatedKubernetes};
-use tower::ServiceBuilder;
 
 use super::{Fixture, TOKEN};
 
@@ -180,13 +177,5 @@ pub(crate) fn fault_once(method: &str, path: &str, action: &FaultAction) -> Faul
 /// Clients of this Kubernetes, with the token of the service's account.
 pub(crate) fn clients(kubernetes: &SimulatedKubernetes) -> ClientFactory {
     let kubernetes = kubernetes.clone();
-    ClientFactory::Function(Arc::new(move |_| {
-        let authorize = |mut request: Request<Body>| {
-            let token = format!("Bearer {TOKEN}").parse().unwrap();
-            request.headers_mut().insert("authorization", token);
-            request
-        };
-        let service = ServiceBuilder::new().map_request(authorize).service(kubernetes.service());
-        Ok(kube::Client::new(service, "default"))
-    }))
+    ClientFactory::Function(Arc::new(move |_| Ok(kubernetes.client(TOKEN))))
 }
