@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use backup::{Header, KeyFile, KeyFiles};
 use host_access::own_key;
 use model::Stamp;
+use rustix::fs::Access;
 use zeroize::Zeroizing;
 
 use crate::data_dir::{self, write_private};
@@ -24,6 +25,8 @@ pub(super) struct Files {
     has_configuration: bool,
     /// The files that are in use in place of those of the backup.
     overridden: Vec<String>,
+    /// Where files are that cannot be made where the server needs them, and where that is.
+    to_copy: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Files {
@@ -42,22 +45,26 @@ impl Files {
             lacking: Vec::new(),
             has_configuration: false,
             overridden: Vec::new(),
+            to_copy: Vec::new(),
         };
         for (name, in_use) in installation.key_files() {
             let file = keys.and_then(|keys| keys.data_file(name));
             let path = match name {
                 SECRET_KEY => installation.storage.secret_key_file.clone(),
-                // It belongs to the configuration.
-                data_dir::USERS if in_use != data_dir.join(name) => {
+                // It belongs to the configuration, which stays as it is.
+                data_dir::USERS if in_use != data_dir.join(name) && !can_be_made(&in_use) => {
                     files.has_configuration |= file.is_some();
                     data_dir.join(CONFIGURATION).join(name)
                 }
+                data_dir::USERS => in_use.clone(),
                 _ => data_dir.join(name),
             };
             match file {
                 Some(file) => {
-                    if in_use != path {
+                    if in_use != path && in_use.exists() {
                         files.overridden.push(in_use.display().to_string());
+                    } else if in_use != path {
+                        files.to_copy.push((path.clone(), in_use));
                     }
                     files.writes.push((path, text(file)?));
                 }
@@ -104,6 +111,13 @@ impl Files {
                 self.data_dir.join(CONFIGURATION).display()
             ));
         }
+        for (path, needed) in &self.to_copy {
+            missing.push(format!(
+                "{}, without which the server does not start: copy {} there, readable by the server only",
+                needed.display(),
+                path.display()
+            ));
+        }
         for path in &self.overridden {
             missing.push(format!(
                 "{path} of this machine stays in use, in place of the one in the backup"
@@ -137,6 +151,12 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// Whether a file does not exist, and could be made.
+fn can_be_made(path: &Path) -> bool {
+    let is_writable = |folder| rustix::fs::access(folder, Access::WRITE_OK).is_ok();
+    !path.exists() && path.parent().is_some_and(is_writable)
 }
 
 /// The text of a file.

@@ -42,7 +42,7 @@ pub(super) fn text(report: &Report, missing: &[String], done: &str) -> String {
         .map(|paused| format!("{} (cluster {})", paused.operation, paused.cluster));
     let sections = [
         (
-            "operations are paused, since hosts may have moved on: see `commctl operation get ID`, then resume or abort each",
+            "operations are paused, since hosts may have moved on: see `commctl operation get ID`, then, after the takeover, resume or abort each",
             paused.collect::<Vec<_>>(),
         ),
         (

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::processes::Form;
+use crate::program::Commissaire;
 use crate::server::{LONG, PASSWORD, Server};
 
 /// `commctl` with this home.
@@ -48,9 +49,8 @@ async fn log_in(
     (login.wait().await.unwrap().code(), written)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn users_of_an_identity_provider_log_in_list_hosts_and_log_out() {
-    let Some(provider) = OpenIdProvider::shared("e2e oidc") else { return };
+/// A server whose users are an administrator, and those of the provider.
+async fn server(provider: &OpenIdProvider) -> Server {
     let plugin = json!({
         "name": "oidc", "issuer": provider.issuer, "audience": "commissaire", "prefix": "corp",
         "client-id": "commctl", "login-scopes": ["openid", "offline_access", "groups", "fleet.operate"],
@@ -58,7 +58,13 @@ async fn users_of_an_identity_provider_log_in_list_hosts_and_log_out() {
     });
     let users = json!({"admin": {"hash": bcrypt::hash(PASSWORD, 4).unwrap()}});
     let plugins = json!([{"name": "httpbasicauth", "users": users}, plugin]);
-    let server = Server::start(Form::OneProcess, json!({"authentication-plugins": plugins})).await;
+    Server::start(Form::OneProcess, json!({"authentication-plugins": plugins})).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_an_identity_provider_log_in_list_hosts_and_log_out() {
+    let Some(provider) = OpenIdProvider::shared("e2e oidc") else { return };
+    let server = server(&provider).await;
     let url = server.processes.urls().remove(0);
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
@@ -85,4 +91,40 @@ async fn users_of_an_identity_provider_log_in_list_hosts_and_log_out() {
     assert!(status == Some(0) && said.starts_with("revoked the log-in at corp\n"), "{said}");
     let (status, hosts, error) = run(home, &["host", "list"]).await;
     assert_eq!((status, hosts.as_str()), (Some(1), ""), "{error}");
+}
+
+/// The binding might have been deleted after the backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_with_bindings_log_in_after_a_restore_once_these_are_accepted() {
+    let Some(provider) = OpenIdProvider::shared("e2e oidc restore") else { return };
+    let mut server = server(&provider).await;
+    let binding = ["--user", "corp:ann", "--role", "admin", "--cluster", "*"];
+    let (status, _, said) = server.commctl(&[&["access", "create", "ann"], &binding[..]].concat());
+    assert_eq!(status, 0, "{said}");
+    let url = server.processes.urls().remove(0);
+    let home = tempfile::tempdir().unwrap();
+    let (status, written) = log_in(home.path(), &url, &provider, "ann").await;
+    assert_eq!(status, Some(0), "{written}");
+
+    let backup = server.folder().join("backup.jsonl");
+    let backup = backup.to_str().unwrap();
+    let commissaire = Commissaire { server: &server, form: Form::OneProcess };
+    commissaire.succeeds("backup", &["-o", backup]);
+    server.processes.kill_all();
+    let commissaire = Commissaire { server: &server, form: Form::OneProcess };
+    let report = commissaire.succeeds("restore", &["--replace", backup]);
+    assert!(report.contains("commctl access accept"), "{report}");
+    server.start_again().await;
+
+    // The log-in from before has no rights, and neither has the role of its group.
+    let url = server.processes.urls().remove(0);
+    let (status, written) = log_in(home.path(), &url, &provider, "ann").await;
+    assert_eq!(status, Some(1), "{written}");
+    assert!(written.contains("your bindings were restored from a backup"), "{written}");
+    let (status, _, said) = server.commctl(&["access", "accept", "ann"]);
+    assert_eq!(status, 0, "{said}");
+    let (status, written) = log_in(home.path(), &url, &provider, "ann").await;
+    assert_eq!(status, Some(0), "{written}");
+    let (status, hosts, error) = run(home.path(), &["host", "list"]).await;
+    assert_eq!((status, hosts.as_str()), (Some(0), "[]\n"), "{error}");
 }

@@ -1,58 +1,17 @@
 //! The machine of the server is lost: nothing is left of it but a backup and its passphrase.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testbed::Testbed;
 
 use crate::processes::Form;
-use crate::server::{LONG, Server, key};
+use crate::program::Commissaire;
+use crate::server::{LONG, PASSWORD, Server, key};
 
 const PASSPHRASE: &str = "correct horse battery staple";
-
-/// `commissaire` on the installation of a server.
-struct Commissaire<'a> {
-    server: &'a Server,
-    form: Form,
-}
-
-impl Commissaire<'_> {
-    fn path(&self, name: &str) -> PathBuf {
-        self.server.folder().join(name)
-    }
-
-    fn run(&self, command: &str, arguments: &[&str]) -> Output {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_commissaire"));
-        program.arg("--data-dir").arg(self.server.data_dir());
-        program.arg("--run-dir").arg(self.server.run_dir());
-        program.arg("--users").arg(self.path("users.json"));
-        program.arg(command).args(arguments);
-        match self.form {
-            Form::OneProcess => {}
-            Form::Distributed(_) => {
-                program.arg("--config-dir").arg(self.server.folder());
-            }
-        }
-        program.output().unwrap()
-    }
-
-    fn succeeds(&self, command: &str, arguments: &[&str]) -> String {
-        let output = self.run(command, arguments);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{command}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn refused(&self, command: &str, arguments: &[&str], words: &str) {
-        let output = self.run(command, arguments);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(words), "{said}");
-    }
-}
 
 fn write_private(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
@@ -86,6 +45,7 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     // Everything but the backup is lost; the configuration of the test stays.
     server.processes.kill_all();
     std::fs::remove_dir_all(server.data_dir()).unwrap();
+    std::fs::remove_file(server.folder().join("users.json")).unwrap();
     if let Some(ground) = &server.processes.ground {
         ground.etcd.ctl(&["del", "--prefix", "/commissaire/"]);
     }
@@ -128,6 +88,11 @@ async fn restored_server_restarts_hosts_with_nothing_but_a_backup_and_its_passph
     let voided = host.basic_auth("enroll", enrollment["token"].as_str()).send().await.unwrap();
     assert_eq!(voided.status(), StatusCode::FORBIDDEN);
     assert!(voided.text().await.unwrap().contains("a restore from a backup voided"));
+
+    // A host whose user data is from before registers itself: with a user and a password, too.
+    let late = client.put(format!("{url}/api/v0/host/198.51.100.7")).json(&json!({}));
+    let late = late.basic_auth("admin", Some(PASSWORD)).send().await.unwrap();
+    assert_eq!(late.status(), StatusCode::CREATED);
 
     // Nothing is restarted before the freeze is lifted.
     let before = testbed.boot_id(0);

@@ -77,6 +77,7 @@ mod matrix;
 mod moments;
 mod nodes;
 mod processes;
+mod program;
 mod receiver;
 mod registering;
 mod reload;
