@@ -148,7 +148,7 @@ fn users_file(gateway: &http_gateway::Config) -> Option<PathBuf> {
 
 async fn read(daemon: Daemon, file: &Path) -> anyhow::Result<(Common, Map<String, Value>)> {
     let args = CommonArgs { config_file: Some(file.to_owned()), ..CommonArgs::default() };
-    Ok(Common::read(daemon, &args).await?)
+    Common::read(daemon, &args).await
 }
 
 /// The configuration of a daemon, or its defaults if it is not configured on this machine.

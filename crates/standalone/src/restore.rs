@@ -96,9 +96,9 @@ impl RestoreArgs {
         let Some(file) = &self.file else {
             installation.require_owner()?;
             let services = Services::start(&installation).await?;
-            services.take_over(args, &installation, &self.yes_fence).await?;
+            let taken = services.take_over(args, &installation, &self.yes_fence).await;
             services.stop().await;
-            return Ok(ExitCode::SUCCESS);
+            return taken.map(|()| ExitCode::SUCCESS);
         };
         let backup = read(file)?;
         let keys = self.keys(&backup)?;
@@ -141,17 +141,27 @@ impl RestoreArgs {
         }
         self.print(&plan, &missing, "restored")?;
         let services = Services::start(&installation).await?;
+        let followed = self.follow(args, &installation, &services).await;
+        services.stop().await;
+        followed.map(|()| ExitCode::SUCCESS)
+    }
+
+    /// What follows once the backup is restored.
+    async fn follow(
+        &self,
+        args: &Args,
+        installation: &Installation,
+        services: &Services,
+    ) -> anyhow::Result<()> {
         for sentence in cordons::unknown(&services.storage, &services.bus).await? {
             eprintln!("  - {sentence}");
         }
-        if self.takeover {
-            let taken = services.take_over(args, &installation, &self.yes_fence).await;
-            taken.context(
-                "the backup is restored, but the hosts are not taken over: run `commissaire restore --takeover` again",
-            )?;
+        if !self.takeover {
+            return Ok(());
         }
-        services.stop().await;
-        Ok(ExitCode::SUCCESS)
+        services.take_over(args, installation, &self.yes_fence).await.context(
+            "the backup is restored, but the hosts are not taken over: run `commissaire restore --takeover` again",
+        )
     }
 
     /// The keys in the backup.

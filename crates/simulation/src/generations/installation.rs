@@ -160,6 +160,8 @@ impl Installation {
         let host = Host {
             address: address.clone().into(),
             status: Status::Investigating,
+            // An operation that comes before the investigation would fail for want of it.
+            os: "debian".to_owned(),
             ..Host::default()
         };
         let (registered_at, bootstrap) = (world.clock.stamp(), model::Bootstrap::None);
