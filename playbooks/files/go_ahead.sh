@@ -7,7 +7,7 @@
 # after the uptime of this host until which it is valid), `refused` (by the executor), `expired` (there was none within
 # a minute: the executor or the connection is gone), `fenced` (as claim.sh says). It returns 1 when it can't wait.
 #
-# The go-ahead is the line `go UPTIME INSTANCE GENERATION ID MODE SIGNATURE`, with an uptime in hundredths of a second, in the
+# The go-ahead is the line `proceed UPTIME INSTANCE GENERATION ID MODE SIGNATURE`, with an uptime in hundredths of a second, in the
 # FIFO NAME of a directory that only root can enter. (On a test host whose user is not root it is below the user's home
 # directory.)
 await_go_ahead() {
@@ -24,7 +24,7 @@ await_go_ahead() {
     kill "$!" 2>/dev/null || true
     rm -f "$fifo"
     exec 8>&-
-    if [ "$word" = go ]; then
+    if [ "$word" = proceed ]; then
         claim_host "${2-}" "$instance" "$generation" "$id" "$mode" "$signature" || return
         # Last: the claim may have waited for a lock or a disk.
         read -r uptime idle </proc/uptime

@@ -90,6 +90,9 @@ async fn steps(
     }
     let target = target_of(journal, index).await?;
     let mut run = HostRun::new(journal, budget, index, target);
+    if resumed && matches!(journal.part(index).step, Step::Cordon | Step::Drain) {
+        fence::confirm(&run).await?;
+    }
     loop {
         let applies = journal.operation.kind.facts().applies;
         match journal.part(index).step {

@@ -103,8 +103,7 @@ impl Debts {
     /// work on the node again: it waits until this one has taken its hosts over.
     async fn may_pay(&self) -> Result<bool> {
         let instance = self.storage.find::<Instance>(Instance::ALL).await?;
-        let restored = instance.and_then(|instance| instance.record.restored);
-        Ok(restored.is_none_or(|restored| restored.takes_over))
+        Ok(instance.is_none_or(|instance| instance.record.takes_over()))
     }
 
     /// Makes a kept debt due if its node is not cordoned for it any more; it is settled like every other then. Without an

@@ -76,9 +76,8 @@ impl Fencing {
     /// # Errors
     /// When it cannot be signed.
     pub async fn claim(&self, instance: &Instance) -> Result<Claim, AccessError> {
-        let Instance { id, generation, generation_id, restored, .. } = instance;
-        let may_take = restored.as_ref().is_none_or(|restored| restored.takes_over);
-        let mode = if may_take { ClaimMode::Take } else { ClaimMode::Keep };
+        let Instance { id, generation, generation_id, .. } = instance;
+        let mode = if instance.takes_over() { ClaimMode::Take } else { ClaimMode::Keep };
         let is_same = |mark: &Mark| mark.generation == *generation && mark.id == *generation_id;
         let known = self.known().mark.clone().filter(is_same);
         let mark = if let Some(mark) = known {
@@ -106,6 +105,12 @@ impl Fencing {
             None => Trust::Trusted,
             Some(mark) => self.trust(&instance.id, mark).await?,
         };
+        let is_later = |mark: &Mark| {
+            mark.id == instance.generation_id && mark.generation > instance.generation
+        };
+        if refusal.marks.iter().any(is_later) {
+            return Ok(AccessError::Fenced(put_back(address, &instance)));
+        }
         Ok(AccessError::Fenced(sentence(address, &instance, refusal.fence, foreign, &trusted)))
     }
 
@@ -143,6 +148,15 @@ enum Trust {
     Forged,
     /// Why it could not be verified.
     Unknown(String),
+}
+
+/// Its own mark on the host is later than its records.
+fn put_back(address: &str, Instance { id, generation, generation_id, .. }: &Instance) -> String {
+    format!(
+        "{address} is fenced: this installation ({id}) has marked it in a later generation than {generation} \
+         ({generation_id}), which its records have, so nothing was done to it. Either it has just taken its hosts over, and \
+         the next try succeeds, or its records were put back to an earlier state: `commissaire restore --takeover`"
+    )
 }
 
 fn sentence(

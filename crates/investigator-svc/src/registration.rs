@@ -79,6 +79,10 @@ async fn register(
         if queries::operation_lease(storage, &cluster.record.name).await?.is_some() {
             return Ok(PAUSE);
         }
+        // The former installation may have deleted its node.
+        if !context.fencing.instance().await?.takes_over() {
+            return Ok(PAUSE);
+        }
         held.check()?;
         let manager = &cluster.record.container_manager;
         let answer = ask(context, topology::CONTAINER_REGISTER_NODE, manager, address).await;

@@ -38,6 +38,12 @@ pub struct Restored {
 impl Instance {
     /// The only one that there is.
     pub const ALL: &str = "all";
+
+    /// Whether it may change hosts that an earlier generation has touched, and their nodes. After a restore it has to take
+    /// them over first.
+    pub fn takes_over(&self) -> bool {
+        self.restored.as_ref().is_none_or(|restored| restored.takes_over)
+    }
 }
 
 impl Model for Instance {

@@ -95,10 +95,12 @@ impl RestoreArgs {
         let installation = Installation::load(args, &self.installation).await?;
         let Some(file) = &self.file else {
             installation.require_owner()?;
+            credstore::refuse(&installation)?;
             let services = Services::start(&installation).await?;
             let taken = services.take_over(args, &installation, &self.yes_fence).await;
+            let listed = list_cordons(&services).await;
             services.stop().await;
-            return taken.map(|()| ExitCode::SUCCESS);
+            return taken.and(listed).map(|()| ExitCode::SUCCESS);
         };
         let backup = read(file)?;
         let keys = self.keys(&backup)?;
@@ -153,9 +155,7 @@ impl RestoreArgs {
         installation: &Installation,
         services: &Services,
     ) -> anyhow::Result<()> {
-        for sentence in cordons::unknown(&services.storage, &services.bus).await? {
-            eprintln!("  - {sentence}");
-        }
+        list_cordons(services).await?;
         if !self.takeover {
             return Ok(());
         }
@@ -232,6 +232,14 @@ fn read(file: &Path) -> anyhow::Result<Backup> {
     }
     let file = File::open(file).with_context(cannot)?;
     Backup::read(BufReader::new(file), Verification::Full).with_context(cannot)
+}
+
+/// Lists the nodes with cordons that no record knows.
+async fn list_cordons(services: &Services) -> anyhow::Result<()> {
+    for sentence in cordons::unknown(&services.storage, &services.bus).await? {
+        eprintln!("  - {sentence}");
+    }
+    Ok(())
 }
 
 /// Shows the progress on a terminal.

@@ -33,8 +33,10 @@ pub struct Takeover {
 /// Another installation that has marked hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Former {
-    /// Its generation.
+    /// The highest generation in its marks.
     pub generation: u64,
+    /// Whether a key of the server that is known here has signed them. If not, they are forged, or it has another key since.
+    pub is_signed: bool,
     /// The number of hosts with its mark.
     pub hosts: usize,
     /// The shortest time since one of the marks was confirmed.
@@ -44,14 +46,14 @@ pub struct Former {
 /// What was seen on the hosts.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Other installations, by the ids of their generations.
-    pub former: BTreeMap<String, Former>,
+    /// Other installations, by the ids of their generations, and by whether their marks are signed.
+    pub former: BTreeMap<(String, bool), Former>,
     /// The hosts that answer.
     pub reached: Vec<Address>,
     /// Hosts that do not answer, and why.
     pub unreached: Vec<(Address, String)>,
-    /// Hosts whose mark no key of the server has signed.
-    pub forged: Vec<Address>,
+    /// The highest generation that this installation has marked hosts with itself, before its records were put back.
+    pub own: u64,
 }
 
 /// What a takeover has done.
@@ -61,8 +63,10 @@ pub struct Outcome {
     pub generation: u64,
     /// The number of hosts that are marked with it.
     pub marked: usize,
-    /// Those that are not, and why.
-    pub unmarked: Vec<(Address, String)>,
+    /// Those that do not answer, and why.
+    pub unreached: Vec<(Address, String)>,
+    /// Those that refuse, and why.
+    pub refused: Vec<(Address, String)>,
 }
 
 impl Takeover {
@@ -92,9 +96,6 @@ impl Takeover {
             let confirmed = seen.confirmed.unwrap_or_default();
             for Mark { generation, id, signature } in seen.marks {
                 let mark = Mark { generation, id: id.clone(), signature };
-                if id == instance.generation_id {
-                    continue;
-                }
                 // Most hosts have the same mark.
                 let text = mark.to_string();
                 let is_signed = match verified.get(&text) {
@@ -102,13 +103,14 @@ impl Takeover {
                     None => self.fencing.has_signed(&mark).await?,
                 };
                 verified.insert(text, is_signed);
-                if !is_signed {
-                    survey.forged.push(address.clone());
+                if id == instance.generation_id {
+                    survey.own = if is_signed { survey.own.max(generation) } else { survey.own };
                     continue;
                 }
-                let former = Former { generation, hosts: 0, confirmed };
-                let former = survey.former.entry(id).or_insert(former);
+                let former = Former { generation, is_signed, hosts: 0, confirmed };
+                let former = survey.former.entry((id, is_signed)).or_insert(former);
                 former.hosts += 1;
+                former.generation = former.generation.max(generation);
                 former.confirmed = former.confirmed.min(confirmed);
             }
         }
@@ -120,10 +122,10 @@ impl Takeover {
     /// # Errors
     /// When one is active; when the storage service fails.
     pub async fn take(&self, survey: &Survey, fenced: &[String]) -> anyhow::Result<Outcome> {
-        let is_active = |(id, former): &(&String, &Former)| {
+        let is_active = |((id, _), former): &(&(String, bool), &Former)| {
             former.confirmed < self.active_within && !fenced.contains(id)
         };
-        if let Some((id, former)) = survey.former.iter().find(is_active) {
+        if let Some(((id, _), former)) = survey.former.iter().find(is_active) {
             bail!(
                 "nothing was taken over: generation {} ({id}) of this installation was active {} min ago on {} hosts. Stop \
                  it, so that it never runs again, and wait until {} min have passed, or, if it is certain that it has \
@@ -145,8 +147,12 @@ impl Takeover {
         let instance = self.raise(survey).await?;
         let claim = self.fencing.claim(&instance).await?;
         let claimed = self.on_each_host(async |session| session.claim(&claim).await).await?;
-        let mut outcome =
-            Outcome { generation: instance.generation, marked: 0, unmarked: Vec::new() };
+        let mut outcome = Outcome {
+            generation: instance.generation,
+            marked: 0,
+            unreached: Vec::new(),
+            refused: Vec::new(),
+        };
         for (address, claimed) in claimed {
             match claimed {
                 Ok(None) => {
@@ -155,9 +161,9 @@ impl Takeover {
                 }
                 Ok(Some(refusal)) => {
                     let why = self.fencing.explain(&address, &refusal).await?;
-                    outcome.unmarked.push((address, why.to_string()));
+                    outcome.refused.push((address, why.to_string()));
                 }
-                Err(error) => outcome.unmarked.push((address, error)),
+                Err(error) => outcome.unreached.push((address, error)),
             }
         }
         Ok(outcome)
@@ -165,11 +171,17 @@ impl Takeover {
 
     /// Raises the generation above those of all marks, and lets this installation take hosts over.
     async fn raise(&self, survey: &Survey) -> anyhow::Result<Instance> {
-        let highest = survey.former.values().map(|former| former.generation).max().unwrap_or(0);
+        let signed = survey.former.values().filter(|former| former.is_signed);
+        let highest = signed.map(|former| former.generation).max().unwrap_or(0);
         for _ in 0..ATTEMPTS {
             let mut found = self.storage.get::<Instance>(Instance::ALL).await?;
             let instance = &mut found.record;
-            instance.generation = instance.generation.max(highest + 1);
+            let own = instance.generation;
+            instance.generation = own.max(highest + 1);
+            if survey.own > own {
+                // Its records were put back to an earlier state, in which others may have been made since.
+                instance.generation = instance.generation.max(survey.own + 1);
+            }
             if let Some(restored) = &mut instance.restored {
                 restored.takes_over = true;
             }
@@ -243,17 +255,15 @@ impl Survey {
     /// For people.
     pub fn text(&self) -> String {
         let mut lines = vec![format!("{} hosts answer", self.reached.len())];
-        for (id, Former { generation, hosts, confirmed }) in &self.former {
+        for ((id, _), Former { generation, is_signed, hosts, confirmed }) in &self.former {
             let minutes = confirmed.as_secs() / 60;
+            let unsigned = if *is_signed {
+                ""
+            } else {
+                "; no key that is known here has signed it: it is forged, or the server's key was replaced after the backup"
+            };
             lines.push(format!(
-                "  {hosts} have the mark of generation {generation} ({id}), last confirmed {minutes} min ago"
-            ));
-        }
-        if !self.forged.is_empty() {
-            let forged = abridged(&self.forged, ", ");
-            lines.push(format!(
-                "  marks that no key of this installation has signed: {forged}; delete these hosts and register them \
-                 again to replace them"
+                "  {hosts} have the mark of generation {generation} ({id}), last confirmed {minutes} min ago{unsigned}"
             ));
         }
         lines.join("\n")
@@ -263,14 +273,16 @@ impl Survey {
 impl Outcome {
     /// For people.
     pub fn text(&self) -> String {
-        let Self { generation, marked, unmarked } = self;
+        let Self { generation, marked, unreached, refused } = self;
         let mut lines = vec![format!("{marked} hosts belong to generation {generation} now")];
-        if !unmarked.is_empty() {
-            lines.push(format!(
-                "{} hosts were not reached; the watcher takes them over once they answer:",
-                unmarked.len()
-            ));
-            lines.extend(unmarked.iter().map(|(address, why)| format!("  {address}: {why}")));
+        for (hosts, what) in [
+            (unreached, "were not reached; the watcher takes them over once they answer"),
+            (refused, "refuse, and are not taken over"),
+        ] {
+            if !hosts.is_empty() {
+                lines.push(format!("{} hosts {what}:", hosts.len()));
+                lines.extend(hosts.iter().map(|(address, why)| format!("  {address}: {why}")));
+            }
         }
         lines.join("\n")
     }

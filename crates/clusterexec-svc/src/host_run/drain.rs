@@ -20,6 +20,7 @@ use runtime::random;
 use tokio::time::Instant;
 
 use super::done::save_drained;
+use super::fence::confirm;
 use super::host::HostRun;
 use super::node::{missing, wait};
 use crate::control::{Gate, Purpose, enter, gate};
@@ -38,6 +39,9 @@ const NODE_EVERY: u32 = 10;
 
 /// The pause between two writes of what a drain waits for, unless it becomes blocked.
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often the claim to the host is made again: another installation may take it over while it is drained.
+const CLAIM_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a pod gets beyond its grace period, before the drain ends.
 const AFTER_GRACE: Duration = Duration::from_mins(1);
@@ -90,6 +94,8 @@ struct Drain {
     evictions: Evictions,
     /// When this process has begun or continued it.
     since: Instant,
+    /// When the claim to the host was last made.
+    claimed: Instant,
     /// The time that had passed before.
     passed: Duration,
     /// When its state was last written.
@@ -115,6 +121,7 @@ impl Drain {
             options,
             evictions,
             since: Instant::now(),
+            claimed: Instant::now(),
             passed,
             written: None,
             blocked_by: None,
@@ -126,9 +133,13 @@ impl Drain {
         self.passed + self.since.elapsed() >= allowed
     }
 
-    /// Checks that the node is still cordoned. One that others have uncordoned is cordoned again, once in a turn.
+    /// Checks that the host is still ours, and its node cordoned. One that others have uncordoned is cordoned again, once in a turn.
     async fn check_node(&mut self, run: &HostRun<'_>) -> Result<(), HostError> {
         let Some((nodes, node)) = run.node() else { return Ok(()) };
+        if self.claimed.elapsed() >= CLAIM_AGAIN {
+            confirm(run).await?;
+            self.claimed = Instant::now();
+        }
         let request =
             NodeRequest { node: node.name.clone(), state: true, ..NodeRequest::default() };
         let state = match nodes.client.node(request).await {

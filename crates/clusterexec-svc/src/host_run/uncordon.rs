@@ -7,6 +7,7 @@ use model::{OperationHost, Outcome, Step, WaitReason, abridged};
 use tokio::time::Instant;
 
 use super::done::save_done;
+use super::fence::confirm;
 use super::host::HostRun;
 use crate::host_error::HostError;
 use crate::journal::LogLine;
@@ -33,6 +34,8 @@ pub(super) async fn uncordon(run: &HostRun<'_>) -> Result<(), HostError> {
 
 async fn remove_cordon(run: &HostRun<'_>) -> Result<(), HostError> {
     let Some((nodes, node)) = run.node() else { return Ok(()) };
+    // Another installation may have taken the host over since its reboot, and have cordoned the node.
+    confirm(run).await?;
     let name = &node.name;
     let owner = nodes.debtor.owner(&run.journal.operation.id);
     run.journal.held.check()?;

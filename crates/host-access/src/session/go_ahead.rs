@@ -150,7 +150,8 @@ impl GoAhead for SshGoAhead<'_> {
         decided: Instant,
         claim: &Claim,
     ) -> Result<(), AccessError> {
-        self.send(&format!("go {} {claim}", uptime.deadline(decided))).await?;
+        // Another word than before there were claims, which scripts of then would ignore.
+        self.send(&format!("proceed {} {claim}", uptime.deadline(decided))).await?;
         self.answer(ANSWER_DEADLINE).await.map(drop)
     }
 

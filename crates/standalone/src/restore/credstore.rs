@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use host_access::own_key;
 
 use crate::installation::{Installation, SECRET_KEY};
 
@@ -12,17 +13,21 @@ const STORES: [&str; 2] = ["/etc/credstore", "/etc/credstore.encrypted"];
 /// The data directory of the units.
 const OF_UNITS: &str = "/var/lib/commissaire";
 
-/// Refuses to restore with a key that the services would not use.
+/// Refuses to restore, or to take hosts over, with a key that the services would not use.
 ///
 /// # Errors
 /// When systemd hands another one over.
 pub(super) fn refuse(installation: &Installation) -> anyhow::Result<()> {
-    let is_seen = installation.storage.key_file() != installation.storage.secret_key_file;
-    let is_of_units = installation.data_dir == Path::new(OF_UNITS);
-    let stored = STORES.map(|store| Path::new(store).join(SECRET_KEY));
-    let stored = stored.into_iter().find(|path| path.exists());
+    let dir = &installation.data_dir;
+    let seen = [
+        (SECRET_KEY, installation.storage.key_file() != installation.storage.secret_key_file),
+        (own_key::PRIVATE, own_key::private_path(dir) != dir.join(own_key::PRIVATE)),
+    ];
+    let unseen = seen.into_iter().filter(|(_, is_seen)| !is_seen);
+    let mut stored = unseen.flat_map(|(name, _)| STORES.map(|store| Path::new(store).join(name)));
+    let stored = stored.find(|path| path.exists());
     ensure!(
-        is_seen || !is_of_units || stored.is_none(),
+        dir != Path::new(OF_UNITS) || stored.is_none(),
         "the services use {}, which this command does not see; nothing was done. Run it with `systemd-run --pty --uid \
          commissaire -p LoadCredential=secret.key -p LoadCredential=id_ed25519 commissaire --data-dir {OF_UNITS} restore …`",
         stored.unwrap_or_default().display()

@@ -1,6 +1,6 @@
 //! The services that a restore needs, for as long as it runs: storage, and the one that reaches container managers.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bus::{Bus, Context};
 use host_access::server_keys::confirmed_key;
 use host_access::{Ansible, Deps, RunDir, Ssh};
@@ -57,6 +57,11 @@ impl Services {
         eprintln!("{}", survey.text());
         let outcome = takeover.take(&survey, fenced).await?;
         eprintln!("{}", outcome.text());
+        ensure!(
+            outcome.refused.is_empty(),
+            "{} hosts refuse to be taken over",
+            outcome.refused.len()
+        );
         Ok(())
     }
 

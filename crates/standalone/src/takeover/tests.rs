@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use bus::{Bus, Context};
-use host_access::{Hosts as _, LogInLedger, Mark, generation::signed_text};
+use host_access::generation::{SeenMarks, signed_text};
+use host_access::{Fence, Hosts as _, LogInLedger, Mark, Refusal};
 use model::{Restored, ServerKeys};
 use runtime::{Clock, Lifecycle};
 use simulated_hosts::{FINGERPRINT, OWN_KEY, SimulatedHosts};
@@ -103,14 +104,15 @@ async fn hosts_of_a_former_installation_that_has_stopped_are_taken_over() {
     ground.mark("10.0.0.2", 1, "former", Duration::from_mins(30)).await;
     ground.hosts.edit("10.0.0.3", |machine| machine.is_reachable = false);
     let survey = ground.takeover.survey().await.unwrap();
-    let former = Former { generation: 1, hosts: 2, confirmed: Duration::from_mins(30) };
-    assert_eq!(survey.former, [("former".to_owned(), former)].into());
+    let confirmed = Duration::from_mins(30);
+    let former = Former { generation: 1, is_signed: true, hosts: 2, confirmed };
+    assert_eq!(survey.former, [(("former".to_owned(), true), former)].into());
     assert!(survey.text().contains("generation 1 (former), last confirmed 30 min ago"));
     assert_eq!(survey.unreached[0].0, "10.0.0.3");
     assert!(ground.mark_of("10.0.0.1").starts_with("1 former "), "a look changes nothing");
 
     let outcome = ground.takeover.take(&survey, &[]).await.unwrap();
-    assert_eq!((outcome.generation, outcome.marked, outcome.unmarked.len()), (2, 2, 1));
+    assert_eq!((outcome.generation, outcome.marked, outcome.unreached.len()), (2, 2, 1));
     assert!(outcome.text().contains("1 hosts were not reached"), "{}", outcome.text());
     assert!(ground.instance().await.restored.unwrap().takes_over);
     for (address, generation) in [("10.0.0.1", 2), ("10.0.0.2", 2), ("10.0.0.3", 0)] {
@@ -167,10 +169,41 @@ async fn forged_mark_raises_nothing_and_its_host_is_named() {
     let forged = Mark { generation: 999, id: "forged".to_owned(), signature: "AAAA".to_owned() };
     ground.write("10.0.0.1", &forged, Duration::ZERO);
     let survey = ground.takeover.survey().await.unwrap();
-    assert!(survey.former.is_empty());
-    assert_eq!(survey.forged, ["10.0.0.1"]);
-    let outcome = ground.takeover.take(&survey, &[]).await.unwrap();
+    assert!(survey.text().contains("no key that is known here has signed it"));
+    // A former installation whose key was replaced after the backup may run.
+    let refused = ground.takeover.take(&survey, &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("--yes-fence forged"), "{refused}");
+    let outcome = ground.takeover.take(&survey, &["forged".to_owned()]).await.unwrap();
     assert_eq!((outcome.generation, outcome.marked), (2, 1));
-    let (address, why) = &outcome.unmarked[0];
+    let (address, why) = &outcome.refused[0];
     assert!(*address == "10.0.0.1" && why.contains("forged or damaged"), "{why}");
+}
+
+/// A host that was down at the takeover of another installation still has the mark from before that.
+#[tokio::test(start_paused = true)]
+async fn highest_generation_of_an_installation_counts() {
+    later().await;
+    let ground = Ground::with_hosts(2).await;
+    let long_ago = Duration::from_hours(1);
+    ground.mark("10.0.0.1", 1, "other", long_ago).await;
+    ground.mark("10.0.0.2", 3, "other", long_ago).await;
+    let survey = ground.takeover.survey().await.unwrap();
+    let outcome = ground.takeover.take(&survey, &[]).await.unwrap();
+    assert_eq!((outcome.generation, outcome.marked), (4, 2), "{}", outcome.text());
+}
+
+/// As after a snapshot of the machine was put back.
+#[tokio::test(start_paused = true)]
+async fn installation_whose_records_are_older_than_its_marks_takes_its_hosts_over_again() {
+    later().await;
+    let ground = Ground::with_hosts(1).await;
+    ground.mark("10.0.0.1", 5, "own", Duration::from_mins(1)).await;
+    let fencing = &ground.takeover.fencing;
+    let marks = SeenMarks::parse(&format!("0\n{}", ground.mark_of("10.0.0.1"))).marks;
+    let refusal = Refusal { fence: Fence::Newer, marks };
+    let why = fencing.explain("10.0.0.1", &refusal).await.unwrap().to_string();
+    assert!(why.contains("in a later generation than 2 (own)"), "{why}");
+    let survey = ground.takeover.survey().await.unwrap();
+    let outcome = ground.takeover.take(&survey, &[]).await.unwrap();
+    assert_eq!((outcome.generation, outcome.marked), (6, 1), "{}", outcome.text());
 }

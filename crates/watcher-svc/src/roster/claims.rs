@@ -14,8 +14,7 @@ pub(super) const CLAIM_PAUSE: Micros = 10 * 60 * 1_000_000;
 /// How long ago the mark of a host may have been confirmed if an installation with this configuration has it and runs. Marks are
 /// confirmed by checks, which are rarer after a restore; one of them may fail.
 pub fn active_within(config: &Config) -> Duration {
-    let pause = Duration::from_micros(CLAIM_PAUSE.unsigned_abs());
-    let between = pause.max(config.interval.0 * SLOWED);
+    let between = Duration::from_micros(CLAIM_PAUSE.unsigned_abs()) + config.interval.0 * SLOWED;
     between * 2 + Duration::from_mins(5)
 }
 
