@@ -50,7 +50,11 @@ wanted() { # build|run|servers|test|lint|package|count
             echo 'podman podman podman'
             echo 'debootstrap debootstrap debootstrap'
             ;;
-        lint) echo 'shellcheck shellcheck ShellCheck' ;;
+        lint)
+            echo 'shellcheck shellcheck ShellCheck'
+            # Not every release has it.
+            if have dnf || apt-cache show vagrant >/dev/null 2>&1; then echo 'vagrant vagrant vagrant'; fi
+            ;;
         count) echo 'valgrind valgrind valgrind' ;;
     esac
 }
