@@ -7,10 +7,11 @@
 # restored from the same backup. Its time of modification is when it was last confirmed.
 #
 # MODE is `take`, `keep` (the host has to have the mark of this installation already) or `register:SECONDS` (the host was
-# registered so long ago: a mark that was last confirmed before that is replaced, whatever is in it; else it is `take`). It returns 0 once the host has the mark, and holds a lock (7) until `release_claim`, so that the mark stays as it
-# is until the change has begun. Else it prints `fenced WHY` and the mark, and returns 77: `newer` (a later generation has
-# the host), `contested` (another installation of the same generation claims it; from now on the mark says so), `not-taken-over`
-# (of MODE `keep`), `damaged` (the mark cannot be read). It returns 1 when it cannot be done, and prints why to standard error.
+# registered so long ago: a mark that was last confirmed before that is replaced; else it is `take`). It returns 0 once the
+# host has the mark, and holds a lock (7) until `release_claim`, so that the mark stays as it is until the change has begun.
+# Else it prints `fenced WHY` and the mark, and returns 77: `newer` (a later generation has the host), `contested` (another
+# installation of the same generation claims it; from now on the mark says so), `not-taken-over` (of MODE `keep`), `damaged`
+# (the mark cannot be read). It returns 1 when it cannot be done, and prints why to standard error.
 #
 # crates/host-access/src/generation.rs has the same rules, and a test that compares them.
 claim_host() {
