@@ -1,6 +1,6 @@
 //! `commissaire` with a command, beside a server or in its place.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::processes::Form;
