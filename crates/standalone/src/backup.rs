@@ -9,8 +9,8 @@ use anyhow::{Context as _, ensure};
 use backup::{KeyFile, KeyFiles, Trailer};
 use model::{LastBackup, Stamp, abridged};
 use runtime::Clock;
+use storage_svc::Handlers;
 use storage_svc::backup::{Beside, note, open, take};
-use storage_svc::{Handlers, Store};
 use tempfile::NamedTempFile;
 
 use crate::args::Args;
@@ -72,15 +72,7 @@ impl BackupArgs {
         if installation.is_one_process || self.with_key {
             installation.require_owner()?;
         }
-        if installation.is_one_process {
-            let database = crate::data_dir::database_in(&installation.data_dir);
-            ensure!(
-                Store::sqlite_holds_records(&database)?,
-                "there are no records in {}: for another data directory give --data-dir before `backup`, for the \
-                 distributed form --config-dir /etc/commissaire after it",
-                database.display()
-            );
-        }
+        installation.require_records()?;
         let handlers = open(&installation.storage).await?;
         if self.with_key && installation.storage.custodia_socket_path.is_none() {
             let key_file = installation.storage.key_file();

@@ -11,6 +11,7 @@ use host_access::own_key;
 use http_gateway::auth::PluginConfig;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use storage_svc::Store;
 
 use crate::args::Args;
 use crate::config::{self, Config};
@@ -109,6 +110,21 @@ impl Installation {
             own == owner,
             "{dir} belongs to another user (uid {owner}, this is {own}): run the command as that user, for example \
              with `sudo -u commissaire commissaire …`; nothing was done"
+        );
+        Ok(())
+    }
+
+    /// Refuses to work without records: probably another installation is meant.
+    ///
+    /// # Errors
+    /// When the one process has none.
+    pub fn require_records(&self) -> anyhow::Result<()> {
+        let database = database_in(&self.data_dir);
+        ensure!(
+            !self.is_one_process || Store::sqlite_holds_records(&database)?,
+            "there are no records in {}: for another data directory give --data-dir before the command, for the \
+             distributed form --config-dir /etc/commissaire after it",
+            database.display()
         );
         Ok(())
     }

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail, ensure};
 use backup::{Backup, KeyFiles, Verification};
 use runtime::Clock;
 use secrecy::SecretString;
-use storage_svc::restore::{Options, Plan, begin, check_empty, plan, write};
+use storage_svc::restore::{Options, Plan, begin, check_empty, check_places, plan, write};
 use storage_svc::{Handlers, Sealer};
 
 use crate::args::Args;
@@ -95,6 +95,7 @@ impl RestoreArgs {
         let installation = Installation::load(args, &self.installation).await?;
         let Some(file) = &self.file else {
             installation.require_owner()?;
+            installation.require_records()?;
             credstore::refuse(&installation)?;
             let services = Services::start(&installation).await?;
             let taken = services.take_over(args, &installation, &self.yes_fence).await;
@@ -126,6 +127,7 @@ impl RestoreArgs {
         if !self.replace {
             check_empty(&handlers, &plan).await?;
         }
+        check_places(&handlers, &plan)?;
         if self.dry_run {
             self.print(&plan, &missing, "would restore")?;
             return Ok(ExitCode::SUCCESS);

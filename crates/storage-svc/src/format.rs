@@ -2,7 +2,7 @@
 //! the start; with those of a later one nothing is done, since they would be misunderstood.
 
 use bus::{Error, Result};
-use model::{ClusterHead, RECORD_FORMAT};
+use model::{ClusterHead, Model as _, RECORD_FORMAT};
 use serde::{Deserialize, Serialize};
 
 use crate::handlers::{Handlers, Part};
@@ -70,14 +70,22 @@ pub(crate) async fn check(handlers: &Handlers) -> Result<()> {
             "a restore of a backup is not complete: there is nothing to back up",
         ));
     }
-    // Without any record there is none of this, either.
-    if records != RECORD_FORMAT && records != 0 {
+    // An empty store does not say so, and neither does one of the versions before there were formats.
+    let is_old = if records == 0 { has_clusters(handlers, store).await? } else { false };
+    if is_old || (records != RECORD_FORMAT && records != 0) {
         return Err(Error::unavailable(format!(
             "the records in the store have format {records}, and this version writes {RECORD_FORMAT}: start the storage \
              service of this version first"
         )));
     }
     Ok(())
+}
+
+async fn has_clusters(handlers: &Handlers, store: usize) -> Result<bool> {
+    let failed = |error| handlers.failure(store, error);
+    let snapshot = handlers.store(store).snapshot().await.map_err(failed)?;
+    let keys = snapshot.keys(ClusterHead::PREFIX).await.map_err(failed)?;
+    Ok(keys.first().is_some_and(|key| key.starts_with(ClusterHead::PREFIX)))
 }
 
 /// The restore that is not complete, if there is one.

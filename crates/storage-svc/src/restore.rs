@@ -17,7 +17,7 @@ use crate::secrets::KeyError;
 use crate::store::CommitError;
 
 pub use plan::{Plan, plan};
-pub use write::{begin, check_empty, write};
+pub use write::{begin, check_empty, check_places, write};
 
 /// How a backup is restored.
 #[derive(Debug, Clone)]
@@ -74,6 +74,11 @@ pub enum RestoreError {
         "the restore is not complete, and the services do not start: run it again with the same backup"
     )]
     Write(#[source] CommitError),
+    /// The same at its end.
+    #[error(
+        "the restore is not complete, and the services do not start: run it again with the same backup"
+    )]
+    End(#[source] Error),
 }
 
 /// An operation that was in process at the time of the backup.

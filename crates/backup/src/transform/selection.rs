@@ -6,8 +6,8 @@ mod subject;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Cluster, ClusterMember, ContainerManagerConfig, ContainerManagerNodes, ContainerManagerSecret,
-    Instance, Model as _, Network, Operation, ServerKeys,
+    Binding, Cluster, ClusterMember, ContainerManagerConfig, ContainerManagerNodes,
+    ContainerManagerSecret, Instance, Model as _, Network, Operation, ServerKeys,
 };
 use serde::Deserialize;
 
@@ -18,8 +18,9 @@ pub use criterion::Criterion;
 use criterion::KEYS;
 use subject::Subject;
 
-/// The records that a restore of any part of an installation needs.
-const BASE: [&str; 3] = [Instance::TYPE, Network::TYPE, ServerKeys::TYPE];
+/// The records that a restore of any part of an installation needs. A user whose bindings are left out would have more rights
+/// by its role in the users file.
+const BASE: [&str; 4] = [Binding::TYPE, Instance::TYPE, Network::TYPE, ServerKeys::TYPE];
 
 /// The records of a container manager.
 const MANAGER: [&str; 3] =

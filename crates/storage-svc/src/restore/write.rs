@@ -38,8 +38,9 @@ const MADE_BY_ITSELF: [&str; 9] = [
 /// Marks the store: services that start before the restore is complete refuse to.
 ///
 /// # Errors
-/// When a store does not answer.
+/// When a record has no place in the stores, or one does not answer.
 pub async fn begin(handlers: &Handlers, plan: &Plan) -> Result<(), RestoreError> {
+    check_places(handlers, plan)?;
     let restoring = Restoring { backup: plan.id.clone() };
     format::set_restoring(handlers, Some(restoring)).await.map_err(RestoreError::Read)
 }
@@ -56,6 +57,26 @@ pub async fn check_empty(handlers: &Handlers, plan: &Plan) -> Result<(), Restore
     }
     let there = made_by_others(handlers).await?;
     if there.is_empty() { Ok(()) } else { Err(RestoreError::NotEmpty(there)) }
+}
+
+/// Checks that each record has a place in the stores.
+///
+/// # Errors
+/// When one has none.
+pub fn check_places(handlers: &Handlers, plan: &Plan) -> Result<(), RestoreError> {
+    places(handlers, plan).map(drop)
+}
+
+/// The records of each store.
+fn places<'a>(handlers: &Handlers, plan: &'a Plan) -> Result<Vec<Vec<&'a Planned>>, RestoreError> {
+    let mut places = vec![Vec::new(); handlers.count()];
+    for planned in &plan.records {
+        let Planned { kind, key, source, .. } = planned;
+        let place = handlers.place(kind, source.as_deref());
+        let place = place.map_err(|source| RestoreError::Place { key: key.clone(), source })?;
+        places[place].push(planned);
+    }
+    Ok(places)
 }
 
 /// The other records, as counts by types; empty if there are none.
@@ -89,17 +110,11 @@ pub async fn write(
     if !replace {
         check_empty(handlers, plan).await?;
     }
-    let mut places = vec![Vec::new(); handlers.count()];
-    for planned in &plan.records {
-        let Planned { kind, key, source, .. } = planned;
-        let place = handlers.place(kind, source.as_deref());
-        let place = place.map_err(|source| RestoreError::Place { key: key.clone(), source })?;
-        places[place].push(planned);
-    }
+    let places = places(handlers, plan)?;
     let there = keys(handlers).await?;
 
     begin(handlers, plan).await?;
-    let mut done = 0;
+    // All before the first one is written: two stores may be the same one.
     for (store, (records, there)) in places.iter().zip(there).enumerate() {
         let kept: BTreeSet<_> = records.iter().map(|planned| planned.key.as_str()).collect();
         let surplus: Vec<_> =
@@ -108,6 +123,9 @@ pub async fn write(
             let commit = Commit { deletes: deletes.to_vec(), ..Commit::default() };
             handlers.commit(store, commit).await.map_err(RestoreError::Write)?;
         }
+    }
+    let mut done = 0;
+    for (store, records) in places.iter().enumerate() {
         for batch in batches(records) {
             let puts = batch.iter().map(|planned| (planned.key.clone(), planned.text.clone()));
             let commit = Commit { puts: puts.collect(), ..Commit::default() };
@@ -121,7 +139,7 @@ pub async fn write(
         let commit = Commit { puts: vec![(MARK.to_owned(), mark)], ..Commit::default() };
         handlers.commit(store, commit).await.map_err(RestoreError::Write)?;
     }
-    format::set_restoring(handlers, None).await.map_err(RestoreError::Read)
+    format::set_restoring(handlers, None).await.map_err(RestoreError::End)
 }
 
 /// The keys of all records of each store.

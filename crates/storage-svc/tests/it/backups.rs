@@ -89,7 +89,7 @@ fn options() -> Options {
 
 fn network(pair: usize, half: &str, version: u64) -> Network {
     let options = json!({"version": version}).as_object().unwrap().clone();
-    Network { name: format!("pair-{pair}-{half}"), kind: NetworkType::FlannelEtcd, options }
+    Network { name: format!("{half}-{pair}"), kind: NetworkType::FlannelEtcd, options }
 }
 
 fn version(network: &Network) -> u64 {
@@ -131,12 +131,23 @@ impl Load {
             };
             let transaction = Transaction::default()
                 .save(&network(pair, "a", next))
-                .and_then(|all| all.save(&network(pair, "b", next)))
+                .and_then(|all| all.save(&network(pair, "z", next)))
                 .and_then(|all| all.save(&creds(pair)));
             storage.transact(&transaction.unwrap()).await.unwrap();
             self.versions.lock().unwrap()[pair].acknowledged = next;
             tokio::time::sleep(Duration::from_micros(random.random_range(0..3000))).await;
         }
+    }
+}
+
+/// More records than a page of a backup has, between the halves of the pairs: these are in different pages.
+const FILLERS: usize = 600;
+
+async fn fill(ground: &Ground) {
+    for chunk in (0..FILLERS).collect::<Vec<_>>().chunks(100) {
+        let save = |all: Transaction, number: &usize| all.save(&network(*number, "m", 0));
+        let transaction = chunk.iter().try_fold(Transaction::default(), save).unwrap();
+        ground.storage.transact(&transaction).await.unwrap();
     }
 }
 
@@ -163,6 +174,7 @@ async fn instant(ground: &Ground, seed: u64) -> String {
         writer.await.unwrap();
     }
     assert!(!text.contains(CANARY), "seed {seed}: a credential is readable");
+    assert!(text.lines().count() > FILLERS, "seed {seed}: of several pages");
 
     let restored = Ground::in_memory().await;
     restored.restore(&text, &ground.sealer()).await.unwrap();
@@ -170,8 +182,8 @@ async fn instant(ground: &Ground, seed: u64) -> String {
     let found: BTreeMap<_, _> =
         found.iter().map(|found| (found.record.name.as_str(), version(&found.record))).collect();
     for pair in 0..PAIRS {
-        let half = |half| found.get(format!("pair-{pair}-{half}").as_str()).copied().unwrap_or(0);
-        let (a, b) = (half("a"), half("b"));
+        let half = |half| found.get(format!("{half}-{pair}").as_str()).copied().unwrap_or(0);
+        let (a, b) = (half("a"), half("z"));
         assert_eq!(a, b, "seed {seed}: half a transaction of the pair {pair}");
         let Versions { acknowledged, .. } = before[pair];
         assert!(a >= acknowledged, "seed {seed}: {a} of the pair {pair}, not {acknowledged}");
@@ -185,6 +197,7 @@ async fn instant(ground: &Ground, seed: u64) -> String {
 async fn no_record_is_missing_and_none_half_at_200_random_instants() {
     for seed in 0..200 {
         let ground = Ground::in_memory().await;
+        fill(&ground).await;
         instant(&ground, seed).await;
         ground.life.shutdown(Duration::from_secs(1)).await;
     }
@@ -194,6 +207,7 @@ async fn no_record_is_missing_and_none_half_at_200_random_instants() {
 async fn no_record_is_missing_and_none_half_at_10_instants_of_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let ground = Ground::on(Handler::sqlite(folder.path().join("store.db")), folder).await;
+    fill(&ground).await;
     for seed in 0..10 {
         instant(&ground, seed).await;
     }
@@ -227,6 +241,7 @@ mod etcd {
         let etcd = Etcd::up();
         let options = etcd_access::Options::at(etcd.endpoints());
         let ground = Ground::on(Handler::etcd(options), tempfile::tempdir().unwrap()).await;
+        fill(&ground).await;
         let mut text = String::new();
         for seed in 0..10 {
             text = instant(&ground, seed).await;
