@@ -37,8 +37,8 @@ It never has more rights than you have when it is used, and makes no further tok
 
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// The highest role that it gives
-    #[arg(short, long, value_parser = ["reader", "operator", "admin"])]
+    /// The highest role that it gives; `backup` takes backups, and nothing else
+    #[arg(short, long, value_parser = ["backup", "reader", "operator", "admin"])]
     role: String,
     /// A cluster that it gives the role on, a pattern like `web-*`, or `*` for all; may be repeated
     #[arg(short, long = "cluster", value_name = "CLUSTER", value_parser = name, required = true)]
