@@ -89,7 +89,7 @@ Feature: Operations
 
   Scenario: A failed restart is continued with the hosts that are left
     Given the host 10.0.0.2 does not come back
-    And I request PUT /cluster/web/restart with {"options": {"timeout": 120}}
+    And I request PUT /cluster/web/restart with {"timeout": 120}
     And the restart of web becomes failed
     And I request GET /cluster/web/operations
     And I remember 0.id as operation

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cucumber::{given, then, when};
 use serde_json::{Value, json};
-use simulated_kubernetes::{Fault, FaultAction, MASTERS};
+use simulated_kubernetes::{Fault, FaultAction};
 use tokio::time::sleep;
 
 use super::addresses;
@@ -97,16 +97,12 @@ fn changes_of_nodes(world: &mut World, how: String) {
 
 /// The account of the container manager: its token, or what it may do.
 #[given(
-    regex = r"^the API server (does not accept the token any more|denies the account everything|accepts the account again)$"
-)]
-#[when(
-    regex = r"^the API server (does not accept the token any more|denies the account everything|accepts the account again)$"
+    regex = r"^the API server (does not accept the token any more|denies the account everything)$"
 )]
 fn account(world: &mut World, how: String) {
     let kubernetes = &world.fleet.kubernetes;
     match how.as_str() {
         "denies the account everything" => kubernetes.add_user("token", "commissaire", &[]),
-        "accepts the account again" => kubernetes.add_user("token", "commissaire", &[MASTERS]),
         _ => kubernetes.remove_user("token"),
     }
 }
