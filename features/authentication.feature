@@ -21,7 +21,7 @@ Feature: Authentication
 
   Scenario Outline: Malformed credentials are rejected like wrong ones: <header>
     Given the header Authorization is <header>
-    When nobody requests GET /clusters
+    When a stranger requests GET /clusters
     Then the status is 403
     And the field detail is "give a user name and password, or a token, that this server knows"
 
@@ -34,7 +34,7 @@ Feature: Authentication
       | Digest username="admin" |
 
   Scenario Outline: A request without credentials is rejected, whether there is something at its path or not: <method> <path>
-    When nobody requests <method> <path>
+    When a stranger requests <method> <path>
     Then the status is 403
     And the answer does not say "web"
 
@@ -48,7 +48,7 @@ Feature: Authentication
       | GET    | /metrics     |
 
   Scenario: A rejected change is not carried out
-    When nobody requests PUT /cluster/web with {}
+    When a stranger requests PUT /cluster/web with {}
     And I request GET /cluster/web
     Then the status is 404
 

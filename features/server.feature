@@ -3,18 +3,18 @@ Feature: The server
   Errors are JSON documents with a title, the status, and a sentence that says what is wrong.
 
   Scenario: Anybody may ask whether the server lives
-    When nobody requests GET /healthz
+    When a stranger requests GET /healthz
     Then the status is 200
     And the answer is {"status": "ok"}
 
   Scenario: Anybody may ask whether the server is ready
     Given 10 seconds pass
-    When nobody requests GET /readyz
+    When a stranger requests GET /readyz
     Then the status is 200
     And the answer is {"status": "ready", "degraded": [], "services": null, "alarms": null, "parts": {"broker": "ok", "storage": "ok", "store": "ok", "store_write": "ok", "audit_log": "ok"}}
 
   Scenario: The details of readiness need a log-in
-    When nobody requests GET /readyz/?verbose
+    When a stranger requests GET /readyz/?verbose
     Then the status is 403
     And the answer does not say "replica"
 
@@ -38,19 +38,19 @@ Feature: The server
     And the answer does not say "mallory"
 
   Scenario: Anybody may read the documentation of the API
-    When nobody requests GET /docs
+    When a stranger requests GET /docs
     Then the status is 200
     And the answer says "<title>Commissaire</title>"
     And the answer says "/api/v0/cluster/{name}/restart"
 
   Scenario: Anybody may read the OpenAPI document
-    When nobody requests GET /api/v0/openapi.json
+    When a stranger requests GET /api/v0/openapi.json
     Then the status is 200
     And the field info.title is Commissaire
     And the answer says ""/api/v0/cluster/{name}/restart""
 
   Scenario: Anybody may ask how to log in
-    When nobody requests GET /login
+    When a stranger requests GET /login
     Then the status is 200
     And the answer is {"password": true, "providers": []}
 

@@ -162,7 +162,7 @@ impl Permissions {
     async fn send(&self, exchange: ShortString, key: &str) -> lapin::Result<()> {
         for _ in 1..ATTEMPTS {
             match self.try_to_send(exchange.clone(), key).await {
-                // The broker has closed the channel before it was asked for an answer, and the reason is lost.
+                // The broker has closed the channel before the rollback was sent.
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {}
                 sent => return sent,
             }
@@ -175,9 +175,10 @@ impl Permissions {
         channel.tx_select().await?;
         let properties = message::signed(BasicProperties::default(), self.account.as_ref());
         let options = BasicPublishOptions::default();
-        channel.basic_publish(exchange, key.into(), options, b"", properties).await?;
-        // The broker has checked the message by the time that it answers.
-        channel.tx_rollback().await
+        // The broker has checked the message by the time that it answers the rollback, which is sent without a pause: once
+        // the broker has closed the channel, it could not be sent, and the reason would be lost.
+        let sent = channel.basic_publish(exchange, key.into(), options, b"", properties);
+        tokio::try_join!(sent, channel.tx_rollback()).map(drop)
     }
 
     async fn bind(&self, pattern: &str) -> lapin::Result<()> {

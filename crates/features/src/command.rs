@@ -1,5 +1,5 @@
-//! `commctl`, as operators run it: a process that asks the gateways over loopback. Meanwhile time goes by, a hundred times as
-//! fast as it does for the process.
+//! `commctl`, as operators run it: a process that asks the gateways over loopback. While it runs, simulated time goes by, faster
+//! than real time does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

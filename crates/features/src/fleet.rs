@@ -139,7 +139,9 @@ impl Fleet {
             loop {
                 for object in kubernetes.objects("nodes") {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                    let address = name.trim_start_matches("node-").replace('-', ".");
+                    // Others are nodes without a host.
+                    let Some(address) = name.strip_prefix("node-") else { continue };
+                    let address = address.replace('-', ".");
                     let is_up = hosts.edit(&address, |machine| machine.is_up());
                     let boot_id = is_up.then(|| hosts.boot_id(&address));
                     let before = known.insert(name.clone(), boot_id.clone());

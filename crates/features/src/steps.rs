@@ -2,6 +2,8 @@
 //!
 //! - `access`: log-ins, hosts that register themselves
 //! - `given`: what there is
+//! - `hosts`: what is wrong with hosts
+//! - `operations`: hosts that are upgraded and checked, and the reboots of a rollout
 //! - `when`: what is requested, run, and happens
 //! - `then`: what is answered, and what becomes of hosts and operations
 
@@ -12,7 +14,9 @@
 
 mod access;
 mod given;
+mod hosts;
 mod nodes;
+mod operations;
 mod then;
 mod when;
 

@@ -12,11 +12,11 @@ use crate::api::Credentials;
 use crate::fleet::node;
 use crate::world::World;
 
-/// `I` am an administrator; other users are named after their roles.
+/// `I` am an administrator; other users are named after their roles; a stranger has no credentials.
 fn credentials(who: &str) -> Credentials {
     match who {
         "I" => Credentials::User("admin".to_owned()),
-        "nobody" => Credentials::None,
+        "stranger" => Credentials::None,
         name => Credentials::User(name.to_owned()),
     }
 }
