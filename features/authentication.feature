@@ -2,11 +2,13 @@ Feature: Authentication
   Every request names its user: by user name and password, by a client certificate, or by a token.
   Requests without valid credentials are rejected, whatever they ask for, and say nothing about the fleet.
 
+  @real
   Scenario: A user with the right password is accepted
     When admin with the password "secret" requests GET /whoami
     Then the status is 200
     And the answer is {"name": "admin", "role": "admin", "authenticator": "password", "groups": [], "until": null}
 
+  @real
   Scenario Outline: A request with <credentials> is rejected
     When <user> with the password "<password>" requests GET /clusters
     Then the status is 403
@@ -19,6 +21,7 @@ Feature: Authentication
       | an unknown user     | mallory | secret   |
       | a user in capitals  | Admin   | secret   |
 
+  @real
   Scenario Outline: Malformed credentials are rejected like wrong ones: <header>
     Given the header Authorization is <header>
     When a stranger requests GET /clusters
@@ -33,6 +36,7 @@ Feature: Authentication
       | Basic /////w==         |
       | Digest username="admin" |
 
+  @real
   Scenario Outline: A request without credentials is rejected, whether there is something at its path or not: <method> <path>
     When a stranger requests <method> <path>
     Then the status is 403
@@ -47,6 +51,7 @@ Feature: Authentication
       | GET    | /nothing     |
       | GET    | /metrics     |
 
+  @real
   Scenario: A rejected change is not carried out
     When a stranger requests PUT /cluster/web with {}
     And I request GET /cluster/web
@@ -67,6 +72,7 @@ Feature: Authentication
     Then the status is 403
     And the field title is Forbidden
 
+  @real
   Scenario: A bearer token that is not accepted is a 401, so that its client renews it
     When the owner of the token unknown requests GET /clusters
     Then the status is 401
@@ -81,6 +87,7 @@ Feature: Authentication
     And the operator requests GET /clusters
     Then the status is 200
 
+  @real
   Scenario: Wrong passwords do not lock out a user whose password was verified before
     Given the operator requests GET /clusters
     And the operator requests GET /clusters
@@ -88,11 +95,13 @@ Feature: Authentication
     When the operator requests GET /clusters
     Then the status is 200
 
+  @real
   Scenario: Wrong passwords of one user do not lock out another one
     Given 130 log-ins of operator with a wrong password
     When the reader requests GET /clusters
     Then the status is 200
 
+  @real
   Scenario Outline: A request that a page of another site makes is rejected: <header>
     Given the header <header> is <value>
     When I request GET /clusters
@@ -104,6 +113,7 @@ Feature: Authentication
       | Origin         | https://evil.example |
       | Sec-Fetch-Site | cross-site           |
 
+  @real
   Scenario: A request that a page of the server itself makes is accepted
     Given the header Origin is https://commissaire
     When I request GET /clusters

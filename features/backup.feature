@@ -3,6 +3,7 @@ Feature: Backups over the network
   It takes the role admin or backup on all clusters, and never holds the keys of the server.
 
   @single
+  @real
   Scenario Outline: The role <role> takes a backup
     When the <role> requests GET /backup
     Then the status is 200
@@ -14,6 +15,7 @@ Feature: Backups over the network
       | admin  |
       | backup |
 
+  @real
   Scenario Outline: The role <role> takes no backup
     When the <role> requests GET /backup
     Then the status is 403
@@ -26,6 +28,7 @@ Feature: Backups over the network
       | reader   |
       | enroll   |
 
+  @real
   Scenario: An administrator of some clusters takes no backup
     Given I request PUT /binding/op with {"kind": "user", "subject": "operator", "role": "admin", "clusters": ["web", "web-*"]}
     And 10 seconds pass
@@ -34,6 +37,7 @@ Feature: Backups over the network
     And the field detail has "on all clusters" in it
 
   @single
+  @real
   Scenario: A user takes backups by a binding, beside its other role
     Given I request PUT /binding/a with {"kind": "user", "subject": "operator", "role": "operator", "clusters": ["web"]}
     And I request PUT /binding/b with {"kind": "user", "subject": "operator", "role": "backup", "clusters": ["*"]}
@@ -44,6 +48,7 @@ Feature: Backups over the network
     Then the status is 200
 
   @single
+  @real
   Scenario: A token with the role backup takes backups, and does nothing else
     Given I request POST /tokens with {"name": "nightly", "role": "backup", "clusters": ["*"]}
     And I remember token as token
@@ -54,6 +59,7 @@ Feature: Backups over the network
     Then the status is 403
 
   @single
+  @real
   Scenario: A backup is a header, a line for each record, and a trailer
     Given the cluster web with the host 10.0.0.1
     When I request GET /backup
@@ -65,6 +71,7 @@ Feature: Backups over the network
     And the answer says ""sha256":""
 
   @single
+  @real
   Scenario: No secret is readable in a backup
     Given a host 10.0.0.1
     And I request PUT /host/10.0.0.1 with {"ssh_priv_key": "cHJpdmF0ZS1rZXktb2YtdGhlLWhvc3Q="}
@@ -93,6 +100,7 @@ Feature: Backups over the network
     And I request GET /readyz/?verbose
     Then the answer is {"last_backup": {"with_keys": false, "age": 7200}}
 
+  @real
   Scenario: Without a backup the server shows none
     When I request GET /readyz/?verbose
     Then the status is 200
@@ -110,6 +118,7 @@ Feature: Backups over the network
     And the file commissaire.jsonl of backup has "end_of_backup" in it
 
   @single
+  @real
   Scenario: commctl writes a backup to standard output
     When I run `commctl backup -`
     Then the command succeeds
@@ -132,6 +141,7 @@ Feature: Backups over the network
     And it says "old.jsonl exists: nothing was done"
     And the file old.jsonl of backup has "of yesterday" in it
 
+  @real
   Scenario: commctl writes no file if the user may take no backup
     When a reader runs `commctl backup commissaire.jsonl`
     Then the command exits with 1

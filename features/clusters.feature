@@ -2,6 +2,7 @@ Feature: Clusters
   A cluster is a group of hosts that are restarted, upgraded and redeployed together.
   It has a network, and at most one container manager. Its status follows from its hosts.
 
+  @real
   Scenario: A cluster is created with the default network and without a container manager
     When I request PUT /cluster/web with {}
     Then the status is 201
@@ -10,6 +11,7 @@ Feature: Clusters
     Then the status is 200
     And the answer is {"name": "web", "status": "ok", "network": "default", "container_manager": "", "hostset": [], "hosts": {"total": 0, "available": 0, "unavailable": 0}, "alarm": null}
 
+  @real
   Scenario: A cluster is created with a network and a container manager
     Given I request PUT /network/bare with {"type": "none"}
     And I request PUT /containermanager/t with {"type": "trivial"}
@@ -18,6 +20,7 @@ Feature: Clusters
     When I request GET /cluster/web
     Then the answer is {"network": "bare", "container_manager": "t"}
 
+  @real
   Scenario: Clusters are listed by their names
     When I request GET /clusters
     Then the status is 200
@@ -27,6 +30,7 @@ Feature: Clusters
     When I request GET /clusters
     Then the answer is ["db", "web"]
 
+  @real
   Scenario: A cluster that is created again keeps its members
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I request PUT /cluster/web with {"network": "default"}
@@ -34,6 +38,7 @@ Feature: Clusters
     When I request GET /cluster/web/hosts
     Then the answer is ["10.0.0.1", "10.0.0.2"]
 
+  @real
   Scenario Outline: A cluster that exists with another <field> is not overwritten
     Given I request PUT /network/bare with {"type": "none"}
     And I request PUT /containermanager/t with {"type": "trivial"}
@@ -49,11 +54,13 @@ Feature: Clusters
       | network           | bare  |
       | container_manager | t     |
 
+  @real
   Scenario: An unknown network stands for the default one
     When I request PUT /cluster/web with {"network": "nowhere"}
     Then the status is 201
     And the answer is {"network": "default"}
 
+  @real
   Scenario: A cluster with an unknown container manager is rejected
     When I request PUT /cluster/web with {"container_manager": "nowhere"}
     Then the status is 409
@@ -61,6 +68,7 @@ Feature: Clusters
     When I request GET /clusters
     Then the answer is []
 
+  @real
   Scenario: Status and members in the request are ignored
     Given the registered host 10.0.0.1
     When I request PUT /cluster/web with {"status": "failed", "hostset": ["10.0.0.1"]}
@@ -68,6 +76,7 @@ Feature: Clusters
     When I request GET /cluster/web
     Then the answer is {"status": "ok", "hostset": []}
 
+  @real
   Scenario Outline: A cluster whose <field> is <value> is rejected
     When I request PUT /cluster/web with {"<field>": <value>}
     Then the status is 400
@@ -81,6 +90,7 @@ Feature: Clusters
       | container_manager | null  | null   |
       | container_manager | []    | a list |
 
+  @real
   Scenario: The hosts of a deleted cluster stay, and may join another one
     Given the cluster web with the host 10.0.0.1
     And the cluster db
@@ -94,6 +104,7 @@ Feature: Clusters
     When I request PUT /cluster/db/hosts/10.0.0.1
     Then the status is 200
 
+  @real
   Scenario Outline: There is no cluster to <method>
     When I request <method> /cluster/web
     Then the status is 404
@@ -104,6 +115,7 @@ Feature: Clusters
       | GET    |
       | DELETE |
 
+  @real
   Scenario: A cluster is not deleted during an operation
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And I request PUT /cluster/web/restart
@@ -114,6 +126,7 @@ Feature: Clusters
     And I request DELETE /cluster/web
     Then the status is 200
 
+  @real
   Scenario: A cluster with a lost host is degraded, until the host is back
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And the host 10.0.0.1 loses its power
@@ -125,6 +138,7 @@ Feature: Clusters
     And I request GET /cluster/web
     Then the answer is {"status": "ok", "hosts": {"total": 2, "available": 2, "unavailable": 0}}
 
+  @real
   Scenario: A cluster without an available host is failed
     Given the cluster web with the host 10.0.0.1
     And the host 10.0.0.1 loses its power

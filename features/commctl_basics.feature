@@ -2,6 +2,7 @@ Feature: commctl
   The command line of operators. It prints data to standard output, as YAML unless another format is asked for, and says
   everything else on standard error. Exit status: 0 success, 1 the server refuses or finds nothing, 2 wrong usage.
 
+  @real
   Scenario: Clusters are created, listed, shown and deleted
     When I run `commctl cluster create web`
     Then the command succeeds
@@ -37,6 +38,7 @@ Feature: commctl
     When I request GET /clusters
     Then the answer is []
 
+  @real
   Scenario: A cluster is created with a network and a container manager
     Given I request PUT /network/bare with {"type": "none"}
     And I request PUT /containermanager/t with {"type": "trivial"}
@@ -45,6 +47,7 @@ Feature: commctl
     When I request GET /cluster/web
     Then the answer is {"network": "bare", "container_manager": "t"}
 
+  @real
   Scenario: A cluster with an unknown network is not created
     When I run `commctl cluster create -n bare web`
     Then the command exits with 1
@@ -52,6 +55,7 @@ Feature: commctl
     When I request GET /clusters
     Then the answer is []
 
+  @real
   Scenario: A cluster that exists with a container manager is not one of hosts only
     Given I request PUT /containermanager/t with {"type": "trivial"}
     And I request PUT /cluster/web with {"container_manager": "t"}
@@ -59,6 +63,7 @@ Feature: commctl
     Then the command exits with 1
     And it says "the cluster web exists and is not host_only, since its container manager is t: nothing was changed"
 
+  @real
   Scenario: Of several clusters those that exist are deleted
     Given the cluster web
     And the cluster db
@@ -71,6 +76,7 @@ Feature: commctl
     When I request GET /clusters
     Then the answer is []
 
+  @real
   Scenario Outline: An empty list is printed as one: <command>
     When I run `commctl <command>`
     Then the command succeeds
@@ -85,6 +91,7 @@ Feature: commctl
       | host list              |
       | container_manager list |
 
+  @real
   Scenario: Data is printed as JSON
     Given the cluster web with the host 10.0.0.1
     When I run `commctl -o json cluster get web`
@@ -107,6 +114,7 @@ Feature: commctl
       }
       """
 
+  @real
   Scenario: Data is printed as a table
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I run `commctl cluster get web --output table`
@@ -133,6 +141,7 @@ Feature: commctl
     When I run `commctl -o table host list`
     Then it prints "ADDRESS   CPUS  LAST_CHECK"
 
+  @real
   Scenario Outline: A mistake is wrong usage, with what would be right: <command>
     When I run `commctl <command>`
     Then the command exits with 2
@@ -153,6 +162,7 @@ Feature: commctl
       | network create -o address=1 n       | not a JSON object; -o is not the output format here    |
       | container_manager create -o token t | an option is KEY=VALUE or a JSON object                |
 
+  @real
   Scenario Outline: What does not exist is exit status 1: <command>
     When I run `commctl <command>`
     Then the command exits with 1
@@ -170,6 +180,7 @@ Feature: commctl
       | network get bare           | network bare        |
       | container_manager delete t | container manager t |
 
+  @real
   Scenario: A host is registered, listed, shown and deleted
     Given a host 10.0.0.1
     When I run `commctl host create 10.0.0.1`
@@ -200,6 +211,7 @@ Feature: commctl
     When I request GET /hosts
     Then the answer is []
 
+  @real
   Scenario: commctl waits until a host is set up
     Given a host 10.0.0.1
     And the cluster web
@@ -222,6 +234,7 @@ Feature: commctl
     And it prints "status: failed"
     And it says "10.0.0.1 failed: auth-refused: 10.0.0.1 refuses the log-in of root"
 
+  @real
   Scenario: A host is registered with a private key, a user, a port and its host key
     Given a host 10.0.0.1
     When I run `commctl host create -u ops --ssh-port 2222 --host-key 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA root@web1' 10.0.0.1 -` with the input:
@@ -232,6 +245,7 @@ Feature: commctl
     When I request GET /host/10.0.0.1/creds
     Then the answer is {"ssh_priv_key": "a2V5Cg==", "remote_user": "ops", "ssh_port": 2222, "ssh_host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
 
+  @real
   Scenario: A public key does not open a host
     When I run `commctl host create 10.0.0.1 -` with the input:
       """
@@ -242,12 +256,14 @@ Feature: commctl
     When I request GET /hosts
     Then the answer is []
 
+  @real
   Scenario: A host that is known already keeps its user, and commctl says how to change it
     Given the registered host 10.0.0.1
     When I run `commctl host create -u ops 10.0.0.1`
     Then the command succeeds
     And it says "warning: 10.0.0.1 was known already and is still logged in to as root on port 22; to change that: commctl host rotate -u ops 10.0.0.1"
 
+  @real
   Scenario: A host joins a cluster and leaves it
     Given the cluster web
     And the registered host 10.0.0.1
@@ -268,6 +284,7 @@ Feature: commctl
     And it says "10.0.0.1 is no member of the cluster web"
     And it says "nothing was changed; commctl cluster list and commctl host list web show what there is"
 
+  @real
   Scenario: The status of a failed host says why, and what to do
     Given the registered host 10.0.0.1
     And the host 10.0.0.1 loses its power
@@ -316,6 +333,7 @@ Feature: commctl
     And it says "10.0.0.4: investigating"
     And the hosts 10.0.0.1 to 10.0.0.4 become disassociated
 
+  @real
   Scenario: Without a failed host there is nothing to investigate
     Given the registered host 10.0.0.1
     When I run `commctl host investigate --failed`
@@ -335,6 +353,7 @@ Feature: commctl
     And it prints "status: investigating"
     And the host 10.0.0.1 becomes disassociated
 
+  @real
   Scenario: The server's key is printed, to be put on hosts
     When I run `commctl host publickey`
     Then the command succeeds
@@ -343,6 +362,7 @@ Feature: commctl
       ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl commissaire
       """
 
+  @real
   Scenario: A host gets a new key and another user
     Given the registered host 10.0.0.1
     When I run `commctl host rotate -u ops 10.0.0.1 -` with the input:
@@ -368,6 +388,7 @@ Feature: commctl
     Then the field remote_user is root
 
   # `ssh -G` prints what it would do, and does nothing.
+  @real
   Scenario: commctl logs in to a host with its user, port and host key
     Given the registered host 10.0.0.1
     And I request PUT /host/10.0.0.1/creds with {"remote_user": "ops", "ssh_port": 2222}
@@ -378,12 +399,14 @@ Feature: commctl
     And it prints "port 2222"
     And it prints "stricthostkeychecking true"
 
+  @real
   Scenario: The exit status of commctl host ssh is that of ssh
     Given the registered host 10.0.0.1
     When I run `commctl host ssh 10.0.0.1 -o NoSuchOption=1 -G`
     Then the command exits with 255
     And it says "Bad configuration option: nosuchoption"
 
+  @real
   Scenario: Networks are created, listed, shown and deleted
     When I run `commctl network create -t flannel_server -o '{"address": "192.0.2.1:8472"}' routed`
     Then the command succeeds
@@ -408,12 +431,14 @@ Feature: commctl
     When I request GET /networks
     Then the answer is ["default"]
 
+  @real
   Scenario: commctl says why the server refuses
     When I run `commctl network delete default`
     Then the command exits with 1
     And it prints nothing
     And it says "error: the default network stays (409 Conflict)"
 
+  @real
   Scenario: Container managers are created, listed, shown and deleted
     When I run `commctl container_manager create -t trivial t`
     Then the command succeeds
@@ -435,6 +460,7 @@ Feature: commctl
     When I request GET /containermanagers
     Then the answer is []
 
+  @real
   Scenario: The options of a container manager add up, the last one wins, and secrets are masked
     When I run `commctl container_manager create -t trivial -o colour=blue -o size=1 -o '{"colour": "red"}' -o - t` with the input:
       """

@@ -21,6 +21,7 @@ Feature: Setting commctl up
     And the file .commissaire.json of ann has not "secret" in it
     And the file .commissaire.json of ann has "$server" in it
 
+  @real
   Scenario: Nothing is written after a rejected log-in
     Given ann has never used commctl
     And I remember the address of the server as server
@@ -32,6 +33,7 @@ Feature: Setting commctl up
     And it says "nothing was saved"
     And there is no file .commissaire.json of ann
 
+  @real
   Scenario: A log-in needs a password
     Given ann has never used commctl
     And I remember the address of the server as server
@@ -40,6 +42,7 @@ Feature: Setting commctl up
     And it says "the password of admin is empty"
     And there is no file .commissaire.json of ann
 
+  @real
   Scenario: A password is not sent over plain HTTP to another machine
     Given ann has never used commctl
     When ann runs `commctl login http://10.0.0.9:8000` with the input:
@@ -50,12 +53,14 @@ Feature: Setting commctl up
     And it says "is plain HTTP on another machine"
     And it says "No password was sent, and nothing was saved."
 
+  @real
   Scenario: Logging out without a log-in is no error
     Given ann has never used commctl
     When ann runs `commctl logout`
     Then the command succeeds
     And it says "not logged in: nothing was deleted"
 
+  @real
   Scenario: Each server is a context
     Given I remember the address of the server as server
     When I run `commctl login --context prod $server --username reader` with the input:
@@ -71,6 +76,7 @@ Feature: Setting commctl up
     Then it prints "name: admin"
     And it does not print "context"
 
+  @real
   Scenario: A context is used until another one is chosen
     Given ann has never used commctl
     And I remember the address of the server as server
@@ -101,6 +107,7 @@ Feature: Setting commctl up
       default
       """
 
+  @real
   Scenario: Contexts are listed with their servers and users
     Given I remember the address of the server as server
     When I run `commctl login --context prod $server --username reader` with the input:
@@ -115,6 +122,7 @@ Feature: Setting commctl up
     And it prints ""user": "reader""
     And it does not print "secret"
 
+  @real
   Scenario: A deleted context is gone, and the default one is used
     Given I remember the address of the server as server
     When I run `commctl login --context prod $server --username reader` with the input:
@@ -131,6 +139,7 @@ Feature: Setting commctl up
     Then the command exits with 2
     And it says "there is no context prod: `commctl login --context prod ENDPOINT` makes it"
 
+  @real
   Scenario Outline: A context that does not exist is wrong usage: <command>
     When I run `commctl <command>`
     Then the command exits with 2
@@ -142,16 +151,19 @@ Feature: Setting commctl up
       | context delete prod  |
       | --context prod whoami |
 
+  @real
   Scenario: The default context cannot be deleted
     When I run `commctl context delete default`
     Then the command exits with 2
     And it says "the context default cannot be deleted"
 
+  @real
   Scenario: A context and a file cannot be named both
     When I run `commctl --config a.json --context prod whoami`
     Then the command exits with 2
     And it says "leave one out"
 
+  @real
   Scenario: A configuration file can be named
     Given I remember the address of the server as server
     And the file ci.json of ann:
@@ -162,6 +174,7 @@ Feature: Setting commctl up
     Then the command succeeds
     And it prints "name: reader"
 
+  @real
   Scenario Outline: A configuration that is <what> is an error that names the file
     Given the file .commissaire.json of ann:
       """
@@ -181,17 +194,20 @@ Feature: Setting commctl up
       | without a password     | {"endpoint": "http://127.0.0.1:1", "username": "a"}                           | no password is configured    |
       | without an endpoint    | {"username": "a", "password": "b"}                                            | no endpoint is configured    |
 
+  @real
   Scenario: A named configuration file that does not exist is an error
     When I run `commctl --config none.json cluster list`
     Then the command exits with 2
     And it says "cannot read the configuration none.json"
 
+  @real
   Scenario: Without a configuration commctl names the log-in
     Given ann has never used commctl
     When ann runs `commctl cluster list`
     Then the command exits with 2
     And it says "commctl login makes it"
 
+  @real
   Scenario: A configuration with a password that others can read earns a warning
     Given I remember the address of the server as server
     And the file .commissaire.json of ann:
@@ -202,6 +218,7 @@ Feature: Setting commctl up
     Then the command succeeds
     And it says "holds a password and others can read it; run: chmod 600"
 
+  @real
   Scenario: A server that cannot be reached is exit status 3
     Given the file .commissaire.json of ann:
       """
@@ -211,6 +228,7 @@ Feature: Setting commctl up
     Then the command exits with 3
     And it says "cannot reach http://127.0.0.1:1"
 
+  @real
   Scenario: The endpoints of a list are tried in order
     Given I remember the address of the server as server
     And the file .commissaire.json of ann:
@@ -222,6 +240,7 @@ Feature: Setting commctl up
     And it prints "name: reader"
     And it says "http://127.0.0.1:1"
 
+  @real
   Scenario: A wrong password in the configuration is exit status 1
     Given I remember the address of the server as server
     And the file .commissaire.json of ann:
@@ -233,6 +252,7 @@ Feature: Setting commctl up
     And it says "(403 Forbidden)"
     And it says "wrong user name or password, or no permission"
 
+  @real
   Scenario Outline: A hash of a password has the given strength: <rounds>
     When I run `commctl passhash --file - --rounds <rounds>` with the input:
       """
@@ -247,6 +267,7 @@ Feature: Setting commctl up
       | 04     |
       | 05     |
 
+  @real
   Scenario Outline: A password that is <what> has no hash
     When I run `commctl passhash --rounds 4 --password <password>`
     Then the command exits with 2
@@ -258,11 +279,13 @@ Feature: Setting commctl up
       | longer than 72 bytes | 1234567890123456789012345678901234567890123456789012345678901234567890123 | longer than 72 bytes |
       | empty                | ''                                                                        | the password is empty |
 
+  @real
   Scenario: Without a terminal the password has to be given
     When I run `commctl passhash`
     Then the command exits with 2
     And it says "there is no terminal to ask on"
 
+  @real
   Scenario Outline: commctl completes commands in <shell>
     When I run `commctl completion <shell>`
     Then the command succeeds
@@ -282,18 +305,21 @@ Feature: Setting commctl up
     And the file pages/commctl-cluster-restart-start.1 of admin has ".TH" in it
     And the file pages/commctl.1 of admin has "Exit status" in it
 
+  @real
   Scenario: commctl explains itself
     When I run `commctl --help`
     Then the command succeeds
     And it prints "Usage: commctl [OPTIONS] <COMMAND>"
     And it prints "Exit status: 0 success; 1 the server refuses or finds nothing"
 
+  @real
   Scenario: commctl explains a command, with examples
     When I run `commctl help cluster restart start`
     Then the command succeeds
     And it prints "Usage: commctl cluster restart start"
     And it prints "Example"
 
+  @real
   Scenario Outline: Wrong usage is exit status 2, with what was meant: <command>
     When I run `commctl <command>`
     Then the command exits with 2

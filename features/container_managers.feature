@@ -1,3 +1,4 @@
+@real
 Feature: Container managers
   A container manager schedules containers on the hosts of a cluster: Kubernetes or OpenShift.
   One of the type trivial schedules nothing, and is for tests.

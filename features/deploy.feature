@@ -40,6 +40,7 @@ Feature: Deployments
     And the field failures.0.reason has "42.1 is not what it has booted" in it
     And the host 10.0.0.2 was not rebooted
 
+  @real
   Scenario: A host without OSTree fails the deployment, and is not rebooted
     Given the cluster web with the host 10.0.0.1
     When I request PUT /cluster/web/deploy with {"version": "42.1"}
@@ -49,6 +50,7 @@ Feature: Deployments
     And the field failures.0.reason has "10.0.0.1 is no OSTree host" in it
     And no host was rebooted
 
+  @real
   Scenario Outline: A deployment with the body <body> is rejected
     Given the cluster web with the host 10.0.0.1
     When I request PUT /cluster/web/deploy with <body>
@@ -90,6 +92,7 @@ Feature: Deployments
     And it prints "version: "
     And it prints "42.1"
 
+  @real
   Scenario: commctl exits with 1 after a deployment that has failed
     Given the cluster web with the host 10.0.0.1
     When I run `commctl cluster deploy start --wait web 42.1`
@@ -97,6 +100,7 @@ Feature: Deployments
     And it says "is no OSTree host"
     And it prints "status: failed"
 
+  @real
   Scenario: commctl says that cluster and version were swapped
     Given the cluster web with the host 10.0.0.1
     When I run `commctl cluster deploy start 42.1 web`

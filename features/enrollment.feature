@@ -102,6 +102,7 @@ Feature: Hosts that register themselves
     When the enrollment $id was restored from a backup
     Then the host 10.0.0.1 with the token $token is rejected with 403: "a restore from a backup voided this enrollment token"
 
+  @real
   Scenario: A host registers itself only, by the address that it requests from
     Given I request POST /enrollments with {}
     And I remember token as token
@@ -109,6 +110,7 @@ Feature: Hosts that register themselves
     Then the status is 403
     And the field detail is "with an enrollment token a host registers itself: by the address it asks from"
 
+  @real
   Scenario: A host has to announce the SSH key that it will present
     Given I request POST /enrollments with {}
     And I remember token as token
@@ -129,6 +131,7 @@ Feature: Hosts that register themselves
     When I request GET /host/192.0.2.1
     Then the status is 404
 
+  @real
   Scenario: A host does not choose another cluster than that of its token
     Given the cluster web
     And the cluster db
@@ -140,6 +143,7 @@ Feature: Hosts that register themselves
     When I request GET /hosts
     Then the answer is []
 
+  @real
   Scenario: A token registers a host, and nothing else
     Given I request POST /enrollments with {}
     And I remember token as token
@@ -147,11 +151,13 @@ Feature: Hosts that register themselves
     Then the status is 403
     And the field detail is "the role enroll may register hosts, and nothing else"
 
+  @real
   Scenario: An enrollment is for one host, for a day, from anywhere unless it says otherwise
     When I request POST /enrollments with {}
     Then the answer is {"cluster": "", "uses": 1, "from": [], "hosts": [], "created_by": "admin"}
     And the field expires has "2026-12-02T12:00:00" in it
 
+  @real
   Scenario: A token is shown once
     Given I request POST /enrollments with {"uses": 20}
     And I remember token as token
@@ -159,6 +165,7 @@ Feature: Hosts that register themselves
     Then the answer is [{"uses": 20, "token": null}]
     And the answer does not say "$token"
 
+  @real
   Scenario Outline: An enrollment with <mistake> is rejected
     When I request POST /enrollments with <body>
     Then the status is <status>
@@ -175,6 +182,7 @@ Feature: Hosts that register themselves
       | a network that is none | {"from": ["home"]}       | 400    | from                       |
       | an unknown cluster     | {"cluster": "web"}       | 409    | create it first            |
 
+  @real
   Scenario: commctl makes, lists and revokes an enrollment
     Given the cluster web
     When I run `commctl --output json enroll create --cluster web --uses 20 --expires 2h --from 10.0.0.0/8`
@@ -195,11 +203,13 @@ Feature: Hosts that register themselves
     When I request GET /enrollments
     Then the answer is []
 
+  @real
   Scenario: commctl fails for an enrollment that does not exist
     When I run `commctl enroll revoke 123456789abc`
     Then the command exits with 1
     And it says "there is no enrollment 123456789abc (404 Not Found)"
 
+  @real
   Scenario: commctl writes user data with a token of its own
     Given the cluster web
     When I run `commctl user-data --endpoint https://10.0.0.9:8000 --cluster web --uses 20 --remote-user ops`
@@ -226,6 +236,7 @@ Feature: Hosts that register themselves
     And the file web.userdata of admin has ""token": "$token"" in it
     And the file web.userdata of admin has ""public_key": "ssh-ed25519 " in it
 
+  @real
   Scenario: User data may hold a user and its password in place of a token, as with the original
     When I run `commctl user-data --endpoint https://10.0.0.9:8000 --username enroller --password-file -` with the input:
       """
@@ -238,6 +249,7 @@ Feature: Hosts that register themselves
     When I request GET /enrollments
     Then the answer is []
 
+  @real
   Scenario: User data has a cloud-config of the operator's, if that is one
     Given the file mine.yaml of admin:
       """
@@ -248,6 +260,7 @@ Feature: Hosts that register themselves
     And it says "mine.yaml is no cloud-config: the first line of one is #cloud-config"
     And it prints nothing
 
+  @real
   Scenario: Only administrators make user data with a token
     When an operator runs `commctl user-data --endpoint https://10.0.0.9:8000`
     Then the command exits with 1

@@ -2,6 +2,7 @@ Feature: Hosts
   A host is registered with its address. The server logs in over SSH, reads what the host is, sets it up, and checks it from
   then on. A host that cannot be used is failed, with a reason and a remedy.
 
+  @real
   Scenario: A host is registered, and usable once it was investigated
     Given a host 10.0.0.1
     When I request PUT /host/10.0.0.1
@@ -25,6 +26,7 @@ Feature: Hosts
       | fedora |
       | ubuntu |
 
+  @real
   Scenario: A host may be named in the body
     Given a host 10.0.0.1
     When I request PUT /host with {"address": "10.0.0.1"}
@@ -33,12 +35,14 @@ Feature: Hosts
     When I request GET /host/10.0.0.1
     Then the status is 200
 
+  @real
   Scenario: Without an address the host is the one that sends the request
     Given a host 192.0.2.1
     When I request PUT /host
     Then the status is 201
     And the field address is "192.0.2.1"
 
+  @real
   Scenario Outline: One host has one record, however its address is written: <address>
     When I request PUT /host/<address>
     Then the status is 201
@@ -53,6 +57,7 @@ Feature: Hosts
       | ::ffff:10.0.0.8  | 10.0.0.8         |
       | fe80:0:0::1      | fe80::1          |
 
+  @real
   Scenario: Hosts are listed by their addresses
     When I request GET /hosts
     Then the status is 200
@@ -62,6 +67,7 @@ Feature: Hosts
     When I request GET /hosts
     Then the answer is [{"address": "10.0.0.1", "status": "disassociated"}, {"address": "10.0.0.2"}, {"address": "10.0.0.3"}]
 
+  @real
   Scenario: A host that is registered into a cluster is a member at once
     Given a host 10.0.0.1
     And the cluster web
@@ -70,6 +76,7 @@ Feature: Hosts
     When I request GET /cluster/web/hosts
     Then the answer is ["10.0.0.1"]
 
+  @real
   Scenario: A host is not registered into a cluster that does not exist
     When I request PUT /host/10.0.0.1 with {"cluster": "web"}
     Then the status is 409
@@ -77,12 +84,14 @@ Feature: Hosts
     When I request GET /hosts
     Then the answer is []
 
+  @real
   Scenario: Status and facts in the request are ignored
     Given a host 10.0.0.1
     When I request PUT /host/10.0.0.1 with {"status": "active", "os": "fedora", "cpus": 64, "last_check": "2020-01-01T00:00:00"}
     Then the status is 201
     And the answer is {"status": "investigating", "os": "", "cpus": 0, "last_check": ""}
 
+  @real
   Scenario Outline: A host with <mistake> is not registered
     Given the cluster web
     When I request PUT /host/10.0.0.1 with {"cluster": "web", <body>}
@@ -103,17 +112,20 @@ Feature: Hosts
       | another address than the path | "address": "10.0.0.2" | the path names                                   |
       | a misspelt field              | "remote_usr": "ops"   | unknown field                                    |
 
+  @real
   Scenario: An address in the body has to be one
     When I request PUT /host with {"address": "a b"}
     Then the status is 400
     And the field detail is "`address` is an IP address or a host name"
 
+  @real
   Scenario: Registering a host again changes nothing
     Given the cluster web with the host 10.0.0.1
     When I request PUT /host/10.0.0.1 with {"cluster": "web"}
     Then the status is 201
     And the field status is disassociated
 
+  @real
   Scenario Outline: A host that exists is not registered with <what>
     Given the cluster db
     And the cluster web with the host 10.0.0.1
@@ -142,6 +154,7 @@ Feature: Hosts
     And the field status is investigating
     And the host 10.0.0.1 becomes disassociated
 
+  @real
   Scenario Outline: A host that does not exist cannot be read: <path>
     When I request GET <path>
     Then the status is 404
@@ -153,6 +166,7 @@ Feature: Hosts
       | /host/10.9.9.9/status |
       | /host/10.9.9.9/creds  |
 
+  @real
   Scenario Outline: A host that does not exist cannot be changed: <method> <path>
     When I request <method> <path> with <body>
     Then the status is 404
@@ -165,6 +179,7 @@ Feature: Hosts
       | PUT    | /host/10.9.9.9/creds       | {"remote_user": "ops"}      |
       | PUT    | /host/10.9.9.9/hostkey     | {"fingerprint": "SHA256:x"} |
 
+  @real
   Scenario: A deleted host is in no cluster any more, and may be registered again
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I request DELETE /host/10.0.0.1
@@ -177,6 +192,7 @@ Feature: Hosts
     When I request PUT /host/10.0.0.1 with {"ssh_priv_key": "a2V5"}
     Then the status is 201
 
+  @real
   Scenario: A host is not deleted during an operation on its cluster
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And I request PUT /cluster/web/restart
@@ -184,6 +200,7 @@ Feature: Hosts
     Then the status is 409
     And the field detail is "an operation is in process on the cluster web: wait until it has ended"
 
+  @real
   Scenario: A request that is repeated with its Idempotency-Key has the first answer, and does nothing
     Given a host 10.0.0.1
     And the header Idempotency-Key is first-boot
@@ -197,6 +214,7 @@ Feature: Hosts
     When I request GET /host/10.0.0.1
     Then the status is 404
 
+  @real
   Scenario: A restart that is requested again with its Idempotency-Key is not begun again
     Given the cluster web with the host 10.0.0.1
     And the header Idempotency-Key is nightly
@@ -210,6 +228,7 @@ Feature: Hosts
     Then the field status is finished
     And the host 10.0.0.1 was rebooted once
 
+  @real
   Scenario: An Idempotency-Key is for one request
     Given the header Idempotency-Key is first-boot
     And I request PUT /host/10.0.0.1
@@ -220,28 +239,33 @@ Feature: Hosts
     When I request GET /host/10.0.0.2
     Then the status is 404
 
+  @real
   Scenario: The server's own public key is shown
     When I request GET /publickey
     Then the status is 200
     And the answer is {"public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl commissaire"}
 
+  @real
   Scenario: The server's own private key is not among the credentials of a host
     Given the registered host 10.0.0.1
     When I request GET /host/10.0.0.1/creds
     Then the status is 200
     And the answer is {"address": "10.0.0.1", "ssh_priv_key": "", "remote_user": "root", "ssh_port": null}
 
+  @real
   Scenario: The credentials that a host was registered with are shown
     Given a host 10.0.0.1
     And I request PUT /host/10.0.0.1 with {"ssh_priv_key": "a2V5", "remote_user": "ops", "ssh_port": 2222}
     When I request GET /host/10.0.0.1/creds
     Then the answer is {"address": "10.0.0.1", "ssh_priv_key": "a2V5", "remote_user": "ops", "ssh_port": 2222, "ssh_host_key": null}
 
+  @real
   Scenario: The host key that the server sees first is the one that it accepts from then on
     Given the registered host 10.0.0.1
     When I request GET /host/10.0.0.1/creds
     Then the field ssh_host_key has "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5" in it
 
+  @real
   Scenario: A host with another host key than it was registered with is not logged in to
     Given a host 10.0.0.1
     And I request PUT /host/10.0.0.1 with {"ssh_host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvbGxvdy10aGUtd2hpdGUtcmFiYml0LXRvLW5lYg=="}
@@ -249,6 +273,7 @@ Feature: Hosts
     When I request GET /host/10.0.0.1/status
     Then the field host.reason is host-key-changed
 
+  @real
   Scenario: New credentials are kept once the server has logged in with them
     Given the registered host 10.0.0.1
     When I request PUT /host/10.0.0.1/creds with {"ssh_priv_key": "bmV3", "remote_user": "ops", "ssh_port": 2222}
@@ -275,6 +300,7 @@ Feature: Hosts
       | does not let its user become root | ops on 10.0.0.1 cannot become root without a password |
       | is cut off                        | 10.0.0.1 port 22 cannot be reached                    |
 
+  @real
   Scenario Outline: New credentials with <mistake> are rejected
     Given the registered host 10.0.0.1
     When I request PUT /host/10.0.0.1/creds with <body>
@@ -297,6 +323,7 @@ Feature: Hosts
     And the field status is investigating
     And the host 10.0.0.1 becomes disassociated
 
+  @real
   Scenario: The status of a healthy host has neither a reason nor a remedy
     Given the registered host 10.0.0.1
     When I request GET /host/10.0.0.1/status
@@ -366,6 +393,7 @@ Feature: Hosts
     Then the field host.reason is bootstrap-impossible
     And the field host.detail has "which needs etcd endpoints, and none are configured" in it
 
+  @real
   Scenario: A host that does not answer fails, and recovers by itself
     Given the registered host 10.0.0.1
     When the host 10.0.0.1 loses its power
@@ -377,6 +405,7 @@ Feature: Hosts
     When the host 10.0.0.1 comes back
     Then the host 10.0.0.1 becomes disassociated
 
+  @real
   Scenario: A host that has recovered has the status from before
     Given I request PUT /containermanager/t with {"type": "trivial"}
     And I request PUT /cluster/web with {"container_manager": "t"}
@@ -388,6 +417,7 @@ Feature: Hosts
     When the host 10.0.0.1 answers again
     Then the host 10.0.0.1 becomes active
 
+  @real
   Scenario: A host that was never reached is set up once it answers
     Given a host 10.0.0.1 that is down
     And I request PUT /host/10.0.0.1

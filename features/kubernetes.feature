@@ -2,6 +2,7 @@ Feature: Hosts in Kubernetes
   A container manager of the type kubernetes is the API server of a Kubernetes, and how to log in there. The hosts of a cluster
   that has one are registered as nodes, and their status shows what the API server says about them.
 
+  @real
   Scenario: The token of a Kubernetes is never shown
     When I request PUT /containermanager/k with {"type": "kubernetes", "options": {"server_url": "https://api.test", "token": "canary"}}
     Then the status is 201
@@ -10,6 +11,7 @@ Feature: Hosts in Kubernetes
     Then the status is 200
     And the answer is {"name": "k", "type": "kubernetes", "options": {"server_url": "https://api.test", "token": "********"}}
 
+  @real
   Scenario: A masked token that is sent back means the stored one
     Given I request PUT /containermanager/k with {"type": "kubernetes", "options": {"server_url": "https://api.test", "token": "canary"}}
     When I request PUT /containermanager/k with {"type": "kubernetes", "options": {"server_url": "https://api.test", "token": "********"}}
@@ -18,6 +20,7 @@ Feature: Hosts in Kubernetes
     Then the status is 409
     And the answer says "there is a container manager k with another type or other options"
 
+  @real
   Scenario Outline: A Kubernetes that could not be reached with its options is rejected
     When I request PUT /containermanager/k with {"type": "kubernetes", "options": <options>}
     Then the status is 400
@@ -40,6 +43,7 @@ Feature: Hosts in Kubernetes
       | {"server_url": "https://api.test", "token": "********"}                              | stands for a secret that is stored already            |
       | {"server_url": "https://api.test", "max_unavailable": 0}                             | `max_unavailable`                                     |
 
+  @real
   Scenario: commctl registers a Kubernetes, and shows its token as a mask
     When I run `commctl container_manager create -t kubernetes -o server_url=https://api.test -o token=canary k`
     Then the command succeeds
@@ -87,6 +91,7 @@ Feature: Hosts in Kubernetes
     And the Kubernetes has no node of 10.0.0.1
     And the Kubernetes has a node of 10.0.0.2
 
+  @real
   Scenario: A host whose kubelet has to register it is no member before
     Given I request PUT /containermanager/k with {"type": "kubernetes", "options": {"server_url": "https://api.test", "create_nodes": false}}
     And I request PUT /cluster/web with {"container_manager": "k"}

@@ -1,3 +1,4 @@
+@real
 Feature: Members
   A host is in one cluster at most. Hosts join and leave one by one, or all members of a cluster are replaced at once.
 

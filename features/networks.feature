@@ -1,3 +1,4 @@
+@real
 Feature: Networks
   A network says how the containers of a cluster's hosts reach each other, so what is installed on them.
 
@@ -61,6 +62,8 @@ Feature: Networks
     Examples:
       | mistake                             | body                                                            | words                                                       |
       | an unknown type                     | {"type": "vxlan"}                                               | type: unknown variant `vxlan`                               |
+      | an empty type                       | {"type": ""}                                                    | type: unknown variant                                       |
+      | a type in capitals                  | {"type": "None"}                                                | type: unknown variant                                       |
       | a flannel server without an address | {"type": "flannel_server"}                                      | a flannel_server network needs options.address as host:port |
       | a flannel server without a port     | {"type": "flannel_server", "options": {"address": "192.0.2.1"}} | a flannel_server network needs options.address as host:port |
 

@@ -19,6 +19,7 @@ Feature: Operations
       | restart | {}                    |
       | upgrade | {}                    |
 
+  @real
   Scenario Outline: There is no <kind> before the first one
     When I request GET /cluster/web/<kind>
     Then the status is 404
@@ -29,11 +30,13 @@ Feature: Operations
       | upgrade |
       | deploy  |
 
+  @real
   Scenario: A deployment needs a version
     When I request PUT /cluster/web/deploy with {}
     Then the status is 400
     And no host was rebooted
 
+  @real
   Scenario: An operation is read with its hosts
     Given I request PUT /cluster/web/restart with {}
     And I remember the operation
@@ -46,6 +49,7 @@ Feature: Operations
     Then the status is 200
     And the field 0.id is $operation
 
+  @real
   Scenario: The events of an operation tell each step of each host
     Given I request PUT /cluster/web/restart with {}
     And I remember the operation
@@ -71,6 +75,7 @@ Feature: Operations
     Then the hosts 10.0.0.1 to 10.0.0.3 were rebooted once
     And never more than 1 host was down at once
 
+  @real
   Scenario: A deployment fails on a host that has no OSTree
     When I request PUT /cluster/web/deploy with {"version": "7.2.6"}
     Then the status is 201
@@ -79,6 +84,7 @@ Feature: Operations
     Then the field failures.0.reason has "10.0.0.1 is no OSTree host" in it
     And no host was rebooted
 
+  @real
   Scenario: An aborted operation begins with no further host
     Given I request PUT /cluster/web/restart with {}
     And I remember the operation
@@ -115,6 +121,7 @@ Feature: Operations
     When the restart of web becomes finished
     Then the hosts 10.0.0.1 to 10.0.0.3 were rebooted once
 
+  @real
   Scenario: commctl freezes operations, and lifts the freeze
     When I run `commctl freeze on --reason storm`
     Then the command succeeds
@@ -125,6 +132,7 @@ Feature: Operations
     When I run `commctl freeze off`
     Then the command succeeds
 
+  @real
   Scenario Outline: commctl starts a <kind> and waits for its end
     When I run `commctl cluster <kind> start --wait web`
     Then the command succeeds
@@ -138,6 +146,7 @@ Feature: Operations
       | restart |
       | upgrade |
 
+  @real
   Scenario: commctl says why a deployment has failed
     When I run `commctl cluster deploy start --wait web 7.2.6`
     Then the command exits with 1
@@ -145,6 +154,7 @@ Feature: Operations
     When I run `commctl cluster deploy status web`
     Then it prints "version: 7.2.6"
 
+  @real
   Scenario Outline: commctl steers a <kind> by the name of its cluster
     Given I request PUT /cluster/web/<kind> with {"version": "1"}
     And I remember the operation
@@ -160,6 +170,7 @@ Feature: Operations
       | restart |
       | upgrade |
 
+  @real
   Scenario Outline: commctl says that there is no deployment to <verb>
     When I run `commctl cluster deploy <verb> web`
     Then the command exits with 1
@@ -172,6 +183,7 @@ Feature: Operations
       | resume |
       | abort  |
 
+  @real
   Scenario: commctl lists, shows, pauses, resumes, aborts and continues operations by their ids
     Given I request PUT /cluster/web/restart with {}
     And I remember the operation
@@ -191,6 +203,7 @@ Feature: Operations
     When the restart of web becomes finished
     Then the hosts 10.0.0.1 to 10.0.0.3 were rebooted once
 
+  @real
   Scenario: Whoever asks why nothing happens is told
     Given the host 10.0.0.2 loses its power
     And the host 10.0.0.2 becomes failed
@@ -201,12 +214,14 @@ Feature: Operations
     Then the command succeeds
     And it prints "10.0.0.2"
 
+  @real
   Scenario: The whole installation is explained
     When I request GET /explain
     Then the status is 200
     And the field state is ok
     And the field sentence has "no operation is in process" in it
 
+  @real
   Scenario: An operation is explained by its id
     Given I request PUT /cluster/web/restart with {}
     And I remember the operation
@@ -214,6 +229,7 @@ Feature: Operations
     Then the status is 200
     And the answer says "$operation"
 
+  @real
   Scenario: A health check says when a host is well again after its restart
     When I request PUT /healthcheck/web with {"command": "curl -fs http://127.0.0.1/"}
     Then the status is 201
@@ -225,6 +241,7 @@ Feature: Operations
     When I request DELETE /healthcheck/web
     Then the status is 200
 
+  @real
   Scenario: commctl makes, shows and deletes health checks
     When I run `commctl health-check create web true`
     Then the command succeeds

@@ -16,6 +16,7 @@ Feature: Restarts
     And the hosts were rebooted in the order 10.0.0.1, 10.0.0.2, 10.0.0.3
     And never more than 1 host was down at once
 
+  @real
   Scenario: The record of a restart shows which host is under way
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And I request PUT /cluster/web/restart
@@ -24,6 +25,7 @@ Feature: Restarts
     And I request GET /cluster/web/restart
     Then the answer is {"status": "in_process", "in_process": ["10.0.0.2"], "restarted": ["10.0.0.1"], "finished_at": null}
 
+  @real
   Scenario: The restart of a cluster without hosts is finished at once
     Given the cluster web
     When I request PUT /cluster/web/restart
@@ -32,6 +34,7 @@ Feature: Restarts
     And I request GET /cluster/web/restart
     Then the answer is {"in_process": [], "restarted": []}
 
+  @real
   Scenario: Only the named hosts are restarted
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     When I request PUT /cluster/web/restart with {"hosts": ["10.0.0.3"]}
@@ -41,6 +44,7 @@ Feature: Restarts
     Then the field restarted is ["10.0.0.3"]
     And the hosts 10.0.0.1 to 10.0.0.2 were not rebooted
 
+  @real
   Scenario: A host that is no member is not restarted
     Given the cluster web with the host 10.0.0.1
     And the registered host 10.0.0.2
@@ -49,6 +53,7 @@ Feature: Restarts
     And the field detail has "10.0.0.2 is no member of the cluster web" in it
     And no host was rebooted
 
+  @real
   Scenario Outline: The <kind> of a cluster that does not exist is rejected
     When I request PUT /cluster/web/<kind> with {"version": "42.1"}
     Then the status is 404
@@ -60,6 +65,7 @@ Feature: Restarts
       | upgrade |
       | deploy  |
 
+  @real
   Scenario Outline: Without a former <kind> there is no record of it
     Given the cluster web
     When I request GET /cluster/web/<kind>
@@ -72,6 +78,7 @@ Feature: Restarts
       | upgrade | upgraded  |
       | deploy  | deployed  |
 
+  @real
   Scenario Outline: During a restart no <kind> of the same cluster begins
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And I request PUT /cluster/web/restart
@@ -90,6 +97,7 @@ Feature: Restarts
       | upgrade |
       | deploy  |
 
+  @real
   Scenario: Two clusters are restarted at the same time
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And the cluster db with the hosts 10.0.1.1 to 10.0.1.2
@@ -100,6 +108,7 @@ Feature: Restarts
     And the restart of db becomes finished
     Then 2 hosts were down at once
 
+  @real
   Scenario Outline: A restart with the option <option>: <value> is rejected
     Given the cluster web with the host 10.0.0.1
     When I request PUT /cluster/web/restart with {"<option>": <value>}
@@ -125,6 +134,7 @@ Feature: Restarts
       | max-unavailable  | 2           | did you mean "max_unavailable"? Nothing was started. |
       | name             | "db"        | name                                              |
 
+  @real
   Scenario: A restart is rejected while an unreachable host uses the disruption budget up
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And the host 10.0.0.2 loses its power
@@ -134,6 +144,7 @@ Feature: Restarts
     And the field detail has "at most 1 may be unavailable at a time" in it
     And no host was rebooted
 
+  @real
   Scenario: With skip_unreachable and a larger budget the other hosts are restarted
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.4
     And the host 10.0.0.2 loses its power
@@ -147,6 +158,7 @@ Feature: Restarts
     When I request GET /operation/$operation
     Then the field counts is {"total": 4, "done": 3, "skipped": 1}
 
+  @real
   Scenario: A restart of hosts none of which can be reached is rejected
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And the host 10.0.0.2 loses its power
@@ -154,6 +166,7 @@ Feature: Restarts
     Then the status is 409
     And the field detail is "none of the hosts can be reached"
 
+  @real
   Scenario: commctl restarts a cluster, and waits for the end
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I run `commctl cluster restart start --wait web`
@@ -164,6 +177,7 @@ Feature: Restarts
     Then the command succeeds
     And it prints ""restarted":"
 
+  @real
   Scenario: commctl starts a restart without waiting for it
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I run `commctl cluster restart start --soak 1h web`
@@ -178,6 +192,7 @@ Feature: Restarts
     And it prints "status: failed"
     And it says "10.0.0.1 (not-back)"
 
+  @real
   Scenario: commctl says why a restart was rejected
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And the host 10.0.0.2 loses its power
@@ -187,6 +202,7 @@ Feature: Restarts
     And it says "raise max_unavailable"
     And it prints nothing
 
+  @real
   Scenario: commctl rejects a budget that is none
     When I run `commctl cluster restart start --max-unavailable 0% web`
     Then the command exits with 2

@@ -1,3 +1,4 @@
+@real
 Feature: Roles
   A reader sees, an operator works on hosts and clusters, an administrator also configures.
   The roles backup and enroll are for one thing each.

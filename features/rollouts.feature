@@ -16,6 +16,7 @@ Feature: Rollouts
       | 7     | "30%"  | 2     |
       | 9     | "50%"  | 4     |
 
+  @real
   Scenario: A percentage of less than one host allows one
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     When I request PUT /cluster/web/restart with {"max_unavailable": "10%"}
@@ -23,6 +24,7 @@ Feature: Rollouts
     Then the hosts 10.0.0.1 to 10.0.0.3 were rebooted once
     And never more than 1 host was down at once
 
+  @real
   Scenario: Where several hosts may be down, the first healthy one goes alone
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.5
     And I request PUT /cluster/web/restart with {"max_unavailable": 3}
@@ -39,6 +41,7 @@ Feature: Rollouts
     And the restart of web becomes failed
     Then the hosts 10.0.0.2 to 10.0.0.5 were not rebooted
 
+  @real
   Scenario: Hosts that are down for other reasons count in the disruption budget
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.5
     And the host 10.0.0.5 loses its power
@@ -125,6 +128,7 @@ Feature: Rollouts
     And the restart of web becomes finished
     Then the hosts were rebooted in the order 10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.1
 
+  @real
   Scenario: A host that leaves the cluster before its turn is skipped
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And I request PUT /cluster/web/restart with {"soak": 600}
@@ -137,6 +141,7 @@ Feature: Rollouts
     When I request GET /operation/$operation
     Then the field hosts.1 is {"address": "10.0.0.2", "step": "skipped", "skipped": "removed from the cluster"}
 
+  @real
   Scenario: A host that joins the cluster during a rollout is left alone
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And the registered host 10.0.0.3
@@ -146,6 +151,7 @@ Feature: Rollouts
     When the restart of web becomes finished
     Then the host 10.0.0.3 was not rebooted
 
+  @real
   Scenario: A dry run says which hosts would be restarted, and starts nothing
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     When I request PUT /cluster/web/restart with {"dry_run": true, "max_unavailable": "70%"}
@@ -155,6 +161,7 @@ Feature: Rollouts
     When I request GET /cluster/web/operations
     Then the answer is []
 
+  @real
   Scenario: A dry run says why the operation would be rejected
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And the host 10.0.0.2 loses its power
@@ -163,6 +170,7 @@ Feature: Rollouts
     And the answer is {"would_start": false, "reason": "budget-used-up", "unavailable": [{"address": "10.0.0.2"}]}
     And the field refused has "raise max_unavailable" in it
 
+  @real
   Scenario: A dry run shows the hosts that would be left out
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And the host 10.0.0.2 loses its power
@@ -170,6 +178,7 @@ Feature: Rollouts
     Then the answer is {"would_start": true}
     And the field hosts is [{"address": "10.0.0.1", "action": "restart"}, {"address": "10.0.0.3", "action": "restart"}, {"address": "10.0.0.2", "action": "skip"}]
 
+  @real
   Scenario: commctl shows with --dry-run what would happen
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     When I run `commctl cluster restart start --dry-run --host 10.0.0.2 web`
@@ -179,6 +188,7 @@ Feature: Rollouts
     And it does not print "10.0.0.1"
     And no host was rebooted
 
+  @real
   Scenario: commctl exits with 1 after a dry run of what would be rejected
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And the host 10.0.0.2 loses its power
@@ -187,6 +197,7 @@ Feature: Rollouts
     And it prints "would_start: false"
     And it says "the restart of web would not start: 1 of 3 hosts cannot be used already"
 
+  @real
   Scenario: commctl gives all limits of a rollout
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     When I run `commctl cluster restart start --max-unavailable 50% --max-failures 2 --soak 1h --settle 2m --order least-recent --strict-units --if-needed --skip-unreachable web`

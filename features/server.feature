@@ -1,3 +1,4 @@
+@real
 Feature: The server
   What the server says about itself, and how it rejects requests that make no sense.
   Errors are JSON documents with a title, the status, and a sentence that says what is wrong.

@@ -6,6 +6,7 @@ Feature: API tokens
     Given the cluster web
     And the cluster db
 
+  @real
   Scenario: A token acts for its owner, on its clusters
     Given the operator requests POST /tokens with {"name": "deploy", "role": "operator", "clusters": ["web"]}
     And the status is 201
@@ -20,6 +21,7 @@ Feature: API tokens
     When the owner of the token $token requests PUT /cluster/db/restart
     Then the status is 404
 
+  @real
   Scenario: A token is accepted as the password of the user "token", too
     Given the file .commissaire.json of ann:
       """
@@ -37,6 +39,7 @@ Feature: API tokens
     Then the command succeeds
     And it prints "name: token:t/admin"
 
+  @real
   Scenario: A token is shown once
     Given I request POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     And I remember token as token
@@ -45,6 +48,7 @@ Feature: API tokens
     And the answer is [{"name": "t", "owner": "admin", "role": "reader", "clusters": ["*"], "from": [], "token": null, "last_used": null}]
     And the answer does not say "$token"
 
+  @real
   Scenario Outline: A token is valid for 90 days unless it says otherwise: <expires>
     When I request POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]<expires>}
     Then the status is 201
@@ -57,6 +61,7 @@ Feature: API tokens
       | , "expires": "2h"                     | 2026-12-01T14:00:00 |
       | , "expires": "2026-12-31T12:00:00Z"   | 2026-12-31T12:00:00 |
 
+  @real
   Scenario Outline: A token with <mistake> is rejected
     When I request POST /tokens with <body>
     Then the status is 400
@@ -75,6 +80,7 @@ Feature: API tokens
       | a misspelt field            | {"name": "t", "role": "reader", "clusters": ["*"], "expire": "2h"}           | expires  |
       | a network that is none      | {"name": "t", "role": "reader", "clusters": ["*"], "from": ["home"]}         | from     |
 
+  @real
   Scenario: An owner has one token of a name
     Given I request POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     When I request POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
@@ -83,6 +89,7 @@ Feature: API tokens
     When the operator requests POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     Then the status is 201
 
+  @real
   Scenario: A user makes no token with more rights than its own
     When the reader requests POST /tokens with {"name": "t", "role": "operator", "clusters": ["web"]}
     Then the status is 403
@@ -90,6 +97,7 @@ Feature: API tokens
     When the reader requests GET /tokens
     Then the answer is []
 
+  @real
   Scenario: A token has no more rights than its owner has when it is used
     Given the operator requests POST /tokens with {"name": "t", "role": "operator", "clusters": ["*"]}
     And I remember token as token
@@ -100,6 +108,7 @@ Feature: API tokens
     When the owner of the token $token requests PUT /cluster/web/restart
     Then the status is 403
 
+  @real
   Scenario: A token gains nothing when its owner does
     Given the reader requests POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     And I remember token as token
@@ -110,6 +119,7 @@ Feature: API tokens
     When the owner of the token $token requests PUT /cluster/web/restart
     Then the status is 403
 
+  @real
   Scenario Outline: A token of an administrator does not <method> <path>
     Given I request POST /tokens with {"name": "t", "role": "admin", "clusters": ["*"]}
     And I remember token as token
@@ -126,6 +136,7 @@ Feature: API tokens
       | PUT    | /binding/x  |
       | DELETE | /binding/x  |
 
+  @real
   Scenario: A revoked token is rejected
     Given I request POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     And I remember token as token
@@ -151,6 +162,7 @@ Feature: API tokens
     Then the status is 401
     And the field detail has "this API token has expired" in it
 
+  @real
   Scenario: A token is accepted only from its networks
     Given I request POST /tokens with {"name": "far", "role": "reader", "clusters": ["*"], "from": ["10.0.0.0/8"]}
     And I remember token as far
@@ -163,6 +175,7 @@ Feature: API tokens
     When the owner of the token $near requests GET /clusters
     Then the status is 200
 
+  @real
   Scenario: A token that was changed is rejected as damaged
     Given I request POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     And I remember token as token
@@ -180,6 +193,7 @@ Feature: API tokens
     Then the status is 403
     And the field detail has "a restore from a backup voided this API token" in it
 
+  @real
   Scenario: Users see their own tokens, an administrator those of all users
     Given the reader requests POST /tokens with {"name": "a", "role": "reader", "clusters": ["*"]}
     And the operator requests POST /tokens with {"name": "b", "role": "reader", "clusters": ["*"]}
@@ -188,6 +202,7 @@ Feature: API tokens
     When I request GET /tokens
     Then the answer is [{"name": "b", "owner": "operator"}, {"name": "a", "owner": "reader"}]
 
+  @real
   Scenario: Users do not revoke the tokens of others, administrators do
     Given the operator requests POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     And I remember id as id
@@ -206,6 +221,7 @@ Feature: API tokens
     And I request GET /tokens
     Then the field 0.last_used has "2026-12-01T12:" in it
 
+  @real
   Scenario: commctl prints the token alone
     When I run `commctl token create --role operator --cluster web --expires 2h deploy`
     Then the command succeeds
@@ -215,6 +231,7 @@ Feature: API tokens
     And it says "which expires at 2026-12-01T14:00"
     And it says "it is shown this once"
 
+  @real
   Scenario: commctl lists tokens and revokes one by its name
     Given I request POST /tokens with {"name": "nightly", "role": "reader", "clusters": ["*"]}
     When I run `commctl token list`
@@ -230,6 +247,7 @@ Feature: API tokens
       []
       """
 
+  @real
   Scenario: commctl revokes no token of another user by its name
     Given the operator requests POST /tokens with {"name": "t", "role": "reader", "clusters": ["*"]}
     When I run `commctl token revoke t`

@@ -25,6 +25,7 @@ Feature: Upgrades
     When I request GET /operation/$operation
     Then the field hosts.0.result.tree.after.version is "42.1"
 
+  @real
   Scenario: With reboot: always a host is rebooted after its upgrade
     Given the cluster web with the host 10.0.0.1
     When I request PUT /cluster/web/upgrade with {"reboot": "always"}
@@ -95,6 +96,7 @@ Feature: Upgrades
     Then the answer is {"reason": "package-lock"}
     And the field sentence has "the package lock is held by apt-get (pid 711)" in it
 
+  @real
   Scenario: commctl upgrades a cluster, and ignores a version that is given as for the original
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I run `commctl cluster upgrade start --wait --reboot always web 7.2.6`

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2153 # used by tools/test, whose functions and variables it uses
 # The sections of `tools/test --full`: each takes an hour at most, and is not run again at a commit at which it has passed.
 
-readonly ALL_SECTIONS=(forms crashes outages rolls addresses registrations schemathesis quickstart packages)
+readonly ALL_SECTIONS=(forms crashes outages rolls addresses registrations schemathesis features quickstart packages)
 
 is_section() { [[ " ${ALL_SECTIONS[*]} " == *" $1 "* ]]; }
 
@@ -59,6 +59,8 @@ section_schemathesis() {
     full 'test(/^schemathesis::/)'
     COMMISSAIRE_TEST_FORM=distributed full 'test(/^schemathesis::/)'
 }
+
+section_features() { scenarios --form real; }
 
 section_quickstart() {
     step "quickstart" tools/quickstart --lose-server

@@ -7,14 +7,17 @@
 //! - to subscribe: a binding of a queue that does not exist;
 //! - to declare a queue, and to read from one: with an invalid argument.
 
+use std::future::ready;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection, ErrorKind, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind, Event, ExchangeKind};
 use runtime::random;
 use tokio::time::timeout;
 
@@ -23,9 +26,6 @@ use crate::topology::Queue;
 
 /// How long the broker may take for one check.
 const LIMIT: Duration = Duration::from_secs(5);
-
-/// How often a message is tried to be sent.
-const ATTEMPTS: usize = 10;
 
 /// Something that a daemon does at the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,25 +160,24 @@ impl Permissions {
     }
 
     async fn send(&self, exchange: ShortString, key: &str) -> lapin::Result<()> {
-        for _ in 1..ATTEMPTS {
-            match self.try_to_send(exchange.clone(), key).await {
-                // The broker has closed the channel before the rollback was sent.
-                Err(error) if matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {}
-                sent => return sent,
-            }
-        }
-        self.try_to_send(exchange, key).await
-    }
-
-    async fn try_to_send(&self, exchange: ShortString, key: &str) -> lapin::Result<()> {
         let channel = self.channel().await?;
         channel.tx_select().await?;
+        let events = self.connection.events_listener();
         let properties = message::signed(BasicProperties::default(), self.account.as_ref());
         let options = BasicPublishOptions::default();
-        // The broker has checked the message by the time that it answers the rollback, which is sent without a pause: once
-        // the broker has closed the channel, it could not be sent, and the reason would be lost.
-        let sent = channel.basic_publish(exchange, key.into(), options, b"", properties);
-        tokio::try_join!(sent, channel.tx_rollback()).map(drop)
+        channel.basic_publish(exchange, key.into(), options, b"", properties).await?;
+        // The broker has checked the message by the time that it answers.
+        match channel.tx_rollback().await {
+            // It has closed the channel already: the reason is an event.
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidChannelState(..)) => {
+                let reasons = events.filter_map(|event| match event {
+                    Event::Error(reason) => ready(Some(reason)),
+                    _ => ready(None),
+                });
+                Err(pin!(reasons).next().await.unwrap_or(error))
+            }
+            rolled_back => rolled_back,
+        }
     }
 
     async fn bind(&self, pattern: &str) -> lapin::Result<()> {

@@ -1,4 +1,4 @@
-//! Requests to the gateways, without a network.
+//! Requests to the gateways; to those in this process without a network.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,13 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http_gateway::Service;
 use http_gateway::peer::{ClientCertificate, Peer};
+use reqwest::Client;
+use reqwest::redirect::Policy;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::fleet::PASSWORD;
+use crate::fleet::{Fleet, Gateway, PASSWORD};
 
 /// What a request is sent with besides.
 #[derive(Debug, Clone)]
@@ -39,9 +40,18 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+impl Answer {
+    /// Calls hosts as the scenario does.
+    pub(crate) fn translate(&mut self, fleet: &Fleet) {
+        self.text = fleet.to_scenario(std::mem::take(&mut self.text));
+        self.body = serde_json::from_str(&self.text).unwrap_or(Value::Null);
+        self.location = self.location.take().map(|location| fleet.to_scenario(location));
+    }
+}
+
 /// Sends a request, and reads the whole answer.
 pub(crate) async fn send(
-    gateway: Service,
+    gateway: Gateway,
     credentials: &Credentials,
     (method, path): (&str, &str),
     headers: &[(String, String)],
@@ -66,16 +76,29 @@ pub(crate) async fn send(
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let body = body.unwrap_or_default().to_owned();
-    let request = request.extension(ConnectInfo(peer)).body(Body::from(body)).unwrap();
-    let response = gateway.oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let location = response.headers().get("location");
-    let location = location.map(|value| value.to_str().unwrap().to_owned());
-    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let request = request.body(body.unwrap_or_default().to_owned()).unwrap();
+    let (status, headers, bytes) = match gateway {
+        Gateway::Service(service) => {
+            let mut request = request.map(Body::from);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let response = service.oneshot(request).await.unwrap();
+            let (head, body) = response.into_parts();
+            (head.status, head.headers, axum::body::to_bytes(body, usize::MAX).await.unwrap())
+        }
+        Gateway::Url(url) => {
+            assert!(peer.certificate.is_none(), "the scenario cannot be @real");
+            let mut request = request;
+            *request.uri_mut() = format!("{url}{path}").parse().unwrap();
+            let client = Client::builder().redirect(Policy::none()).build().unwrap();
+            let response = client.execute(request.try_into().unwrap()).await.unwrap();
+            let (status, headers) = (response.status(), response.headers().clone());
+            (status, headers, response.bytes().await.unwrap())
+        }
+    };
+    let location = headers.get("location").map(|value| value.to_str().unwrap().to_owned());
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Answer { status, location, text, body }
+    Answer { status: status.as_u16(), location, text, body }
 }
 
 fn basic(name: &str, password: &str) -> String {

@@ -2,14 +2,15 @@
 //! than real time does.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::spawn_blocking;
 use tokio::time::advance;
 
-use crate::fleet::PASSWORD;
+use crate::fleet::{Form, PASSWORD};
+use crate::world::FORM;
 
 /// The pause between two looks at the process, in real time, and how much simulated time goes by.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -23,10 +24,10 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-/// Beside this program.
-pub(crate) fn program() -> PathBuf {
-    let program = std::env::current_exe().unwrap().with_file_name("commctl");
-    assert!(program.exists(), "`cargo build -p commctl` first");
+/// A program that was built with this one.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let program = std::env::current_exe().unwrap().with_file_name(name);
+    assert!(program.exists(), "`cargo build --workspace --bins` first");
     program
 }
 
@@ -43,10 +44,9 @@ pub(crate) fn configure(home: &Path, endpoints: &[String], user: &str) {
 /// Runs a command line, whose words are as in a shell.
 #[expect(clippy::disallowed_methods, reason = "the process goes by real time")]
 pub(crate) async fn run(home: &Path, line: &str, input: Option<String>) -> Run {
-    let mut command = Command::new(program());
+    let mut command = Command::new(program("commctl"));
     command.args(words(line)).env_clear().env("HOME", home).current_dir(home);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Time stands still while a blocking task runs, unless it is advanced.
     let mut output = spawn_blocking(move || {
         use std::io::Write as _;
         let mut child = command.spawn().unwrap();
@@ -54,18 +54,27 @@ pub(crate) async fn run(home: &Path, line: &str, input: Option<String>) -> Run {
         drop(child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()));
         child.wait_with_output().unwrap()
     });
-    let output = loop {
+    if FORM.get() == Some(&Form::Real) {
+        return Run::from(output.await.unwrap());
+    }
+    // Simulated time stands still while a blocking task runs, unless it is advanced.
+    loop {
         let pause = spawn_blocking(|| std::thread::sleep(PAUSE));
         tokio::select! {
-            output = &mut output => break output.unwrap(),
+            output = &mut output => return Run::from(output.unwrap()),
             pause = pause => pause.unwrap(),
         }
         advance(STEP).await;
-    };
-    Run {
-        status: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 }
 

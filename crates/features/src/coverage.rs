@@ -66,7 +66,7 @@ fn endpoints() -> Vec<(String, String)> {
 /// The commands of `commctl`, by the names of its man pages.
 fn commands() -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
-    let made = Command::new(program()).arg("man").arg(folder.path()).output().unwrap();
+    let made = Command::new(program("commctl")).arg("man").arg(folder.path()).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     let pages = pages(folder.path());
     let is_group = |page: &String| pages.iter().any(|other| other.starts_with(&format!("{page}-")));

@@ -1,227 +1,164 @@
-//! All services in this process: with simulated hosts, a simulated Kubernetes, a store in memory and a bus without a broker.
-//! Time is simulated, too.
+//! What a scenario runs on: all services, with hosts.
+//!
+//! - [`simulated`]: in this process, in simulated time
+//! - [`real`]: processes and booted hosts
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) mod real;
+pub(crate) mod simulated;
 
-use bus::{Bus, Context};
-use containermgr_svc::ClientFactory;
-use host_access::{Deps, LogInLedger};
-use http_gateway::audit::Audit;
-use http_gateway::auth::passwords::Passwords;
-use http_gateway::server::limits::Limits;
-use http_gateway::{Config, Ports, Service};
-use model::NetworkType;
-use runtime::files::{Files, MemoryFiles};
-use runtime::{Clock, Lifecycle};
-use serde_json::{Value, json};
-use simulated_hosts::SimulatedHosts;
-use simulated_kubernetes::{MASTERS, NodeSettings, Settings, SimulatedKubernetes};
-use storage_client::{StorageClient, lease};
-use storage_svc::Handler;
-use storage_svc::store::Memory;
-use tokio::net::TcpListener;
-use tokio::time::sleep;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use http_gateway::Service;
+
+use real::Real;
+use simulated::Simulated;
 
 /// Users, each with the role that it is named after, and the password of all of them.
 const USERS: [&str; 5] = ["admin", "operator", "reader", "backup", "enroll"];
 pub(crate) const PASSWORD: &str = "secret";
 
-/// The users file of the gateways.
-const USERS_FILE: &str = "/users.json";
-
-/// The file with the public half of the server's own SSH key.
-const KEY_FILE: &str = "/id_ed25519.pub";
-const PUBLIC_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl commissaire\n";
-
-/// How often nodes are compared with their hosts.
-const MIRROR: Duration = Duration::from_millis(250);
-
-/// The time of a scenario when it begins.
-const START: &str = "2026-12-01T12:00:00Z";
-
-/// How many gateways there are, and replicas of each other service.
+/// What scenarios are run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Form {
-    /// One of each.
+    /// One of each service, in simulated time.
     #[default]
     Single,
-    /// Two of each; requests alternate between the gateways.
+    /// Two of each service, in simulated time; requests alternate between the gateways.
     Replicated,
+    /// A process for each service, RabbitMQ, etcd and booted hosts, in real time.
+    Real,
 }
 
-impl Form {
-    fn replicas(self) -> usize {
-        match self {
-            Self::Single => 1,
-            Self::Replicated => 2,
-        }
-    }
+/// A gateway, as requests reach it.
+#[derive(Debug, Clone)]
+pub(crate) enum Gateway {
+    /// In this process.
+    Service(Service),
+    /// At this URL.
+    Url(String),
+}
+
+/// What scenarios do to hosts in each form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event {
+    PowerOff,
+    PowerOn,
+    /// The network is gone.
+    CutOff,
+    /// The network is back.
+    Reconnect,
+    Reboot,
 }
 
 /// The services, and what they work on.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    pub(crate) gateways: Vec<Service>,
-    pub(crate) hosts: SimulatedHosts,
-    pub(crate) kubernetes: SimulatedKubernetes,
-    pub(crate) storage: StorageClient,
-    config: Config,
-    life: Lifecycle,
+    ground: Ground,
     folder: tempfile::TempDir,
+}
+
+#[derive(Debug)]
+enum Ground {
+    Simulated(Box<Simulated>),
+    Real(Box<Real>),
 }
 
 impl Fleet {
     pub(crate) async fn start(form: Form) -> Self {
-        let (bus, life, folder) = (Bus::memory(), Lifecycle::new(), tempfile::tempdir().unwrap());
-        let clock = Clock::simulated(START.parse().unwrap());
-        let start = START.parse().unwrap();
-        let kubernetes = SimulatedKubernetes::new(Settings { seed: 1, start });
-        kubernetes.add_user("token", "commissaire", &[MASTERS]);
-        let hosts = SimulatedHosts::default();
-        let store = Memory::default();
-        let mut gateways = Vec::new();
-        let config = config();
-        for _ in 0..form.replicas() {
-            let storage = storage_svc::Config::new(folder.path().join("secret.key"));
-            let storage = storage.or_handler(Handler::memory(store.clone()));
-            storage_svc::run(&bus, &storage, &life).await.unwrap();
-            services(&bus, &clock, &hosts, &kubernetes, &life).await;
-            gateways.push(gateway(&bus, &clock, &config, &life).await);
-        }
-        let storage = StorageClient::new(bus.clone(), Context::service("features"));
-        http_gateway::make_default_network(&storage, NetworkType::None).await.unwrap();
-        let fleet = Self { gateways, hosts, kubernetes, storage, config, life, folder };
-        fleet.run_kubernetes();
-        fleet
+        // A short path: control sockets are made below it.
+        let folder = tempfile::Builder::new().prefix("f").tempdir().unwrap();
+        let path = folder.path();
+        let ground = match form {
+            Form::Single => Ground::Simulated(Box::new(Simulated::start(1, path).await)),
+            Form::Replicated => Ground::Simulated(Box::new(Simulated::start(2, path).await)),
+            Form::Real => Ground::Real(Box::new(Real::start(path).await)),
+        };
+        Self { ground, folder }
     }
 
     /// A folder of its own.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Serves each gateway on a port; their URLs.
-    pub(crate) async fn listen(&self) -> Vec<String> {
-        let mut urls = Vec::new();
-        for gateway in &self.gateways {
-            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-            urls.push(format!("http://{}", listener.local_addr().unwrap()));
-            http_gateway::listen(gateway.clone(), &self.config, listener, &self.life).unwrap();
+    /// For what only simulated hosts do: a scenario that needs it cannot have the tag `real`.
+    pub(crate) fn simulated(&self) -> &Simulated {
+        match &self.ground {
+            Ground::Simulated(simulated) => simulated,
+            Ground::Real(_) => panic!("this needs simulated hosts: the scenario cannot be @real"),
         }
-        urls
     }
 
-    /// Makes a host a node of the Kubernetes.
-    pub(crate) fn add_node(&self, address: &str) {
-        let machine_id = format!("{:0>32}", address.replace('.', ""));
-        let boot_id = self.hosts.boot_id(address);
-        let settings = NodeSettings::new(&node(address), address);
-        self.kubernetes.add_node(&NodeSettings {
-            boot_id,
-            machine_id: machine_id.clone(),
-            ..settings
-        });
-        self.hosts.edit(address, |machine| {
-            machine.facts.kubelet = true;
-            machine.facts.machine_id = machine_id;
-        });
-    }
-
-    /// Runs the controllers, and kubelets that are up while their hosts are.
-    fn run_kubernetes(&self) {
-        let kubernetes = self.kubernetes.clone();
-        self.life.spawn("kubernetes", async move { kubernetes.run().await });
-        let (kubernetes, hosts) = (self.kubernetes.clone(), self.hosts.handle());
-        self.life.spawn("kubelets", async move {
-            let mut known = std::collections::HashMap::new();
-            loop {
-                for object in kubernetes.objects("nodes") {
-                    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                    // Others are nodes without a host.
-                    let Some(address) = name.strip_prefix("node-") else { continue };
-                    let address = address.replace('-', ".");
-                    let is_up = hosts.edit(&address, |machine| machine.is_up());
-                    let boot_id = is_up.then(|| hosts.boot_id(&address));
-                    let before = known.insert(name.clone(), boot_id.clone());
-                    match (before, boot_id) {
-                        (Some(before), now) if before == now => {}
-                        (_, Some(boot_id)) => kubernetes.kubelet_up(&name, &boot_id),
-                        (_, None) => kubernetes.kubelet_down(&name),
-                    }
-                }
-                sleep(MIRROR).await;
+    pub(crate) fn gateways(&self) -> Vec<Gateway> {
+        match &self.ground {
+            Ground::Simulated(simulated) => {
+                simulated.gateways.iter().cloned().map(Gateway::Service).collect()
             }
-        });
+            Ground::Real(real) => vec![Gateway::Url(real.url.clone())],
+        }
     }
-}
 
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        self.life.kill();
+    /// The URL of each gateway, for `commctl`.
+    pub(crate) async fn listen(&self) -> Vec<String> {
+        match &self.ground {
+            Ground::Simulated(simulated) => simulated.listen().await,
+            Ground::Real(real) => vec![real.url.clone()],
+        }
     }
-}
 
-/// The name of the node of a host.
-pub(crate) fn node(address: &str) -> String {
-    format!("node-{}", address.replace('.', "-"))
-}
-
-async fn services(
-    bus: &Bus,
-    clock: &Clock,
-    hosts: &SimulatedHosts,
-    kubernetes: &SimulatedKubernetes,
-    life: &Lifecycle,
-) {
-    let deps = Deps {
-        ledger: LogInLedger::new(bus, clock.clone()),
-        bus: bus.clone(),
-        clock: clock.clone(),
-        hosts: Arc::new(hosts.clone()),
-        own_key: "key".into(),
-        lease_ttl: lease::TTL,
-    };
-    let config = investigator_svc::Config::default();
-    investigator_svc::run(deps.clone(), config, life).await.unwrap();
-    watcher_svc::run(deps.clone(), watcher_svc::Config::default(), life).await.unwrap();
-    let config = clusterexec_svc::Config::default();
-    clusterexec_svc::run(deps, config, "no machine".to_owned(), life).await.unwrap();
-    let api = kubernetes.clone();
-    let clients = ClientFactory::Function(Arc::new(move |_| Ok(api.client("token"))));
-    let config = containermgr_svc::Config::default();
-    containermgr_svc::run_with(bus.clone(), config, Files::default(), clients, life).await.unwrap();
-}
-
-/// What a gateway is configured with. Its limits of time are those of no scenario: while a command runs, time goes by faster
-/// than for that.
-fn config() -> Config {
-    let day = Duration::from_hours(24);
-    let limits = Limits { head: day, body: day, idle: day, request: day, ..Limits::default() };
-    let plugins = json!([
-        {"name": "httpbasicauth", "filepath": USERS_FILE},
-        {"name": "httpauthclientcert", "cn": "monitoring", "role": "reader"},
-    ]);
-    Config {
-        authentication_plugins: serde_json::from_value(plugins).unwrap(),
-        ssh_public_key_file: Some(KEY_FILE.into()),
-        limits,
-        ..Config::default()
+    /// There is a host at this address.
+    pub(crate) fn add_host(&self, address: &str) {
+        match &self.ground {
+            Ground::Simulated(simulated) => simulated.hosts.add(address),
+            Ground::Real(_) => real::add_host(address),
+        }
     }
-}
 
-async fn gateway(bus: &Bus, clock: &Clock, config: &Config, life: &Lifecycle) -> Service {
-    let users = USERS.map(|name| (name.to_owned(), json!({"hash": PASSWORD, "role": name})));
-    let files = MemoryFiles::default();
-    files.write(USERS_FILE, Value::Object(users.into_iter().collect()).to_string());
-    files.write(KEY_FILE, PUBLIC_KEY.to_owned());
-    let ports = Ports {
-        bus: bus.clone(),
-        clock: clock.clone(),
-        audit: Audit::memory(),
-        passwords: Passwords::Plain,
-        files: Files::Memory(files),
-    };
-    http_gateway::service(ports, config, life).await.unwrap()
+    pub(crate) fn happens(&self, address: &str, event: Event) {
+        match &self.ground {
+            Ground::Simulated(simulated) => simulated.happens(address, event),
+            Ground::Real(real) => real.happens(address, event),
+        }
+    }
+
+    /// How often each host was rebooted by Commissaire.
+    pub(crate) fn reboots(&self) -> BTreeMap<String, usize> {
+        match &self.ground {
+            Ground::Simulated(simulated) => simulated.reboots(),
+            Ground::Real(real) => real.reboots(),
+        }
+    }
+
+    /// The most hosts that were down at once because of Commissaire.
+    pub(crate) fn most_down(&self) -> usize {
+        match &self.ground {
+            Ground::Simulated(simulated) => simulated.most_down(),
+            Ground::Real(real) => real.most_down(),
+        }
+    }
+
+    /// A text of a scenario, with the addresses of its hosts as they really are.
+    pub(crate) fn to_hosts(&self, text: &str) -> String {
+        match &self.ground {
+            Ground::Simulated(_) => text.to_owned(),
+            Ground::Real(_) => real::to_hosts(text),
+        }
+    }
+
+    /// The opposite of [`Self::to_hosts`].
+    pub(crate) fn to_scenario(&self, text: String) -> String {
+        match &self.ground {
+            Ground::Simulated(_) => text,
+            Ground::Real(_) => real::to_scenario(&text),
+        }
+    }
+
+    /// What the services have logged, where they are processes.
+    pub(crate) fn log(&self) -> String {
+        match &self.ground {
+            Ground::Simulated(_) => String::new(),
+            Ground::Real(real) => real.log(),
+        }
+    }
 }

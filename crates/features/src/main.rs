@@ -10,6 +10,7 @@
     clippy::unwrap_used,
     reason = "a step that fails should end its scenario, as an assertion does"
 )]
+#![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
 mod api;
 mod command;
@@ -30,13 +31,13 @@ use cucumber::{World as _, WriterExt as _, writer};
 use fleet::Form;
 use world::{FORM, PLANTED, World};
 
-/// Runs the scenarios of features/ on simulated hosts, in simulated time. Its last line counts them.
+/// Runs the scenarios of features/, on simulated hosts in simulated time or on real ones. Its last line counts them.
 ///
 /// Exit status: 0 all have passed; 1 some have not, or a request or a command has no scenario; 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "features")]
 struct Args {
-    /// One of each service, or two
+    /// What they run on
     #[arg(long, value_enum, default_value_t)]
     form: Form,
 
@@ -61,16 +62,20 @@ fn planted(text: &str) -> Result<(String, u16), String> {
 static PASSED: AtomicUsize = AtomicUsize::new(0);
 static FAILED: AtomicUsize = AtomicUsize::new(0);
 
-#[expect(clippy::print_stdout, reason = "it is what the program is for")]
 fn main() -> ExitCode {
     let args = Args::parse();
     FORM.set(args.form).unwrap();
     if let Some(planted) = args.plant.clone() {
         PLANTED.set(planted).unwrap();
     }
+    let is_real = args.form == Form::Real;
+    if is_real && !fleet::real::can_boot() {
+        println!("no hosts can be booted here\n0 passed, 0 failed");
+        return ExitCode::SUCCESS;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .start_paused(true)
+        .start_paused(!is_real)
         .build()
         .unwrap();
     // Some scenarios run in this form only.
@@ -96,18 +101,25 @@ async fn run(args: &Args) -> bool {
         .fail_on_skipped()
         .with_writer(writer)
         .with_cli(cucumber::cli::Opts::<_, _, _, cucumber::cli::Empty>::default())
-        .after(|_, _, _, ended, _| {
-            let count = match ended {
-                ScenarioFinished::StepPassed => &PASSED,
-                _ => &FAILED,
-            };
-            count.fetch_add(1, Ordering::Relaxed);
+        .after(|_, _, _, ended, world| {
+            if matches!(ended, ScenarioFinished::StepPassed) {
+                PASSED.fetch_add(1, Ordering::Relaxed);
+            } else {
+                FAILED.fetch_add(1, Ordering::Relaxed);
+                print!("{}", world.map(|world| world.fleet.log()).unwrap_or_default());
+            }
             Box::pin(async {})
         })
         .filter_run(path, move |feature, _, scenario| {
-            // A store in memory reads a moment in one replica only, as SQLite does, which has one.
-            let is_single = feature.tags.iter().chain(&scenario.tags).any(|tag| tag == "single");
-            scenario.name.contains(&name) && (form == Form::Single || !is_single)
+            let has =
+                |tag: &str| feature.tags.iter().chain(&scenario.tags).any(|other| other == tag);
+            let is_of_form = match form {
+                Form::Single => true,
+                // A store in memory reads a moment in one replica only, as SQLite does, which has one.
+                Form::Replicated => !has("single"),
+                Form::Real => has("real"),
+            };
+            scenario.name.contains(&name) && is_of_form
         })
         .await;
     done.execution_has_failed()

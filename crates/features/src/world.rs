@@ -13,8 +13,9 @@ use crate::command::{self, Run};
 use crate::coverage;
 use crate::fleet::{Fleet, Form};
 
-/// How long the services may take for something, in simulated time.
-const HANG: Duration = Duration::from_hours(4);
+/// How long the services may take for something, and the pause between two looks; in simulated time, hosts may take long.
+const SIMULATED: (Duration, Duration) = (Duration::from_hours(4), Duration::from_secs(1));
+const REAL: (Duration, Duration) = (Duration::from_mins(15), Duration::from_millis(100));
 
 /// How the services of all scenarios are run.
 pub(crate) static FORM: OnceLock<Form> = OnceLock::new();
@@ -77,15 +78,17 @@ impl World {
             Some("api" | "healthz" | "readyz" | "metrics" | "docs") => path,
             _ => format!("/api/v0{path}"),
         };
-        let body = body.map(|body| self.fill_in(body));
+        let body = body.map(|body| self.fleet.to_hosts(&self.fill_in(body)));
         coverage::requested(method, &path);
-        let gateway = self.fleet.gateways[self.requests % self.fleet.gateways.len()].clone();
+        let gateways = self.fleet.gateways();
+        let gateway = gateways[self.requests % gateways.len()].clone();
         self.requests += 1;
         let headers = std::mem::take(&mut self.headers);
         let headers: Vec<_> =
             headers.into_iter().map(|(name, value)| (name, self.fill_in(&value))).collect();
-        let mut answer =
-            send(gateway, credentials, (method, &path), &headers, body.as_deref()).await;
+        let at = self.fleet.to_hosts(&path);
+        let mut answer = send(gateway, credentials, (method, &at), &headers, body.as_deref()).await;
+        answer.translate(&self.fleet);
         if let Some((planted, status)) = PLANTED.get()
             && *planted == format!("{method} {path}")
         {
@@ -115,8 +118,11 @@ impl World {
         if !home.exists() {
             command::configure(&home, &self.urls, user);
         }
-        let input = input.map(|input| self.fill_in(input));
-        self.run = Some(command::run(&home, &line, input).await);
+        let input = input.map(|input| self.fleet.to_hosts(&self.fill_in(input)));
+        let mut run = command::run(&home, &self.fleet.to_hosts(&line), input).await;
+        run.stdout = self.fleet.to_scenario(run.stdout);
+        run.stderr = self.fleet.to_scenario(run.stderr);
+        self.run = Some(run);
     }
 
     /// The home directory of a user.
@@ -131,14 +137,15 @@ impl World {
 
     /// Reads a resource until it is as expected.
     pub(crate) async fn until(&mut self, path: &str, is_expected: impl Fn(&Value) -> bool) {
+        let (hang, pause) = if FORM.get() == Some(&Form::Real) { REAL } else { SIMULATED };
         let begun = Instant::now();
         loop {
             let answer = self.ask("GET", path, None).await;
             if answer.status < 300 && is_expected(&answer.body) {
                 return;
             }
-            assert!(begun.elapsed() < HANG, "{path} stays {} {}", answer.status, answer.text);
-            sleep(Duration::from_secs(1)).await;
+            assert!(begun.elapsed() < hang, "{path} stays {} {}", answer.status, answer.text);
+            sleep(pause).await;
         }
     }
 }

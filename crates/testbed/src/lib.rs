@@ -26,6 +26,7 @@ const BEYOND: i32 = 3;
 pub struct Testbed {
     state: PathBuf,
     hosts: Vec<String>,
+    names: Vec<String>,
     light: bool,
     _folder: tempfile::TempDir,
 }
@@ -89,10 +90,12 @@ impl Testbed {
         }
         let text = succeeded(&wanted, &output);
         let light = text.lines().any(|line| line.starts_with("LIGHT HOSTS"));
-        let hosts = text.lines().filter(|line| !line.starts_with("LIGHT HOSTS"));
-        let hosts = hosts.filter_map(|line| line.split_whitespace().next());
-        let hosts = hosts.map(str::to_owned).collect();
-        Self { state, hosts, light, _folder: folder }
+        let lines = text.lines().filter(|line| !line.starts_with("LIGHT HOSTS"));
+        let column = |number| {
+            let words = lines.clone().filter_map(|line| line.split_whitespace().nth(number));
+            words.map(str::to_owned).collect()
+        };
+        Self { state, hosts: column(0), names: column(1), light, _folder: folder }
     }
 
     /// Whether the hosts are light ones: no systemd, no package manager.
@@ -103,6 +106,11 @@ impl Testbed {
     /// The hosts, as `tools/testbed` calls them: their addresses, with a port where that is not 22.
     pub fn hosts(&self) -> &[String] {
         &self.hosts
+    }
+
+    /// The names of the hosts, as in [`Event`].
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The address and the SSH port of a host.

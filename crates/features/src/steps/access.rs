@@ -83,7 +83,7 @@ async fn rejected(world: &mut World, address: String, token: String, status: u16
 
 /// A request from the address of a host; requests of the other steps have a fixed one.
 async fn register(world: &mut World, address: &str, token: &str) -> (u16, Value) {
-    let key = world.fleet.hosts.edit(address, |machine| machine.host_key.clone());
+    let key = world.fleet.simulated().hosts.edit(address, |machine| machine.host_key.clone());
     let source: IpAddr = address.parse().unwrap();
     let body = json!({"ssh_host_key": key}).to_string();
     let password = BASE64.encode(format!("enroll:{}", world.fill_in(token)));
@@ -93,7 +93,7 @@ async fn register(world: &mut World, address: &str, token: &str) -> (u16, Value)
         .extension(ConnectInfo(Peer::from(SocketAddr::from((source, 4711)))))
         .body(Body::from(body))
         .unwrap();
-    let response = world.fleet.gateways[0].clone().oneshot(request).await.unwrap();
+    let response = world.fleet.simulated().gateways[0].clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&bytes).unwrap())
@@ -103,7 +103,7 @@ async fn register(world: &mut World, address: &str, token: &str) -> (u16, Value)
 #[given(regex = r"^the (binding|API token|enrollment) (\S+) was restored from a backup$")]
 #[when(regex = r"^the (binding|API token|enrollment) (\S+) was restored from a backup$")]
 async fn restored(world: &mut World, kind: String, id: String) {
-    let (id, storage) = (world.fill_in(&id), &world.fleet.storage);
+    let (id, storage) = (world.fill_in(&id), &world.fleet.simulated().storage);
     let voided_at = || Stamp::of("2026-12-01T12:00:00Z".parse().unwrap());
     match kind.as_str() {
         "binding" => {

@@ -9,34 +9,35 @@ use serde_json::json;
 use simulated_hosts::LogIn;
 
 use super::addresses;
-use crate::fleet::node;
+use crate::fleet::Event;
+use crate::fleet::simulated::node;
 use crate::world::World;
 
 #[given(regex = r"^(?:a host|the host|the hosts) (\S+(?: to \S+)?)$")]
 fn hosts(world: &mut World, list: String) {
     for address in addresses(&list) {
-        world.fleet.hosts.add(&address);
+        world.fleet.add_host(&address);
     }
 }
 
 #[given(regex = r"^(?:a|the) host (\S+) that is down$")]
 fn host_that_is_down(world: &mut World, address: String) {
-    world.fleet.hosts.add(&address);
-    world.fleet.hosts.power_off(&address);
+    world.fleet.add_host(&address);
+    world.fleet.happens(&address, Event::PowerOff);
 }
 
 #[given(regex = r"^a host (\S+) with (fedora|debian|ubuntu|centos|redhat)$")]
 fn host_with(world: &mut World, address: String, os: String) {
-    world.fleet.hosts.add(&address);
+    world.fleet.add_host(&address);
     let os: Os = os.parse().unwrap();
-    world.fleet.hosts.edit(&address, |machine| machine.facts.os = os);
+    world.fleet.simulated().hosts.edit(&address, |machine| machine.facts.os = os);
 }
 
 /// Hosts that are registered, and in no cluster.
 #[given(regex = r"^(?:a|the) registered hosts? (\S+(?: to \S+)?)$")]
 async fn registered(world: &mut World, list: String) {
     for address in addresses(&list) {
-        world.fleet.hosts.add(&address);
+        world.fleet.add_host(&address);
         register(world, &address, "{}").await;
     }
 }
@@ -65,7 +66,7 @@ async fn cluster_with(world: &mut World, name: String, list: String) {
     create_cluster(world, &name, "{}").await;
     let body = json!({"cluster": name}).to_string();
     for address in addresses(&list) {
-        world.fleet.hosts.add(&address);
+        world.fleet.add_host(&address);
         register(world, &address, &body).await;
     }
 }
@@ -80,8 +81,8 @@ async fn cluster_on_kubernetes(world: &mut World, name: String, list: String) {
     create_cluster(world, &name, &body).await;
     let body = json!({"cluster": name}).to_string();
     for address in addresses(&list) {
-        world.fleet.hosts.add(&address);
-        world.fleet.add_node(&address);
+        world.fleet.add_host(&address);
+        world.fleet.simulated().add_node(&address);
         register(world, &address, &body).await;
     }
 }
@@ -90,7 +91,7 @@ async fn cluster_on_kubernetes(world: &mut World, name: String, list: String) {
 #[given(regex = r"^(\d+) pods of (\S+), of which (\d+) may be unavailable$")]
 async fn pods(world: &mut World, count: usize, name: String, unavailable: u32) {
     let labels = json!({"app": name});
-    let kubernetes = &world.fleet.kubernetes;
+    let kubernetes = &world.fleet.simulated().kubernetes;
     kubernetes.apply(json!({"apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"replicas": count, "selector": {"matchLabels": labels},
@@ -104,7 +105,7 @@ async fn pods(world: &mut World, count: usize, name: String, unavailable: u32) {
 
 #[given(regex = r"^others have cordoned the node of (\S+)$")]
 fn cordoned_by_others(world: &mut World, address: String) {
-    let kubernetes = &world.fleet.kubernetes;
+    let kubernetes = &world.fleet.simulated().kubernetes;
     let mut object = kubernetes.object("nodes", "", &node(&address)).unwrap();
     object["spec"]["unschedulable"] = json!(true);
     kubernetes.apply(object);
@@ -115,7 +116,7 @@ fn cordoned_by_others(world: &mut World, address: String) {
     regex = r"^the host (\S+) (needs no reboot|does not come back|ignores the command to reboot|refuses log-ins|has a failed unit|shows another key after its next boot|takes an hour to boot|fails its upgrade|loses the answer to the command to reboot)$"
 )]
 pub(super) fn behaviour(world: &mut World, address: String, how: String) {
-    world.fleet.hosts.edit(&address, |machine| match how.as_str() {
+    world.fleet.simulated().hosts.edit(&address, |machine| match how.as_str() {
         "needs no reboot" => machine.needs_reboot = false,
         "does not come back" => machine.boot = None,
         "takes an hour to boot" => machine.boot = Some(Duration::from_hours(1)),

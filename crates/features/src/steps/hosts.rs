@@ -12,7 +12,7 @@ use crate::world::World;
 #[given(regex = r"^the host (\S+) (rejects connections|accepts connections again)$")]
 #[when(regex = r"^the host (\S+) (rejects connections|accepts connections again)$")]
 fn connections(world: &mut World, address: String, how: String) {
-    world.fleet.hosts.edit(&address, |machine| {
+    world.fleet.simulated().hosts.edit(&address, |machine| {
         machine.log_in =
             if how == "rejects connections" { LogIn::Throttled } else { LogIn::Accepted };
     });
@@ -24,7 +24,7 @@ fn connections(world: &mut World, address: String, how: String) {
 )]
 fn defect(world: &mut World, list: String, what: String) {
     for address in addresses(&list) {
-        world.fleet.hosts.edit(&address, |machine| match what.as_str() {
+        world.fleet.simulated().hosts.edit(&address, |machine| match what.as_str() {
             "does not let its user become root" => {
                 machine.log_in_error = Some(|target| AccessError::NoSudo {
                     address: target.address.clone(),
@@ -48,7 +48,7 @@ fn defect(world: &mut World, list: String, what: String) {
 #[when(regex = r"^the hosts? (\S+(?: to \S+)?) (?:is|are) repaired$")]
 fn repaired(world: &mut World, list: String) {
     for address in addresses(&list) {
-        world.fleet.hosts.edit(&address, |machine| {
+        world.fleet.simulated().hosts.edit(&address, |machine| {
             machine.log_in_error = None;
             machine.facts_error = None;
             machine.playbook_error = None;

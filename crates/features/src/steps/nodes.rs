@@ -8,7 +8,7 @@ use simulated_kubernetes::{Fault, FaultAction};
 use tokio::time::sleep;
 
 use super::addresses;
-use crate::fleet::node;
+use crate::fleet::simulated::node;
 use crate::world::World;
 
 /// The label of nodes of the control plane.
@@ -21,13 +21,13 @@ const CONTROLLERS: Duration = Duration::from_secs(10);
 #[given(regex = r"^(?:a|the) hosts? (\S+(?: to \S+)?) that (?:is a node|are nodes)$")]
 fn host_that_is_a_node(world: &mut World, list: String) {
     for address in addresses(&list) {
-        world.fleet.hosts.add(&address);
-        world.fleet.add_node(&address);
+        world.fleet.add_host(&address);
+        world.fleet.simulated().add_node(&address);
     }
 }
 
 fn change_node(world: &World, address: &str, change: impl FnOnce(&mut Value)) {
-    let kubernetes = &world.fleet.kubernetes;
+    let kubernetes = &world.fleet.simulated().kubernetes;
     let mut object = kubernetes.object("nodes", "", &node(address)).unwrap();
     change(&mut object);
     kubernetes.apply(object);
@@ -50,12 +50,12 @@ fn other_address(world: &mut World, address: String) {
 #[given(regex = r"^the node of (\S+) (stops being ready|is ready again)$")]
 #[when(regex = r"^the node of (\S+) (stops being ready|is ready again)$")]
 fn readiness(world: &mut World, address: String, how: String) {
-    world.fleet.kubernetes.set_kubelet_ready(&node(&address), how == "is ready again");
+    world.fleet.simulated().kubernetes.set_kubelet_ready(&node(&address), how == "is ready again");
 }
 
 #[given(regex = r"^a pod (\S+) without a controller on the node of (\S+)$")]
 async fn pod_without_a_controller(world: &mut World, name: String, address: String) {
-    world.fleet.kubernetes.apply(json!({"apiVersion": "v1", "kind": "Pod",
+    world.fleet.simulated().kubernetes.apply(json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"nodeName": node(&address), "containers": [{"name": "c", "image": "i"}]}}));
     sleep(CONTROLLERS).await;
@@ -63,7 +63,7 @@ async fn pod_without_a_controller(world: &mut World, name: String, address: Stri
 
 #[when(regex = r"^(\d+) pods? of (\S+) may be unavailable from now on$")]
 async fn disruption_budget(world: &mut World, unavailable: u32, name: String) {
-    let kubernetes = &world.fleet.kubernetes;
+    let kubernetes = &world.fleet.simulated().kubernetes;
     let mut budget = kubernetes.object("poddisruptionbudgets", "default", &name).unwrap();
     budget["spec"]["maxUnavailable"] = json!(unavailable);
     kubernetes.apply(budget);
@@ -73,14 +73,14 @@ async fn disruption_budget(world: &mut World, unavailable: u32, name: String) {
 #[given(regex = r"^the API server (does not answer|answers again)$")]
 #[when(regex = r"^the API server (does not answer|answers again)$")]
 fn api_server(world: &mut World, how: String) {
-    world.fleet.kubernetes.set_api_unavailable(how == "does not answer");
+    world.fleet.simulated().kubernetes.set_api_unavailable(how == "does not answer");
 }
 
 /// As a web hook of others would do: changes of nodes are rejected, and the other requests are answered.
 #[given(regex = r"^the API server (changes no nodes|changes nodes again)$")]
 #[when(regex = r"^the API server (changes no nodes|changes nodes again)$")]
 fn changes_of_nodes(world: &mut World, how: String) {
-    let kubernetes = &world.fleet.kubernetes;
+    let kubernetes = &world.fleet.simulated().kubernetes;
     if how == "changes nodes again" {
         kubernetes.clear_faults();
         return;
@@ -100,7 +100,7 @@ fn changes_of_nodes(world: &mut World, how: String) {
     regex = r"^the API server (does not accept the token any more|denies the account everything)$"
 )]
 fn account(world: &mut World, how: String) {
-    let kubernetes = &world.fleet.kubernetes;
+    let kubernetes = &world.fleet.simulated().kubernetes;
     match how.as_str() {
         "denies the account everything" => kubernetes.add_user("token", "commissaire", &[]),
         _ => kubernetes.remove_user("token"),
@@ -115,13 +115,13 @@ fn has_node(world: &mut World, how: String, address: String) {
         object["metadata"]["name"] == address.as_str()
             || addresses.into_iter().any(|listed| listed["address"] == address.as_str())
     };
-    let nodes = world.fleet.kubernetes.objects("nodes");
+    let nodes = world.fleet.simulated().kubernetes.objects("nodes");
     assert_eq!(nodes.iter().any(is_of), how == "a", "{nodes:?}");
 }
 
 #[then(regex = r"^(no|\d+) pods? of (\S+) (?:is|are) on the node of (\S+)$")]
 fn pods_on(world: &mut World, count: String, name: String, address: String) {
-    let pods = world.fleet.kubernetes.objects("pods").into_iter();
+    let pods = world.fleet.simulated().kubernetes.objects("pods").into_iter();
     let pods = pods.filter(|pod| {
         pod["metadata"]["labels"]["app"] == name.as_str()
             && pod["spec"]["nodeName"] == node(&address)
@@ -131,14 +131,14 @@ fn pods_on(world: &mut World, count: String, name: String, address: String) {
 
 #[then(regex = r"^the pod (\S+) (exists|does not exist)$")]
 fn pod(world: &mut World, name: String, how: String) {
-    let found = world.fleet.kubernetes.object("pods", "default", &name);
+    let found = world.fleet.simulated().kubernetes.object("pods", "default", &name);
     assert_eq!(found.is_some(), how == "exists", "{found:?}");
 }
 
 /// All commands to reboot, the first one first.
 #[then(regex = r"^the hosts were rebooted in the order (.+)$")]
 fn order(world: &mut World, expected: String) {
-    let commands = world.fleet.hosts.commands().into_iter();
+    let commands = world.fleet.simulated().hosts.commands().into_iter();
     let order: Vec<_> = commands.map(|command| command.address.as_str().to_owned()).collect();
     assert_eq!(order.join(", "), expected);
 }

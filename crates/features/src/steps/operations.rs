@@ -11,7 +11,7 @@ use crate::world::World;
 
 fn set_result(world: &World, address: &str, result: &Value) {
     let result: Map<String, Value> = result.as_object().unwrap().clone();
-    world.fleet.hosts.edit(address, |machine| machine.apply.result = Ok(result));
+    world.fleet.simulated().hosts.edit(address, |machine| machine.apply.result = Ok(result));
 }
 
 /// They run 41.1. A deployment or an upgrade stages the version, which they boot next.
@@ -26,7 +26,7 @@ fn ostree(world: &mut World, list: String, version: String) {
     });
     for address in addresses(&list) {
         set_result(world, &address, &staged);
-        world.fleet.hosts.edit(&address, |machine| {
+        world.fleet.simulated().hosts.edit(&address, |machine| {
             (machine.facts.os, machine.facts.ostree) = (Os::Fedora, true);
         });
     }
@@ -44,7 +44,7 @@ fn runs_version(world: &mut World, address: String, version: String) {
 
 #[given(regex = r"^the host (\S+) boots its former version again$")]
 fn falls_back(world: &mut World, address: String) {
-    world.fleet.hosts.edit(&address, |machine| machine.falls_back = true);
+    world.fleet.simulated().hosts.edit(&address, |machine| machine.falls_back = true);
 }
 
 #[given(regex = r"^the upgrade of (\S+) takes effect with a reboot$")]
@@ -55,13 +55,13 @@ fn needs_reboot_for_upgrade(world: &mut World, address: String) {
 #[given(regex = r"^another program holds the package lock of (\S+)$")]
 fn package_lock(world: &mut World, address: String) {
     let holder = "the package lock is held by apt-get (pid 711)".to_owned();
-    world.fleet.hosts.edit(&address, |machine| {
+    world.fleet.simulated().hosts.edit(&address, |machine| {
         machine.apply.waits = vec![holder];
         machine.apply.takes = Duration::from_mins(30);
     });
 }
 
-/// Whatever the command of the health check is.
+/// With any command as the health check.
 #[given(
     regex = r"^the hosts? (\S+(?: to \S+)?) (fails? the health check|passes the health check again)$"
 )]
@@ -71,7 +71,7 @@ fn package_lock(world: &mut World, address: String) {
 fn health(world: &mut World, list: String, how: String) {
     for address in addresses(&list) {
         let status = i32::from(how.starts_with("fail"));
-        world.fleet.hosts.edit(&address, |machine| machine.command_status = status);
+        world.fleet.simulated().hosts.edit(&address, |machine| machine.command_status = status);
     }
 }
 
@@ -79,22 +79,20 @@ fn health(world: &mut World, list: String, how: String) {
 #[given(regex = r"^the host (\S+) reboots once more (\d+) seconds after its boot$")]
 fn reboots_again(world: &mut World, address: String, seconds: u64) {
     let after = Duration::from_secs(seconds);
-    world.fleet.hosts.edit(&address, |machine| machine.reboots_again = Some(after));
+    world.fleet.simulated().hosts.edit(&address, |machine| machine.reboots_again = Some(after));
 }
 
-/// The most that were: at the time of a command to reboot, its host included.
+/// The most that were.
 #[then(regex = r"^(\d+) hosts were down at once$")]
 fn down_at_once(world: &mut World, count: usize) {
-    let commands = world.fleet.hosts.commands();
-    let most = commands.iter().map(|command| command.down.len() + 1).max();
-    assert_eq!(most, Some(count), "{commands:?}");
+    assert_eq!(world.fleet.most_down(), count);
 }
 
 /// Between each two commands to reboot that follow each other.
 #[then(regex = r"^at least (\d+) (second|minute)s passed between two reboots$")]
 fn pause_between_reboots(world: &mut World, count: u64, unit: String) {
     let least = Duration::from_secs(if unit == "minute" { count * 60 } else { count });
-    let commands = world.fleet.hosts.commands();
+    let commands = world.fleet.simulated().hosts.commands();
     assert!(commands.len() > 1, "{commands:?}");
     for pair in commands.windows(2) {
         assert!(pair[1].at - pair[0].at >= least, "{commands:?}");

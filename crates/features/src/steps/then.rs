@@ -7,7 +7,7 @@ use cucumber::{given, then, when};
 use serde_json::Value;
 
 use super::addresses;
-use crate::fleet::node;
+use crate::fleet::simulated::node;
 use crate::world::World;
 
 #[given(regex = r"^the status is (\d+)$")]
@@ -164,17 +164,9 @@ async fn operation_state(world: &mut World, state: String) {
     world.until("/operation/$operation", is_so).await;
 }
 
-fn reboots(world: &World) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for command in world.fleet.hosts.commands() {
-        *counts.entry(command.address).or_default() += 1;
-    }
-    counts
-}
-
 #[then(regex = r"^the hosts? (\S+(?: to \S+)?) (?:was|were) rebooted once$")]
 fn rebooted_once(world: &mut World, list: String) {
-    let counts = reboots(world);
+    let counts = world.fleet.reboots();
     for address in addresses(&list) {
         assert_eq!(counts.get(&address), Some(&1), "{address} of {counts:?}");
     }
@@ -182,7 +174,7 @@ fn rebooted_once(world: &mut World, list: String) {
 
 #[then(regex = r"^the hosts? (\S+(?: to \S+)?) (?:was|were) not rebooted$")]
 fn not_rebooted(world: &mut World, list: String) {
-    let counts = reboots(world);
+    let counts = world.fleet.reboots();
     for address in addresses(&list) {
         assert_eq!(counts.get(&address), None, "{counts:?}");
     }
@@ -190,25 +182,24 @@ fn not_rebooted(world: &mut World, list: String) {
 
 #[then("no host was rebooted")]
 fn nothing_rebooted(world: &mut World) {
-    assert_eq!(reboots(world), BTreeMap::new());
+    assert_eq!(world.fleet.reboots(), BTreeMap::new());
 }
 
 #[then(regex = r"^never more than (\d+) hosts? (?:was|were) down at once$")]
 fn never_more(world: &mut World, most: usize) {
-    for command in world.fleet.hosts.commands() {
-        assert!(command.down.len() < most, "{command:?}");
-    }
+    let down = world.fleet.most_down();
+    assert!(down <= most, "{down} were");
 }
 
 #[then(regex = r"^(\d+) upgrades? (?:was|were) run on (\S+)$")]
 fn upgrades(world: &mut World, count: usize, address: String) {
-    let begun = world.fleet.hosts.edit(&address, |machine| machine.upgrades_begun());
+    let begun = world.fleet.simulated().hosts.edit(&address, |machine| machine.upgrades_begun());
     assert_eq!(begun, count);
 }
 
 #[given(regex = r"^the node of (\S+) is (cordoned|schedulable)$")]
 #[then(regex = r"^the node of (\S+) is (cordoned|schedulable)$")]
 fn node_is(world: &mut World, address: String, how: String) {
-    let object = world.fleet.kubernetes.object("nodes", "", &node(&address)).unwrap();
+    let object = world.fleet.simulated().kubernetes.object("nodes", "", &node(&address)).unwrap();
     assert_eq!(object["spec"]["unschedulable"] == true, how == "cordoned", "{object}");
 }

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 
 use super::addresses;
 use crate::api::Credentials;
-use crate::fleet::node;
+use crate::fleet::Event;
+use crate::fleet::simulated::node;
 use crate::world::World;
 
 /// `I` am an administrator; other users are named after their roles; a stranger has no credentials.
@@ -132,26 +133,29 @@ async fn pass(_: &mut World, count: u64, unit: String) {
 
 /// What happens to hosts.
 #[given(
-    regex = r"^the hosts? (\S+(?: to \S+)?) (loses? (?:its|their) power|comes? back|(?:is|are) cut off|answers? again|(?:is|are) rebooted by others|accepts? log-ins again)$"
+    regex = r"^the hosts? (\S+(?: to \S+)?) (loses? (?:its|their) power|comes? back|(?:is|are) cut off|answers? again|(?:is|are) rebooted by others)$"
 )]
 #[when(
-    regex = r"^the hosts? (\S+(?: to \S+)?) (loses? (?:its|their) power|comes? back|(?:is|are) cut off|answers? again|(?:is|are) rebooted by others|accepts? log-ins again)$"
+    regex = r"^the hosts? (\S+(?: to \S+)?) (loses? (?:its|their) power|comes? back|(?:is|are) cut off|answers? again|(?:is|are) rebooted by others)$"
 )]
 fn happens(world: &mut World, list: String, what: String) {
-    let hosts = &world.fleet.hosts;
     for address in addresses(&list) {
         let words: Vec<_> = what.split(' ').collect();
-        match (words[0], words[1]) {
-            ("loses" | "lose", _) => hosts.power_off(&address),
-            ("comes" | "come", _) => hosts.power_on(&address),
-            (_, "cut") => hosts.edit(&address, |machine| machine.is_reachable = false),
-            ("answers" | "answer", _) => {
-                hosts.edit(&address, |machine| machine.is_reachable = true);
-            }
-            (_, "rebooted") => hosts.reboot(&address),
-            _ => hosts.edit(&address, |machine| machine.log_in = LogIn::Accepted),
-        }
+        let event = match (words[0], words[1]) {
+            ("loses" | "lose", _) => Event::PowerOff,
+            ("comes" | "come", _) => Event::PowerOn,
+            (_, "cut") => Event::CutOff,
+            ("answers" | "answer", _) => Event::Reconnect,
+            _ => Event::Reboot,
+        };
+        world.fleet.happens(&address, event);
     }
+}
+
+#[when(regex = r"^the host (\S+) accepts log-ins again$")]
+fn accepts_log_ins(world: &mut World, address: String) {
+    let hosts = &world.fleet.simulated().hosts;
+    hosts.edit(&address, |machine| machine.log_in = LogIn::Accepted);
 }
 
 /// A change of the behaviour of a host while something goes on.
@@ -162,7 +166,7 @@ fn changes(world: &mut World, address: String, how: String) {
 
 #[when(regex = r"^others uncordon the node of (\S+)$")]
 fn uncordoned_by_others(world: &mut World, address: String) {
-    let kubernetes = &world.fleet.kubernetes;
+    let kubernetes = &world.fleet.simulated().kubernetes;
     let mut object = kubernetes.object("nodes", "", &node(&address)).unwrap();
     object["spec"].as_object_mut().unwrap().remove("unschedulable");
     kubernetes.apply(object);

@@ -38,80 +38,6 @@ async fn lists_are_sorted() {
     gateway.get("/cluster/web/hosts").await.is(200, &json!(["db", "web"]));
 }
 
-#[tokio::test]
-async fn a_cluster_is_created_and_shown() {
-    let gateway = Gateway::start().await;
-    assert_eq!(gateway.put("/network/n1", json!({})).await.status, 201);
-    gateway.put("/cluster/c1", json!({"network": "n1"})).await.is(201, &created("c1", "n1"));
-    gateway.get("/cluster/c1").await.is(
-        200,
-        &json!({"name": "c1", "status": "ok", "network": "n1", "hostset": [], "container_manager": "",
-                "hosts": {"total": 0, "available": 0, "unavailable": 0}}),
-    );
-}
-
-#[tokio::test]
-async fn status_and_hostset_in_the_body_are_ignored() {
-    let gateway = Gateway::start().await;
-    let body = json!({"status": "failed", "hostset": ["10.0.0.1"], "hosts": {"total": 7}});
-    gateway.put("/cluster/c1", body).await.is(201, &created("c1", "default"));
-    let stored: Cluster = gateway.stored("c1").await.unwrap();
-    assert_eq!((stored.status.as_str(), stored.hostset.len()), ("", 0));
-    gateway
-        .put("/cluster/c1", json!({"status": 7, "hostset": 7}))
-        .await
-        .is(201, &created("c1", "default"));
-}
-
-#[tokio::test]
-async fn an_unknown_network_falls_back_to_the_default_one() {
-    let gateway = Gateway::start().await;
-    for (name, network) in [("c1", "nonsense"), ("c2", ""), ("c3", "no name"), ("c4", "../x")] {
-        let answer = gateway.put(&format!("/cluster/{name}"), json!({"network": network})).await;
-        answer.is(201, &created(name, "default"));
-    }
-}
-
-#[tokio::test]
-async fn an_unknown_container_manager_is_refused() {
-    let gateway = Gateway::start().await;
-    for name in ["openshift", "no name", "../x"] {
-        let body = json!({"container_manager": name});
-        gateway.put("/cluster/c1", body).await.refused(409, "container manager");
-    }
-    gateway.get("/clusters").await.is(200, &json!([]));
-    let none = json!({"container_manager": ""});
-    gateway.put("/cluster/c1", none).await.is(201, &created("c1", "default"));
-}
-
-#[tokio::test]
-async fn creating_a_cluster_again_leaves_its_members_alone() {
-    let gateway = Gateway::start().await.with_everything().await;
-    let before = gateway.records().await;
-    for body in [
-        json!({}),
-        json!({"network": "default"}),
-        json!({"network": "nonsense"}),
-        json!({"network": "", "container_manager": ""}),
-    ] {
-        gateway.put("/cluster/c1", body).await.is(201, &created("c1", "default"));
-    }
-    gateway.put("/cluster/c1", json!({"network": "n1"})).await.refused(409, "another network");
-    let managed = json!({"container_manager": "m"});
-    gateway.put("/cluster/c1", managed).await.refused(409, "container manager");
-    assert_eq!(gateway.records().await, before);
-    // What is left out means the default, not "as it is".
-    gateway.put("/cluster/c2", json!({"network": "n1"})).await.is(201, &created("c2", "n1"));
-    gateway.put("/cluster/c2", json!({})).await.refused(409, "another network");
-}
-
-#[tokio::test]
-async fn a_missing_cluster_is_404() {
-    let gateway = Gateway::start().await;
-    gateway.get("/cluster/c1").await.refused(404, "there is no cluster c1");
-    gateway.delete("/cluster/c1").await.refused(404, "there is no cluster c1");
-}
-
 async fn shows(gateway: &Gateway, status: &str, [available, unavailable]: [usize; 2]) {
     let answer = gateway.get("/cluster/c1").await;
     let shown: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -190,16 +116,6 @@ async fn deleting_a_cluster_frees_its_hosts_and_no_others() {
     // A cluster of the same name begins anew.
     assert_eq!(gateway.put("/cluster/c1", json!({})).await.status, 201);
     gateway.get("/cluster/c1/restart").await.refused(404, "never been restarted");
-}
-
-#[tokio::test]
-async fn a_cluster_with_an_operation_in_process_stays() {
-    let gateway = Gateway::start().await.with_everything().await;
-    gateway.operation_on("c1").await;
-    let before = gateway.records().await;
-    gateway.delete("/cluster/c1").await.refused(409, "operation is in process on the cluster c1");
-    gateway.delete("/host/10.0.0.1").await.refused(409, "operation");
-    assert_eq!(gateway.records().await, before);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Container managers.
 
-use model::{ContainerManagerConfig, ContainerManagerSecret};
+use model::ContainerManagerSecret;
 use serde_json::{Value, json};
 
 use crate::support::Gateway;
@@ -13,23 +13,6 @@ fn options(token: &str) -> Value {
 
 fn shown(kind: &str, options: &Value) -> Value {
     json!({"name": "ocp", "type": kind, "options": options})
-}
-
-#[tokio::test]
-async fn one_is_created_shown_listed_and_deleted() {
-    let gateway = Gateway::start().await;
-    gateway.get("/containermanagers").await.is(200, &json!([]));
-    gateway.get(PATH).await.refused(404, "there is no container manager ocp");
-    // The manual's example.
-    let options = json!({"apiserver": "https://192.168.152.101:8080/api/"});
-    for body in [json!({"options": options}), json!({"type": "openshift", "options": options})] {
-        gateway.put(PATH, body).await.is(201, &shown("openshift", &options));
-    }
-    gateway.get(PATH).await.is(200, &shown("openshift", &options));
-    gateway.put("/containermanager/a", json!({"type": "trivial"})).await;
-    gateway.get("/containermanagers").await.is(200, &json!(["a", "ocp"]));
-    gateway.delete(PATH).await.is(200, &json!([]));
-    gateway.delete(PATH).await.refused(404, "there is no container manager ocp");
 }
 
 #[tokio::test]
@@ -91,23 +74,6 @@ async fn a_trivial_one_keeps_any_options() {
     gateway.put(PATH, body).await.is(201, &masked);
     let other = json!({"type": "trivial", "options": {"colour": "red", "password": "canary"}});
     gateway.put(PATH, other).await.refused(409, "delete it first");
-}
-
-#[tokio::test]
-async fn one_in_use_stays() {
-    let gateway = Gateway::start().await;
-    gateway.put(PATH, json!({"type": "trivial"})).await;
-    let cluster =
-        json!({"name": "c1", "status": "", "network": "default", "container_manager": "ocp"});
-    let body = json!({"container_manager": "ocp"});
-    for _ in 0..2 {
-        gateway.put("/cluster/c1", body.clone()).await.is(201, &cluster);
-    }
-    gateway.put("/cluster/c1", json!({})).await.refused(409, "container manager");
-    gateway.delete(PATH).await.refused(409, "in use by c1");
-    assert!(gateway.stored::<ContainerManagerConfig>("ocp").await.is_some());
-    gateway.delete("/cluster/c1").await.is(200, &json!([]));
-    gateway.delete(PATH).await.is(200, &json!([]));
 }
 
 #[tokio::test]

@@ -36,26 +36,6 @@ async fn a_network_is_created_shown_and_deleted() {
 }
 
 #[tokio::test]
-async fn the_type_none_installs_nothing_and_needs_no_options() {
-    let gateway = Gateway::start().await;
-    let none = json!({"type": "none"});
-    gateway.put("/network/n1", none.clone()).await.is(201, &network("none", &json!({})));
-    gateway.put("/network/n1", none).await.is(201, &network("none", &json!({})));
-}
-
-#[tokio::test]
-async fn an_unknown_type_is_refused() {
-    let gateway = Gateway::start().await;
-    for kind in ["", "vlan", "None", "FlannelEtcd", "flannel-etcd"] {
-        gateway
-            .put("/network/n1", json!({"type": kind}))
-            .await
-            .refused(400, "type: unknown variant");
-    }
-    gateway.get("/networks").await.is(200, &json!(["default"]));
-}
-
-#[tokio::test]
 async fn a_flannel_server_needs_its_address() {
     let gateway = Gateway::start().await;
     let address = |address: Value| json!({"address": address});
@@ -122,26 +102,6 @@ async fn the_same_options_are_the_same_whatever_stands_in_them() {
         }
         gateway.delete("/network/n1").await.is(200, &json!([]));
     }
-}
-
-#[tokio::test]
-async fn the_default_network_and_one_in_use_stay() {
-    let gateway = Gateway::start().await.with_everything().await;
-    let in_n1 = json!({"network": "n1"});
-    for cluster in ["web", "db"] {
-        assert_eq!(gateway.put(&format!("/cluster/{cluster}"), in_n1.clone()).await.status, 201);
-    }
-    let before = gateway.records().await;
-    gateway.delete("/network/default").await.refused(409, "the default network stays");
-    gateway.delete("/network/n1").await.refused(409, "n1 is in use by db, web");
-    assert_eq!(gateway.records().await, before);
-    for cluster in ["web", "db"] {
-        gateway.delete(&format!("/cluster/{cluster}")).await.is(200, &json!([]));
-    }
-    gateway.delete("/network/n1").await.is(200, &json!([]));
-    // The only cluster left is in the default one, and that stays even without any.
-    gateway.delete("/cluster/c1").await.is(200, &json!([]));
-    gateway.delete("/network/default").await.refused(409, "the default network stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
