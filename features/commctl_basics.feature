@@ -114,7 +114,6 @@ Feature: commctl
       }
       """
 
-  @real
   Scenario: Data is printed as a table
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I run `commctl cluster get web --output table`
@@ -353,7 +352,6 @@ Feature: commctl
     And it prints "status: investigating"
     And the host 10.0.0.1 becomes disassociated
 
-  @real
   Scenario: The server's key is printed, to be put on hosts
     When I run `commctl host publickey`
     Then the command succeeds
@@ -362,7 +360,6 @@ Feature: commctl
       ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl commissaire
       """
 
-  @real
   Scenario: A host gets a new key and another user
     Given the registered host 10.0.0.1
     When I run `commctl host rotate -u ops 10.0.0.1 -` with the input:
@@ -388,7 +385,6 @@ Feature: commctl
     Then the field remote_user is root
 
   # `ssh -G` prints what it would do, and does nothing.
-  @real
   Scenario: commctl logs in to a host with its user, port and host key
     Given the registered host 10.0.0.1
     And I request PUT /host/10.0.0.1/creds with {"remote_user": "ops", "ssh_port": 2222}

@@ -92,6 +92,12 @@ Feature: Container managers
     Then the status is 404
     And the field detail is "there is no container manager t"
 
+  Scenario: commctl gives options as KEY=VALUE
+    When I run `commctl container_manager create -t kubernetes -o server_url=https://api.test -o create_nodes=false -o max_unavailable=2 k`
+    Then the command succeeds
+    When I request GET /containermanager/k
+    Then the answer is {"type": "kubernetes", "options": {"create_nodes": "false", "max_unavailable": "2"}}
+
   Scenario: A container manager may be for some clusters only
     Given I request PUT /containermanager/t with {"type": "trivial", "clusters": ["web-*"]}
     When I request PUT /cluster/web-1 with {"container_manager": "t"}

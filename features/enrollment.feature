@@ -110,7 +110,6 @@ Feature: Hosts that register themselves
     Then the status is 403
     And the field detail is "with an enrollment token a host registers itself: by the address it asks from"
 
-  @real
   Scenario: A host has to announce the SSH key that it will present
     Given I request POST /enrollments with {}
     And I remember token as token
@@ -131,7 +130,6 @@ Feature: Hosts that register themselves
     When I request GET /host/192.0.2.1
     Then the status is 404
 
-  @real
   Scenario: A host does not choose another cluster than that of its token
     Given the cluster web
     And the cluster db
@@ -151,7 +149,6 @@ Feature: Hosts that register themselves
     Then the status is 403
     And the field detail is "the role enroll may register hosts, and nothing else"
 
-  @real
   Scenario: An enrollment is for one host, for a day, from anywhere unless it says otherwise
     When I request POST /enrollments with {}
     Then the answer is {"cluster": "", "uses": 1, "from": [], "hosts": [], "created_by": "admin"}

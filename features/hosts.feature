@@ -2,7 +2,6 @@ Feature: Hosts
   A host is registered with its address. The server logs in over SSH, reads what the host is, sets it up, and checks it from
   then on. A host that cannot be used is failed, with a reason and a remedy.
 
-  @real
   Scenario: A host is registered, and usable once it was investigated
     Given a host 10.0.0.1
     When I request PUT /host/10.0.0.1
@@ -35,7 +34,6 @@ Feature: Hosts
     When I request GET /host/10.0.0.1
     Then the status is 200
 
-  @real
   Scenario: Without an address the host is the one that sends the request
     Given a host 192.0.2.1
     When I request PUT /host
@@ -239,7 +237,6 @@ Feature: Hosts
     When I request GET /host/10.0.0.2
     Then the status is 404
 
-  @real
   Scenario: The server's own public key is shown
     When I request GET /publickey
     Then the status is 200
@@ -273,7 +270,6 @@ Feature: Hosts
     When I request GET /host/10.0.0.1/status
     Then the field host.reason is host-key-changed
 
-  @real
   Scenario: New credentials are kept once the server has logged in with them
     Given the registered host 10.0.0.1
     When I request PUT /host/10.0.0.1/creds with {"ssh_priv_key": "bmV3", "remote_user": "ops", "ssh_port": 2222}
@@ -393,7 +389,6 @@ Feature: Hosts
     Then the field host.reason is bootstrap-impossible
     And the field host.detail has "which needs etcd endpoints, and none are configured" in it
 
-  @real
   Scenario: A host that does not answer fails, and recovers by itself
     Given the registered host 10.0.0.1
     When the host 10.0.0.1 loses its power

@@ -91,7 +91,6 @@ Feature: Hosts in Kubernetes
     And the Kubernetes has no node of 10.0.0.1
     And the Kubernetes has a node of 10.0.0.2
 
-  @real
   Scenario: A host whose kubelet has to register it is no member before
     Given I request PUT /containermanager/k with {"type": "kubernetes", "options": {"server_url": "https://api.test", "create_nodes": false}}
     And I request PUT /cluster/web with {"container_manager": "k"}

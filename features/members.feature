@@ -1,4 +1,3 @@
-@real
 Feature: Members
   A host is in one cluster at most. Hosts join and leave one by one, or all members of a cluster are replaced at once.
 
@@ -6,6 +5,7 @@ Feature: Members
     Given the cluster web
     And the registered hosts 10.0.0.1 to 10.0.0.3
 
+  @real
   Scenario: A host joins a cluster and leaves it
     When I request PUT /cluster/web/hosts/10.0.0.1 with {}
     Then the status is 200
@@ -20,6 +20,7 @@ Feature: Members
     Then the status is 404
     And the field detail is "10.0.0.1 is no member of the cluster web"
 
+  @real
   Scenario: Joining again and leaving again change nothing
     Given I request PUT /cluster/web/hosts/10.0.0.1
     When I request PUT /cluster/web/hosts/10.0.0.1
@@ -31,6 +32,7 @@ Feature: Members
     Then the status is 200
     And the answer is []
 
+  @real
   Scenario: Members are listed by their addresses
     Given I request PUT /cluster/web/hosts/10.0.0.2
     And I request PUT /cluster/web/hosts/10.0.0.1
@@ -38,6 +40,7 @@ Feature: Members
     Then the status is 200
     And the answer is ["10.0.0.1", "10.0.0.2"]
 
+  @real
   Scenario Outline: <method> <path> names something that does not exist
     When I request <method> <path> with <body>
     Then the status is 404
@@ -51,6 +54,7 @@ Feature: Members
       | PUT    | /cluster/web/hosts/10.9.9.9 | {}                               | host 10.9.9.9 |
       | PUT    | /cluster/web/hosts          | {"old": [], "new": ["10.9.9.9"]} | host 10.9.9.9 |
 
+  @real
   Scenario Outline: The members of a cluster that does not exist cannot be read: <path>
     When I request GET <path>
     Then the status is 404
@@ -76,6 +80,7 @@ Feature: Members
       | /cluster/web/hosts/10.0.0.9 | {}                                           |
       | /cluster/web/hosts          | {"old": [], "new": ["10.0.0.1", "10.0.0.9"]} |
 
+  @real
   Scenario Outline: A host is in one cluster only: PUT <path>
     Given the cluster db
     And I request PUT /cluster/db/hosts/10.0.0.1
@@ -90,6 +95,7 @@ Feature: Members
       | /cluster/web/hosts/10.0.0.1 | {}                                           |
       | /cluster/web/hosts          | {"old": [], "new": ["10.0.0.1", "10.0.0.2"]} |
 
+  @real
   Scenario: All members are replaced by one request
     Given I request PUT /cluster/web/hosts with {"old": [], "new": ["10.0.0.1", "10.0.0.2"]}
     When I request PUT /cluster/web/hosts with {"old": ["10.0.0.2", "10.0.0.1"], "new": ["10.0.0.3", "10.0.0.2"]}
@@ -98,6 +104,7 @@ Feature: Members
     When I request GET /cluster/web/hosts
     Then the answer is ["10.0.0.2", "10.0.0.3"]
 
+  @real
   Scenario: Members are not replaced if they are others than the request says
     Given I request PUT /cluster/web/hosts/10.0.0.1
     When I request PUT /cluster/web/hosts with {"old": ["10.0.0.2"], "new": []}
@@ -106,11 +113,13 @@ Feature: Members
     When I request GET /cluster/web/hosts
     Then the answer is ["10.0.0.1"]
 
+  @real
   Scenario: A host that is named twice is a member once
     When I request PUT /cluster/web/hosts with {"old": [], "new": ["10.0.0.1", "10.0.0.1"]}
     Then the status is 200
     And the field hostset is ["10.0.0.1"]
 
+  @real
   Scenario Outline: A replacement with <mistake> is rejected
     Given I request PUT /cluster/web/hosts/10.0.0.1
     When I request PUT /cluster/web/hosts with <body>
@@ -126,6 +135,7 @@ Feature: Members
       | a text instead of a list | {"old": "10.0.0.1", "new": []}    | old: invalid type    |
       | a number in the list     | {"old": ["10.0.0.1"], "new": [1]} | new[0]: invalid type |
 
+  @real
   Scenario Outline: The body of a request names the same <what> as the path, or none
     When I request PUT /cluster/web/hosts/10.0.0.1 with {"<field>": "<value>"}
     Then the status is 400
@@ -138,6 +148,7 @@ Feature: Members
       | cluster | name  | db       |
       | host    | host  | 10.0.0.2 |
 
+  @real
   Scenario: A host that has failed leaves its cluster, and stays failed
     Given I request PUT /cluster/web/hosts/10.0.0.1
     And the host 10.0.0.1 loses its power

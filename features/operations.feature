@@ -132,7 +132,6 @@ Feature: Operations
     When I run `commctl freeze off`
     Then the command succeeds
 
-  @real
   Scenario Outline: commctl starts a <kind> and waits for its end
     When I run `commctl cluster <kind> start --wait web`
     Then the command succeeds

@@ -97,7 +97,6 @@ Feature: Restarts
       | upgrade |
       | deploy  |
 
-  @real
   Scenario: Two clusters are restarted at the same time
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     And the cluster db with the hosts 10.0.1.1 to 10.0.1.2
@@ -177,7 +176,6 @@ Feature: Restarts
     Then the command succeeds
     And it prints ""restarted":"
 
-  @real
   Scenario: commctl starts a restart without waiting for it
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
     When I run `commctl cluster restart start --soak 1h web`

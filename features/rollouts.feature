@@ -24,7 +24,6 @@ Feature: Rollouts
     Then the hosts 10.0.0.1 to 10.0.0.3 were rebooted once
     And never more than 1 host was down at once
 
-  @real
   Scenario: Where several hosts may be down, the first healthy one goes alone
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.5
     And I request PUT /cluster/web/restart with {"max_unavailable": 3}
@@ -41,7 +40,6 @@ Feature: Rollouts
     And the restart of web becomes failed
     Then the hosts 10.0.0.2 to 10.0.0.5 were not rebooted
 
-  @real
   Scenario: Hosts that are down for other reasons count in the disruption budget
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.5
     And the host 10.0.0.5 loses its power
@@ -128,7 +126,6 @@ Feature: Rollouts
     And the restart of web becomes finished
     Then the hosts were rebooted in the order 10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.1
 
-  @real
   Scenario: A host that leaves the cluster before its turn is skipped
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     And I request PUT /cluster/web/restart with {"soak": 600}
@@ -197,7 +194,6 @@ Feature: Rollouts
     And it prints "would_start: false"
     And it says "the restart of web would not start: 1 of 3 hosts cannot be used already"
 
-  @real
   Scenario: commctl gives all limits of a rollout
     Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
     When I run `commctl cluster restart start --max-unavailable 50% --max-failures 2 --soak 1h --settle 2m --order least-recent --strict-units --if-needed --skip-unreachable web`

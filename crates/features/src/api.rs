@@ -1,6 +1,8 @@
 //! Requests to the gateways; to those in this process without a network.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -38,6 +40,17 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     /// Null if it is no JSON.
     pub(crate) body: Value,
+}
+
+/// How long a gateway may take for an answer.
+const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// For gateways that are processes of their own.
+pub(crate) fn client() -> &'static Client {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        Client::builder().redirect(Policy::none()).timeout(TIMEOUT).build().unwrap()
+    })
 }
 
 impl Answer {
@@ -89,8 +102,7 @@ pub(crate) async fn send(
             assert!(peer.certificate.is_none(), "the scenario cannot be @real");
             let mut request = request;
             *request.uri_mut() = format!("{url}{path}").parse().unwrap();
-            let client = Client::builder().redirect(Policy::none()).build().unwrap();
-            let response = client.execute(request.try_into().unwrap()).await.unwrap();
+            let response = client().execute(request.try_into().unwrap()).await.unwrap();
             let (status, headers) = (response.status(), response.headers().clone());
             (status, headers, response.bytes().await.unwrap())
         }

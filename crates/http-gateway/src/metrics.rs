@@ -2,6 +2,8 @@
 //!
 //! Labels have few values: a route is its template, never a path; a method is a known one.
 
+mod fleet;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use crate::api::Api;
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::readiness::Ground;
 use crate::state::AppState;
+use fleet::Fleet;
 
 /// Upper bounds of the classes of durations, in seconds.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0];
@@ -80,7 +83,11 @@ pub async fn render(State(state): State<AppState>, api: Api) -> impl IntoRespons
     // Sets its gauges; without an answer they stay as they are.
     drop(timeout(REFRESH, state.readiness.alarms(&ground)).await);
     drop(Box::pin(timeout(REFRESH, state.readiness.last_backup(&ground))).await);
-    let text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
+    let checks = state.readiness.checks(&ground).await;
+    let replicas = state.readiness.services(&ground, true).await.replicas;
+    let fleet = Box::pin(timeout(REFRESH, Fleet::read(&api, &state))).await.ok();
+    let mut text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
+    text += &fleet::render(fleet.and_then(Result::ok).as_ref(), &checks, &replicas);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -17,6 +17,7 @@ use testbed::etcd::Etcd;
 use tokio::time::{Instant, sleep};
 
 use super::{Event, PASSWORD, USERS};
+use crate::api::client;
 
 /// How many hosts there are.
 const HOSTS: usize = 4;
@@ -220,14 +221,16 @@ fn spawn(folder: &Path, daemon: Daemon) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
-/// The URL of the gateway, once the services answer.
+/// The URL of the gateway, once all services answer.
 async fn url(folder: &Path) -> String {
     let begun = Instant::now();
     loop {
         if let Ok(url) = std::fs::read_to_string(folder.join("address")) {
             let url = url.trim().to_owned();
-            let answer = reqwest::get(format!("{url}/readyz")).await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let explain = client().get(format!("{url}/api/v0/explain"));
+            if let Ok(answer) = explain.basic_auth(USERS[0], Some(PASSWORD)).send().await
+                && answer.json::<Value>().await.is_ok_and(|answer| answer["state"] == "ok")
+            {
                 return url;
             }
         }

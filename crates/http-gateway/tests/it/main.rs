@@ -26,6 +26,7 @@ mod isolation;
 mod limits;
 mod members;
 mod methods;
+mod metrics;
 mod networks;
 mod nodes;
 mod openapi;

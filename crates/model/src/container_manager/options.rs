@@ -186,6 +186,9 @@ fn flag(options: &Map<String, Value>, name: &str, default: bool) -> Result<bool,
     match options.get(name) {
         None => Ok(default),
         Some(Value::Bool(flag)) => Ok(*flag),
+        // As `commctl` sends KEY=VALUE.
+        Some(Value::String(text)) if text == "true" => Ok(true),
+        Some(Value::String(text)) if text == "false" => Ok(false),
         Some(_) => Err(format!("the option `{name}` is true or false")),
     }
 }
@@ -316,6 +319,10 @@ mod tests {
         assert!(options.max_unavailable.is_none() && !options.single_node);
         assert_eq!(options.token.unwrap().expose_secret(), "aaa");
         assert!(options.authority.is_none() && options.certificate.is_none());
+        let texts =
+            json!({"server_url": "https://k", "create_nodes": "false", "single_node": "true"});
+        let options = parsed(texts).unwrap();
+        assert!(!options.create_nodes && options.single_node);
     }
 
     #[test]
@@ -371,7 +378,7 @@ mod tests {
                        "insecure_skip_tls_verify": true}),
                 "of no use",
             ),
-            (json!({"server_url": url, "create_nodes": "false"}), "is true or false"),
+            (json!({"server_url": url, "create_nodes": "no"}), "is true or false"),
             (json!({"kubeconfig_path": "/etc/passwd"}), "`credentials-directory`"),
             (json!({"kubeconfig_path": "a/../../b"}), "`credentials-directory`"),
             (json!({"kubeconfig_path": "k", "server_url": url}), "`server_url` does not go with"),

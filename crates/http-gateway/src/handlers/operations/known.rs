@@ -84,6 +84,11 @@ impl Known {
         Ok(known)
     }
 
+    /// The operation and its hosts.
+    pub fn into_parts(self) -> (Operation, Vec<OperationHost>) {
+        (self.operation, self.hosts)
+    }
+
     /// Its state, and the reason for it.
     pub fn explain(&self) -> (OperationState, Explanation) {
         explain::operation(&OperationFacts {
