@@ -120,25 +120,42 @@ Feature: commctl
     Then the command succeeds
     And it prints:
       """
-      FIELD              VALUE
-      container_manager
-      hosts.available    2
-      hosts.total        2
-      hosts.unavailable  0
-      hostset            10.0.0.1, 10.0.0.2
-      name               web
-      network            default
-      status             ok
+      NAME     web
+      STATUS   + ok
+      READY    2/2
+      NETWORK  default
+      HOSTS    10.0.0.1, 10.0.0.2
       """
-    When I run `commctl -o table host list web`
+    When I run `commctl -o table cluster list`
     Then it prints:
       """
-      HOST
-      10.0.0.1
-      10.0.0.2
+      NAME  STATUS  READY  NETWORK  HOSTS
+      web   + ok    2/2    default  10.0.0.1, 10.0.0.2
       """
     When I run `commctl -o table host list`
-    Then it prints "ADDRESS   CPUS  LAST_CHECK"
+    Then it prints "ADDRESS   STATUS   CLUSTER  "
+    And it prints "10.0.0.1  + ready  web      "
+
+  Scenario: Only names are printed
+    Given the cluster web with the hosts 10.0.0.1 to 10.0.0.3
+    When I run `commctl -o name host list web`
+    Then it prints:
+      """
+      10.0.0.1
+      10.0.0.2
+      10.0.0.3
+      """
+
+  Scenario: A list is filtered by what its table shows
+    Given the cluster web with the hosts 10.0.0.1 to 10.0.0.2
+    When I run `commctl -o name host list --filter cluster=web --filter status=ready --filter address!=10.0.0.1`
+    Then it prints:
+      """
+      10.0.0.2
+      """
+    When I run `commctl host list --filter cluster=nowhere`
+    Then the command exits with 2
+    And it says "--filter: unknown value "nowhere" of cluster; it is one of web"
 
   @real
   Scenario Outline: A mistake is wrong usage, with what would be right: <command>
@@ -149,7 +166,9 @@ Feature: commctl
 
     Examples:
       | command                             | words                                                  |
-      | -o xml cluster list                 | possible values: yaml, json, table                     |
+      | -o xml cluster list                 | possible values: yaml, json, table, wide, name         |
+      | host list --filter state=ready      | unknown field "state"; it is one of address, status    |
+      | host list --filter status=redy      | it is one of new, investigating, bootstrapping, ready  |
       | host list -o table                  | '-o' stands before the first command                   |
       | cluster create                      | Usage: commctl cluster create                          |
       | cluster create web/db               | a name cannot contain '/'                              |

@@ -331,6 +331,6 @@ Feature: Setting commctl up
       | clutser list                | a similar subcommand exists: 'cluster' |
       | cluster list --ouput json   | a similar argument exists: '--output'  |
       | completion tcsh             | possible values: bash                  |
-      | --output xml cluster list   | possible values: yaml, json, table     |
+      | --output xml cluster list   | possible values: yaml, json, table, wide, name |
       | --context Prod whoami       | the name of a context is               |
       | cluster delete              | required arguments                     |

@@ -36,6 +36,7 @@ Configuration (~/.commissaire.json), written by commctl login:
   identity_provider      name: log in with the tokens of commctl login at this provider
   certificate_authority  PEM file: trust the server by this authority alone
   client_certificate     PEM file, with client_key: log in by certificate
+  output                 how to print data: yaml, json, table, wide or name
 
   Keep the file to yourself (chmod 600), or leave the password out: commctl then asks for it.
   It is the context default; each other context NAME has a file like it, ~/.commissaire/NAME.json.
@@ -68,9 +69,14 @@ pub struct Cli {
     #[arg(long, value_name = "NAME", global = true, help_heading = "Global options")]
     context: Option<ContextName>,
 
-    /// How to print data; before the command also `-o` [default: yaml]
+    /// How to print data; before the command also `-o`; or set `COMMCTL_OUTPUT`, or `output` in the configuration
+    /// [default: table on a terminal, else yaml]
     #[arg(long, value_name = "FORMAT", global = true, help_heading = "Global options")]
     output: Option<Format>,
+
+    /// Show times in tables in UTC, instead of how long ago they were
+    #[arg(long, global = true, help_heading = "Global options")]
+    utc: bool,
 
     #[command(subcommand)]
     command: Command,
@@ -79,7 +85,7 @@ pub struct Cli {
 impl Cli {
     /// Runs the command that was asked for.
     pub(crate) async fn run(self) -> Result<ExitCode, Error> {
-        let context = Context::new(self.config(), self.context.clone(), self.output());
+        let context = Context::new(self.config(), self.context.clone(), self.output(), self.utc)?;
         let result = self.command.run(&context).await;
         context.finish().await;
         result.map_err(|error| context.explain(error))

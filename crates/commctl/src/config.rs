@@ -18,6 +18,7 @@ pub(crate) use self::source::{ContextName, Source, delete, variable_in_effect};
 use crate::files::is_missing;
 use crate::login::{Login, Password};
 use crate::oidc::{ProviderSession, TokenFile};
+use crate::output::Format;
 use crate::pem::{Identity, Pem};
 
 const USERNAME: Wanted = Wanted { name: "username", example: r#""username": "…""# };
@@ -145,6 +146,11 @@ pub(crate) fn load(source: &Source) -> Result<Config, ConfigError> {
 pub(crate) fn certificate_authority(source: &Source) -> Result<Option<PathBuf>, ConfigError> {
     let (path, members) = read(source)?;
     Ok(members.certificate_authority.map(|file| beside(&path, &file)))
+}
+
+/// The format of data that is configured; asks for nothing.
+pub(crate) fn output(source: &Source) -> Result<Option<Format>, ConfigError> {
+    read(source).map(|(_, members)| members.output)
 }
 
 fn read(source: &Source) -> Result<(PathBuf, Members), ConfigError> {

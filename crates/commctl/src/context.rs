@@ -10,7 +10,7 @@ use crate::config::{self, ConfigError, ContextName, LoginSource, Source};
 use crate::error::Error;
 use crate::login::Login;
 use crate::oidc::Refreshes;
-use crate::output::{self, Format};
+use crate::output::{self, Format, Screen, View};
 
 /// What every command gets.
 #[derive(Debug)]
@@ -20,7 +20,12 @@ pub(crate) struct Context {
     /// The context that was named.
     name: Option<ContextName>,
     source: OnceCell<Source>,
-    pub(crate) format: Option<Format>,
+    /// The format that was asked for on the command line.
+    pub(crate) asked: Option<Format>,
+    /// The format of the environment.
+    preset: Option<Format>,
+    /// Whether times in tables are absolute, in UTC.
+    is_utc: bool,
     /// What has been read of the configuration, for messages.
     origin: OnceCell<Origin>,
     /// Refreshes of tokens that may not have ended when the command does.
@@ -37,10 +42,12 @@ impl Context {
     pub(crate) fn new(
         file: Option<PathBuf>,
         name: Option<ContextName>,
-        format: Option<Format>,
-    ) -> Self {
+        asked: Option<Format>,
+        is_utc: bool,
+    ) -> Result<Self, Error> {
+        let preset = output::preset()?;
         let (source, origin, refreshes) = (OnceCell::new(), OnceCell::new(), RefCell::default());
-        Self { file, name, source, format, origin, refreshes }
+        Ok(Self { file, name, source, asked, preset, is_utc, origin, refreshes })
     }
 
     /// Which configuration is used.
@@ -85,14 +92,27 @@ impl Context {
         }
     }
 
-    /// Prints data; `item` says what a plain list is a list of.
-    pub(crate) fn print(&self, value: &Value, item: &str) -> Result<(), Error> {
-        output::print(self.format, value, item)
+    /// How data is printed: by the command line, the environment, the configuration, or what standard output is.
+    pub(crate) fn format(&self) -> Result<Format, Error> {
+        match self.asked.or(self.preset) {
+            Some(format) => Ok(format),
+            None => Ok(config::output(self.source()?)?.unwrap_or_else(Format::of_stdout)),
+        }
+    }
+
+    /// What tables are fitted to.
+    pub(crate) fn screen(&self) -> Screen {
+        Screen::of_stdout(self.is_utc)
+    }
+
+    /// Prints data.
+    pub(crate) fn print(&self, value: &Value, view: &View) -> Result<(), Error> {
+        output::print(self.format()?, value, view, &self.screen())
     }
 
     /// Fetches and prints.
-    pub(crate) async fn show(&self, path: &[&str], item: &str) -> Result<(), Error> {
-        self.print(&self.client()?.get(path).await?, item)
+    pub(crate) async fn show(&self, path: &[&str], view: &View) -> Result<(), Error> {
+        self.print(&self.client()?.get(path).await?, view)
     }
 
     /// Deletes one after the other, going on after a refusal.

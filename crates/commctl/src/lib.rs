@@ -13,6 +13,7 @@
 //! * `trust`: whether a server is the one that is meant, before the first log-in
 //! * `client`: requests, falling over to another endpoint, refusals
 //! * `wait` and `progress`: `--wait`
+//! * `lists`: lists, with what people need to know about each object
 //! * `live`: an operation as it happens
 //! * `output`: YAML, JSON and tables on standard output
 //! * `usage`: tips in messages about a wrong command line
@@ -31,6 +32,7 @@ mod context;
 mod endpoint;
 mod error;
 mod files;
+mod lists;
 mod live;
 mod login;
 mod oidc;

@@ -9,6 +9,8 @@ use crate::args::{One, Several, name};
 use crate::client::Client;
 use crate::context::{Context, delete_each};
 use crate::error::Error;
+use crate::lists;
+use crate::output::{Filters, views};
 use crate::text::printable;
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +34,7 @@ on all clusters. Hosts in no cluster, networks, container managers and the freez
     Get(One),
     /// List the bindings
     #[command(after_help = "Example:\n  commctl -o table access list")]
-    List,
+    List(Filters),
     /// Accept bindings that were restored from a backup: until then they give no rights
     #[command(
         override_usage = "commctl access accept <--all|NAME...>",
@@ -129,8 +131,10 @@ impl Command {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         match self {
             Self::Create(create) => create.run(context).await,
-            Self::Get(One { name }) => context.show(&["binding", name], "binding").await,
-            Self::List => context.show(&["bindings"], "binding").await,
+            Self::Get(One { name }) => context.show(&["binding", name], &views::BINDING).await,
+            Self::List(filters) => {
+                lists::records(context, &["bindings"], &views::BINDING, filters).await
+            }
             Self::Accept(accept) => accept.run(context).await,
             Self::Delete(Several { names }) => {
                 let client = context.client()?;
@@ -148,7 +152,7 @@ impl Create {
             body[field] = value;
         }
         let record = context.client()?.put(&["binding", &self.name], &body).await?;
-        context.print(&record, "binding")
+        context.print(&record, &views::BINDING)
     }
 }
 
@@ -161,7 +165,7 @@ impl Accept {
             return Ok(());
         }
         let accepted = client.post(&["bindings", "accept"], &json!({"names": names})).await?;
-        context.print(&accepted, "binding")
+        context.print(&accepted, &views::BINDING)
     }
 
     /// The bindings that wait; none if the user declines.

@@ -8,6 +8,9 @@ use crate::args::{One, Several, name};
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
+use crate::lists::{self, array, of_each, strings};
+use crate::live::text;
+use crate::output::{Filters, views};
 use crate::text::printable;
 
 #[derive(Debug, Subcommand)]
@@ -24,8 +27,11 @@ Creating the same cluster again changes nothing; a different one of that name is
     #[command(after_help = "Example:\n  commctl cluster get web")]
     Get(One),
     /// List the clusters
-    #[command(after_help = "Example:\n  commctl cluster list")]
-    List,
+    #[command(after_help = "\
+Examples:
+  commctl cluster list
+  commctl cluster list --filter status!=ok")]
+    List(Filters),
     /// Delete clusters; their hosts stay, as members of none
     #[command(after_help = "Example:\n  commctl cluster delete web staging")]
     Delete(Several),
@@ -79,8 +85,8 @@ impl Command {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         match self {
             Self::Create(create) => create.run(context).await,
-            Self::Get(One { name }) => context.show(&["cluster", name], "cluster").await,
-            Self::List => context.show(&["clusters"], "cluster").await,
+            Self::Get(One { name }) => context.show(&["cluster", name], &views::CLUSTER).await,
+            Self::List(filters) => list(context, filters).await,
             Self::Delete(Several { names }) => context.delete("cluster", names).await,
             Self::Restart(command) => command.run(&operation::RESTART, context).await,
             Self::Upgrade(command) => command.run(&operation::UPGRADE, context).await,
@@ -89,13 +95,39 @@ impl Command {
     }
 }
 
+/// Lists clusters; tables and filters show how each is doing, and its operation in process.
+async fn list(context: &Context, filters: &Filters) -> Result<(), Error> {
+    filters.check(&views::CLUSTER)?;
+    let client = context.client()?;
+    let names = array(client.get(&["clusters"]).await?);
+    if !lists::are_details_shown(context, filters)? {
+        return context.print(&Value::Array(names), &views::CLUSTER);
+    }
+    let find = async |name: &str| {
+        let Some(mut cluster) = client.find(&["cluster", name]).await? else { return Ok(None) };
+        let operations = client.find(&["cluster", name, "operations"]).await?.unwrap_or_default();
+        let mut operations = operations.as_array().into_iter().flatten();
+        let running = operations.find(|operation| operation["status"] == "in_process");
+        if let (Some(running), Some(fields)) = (running, cluster.as_object_mut()) {
+            let operation = format!("{} {}", text(running, "kind"), text(running, "state"));
+            fields.insert("operation".to_owned(), operation.trim().into());
+        }
+        Ok(Some(cluster))
+    };
+    let details = of_each(&strings(&names), find).await?;
+    let rows = names.iter().zip(details);
+    let rows = rows
+        .map(|(name, details)| (name.clone(), details.unwrap_or_else(|| json!({"name": name}))));
+    lists::print(context, &views::CLUSTER, filters, rows)
+}
+
 impl Create {
     async fn run(&self, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         self.check_network(&client).await?;
         self.check_type(&client).await?;
         let record = client.put(&["cluster", &self.name], &self.body()).await?;
-        context.print(&record, "cluster")
+        context.print(&record, &views::CLUSTER)
     }
 
     /// Refuses an unknown network: the server would take the default one instead.

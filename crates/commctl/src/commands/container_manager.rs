@@ -7,6 +7,8 @@ use crate::args::{One, Several, name};
 use crate::context::Context;
 use crate::error::Error;
 use crate::files::ReadError;
+use crate::lists;
+use crate::output::{Filters, views};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -24,7 +26,7 @@ seen in the list of processes: with `-o -` a JSON object is read from standard i
     Get(One),
     /// List the container managers
     #[command(after_help = "Example:\n  commctl container_manager list")]
-    List,
+    List(Filters),
     /// Delete container managers that no cluster uses
     #[command(after_help = "Example:\n  commctl container_manager delete k1")]
     Delete(Several),
@@ -71,9 +73,17 @@ impl Command {
         match self {
             Self::Create(create) => create.run(context).await,
             Self::Get(One { name }) => {
-                context.show(&["containermanager", name], "container_manager").await
+                context.show(&["containermanager", name], &views::CONTAINER_MANAGER).await
             }
-            Self::List => context.show(&["containermanagers"], "container_manager").await,
+            Self::List(filters) => {
+                lists::objects(
+                    context,
+                    ["containermanagers", "containermanager"],
+                    &views::CONTAINER_MANAGER,
+                    filters,
+                )
+                .await
+            }
             Self::Delete(Several { names }) => context.delete("containermanager", names).await,
         }
     }
@@ -91,7 +101,7 @@ impl Create {
             body["clusters"] = json!(self.clusters);
         }
         let record = context.client()?.put(&["containermanager", &self.name], &body).await?;
-        context.print(&record, "container_manager")
+        context.print(&record, &views::CONTAINER_MANAGER)
     }
 }
 

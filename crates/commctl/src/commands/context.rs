@@ -8,14 +8,15 @@ use crate::config::{self, ConfigError, ConfigFile, ContextName, Source};
 use crate::context::Context;
 use crate::endpoint::shown;
 use crate::error::Error;
+use crate::lists;
 use crate::oidc::TokenFile;
-use crate::output::print_line;
+use crate::output::{Filters, print_line, views};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show all contexts: their servers, the users or identity providers, and which is used
     #[command(after_help = "Example:\n  commctl -o table context list")]
-    List,
+    List(Filters),
     /// Show the name of the context that is used
     #[command(after_help = "Example:\n  commctl context current")]
     Current,
@@ -37,7 +38,7 @@ pub(crate) struct Named {
 impl Command {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         match self {
-            Self::List => list(context),
+            Self::List(filters) => list(context, filters),
             Self::Current => print_line(&current(context)?.to_string()),
             Self::Use(Named { name }) => {
                 check(name)?;
@@ -67,7 +68,8 @@ fn current(context: &Context) -> Result<&ContextName, Error> {
     }
 }
 
-fn list(context: &Context) -> Result<(), Error> {
+fn list(context: &Context, filters: &Filters) -> Result<(), Error> {
+    filters.check(&views::CONTEXT)?;
     let used = context.source()?;
     let mut contexts = Vec::new();
     for name in ContextName::all()? {
@@ -83,7 +85,8 @@ fn list(context: &Context) -> Result<(), Error> {
         }
         contexts.push(described);
     }
-    context.print(&Value::Array(contexts), "context")
+    let rows = contexts.into_iter().map(|described| (described.clone(), described));
+    lists::print(context, &views::CONTEXT, filters, rows)
 }
 
 fn describe(file: &ConfigFile, described: &mut Value) {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::args::{count, name};
 use crate::context::Context;
 use crate::error::Error;
-use crate::output;
+use crate::lists;
+use crate::output::{self, Filters, views};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -18,7 +19,7 @@ Examples:
     Create(Create),
     /// List the enrollments, without their tokens
     #[command(after_help = "Example:\n  commctl -o table enroll list")]
-    List,
+    List(Filters),
     /// Revoke tokens; hosts that registered with them stay
     #[command(after_help = "Example:\n  commctl enroll revoke 5c1f0e6a")]
     Revoke(Revoke),
@@ -54,7 +55,9 @@ impl Command {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         match self {
             Self::Create(create) => create.run(context).await,
-            Self::List => context.show(&["enrollments"], "enrollment").await,
+            Self::List(filters) => {
+                lists::records(context, &["enrollments"], &views::ENROLLMENT, filters).await
+            }
             Self::Revoke(Revoke { ids }) => context.delete("enrollment", ids).await,
         }
     }
@@ -67,7 +70,7 @@ impl Create {
         if self.bare {
             output::print_line(token(&made)?)
         } else {
-            context.print(&made, "enrollment")
+            context.print(&made, &views::ENROLLMENT)
         }
     }
 }

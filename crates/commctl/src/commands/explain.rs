@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::live::text;
-use crate::output;
+use crate::output::{self, views};
 use crate::text::printable;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -57,9 +57,9 @@ impl Explain {
             (Some(object), Some(kind)) => client.get(&["explain", kind.segment(), object]).await?,
             (Some(object), None) => of_any_kind(&client, object).await?,
         };
-        match context.format {
+        match context.asked {
             None => output::write(&as_text(&explanation)),
-            Some(_) => context.print(&explanation, "explanation"),
+            Some(_) => context.print(&explanation, &views::EXPLANATION),
         }
     }
 }

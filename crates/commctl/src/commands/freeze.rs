@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::output::views;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -33,14 +34,14 @@ impl Command {
         match self {
             Self::On(On { reason }) => {
                 let body = reason.as_ref().map_or_else(|| json!({}), |why| json!({"reason": why}));
-                context.print(&context.client()?.put(&["freeze"], &body).await?, "freeze")
+                context.print(&context.client()?.put(&["freeze"], &body).await?, &views::FREEZE)
             }
             Self::Off => {
                 context.client()?.delete(&["freeze"]).await?;
                 eprintln!("operations go on");
                 Ok(())
             }
-            Self::Status => context.show(&["freeze"], "freeze").await,
+            Self::Status => context.show(&["freeze"], &views::FREEZE).await,
         }
     }
 }

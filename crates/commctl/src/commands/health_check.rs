@@ -6,6 +6,8 @@ use serde_json::json;
 use crate::args::{One, Several, name};
 use crate::context::Context;
 use crate::error::Error;
+use crate::lists;
+use crate::output::{Filters, views};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -20,7 +22,7 @@ Examples:
     Get(One),
     /// List the health checks
     #[command(after_help = "Example:\n  commctl health-check list")]
-    List,
+    List(Filters),
     /// Delete health checks; operations in process keep their commands
     #[command(after_help = "Example:\n  commctl health-check delete web")]
     Delete(Several),
@@ -41,10 +43,20 @@ impl Command {
             Self::Create(Create { name, command }) => {
                 let body = json!({"command": command});
                 let record = context.client()?.put(&["healthcheck", name], &body).await?;
-                context.print(&record, "health check")
+                context.print(&record, &views::HEALTH_CHECK)
             }
-            Self::Get(One { name }) => context.show(&["healthcheck", name], "health check").await,
-            Self::List => context.show(&["healthchecks"], "health check").await,
+            Self::Get(One { name }) => {
+                context.show(&["healthcheck", name], &views::HEALTH_CHECK).await
+            }
+            Self::List(filters) => {
+                lists::objects(
+                    context,
+                    ["healthchecks", "healthcheck"],
+                    &views::HEALTH_CHECK,
+                    filters,
+                )
+                .await
+            }
             Self::Delete(Several { names }) => context.delete("healthcheck", names).await,
         }
     }

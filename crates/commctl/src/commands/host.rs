@@ -3,6 +3,7 @@
 mod address;
 mod create;
 mod investigate;
+mod list;
 mod node;
 mod rotate;
 pub(crate) mod ssh;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use self::create::Create;
 use self::investigate::Investigate;
+use self::list::List;
 use self::node::{Cordon, Drain, Place, Uncordon, drain_first};
 use self::rotate::Rotate;
 use self::ssh::Ssh;
@@ -21,7 +23,7 @@ use crate::args::name;
 use crate::client::Client;
 use crate::context::{Context, delete_each};
 use crate::error::Error;
-use crate::output;
+use crate::output::{self, views};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -36,7 +38,8 @@ pub(crate) enum Command {
 Examples:
   commctl host list
   commctl -o table host list
-  commctl host list web")]
+  commctl host list web
+  commctl host list --filter status=failed --filter cluster!=test")]
     List(List),
     /// Show how a host is doing, and why when it failed
     #[command(after_help = "Example:\n  commctl host status 10.0.0.1")]
@@ -96,13 +99,6 @@ pub(crate) struct OneHost {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct List {
-    /// Only the members of this cluster
-    #[arg(value_parser = name)]
-    cluster: Option<String>,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Unjoin {
     /// Do not drain its node before
     #[arg(long)]
@@ -146,10 +142,7 @@ impl Command {
             Self::Ssh(ssh) => return ssh.run(context).await,
             Self::Create(create) => create.run(context).await,
             Self::Get(host) => host.show(context).await,
-            Self::List(List { cluster: None }) => context.show(&["hosts"], "host").await,
-            Self::List(List { cluster: Some(cluster) }) => {
-                context.show(&["cluster", cluster, "hosts"], "host").await
-            }
+            Self::List(list) => list.run(context).await,
             Self::Status(host) => host.show_status(context).await,
             Self::Investigate(investigate) => investigate.run(context).await,
             Self::AcceptKey(key) => key.run(context).await,
@@ -173,13 +166,13 @@ impl OneHost {
     async fn show(&self, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         let address = address::known(&client, &self.address).await?;
-        context.print(&client.get(&["host", &address]).await?, "host")
+        context.print(&client.get(&["host", &address]).await?, &views::HOST)
     }
 
     async fn show_status(&self, context: &Context) -> Result<(), Error> {
         let client = context.client()?;
         let address = address::known(&client, &self.address).await?;
-        context.print(&client.get(&["host", &address, "status"]).await?, "host")
+        context.print(&client.get(&["host", &address, "status"]).await?, &views::HOST_DETAILS)
     }
 }
 
@@ -189,7 +182,7 @@ impl AcceptKey {
         let address = address::known(&client, &self.address).await?;
         let body = json!({"fingerprint": self.fingerprint});
         let host = client.put(&["host", &address, "hostkey"], &body).await?;
-        context.print(&host, "host")
+        context.print(&host, &views::HOST)
     }
 }
 
@@ -216,7 +209,7 @@ impl Membership {
         let client = context.client()?;
         let host = address::known(&client, &self.host).await?;
         let members = client.put(&self.path(&host), &json!({})).await?;
-        context.print(&members, "host")
+        context.print(&members, &views::HOST)
     }
 
     async fn unjoin(&self, context: &Context, drains: bool) -> Result<(), Error> {
@@ -257,8 +250,8 @@ impl Membership {
 /// The bare line, ready to be appended to a file, unless a format was asked for.
 async fn publickey(context: &Context) -> Result<(), Error> {
     let answer = context.client()?.get(&["publickey"]).await?;
-    if context.format.is_some() {
-        return context.print(&answer, "public_key");
+    if context.asked.is_some() {
+        return context.print(&answer, &views::PUBLIC_KEY);
     }
     output::print_line(one_key(&answer)?)
 }

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use crate::args::{One, Several, name};
 use crate::context::Context;
 use crate::error::Error;
+use crate::lists;
+use crate::output::{Filters, views};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -21,7 +23,7 @@ Examples:
     Get(One),
     /// List the networks
     #[command(after_help = "Example:\n  commctl network list")]
-    List,
+    List(Filters),
     /// Delete networks that no cluster uses
     #[command(after_help = "Example:\n  commctl network delete internal")]
     Delete(Several),
@@ -65,8 +67,10 @@ impl Command {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         match self {
             Self::Create(create) => create.run(context).await,
-            Self::Get(One { name }) => context.show(&["network", name], "network").await,
-            Self::List => context.show(&["networks"], "network").await,
+            Self::Get(One { name }) => context.show(&["network", name], &views::NETWORK).await,
+            Self::List(filters) => {
+                lists::objects(context, ["networks", "network"], &views::NETWORK, filters).await
+            }
             Self::Delete(Several { names }) => context.delete("network", names).await,
         }
     }
@@ -76,7 +80,7 @@ impl Create {
     async fn run(&self, context: &Context) -> Result<(), Error> {
         let body = json!({"type": self.kind.as_str(), "options": self.options});
         let record = context.client()?.put(&["network", &self.name], &body).await?;
-        context.print(&record, "network")
+        context.print(&record, &views::NETWORK)
     }
 }
 

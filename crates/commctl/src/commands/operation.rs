@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::live;
+use crate::output::views;
 use crate::progress::{Progress, Step};
 use crate::text::printable;
 use crate::wait::Wait;
@@ -247,7 +248,7 @@ impl Start {
             }
         })?;
         if !self.wait {
-            return context.print(&record, kind.name);
+            return context.print(&record, &views::ROLLOUT);
         }
         if let Some(id) = id {
             let shown = Shown { kind, cluster: &self.name, id: &id, timeout: self.timeout };
@@ -255,7 +256,7 @@ impl Start {
         }
         // A server that is older than its operations' ids.
         let record = self.see_through(kind, &client, &path, record, status).await?;
-        context.print(&record, kind.name)?;
+        context.print(&record, &views::ROLLOUT)?;
         outcome(kind, &self.name, &record)
     }
 
@@ -298,7 +299,7 @@ impl Start {
 
 /// Shows what would happen; the outcome says whether anything would.
 fn foresee(kind: &Kind, cluster: &str, context: &Context, plan: &Value) -> Result<(), Error> {
-    context.print(plan, "plan")?;
+    context.print(plan, &views::PLAN)?;
     if plan["would_start"] == true {
         return Ok(());
     }

@@ -1,28 +1,35 @@
 //! `commctl operation`: operations by their ids, running and past.
 
+mod id;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::args::{One, count, duration, name};
+use self::id::Id;
+use crate::args::{count, duration, name};
 use crate::client::After;
 use crate::client::events::Said;
 use crate::context::Context;
 use crate::error::Error;
+use crate::lists;
 use crate::live::{self, Tail, sentence, text};
-use crate::output::{self, Format};
+use crate::output::{self, Filters, Format, views};
 use crate::text::printable;
 use crate::wait::Wait;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the operations of a cluster, the newest first
-    #[command(after_help = "Example:\n  commctl -o table operation list web")]
-    List(One),
+    /// List the operations of a cluster, or of all clusters, the newest first
+    #[command(after_help = "\
+Examples:
+  commctl operation list web
+  commctl operation list --filter state=running")]
+    List(List),
     /// Show an operation, host by host
     #[command(
-        after_help = "Example:\n  commctl operation get 0b8ad2a0-6d5c-4d35-9f0c-3c1c0fd1e5d5"
+        after_help = "Examples:\n  commctl operation get @last\n  commctl operation get 0b8a"
     )]
     Get(Id),
     /// Show what happened in an operation, step by step
@@ -49,12 +56,13 @@ status is that of the new operation.")]
     Continue(Continue),
 }
 
-/// An operation.
 #[derive(Debug, Args)]
-pub(crate) struct Id {
-    /// Its id, as `operation list` shows it
+pub(crate) struct List {
+    #[command(flatten)]
+    filters: Filters,
+    /// Only the operations of this cluster
     #[arg(value_parser = name)]
-    id: String,
+    cluster: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -90,48 +98,67 @@ pub(crate) struct Events {
 impl Command {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         match self {
-            Self::List(One { name }) => {
-                context.show(&["cluster", name, "operations"], "operation").await
+            Self::List(list) => list.run(context).await,
+            Self::Get(id) => {
+                let client = context.client()?;
+                let id = id.resolve(&client).await?;
+                context.print(&client.get(&["operation", &id]).await?, &views::OPERATION)
             }
-            Self::Get(Id { id }) => context.show(&["operation", id], "operation").await,
             Self::Events(events) => events.run(context).await,
-            Self::Pause(Id { id }) => tell(id, "pause", context).await,
-            Self::Resume(Id { id }) => tell(id, "resume", context).await,
-            Self::Abort(Id { id }) => tell(id, "abort", context).await,
+            Self::Pause(id) => tell(id, "pause", context).await,
+            Self::Resume(id) => tell(id, "resume", context).await,
+            Self::Abort(id) => tell(id, "abort", context).await,
             Self::Continue(continuation) => continuation.run(context).await,
         }
     }
 }
 
-async fn tell(id: &str, verb: &str, context: &Context) -> Result<(), Error> {
-    let summary = context.client()?.post(&["operation", id, verb], &json!({})).await?;
-    context.print(&summary, "operation")
+async fn tell(id: &Id, verb: &str, context: &Context) -> Result<(), Error> {
+    let client = context.client()?;
+    let id = id.resolve(&client).await?;
+    let summary = client.post(&["operation", &id, verb], &json!({})).await?;
+    context.print(&summary, &views::OPERATION)
+}
+
+impl List {
+    async fn run(&self, context: &Context) -> Result<(), Error> {
+        if let Some(cluster) = &self.cluster {
+            let path = ["cluster", cluster, "operations"];
+            return lists::records(context, &path, &views::OPERATION, &self.filters).await;
+        }
+        self.filters.check(&views::OPERATION)?;
+        let operations = lists::operations(&context.client()?).await?;
+        let rows = operations.into_iter().map(|operation| (operation.clone(), operation));
+        lists::print(context, &views::OPERATION, &self.filters, rows)
+    }
 }
 
 impl Continue {
     async fn run(&self, context: &Context) -> Result<(), Error> {
-        let (client, path) = (context.client()?, ["operation", &self.operation.id, "continue"]);
+        let client = context.client()?;
+        let id = self.operation.resolve(&client).await?;
+        let path = ["operation", &id, "continue"];
         let mut body = json!({"retry_failed": self.retry_failed});
         if self.dry_run {
             body["dry_run"] = true.into();
-            return context.print(&client.post(&path, &body).await?, "plan");
+            return context.print(&client.post(&path, &body).await?, &views::PLAN);
         }
         let started = client.post(&path, &body).await.map_err(|error| {
             if error.outcome_unknown() {
-                let look = format!("commctl operation get {}", self.operation.id);
+                let look = format!("commctl operation get {id}");
                 error.advise(format!("it may be continued nevertheless; look with: {look}"))
             } else {
                 error
             }
         })?;
         if !self.wait {
-            return context.print(&started, "operation");
+            return context.print(&started, &views::OPERATION);
         }
         let (kind, id) = (text(&started, "kind"), text(&started, "id"));
         let come_back = format!("commctl operation events --follow {id}");
         let mut wait = Wait::new(format!("the {kind} {id}"), come_back, self.timeout)?;
         let operation = live::watch(&client, id, "done", &mut wait).await?;
-        context.print(&operation, "operation")?;
+        context.print(&operation, &views::OPERATION)?;
         match text(&operation, "status") {
             "finished" => Ok(()),
             status => {
@@ -147,10 +174,11 @@ impl Continue {
 
 impl Events {
     async fn run(&self, context: &Context) -> Result<(), Error> {
-        let (client, id) = (context.client()?, &self.operation.id);
+        let client = context.client()?;
+        let id = &self.operation.resolve(&client).await?;
         if self.follow {
             let tail = Tail::new(&client, id, self.after.into());
-            let print = |event: &Value| print(context.format, event);
+            let print = |event: &Value| print(context, event);
             return tail.follow(print, |note| eprintln!("{note}")).await;
         }
         let mut stream = client.events(id, After::Number(self.after.into()), false).await?;
@@ -158,19 +186,20 @@ impl Events {
         while let Some(Said::Event(_, event)) = stream.next().await? {
             events.push(event);
         }
-        context.print(&Value::Array(events), "event")
+        context.print(&Value::Array(events), &views::EVENT)
     }
 }
 
 /// An event of many: what is printed is in the end the same as if they had been printed together, but
 /// for JSON, of which each has a line.
-fn print(format: Option<Format>, event: &Value) -> Result<(), Error> {
-    match format {
-        None | Some(Format::Yaml) => output::print(format, &json!([event]), "event"),
-        Some(Format::Json) => output::print_line(&event.to_string()),
-        Some(Format::Table) => {
-            let [time, host] = ["time", "host"].map(|member| printable(text(event, member)));
-            let host = if host.is_empty() { "-".to_owned() } else { host };
+fn print(context: &Context, event: &Value) -> Result<(), Error> {
+    match context.format()? {
+        Format::Yaml | Format::Name => context.print(&json!([event]), &views::EVENT),
+        Format::Json => output::print_line(&event.to_string()),
+        Format::Table | Format::Wide => {
+            let host = printable(text(event, "host"));
+            let host = if host.is_empty() { "-" } else { &host };
+            let time = output::utc(text(event, "time"));
             output::print_line(&format!("{time}  {host}  {}", printable(&sentence(event))))
         }
     }

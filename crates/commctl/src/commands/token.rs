@@ -8,7 +8,8 @@ use crate::args::name;
 use crate::client::Client;
 use crate::context::{Context, delete_each};
 use crate::error::Error;
-use crate::output;
+use crate::lists;
+use crate::output::{self, Filters, views};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -27,7 +28,7 @@ It never has more rights than you have when it is used, and makes no further tok
     Create(Create),
     /// List your tokens, without their secrets; an administrator of all clusters sees those of all users
     #[command(after_help = "Example:\n  commctl -o table token list")]
-    List,
+    List(Filters),
     /// Revoke tokens: from then on, they are refused
     #[command(after_help = "Examples:
   commctl token revoke deploy
@@ -66,7 +67,9 @@ impl Command {
     pub(crate) async fn run(&self, context: &Context) -> Result<(), Error> {
         match self {
             Self::Create(create) => create.run(context).await,
-            Self::List => context.show(&["tokens"], "token").await,
+            Self::List(filters) => {
+                lists::records(context, &["tokens"], &views::TOKEN, filters).await
+            }
             Self::Revoke(revoke) => revoke.run(context).await,
         }
     }
@@ -79,8 +82,8 @@ impl Create {
         let expires = expires(&self.expires);
         let body = json!({"name": name, "role": role, "clusters": clusters, "expires": expires, "from": from});
         let made = context.client()?.post(&["tokens"], &body).await?;
-        if context.format.is_some() {
-            return context.print(&made, "token");
+        if context.asked.is_some() {
+            return context.print(&made, &views::TOKEN);
         }
         output::print_line(token(&made)?)?;
         let text = |field| made.get(field).and_then(Value::as_str).unwrap_or("?");

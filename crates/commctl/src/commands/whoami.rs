@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::output::views;
 
 /// Prints the user as the server knows it, with the context unless that is the one called `default`.
 pub(crate) async fn run(context: &Context) -> Result<(), Error> {
@@ -12,5 +13,5 @@ pub(crate) async fn run(context: &Context) -> Result<(), Error> {
     {
         fields.insert("context".to_owned(), name.to_string().into());
     }
-    context.print(&principal, "principal")
+    context.print(&principal, &views::PRINCIPAL)
 }

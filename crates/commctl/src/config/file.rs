@@ -7,8 +7,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::ConfigError;
+use crate::output::Format;
 
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "username",
     "password",
     "endpoint",
@@ -17,6 +18,7 @@ const KNOWN: [&str; 8] = [
     "certificate_authority",
     "client_certificate",
     "client_key",
+    "output",
 ];
 
 /// The members as given; nothing is checked but their types.
@@ -30,6 +32,7 @@ pub(super) struct Members {
     pub(super) certificate_authority: Option<String>,
     pub(super) client_certificate: Option<String>,
     pub(super) client_key: Option<String>,
+    pub(super) output: Option<Format>,
 }
 
 /// Whether anyone but the owner can read the file.
@@ -92,6 +95,7 @@ impl Members {
             "certificate_authority" => self.certificate_authority = Some(text(value)?),
             "client_certificate" => self.client_certificate = Some(text(value)?),
             "client_key" => self.client_key = Some(text(value)?),
+            "output" => self.output = Some(format(&value)?),
             other => unreachable!("{other} is in KNOWN but not here"),
         }
         Ok(())
@@ -103,6 +107,10 @@ fn text(value: Value) -> Result<String, &'static str> {
         Value::String(text) if !text.is_empty() => Ok(text),
         _ => Err("a string that is not empty"),
     }
+}
+
+fn format(value: &Value) -> Result<Format, &'static str> {
+    value.as_str().and_then(Format::of_word).ok_or(Format::WORDS)
 }
 
 fn texts(value: Value) -> Result<Vec<String>, &'static str> {
@@ -143,6 +151,10 @@ mod tests {
             "c.json: \"password\" must be a string that is not empty"
         );
         assert!(refusal(r#"{"endpoint": []}"#).contains("a list of strings"));
+        assert_eq!(
+            refusal(r#"{"output": "xml"}"#),
+            "c.json: \"output\" must be yaml, json, table, wide or name"
+        );
         assert!(refusal(r#"["a"]"#).contains("not a JSON object"));
         assert!(refusal("{").contains("not valid JSON"));
         assert!(refusal(r#"{"client-key": "a", "client_key": "b"}"#).contains("given twice"));
@@ -151,7 +163,8 @@ mod tests {
     #[test]
     fn every_known_member_is_taken_in() {
         for name in KNOWN {
-            assert!(Members::default().set(name, "x".into()).is_ok());
+            let value = if name == "output" { "json" } else { "x" };
+            assert!(Members::default().set(name, value.into()).is_ok());
         }
     }
 }

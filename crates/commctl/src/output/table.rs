@@ -1,135 +1,158 @@
 //! Tables, for people.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::net::IpAddr;
 
-use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
+use textwrap::core::display_width;
 
-use crate::text::printable;
+use super::cell::{Cell, plain};
+use super::object;
+use super::screen::Screen;
+use super::view::{Column, View, field};
 
-/// Columns that say which object a row is about; they stand first, the rest is sorted.
-const IDENTIFYING: [&str; 2] = ["name", "address"];
+/// Between two columns.
+pub(super) const GAP: usize = 2;
 
-/// A list of objects has a row each, one object a row per member; both have sorted columns or rows.
-pub(super) fn to_string(value: &Value, item: &str) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+/// A table of a list, or the lines of one record.
+pub(super) fn of(value: &Value, view: &View, screen: &Screen) -> String {
     match value {
-        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_object) => {
-            rows(&mut table, items);
-        }
         Value::Array(items) => {
-            table.set_header([heading(item)]);
-            for item in items {
-                table.add_row([cell(item)]);
-            }
+            let only_names = items.iter().all(Value::is_string);
+            let columns =
+                if only_names && !items.is_empty() { &view.columns[..1] } else { view.columns };
+            list(&sorted(items, view), columns, screen)
         }
-        Value::Object(members) => fields(&mut table, members),
-        scalar => {
-            table.add_row([cell(scalar)]);
-        }
-    }
-    trimmed(&table)
-}
-
-fn rows(table: &mut Table, items: &[Value]) {
-    let keys: BTreeSet<&String> =
-        items.iter().filter_map(Value::as_object).flat_map(Map::keys).collect();
-    let mut keys: Vec<&String> = keys.into_iter().collect();
-    keys.sort_by_key(|key| !IDENTIFYING.contains(&key.as_str()));
-    table.set_header(keys.iter().map(|key| heading(key)));
-    for item in items {
-        table.add_row(keys.iter().map(|key| item.get(key.as_str()).map(cell).unwrap_or_default()));
+        Value::Object(_) => object::of(value, view, screen),
+        scalar => plain(scalar) + "\n",
     }
 }
 
-fn fields(table: &mut Table, members: &Map<String, Value>) {
-    table.set_header(["FIELD", "VALUE"]);
-    let mut flat = Vec::new();
-    flatten("", members, &mut flat);
-    flat.sort();
-    for (key, value) in flat {
-        table.add_row([key, value]);
+/// What identifies each record, one a line.
+pub(super) fn names(value: &Value, view: &View) -> String {
+    let records = match value {
+        Value::Array(items) => sorted(items, view),
+        record => vec![record.clone()],
+    };
+    let names = records.iter().map(|record| plain(field(record, view.columns[0].field)));
+    names.map(|name| name + "\n").collect()
+}
+
+/// The records; of a mere name there is the first field.
+fn sorted(items: &[Value], view: &View) -> Vec<Value> {
+    let first = view.columns[0].field;
+    let record = |item: &Value| if item.is_string() { json!({first: item}) } else { item.clone() };
+    let mut records: Vec<_> = items.iter().map(record).collect();
+    if view.is_sorted {
+        let key = |record: &Value| plain(field(record, first));
+        records.sort_by(|a, b| natural(&key(a), &key(b)));
+    }
+    records
+}
+
+/// Addresses by their numbers, then names, with the numbers in them by their values.
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
+    match (a.parse::<IpAddr>(), b.parse::<IpAddr>()) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        (Ok(_), Err(_)) => Ordering::Less,
+        (Err(_), Ok(_)) => Ordering::Greater,
+        (Err(_), Err(_)) => alphanumeric_sort::compare_str(a, b),
     }
 }
 
-fn flatten(prefix: &str, members: &Map<String, Value>, flat: &mut Vec<(String, String)>) {
-    for (key, value) in members {
-        let key = format!("{prefix}{}", printable(key));
-        match value {
-            Value::Object(inner) if !inner.is_empty() => flatten(&format!("{key}."), inner, flat),
-            value => flat.push((key, cell(value))),
-        }
-    }
+/// A heading and a row for each record. Columns without any value are left out where the width is limited.
+pub(super) fn list(records: &[Value], columns: &[Column], screen: &Screen) -> String {
+    let is_shown = |column: &&Column| {
+        let has_value = |record| !Cell::of(column, record, screen).is_empty();
+        column.rank == 0 || screen.width.is_none() || records.iter().any(has_value)
+    };
+    let columns: Vec<&Column> = columns.iter().filter(is_shown).collect();
+    let rows: Vec<Vec<Cell>> = records
+        .iter()
+        .map(|record| columns.iter().map(|column| Cell::of(column, record, screen)).collect())
+        .collect();
+    rendered(&columns, &rows, screen)
 }
 
-fn heading(key: &str) -> String {
-    printable(key).to_uppercase()
-}
-
-/// Lists of plain values are separated by commas; what is nested deeper is compact JSON.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => printable(text),
-        Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
-            items.iter().map(cell).collect::<Vec<_>>().join(", ")
-        }
-        Value::Object(members) if members.is_empty() => String::new(),
-        other => other.to_string(),
-    }
-}
-
-/// The table without the padding at both ends of its lines.
-fn trimmed(table: &Table) -> String {
-    let mut text = String::new();
-    for line in table.lines() {
-        text += line.strip_prefix(' ').unwrap_or(&line).trim_end();
-        text.push('\n');
+/// The rows below their headings, as wide as the screen at most.
+pub(super) fn rendered(columns: &[&Column], rows: &[Vec<Cell>], screen: &Screen) -> String {
+    let widths = fitted(columns, rows, screen);
+    let headings =
+        columns.iter().map(|column| Cell { text: column.heading.to_owned(), shape: None });
+    let mut text = line(&headings.collect::<Vec<_>>(), &widths, screen);
+    for row in rows {
+        text += &line(row, &widths, screen);
     }
     text
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn objects_have_a_row_each() {
-        let hosts = json!([
-            {"status": "active", "address": "10.0.0.1", "cpus": 2},
-            {"status": "failed", "address": "10.0.0.20", "reason": "unreachable"},
-        ]);
-        assert_eq!(
-            to_string(&hosts, "host"),
-            "\
-ADDRESS    CPUS  REASON       STATUS
-10.0.0.1   2                  active
-10.0.0.20        unreachable  failed
-"
-        );
+/// The width of each column; `None` for one that is left out. As many columns as possible are kept.
+fn fitted(columns: &[&Column], rows: &[Vec<Cell>], screen: &Screen) -> Vec<Option<usize>> {
+    let natural = |at: usize| {
+        let cells = rows.iter().map(|row| display_width(&row[at].text).max(1));
+        cells.chain([display_width(columns[at].heading)]).max().unwrap_or_default()
+    };
+    let mut widths: Vec<_> = (0..columns.len()).map(|at| Some(natural(at))).collect();
+    let Some(limit) = screen.width else { return widths };
+    let shortest = |at: usize, width: usize| match columns[at].shortest {
+        Some(shortest) => width.min(shortest.max(display_width(columns[at].heading))),
+        None => width,
+    };
+    // The least important ones first; of equal ones the last.
+    let mut order: Vec<usize> = (0..columns.len()).rev().collect();
+    order.sort_by_key(|at| std::cmp::Reverse(columns[*at].rank));
+    let total = |widths: &[Option<usize>], shorten: bool| -> usize {
+        let kept = widths.iter().enumerate().filter_map(|(at, width)| Some((at, (*width)?)));
+        let all = kept.map(|(at, width)| GAP + if shorten { shortest(at, width) } else { width });
+        all.sum::<usize>().saturating_sub(GAP)
+    };
+    for at in order.iter().copied().take(columns.len().saturating_sub(1)) {
+        if total(&widths, true) <= limit {
+            break;
+        }
+        widths[at] = None;
     }
-
-    #[test]
-    fn one_object_has_a_row_per_member() {
-        let cluster = json!({"name": "c1", "hosts": {"total": 1}, "hostset": ["a", "b"], "x": {}});
-        assert_eq!(
-            to_string(&cluster, "cluster"),
-            "\
-FIELD        VALUE
-hosts.total  1
-hostset      a, b
-name         c1
-x
-"
-        );
+    for at in order {
+        let excess = total(&widths, false).saturating_sub(limit);
+        if let Some(width) = widths[at] {
+            let is_alone = widths.iter().flatten().count() == 1;
+            let least = if is_alone { limit } else { shortest(at, width) };
+            widths[at] = Some(width.saturating_sub(excess).max(least.min(width)));
+        }
     }
-
-    #[test]
-    fn names_have_a_heading() {
-        assert_eq!(to_string(&json!(["c1", "c2"]), "cluster"), "CLUSTER\nc1\nc2\n");
-        assert_eq!(to_string(&json!([]), "cluster"), "CLUSTER\n");
-    }
+    widths
 }
+
+/// One line; columns without a value have a dash.
+fn line(cells: &[Cell], widths: &[Option<usize>], screen: &Screen) -> String {
+    let kept = cells.iter().zip(widths).filter_map(|(cell, width)| Some((cell, (*width)?)));
+    let (mut line, mut padding) = (String::new(), 0);
+    for (cell, width) in kept {
+        let text = if cell.is_empty() { "-" } else { &cell.text };
+        let text = shortened(text, width, screen);
+        line += &" ".repeat(padding);
+        padding = GAP + width.saturating_sub(display_width(&text));
+        line += &cell.colored(&text, screen);
+    }
+    line.trim_end().to_owned() + "\n"
+}
+
+/// The beginning of a text that is too wide, with an ellipsis.
+pub(super) fn shortened(text: &str, width: usize, screen: &Screen) -> String {
+    if display_width(text) <= width {
+        return text.to_owned();
+    }
+    let mut beginning = String::new();
+    for c in text.chars() {
+        beginning.push(c);
+        if display_width(&beginning) + 1 > width {
+            beginning.pop();
+            break;
+        }
+    }
+    beginning.push(screen.ellipsis());
+    beginning
+}
+
+#[cfg(test)]
+pub(in crate::output) mod tests;

@@ -264,10 +264,6 @@ async fn get_list_and_status() {
     fleet.run("host get 10.0.0.1").await.printed("address: 10.0.0.1\ncpus: 2\nstatus: active\n");
     fleet.answers("GET", "hosts", 200, json!([record])).await;
     fleet.run("host list").await.printed("- address: 10.0.0.1\n  cpus: 2\n  status: active\n");
-    fleet
-        .run("-o table host list")
-        .await
-        .printed("ADDRESS   CPUS  STATUS\n10.0.0.1  2     active\n");
     fleet.answers("GET", "cluster/web/hosts", 200, json!(["10.0.0.1"])).await;
     fleet.run("host list web").await.printed("- 10.0.0.1\n");
     let status =

@@ -7,7 +7,7 @@ use wiremock::{Mock, ResponseTemplate};
 use crate::support::{Fleet, Home, NOWHERE, config, finish};
 
 const AT: &str = "cluster/c1/restart";
-const ID: &str = "0b8ad2a0";
+const ID: &str = "0b8ad2a0-6d5c-4d35-9f0c-3c1c0fd1e5d5";
 const STARTED: &str = "2026-11-26T05:00:00.000000";
 
 fn record(status: &str) -> Value {
@@ -202,7 +202,7 @@ async fn events_are_followed_line_by_line() {
             "json",
             "{\"detail\":\"d\",\"host\":\"h\",\"outcome\":\"ok\",\"seq\":1,\"step\":\"probe\",\"time\":\"2026-11-26T05:00:00.000000\"}\n",
         ),
-        ("table", "2026-11-26T05:00:00.000000  h  probe ok: d\n"),
+        ("table", "2026-11-26 05:00:00Z  h  probe ok: d\n"),
         (
             "yaml",
             "- detail: d\n  host: h\n  outcome: ok\n  seq: 1\n  step: probe\n  time: '2026-11-26T05:00:00.000000'\n",

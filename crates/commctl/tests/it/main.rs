@@ -27,6 +27,7 @@ mod passhash;
 mod shell;
 mod ssh;
 mod support;
+mod tables;
 mod terminal;
 mod token;
 mod user_data;

@@ -23,7 +23,7 @@ async fn restarting() -> Fleet {
 }
 
 fn restart(fleet: &Fleet, environment: &[(&str, &str)]) -> Terminal {
-    let arguments = ["cluster", "restart", "start", "--wait", "c1"];
+    let arguments = ["--utc", "cluster", "restart", "start", "--wait", "c1"];
     Terminal::run(fleet.home.dir.path(), &arguments, environment)
 }
 
@@ -44,9 +44,9 @@ async fn each_hosts_step_and_the_whole_are_shown() {
     // Nothing half-drawn stays, and the data follows.
     assert_eq!(
         screen,
-        "10.0.0.1 restarted\n10.0.0.2 restarted\n10.0.0.3 restarted\nin_process: []\nname: c1\n\
-         restarted:\n- 10.0.0.1\n- 10.0.0.2\n- 10.0.0.3\n\
-         started_at: '2026-11-21T23:40:23.166348'\nstatus: finished\n"
+        "10.0.0.1 restarted\n10.0.0.2 restarted\n10.0.0.3 restarted\nNAME       c1\n\
+         STATUS     + finished\nSTARTED    2026-11-21 23:40:23Z\n\
+         RESTARTED  10.0.0.1, 10.0.0.2, 10.0.0.3\n"
     );
 }
 
@@ -101,7 +101,8 @@ async fn what_the_configuration_lacks_is_asked_for() {
     let fleet = Fleet::new().await;
     fleet.answers("GET", "clusters", 200, json!(["c1"])).await;
     let home = Home::empty();
-    let mut terminal = Terminal::run(home.dir.path(), &["cluster", "list"], &[]);
+    let yaml = [("COMMCTL_OUTPUT", "yaml")];
+    let mut terminal = Terminal::run(home.dir.path(), &["cluster", "list"], &yaml);
     terminal.shows(&["username:"]);
     terminal.types("a\n");
     terminal.shows(&["endpoint:"]);

@@ -47,7 +47,8 @@ async fn format_shows_what_else_the_server_answers() {
 #[tokio::test]
 async fn tokens_are_listed() {
     let fleet = with_tokens().await;
-    let table = "NAME    ID  OWNER\ndeploy  t1  ann\ndeploy  t2  bob\nci      t3  bob\n";
+    let table = "NAME    ID  OWNER  ROLE  EXPIRES\ndeploy  t1  ann    -     -\ndeploy  t2  bob    -     -\n\
+                 ci      t3  bob    -     -\n";
     fleet.run("-o table token list").await.printed(table);
 }
 

@@ -127,7 +127,7 @@ async fn access() {
     session.run("access create --user ann --role operator -c 'we b' bad");
     session.run("access create --group ops --role reader -c web bad");
     session.run("access create --user admin --role reader -c web bad");
-    session.run("-o table access list");
+    session.run("--utc -o table access list");
     session.run("access get ops");
     session.run("access accept ops");
     session.run("access accept missing");
@@ -369,7 +369,9 @@ async fn operations() {
     session.run("cluster restart start --wait c1");
     session.run("cluster restart status --follow c1");
     session.run("cluster restart abort c1");
-    session.run("-o table operation list c1");
+    session.run("--utc -o wide operation list c1");
+    session.run("-o name operation list");
+    session.run("-o name operation get @last");
     session.end("operations");
 }
 

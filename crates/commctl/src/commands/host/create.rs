@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::files::{ReadError, read_text};
+use crate::output::views;
 use crate::progress::{Progress, Step};
 use crate::text::printable;
 use crate::wait::Wait;
@@ -105,10 +106,10 @@ impl Create {
             self.warn_of_another_login(&client, &address).await;
         }
         if !self.wait {
-            return context.print(&record, "host");
+            return context.print(&record, &views::HOST);
         }
         let status = self.see_through(&client, &address, &record).await?;
-        context.print(&client.get(&["host", &address]).await?, "host")?;
+        context.print(&client.get(&["host", &address]).await?, &views::HOST)?;
         outcome(&address, &status)
     }
 

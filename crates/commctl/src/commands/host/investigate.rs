@@ -12,6 +12,7 @@ use crate::args::{duration, name};
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
+use crate::output::views;
 use crate::text::printable;
 
 pub(super) const EXAMPLES: &str = "\
@@ -58,7 +59,7 @@ impl Investigate {
         match &self.address {
             Some(name) => {
                 let address = address::known(&client, name).await?;
-                context.print(&ask(&client, &address).await?, "host")
+                context.print(&ask(&client, &address).await?, &views::HOST)
             }
             None => self.all_failed(&client).await,
         }

@@ -12,6 +12,7 @@ use crate::commands::operation::NodeOptions;
 use crate::context::Context;
 use crate::error::Error;
 use crate::live;
+use crate::output::views;
 use crate::wait::Wait;
 
 pub(super) const CORDON: &str = "\
@@ -93,7 +94,7 @@ impl Cordon {
         let client = context.client()?;
         let address = address::known(&client, &self.address).await?;
         let cordoned = client.put(&["host", &address, "cordon"], &json!({})).await?;
-        context.print(&cordoned, "node")
+        context.print(&cordoned, &views::NODE)
     }
 }
 
@@ -107,7 +108,7 @@ impl Uncordon {
         } else {
             client.delete(&path).await?
         };
-        context.print(&uncordoned, "node")
+        context.print(&uncordoned, &views::NODE)
     }
 }
 
@@ -119,7 +120,7 @@ impl Drain {
         if self.dry_run {
             body.insert("dry_run".to_owned(), json!(true));
             let plan = client.post(&["host", &address, "drain"], &Value::Object(body)).await?;
-            context.print(&plan, "plan")?;
+            context.print(&plan, &views::PLAN)?;
             if plan["would_start"] == true {
                 return Ok(());
             }
@@ -128,10 +129,10 @@ impl Drain {
         }
         let started = start(&client, &address, body).await?;
         if !self.wait {
-            return context.print(&started, "operation");
+            return context.print(&started, &views::OPERATION);
         }
         let operation = wait_for(&client, &address, &started, self.timeout).await?;
-        context.print(&operation, "operation")
+        context.print(&operation, &views::OPERATION)
     }
 }
 
@@ -147,9 +148,9 @@ impl Place {
         if let (Some(placement), false) = (placement.as_object_mut(), given.is_empty()) {
             placement.extend(given);
             let changed = client.put(&path, &Value::Object(placement.clone())).await?;
-            return context.print(&changed, "host");
+            return context.print(&changed, &views::PLACEMENT);
         }
-        context.print(&placement, "host")
+        context.print(&placement, &views::PLACEMENT)
     }
 }
 

@@ -13,6 +13,7 @@ use super::create::{host_key, private_key};
 use crate::args::name;
 use crate::context::Context;
 use crate::error::Error;
+use crate::output::views;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +60,7 @@ impl Rotate {
         let client = context.client()?;
         let address = address::known(&client, &self.address).await?;
         let host = client.put(&["host", &address, "creds"], &body).await?;
-        context.print(&host, "host")
+        context.print(&host, &views::HOST)
     }
 
     /// What is to change.

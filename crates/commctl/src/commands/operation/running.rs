@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::live;
+use crate::output::views;
 use crate::wait::Wait;
 
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ impl Status {
         let path = ["cluster", self.name.as_str(), kind.name];
         let record = client.get(&path).await?;
         if !self.follow {
-            return context.print(&record, kind.name);
+            return context.print(&record, &views::ROLLOUT);
         }
         let operations = client.get(&["cluster", &self.name, "operations"]).await?;
         let all = operations.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -47,7 +48,7 @@ impl Status {
             operation["kind"] == kind.name && operation["started_at"] == record["started_at"]
         });
         let Some(id) = newest.and_then(|newest| newest["id"].as_str()) else {
-            context.print(&record, kind.name)?;
+            context.print(&record, &views::ROLLOUT)?;
             return outcome(kind, &self.name, &record);
         };
         let shown = Shown { kind, cluster: &self.name, id, timeout: self.timeout };
@@ -79,9 +80,9 @@ impl Shown<'_> {
         let record = client.get(&["cluster", cluster, kind.name]).await?;
         // Another may have started since: then this one is in the history only.
         if record["started_at"] == *started_at {
-            context.print(&record, kind.name)?;
+            context.print(&record, &views::ROLLOUT)?;
         } else {
-            context.print(&operation, "operation")?;
+            context.print(&operation, &views::OPERATION)?;
         }
         outcome(kind, cluster, &operation)
     }
@@ -101,7 +102,7 @@ pub(super) async fn steer(
     match running.map(|running| (live::text(running, "kind"), live::text(running, "id"))) {
         Some((running, id)) if running == kind.name => {
             let summary = client.post(&["operation", id, verb], &json!({})).await?;
-            context.print(&summary, "operation")
+            context.print(&summary, &views::OPERATION)
         }
         Some((running, _))
             if [RESTART, UPGRADE, DEPLOY].iter().any(|kind| kind.name == running) =>

@@ -105,7 +105,7 @@ async fn at_most_four_questions_are_asked_on_the_way_to_the_first_list() {
     let (status, screen) = terminal.ends();
     assert_eq!((status, questions(&terminal)), (0, 3), "{screen}");
     assert_eq!(saved(world.home())["certificate_authority"], ".commissaire-ca.pem");
-    let mut terminal = Terminal::run(home, &["host", "list"], &[]);
+    let mut terminal = Terminal::run(home, &["host", "list", "--output", "yaml"], &[]);
     let (status, screen) = terminal.ends();
     assert!(status == 0 && screen.contains("corp:ann"), "{screen}");
     let requests = server.requests();

@@ -12,11 +12,12 @@ use crate::processes::Form;
 use crate::server::Server;
 
 /// What is another one in each run, and what stands in its place.
-const FILTERS: [(&str, &str); 15] = [
+const FILTERS: [(&str, &str); 16] = [
     (r"commctl [0-9.]+ \([^)]+\)", "commctl VERSION (COMMIT, DATE)"),
     // It may have passed before the next look.
     (r"! HOST bootstrapping\n", ""),
     (r"boot id [0-9a-f-]{36}", "boot id ID"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "TIME"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "TIME"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID"),
     (r"\b[0-9a-f]{12}\.[0-9A-Za-z_-]{43}", "TOKEN"),
