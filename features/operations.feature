@@ -188,8 +188,12 @@ Feature: Operations
     And I remember the operation
     When I run `commctl operation list web`
     Then it prints "$operation"
+    When I run `commctl -o name operation list`
+    Then it prints "$operation"
     When I run `commctl operation get $operation`
     Then it prints "kind: restart"
+    When I run `commctl operation get @last`
+    Then it prints "id: $operation"
     When I run `commctl operation pause $operation`
     Then the command succeeds
     When I run `commctl operation resume $operation`

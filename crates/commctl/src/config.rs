@@ -148,9 +148,10 @@ pub(crate) fn certificate_authority(source: &Source) -> Result<Option<PathBuf>, 
     Ok(members.certificate_authority.map(|file| beside(&path, &file)))
 }
 
-/// The format of data that is configured; asks for nothing.
-pub(crate) fn output(source: &Source) -> Result<Option<Format>, ConfigError> {
-    read(source).map(|(_, members)| members.output)
+/// The format of data that is configured; asks for nothing. A configuration that cannot be read has none: commands that
+/// need it have reported that by then, and `context list` shows the other ones.
+pub(crate) fn output(source: &Source) -> Option<Format> {
+    read(source).ok().and_then(|(_, members)| members.output)
 }
 
 fn read(source: &Source) -> Result<(PathBuf, Members), ConfigError> {

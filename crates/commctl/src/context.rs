@@ -96,7 +96,7 @@ impl Context {
     pub(crate) fn format(&self) -> Result<Format, Error> {
         match self.asked.or(self.preset) {
             Some(format) => Ok(format),
-            None => Ok(config::output(self.source()?)?.unwrap_or_else(Format::of_stdout)),
+            None => Ok(config::output(self.source()?).unwrap_or_else(Format::of_stdout)),
         }
     }
 

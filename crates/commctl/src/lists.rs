@@ -40,7 +40,7 @@ pub(crate) async fn objects(
         return context.print(&Value::Array(names), view);
     }
     let find = async |name: &str| client.find(&[singular, name]).await;
-    let details = of_each(&strings(&names), find).await?;
+    let details = of_each(&strings(&names), !filters.is_empty(), find).await?;
     let rows = names.into_iter().zip(details);
     print(
         context,
@@ -75,12 +75,21 @@ pub(crate) fn print(
     context.print(&Value::Array(printed), view)
 }
 
-/// Requests something for each name, for the first [`DETAILS_MAX`] of them; `None` where there is nothing.
+/// Requests something for each name; `None` where there is nothing. Of more than [`DETAILS_MAX`] names it is requested for
+/// the first ones, unless the result depends on all of them.
 pub(crate) async fn of_each(
     names: &[&str],
+    needs_all: bool,
     request: impl AsyncFn(&str) -> Result<Option<Value>, Error>,
 ) -> Result<Vec<Option<Value>>, Error> {
     let rest = names.len().saturating_sub(DETAILS_MAX);
+    if rest > 0 && needs_all {
+        return Err(Error::Failed(format!(
+            "this needs the details of {} objects, which are requested of {DETAILS_MAX} at most: name a cluster, or \
+             leave the filter out",
+            names.len()
+        )));
+    }
     if rest > 0 {
         eprintln!("note: details are shown for {DETAILS_MAX} of {} only", names.len());
     }
@@ -96,7 +105,7 @@ pub(crate) async fn operations(client: &Client) -> Result<Vec<Value>, Error> {
     let names = strings(&names);
     let find = async |name: &str| client.find(&["cluster", name, "operations"]).await;
     let mut all = Vec::new();
-    for (name, operations) in names.iter().zip(of_each(&names, find).await?) {
+    for (name, operations) in names.iter().zip(of_each(&names, true, find).await?) {
         all.extend(array(operations.unwrap_or_default()).into_iter().map(|mut operation| {
             if let Some(fields) = operation.as_object_mut() {
                 fields.insert("cluster".to_owned(), json!(name));

@@ -92,6 +92,14 @@ pub(crate) fn print_line(line: &str) -> Result<(), Error> {
     write(&format!("{line}\n"))
 }
 
+/// Prints one line, as wide as the screen at most.
+pub(crate) fn print_fitted(line: &str, format: Format, screen: &Screen) -> Result<(), Error> {
+    match (format, screen.width) {
+        (Format::Table, Some(width)) => print_line(&table::shortened(line, width, screen)),
+        _ => print_line(line),
+    }
+}
+
 /// Prints text as it is.
 pub(crate) fn write(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();

@@ -114,7 +114,7 @@ async fn list(context: &Context, filters: &Filters) -> Result<(), Error> {
         }
         Ok(Some(cluster))
     };
-    let details = of_each(&strings(&names), find).await?;
+    let details = of_each(&strings(&names), !filters.is_empty(), find).await?;
     let rows = names.iter().zip(details);
     let rows = rows
         .map(|(name, details)| (name.clone(), details.unwrap_or_else(|| json!({"name": name}))));

@@ -200,7 +200,8 @@ fn print(context: &Context, event: &Value) -> Result<(), Error> {
             let host = printable(text(event, "host"));
             let host = if host.is_empty() { "-" } else { &host };
             let time = output::utc(text(event, "time"));
-            output::print_line(&format!("{time}  {host}  {}", printable(&sentence(event))))
+            let line = format!("{time}  {host}  {}", printable(&sentence(event)));
+            output::print_fitted(&line, context.format()?, &context.screen())
         }
     }
 }

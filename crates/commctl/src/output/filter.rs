@@ -46,6 +46,11 @@ impl Filters {
         self.filters.is_empty()
     }
 
+    /// Whether one of them is for this field.
+    pub(crate) fn use_field(&self, field: &str) -> bool {
+        self.filters.iter().any(|filter| filter.field == field)
+    }
+
     /// Checks the fields, and the values of those that have certain words, before anything is requested.
     pub(crate) fn check(&self, view: &View) -> Result<(), Error> {
         for filter in &self.filters {

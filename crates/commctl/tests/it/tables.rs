@@ -1,6 +1,8 @@
 //! Tables and other formats: which one is chosen, lists with details, filters, prefixes of ids.
 
 use serde_json::{Value, json};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, ResponseTemplate};
 
 use crate::support::Fleet;
 use crate::support::terminal::Terminal;
@@ -199,4 +201,43 @@ async fn tables_have_colors_on_a_terminal_only() {
     assert!(!written(&[("NO_COLOR", "1")]).contains('\u{1b}'));
     let run = fleet.run("-o table cluster list").await;
     assert!(!run.stdout.contains('\u{1b}'), "{run:?}");
+}
+
+#[tokio::test]
+async fn filters_need_the_details_of_all() {
+    let fleet = Fleet::new().await;
+    let names: Vec<_> = (0..201).map(|at| format!("c{at}")).collect();
+    fleet.answers("GET", "clusters", 200, json!(names)).await;
+    fleet.answers("GET", "hosts", 200, json!([{"address": "10.0.0.1", "status": "active"}])).await;
+    let run = fleet.run("-o name host list --filter cluster=c200").await;
+    assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{run:?}");
+    assert!(run.stderr.contains("the details of 201 objects"), "{run:?}");
+    let run = fleet.run("-o name host list --filter status=active").await;
+    run.printed("10.0.0.1\n");
+    assert_eq!(run.stderr, "note: details are shown for 200 of 201 only\n");
+}
+
+#[tokio::test]
+async fn broken_configuration_does_not_hide_the_contexts() {
+    let fleet = Fleet::new().await;
+    fleet.home.write(".commissaire.json", "{");
+    let run = fleet.run("context list").await;
+    assert!(run.status == 0 && run.stdout.contains("name: default\n"), "{run:?}");
+    assert!(run.stderr.contains("is not valid JSON"), "{run:?}");
+    assert_eq!(fleet.run("cluster list").await.status, 2);
+}
+
+#[tokio::test]
+async fn followed_events_fit_the_terminal() {
+    let fleet = Fleet::new().await;
+    let id = "0b8ad2a0-6d5c-4d35-9f0c-3c1c0fd1e5d5";
+    let event = json!({"id": "1-1", "seq": 1, "time": "2026-12-01T11:00:00.000000", "host": "10.0.0.1", "step": "probe",
+                       "outcome": "failed", "detail": "word ".repeat(50)});
+    let text = format!("id: 1-1\ndata: {event}\n\nevent: end\ndata: {{}}\n\n");
+    let answer = ResponseTemplate::new(200).set_body_raw(text, "text/event-stream");
+    let at = format!("/api/v0/operation/{id}/events");
+    Mock::given(method("GET")).and(path(at)).respond_with(answer).mount(&fleet.server).await;
+    let run = fleet.run(&format!("-o table operation events --follow {id}")).await;
+    let line = "2026-12-01 11:00:00Z  10.0.0.1  probe failed: word word word word word word word";
+    run.printed(&format!("{}~\n", &line[..79]));
 }
