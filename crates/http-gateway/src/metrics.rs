@@ -85,9 +85,18 @@ pub async fn render(State(state): State<AppState>, api: Api) -> impl IntoRespons
     drop(Box::pin(timeout(REFRESH, state.readiness.last_backup(&ground))).await);
     let checks = state.readiness.checks(&ground).await;
     let replicas = state.readiness.services(&ground, true).await.replicas;
-    let fleet = Box::pin(timeout(REFRESH, Fleet::read(&api, &state))).await.ok();
+    let fleet = match Box::pin(timeout(REFRESH, Fleet::read(&api, &state))).await {
+        Ok(Ok(fleet)) => Some(fleet),
+        failed => {
+            // An outage is logged by the checks.
+            if checks.failure.is_none() {
+                tracing::warn!(?failed, "the fleet cannot be read for the metrics");
+            }
+            None
+        }
+    };
     let mut text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
-    text += &fleet::render(fleet.and_then(Result::ok).as_ref(), &checks, &replicas);
+    text += &fleet::render(fleet.as_ref(), &checks, &replicas);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -110,7 +110,7 @@ impl Column {
     }
 }
 
-/// A field of a record; null where there is none.
+/// A field of a record; null if the record does not have it.
 pub(super) fn field<'a>(record: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(record, |value, name| value.get(name).unwrap_or(&Value::Null))
 }

@@ -1,4 +1,4 @@
-//! What is wrong with hosts.
+//! Defects of hosts, and their repair.
 
 use cucumber::{given, when};
 use host_access::os::OsReleaseError;

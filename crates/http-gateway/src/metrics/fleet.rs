@@ -7,8 +7,8 @@ use metrics::{Gauge, Label, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use model::explain::OperationState;
 use model::{
-    Address, ClusterMember, ClusterName, CordonDebt, DebtState, Host, Lease, Operation,
-    OperationHost, Status, Step,
+    Address, ClusterMember, ClusterName, CordonDebt, DebtState, Host, Lease, LeasePurpose,
+    Operation, OperationHost, Status, Step,
 };
 use storage_client::queries;
 
@@ -18,7 +18,7 @@ use crate::handlers::operations::known::{self, Known};
 use crate::readiness::Checks;
 use crate::state::AppState;
 
-/// What is read for a scrape.
+/// The records that a scrape shows.
 #[derive(Debug)]
 pub(super) struct Fleet {
     hosts: Vec<Host>,
@@ -37,7 +37,7 @@ struct Running {
     hosts: Vec<OperationHost>,
 }
 
-/// As Prometheus reads it. It has a recorder of its own: what is gone since the last scrape is not shown any more.
+/// As Prometheus reads it. It has a recorder of its own, so that deleted objects have no figures any more.
 pub(super) fn render(fleet: Option<&Fleet>, checks: &Checks, replicas: &[Presence]) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
@@ -80,10 +80,11 @@ impl Fleet {
         let members = members.into_iter().map(|found| found.record);
         let clusters: HashMap<_, _> =
             members.map(|member| (member.address, member.cluster)).collect();
-        let names: HashSet<_> = clusters.values().cloned().collect();
+        let leases: Vec<_> = leases.into_iter().map(|found| found.record).collect();
         let mut operations = Vec::new();
-        for cluster in &names {
-            if let Some(operation) = known::in_process(api, cluster).await? {
+        for lease in &leases {
+            let Some(LeasePurpose::Operation(cluster)) = lease.name.purpose() else { continue };
+            if let Some(operation) = known::in_process(api, &cluster.into()).await? {
                 let known = Known::read(api, state, operation).await?;
                 let (state, _) = known.explain();
                 let (operation, hosts) = known.into_parts();
@@ -95,7 +96,7 @@ impl Fleet {
             clusters,
             operations,
             debts: debts.into_iter().map(|found| found.record).collect(),
-            leases: leases.into_iter().map(|found| found.record).collect(),
+            leases,
             is_frozen: freeze.is_some(),
         })
     }
@@ -138,11 +139,10 @@ impl Fleet {
                 let labels = and("step", step).collect::<Vec<_>>();
                 set(&gauge!("commissaire_operation_hosts", labels), count);
             }
-            let members = self
-                .hosts
-                .iter()
-                .filter(|host| self.cluster_of(host) == operation.cluster.as_str());
-            let members: Vec<_> = members.collect();
+            let is_member = |host: &&Host| {
+                self.clusters.get(&host.address).is_some_and(|name| *name == operation.cluster)
+            };
+            let members: Vec<_> = self.hosts.iter().filter(is_member).collect();
             let unavailable = unavailable(&members, hosts);
             set(&gauge!("commissaire_operation_unavailable_hosts", labels.iter()), unavailable);
             let budget = operation.options.budget(members.len());

@@ -1,4 +1,4 @@
-//! What is measured of the fleet, and the names that alerts, the dashboard and the manual use.
+//! Metrics of the fleet, and the names of metrics in the alerts, the dashboard and the manual.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -57,7 +57,7 @@ async fn the_fleet_is_counted_by_cluster_and_operation() {
         "{text}"
     );
 
-    // What is gone is not shown any more.
+    // An operation without a lease is not in process.
     gateway.storage.delete::<Lease>(&lease.name).await.unwrap();
     let text = gateway.send("GET", "/metrics", "").await.text();
     assert!(!text.contains("commissaire_operation_hosts"), "{text}");
